@@ -1,0 +1,45 @@
+package elfedit
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNotELF is wrapped by the error for a file without the ELF magic number.
+var ErrNotELF = errors.New("not an ELF file")
+
+// ErrEditMismatch is wrapped by the error of (Edit).Apply for a file that the
+// edit was not made from.
+var ErrEditMismatch = errors.New("the file is not the one that the edit was made from")
+
+// ErrBadEdit is wrapped by the error for an Edit whose hunks contradict each
+// other or the sizes, as one read from a damaged record may.
+var ErrBadEdit = errors.New("the edit is damaged")
+
+// FormatError says what is wrong with an ELF file, and where.
+type FormatError struct {
+	Offset int64 // of the structure at fault, in bytes from the file's start
+	Msg    string
+}
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("broken ELF file: %s (at offset %#x)", e.Msg, e.Offset)
+}
+
+// RefusedError says why a sound file, or one change of it, is refused.
+type RefusedError struct {
+	Reason string
+}
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+func broken(offset uint64, format string, args ...any) error {
+	if offset > 1<<63-1 {
+		offset = 1<<63 - 1
+	}
+	return &FormatError{Offset: int64(offset), Msg: fmt.Sprintf(format, args...)}
+}
+
+func refused(format string, args ...any) error {
+	return &RefusedError{Reason: fmt.Sprintf(format, args...)}
+}

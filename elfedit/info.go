@@ -1,0 +1,112 @@
+package elfedit
+
+import (
+	"debug/elf"
+	"strings"
+)
+
+// Info is what hashpkg knows of an ELF file without running it. It is taken
+// from the program headers and PT_DYNAMIC; section headers are not needed.
+type Info struct {
+	Class      elf.Class   `json:"class"`
+	Data       elf.Data    `json:"data"` // byte order
+	Machine    elf.Machine `json:"machine"`
+	Type       elf.Type    `json:"type"`
+	OSABI      elf.OSABI   `json:"osabi"`
+	ABIVersion uint8       `json:"abi_version,omitempty"`
+	Flags      uint32      `json:"flags,omitempty"` // e_flags, the ABI of ARM, MIPS and others
+
+	Interpreter string   `json:"interpreter,omitempty"` // PT_INTERP
+	Soname      string   `json:"soname,omitempty"`
+	Needed      []string `json:"needed,omitempty"`  // in the file's order
+	RPath       string   `json:"rpath,omitempty"`   // DT_RPATH as it stands
+	RunPath     string   `json:"runpath,omitempty"` // DT_RUNPATH as it stands
+
+	VersionNeeds []VersionNeed `json:"version_needs,omitempty"`
+	VersionDefs  []VersionDef  `json:"version_defs,omitempty"` // without the base definition
+
+	HasDynamic  bool `json:"dynamic,omitempty"`      // has PT_DYNAMIC
+	HasRPath    bool `json:"has_rpath,omitempty"`    // the entry is there, if only as ""
+	HasRunPath  bool `json:"has_runpath,omitempty"`  // likewise
+	PIE         bool `json:"pie,omitempty"`          // DF_1_PIE
+	NoDefault   bool `json:"nodeflib,omitempty"`     // DF_1_NODEFLIB
+	ImportsOpen bool `json:"imports_open,omitempty"` // has an undefined dlopen or dlmopen
+	ExecStack   bool `json:"execstack,omitempty"`    // PT_GNU_STACK with PF_X
+
+	SplitDebug bool `json:"split_debug,omitempty"` // debugging information only; nothing below the header is reported
+	RelRO      bool `json:"relro,omitempty"`       // has PT_GNU_RELRO
+	BindNow    bool `json:"bind_now,omitempty"`    // DF_BIND_NOW, DF_1_NOW or DT_BIND_NOW
+	TextRel    bool `json:"textrel,omitempty"`     // DF_TEXTREL or DT_TEXTREL
+	Origin     bool `json:"origin,omitempty"`      // DF_ORIGIN or DF_1_ORIGIN
+
+	Auxiliary []string `json:"auxiliary,omitempty"` // DT_AUXILIARY
+	Filter    []string `json:"filter,omitempty"`    // DT_FILTER
+
+	Notes []Note `json:"notes,omitempty"`
+}
+
+// IsProgram reports whether the kernel can start the file: it has an
+// interpreter, is linked statically, or is a static PIE. A library that can
+// also be run, as libc.so.6, is no program.
+func (i *Info) IsProgram() bool {
+	switch i.Type {
+	case elf.ET_EXEC:
+		return !i.SplitDebug
+	case elf.ET_DYN:
+		return !i.SplitDebug && (i.PIE || i.Interpreter != "" && i.Soname == "")
+	}
+	return false
+}
+
+// IsLibrary reports whether the file is a shared library or a plug-in.
+func (i *Info) IsLibrary() bool {
+	return i.Type == elf.ET_DYN && i.HasDynamic && !i.IsProgram()
+}
+
+// IsStaticPIE reports whether the file is a position-independent program that
+// needs no interpreter.
+func (i *Info) IsStaticPIE() bool {
+	return i.Type == elf.ET_DYN && i.PIE && i.Interpreter == ""
+}
+
+// IsLoader reports whether the file is itself an ELF interpreter of glibc,
+// such as ld-linux-x86-64.so.2.
+func (i *Info) IsLoader() bool {
+	return i.Type == elf.ET_DYN && i.Interpreter == "" && isLoaderName(i.Soname)
+}
+
+// isLoaderName reports whether a soname is one of glibc's interpreters: they
+// are ld.so.1, ld64.so.2, ld-linux.so.2, ld-linux-aarch64.so.1 and the like.
+func isLoaderName(soname string) bool {
+	for _, prefix := range []string{"ld.so.", "ld64.so.", "ld-linux", "ld-2."} {
+		if strings.HasPrefix(soname, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// VersionNeed is one Verneed: the versions wanted of one file.
+type VersionNeed struct {
+	File     string       `json:"file"` // vn_file
+	Versions []VersionRef `json:"versions"`
+}
+
+// VersionRef is one Vernaux.
+type VersionRef struct {
+	Name string `json:"name"`
+	Weak bool   `json:"weak,omitempty"` // VER_FLG_WEAK: the loader warns only
+}
+
+// VersionDef is one Verdef that is not the file's own name (VER_FLG_BASE).
+type VersionDef struct {
+	Name string `json:"name"`
+	Weak bool   `json:"weak,omitempty"`
+}
+
+// Note is one entry of a PT_NOTE segment.
+type Note struct {
+	Name string `json:"name"`
+	Type uint32 `json:"type"`
+	Desc []byte `json:"desc,omitempty"`
+}

@@ -1,0 +1,546 @@
+package elfedit
+
+import (
+	"cmp"
+	"debug/elf"
+	"slices"
+)
+
+// findOwnSegments finds the segments that an earlier edit added. The read-only
+// one is the last in memory, does not hold the file header, and holds nothing
+// but tables that can move, and zeros. The writable one is like it and holds
+// the dynamic section alone.
+func (e *editor) findOwnSegments() {
+	top := -1
+	for i, p := range e.progs {
+		if p.kind != elf.PT_LOAD || p.off == 0 || p.filesz == 0 || p.filesz != p.memsz {
+			continue
+		}
+		if p.flags == elf.PF_R|elf.PF_W && e.holdsOnly(i, func(r *region) bool { return r.kind == regionDynamic && r.off == p.off }) {
+			e.ownRW = i
+		}
+		if top < 0 || p.vaddr > e.progs[top].vaddr {
+			top = i
+		}
+	}
+	if top < 0 || e.progs[top].flags != elf.PF_R {
+		return
+	}
+	for i, p := range e.progs {
+		if p.kind == elf.PT_LOAD && i != top && p.memEnd() > e.progs[top].vaddr {
+			return
+		}
+	}
+	movable := func(r *region) bool { return !r.fixed || r.kind == regionProgs }
+	if !e.holdsOnly(top, movable) {
+		return
+	}
+	e.arena = top
+	for _, r := range e.regions {
+		if r.load == top {
+			r.inArena = true
+		}
+	}
+}
+
+// holdsOnly reports whether a segment holds at least one region, only regions
+// that are suitable, and zeros between them.
+func (e *editor) holdsOnly(load int, suitable func(*region) bool) bool {
+	p := e.progs[load]
+	at, found := p.off, false
+	for _, r := range e.regions {
+		if r.load != load {
+			continue
+		}
+		if !suitable(r) || r.off < at || zeroPrefix(e.data[at:r.off]) != int(r.off-at) {
+			return false
+		}
+		at, found = r.end(), true
+	}
+	return found && zeroPrefix(e.data[at:p.fileEnd()]) == int(p.fileEnd()-at)
+}
+
+// spareDyn is how many entries a dynamic section that moves has to spare.
+const spareDyn = 8
+
+// placeDynamic finds room for the dynamic section.
+func (e *editor) placeDynamic() error {
+	if e.dynProg < 0 || len(e.newDyn)+1 <= e.dynSlots {
+		return nil
+	}
+	r := e.region(regionDynamic)
+	if r == nil || r.load < 0 {
+		return refused("the dynamic section has no spare entries and is in no segment")
+	}
+	least := uint64(len(e.newDyn)+1) * e.dynSize()
+	wanted := least + spareDyn*e.dynSize()
+	p := e.progs[r.load]
+	switch {
+	case e.info().IsStaticPIE():
+		// Its own start-up code finds the dynamic section by its address.
+		return refused("the dynamic section has no spare entries, and that of a static program cannot move")
+	case p.flags&elf.PF_W == 0:
+		if !e.moveToGap(r, wanted) && !e.moveToGap(r, least) {
+			r.newSize = wanted
+			e.moveToArena(r)
+		}
+	case e.ownRW == r.load:
+		e.growOwnRW(r, wanted)
+	case e.lowerSegment(r, wanted), e.lowerSegment(r, least), e.moveSegment(r, least):
+	default:
+		r.newSize = wanted
+		e.newRW = r
+	}
+	return nil
+}
+
+// info is what is known of the kind of the file.
+func (e *editor) info() *Info {
+	i := &Info{Type: e.kind}
+	flags, _ := e.dynValue(elf.DT_FLAGS_1)
+	i.PIE = elf.DynFlag1(flags)&elf.DF_1_PIE != 0
+	if e.region(regionInterp) != nil {
+		i.Interpreter = "yes"
+	}
+	return i
+}
+
+// relroFrom reports whether PT_GNU_RELRO lets the dynamic section stand at the
+// start of its segment: there is none, or it starts there, or the section was
+// not in it.
+func (e *editor) relroFrom(r *region) (index int, ok bool) {
+	p := e.progs[r.load]
+	for i, q := range e.progs {
+		if q.kind == elf.PT_GNU_RELRO {
+			return i, q.vaddr == p.vaddr && q.off == p.off || r.addr < q.vaddr || r.addr >= q.memEnd()
+		}
+	}
+	return -1, true
+}
+
+// lowerSegment makes the dynamic section's segment start earlier, by using the
+// unused bytes before it.
+func (e *editor) lowerSegment(r *region, size uint64) bool {
+	p := e.progs[r.load]
+	relro, ok := e.relroFrom(r)
+	if !ok {
+		return false
+	}
+	end := p.off
+	if r.off == p.off {
+		end = r.end() // an earlier edit put it there
+	}
+	for _, g := range e.gaps {
+		if g.above != r.load || g.hi != p.off || end < size {
+			continue
+		}
+		start := alignDown(end-size, e.wordSize())
+		if start < max(g.lo, g.rwFrom) {
+			return false
+		}
+		g.hi = start
+		e.lower(r.load, relro, p.off-start)
+		r.newOff, r.newAddr, r.newSize = start, p.vaddr-(p.off-start), end-start
+		return true
+	}
+	return false
+}
+
+// lower makes a segment, and the RELRO that starts with it, start n bytes
+// earlier.
+func (e *editor) lower(load, relro int, n uint64) {
+	for i, p := range e.progs {
+		if i == load || i == relro && p.vaddr == e.progs[load].vaddr {
+			q := &e.newProgs[i]
+			q.off, q.vaddr, q.paddr = q.off-n, q.vaddr-n, q.paddr-n
+			q.filesz, q.memsz = q.filesz+n, q.memsz+n
+		}
+	}
+}
+
+// largestMove is the size of the largest segment that is copied to make room,
+// in bytes.
+const largestMove = 8 << 20
+
+// moveSegment copies the bytes of the dynamic section's segment to the end of
+// the file, where there can be room before them. The addresses stay.
+func (e *editor) moveSegment(r *region, least uint64) bool {
+	p := e.progs[r.load]
+	page := e.segmentAlign(p)
+	relro, ok := e.relroFrom(r)
+	room := alignDown(p.vaddr%page, e.wordSize())
+	if !ok || room < least || p.filesz > largestMove || page > 1<<16 || e.payload() != nil {
+		return false
+	}
+	for i, q := range e.progs {
+		if q.kind != elf.PT_LOAD || i == r.load {
+			continue
+		}
+		if q.vaddr < p.vaddr && q.memEnd() > p.vaddr-p.vaddr%page || q.off < p.fileEnd() && q.fileEnd() > p.off {
+			return false
+		}
+	}
+	start := alignUp(e.out.size, 16)
+	start += (p.vaddr - room - start) % page
+	if !e.is64 && start+room+p.filesz > 1<<32-1 {
+		return false
+	}
+	bytes := e.data[p.off:p.fileEnd()]
+	e.out.write(start+room, bytes)
+	delta := start + room - p.off
+	for i, q := range e.progs {
+		inside := q.off >= p.off && q.fileEnd() <= p.fileEnd() && q.vaddr >= p.vaddr && q.vaddr < p.memEnd()
+		if i == r.load || inside && q.kind != elf.PT_LOAD && q.kind != elf.PT_NULL {
+			e.newProgs[i].off += delta
+		}
+	}
+	for i, s := range e.sects {
+		if s.flags&uint64(elf.SHF_ALLOC) != 0 && s.addr >= p.vaddr && s.addr+s.size <= p.memEnd() &&
+			s.off >= p.off && s.off <= p.fileEnd() && s.kind != elf.SHT_NULL {
+			e.newSects[i].off += delta
+		}
+	}
+	e.lower(r.load, relro, room)
+	r.newOff, r.newAddr, r.newSize = start, p.vaddr-room, room
+	for i := range e.gaps { // its old place is no head of a segment any more
+		if e.gaps[i].above == r.load {
+			e.gaps[i].above = -1
+		}
+	}
+	return true
+}
+
+// growOwnRW makes the dynamic section's own segment larger. It is the last one
+// or the last but the read-only one, so there may be no room above it: then it
+// moves.
+func (e *editor) growOwnRW(r *region, size uint64) {
+	r.newSize = size
+	e.newRW = r
+}
+
+// payload refuses a file that has bytes of its own behind everything that the
+// headers refer to: programs that look for such bytes look for them at the end
+// of the file.
+func (e *editor) payload() error {
+	var end uint64
+	for _, s := range e.covered() {
+		end = max(end, s.hi)
+	}
+	if end < uint64(len(e.data)) && zeroPrefix(e.data[end:]) != len(e.data)-int(end) {
+		return refused("the file must grow, and has data of its own behind the ELF file that must stay its end")
+	}
+	return nil
+}
+
+// top is the first address above all segments.
+func (e *editor) top() uint64 {
+	var top uint64
+	for _, p := range e.newProgs {
+		if p.kind == elf.PT_LOAD {
+			top = max(top, p.memEnd())
+		}
+	}
+	return top
+}
+
+// newAlign is the alignment of a segment that is added.
+func (e *editor) newAlign() uint64 {
+	align := max(e.changes.PageSize, 1<<12)
+	for _, p := range e.progs {
+		if p.kind == elf.PT_LOAD {
+			align = max(align, e.segmentAlign(p))
+		}
+	}
+	return align
+}
+
+// addSegments lays out the file's own segments and makes room for their
+// program headers.
+func (e *editor) addSegments() error {
+	if err := e.makeSlots(); err != nil {
+		return err
+	}
+	e.growTails()
+	if e.newRW != nil {
+		if err := e.layoutRW(); err != nil {
+			return err
+		}
+	}
+	if len(e.toArena) > 0 || e.arenaChanged() {
+		if err := e.layoutArena(); err != nil {
+			return err
+		}
+	}
+	for _, p := range e.addProgs {
+		e.insertProg(len(e.newProgs), p)
+	}
+	return nil
+}
+
+// growTails makes the segments cover what was put into the gaps behind them.
+func (e *editor) growTails() {
+	for _, g := range e.gaps {
+		if g.below >= 0 && g.lo > g.from {
+			q := &e.newProgs[g.below]
+			q.filesz += g.lo - g.from
+			q.memsz = q.filesz
+		}
+	}
+}
+
+// arenaChanged reports whether a region of the file's own segment has another
+// size or content.
+func (e *editor) arenaChanged() bool {
+	return slices.ContainsFunc(e.regions, func(r *region) bool {
+		return r.inArena && (r.newSize != r.size || r.content != nil)
+	})
+}
+
+// slots returns how many program headers are to be added.
+func (e *editor) slots() int {
+	n := len(e.addProgs)
+	if len(e.toArena) > 0 && e.arena < 0 {
+		n++
+	}
+	if e.newRW != nil && e.ownRW < 0 {
+		n++
+	}
+	return n
+}
+
+// makeSlots finds room for more program headers: unused ones, then the bytes
+// behind the table, moving what is there and can move, and at last the table
+// moves itself. Tools that rewrite a file put the table behind the file
+// header, so it stays there if it can.
+func (e *editor) makeSlots() error {
+	var unused int
+	for _, p := range e.progs {
+		if p.kind == elf.PT_NULL {
+			unused++
+		}
+	}
+	table := e.region(regionProgs)
+	for {
+		n := e.slots()
+		if n <= unused {
+			return nil
+		}
+		count := len(e.progs) + n - unused
+		if count >= 0xffff || table == nil {
+			return refused("the file has no room for another program header")
+		}
+		table.newSize = uint64(count) * e.progSize()
+		if table.inArena {
+			return nil
+		}
+		victims, _, ok := e.following(table.end(), table.newSize-table.size)
+		if ok && e.inSegment(table.load, table.off+table.newSize) {
+			if !e.moveAllToGaps(victims) {
+				for _, v := range victims {
+					e.moveToArena(v)
+				}
+			}
+		} else {
+			e.moveToArena(table)
+		}
+		if e.slots() == n {
+			return nil
+		}
+	}
+}
+
+// layoutRW gives the dynamic section a writable segment of its own.
+func (e *editor) layoutRW() error {
+	if err := e.payload(); err != nil {
+		return err
+	}
+	r := e.newRW
+	off := alignUp(e.out.size, 16)
+	align := e.newAlign()
+	addr := alignUp(e.top(), align) + off%align
+	p := prog{kind: elf.PT_LOAD, flags: elf.PF_R | elf.PF_W, off: off, vaddr: addr, paddr: addr, filesz: r.newSize, memsz: r.newSize, align: align}
+	if e.ownRW >= 0 {
+		e.newProgs[e.ownRW].kind = elf.PT_NULL
+	}
+	if err := e.addLoad(p); err != nil {
+		return err
+	}
+	r.newOff, r.newAddr = off, addr
+	return nil
+}
+
+// addLoad adds a PT_LOAD above all others and makes the file as long as it.
+func (e *editor) addLoad(p prog) error {
+	limit := uint64(1) << 32
+	if e.is64 {
+		limit = 1 << 47
+	}
+	if p.memEnd() > limit || p.fileEnd() > limit || p.memEnd() < p.vaddr {
+		return refused("no addresses are left above the file's segments")
+	}
+	at := 0
+	for i, q := range e.newProgs {
+		if q.kind == elf.PT_LOAD {
+			at = i + 1
+		}
+	}
+	e.insertProg(at, p)
+	if p.fileEnd() > e.out.size {
+		e.out.zero(e.out.size, p.fileEnd()-e.out.size)
+	}
+	return nil
+}
+
+// insertProg inserts a program header. An unused one makes room for it, so
+// that the others keep their order.
+func (e *editor) insertProg(at int, p prog) {
+	for i, q := range e.newProgs {
+		if q.kind == elf.PT_NULL {
+			e.newProgs = slices.Delete(e.newProgs, i, i+1)
+			if i < at {
+				at--
+			}
+			break
+		}
+	}
+	e.newProgs = slices.Insert(e.newProgs, at, p)
+}
+
+// layoutArena lays the file's own read-only segment out anew: the regions that
+// it had and those that it gains.
+func (e *editor) layoutArena() error {
+	var inside []*region
+	for _, r := range e.regions {
+		if r.inArena {
+			inside = append(inside, r)
+		}
+	}
+	slices.SortStableFunc(inside, func(a, b *region) int { return cmp.Compare(a.kind, b.kind) })
+	starts := make([]uint64, len(inside))
+	var size uint64
+	for i, r := range inside {
+		starts[i] = alignUp(size, max(r.align, 1))
+		size = starts[i] + r.newSize
+	}
+	p, err := e.arenaSegment(size, inside)
+	if err != nil {
+		return err
+	}
+	e.out.zero(p.off, p.filesz)
+	for i, r := range inside {
+		r.newOff, r.newAddr = p.off+starts[i], p.vaddr+starts[i]
+		r.load = -1
+		if r.kind != regionProgs {
+			e.load(r)
+		}
+	}
+	return nil
+}
+
+// arenaSegment returns the program header of the file's own segment, which
+// holds size bytes: the one that it has, made larger where that can be, or
+// another.
+func (e *editor) arenaSegment(size uint64, inside []*region) (prog, error) {
+	if e.arena >= 0 {
+		p := &e.newProgs[e.arenaIndex()]
+		if size <= p.filesz {
+			return *p, nil
+		}
+		if p.memEnd() >= e.top() && p.fileEnd() == e.out.size && e.newRW == nil {
+			p.filesz, p.memsz = size, size
+			e.out.zero(e.out.size, p.fileEnd()-e.out.size)
+			return *p, nil
+		}
+		if p.memEnd() >= e.top() && e.newRW == nil && e.shiftTail(p.fileEnd(), size-p.filesz) {
+			p.filesz, p.memsz = size, size
+			return *p, nil
+		}
+		p.kind = elf.PT_NULL
+	}
+	if err := e.payload(); err != nil {
+		return prog{}, err
+	}
+	align := e.newAlign()
+	off := alignUp(e.out.size, 64)
+	addr := alignUp(e.top(), align) + off%align
+	if inside[0].kind == regionProgs {
+		off, addr = e.tableOffset(off, addr, align)
+	}
+	p := prog{kind: elf.PT_LOAD, flags: elf.PF_R, off: off, vaddr: addr, paddr: addr, filesz: size, memsz: size, align: align}
+	return p, e.addLoad(p)
+}
+
+// largestHole bounds the zeros that a file gains for the sake of old kernels,
+// in bytes.
+const largestHole = 1 << 20
+
+// tableOffset chooses an offset and an address for a segment that holds the
+// program headers. Linux before 5.18 tells a program that its program headers
+// are at the first segment's address plus e_phoff, so the difference of
+// address and offset should be that of the first segment.
+func (e *editor) tableOffset(off, addr, align uint64) (uint64, uint64) {
+	for _, p := range e.progs {
+		if p.kind != elf.PT_LOAD {
+			continue
+		}
+		delta := p.vaddr - p.off
+		lowest := alignUp(e.top(), align)
+		if lowest < delta {
+			break
+		}
+		if o := max(alignUp(off, 64), lowest-delta); o-off <= largestHole {
+			return o, o + delta
+		}
+		break
+	}
+	return off, addr
+}
+
+// arenaIndex finds the file's own segment in newProgs, where a header may have
+// been inserted before it.
+func (e *editor) arenaIndex() int {
+	own := e.progs[e.arena]
+	for i, p := range e.newProgs {
+		if p.kind == elf.PT_LOAD && p.vaddr == own.vaddr && p.off == own.off {
+			return i
+		}
+	}
+	return -1
+}
+
+// largestTail is the size of the largest part of a file that is moved to let
+// the segment before it grow, in bytes.
+const largestTail = 4 << 20
+
+// shiftTail moves what is behind an offset of the file further back, if that
+// is nothing but the section headers and sections that are not loaded.
+func (e *editor) shiftTail(from, n uint64) bool {
+	if e.out.size-from > largestTail || e.payload() != nil {
+		return false
+	}
+	align := uint64(16)
+	for _, p := range e.newProgs {
+		if p.kind != elf.PT_NULL && p.fileEnd() > from && p.filesz > 0 {
+			return false
+		}
+	}
+	for _, s := range e.newSects {
+		if s.off+s.fileSize() > from && s.fileSize() > 0 {
+			if s.off < from || s.flags&uint64(elf.SHF_ALLOC) != 0 || s.align > 1<<12 {
+				return false
+			}
+			align = max(align, s.align)
+		}
+	}
+	n = alignUp(n, align)
+	e.out.write(from+n, e.out.read(from, e.out.size-from))
+	for i, s := range e.newSects {
+		if s.off >= from && s.kind != elf.SHT_NULL && s.flags&uint64(elf.SHF_ALLOC) == 0 {
+			e.newSects[i].off += n
+		}
+	}
+	if e.newShoff >= from {
+		e.newShoff += n
+	}
+	return true
+}

