@@ -1,0 +1,45 @@
+package deb
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ErrNotDeb is returned (wrapped) by [NewReader] for what is not a deb at all.
+var ErrNotDeb = errors.New("not a deb package")
+
+// FormatError says where a deb breaks the format, or one of its packer's
+// promises.
+type FormatError struct {
+	// Member is the part of the deb: "" for its ar container, a member's name
+	// such as "data.tar.xz" for the bytes of that member, and "control.tar" or
+	// "data.tar" for the tar archive that is packed in it.
+	Member string
+	Offset int64 // in bytes, from the beginning of that part
+	Msg    string
+
+	cause error
+}
+
+// Error implements error.
+func (e *FormatError) Error() string {
+	part := e.Member
+	if part == "" {
+		part = "deb"
+	}
+	return fmt.Sprintf("read %s: %s (at byte %d)", part, e.Msg, e.Offset)
+}
+
+// Unwrap returns [ErrNotDeb], [io.ErrUnexpectedEOF] for a truncated file, or nil.
+func (e *FormatError) Unwrap() error { return e.cause }
+
+// truncated returns the error for a file that ends too early; what says what
+// is missing.
+func truncated(member string, offset int64, what string) error {
+	return &FormatError{
+		Member: member, Offset: offset,
+		Msg:   "it ends in " + what + ": the file is truncated, download it again",
+		cause: io.ErrUnexpectedEOF,
+	}
+}

@@ -1,0 +1,209 @@
+package deb
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// xzMemory is what the xz program may use, for its dictionary above all.
+const xzMemory = "256MiB"
+
+// startXz has the xz program unpack what r reads.
+func (s *stream) startXz(program, format string, r io.Reader) error {
+	p, err := startXz(program, format, r)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", s.member.name, err)
+	}
+	checkStream := s.end
+	s.r, s.release = p, p.stop
+	s.end = func() error {
+		if err := p.wait(); err != nil {
+			return err
+		}
+		return checkStream()
+	}
+	return nil
+}
+
+// xzProcess is a running xz program. A goroutine writes to it, and ends when the
+// program does or when there is no more to write.
+type xzProcess struct {
+	cmd    *exec.Cmd
+	stdout io.ReadCloser
+	stderr limitedBuffer
+	fed    chan error // what writing to the program ended with
+	waited bool
+	result error
+}
+
+func startXz(program, format string, r io.Reader) (*xzProcess, error) {
+	p := &xzProcess{fed: make(chan error, 1)}
+	p.cmd = exec.Command(program, "--decompress", "--stdout", "--threads=1", "--no-warn",
+		"--format="+format, "--memlimit-decompress="+xzMemory)
+	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "XZ_") || strings.HasPrefix(v, "LC_") || strings.HasPrefix(v, "LANG")
+	})
+	p.cmd.Stderr = &p.stderr
+	stdin, err := p.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.stdout, err = p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, errors.Join(err, stdin.Close())
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", program, err)
+	}
+	go func() {
+		_, err := io.CopyBuffer(onlyWriter{stdin}, onlyReader{r}, make([]byte, 64<<10))
+		p.fed <- errors.Join(err, stdin.Close())
+	}()
+	return p, nil
+}
+
+// Read reads unpacked data. At io.EOF the program has closed its output, and may
+// have done so because it failed: see wait.
+func (p *xzProcess) Read(b []byte) (int, error) { return p.stdout.Read(b) }
+
+// wait reaps the program and returns why it failed, if it did.
+func (p *xzProcess) wait() error {
+	if p.waited {
+		return p.result
+	}
+	p.waited = true
+	err := p.cmd.Wait()
+	fed := <-p.fed
+	switch {
+	case err != nil:
+		p.result = errors.New(p.stderr.message(err))
+	case fed != nil:
+		p.result = fed
+	}
+	return p.result
+}
+
+// stop ends the program if it runs still. What it was reading from is not in use
+// any more when stop returns.
+func (p *xzProcess) stop() {
+	if p.waited {
+		return
+	}
+	_ = p.cmd.Process.Kill() // it may just have ended
+	_ = p.wait()             // it was killed: its verdict is of no interest
+}
+
+// limitedBuffer keeps the beginning of what a program has to say.
+type limitedBuffer struct{ b bytes.Buffer }
+
+func (l *limitedBuffer) Write(p []byte) (int, error) {
+	l.b.Write(p[:min(len(p), 1024-l.b.Len())])
+	return len(p), nil
+}
+
+// message returns the first line, without what is the same in every one.
+func (l *limitedBuffer) message(otherwise error) string {
+	line, _, _ := strings.Cut(l.b.String(), "\n")
+	_, text, _ := strings.Cut(line, "(stdin): ")
+	switch {
+	case text != "":
+		return text
+	case line != "":
+		return line
+	}
+	return "xz: " + otherwise.Error()
+}
+
+// These hide the shortcuts that io.Copy would take.
+type (
+	onlyReader struct{ io.Reader }
+	onlyWriter struct{ io.Writer }
+)
+
+const (
+	xzFooterSize = 12
+	xzTailSize   = 256 << 10 // holds the index of 30,000 blocks and more
+)
+
+var errXzStreams = errors.New("more data follows the end of the xz stream")
+
+// xzReader passes compressed data through and keeps the end of it, to check
+// afterwards that it was one stream and nothing else. dpkg reads one stream and
+// ignores what follows, the xz program reads all that follow: a member with two
+// would hold different files for each of them.
+type xzReader struct {
+	r    io.Reader
+	size int64
+	pos  int64
+	tail []byte
+}
+
+func (x *xzReader) Read(p []byte) (int, error) {
+	n, err := x.r.Read(p)
+	kept := p[:n]
+	start := max(0, x.size-xzTailSize) // where the part begins that is kept
+	if x.pos < start {
+		kept = kept[min(int64(n), start-x.pos):]
+	}
+	x.tail = append(x.tail, kept...)
+	x.pos += int64(n)
+	return n, err
+}
+
+// checkSingleStream adds up the sizes in the index at the end, which the
+// decompressor has checked if it was the only stream.
+func (x *xzReader) checkSingleStream() error {
+	n := len(x.tail)
+	if x.pos != x.size || n < 2*xzFooterSize || string(x.tail[n-2:]) != "YZ" {
+		return errXzStreams
+	}
+	// xz-file-format.txt, 2.1.2: the footer has the size of the index, in units
+	// of four bytes less one, after its own CRC.
+	indexSize := 4 * (int64(binary.LittleEndian.Uint32(x.tail[n-8:])) + 1)
+	if indexSize > int64(n-2*xzFooterSize) {
+		if indexSize > xzTailSize-2*xzFooterSize {
+			return fmt.Errorf("the index of the xz stream has %d bytes, more than hashpkg reads", indexSize)
+		}
+		return errXzStreams
+	}
+	blocks, ok := sumXzBlocks(x.tail[int64(n-xzFooterSize)-indexSize : n-xzFooterSize])
+	const headerSize = 12
+	if !ok || headerSize+blocks+indexSize+xzFooterSize != x.size {
+		return errXzStreams
+	}
+	return nil
+}
+
+// sumXzBlocks returns the size of all blocks that an index lists
+// (xz-file-format.txt, 4).
+func sumXzBlocks(index []byte) (sum int64, ok bool) {
+	if index[0] != 0 {
+		return 0, false
+	}
+	rest := index[1:]
+	count, n := binary.Uvarint(rest)
+	if n <= 0 || count > uint64(len(rest)) {
+		return 0, false
+	}
+	rest = rest[n:]
+	for range count {
+		unpadded, n := binary.Uvarint(rest)
+		if n <= 0 || unpadded > 1<<50 {
+			return 0, false
+		}
+		rest = rest[n:]
+		if _, n = binary.Uvarint(rest); n <= 0 { // unpacked size
+			return 0, false
+		}
+		rest = rest[n:]
+		sum += (int64(unpadded) + 3) &^ 3
+	}
+	return sum, true
+}
