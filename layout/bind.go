@@ -1,0 +1,432 @@
+package layout
+
+import (
+	"debug/elf"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// bindPackage resolves every ELF file of a package of the command and adds what
+// is missing to the plan. The edits that follow are made by [planner.edits],
+// once the trees have names.
+func (p *planner) bindPackage(c *candidate, plan *Plan) error {
+	seen := map[string]bool{}
+	for i := range c.m.Files {
+		f := &c.m.Files[i]
+		if !binds(f) {
+			continue
+		}
+		r, err := p.resolve(c, f)
+		if err != nil {
+			return err
+		}
+		_, public := publicLibrary(f)
+		for _, problem := range p.problems(c, f, r) {
+			key := problem.Soname + "\x00" + problem.Version + "\x00" + problem.File
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			if public || f.ELF.IsProgram() {
+				plan.Problems = append(plan.Problems, problem)
+			} else {
+				plan.Warnings = append(plan.Warnings, problem.Message)
+			}
+		}
+		p.warnBinding(c, f, r, plan)
+	}
+	return nil
+}
+
+// binds reports whether a file's libraries are the planner's business: it is
+// dynamically linked, and not the loader itself.
+func binds(f *File) bool {
+	e := f.ELF
+	if e == nil || !e.HasDynamic || (e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN) {
+		return false
+	}
+	if isGlibcSoname(e.Soname) && strings.HasPrefix(e.Soname, "ld") {
+		return false
+	}
+	return e.Interpreter != "" || len(e.Needed) > 0 || e.ImportsOpen
+}
+
+// problems says what keeps a file from being loaded.
+func (p *planner) problems(c *candidate, f *File, r *resolution) []Problem {
+	var out []Problem
+	for _, m := range r.misses() {
+		file, owner := p.whereIs(m.From)
+		message := fmt.Sprintf("%s of %s needs %s, and nothing provides it", file, owner, m.Name)
+		if why := r.rejected[m.Name]; len(why) > 0 {
+			message = fmt.Sprintf("%s of %s needs %s: %s", file, owner, m.Name, strings.Join(why, "; "))
+		}
+		out = append(out, Problem{
+			Package: c.m.Spec(), File: file, Soname: m.Name,
+			Message: message + p.wouldBring(p.ownerOf(m.From, c), m.Name),
+		})
+	}
+	for _, v := range r.badVersions() {
+		file, owner := p.whereIs(v.From)
+		message := fmt.Sprintf("%s of %s needs the symbol version %s of %s", file, owner, v.Version, v.File)
+		if v.Provider == nil {
+			message += ", which is not loaded"
+		} else {
+			providerFile, provider := p.whereIs(v.Provider)
+			message += fmt.Sprintf(", and %s of %s does not offer it", providerFile, provider)
+		}
+		out = append(out, Problem{
+			Package: c.m.Spec(), File: file, Soname: v.File, Version: v.Version,
+			Message: message + p.wouldBring(p.ownerOf(v.From, c), v.File),
+		})
+	}
+	return out
+}
+
+// wouldBring ends a message with the package that should be added, as the
+// relations of the package that needs it name it.
+func (p *planner) wouldBring(c *candidate, soname string) string {
+	likely := packageNames(soname)
+	var unanswered []string
+	for _, r := range c.m.Requires {
+		for _, want := range r.Alternatives {
+			if slices.ContainsFunc(likely, func(n string) bool { return want.Name == n || strings.HasPrefix(want.Name, n+"t64") }) {
+				return fmt.Sprintf("; add the package that its relation %q names", r.String())
+			}
+		}
+		if !p.answered(c, r) {
+			unanswered = append(unanswered, r.String())
+		}
+	}
+	if len(unanswered) > 0 {
+		return fmt.Sprintf("; add the packages that its relations name: %s", strings.Join(unanswered, ", "))
+	}
+	return "; add the package that has it"
+}
+
+// packageNames returns the names that a package of this soname would have: by
+// Debian's rule "libonig.so.5" is in libonig5 and "libfoo2.so.3" in libfoo2-3;
+// an rpm asks for the soname itself.
+func packageNames(soname string) []string {
+	if soname == "libc.so.6" || isGlibcSoname(soname) {
+		return []string{"libc6", "glibc", soname}
+	}
+	stem, version, ok := strings.Cut(soname, ".so")
+	version = strings.TrimPrefix(version, ".")
+	names := []string{soname, soname + "()(64bit)"}
+	if !ok {
+		return names
+	}
+	stem = strings.ToLower(strings.ReplaceAll(stem, "_", "-"))
+	if stem != "" && stem[len(stem)-1] >= '0' && stem[len(stem)-1] <= '9' && version != "" {
+		return append(names, stem+"-"+version)
+	}
+	return append(names, stem+version, stem+"-"+version)
+}
+
+func (p *planner) ownerOf(o *ldso.Object, otherwise *candidate) *candidate {
+	if c := p.owners[o]; c != nil {
+		return c
+	}
+	return otherwise
+}
+
+// whereIs names an object for people: the file, and the package that has it.
+func (p *planner) whereIs(o *ldso.Object) (file, owner string) {
+	if c := p.owners[o]; c != nil {
+		return p.files[o].Path, c.m.Spec()
+	}
+	return o.Path, "the system"
+}
+
+// warnBinding tells, once each, of libraries that are taken from the root for
+// want of a package, and of those left to the machine's driver.
+func (p *planner) warnBinding(c *candidate, f *File, r *resolution, plan *Plan) {
+	warn := func(message string) {
+		if !p.warned[message] {
+			p.warned[message] = true
+			plan.Warnings = append(plan.Warnings, message)
+		}
+	}
+	for _, m := range r.closure.Missing {
+		if isDriver(m.Name) {
+			warn(fmt.Sprintf("%s: %s is left to the machine's driver", c.m.Spec(), m.Name))
+		}
+	}
+	if !r.private {
+		return
+	}
+	for _, o := range r.closure.Objects {
+		if p.owners[o] == nil {
+			warn(fmt.Sprintf("%s: no package has %s, so the root's own %s is used with another C library; add its package", c.m.Spec(), o.Info.Soname, o.Path))
+		}
+	}
+}
+
+// edits returns what has to be changed in a file of the command's package c, now
+// that every tree has a name, and the libraries that it will load.
+func (p *planner) edits(c *candidate, f *File) ([]EditRecord, []Need) {
+	r := p.results[f]
+	if r == nil || !r.ok() && f.ELF.IsProgram() {
+		return nil, nil
+	}
+	if f.ELF.IsProgram() {
+		return p.editProgram(c, f, r)
+	}
+	return p.editLibrary(c, f, r)
+}
+
+// editProgram binds a program: the interpreter by path, and the whole closure,
+// breadth first, by path, so that the loader searches for nothing. What the
+// root's own loader finds keeps its bare name.
+func (p *planner) editProgram(c *candidate, f *File, r *resolution) ([]EditRecord, []Need) {
+	var records []EditRecord
+	if i := r.closure.Interpreter; i != nil && p.owners[i] != nil {
+		records = append(records, EditRecord{Kind: EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
+	}
+	asked := map[*ldso.Object]string{} // the name by which each was first needed
+	byTree := map[*ldso.Object]bool{}  // needed by something that is no system library
+	for _, n := range r.closure.Needs {
+		if n.Provider == nil {
+			continue
+		}
+		if asked[n.Provider] == "" {
+			asked[n.Provider] = n.Name
+		}
+		byTree[n.Provider] = byTree[n.Provider] || p.owners[n.From] != nil
+	}
+	var from, to []string
+	var needs []Need
+	list := func(old, name string) { from, to = append(from, old), append(to, name) }
+	bound := false
+	for _, o := range r.closure.Objects[1:] {
+		name := asked[o]
+		switch {
+		case p.owners[o] != nil && o == r.closure.Interpreter:
+			if !slices.Contains(f.ELF.Needed, name) {
+				continue // it is there before anything is searched
+			}
+			bound = true
+			list(name, p.path(o))
+		case p.owners[o] != nil:
+			bound = true
+			list(name, p.path(o))
+		case r.private && byTree[o]:
+			list(name, o.Path)
+		case byTree[o]:
+			list(name, name)
+		default:
+			continue
+		}
+		needs = append(needs, p.need(name, o))
+	}
+	for _, m := range r.closure.Missing {
+		if isDriver(m.Name) && m.From == r.start {
+			list(m.Name, m.Name)
+		}
+	}
+	if bound || r.private {
+		records = append(records, EditRecord{Kind: EditNeeded, From: from, To: to})
+	}
+	return p.editSearchPath(c, f, r, records), needs
+}
+
+// editLibrary gives a library that is loaded outside its program's list, by
+// dlopen or by hand, the directories in which its needs are answered. Its needs
+// stay sonames, so that what a program has bound is what it gets.
+func (p *planner) editLibrary(c *candidate, f *File, r *resolution) ([]EditRecord, []Need) {
+	var records []EditRecord
+	if i := r.closure.Interpreter; i != nil && p.owners[i] != nil {
+		records = append(records, EditRecord{Kind: EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
+	}
+	var needs []Need
+	replace := EditRecord{Kind: EditReplace}
+	for _, n := range r.closure.Needs {
+		if n.From != r.start || n.Provider == nil {
+			continue
+		}
+		needs = append(needs, p.need(n.Name, n.Provider))
+		// A name that is not the provider's soname is not recognised when it is
+		// loaded already, and would be searched for.
+		if s := n.Provider.Info.Soname; p.owners[n.Provider] != nil && s != "" && s != n.Name && !strings.Contains(s, "/") {
+			replace.From, replace.To = append(replace.From, n.Name), append(replace.To, s)
+		}
+	}
+	if len(replace.To) > 0 {
+		records = append(records, replace)
+	}
+	return p.editSearchPath(c, f, r, records), needs
+}
+
+func (p *planner) need(name string, o *ldso.Object) Need {
+	n := Need{Soname: name, Path: p.path(o)}
+	if c := p.owners[o]; c != nil {
+		n.Provider = c.m.Spec()
+	}
+	return n
+}
+
+// editSearchPath adds the record for RUNPATH (or RPATH, where the file has that
+// alone): what the author wrote, as it reads inside the trees, then the
+// directories that can answer for this file.
+func (p *planner) editSearchPath(c *candidate, f *File, r *resolution, records []EditRecord) []EditRecord {
+	kind, have, has := EditRunPath, f.ELF.RunPath, f.ELF.HasRunPath
+	if !has && f.ELF.HasRPath {
+		kind, have, has = EditRPath, f.ELF.RPath, true
+	}
+	var dirs []string
+	add := func(d string) {
+		if d != "" && !slices.Contains(dirs, d) {
+			dirs = append(dirs, d)
+		}
+	}
+	if has {
+		for _, e := range strings.Split(have, ":") {
+			for _, d := range p.mapSearchDir(c, f, r, e) {
+				add(d)
+			}
+		}
+	}
+	if !f.ELF.IsProgram() {
+		for _, n := range r.closure.Needs {
+			if n.From == r.start && n.Provider != nil && p.owners[n.Provider] != nil {
+				add(p.libraryDir(n.Provider))
+			}
+		}
+	}
+	if f.ELF.ImportsOpen || f.ELF.Soname == libcName(f.ELF) {
+		for _, d := range p.openDirs(c, f, r) {
+			add(d)
+		}
+	}
+	path := strings.Join(dirs, ":")
+	if path == have && (has || path == "") {
+		return records
+	}
+	record := EditRecord{Kind: kind, To: []string{path}}
+	if has {
+		record.From = []string{have}
+	}
+	return append(records, record)
+}
+
+// openDirs returns the directories for names that a file may ask dlopen for: its
+// own package's libraries, those of its closure, and those of the packages that
+// its relations name, such as libgcc_s for the C library's thread cancellation.
+func (p *planner) openDirs(c *candidate, f *File, r *resolution) []string {
+	var dirs []string
+	add := func(o *candidate) {
+		if d := LibraryDir(p.own(), f.ELF); o.offersDir(d) {
+			dirs = append(dirs, p.treePath(o)+"/"+d)
+		}
+	}
+	add(c)
+	for _, m := range r.members {
+		add(m)
+	}
+	for _, rel := range c.m.Requires {
+		for _, want := range rel.Alternatives {
+			if o := p.answering(want, r); o != nil {
+				add(o)
+				break
+			}
+		}
+	}
+	return dirs
+}
+
+// answering returns the package that satisfies a relation by name, as the
+// closure would take it; nil if none does or if the closure has another C
+// library than it brings.
+func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
+	ok := func(o *candidate) bool {
+		return offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) && (o == r.libc || !o.isLibc(r.start.Info))
+	}
+	for _, o := range p.command {
+		if ok(o) {
+			if _, allowed := o.allows(r.members); allowed {
+				return o
+			}
+		}
+	}
+	for _, trees := range [][]*Tree{p.defaults, p.others} {
+		for _, t := range trees {
+			if !offers(t.Format, t.Name, t.Version, t.Provides, want) {
+				continue
+			}
+			if o, err := p.load(t); err == nil && ok(o) {
+				return o
+			}
+		}
+	}
+	return nil
+}
+
+// offersDir reports whether the interface has libraries in this directory.
+func (c *candidate) offersDir(dir string) bool {
+	return slices.ContainsFunc(c.m.Links, func(l Link) bool { return strings.HasPrefix(l.Path, dir+"/") })
+}
+
+// mapSearchDir returns what one element of an author's search path is inside the
+// trees: the directory in the package's own tree if it is there, and in the
+// trees that answered through it.
+func (p *planner) mapSearchDir(c *candidate, f *File, r *resolution, element string) []string {
+	dir, ok := payloadDir(f.Path, element)
+	if !ok {
+		if r.private || !strings.HasPrefix(element, "/") {
+			return nil
+		}
+		return []string{element}
+	}
+	var out []string
+	if c.m.hasDir(dir) {
+		out = append(out, p.treePath(c)+"/"+dir)
+	}
+	for _, o := range r.closure.Objects {
+		owner := p.owners[o]
+		if owner == nil || owner == c || !strings.HasPrefix(p.files[o].Path, dir+"/") {
+			continue
+		}
+		out = append(out, p.treePath(owner)+"/"+dir)
+	}
+	if len(out) == 0 && !r.private && strings.HasPrefix(element, "/") {
+		out = append(out, element)
+	}
+	return out
+}
+
+// hasDir reports whether something of the payload stands below dir.
+func (m *Manifest) hasDir(dir string) bool {
+	if f := m.Lookup(dir); f != nil {
+		return f.Type == TypeDirectory
+	}
+	return slices.ContainsFunc(m.Files, func(f File) bool { return strings.HasPrefix(f.Path, dir+"/") })
+}
+
+func (p *planner) own() string { return p.in.Generation.Architecture }
+
+// treePath returns the absolute path, in the root, of a candidate's tree.
+func (p *planner) treePath(c *candidate) string {
+	return p.in.Prefix + "/" + TreePath(c.m.Name, c.m.Tree)
+}
+
+// path returns the absolute path, in the root, at which an object is loaded.
+func (p *planner) path(o *ldso.Object) string {
+	if c := p.owners[o]; c != nil {
+		return p.treePath(c) + "/" + p.files[o].Path
+	}
+	return o.Path
+}
+
+// libraryDir returns the directory that answers for a library when it is
+// searched by name.
+func (p *planner) libraryDir(o *ldso.Object) string {
+	c, f := p.owners[o], p.files[o]
+	if sub, ok := publicLibrary(f); ok && sub == "" {
+		return p.treePath(c) + "/" + LibraryDir(p.own(), f.ELF)
+	}
+	return p.treePath(c) + "/" + f.Path[:strings.LastIndexByte(f.Path, '/')]
+}

@@ -1,0 +1,160 @@
+package layout
+
+import (
+	"debug/elf"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// candidate is one package that may answer a needed library: of the command, or
+// a tree of the generation.
+type candidate struct {
+	m         *Manifest
+	tree      *Tree // nil for a package of the command
+	objects   map[*File]*ldso.Object
+	libraries map[string][]*File // in the loader's own directories, by every name they are found by
+}
+
+func newCandidate(m *Manifest, tree *Tree) *candidate {
+	c := &candidate{m: m, tree: tree, objects: map[*File]*ldso.Object{}, libraries: map[string][]*File{}}
+	add := func(name string, f *File) {
+		if !slices.Contains(c.libraries[name], f) {
+			c.libraries[name] = append(c.libraries[name], f)
+		}
+	}
+	for i := range m.Files {
+		f := &m.Files[i]
+		if sub, ok := publicLibrary(f); ok && sub == "" {
+			add(interfaceName(f), f)
+			add(path.Base(f.Path), f)
+		}
+		if f.Type == TypeSymlink && strings.Contains(path.Base(f.Path), ".so") {
+			to := m.Resolve(f.Path)
+			if to == nil || to.ELF == nil || to.ELF.Type != elf.ET_DYN {
+				continue
+			}
+			if slices.Contains(libraryDirs(to.ELF), path.Dir(f.Path)) {
+				add(path.Base(f.Path), to)
+			}
+		}
+	}
+	return c
+}
+
+// object returns what stands for a file while a closure is computed. Its Path is
+// for messages and for comparison: the tree has no name yet.
+func (c *candidate) object(f *File) *ldso.Object {
+	o := c.objects[f]
+	if o == nil {
+		where := c.m.Spec() + ":/" + f.Path
+		if c.tree != nil {
+			where = c.m.Name + "/" + c.m.Tree + ":/" + f.Path
+		}
+		o = &ldso.Object{Path: where, ID: where, Info: f.ELF}
+		c.objects[f] = o
+	}
+	return o
+}
+
+// library returns the library of this ABI that a loader finds by name in its own
+// directories; nil if there is none.
+func (c *candidate) library(name string, abi *elfedit.Info) *File {
+	for _, f := range c.libraries[name] {
+		if sameABI(f.ELF, abi) {
+			return f
+		}
+	}
+	return nil
+}
+
+// hasLibrary reports whether c holds a library by that name anywhere.
+func (t *Tree) hasLibrary(name string) bool {
+	return slices.Contains(t.Inner, name) || slices.ContainsFunc(t.Links, func(l string) bool {
+		return strings.HasPrefix(l, "lib") && path.Base(l) == name
+	})
+}
+
+// interpreter returns the file that a program's PT_INTERP names, if c is its
+// loader family; nil otherwise.
+func (c *candidate) interpreter(program *elfedit.Info) *File {
+	if f := c.library(path.Base(program.Interpreter), program); f != nil {
+		return f
+	}
+	// rpm's glibc and i386's libc6 have it in lib64/ and lib/, where the names
+	// of other ABIs' loaders may stand too.
+	if f := c.m.Resolve(program.Interpreter); f != nil && f.ELF != nil && sameABI(f.ELF, program) {
+		return f
+	}
+	return nil
+}
+
+// isLibc reports whether c is a C library's package for this ABI.
+func (c *candidate) isLibc(abi *elfedit.Info) bool { return c.library(libcName(abi), abi) != nil }
+
+// allows reports whether a relation of one of the members forbids c: each that
+// names c must be satisfied by it or by another of its alternatives' names.
+func (c *candidate) allows(members []*candidate) (forbidding string, ok bool) {
+	for _, member := range members {
+		if member == c {
+			continue
+		}
+		for _, r := range member.m.Requires {
+			named, fits := false, false
+			for _, want := range r.Alternatives {
+				if want.Name == c.m.Name {
+					named = true
+					fits = fits || want.Satisfies(c.m.Format, c.m.Version)
+				} else if slices.ContainsFunc(c.m.Provides, func(p pkginfo.Capability) bool { return p.Name == want.Name }) {
+					fits = fits || offers(c.m.Format, c.m.Name, c.m.Version, c.m.Provides, want)
+				}
+			}
+			if named && !fits {
+				return member.m.Spec() + " wants " + r.String(), false
+			}
+		}
+	}
+	return "", true
+}
+
+func sameABI(a, b *elfedit.Info) bool {
+	return a.Class == b.Class && a.Data == b.Data && a.Machine == b.Machine && ldso.Triplet(a) == ldso.Triplet(b)
+}
+
+// libcName is the soname of glibc's C library (glibc shlib-versions).
+func libcName(abi *elfedit.Info) string {
+	if abi.Machine == elf.EM_ALPHA || abi.Machine == elf.EM_IA_64 {
+		return "libc.so.6.1"
+	}
+	return "libc.so.6"
+}
+
+// glibcSonames are the libraries that glibc builds together, which work with one
+// another only (glibc shlib-versions). libcrypt, libnsl and libgcc_s come from
+// elsewhere by now.
+var glibcSonames = map[string]bool{
+	"libc.so.6": true, "libm.so.6": true, "libmvec.so.1": true, "libpthread.so.0": true, "libdl.so.2": true,
+	"librt.so.1": true, "libutil.so.1": true, "libresolv.so.2": true, "libanl.so.1": true,
+	"libBrokenLocale.so.1": true, "libthread_db.so.1": true, "libc_malloc_debug.so.0": true,
+	"libnss_files.so.2": true, "libnss_dns.so.2": true, "libnss_compat.so.2": true, "libnss_hesiod.so.2": true,
+}
+
+func isGlibcSoname(name string) bool {
+	return glibcSonames[name] || strings.HasPrefix(name, "ld-linux") || strings.HasPrefix(name, "ld64.so.") || name == "ld.so.1"
+}
+
+// driverSonames are libraries that must match the machine's own driver, whatever
+// a package brings: they stay bare names.
+var driverSonames = []string{
+	"libGL.so.", "libEGL.so.", "libGLX.so.", "libGLESv1_CM.so.", "libGLESv2.so.", "libOpenGL.so.", "libGLdispatch.so.",
+	"libcuda.so.", "libvulkan.so.", "libOpenCL.so.", "libnvidia-", "libvdpau.so.", "libnvcuvid.so.",
+}
+
+// isDriver reports whether a soname is left to the machine.
+func isDriver(name string) bool {
+	return slices.ContainsFunc(driverSonames, func(p string) bool { return strings.HasPrefix(name, p) })
+}

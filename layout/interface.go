@@ -1,0 +1,103 @@
+package layout
+
+import (
+	"debug/elf"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/ldso"
+)
+
+// commandDirs maps the payload's directories of commands to the interface's.
+var commandDirs = map[string]string{
+	"usr/bin": "bin", "usr/games": "bin", "usr/sbin": "sbin",
+}
+
+// shareDirs are the parts of usr/share that make commands usable and whose
+// files have names of their own.
+var shareDirs = []string{
+	"usr/share/man/", "usr/share/bash-completion/completions/",
+	"usr/share/zsh/vendor-completions/", "usr/share/fish/vendor_completions.d/",
+}
+
+// libraryDirs returns the payload's directories in which a loader looks on its
+// own for libraries of this ABI: glibc's system directories, as Debian and as
+// the rpm distributions build it.
+func libraryDirs(info *elfedit.Info) []string {
+	dirs := []string{"usr/lib/" + ldso.Triplet(info)}
+	if info.Class == elf.ELFCLASS64 {
+		dirs = append(dirs, "usr/lib64", "usr/lib")
+	} else {
+		dirs = append(dirs, "usr/lib", "usr/lib32")
+	}
+	return dirs
+}
+
+// interfaceLinks returns a tree's interface: its commands by name, and the
+// libraries in the loader's own directories by soname.
+func (m *Manifest) interfaceLinks(own string) []Link {
+	links := map[string]string{}
+	for i := range m.Files {
+		f := &m.Files[i]
+		dir, base := path.Dir(f.Path), path.Base(f.Path)
+		if to, ok := commandDirs[dir]; ok && (f.Type == TypeFile || f.Type == TypeSymlink) {
+			name := to + "/" + base
+			if _, taken := links[name]; !taken || dir == "usr/bin" {
+				links[name] = f.Path
+			}
+		}
+		if sub, ok := publicLibrary(f); ok {
+			links[LibraryDir(own, f.ELF)+sub+"/"+interfaceName(f)] = f.Path
+		}
+	}
+	out := make([]Link, 0, len(links))
+	for p, file := range links {
+		out = append(out, Link{Path: p, Target: strings.Repeat("../", strings.Count(p, "/")) + file})
+	}
+	slices.SortFunc(out, func(a, b Link) int { return strings.Compare(a.Path, b.Path) })
+	return out
+}
+
+// InterfaceFile returns the payload path that an interface link leads to.
+func InterfaceFile(l Link) string { return path.Join(path.Dir(l.Path), l.Target) }
+
+// interfaceName is the name by which programs ask for a library.
+func interfaceName(f *File) string {
+	if f.ELF.Soname != "" && !strings.Contains(f.ELF.Soname, "/") {
+		return f.ELF.Soname
+	}
+	return path.Base(f.Path)
+}
+
+// publicLibrary reports whether f is a shared library that a loader finds on its
+// own; sub is its glibc-hwcaps subdirectory with a leading slash, or "".
+func publicLibrary(f *File) (sub string, ok bool) {
+	if f.Type != TypeFile || f.ELF == nil || f.ELF.Type != elf.ET_DYN || !f.ELF.HasDynamic || f.ELF.IsProgram() {
+		return "", false
+	}
+	if f.ELF.Soname == "" && !strings.Contains(path.Base(f.Path), ".so") {
+		return "", false
+	}
+	dir := path.Dir(f.Path)
+	if i := strings.Index(dir, "/glibc-hwcaps/"); i >= 0 {
+		dir, sub = dir[:i], dir[i:]
+	}
+	return sub, slices.Contains(libraryDirs(f.ELF), dir)
+}
+
+// shareLinks returns the names in the farm's share/ that the tree offers.
+func (m *Manifest) shareLinks() []string {
+	var links []string
+	for i := range m.Files {
+		f := &m.Files[i]
+		if f.Type == TypeDirectory {
+			continue
+		}
+		if slices.ContainsFunc(shareDirs, func(d string) bool { return strings.HasPrefix(f.Path, d) }) {
+			links = append(links, strings.TrimPrefix(f.Path, "usr/"))
+		}
+	}
+	return links
+}

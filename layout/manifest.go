@@ -1,0 +1,291 @@
+package layout
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// Origin says how a tree came to be.
+type Origin string
+
+// The origins.
+const (
+	OriginPrivate Origin = "private" // installed beside the package manager
+	OriginSystem  Origin = "system"  // follows the package manager's database
+)
+
+// Manifest is the record of one tree, and the truth about it: what it holds,
+// where each file came from, and how it was edited.
+type Manifest struct {
+	Layout       int                  `json:"layout"` // FormatVersion
+	Name         string               `json:"name"`
+	Version      string               `json:"version"`
+	Architecture string               `json:"architecture"`
+	Format       pkginfo.Format       `json:"format"`
+	Origin       Origin               `json:"origin"`
+	Tree         string               `json:"tree"` // directory below the package's own
+	Identity     digest.Digest        `json:"identity"`
+	Package      PackageFile          `json:"package"`
+	Source       string               `json:"source,omitempty"`
+	Summary      string               `json:"summary,omitempty"`
+	Requires     []pkginfo.Relation   `json:"requires,omitempty"`
+	Provides     []pkginfo.Capability `json:"provides,omitempty"`
+	Scripts      []string             `json:"scripts_skipped,omitempty"` // names of the package's scripts, none of which ran
+	Files        []File               `json:"files"`                     // sorted by path
+	Links        []Link               `json:"links,omitempty"`           // the interface: bin/, sbin/, lib64/, lib/
+
+	index map[string]int // path -> index in Files, made by Index
+}
+
+// PackageFile is the package file that a tree was made of.
+type PackageFile struct {
+	File   string        `json:"file"` // base name
+	Size   int64         `json:"size"`
+	Digest digest.Digest `json:"digest"`
+}
+
+// FileType is the kind of a file in a tree.
+type FileType string
+
+// The kinds of files in a tree. Hard links have become files of one object.
+const (
+	TypeFile      FileType = "file"
+	TypeDirectory FileType = "directory"
+	TypeSymlink   FileType = "symlink"
+	TypeFIFO      FileType = "fifo"
+)
+
+// File is one file of a tree.
+type File struct {
+	Path string   `json:"path"` // relative to the tree
+	Type FileType `json:"type"`
+	Mode Mode     `json:"mode"` // as the package has it
+	UID  int      `json:"uid,omitempty"`
+	GID  int      `json:"gid,omitempty"`
+
+	// Of a file: its object, the object's size in bytes, and the digest of the
+	// bytes that the package holds, which differs from Object where the file was
+	// edited.
+	Object digest.Digest `json:"object,omitzero"`
+	Size   int64         `json:"size,omitempty"`
+	Source digest.Digest `json:"source_digest,omitzero"`
+	// Own says that the file has an inode of its own, because its owner, mode or
+	// attributes are not the object's.
+	Own    bool              `json:"own_inode,omitempty"`
+	Xattrs map[string][]byte `json:"xattrs,omitempty"`
+
+	// Of a symlink: what it holds in the tree, and what the package has if that
+	// is something else.
+	Target        string `json:"target,omitempty"`
+	PackageTarget string `json:"package_target,omitempty"`
+
+	ELF   *elfedit.Info `json:"elf,omitempty"` // as the package has it
+	Edits []EditRecord  `json:"edits,omitempty"`
+	Patch *Patch        `json:"patch,omitempty"`
+	Needs []Need        `json:"needs,omitempty"`
+}
+
+// EditRecord says what an edit is for: the names that were there and the names
+// that took their place.
+type EditRecord struct {
+	Kind string   `json:"kind"` // one of the Edit constants
+	From []string `json:"from,omitempty"`
+	To   []string `json:"to"`
+}
+
+// The kinds of edits.
+const (
+	EditInterpreter = "interpreter" // PT_INTERP
+	EditNeeded      = "needed"      // the whole list of DT_NEEDED; To[i] took the place of the name From[i]
+	EditReplace     = "replace"     // single entries of DT_NEEDED, From[i] by To[i]
+	EditRunPath     = "runpath"     // DT_RUNPATH
+	EditRPath       = "rpath"       // DT_RPATH
+)
+
+// Need is one library that a file loads.
+type Need struct {
+	Soname   string `json:"soname"`
+	Provider string `json:"provider"` // "NAME=VERSION", or "" for the root's own library
+	Path     string `json:"path"`     // absolute in the root
+}
+
+// Link is one link of a tree's interface.
+type Link struct {
+	Path   string `json:"path"`   // "bin/jq", "lib64/libjq.so.1"
+	Target string `json:"target"` // relative: "../usr/bin/jq"
+}
+
+// Mode is a file's permission, setuid, setgid and sticky bits; in JSON a string
+// of four octal digits.
+type Mode uint32
+
+// MarshalText implements [encoding.TextMarshaler].
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (m *Mode) UnmarshalText(b []byte) error {
+	v, err := strconv.ParseUint(string(b), 8, 32)
+	if err != nil || v > 0o7777 {
+		return fmt.Errorf("parse mode %q: want four octal digits", b)
+	}
+	*m = Mode(v)
+	return nil
+}
+
+// ObjectMode returns the mode of an object's inode for a file of mode m.
+func (m Mode) ObjectMode() fs.FileMode {
+	if m&0o111 != 0 {
+		return 0o555
+	}
+	return 0o444
+}
+
+// Shareable reports whether a file of this mode, owned by the store's owner and
+// without attributes, may be a link to its object: its bits say no more than
+// "everybody may read it" and perhaps "run it".
+func (m Mode) Shareable() bool {
+	switch m &^ 0o222 {
+	case 0o444, 0o555:
+		return true
+	}
+	return false
+}
+
+// Index makes Lookup fast and is called once after Files was filled.
+func (m *Manifest) Index() {
+	m.index = make(map[string]int, len(m.Files))
+	for i := range m.Files {
+		m.index[m.Files[i].Path] = i
+	}
+}
+
+// Lookup returns the file at a path of the payload, without following links; nil
+// if there is none.
+func (m *Manifest) Lookup(p string) *File {
+	if i, ok := m.index[p]; ok {
+		return &m.Files[i]
+	}
+	return nil
+}
+
+// Resolve returns the file at a path of the payload with links followed inside
+// it, absolute ones as from the payload's top; nil when that leads nowhere or
+// out of the payload.
+func (m *Manifest) Resolve(p string) *File {
+	for range 40 { // MAXSYMLINKS
+		p = MergeUsr(strings.TrimPrefix(path.Clean("/"+p), "/"))
+		f := m.Lookup(p)
+		if f != nil && f.Type != TypeSymlink {
+			return f
+		}
+		if f != nil {
+			p = linkDestination(p, f.packageTarget())
+			continue
+		}
+		// A directory on the way may be the link.
+		dir, rest := splitAtLink(m, p)
+		if dir == nil {
+			return nil
+		}
+		p = linkDestination(dir.Path, dir.packageTarget()) + "/" + rest
+	}
+	return nil
+}
+
+func (f *File) packageTarget() string {
+	if f.PackageTarget != "" {
+		return f.PackageTarget
+	}
+	return f.Target
+}
+
+func linkDestination(link, target string) string {
+	if path.IsAbs(target) {
+		return target
+	}
+	return path.Join("/", path.Dir(link), target)
+}
+
+func splitAtLink(m *Manifest, p string) (*File, string) {
+	for i, c := range p {
+		if c != '/' {
+			continue
+		}
+		if f := m.Lookup(p[:i]); f != nil && f.Type == TypeSymlink {
+			return f, p[i+1:]
+		}
+	}
+	return nil, ""
+}
+
+// MergeUsr returns where a payload's path stands after the merge of / and /usr:
+// "bin/sh" is "usr/bin/sh".
+func MergeUsr(p string) string {
+	top, _, below := strings.Cut(p, "/")
+	switch top {
+	case "bin", "sbin", "lib", "lib64", "lib32", "libx32", "libo32":
+		if below {
+			return "usr/" + p
+		}
+	}
+	return p
+}
+
+// Encode returns the manifest as it stands on disk.
+func (m *Manifest) Encode() ([]byte, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest of %s: %v", m.Spec(), err)
+	}
+	return append(b, '\n'), nil
+}
+
+// DecodeManifest reads what Encode wrote. It returns an error for another
+// layout and for a record that contradicts itself.
+func DecodeManifest(b []byte) (*Manifest, error) {
+	var m Manifest
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("decode manifest: %v", err)
+	}
+	if m.Layout != FormatVersion {
+		return nil, fmt.Errorf("decode manifest: layout %d, this program knows %d", m.Layout, FormatVersion)
+	}
+	if err := CheckName(m.Name); err != nil {
+		return nil, fmt.Errorf("decode manifest: %w", err)
+	}
+	for i := range m.Files {
+		if err := CheckPayloadPath(m.Files[i].Path); err != nil {
+			return nil, fmt.Errorf("decode manifest of %s: %v", m.Spec(), err)
+		}
+	}
+	for _, l := range m.Links {
+		if err := CheckPayloadPath(l.Path); err != nil {
+			return nil, fmt.Errorf("decode manifest of %s: %v", m.Spec(), err)
+		}
+	}
+	m.Index()
+	return &m, nil
+}
+
+// CheckPayloadPath returns an error for a path that is not strictly below its
+// tree.
+func CheckPayloadPath(p string) error {
+	if !fs.ValidPath(p) || p == "." || strings.ContainsRune(p, 0) {
+		return fmt.Errorf("path %q does not stand below its tree", p)
+	}
+	return nil
+}
+
+// Spec returns "NAME=VERSION", as people name a package.
+func (m *Manifest) Spec() string { return m.Name + "=" + m.Version }
+
+// String returns four octal digits.
+func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }

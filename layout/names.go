@@ -1,0 +1,141 @@
+package layout
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/digest"
+)
+
+// FormatVersion is the number in .hashpkg/format. A store with another one is
+// refused.
+const FormatVersion = 1
+
+// DefaultPrefix is where trees stand unless a setting says otherwise.
+const DefaultPrefix = "/var/sys"
+
+// Names below the prefix.
+const (
+	CurrentSystem  = "current-system"
+	Private        = ".hashpkg" // hashpkg's own directory
+	FormatFile     = Private + "/format"
+	LockFile       = Private + "/lock"
+	ObjectsDir     = Private + "/objects"
+	ManifestsDir   = Private + "/manifests"
+	GenerationsDir = Private + "/generations"
+	StagingDir     = Private + "/staging"
+	DefaultLink    = "default"
+	GenerationFile = "generation.json"
+)
+
+// NameError says why a package's name or version cannot stand in a path.
+type NameError struct {
+	What  string // "package name" or "version"
+	Value string
+	Why   string
+}
+
+func (e *NameError) Error() string {
+	return fmt.Sprintf("%s %q: %s", e.What, e.Value, e.Why)
+}
+
+// CheckName returns a *NameError for a package name that cannot be a directory
+// under the prefix: one that is reserved, or that holds bytes which no package
+// manager allows in names and which a path or a RUNPATH would read differently.
+func CheckName(name string) error {
+	fail := func(why string) error { return &NameError{"package name", name, why} }
+	switch {
+	case name == "":
+		return fail("is empty")
+	case name == CurrentSystem:
+		return fail("is reserved for the link to the active generation")
+	case name[0] == '.':
+		return fail("starts with a dot, which is reserved for hashpkg's own files")
+	case len(name) > 200:
+		return fail("is longer than 200 bytes")
+	}
+	if i := strings.IndexFunc(name, func(r rune) bool { return !isNameRune(r) }); i >= 0 {
+		return fail(fmt.Sprintf("holds %q, which is not allowed in a package's name", []rune(name[i:])[0]))
+	}
+	return nil
+}
+
+// EscapeVersion returns the directory name of a version: its own bytes, but ":"
+// (after an epoch) as "%3a", because ":" separates the directories of a
+// RUNPATH. What a path or a RUNPATH would read as something else is a
+// *NameError.
+func EscapeVersion(version string) (string, error) {
+	fail := func(why string) (string, error) { return "", &NameError{"version", version, why} }
+	switch {
+	case version == "":
+		return fail("is empty")
+	case version == DefaultLink:
+		return fail("is the name of the link to the default version")
+	case version[0] == '.':
+		return fail("starts with a dot")
+	case len(version) > 200:
+		return fail("is longer than 200 bytes")
+	}
+	if i := strings.IndexFunc(version, func(r rune) bool { return !isNameRune(r) && r != ':' }); i >= 0 {
+		return fail(fmt.Sprintf("holds %q, which is not allowed in a version", []rune(version[i:])[0]))
+	}
+	return strings.ReplaceAll(version, ":", "%3a"), nil
+}
+
+func isNameRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("+-._~^", r)
+}
+
+// CheckPrefix returns an error for a prefix that programs could not carry: it
+// must be absolute and clean, and none of its bytes may mean something in a
+// RUNPATH.
+func CheckPrefix(prefix string) error {
+	switch {
+	case !path.IsAbs(prefix):
+		return fmt.Errorf("prefix %q is not absolute: give the path that programs will see", prefix)
+	case path.Clean(prefix) != prefix || prefix == "/":
+		return fmt.Errorf("prefix %q: want a clean path below /, such as %s", prefix, DefaultPrefix)
+	case strings.ContainsAny(prefix, ":;$\n\x00"):
+		return fmt.Errorf("prefix %q holds a byte that a RUNPATH cannot (one of : ; $ or a line break)", prefix)
+	}
+	return nil
+}
+
+// ObjectPath returns an object's path relative to the prefix.
+func ObjectPath(d digest.Digest) string {
+	hex := d.String()
+	return ObjectsDir + "/" + hex[:2] + "/" + hex
+}
+
+// TreePath returns a tree's path relative to the prefix.
+func TreePath(name, tree string) string { return name + "/" + tree }
+
+// ManifestPath returns the path of a tree's manifest relative to the prefix.
+func ManifestPath(name, tree string) string {
+	return ManifestsDir + "/" + name + "/" + tree + ".json"
+}
+
+// GenerationPath returns a generation's path relative to the prefix.
+func GenerationPath(id int) string { return fmt.Sprintf("%s/%d", GenerationsDir, id) }
+
+// ParseGenerationPath returns the id in a path that GenerationPath made.
+func ParseGenerationPath(p string) (int, error) {
+	id, err := strconv.Atoi(strings.TrimPrefix(p, GenerationsDir+"/"))
+	if err != nil || id < 1 || GenerationPath(id) != p {
+		return 0, fmt.Errorf("%q is not the path of a generation", p)
+	}
+	return id, nil
+}
+
+// ToPrefix is the way from a directory of a generation's link farm, such as its
+// bin, up to the prefix.
+const ToPrefix = "../../../.."
+
+// DefaultLinkTarget returns what the link /var/sys/NAME/default holds: the way
+// through the active generation, so that the default changes in the same rename
+// as everything else.
+func DefaultLinkTarget(name string) string {
+	return "../" + CurrentSystem + "/" + DefaultLink + "/" + name
+}

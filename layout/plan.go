@@ -1,0 +1,225 @@
+package layout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// Input is everything that a plan follows from.
+type Input struct {
+	Prefix     string      // absolute in the root
+	Generation *Generation // the active one; an empty one for a new root
+	// Command holds the packages of this command as drafts: manifests whose
+	// files are known, with ELF facts as packaged, but without tree, identity,
+	// edits and links. They were indexed.
+	Command []*Manifest
+	// Installed returns the manifest of a tree of Generation.
+	Installed func(*Tree) (*Manifest, error)
+	// Occupied returns the trees of a package that stand on disk, whether or not
+	// the generation has them.
+	Occupied func(name string) ([]*Manifest, error)
+	// System returns what finds the root's own libraries for programs of this
+	// ABI, as the root's loader would.
+	System func(*elfedit.Info) (ldso.Finder, error)
+	// SystemPackages are the packages that the root's package manager has
+	// installed, for relations; may be empty.
+	SystemPackages []*pkginfo.Package
+	Choice         DefaultChoice
+	Rebuild        bool // another package file may take an occupied version
+}
+
+// Plan is what an install would do. Its value is what --dry-run prints.
+type Plan struct {
+	Trees     []PlannedTree `json:"trees"`
+	Conflicts []Conflict    `json:"conflicts"` // farm links that several defaults offer, of this command's packages
+	Warnings  []string      `json:"warnings"`
+	Problems  []Problem     `json:"problems"` // what cannot be resolved; nothing is committed while there is one
+
+	// Generation is the state after the plan, still without number and time.
+	// It is nil when nothing would change.
+	Generation *Generation `json:"-"`
+}
+
+// PlannedTree is one package of the command.
+type PlannedTree struct {
+	Name         string        `json:"name"`
+	Version      string        `json:"version"`
+	Architecture string        `json:"architecture"`
+	Tree         string        `json:"tree"`
+	Identity     digest.Digest `json:"identity"`
+	Present      bool          `json:"present"` // the very same tree is there already
+	Default      bool          `json:"default"`
+	Links        []Link        `json:"links"`
+	Edits        []PlannedEdit `json:"edits"`
+	Scripts      []string      `json:"scripts_skipped"`
+
+	Manifest *Manifest `json:"-"` // the draft, completed; objects of edited files are not known yet
+}
+
+// PlannedEdit is what is to be changed in one file.
+type PlannedEdit struct {
+	File  string       `json:"file"`
+	Edits []EditRecord `json:"edits"`
+}
+
+// Problem is one thing that would keep a program from starting or a package from
+// being installed.
+type Problem struct {
+	Package string `json:"package"` // "NAME=VERSION"
+	File    string `json:"file,omitempty"`
+	Soname  string `json:"soname,omitempty"`
+	Version string `json:"version,omitempty"` // symbol version
+	Message string `json:"message"`           // whole, with what to do
+}
+
+// ProblemsError is the error of a plan that has problems.
+type ProblemsError struct{ Problems []Problem }
+
+func (e *ProblemsError) Error() string {
+	lines := make([]string, 0, len(e.Problems))
+	for i, p := range e.Problems {
+		if i == 10 {
+			lines = append(lines, fmt.Sprintf("... and %d more", len(e.Problems)-i))
+			break
+		}
+		lines = append(lines, p.Message)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// MakePlan decides trees, edits and links for the packages of a command. The
+// error is a fault of the input's readers; what cannot be resolved is in the
+// plan's Problems.
+func MakePlan(in Input) (*Plan, error) {
+	p, err := newPlanner(in)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{Trees: []PlannedTree{}, Conflicts: []Conflict{}, Warnings: []string{}, Problems: []Problem{}}
+	for _, c := range p.command {
+		if err := p.bindPackage(c, plan); err != nil {
+			return nil, err
+		}
+	}
+	p.warnRelations(plan)
+	if err := p.nameTrees(plan); err != nil {
+		return nil, err
+	}
+	if len(plan.Problems) > 0 {
+		return plan, nil
+	}
+	p.planGeneration(plan)
+	return plan, nil
+}
+
+// planGeneration adds the trees to the generation and says what its farm makes
+// of them.
+func (p *planner) planGeneration(plan *Plan) {
+	next := p.in.Generation.Next(p.in.Generation.ID, p.in.Generation.Time)
+	changed := false
+	for _, c := range p.command {
+		have := slices.IndexFunc(next.Trees, func(t Tree) bool {
+			return t.Name == c.m.Name && t.Tree == c.m.Tree && t.Identity == c.m.Identity
+		})
+		switch {
+		case have < 0:
+			t := c.m.GenerationTree()
+			next.Add(t, p.in.Choice)
+			changed = true
+		case p.in.Choice == DefaultThis:
+			changed = next.Use(c.m.Name, c.m.Tree) || changed
+		}
+	}
+	_, conflicts := next.Farm()
+	for _, c := range conflicts {
+		ours := slices.ContainsFunc(p.command, func(cand *candidate) bool {
+			return c.Winner == cand.m.Spec() || slices.Contains(c.Losers, cand.m.Spec())
+		})
+		if ours {
+			plan.Conflicts = append(plan.Conflicts, c)
+		}
+	}
+	for i := range plan.Trees {
+		t := &plan.Trees[i]
+		for _, g := range next.Find(t.Name, t.Tree) {
+			t.Default = t.Default || g.Default && g.Tree == t.Tree
+		}
+	}
+	if changed {
+		plan.Generation = next
+	}
+}
+
+// warnRelations lists the relations of the command's packages that nothing in
+// the root answers.
+func (p *planner) warnRelations(plan *Plan) {
+	for _, c := range p.command {
+		for _, r := range c.m.Requires {
+			if !p.answered(c, r) {
+				plan.Warnings = append(plan.Warnings, fmt.Sprintf(
+					"%s: nothing here answers its relation %q", c.m.Spec(), r.String()))
+			}
+		}
+	}
+}
+
+// answered reports whether some package of the command, the generation or the
+// root's package manager satisfies the relation.
+func (p *planner) answered(c *candidate, r pkginfo.Relation) bool {
+	return slices.ContainsFunc(r.Alternatives, func(want pkginfo.Constraint) bool {
+		for _, o := range p.command {
+			if offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) {
+				return true
+			}
+		}
+		for i := range p.in.Generation.Trees {
+			t := &p.in.Generation.Trees[i]
+			if offers(t.Format, t.Name, t.Version, t.Provides, want) {
+				return true
+			}
+		}
+		return slices.ContainsFunc(p.in.SystemPackages, func(s *pkginfo.Package) bool {
+			return offers(s.Format, s.Name, s.Version, s.Provides, want)
+		})
+	})
+}
+
+// offers reports whether a package satisfies a constraint, by its own name or by
+// one that it provides.
+func offers(f pkginfo.Format, name, version string, provides []pkginfo.Capability, want pkginfo.Constraint) bool {
+	if name == want.Name && want.Satisfies(f, version) {
+		return true
+	}
+	return slices.ContainsFunc(provides, func(c pkginfo.Capability) bool {
+		return c.Name == want.Name && want.Satisfies(f, c.Version)
+	})
+}
+
+// GenerationTree returns the manifest's line in a generation.
+func (m *Manifest) GenerationTree() Tree {
+	t := Tree{
+		Name: m.Name, Version: m.Version, Architecture: m.Architecture, Format: m.Format,
+		Origin: m.Origin, Tree: m.Tree, Identity: m.Identity, Provides: m.Provides,
+	}
+	public := map[*File]bool{}
+	for _, l := range m.Links {
+		t.Links = append(t.Links, l.Path)
+		public[m.Resolve(InterfaceFile(l))] = true
+	}
+	t.Links = append(t.Links, m.shareLinks()...)
+	for i := range m.Files {
+		f := &m.Files[i]
+		if f.ELF != nil && f.ELF.Soname != "" && !public[f] {
+			t.Inner = append(t.Inner, f.ELF.Soname)
+		}
+	}
+	slices.Sort(t.Inner)
+	t.Inner = slices.Compact(t.Inner)
+	return t
+}

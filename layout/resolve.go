@@ -1,0 +1,568 @@
+package layout
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/ldso"
+)
+
+// planner holds what a plan is made from while it is made.
+type planner struct {
+	in        Input
+	command   []*candidate
+	installed map[*Tree]*candidate // manifests read so far
+	defaults  []*Tree              // of the generation, by name
+	others    []*Tree              // the rest, newest first
+	owners    map[*ldso.Object]*candidate
+	files     map[*ldso.Object]*File
+	systems   map[string]ldso.Finder // by triplet
+	results   map[*File]*resolution
+	warned    map[string]bool
+}
+
+func newPlanner(in Input) (*planner, error) {
+	p := &planner{
+		in:        in,
+		installed: map[*Tree]*candidate{},
+		owners:    map[*ldso.Object]*candidate{},
+		files:     map[*ldso.Object]*File{},
+		systems:   map[string]ldso.Finder{},
+		results:   map[*File]*resolution{},
+		warned:    map[string]bool{},
+	}
+	for _, m := range in.Command {
+		p.command = append(p.command, newCandidate(m, nil))
+	}
+	// Of two builds of one package in a command, the higher version answers first.
+	slices.SortStableFunc(p.command, func(a, b *candidate) int {
+		return cmp.Or(cmp.Compare(a.m.Name, b.m.Name), -a.m.Format.Compare(a.m.Version, b.m.Version))
+	})
+	for i := range in.Generation.Trees {
+		t := &in.Generation.Trees[i]
+		if t.Default {
+			p.defaults = append(p.defaults, t)
+		} else {
+			p.others = append(p.others, t)
+		}
+	}
+	slices.SortStableFunc(p.others, func(a, b *Tree) int {
+		return cmp.Or(-cmp.Compare(a.Since, b.Since), -a.Format.Compare(a.Version, b.Version))
+	})
+	return p, nil
+}
+
+// load returns the candidate of a tree of the generation.
+func (p *planner) load(t *Tree) (*candidate, error) {
+	if c := p.installed[t]; c != nil {
+		return c, nil
+	}
+	m, err := p.in.Installed(t)
+	if err != nil {
+		return nil, err
+	}
+	c := newCandidate(m, t)
+	p.installed[t] = c
+	return c, nil
+}
+
+func (p *planner) system(abi *elfedit.Info) (ldso.Finder, error) {
+	if p.in.System == nil {
+		return nil, nil
+	}
+	triplet := ldso.Triplet(abi)
+	if f, ok := p.systems[triplet]; ok {
+		return f, nil
+	}
+	f, err := p.in.System(abi)
+	if err != nil {
+		return nil, err
+	}
+	p.systems[triplet] = f
+	return f, nil
+}
+
+// object returns the ldso object of a candidate's file and remembers whose it is.
+func (p *planner) object(c *candidate, f *File) *ldso.Object {
+	o := c.object(f)
+	p.owners[o], p.files[o] = c, f
+	return o
+}
+
+// resolution is how one file's needs are answered.
+type resolution struct {
+	start    *ldso.Object
+	closure  *ldso.Closure
+	private  bool       // the C library is not the root's own
+	libc     *candidate // whose C library it is; nil for the root's or for none
+	members  []*candidate
+	rejected map[string][]string // name -> why candidates for it were passed over
+}
+
+// ok reports whether the loader would start it.
+func (r *resolution) ok() bool { return len(r.misses()) == 0 && len(r.badVersions()) == 0 }
+
+// misses returns what is missing and not left to the machine.
+func (r *resolution) misses() []ldso.Missing {
+	var out []ldso.Missing
+	for _, m := range r.closure.Missing {
+		if !isDriver(m.Name) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func (r *resolution) badVersions() []ldso.MissingVersion {
+	var out []ldso.MissingVersion
+	for _, v := range r.closure.Versions {
+		if v.Fatal && !isDriver(v.File) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// resolve answers the needs of one file of a package of the command.
+//
+// The C library decides. It is chosen first, and with it whether the closure is
+// private or the root's; each choice is tried until the loader would start the
+// file. When none does, the first choice's faults are the ones to tell.
+func (p *planner) resolve(c *candidate, f *File) (*resolution, error) {
+	if r := p.results[f]; r != nil {
+		return r, nil
+	}
+	choices, err := p.libcChoices(c, f.ELF)
+	if err != nil {
+		return nil, err
+	}
+	var first *resolution
+	for _, choice := range choices {
+		r, err := p.resolveWith(c, f, choice)
+		if err != nil {
+			return nil, err
+		}
+		if r.ok() {
+			first = r
+			break
+		}
+		if first == nil {
+			first = r
+		}
+	}
+	p.results[f] = first
+	return first, nil
+}
+
+// libcChoice is one C library to try.
+type libcChoice struct {
+	libc    *candidate // nil for the root's own
+	private bool
+}
+
+// libcChoices returns the C libraries to try for a program or library of this
+// ABI, best first; never none.
+func (p *planner) libcChoices(c *candidate, abi *elfedit.Info) ([]libcChoice, error) {
+	var choices []libcChoice
+	add := func(o *candidate, private bool) {
+		choices = append(choices, libcChoice{o, private})
+	}
+	if c.isLibc(abi) {
+		add(c, true)
+		return choices, nil
+	}
+	for _, o := range p.command {
+		if o.isLibc(abi) {
+			add(o, true)
+		}
+	}
+	rootHas, err := p.rootHasLibc(abi)
+	if err != nil {
+		return nil, err
+	}
+	if len(choices) == 0 && rootHas {
+		add(nil, false)
+	}
+	for _, trees := range [][]*Tree{p.defaults, p.others} {
+		for _, t := range trees {
+			if !t.hasLibrary(libcName(abi)) {
+				continue
+			}
+			o, err := p.load(t)
+			if err != nil {
+				return nil, err
+			}
+			if o.isLibc(abi) {
+				add(o, true)
+			}
+		}
+	}
+	if !slices.ContainsFunc(choices, func(c libcChoice) bool { return c.libc == nil }) {
+		add(nil, !rootHas)
+	}
+	return choices, nil
+}
+
+// rootHasLibc reports whether the root's own loader finds a C library of this ABI.
+func (p *planner) rootHasLibc(abi *elfedit.Info) (bool, error) {
+	system, err := p.system(abi)
+	if err != nil || system == nil {
+		return false, err
+	}
+	_, err = system.Find(libcName(abi), []*ldso.Object{{Path: "/", ID: "/", Info: plainInfo(abi)}})
+	if errors.Is(err, ldso.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// plainInfo is a requester of abi without search paths of its own.
+func plainInfo(abi *elfedit.Info) *elfedit.Info {
+	return &elfedit.Info{
+		Class: abi.Class, Data: abi.Data, Machine: abi.Machine, Type: abi.Type,
+		OSABI: abi.OSABI, Flags: abi.Flags, HasDynamic: true,
+	}
+}
+
+// maxAttempts bounds how often a closure is computed again with a candidate
+// excluded; each time excludes one more.
+const maxAttempts = 64
+
+// resolveWith computes the closure with one C library. A candidate whose package
+// a later member's relation forbids is excluded and the closure computed anew.
+func (p *planner) resolveWith(c *candidate, f *File, choice libcChoice) (*resolution, error) {
+	system, err := p.system(f.ELF)
+	if err != nil {
+		return nil, err
+	}
+	excluded := map[*candidate]string{}
+	for range maxAttempts {
+		s := &search{p: p, choice: choice, own: c, system: system, excluded: excluded, members: []*candidate{c}, rejected: map[string][]string{}}
+		start := p.object(c, f)
+		closure, err := ldso.Load(start, s)
+		if err != nil {
+			return nil, err
+		}
+		r := &resolution{
+			start: start, closure: closure, private: choice.private, libc: choice.libc,
+			members: s.members, rejected: s.rejected,
+		}
+		bad := ""
+		for _, m := range s.members {
+			if why, ok := m.allows(s.members); !ok && m != c {
+				excluded[m], bad = why, why
+				break
+			}
+		}
+		if bad == "" {
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("resolve %s of %s: the relations of its libraries' packages contradict one another", f.Path, c.m.Spec())
+}
+
+// search is the Finder of one closure.
+type search struct {
+	p        *planner
+	choice   libcChoice
+	own      *candidate
+	system   ldso.Finder
+	excluded map[*candidate]string
+	members  []*candidate // packages that the closure has so far
+	rejected map[string][]string
+}
+
+// Find implements [ldso.Finder] over packages: the requester's own, the
+// command's, then what the choice of the C library makes the order.
+func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
+	requester := chain[len(chain)-1]
+	abi := chain[0].Info
+	from := s.p.owners[requester] // nil for the root's own library
+
+	if name == chain[0].Info.Interpreter && len(chain) == 1 {
+		return s.findInterpreter(name, chain)
+	}
+	if isDriver(name) {
+		return nil, fmt.Errorf("%w: %s is the machine's driver's", ldso.ErrNotFound, name)
+	}
+	if strings.Contains(name, "/") {
+		return s.findPath(name, from, chain)
+	}
+	if isGlibcSoname(name) {
+		if o, err := s.findGlibc(name, requester, abi); o != nil || err != nil {
+			return o, err
+		}
+		if s.choice.libc == nil {
+			return s.findSystem(name, chain)
+		}
+	}
+	if from == nil && s.system != nil {
+		if o, err := s.findSystem(name, chain); err == nil || !errors.Is(err, ldso.ErrNotFound) {
+			return o, err
+		}
+	}
+
+	sources, err := s.sources(name, from, abi)
+	if err != nil {
+		return nil, err
+	}
+	var spare *ldso.Object // right name, but a symbol version is missing
+	var spareOwner *candidate
+	consider := func(c *candidate, f *File) *ldso.Object {
+		if f == nil || f.ELF == nil || !sameABI(f.ELF, abi) {
+			return nil
+		}
+		if why, ok := s.fits(c, abi); !ok {
+			s.reject(name, c, why)
+			return nil
+		}
+		if v := lacksVersion(requester.Info, name, f.ELF); v != "" {
+			s.reject(name, c, "it does not offer the symbol version "+v)
+			if spare == nil {
+				spare, spareOwner = s.p.object(c, f), c
+			}
+			return nil
+		}
+		s.join(c)
+		return s.p.object(c, f)
+	}
+
+	for _, dir := range s.searchDirs(chain) {
+		for _, c := range sources {
+			if c == nil {
+				continue
+			}
+			if o := consider(c, c.m.Resolve(dir+"/"+name)); o != nil {
+				return o, nil
+			}
+		}
+	}
+	for _, c := range sources {
+		if c == nil { // the root's own libraries have their turn
+			o, err := s.findSystem(name, chain)
+			if err == nil || !errors.Is(err, ldso.ErrNotFound) {
+				return o, err
+			}
+			continue
+		}
+		if o := consider(c, c.library(name, abi)); o != nil {
+			return o, nil
+		}
+	}
+	if spare != nil {
+		s.join(spareOwner)
+		return spare, nil
+	}
+	return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
+}
+
+// sources returns the packages to ask for a name, in order; nil stands for the
+// root's own libraries.
+func (s *search) sources(name string, from *candidate, abi *elfedit.Info) ([]*candidate, error) {
+	var sources []*candidate
+	add := func(c *candidate) {
+		if c == nil || !slices.Contains(sources, c) {
+			sources = append(sources, c)
+		}
+	}
+	if from != nil {
+		add(from)
+	}
+	add(s.own)
+	for _, c := range s.p.command {
+		add(c)
+	}
+	if !s.choice.private {
+		add(nil)
+	}
+	for _, trees := range [][]*Tree{s.p.defaults, s.p.others} {
+		for _, t := range trees {
+			if t.hasLibrary(name) {
+				c, err := s.p.load(t)
+				if err != nil {
+					return nil, err
+				}
+				add(c)
+			}
+		}
+	}
+	if s.choice.private {
+		add(nil)
+	}
+	return sources, nil
+}
+
+// fits reports whether a package may be in the closure: one C library only, and
+// no member's relation against it.
+func (s *search) fits(c *candidate, abi *elfedit.Info) (why string, ok bool) {
+	if why, bad := s.excluded[c]; bad {
+		return why, false
+	}
+	if c != s.choice.libc && c.isLibc(abi) {
+		return "a process has one C library, and another was chosen", false
+	}
+	return c.allows(s.members)
+}
+
+func (s *search) join(c *candidate) {
+	if !slices.Contains(s.members, c) {
+		s.members = append(s.members, c)
+	}
+}
+
+func (s *search) reject(name string, c *candidate, why string) {
+	why = c.m.Spec() + " has it, but " + why
+	if !slices.Contains(s.rejected[name], why) {
+		s.rejected[name] = append(s.rejected[name], why)
+	}
+}
+
+// findInterpreter returns the loader of the chosen C library.
+func (s *search) findInterpreter(name string, chain []*ldso.Object) (*ldso.Object, error) {
+	c := s.choice.libc
+	if c == nil {
+		return s.findSystem(name, chain)
+	}
+	if why, ok := s.fits(c, chain[0].Info); !ok {
+		s.reject(name, c, why)
+		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
+	}
+	f := c.interpreter(chain[0].Info)
+	if f == nil {
+		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
+	}
+	s.join(c)
+	return s.p.object(c, f), nil
+}
+
+// findGlibc returns a library of the chosen loader family; nil without error when
+// the family does not have it.
+func (s *search) findGlibc(name string, requester *ldso.Object, abi *elfedit.Info) (*ldso.Object, error) {
+	c := s.choice.libc
+	if c == nil {
+		return nil, nil
+	}
+	f := c.library(name, abi)
+	if f == nil && strings.HasPrefix(name, "ld") {
+		f = c.interpreter(&elfedit.Info{
+			Class: abi.Class, Data: abi.Data, Machine: abi.Machine, Flags: abi.Flags, OSABI: abi.OSABI,
+			Interpreter: cmp.Or(abi.Interpreter, name),
+		})
+	}
+	if f == nil {
+		return nil, nil
+	}
+	if why, ok := s.fits(c, abi); !ok {
+		s.reject(name, c, why)
+		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
+	}
+	if v := lacksVersion(requester.Info, name, f.ELF); v != "" {
+		s.reject(name, c, "it does not offer the symbol version "+v)
+	}
+	s.join(c)
+	return s.p.object(c, f), nil
+}
+
+// findPath answers a name with a slash: a path in a package's payload, else in
+// the root.
+func (s *search) findPath(name string, from *candidate, chain []*ldso.Object) (*ldso.Object, error) {
+	if from != nil {
+		sources, err := s.sources(path.Base(name), from, chain[0].Info)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range sources {
+			if c == nil {
+				continue
+			}
+			if f := c.m.Resolve(name); f != nil && f.ELF != nil && sameABI(f.ELF, chain[0].Info) {
+				s.join(c)
+				return s.p.object(c, f), nil
+			}
+		}
+	}
+	return s.findSystem(name, chain)
+}
+
+// findSystem asks the root's own loader. A tree's search paths mean nothing
+// there, so it is asked as by a requester without any.
+func (s *search) findSystem(name string, chain []*ldso.Object) (*ldso.Object, error) {
+	if s.system == nil {
+		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
+	}
+	if s.choice.libc != nil && isGlibcSoname(name) {
+		return nil, fmt.Errorf("%w: %s: a process has one C library", ldso.ErrNotFound, name)
+	}
+	asked := chain
+	if s.p.owners[chain[len(chain)-1]] != nil {
+		asked = []*ldso.Object{{Path: "/", ID: "/", Info: plainInfo(chain[0].Info)}}
+	}
+	return s.system.Find(name, asked)
+}
+
+// searchDirs returns the directories of the payload that the requester's RUNPATH,
+// or its own and inherited RPATH, names, as the loader orders them.
+func (s *search) searchDirs(chain []*ldso.Object) []string {
+	requester := chain[len(chain)-1]
+	var dirs []string
+	add := func(o *ldso.Object, list string) {
+		f := s.p.files[o]
+		if f == nil {
+			return
+		}
+		for _, e := range strings.Split(list, ":") {
+			if d, ok := payloadDir(f.Path, e); ok {
+				dirs = append(dirs, d)
+			}
+		}
+	}
+	if requester.Info.HasRunPath {
+		add(requester, requester.Info.RunPath)
+		return dirs
+	}
+	for _, o := range slices.Backward(chain) {
+		if !o.Info.HasRunPath {
+			add(o, o.Info.RPath)
+		}
+	}
+	return dirs
+}
+
+// payloadDir returns the directory of the payload that one element of a search
+// path means for a file of it. ok is false for what depends on the machine
+// ($LIB, $PLATFORM) or on the working directory.
+func payloadDir(file, element string) (dir string, ok bool) {
+	for _, origin := range []string{"${ORIGIN}", "$ORIGIN"} {
+		if rest, found := strings.CutPrefix(element, origin); found && (rest == "" || rest[0] == '/') {
+			element = "/" + path.Dir(file) + rest
+		}
+	}
+	if !path.IsAbs(element) || strings.Contains(element, "$") {
+		return "", false
+	}
+	return strings.TrimPrefix(MergeUsr(strings.TrimPrefix(path.Clean(element), "/")), "/"), true
+}
+
+// lacksVersion returns a symbol version that the requester needs of name and the
+// library does not define; "" when all are there.
+func lacksVersion(requester *elfedit.Info, name string, library *elfedit.Info) string {
+	if len(library.VersionDefs) == 0 {
+		return "" // the loader warns only
+	}
+	for _, n := range requester.VersionNeeds {
+		if n.File != name {
+			continue
+		}
+		for _, v := range n.Versions {
+			if !v.Weak && !slices.ContainsFunc(library.VersionDefs, func(d elfedit.VersionDef) bool { return d.Name == v.Name }) {
+				return v.Name
+			}
+		}
+	}
+	return ""
+}
