@@ -1,0 +1,113 @@
+package sysroot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/ldso"
+)
+
+// Architecture returns the root's own architecture, as a multi-arch triplet: that
+// of its package manager's database, else of its shell, else the host's.
+func (r *Root) Architecture() (string, error) {
+	for _, file := range []string{"/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/env"} {
+		o, err := files{r}.Inspect(file)
+		if err == nil {
+			if t := ldso.Triplet(o.Info); t != "" {
+				return t, nil
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ldso.ErrNotLoadable) && !errors.Is(err, fs.ErrPermission) {
+			return "", err
+		}
+	}
+	name := map[string]string{"386": "i386", "arm": "armhf", "ppc64le": "ppc64el"}[runtime.GOARCH]
+	if name == "" {
+		name = runtime.GOARCH
+	}
+	t, ok := layout.Triplet(name)
+	if !ok {
+		return "", fmt.Errorf("find the root's architecture: %s is not known", runtime.GOARCH)
+	}
+	return t, nil
+}
+
+// System returns what finds the root's own libraries for programs of this ABI.
+func (r *Root) System(abi *elfedit.Info) (ldso.Finder, error) {
+	where := ldso.MultiarchLayout(abi)
+	if t := ldso.Triplet(abi); !r.HasFile("/usr/lib/"+t) && !r.HasFile("/lib/"+t) {
+		where = ldso.Lib64Layout(abi)
+	}
+	return ldso.NewRoot(files{r}, abi, ldso.Options{Layout: where})
+}
+
+// files shows the root to the loader's model. It implements [ldso.Files].
+type files struct{ r *Root }
+
+// maxConfig bounds the loader's cache and configuration files; a real cache is
+// well under a megabyte.
+const maxConfig = 64 << 20
+
+func (f files) ReadFile(name string) ([]byte, error) {
+	p, err := f.r.HostPath(name)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(p); err == nil && (!info.Mode().IsRegular() || info.Size() > maxConfig) {
+		return nil, fmt.Errorf("read %s: no regular file of a sensible size", p)
+	}
+	return os.ReadFile(p)
+}
+
+func (f files) Inspect(name string) (*ldso.Object, error) {
+	p, err := f.r.HostPath(name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(p, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() == 0 {
+		return nil, fmt.Errorf("inspect %s: %w", p, ldso.ErrNotLoadable)
+	}
+	data, err := unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("inspect %s: %w", p, err)
+	}
+	defer unix.Munmap(data) //nolint:errcheck // a mapping that cannot be taken away is harmless
+	e, err := elfedit.Inspect(data)
+	if err != nil {
+		return nil, fmt.Errorf("inspect %s: %w: %v", p, ldso.ErrNotLoadable, err)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil, fmt.Errorf("inspect %s: no inode number", p)
+	}
+	return &ldso.Object{Path: path.Clean(name), ID: fmt.Sprintf("%d:%d", st.Dev, st.Ino), Info: e}, nil
+}
+
+// HasFile reports whether a path is there in the root.
+func (r *Root) HasFile(inside string) bool {
+	p, err := r.HostPath(strings.TrimSuffix(inside, "/"))
+	if err != nil {
+		return false
+	}
+	_, err = os.Lstat(p)
+	return err == nil
+}
