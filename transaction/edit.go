@@ -1,0 +1,152 @@
+package transaction
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/store"
+)
+
+// applyEdits makes the planned edits of the new trees on staged copies, and reads
+// every edited file again to compare it with the plan.
+func applyEdits(ctx context.Context, staging *store.Staging, plan *layout.Plan) error {
+	var files []*layout.File
+	for _, t := range plan.Trees {
+		if t.Present {
+			continue
+		}
+		for i := range t.Manifest.Files {
+			if f := &t.Manifest.Files[i]; len(f.Edits) > 0 {
+				files = append(files, f)
+			}
+		}
+	}
+	faults := make([]error, len(files))
+	work := make(chan int)
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(files)) {
+		wg.Go(func() {
+			for i := range work {
+				if err := applyEdit(staging, files[i]); err != nil {
+					faults[i] = fmt.Errorf("edit %s: %w", files[i].Path, err)
+				}
+			}
+		})
+	}
+	var stopped error
+	for i := range files {
+		if stopped = ctx.Err(); stopped != nil {
+			break
+		}
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	return cmp.Or(firstFault(faults), stopped)
+}
+
+func applyEdit(staging *store.Staging, f *layout.File) error {
+	changes, err := changesOf(f.Edits)
+	if err != nil {
+		return err
+	}
+	var edit elfedit.Edit
+	err = staging.Map(f.Source, func(b []byte) error {
+		edit, err = elfedit.Make(b, changes)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var d digest.Digest
+	if d, f.Size, err = staging.Edit(f.Source, edit); err != nil {
+		return err
+	}
+	f.Object = d
+	if f.Patch, err = layout.PackEdit(edit); err != nil {
+		return err
+	}
+	return staging.Map(d, func(b []byte) error {
+		info, err := elfedit.Inspect(b)
+		if err != nil {
+			return err
+		}
+		return compareEdited(info, f)
+	})
+}
+
+// compareEdited returns an error when an edited file is not what was planned.
+func compareEdited(info *elfedit.Info, f *layout.File) error {
+	want := *f.ELF
+	want.Needed = slices.Clone(f.ELF.Needed)
+	for _, e := range f.Edits {
+		switch e.Kind {
+		case layout.EditInterpreter:
+			want.Interpreter = e.To[0]
+		case layout.EditNeeded:
+			want.Needed = e.To
+		case layout.EditReplace:
+			for i, from := range e.From {
+				for j := range want.Needed {
+					if want.Needed[j] == from {
+						want.Needed[j] = e.To[i]
+					}
+				}
+			}
+		case layout.EditRunPath:
+			want.RunPath, want.HasRunPath = e.To[0], e.To[0] != ""
+		case layout.EditRPath:
+			want.RPath, want.HasRPath = e.To[0], e.To[0] != ""
+		}
+	}
+	switch {
+	case info.Interpreter != want.Interpreter:
+		return fmt.Errorf("the edited file has the interpreter %q, planned was %q", info.Interpreter, want.Interpreter)
+	case !slices.Equal(info.Needed, want.Needed):
+		return fmt.Errorf("the edited file needs %q, planned was %q", info.Needed, want.Needed)
+	case info.RunPath != want.RunPath || info.RPath != want.RPath:
+		return fmt.Errorf("the edited file has the search path %q%q, planned was %q%q", info.RunPath, info.RPath, want.RunPath, want.RPath)
+	case info.Soname != want.Soname:
+		return fmt.Errorf("the edited file has the soname %q, it was %q", info.Soname, want.Soname)
+	}
+	return nil
+}
+
+// changesOf turns a file's edit records into what the editor is asked for.
+func changesOf(records []layout.EditRecord) (elfedit.Changes, error) {
+	var c elfedit.Changes
+	for _, e := range records {
+		switch e.Kind {
+		case layout.EditInterpreter:
+			c.Interpreter = &e.To[0]
+		case layout.EditNeeded:
+			c.SetNeeded = append([]string{}, e.To...)
+			c.VersionFiles = map[string]string{}
+			for i, from := range e.From {
+				c.VersionFiles[from] = e.To[i]
+			}
+		case layout.EditReplace:
+			for i, from := range e.From {
+				c.ReplaceNeeded = append(c.ReplaceNeeded, elfedit.Replacement{Old: from, New: e.To[i]})
+			}
+		case layout.EditRunPath, layout.EditRPath:
+			c.Path = &elfedit.SearchPath{Set: &e.To[0], Form: elfedit.FormRunPath}
+			if e.Kind == layout.EditRPath {
+				c.Path.Form = elfedit.FormRPath
+			}
+			if e.To[0] == "" {
+				c.Path = &elfedit.SearchPath{Remove: true}
+			}
+		default:
+			return c, fmt.Errorf("an edit of the unknown kind %q", e.Kind)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,231 @@
+package transaction
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// InstallOptions says what to install where.
+type InstallOptions struct {
+	Root   *sysroot.Root
+	Files  []string // package files on the host
+	DryRun bool     // plan only; nothing is written
+	Choice layout.DefaultChoice
+	// Rebuild allows a package file whose name, version and architecture are
+	// taken by another build.
+	Rebuild bool
+	Now     time.Time
+	// Progress, if not nil, is called now and then, from any goroutine.
+	Progress func(Progress)
+}
+
+// Progress is how far a transaction has come.
+type Progress struct {
+	Step        string // "reading", "editing", "committing"
+	Done, Total int64  // bytes of package files when reading, else 0
+}
+
+// InstallResult is the plan and what became of it.
+type InstallResult struct {
+	Plan *layout.Plan
+	// Generation is the active one afterwards; with DryRun, the one that is.
+	Generation int
+	Changed    bool
+}
+
+// Install puts packages into private trees. The error is a *layout.ProblemsError
+// when the plan cannot be resolved; the result then still has the plan.
+func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err error) {
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	files, err := statFiles(o.Files)
+	if err != nil {
+		return nil, err
+	}
+	if o.DryRun {
+		active, err := o.Root.Active()
+		if err != nil {
+			return nil, err
+		}
+		plan, err := makePlan(ctx, o, files, &memorySink{}, active)
+		return &InstallResult{Plan: plan, Generation: active.ID}, err
+	}
+
+	lock, err := o.Root.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	active, err := o.Root.Active()
+	if err != nil {
+		return nil, err
+	}
+	staging, err := o.Root.Store().Begin()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, staging.Discard()) }()
+
+	plan, err := makePlan(ctx, o, files, staging, active)
+	result = &InstallResult{Plan: plan, Generation: active.ID}
+	if err != nil || plan.Generation == nil {
+		return result, err
+	}
+	o.Progress(Progress{Step: "editing"})
+	if err := applyEdits(ctx, staging, plan); err != nil {
+		return result, err
+	}
+	o.Progress(Progress{Step: "committing"})
+	for _, t := range plan.Trees {
+		if t.Present {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return result, err
+		}
+		if err := staging.AddTree(t.Manifest); err != nil {
+			return result, err
+		}
+	}
+	next := plan.Generation.Next(0, o.Now)
+	next.Parent = active.ID
+	id, err := publish(o.Root, staging, next, active)
+	if err != nil {
+		return result, err
+	}
+	result.Generation, result.Changed = id, true
+	return result, nil
+}
+
+// packageFile is one file of the command line.
+type packageFile struct {
+	path string
+	size int64
+}
+
+// statFiles looks at the files before anything is done, so that a slip of the
+// pen costs nothing.
+func statFiles(paths []string) ([]packageFile, error) {
+	files := make([]packageFile, 0, len(paths))
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, fmt.Errorf("open package: %w", err)
+		}
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("open package: %s is no regular file", p)
+		}
+		files = append(files, packageFile{p, info.Size()})
+	}
+	return files, nil
+}
+
+// makePlan stages the packages and plans.
+func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *layout.Generation) (*layout.Plan, error) {
+	drafts, err := stageAll(ctx, o, files, to)
+	if err != nil {
+		return nil, err
+	}
+	packages, err := systemPackages(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	s := o.Root.Store()
+	plan, err := layout.MakePlan(layout.Input{
+		Prefix:     o.Root.Prefix(),
+		Generation: active,
+		Command:    drafts,
+		Installed: func(t *layout.Tree) (*layout.Manifest, error) {
+			return s.Manifest(t.Name, t.Tree)
+		},
+		Occupied:       s.Manifests,
+		System:         o.Root.System,
+		SystemPackages: packages,
+		Choice:         o.Choice,
+		Rebuild:        o.Rebuild,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(plan.Problems) > 0 {
+		return plan, &layout.ProblemsError{Problems: plan.Problems}
+	}
+	return plan, nil
+}
+
+// stageAll reads the packages, several at a time, the largest first. Files that
+// hold the same package are taken once.
+func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sink) ([]*layout.Manifest, error) {
+	var total int64
+	order := make([]int, len(files))
+	for i, f := range files {
+		order[i] = i
+		total += f.size
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return -cmp.Compare(files[a].size, files[b].size) })
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	var done int64
+	drafts := make([]*layout.Manifest, len(files))
+	faults := make([]error, len(files))
+	read := func(n int64) {
+		mu.Lock()
+		done += n
+		now := done
+		mu.Unlock()
+		o.Progress(Progress{Step: "reading", Done: now, Total: total})
+	}
+	work := make(chan int)
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(files)) {
+		wg.Go(func() {
+			for i := range work {
+				drafts[i], faults[i] = stagePackage(ctx, files[i].path, to, read)
+				if faults[i] != nil {
+					cancel()
+				}
+			}
+		})
+	}
+	for _, i := range order {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	if err := firstFault(faults); err != nil {
+		return nil, err
+	}
+
+	var out []*layout.Manifest
+	for _, d := range drafts {
+		if !slices.ContainsFunc(out, func(o *layout.Manifest) bool { return o.Package.Digest == d.Package.Digest }) {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+// firstFault returns the first error that is not only the echo of another.
+func firstFault(faults []error) error {
+	var echo error
+	for _, err := range faults {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+		echo = cmp.Or(echo, err)
+	}
+	return echo
+}

@@ -1,0 +1,293 @@
+package transaction
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// sink takes the files of packages: a *store.Staging, or memory for a dry run.
+type sink interface {
+	// Add takes a file's bytes and returns their digest and number.
+	Add(r io.Reader, size int64) (digest.Digest, int64, error)
+	// Map calls f with the bytes of a file that was added.
+	Map(d digest.Digest, f func([]byte) error) error
+}
+
+// memorySink keeps ELF files until they were looked at, and nothing else.
+type memorySink struct {
+	mu  sync.Mutex
+	elf map[digest.Digest][]byte
+}
+
+func (s *memorySink) Add(r io.Reader, _ int64) (digest.Digest, int64, error) {
+	var magic [len(elf.ELFMAG)]byte
+	n, err := io.ReadFull(r, magic[:])
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return digest.Digest{}, 0, err
+	}
+	r = io.MultiReader(bytes.NewReader(magic[:n]), r)
+	if string(magic[:n]) != elf.ELFMAG {
+		return digest.OfReader(r)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return digest.Digest{}, 0, err
+	}
+	d := digest.Of(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.elf == nil {
+		s.elf = map[digest.Digest][]byte{}
+	}
+	s.elf[d] = b
+	return d, int64(len(b)), nil
+}
+
+func (s *memorySink) Map(d digest.Digest, f func([]byte) error) error {
+	s.mu.Lock()
+	b := s.elf[d]
+	s.mu.Unlock()
+	return f(b)
+}
+
+// open returns a reader for a package of whatever format.
+func open(r io.Reader) (pkginfo.Reader, error) { return deb.NewReader(r) }
+
+// stagePackage reads one package file into the sink and returns the draft of its
+// manifest. read is told of the bytes that were read from the file.
+func stagePackage(ctx context.Context, name string, to sink, read func(int64)) (*layout.Manifest, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open package: %w", err)
+	}
+	defer f.Close()
+	in := &source{ctx: ctx, r: f, hash: digest.New(), read: read}
+	m, err := stageFrom(in, to)
+	if err != nil {
+		if cause := ctx.Err(); cause != nil {
+			return nil, cause
+		}
+		return nil, fmt.Errorf("read package %s: %w", name, err)
+	}
+	m.Package = layout.PackageFile{File: filepath.Base(name), Size: in.size, Digest: digest.Sum(in.hash)}
+	m.Index()
+	return m, nil
+}
+
+// source is a package file: it hashes and counts what passes through, and ends
+// when the context does.
+type source struct {
+	ctx  context.Context
+	r    io.Reader
+	hash hash.Hash
+	size int64
+	read func(int64)
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := s.r.Read(p)
+	s.hash.Write(p[:n])
+	s.size += int64(n)
+	s.read(int64(n))
+	return n, err
+}
+
+func stageFrom(in *source, to sink) (m *layout.Manifest, err error) {
+	r, err := open(in)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	m, err = draft(r.Package())
+	if err != nil {
+		return nil, err
+	}
+	s := &stager{to: to, m: m, byPath: map[string]int{}}
+	for {
+		e, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := s.add(e, r); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Path, err)
+		}
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil { // what the reader had no need of belongs to the digest
+		return nil, err
+	}
+	s.finish()
+	return m, nil
+}
+
+// draft returns a manifest with what a package says of itself.
+func draft(p *pkginfo.Package) (*layout.Manifest, error) {
+	if err := layout.CheckName(p.Name); err != nil {
+		return nil, err
+	}
+	if _, err := layout.EscapeVersion(p.Version); err != nil {
+		return nil, err
+	}
+	if _, err := layout.EscapeVersion(p.Architecture); err != nil {
+		return nil, fmt.Errorf("architecture: %w", err)
+	}
+	m := &layout.Manifest{
+		Layout: layout.FormatVersion, Name: p.Name, Version: p.Version, Architecture: p.Architecture,
+		Format: p.Format, Origin: layout.OriginPrivate, Source: p.Source, Summary: p.Summary,
+		Requires: p.Requires, Provides: p.Provides,
+	}
+	for _, s := range p.Scripts {
+		m.Scripts = append(m.Scripts, s.Name)
+	}
+	return m, nil
+}
+
+// stager turns the entries of one package into the files of its manifest.
+type stager struct {
+	to     sink
+	m      *layout.Manifest
+	byPath map[string]int
+}
+
+func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
+	if e.Path == "." {
+		return nil
+	}
+	f := layout.File{Path: e.Path, Mode: layout.Mode(e.Mode), UID: e.UID, GID: e.GID}
+	for name, value := range e.Xattrs {
+		if f.Xattrs == nil {
+			f.Xattrs = map[string][]byte{}
+		}
+		f.Xattrs[name] = []byte(value)
+	}
+	switch e.Type {
+	case pkginfo.Directory:
+		f.Type = layout.TypeDirectory
+		if i, ok := s.byPath[f.Path]; ok && s.m.Files[i].Type == layout.TypeDirectory {
+			return nil // "lib" and "usr/lib" are one
+		}
+	case pkginfo.Symlink:
+		f.Type, f.Target = layout.TypeSymlink, e.Link
+	case pkginfo.FIFO:
+		f.Type = layout.TypeFIFO
+	case pkginfo.Regular:
+		f.Type = layout.TypeFile
+		if err := s.addContent(&f, e, content); err != nil {
+			return err
+		}
+	case pkginfo.HardLink:
+		i, ok := s.byPath[e.Link]
+		if !ok || s.m.Files[i].Type != layout.TypeFile {
+			return fmt.Errorf("is a hard link to %s, which is no file that came before", e.Link)
+		}
+		f = s.m.Files[i]
+		f.Path = e.Path
+	case pkginfo.CharDevice, pkginfo.BlockDevice:
+		return errors.New("is a device: hashpkg makes none in a tree")
+	default:
+		return fmt.Errorf("is of the unknown type %d", e.Type)
+	}
+	if _, twice := s.byPath[f.Path]; twice {
+		return errors.New("is in the package twice")
+	}
+	s.byPath[f.Path] = len(s.m.Files)
+	s.m.Files = append(s.m.Files, f)
+	return nil
+}
+
+func (s *stager) addContent(f *layout.File, e *pkginfo.Entry, content io.Reader) error {
+	magic := make([]byte, min(e.Size, int64(len(elf.ELFMAG))))
+	if _, err := io.ReadFull(content, magic); err != nil {
+		return err
+	}
+	d, n, err := s.to.Add(io.MultiReader(bytes.NewReader(magic), content), e.Size)
+	if err != nil {
+		return err
+	}
+	if n != e.Size {
+		return fmt.Errorf("has %d bytes, and its package says %d", n, e.Size)
+	}
+	f.Object, f.Source, f.Size = d, d, n
+	if string(magic) != elf.ELFMAG {
+		return nil
+	}
+	return s.to.Map(d, func(b []byte) error {
+		info, err := elfedit.Inspect(b)
+		// Test data and firmware look like ELF and are not: no loader will read
+		// them, and nothing has to be known of them.
+		if err == nil && (info.Type == elf.ET_EXEC || info.Type == elf.ET_DYN) {
+			info.Notes = nil
+			f.ELF = info
+		}
+		return nil
+	})
+}
+
+// finish sorts the files and makes links that lead out of the tree lead inside.
+func (s *stager) finish() {
+	slices.SortFunc(s.m.Files, func(a, b layout.File) int { return cmp.Compare(a.Path, b.Path) })
+	s.m.Index()
+	for i := range s.m.Files {
+		f := &s.m.Files[i]
+		if f.Type == layout.TypeSymlink {
+			if target := s.linkInside(f); target != f.Target {
+				f.PackageTarget, f.Target = f.Target, target
+			}
+		}
+	}
+}
+
+// linkInside returns what a payload's symlink holds in the tree. An absolute link
+// to the package's own file becomes a relative one, and ".." stops at the tree's
+// top as it does at a root's.
+func (s *stager) linkInside(f *layout.File) string {
+	dir := path.Dir(f.Path)
+	if path.IsAbs(f.Target) {
+		to := s.m.Resolve(f.Target)
+		if to == nil {
+			return f.Target // another package's, or nobody's
+		}
+		return relative(dir, layout.MergeUsr(strings.TrimPrefix(path.Clean(f.Target), "/")))
+	}
+	if joined := path.Join(dir, f.Target); joined == ".." || strings.HasPrefix(joined, "../") {
+		inside := layout.MergeUsr(strings.TrimPrefix(path.Join("/", dir, f.Target), "/"))
+		return relative(dir, cmp.Or(inside, "."))
+	}
+	return f.Target
+}
+
+// relative returns the way from a directory to a path, both relative to the same
+// top.
+func relative(dir, to string) string {
+	if dir == "." {
+		return to
+	}
+	from, dest := strings.Split(dir, "/"), strings.Split(to, "/")
+	for len(from) > 0 && len(dest) > 1 && from[0] == dest[0] {
+		from, dest = from[1:], dest[1:]
+	}
+	return strings.Repeat("../", len(from)) + strings.Join(dest, "/")
+}
