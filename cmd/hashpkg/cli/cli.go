@@ -1,0 +1,178 @@
+// Package cli is hashpkg's command line: flags in, one library call, rendering
+// out. Each command has a file of its own; [Main] runs them.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// Exit statuses.
+const (
+	exitDone    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitDamaged = 3
+	exitLocked  = 4
+)
+
+// Env is what a command has of the process around it.
+type Env struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Getenv   func(string) string
+}
+
+// globals are the flags that every command has.
+type globals struct {
+	root, prefix         string
+	json, quiet, verbose bool
+}
+
+// app is one run of hashpkg.
+type app struct {
+	Env
+	globals
+}
+
+// usageError is a wrong use of the command line.
+type usageError struct{ error }
+
+// errDamaged says that verify found damage, which it has reported.
+var errDamaged = errors.New("damage found")
+
+// Main runs one command and returns the exit status.
+func Main(ctx context.Context, args []string, env Env) int {
+	a := &app{Env: env}
+	root := NewRootCommand(a)
+	root.SetArgs(args)
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	err := root.ExecuteContext(ctx)
+	return a.exit(err)
+}
+
+// exit reports an error and returns the exit status for it.
+func (a *app) exit(err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errDamaged):
+		return exitDamaged
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(a.Err, "hashpkg: interrupted; nothing was changed")
+		return exitFailed
+	}
+	fmt.Fprintf(a.Err, "hashpkg: %v\n", err)
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, sysroot.ErrLocked):
+		return exitLocked
+	}
+	return exitFailed
+}
+
+// NewRootCommand returns the command tree, for [Main] and for the generated
+// documentation.
+func NewRootCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "hashpkg",
+		Short: "Any versions of any shared libraries, side by side on one machine",
+		Long: `hashpkg puts packages into trees of their own, /var/sys/PACKAGE/VERSION, and
+binds each program to the libraries that fit it, so that any number of versions
+of everything, the C library included, live on one machine at the same time.
+
+Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held.`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&a.root, "root", "/", "treat `DIR` as /")
+	f.StringVar(&a.prefix, "prefix", "", "where trees stand, as programs see it (default: /etc/hashpkg.toml's, else "+layout.DefaultPrefix+")")
+	f.BoolVar(&a.json, "json", false, "print one JSON value (docs/json.md)")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more")
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see hashpkg help %s", err, c.Name())}
+	})
+	cmd.AddCommand(
+		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a),
+		newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newVersionCommand(a),
+	)
+	return cmd
+}
+
+// args wraps a check of positional arguments so that a failure is wrong use.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, given []string) error {
+		if err := check(c, given); err != nil {
+			return usageError{fmt.Errorf("%w; usage: %s", err, c.UseLine())}
+		}
+		return nil
+	}
+}
+
+// openRoot returns the root that the flags name.
+func (a *app) openRoot() (*sysroot.Root, error) {
+	prefix, err := a.findPrefix()
+	if err != nil {
+		return nil, err
+	}
+	r, err := sysroot.Open(a.root, prefix)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return r, nil
+}
+
+// now is the time that a generation is stamped with: SOURCE_DATE_EPOCH where it
+// is set, so that an image is the same from run to run.
+func (a *app) now() (time.Time, error) {
+	if s := a.Getenv("SOURCE_DATE_EPOCH"); s != "" {
+		sec, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q is no number of seconds", s)}
+		}
+		return time.Unix(sec, 0).UTC(), nil
+	}
+	return time.Now().UTC().Truncate(time.Second), nil
+}
+
+// printJSON writes the one value of a command with --json.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.Out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
+// printf writes a line of the result.
+func (a *app) printf(format string, v ...any) error {
+	if _, err := fmt.Fprintf(a.Out, format, v...); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
+// notice writes what a person may want to know while the command goes on.
+func (a *app) notice(format string, v ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.Err, format, v...)
+	}
+}

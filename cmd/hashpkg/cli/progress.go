@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+// progress is a line on a terminal that tells how far a transaction has come. It
+// appears after a second, and leaves nothing behind.
+type progress struct {
+	mu       sync.Mutex
+	terminal *os.File // nil where there is none
+	start    time.Time
+	last     time.Time
+	shown    bool
+}
+
+func (a *app) newProgress() *progress {
+	p := &progress{start: time.Now()}
+	f, ok := a.Err.(*os.File)
+	if !ok || a.quiet || a.Getenv("TERM") == "dumb" {
+		return p
+	}
+	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
+		p.terminal = f
+	}
+	return p
+}
+
+func (p *progress) show(s transaction.Progress) {
+	text := s.Step
+	if s.Total > 0 {
+		text = fmt.Sprintf("%s %d of %d MB", s.Step, s.Done>>20, s.Total>>20)
+	}
+	p.line(text)
+}
+
+func (p *progress) bytes(step string) func(int64) {
+	return func(n int64) { p.line(fmt.Sprintf("%s %d MB", step, n>>20)) }
+}
+
+func (p *progress) line(text string) {
+	if p.terminal == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if now.Sub(p.start) < time.Second || now.Sub(p.last) < 100*time.Millisecond {
+		return
+	}
+	p.last, p.shown = now, true
+	fmt.Fprintf(p.terminal, "\r\x1b[K%s", text)
+}
+
+// end takes the line away.
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shown {
+		fmt.Fprint(p.terminal, "\r\x1b[K")
+		p.shown = false
+	}
+}
