@@ -83,6 +83,13 @@ func (p *planner) problems(c *candidate, f *File, r *resolution) []Problem {
 			Message: message + p.wouldBring(p.ownerOf(v.From, c), v.File),
 		})
 	}
+	if len(out) == 0 && r.unwanted != "" {
+		out = append(out, Problem{
+			Package: c.m.Spec(), File: f.Path, Soname: libcName(f.ELF),
+			Message: fmt.Sprintf("%s of %s would use the C library of %s, but %s; add the package that this names",
+				f.Path, c.m.Spec(), r.libc.m.Spec(), r.unwanted),
+		})
+	}
 	return out
 }
 

@@ -81,14 +81,38 @@ type Problem struct {
 // ProblemsError is the error of a plan that has problems.
 type ProblemsError struct{ Problems []Problem }
 
+// maxShown is how many problems an error's text has.
+const maxShown = 10
+
+// Error tells each missing library or symbol version once, however many files
+// want it.
 func (e *ProblemsError) Error() string {
-	lines := make([]string, 0, len(e.Problems))
-	for i, p := range e.Problems {
-		if i == 10 {
-			lines = append(lines, fmt.Sprintf("... and %d more", len(e.Problems)-i))
-			break
+	type wanted struct{ soname, version string }
+	count := map[wanted]int{}
+	for _, p := range e.Problems {
+		count[wanted{p.Soname, p.Version}]++
+	}
+	var lines []string
+	left := 0
+	for _, p := range e.Problems {
+		w := wanted{p.Soname, p.Version}
+		n := count[w]
+		switch {
+		case n == 0:
+			continue
+		case len(lines) == maxShown:
+			left++
+		case n > 1 && p.Soname != "":
+			lines = append(lines, fmt.Sprintf("%s (and %d more)", p.Message, n-1))
+		default:
+			lines = append(lines, p.Message)
 		}
-		lines = append(lines, p.Message)
+		if p.Soname != "" {
+			count[w] = 0
+		}
+	}
+	if left > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more; --json has all", left))
 	}
 	return strings.Join(lines, "\n")
 }

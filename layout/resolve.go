@@ -102,10 +102,14 @@ type resolution struct {
 	libc     *candidate // whose C library it is; nil for the root's or for none
 	members  []*candidate
 	rejected map[string][]string // name -> why candidates for it were passed over
+	unwanted string              // the relation of a member that forbids the C library; "" when none does
 }
 
-// ok reports whether the loader would start it.
-func (r *resolution) ok() bool { return len(r.misses()) == 0 && len(r.badVersions()) == 0 }
+// ok reports whether the loader would start it, with libraries that the packages'
+// relations allow.
+func (r *resolution) ok() bool {
+	return len(r.misses()) == 0 && len(r.badVersions()) == 0 && r.unwanted == ""
+}
 
 // misses returns what is missing and not left to the machine.
 func (r *resolution) misses() []ldso.Missing {
@@ -252,14 +256,18 @@ func (p *planner) resolveWith(c *candidate, f *File, choice libcChoice) (*resolu
 			start: start, closure: closure, private: choice.private, libc: choice.libc,
 			members: s.members, rejected: s.rejected,
 		}
-		bad := ""
+		again := false
 		for _, m := range s.members {
-			if why, ok := m.allows(s.members); !ok && m != c {
-				excluded[m], bad = why, why
-				break
+			why, ok := m.allows(s.members)
+			switch {
+			case ok || m == c:
+			case m == choice.libc: // without another one it would only be missing
+				r.unwanted = why
+			default:
+				excluded[m], again = why, true
 			}
 		}
-		if bad == "" {
+		if !again {
 			return r, nil
 		}
 	}
@@ -294,7 +302,7 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 		return s.findPath(name, from, chain)
 	}
 	if isGlibcSoname(name) {
-		if o, err := s.findGlibc(name, requester, abi); o != nil || err != nil {
+		if o, err := s.findGlibc(name, abi); o != nil || err != nil {
 			return o, err
 		}
 		if s.choice.libc == nil {
@@ -403,7 +411,10 @@ func (s *search) fits(c *candidate, abi *elfedit.Info) (why string, ok bool) {
 	if why, bad := s.excluded[c]; bad {
 		return why, false
 	}
-	if c != s.choice.libc && c.isLibc(abi) {
+	if c == s.choice.libc {
+		return "", true // the resolution tells of relations against it
+	}
+	if c.isLibc(abi) {
 		return "a process has one C library, and another was chosen", false
 	}
 	return c.allows(s.members)
@@ -428,10 +439,6 @@ func (s *search) findInterpreter(name string, chain []*ldso.Object) (*ldso.Objec
 	if c == nil {
 		return s.findSystem(name, chain)
 	}
-	if why, ok := s.fits(c, chain[0].Info); !ok {
-		s.reject(name, c, why)
-		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
-	}
 	f := c.interpreter(chain[0].Info)
 	if f == nil {
 		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
@@ -442,7 +449,7 @@ func (s *search) findInterpreter(name string, chain []*ldso.Object) (*ldso.Objec
 
 // findGlibc returns a library of the chosen loader family; nil without error when
 // the family does not have it.
-func (s *search) findGlibc(name string, requester *ldso.Object, abi *elfedit.Info) (*ldso.Object, error) {
+func (s *search) findGlibc(name string, abi *elfedit.Info) (*ldso.Object, error) {
 	c := s.choice.libc
 	if c == nil {
 		return nil, nil
@@ -456,13 +463,6 @@ func (s *search) findGlibc(name string, requester *ldso.Object, abi *elfedit.Inf
 	}
 	if f == nil {
 		return nil, nil
-	}
-	if why, ok := s.fits(c, abi); !ok {
-		s.reject(name, c, why)
-		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
-	}
-	if v := lacksVersion(requester.Info, name, f.ELF); v != "" {
-		s.reject(name, c, "it does not offer the symbol version "+v)
 	}
 	s.join(c)
 	return s.p.object(c, f), nil

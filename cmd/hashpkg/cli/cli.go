@@ -96,6 +96,8 @@ binds each program to the libraries that fit it, so that any number of versions
 of everything, the C library included, live on one machine at the same time.
 
 Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held.`,
+		Args:              args(cobra.NoArgs),
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
