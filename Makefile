@@ -1,0 +1,45 @@
+# hashpkg. `make help` lists the targets.
+
+GO       ?= go
+FUZZTIME ?= 10s
+# Development tools are pinned in tools/go.mod, and built from source once.
+TOOL      = $(GO) tool -modfile=tools/go.mod
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
+
+.PHONY: help build test race lint vuln fuzz bench demo docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-8s %s\n' "$$name" "$$what"; done
+
+build: ## build bin/hashpkg
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X github.com/hashpkg/hashpkg/cmd/hashpkg/cli.Version=$(VERSION)' -o bin/hashpkg ./cmd/hashpkg
+
+test: ## install what the tests need (when root), run them all and count them
+	scripts/test-deps.sh
+	scripts/test.sh
+
+race: ## run the tests under the race detector
+	scripts/test-deps.sh
+	scripts/test.sh -race
+
+lint: ## check format, habits, import arrows and go.mod
+	$(TOOL) golangci-lint run
+	$(GO) mod tidy -diff
+
+vuln: ## look for known vulnerabilities in what is called
+	$(TOOL) govulncheck ./...
+
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+bench: build ## compare with dpkg, and print a table
+	$(GO) run ./internal/bench
+
+demo: build ## put two Debian releases' jq side by side into ./demo-root
+	scripts/demo.sh
+
+docs: ## write the manual pages and the command reference from the help texts
+	$(GO) run ./internal/gendocs
+
+clean: ## remove what the other targets made in this directory
+	rm -rf bin .cache demo-root

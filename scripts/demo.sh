@@ -1,0 +1,65 @@
+#!/bin/sh
+# Puts jq of two Debian releases, each with its libraries and its C library,
+# side by side into ./demo-root, and runs both.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '\n# %s\n' "$*"; }
+run() {
+	printf '$ %s\n' "$*"
+	"$@"
+}
+
+# Root gets a root of its own, in which the programs run by chroot. Others get
+# a prefix, in which they run where they stand.
+if [ "$(id -u)" = 0 ]; then
+	where="--root demo-root"
+	in_root() { run chroot demo-root "$@"; }
+	prefix=/var/sys
+else
+	prefix=$PWD/demo-root/sys
+	where="--prefix $prefix"
+	in_root() { run "$@"; }
+	case $prefix in *[[:space:]]*)
+		echo "demo: the path of this directory has a space in it; move it, or run the demonstration as root" >&2
+		exit 1
+		;;
+	esac
+fi
+mkdir -p demo-root
+
+versions=
+for suite in bookworm trixie; do
+	say "jq of Debian $suite with its libraries, checked against the signed index, into demo-root"
+	files=$(go run ./internal/archive/fetch -suite "$suite" jq libjq1 libonig5 libc6 libgcc-s1)
+	IFS='
+'
+	# shellcheck disable=SC2086 # a name a line
+	set -- $files
+	unset IFS
+	# shellcheck disable=SC2086 # flags
+	run bin/hashpkg install $where "$@"
+	file=${1##*/} version=${file#*_}
+	versions="$versions ${version%_*}"
+done
+
+say "Two versions of everything, the C library included"
+# shellcheck disable=SC2086 # flags
+run bin/hashpkg list $where
+
+say "Each runs on the libraries and the C library of its own release"
+for version in $versions; do
+	in_root "$prefix/jq/$version/bin/jq" --version
+done
+
+say "The highest version is the default, until another one is chosen"
+in_root "$prefix/current-system/bin/jq" --version
+first=${versions# } first=${first%% *}
+# shellcheck disable=SC2086 # flags
+run bin/hashpkg use $where "jq=$first"
+in_root "$prefix/current-system/bin/jq" --version
+
+say "And back"
+# shellcheck disable=SC2086 # flags
+run bin/hashpkg rollback $where
+in_root "$prefix/current-system/bin/jq" --version

@@ -1,0 +1,64 @@
+#!/bin/sh
+# Installs the programs that the tests run, as far as they are missing: with
+# apt-get when root. Otherwise it says which command would, and fails.
+set -eu
+
+# What is looked for (a program in PATH, or a file), and the package of Debian
+# that brings it.
+needs='
+apt-get                 apt
+bzip2                   bzip2
+debugfs                 e2fsprogs
+dpkg-deb                dpkg
+dpkg-shlibdeps          dpkg-dev
+eu-elflint              elfutils
+gcc                     gcc
+gpg                     gnupg
+gpgv                    gpgv
+ldconfig                libc-bin
+ld.lld                  lld
+make                    make
+mkfs.ext4               e2fsprogs
+patchelf                patchelf
+readelf                 binutils
+rpm                     rpm
+rpmbuild                rpm
+setcap                  libcap2-bin
+setfattr                attr
+strace                  strace
+unshare                 util-linux
+xz                      xz-utils
+zstd                    zstd
+/usr/include/stdlib.h   libc6-dev
+/usr/share/keyrings/debian-archive-keyring.gpg  debian-archive-keyring
+'
+
+# Some of the programs are for root and outside a user's PATH.
+PATH=$PATH:/usr/sbin:/sbin
+
+missing=$(echo "$needs" | while read -r what package; do
+	case $what in
+	'') ;;
+	/*) [ -e "$what" ] || echo "$package" ;;
+	*) command -v "$what" >/dev/null || echo "$package" ;;
+	esac
+done | sort -u | tr '\n' ' ')
+
+[ -n "$missing" ] || exit 0
+if ! command -v apt-get >/dev/null; then
+	echo "The tests need these packages, by their names in Debian: $missing" >&2
+	exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+	echo "The tests need programs that are not here. Install them, and start again:" >&2
+	echo "    sudo apt-get update && sudo apt-get install --no-install-recommends $missing" >&2
+	exit 1
+fi
+echo "installing what the tests need: $missing"
+export DEBIAN_FRONTEND=noninteractive
+# The package lists that are there are good enough, when there are any.
+# shellcheck disable=SC2086 # the names are words
+apt-get install -q -y --no-install-recommends $missing || {
+	apt-get update -q
+	apt-get install -q -y --no-install-recommends $missing
+}
