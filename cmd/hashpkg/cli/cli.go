@@ -54,7 +54,7 @@ var errDamaged = errors.New("damage found")
 // Main runs one command and returns the exit status.
 func Main(ctx context.Context, args []string, env Env) int {
 	a := &app{Env: env}
-	root := NewRootCommand(a)
+	root := newRootCommand(a)
 	root.SetArgs(args)
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
@@ -85,9 +85,10 @@ func (a *app) exit(err error) int {
 	return exitFailed
 }
 
-// NewRootCommand returns the command tree, for [Main] and for the generated
-// documentation.
-func NewRootCommand(a *app) *cobra.Command {
+// NewRootCommand returns the command tree, for the generated documentation.
+func NewRootCommand(env Env) *cobra.Command { return newRootCommand(&app{Env: env}) }
+
+func newRootCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hashpkg",
 		Short: "Any versions of any shared libraries, side by side on one machine",
