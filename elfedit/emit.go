@@ -1,16 +1,10 @@
 package elfedit
 
-import "debug/elf"
-
-// newSect is a section header that an edit adds.
-type newSect struct {
-	name  string
-	r     *region
-	at    uint64 // where in the region it starts
-	size  uint64
-	kind  elf.SectionType
-	align uint64
-}
+import (
+	"bytes"
+	"debug/elf"
+	"slices"
+)
 
 // sectMove is a section that has another address.
 type sectMove struct {
@@ -21,7 +15,7 @@ type sectMove struct {
 // emit writes what was decided into the overlay.
 func (e *editor) emit() error {
 	for _, r := range e.regions {
-		if r.newOff != r.off || r.newSize != r.size {
+		if r.newOff != r.off || r.newSize != r.size || r.bounds != nil {
 			e.moveReferences(r)
 		}
 	}
@@ -41,9 +35,16 @@ func (e *editor) emit() error {
 				e.load(r)
 			}
 		}
-		if r.content != nil {
-			e.out.write(r.newOff, r.content)
+		if r.content == nil {
+			continue
 		}
+		if r.mixed && (r.newOff != r.off || !bytes.Equal(r.content, e.data[r.off:r.end()])) {
+			return broken(r.off, "two tables share the same bytes")
+		}
+		e.out.write(r.newOff, r.content)
+	}
+	if table := e.region(regionProgs); table != nil && table.mixed && !slices.Equal(e.progs, e.newProgs) {
+		return broken(e.phoff, "the program headers share bytes with another table")
 	}
 	e.moveSymbols()
 	e.emitHeaders()
@@ -62,7 +63,16 @@ func (e *editor) moveReferences(r *region) {
 		if p.filesz == 0 || p.off < r.off || p.fileEnd() > r.end() || !r.refersTo(p.kind) {
 			continue
 		}
-		if resized && p.off == r.off && p.filesz == r.size {
+		switch {
+		case r.bounds != nil:
+			start, end := r.bounds[p.off-r.off], r.bounds[p.fileEnd()-r.off]
+			if p.kind == elf.PT_NOTE && p.fileEnd() == r.end() {
+				end = r.used
+			}
+			shift := start - (p.off - r.off)
+			p.off, p.vaddr, p.paddr = p.off+shift, p.vaddr+shift, p.paddr+shift
+			p.filesz, p.memsz = end-start, end-start
+		case resized && p.off == r.off && p.filesz == r.size:
 			p.memsz += r.newSize - r.size
 			p.filesz = r.newSize
 		}
@@ -75,13 +85,20 @@ func (e *editor) moveReferences(r *region) {
 			continue
 		}
 		n := &e.newSects[i]
-		if resized && s.off == r.off && s.size == r.size {
+		delta := r.newAddr - r.addr
+		n.off = s.off + (r.newOff - r.off)
+		if r.bounds != nil {
+			start := r.bounds[s.off-r.off]
+			shift := start - (s.off - r.off)
+			delta += shift
+			n.off += shift
+			n.size = r.bounds[s.off+s.size-r.off] - start
+		} else if resized && s.off == r.off && s.size == r.size {
 			n.size = r.newSize
 		}
-		n.off = s.off + (r.newOff - r.off)
-		n.addr = s.addr + (r.newAddr - r.addr)
-		if r.newAddr != r.addr {
-			e.moved = append(e.moved, sectMove{i, r.newAddr - r.addr})
+		n.addr = s.addr + delta
+		if delta != 0 {
+			e.moved = append(e.moved, sectMove{i, delta})
 		}
 	}
 	if tag := r.kind.dynTag(); tag != elf.DT_NULL {
@@ -191,9 +208,17 @@ func (e *editor) emitHeaders() {
 			e.out.write(e.countsAt()+4, e.order.AppendUint16(nil, uint16(n)))
 		}
 	}
+	e.appendSections()
+	if n := len(e.newSects); n != len(e.sects) {
+		if e.order.Uint16(e.data[e.countsAt()+8:]) == 0 {
+			e.newSects[0].size = uint64(n) // too many for e_shnum
+		} else {
+			e.out.write(e.countsAt()+8, e.order.AppendUint16(nil, uint16(n)))
+		}
+	}
 	size := e.sectSize()
 	for i, s := range e.newSects {
-		if e.newShoff == e.shoff && s == e.sects[i] {
+		if e.newShoff == e.shoff && i < len(e.sects) && s == e.sects[i] {
 			continue
 		}
 		b := make([]byte, size)

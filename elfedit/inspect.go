@@ -97,7 +97,8 @@ func (in *inspector) prog(p prog) error {
 // notes reads the entries of one PT_NOTE. What follows an entry that does not
 // fit is left out: readers of notes stop there.
 func (in *inspector) notes(b []byte, p prog) error {
-	for _, n := range splitNotes(in.img.order, b, noteAlign(p.align)) {
+	notes, _ := splitNotes(in.img.order, b, noteAlign(p.align))
+	for _, n := range notes {
 		if err := in.spend(len(n.Name)+len(n.Desc)+64, p.off); err != nil {
 			return err
 		}

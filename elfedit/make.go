@@ -32,6 +32,7 @@ func Make(data []byte, c Changes) (Edit, error) {
 		e.placeDynamic,
 		e.placeStrings,
 		e.placeOthers,
+		e.extendSections,
 		e.addSegments,
 		e.emit,
 	} {
@@ -66,9 +67,10 @@ type editor struct {
 	ownRW   int       // index in newProgs of a writable segment made for the dynamic section, -1
 	newRW   *region   // the dynamic section, when it needs a writable segment of its own
 
-	addProgs []prog // program headers to add that are no PT_LOAD
+	addProgs []newProg // program headers to add that are no PT_LOAD
 	moved    []sectMove
 	renamed  map[uint64]bool // indexes of dynamic symbols that get another name
+	place    []uint64        // by old index of a dynamic symbol, the new one; nil when none moves
 }
 
 func newEditor(data []byte, c *Changes) (*editor, error) {
@@ -154,7 +156,7 @@ func (e *editor) changeHeader() error {
 			return nil
 		}
 	}
-	e.addProgs = append(e.addProgs, prog{kind: elf.PT_GNU_STACK, flags: flags, align: 16})
+	e.addProgs = append(e.addProgs, newProg{prog: prog{kind: elf.PT_GNU_STACK, flags: flags, align: 16}})
 	return nil
 }
 

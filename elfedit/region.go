@@ -36,12 +36,18 @@ type region struct {
 	align uint64
 	load  int  // index of its PT_LOAD in progs, -1 without one
 	fixed bool // stays where it is
+	mixed bool // shares bytes with something else, and so cannot change
 
 	content []byte // as it shall be; nil while that is as it was
 	newOff  uint64
 	newAddr uint64
 	newSize uint64
 	inArena bool // is in the file's own segment, or shall be
+
+	// For notes that change: where the old bounds of entries are in content,
+	// and how much of it is used.
+	bounds map[uint64]uint64
+	used   uint64
 }
 
 func (r *region) end() uint64   { return r.off + r.size }
@@ -177,11 +183,15 @@ func (e *editor) findTables() error {
 // which holds more.
 func (e *editor) fixTangled() {
 	for i, r := range e.regions {
+		r.mixed = r.mixed || r.off < e.ehdrSize() ||
+			e.sects != nil && r.off < e.shoff+uint64(len(e.sects))*e.sectSize() && r.end() > e.shoff
 		for _, s := range e.regions[i+1:] {
-			if s.off < r.end() {
-				r.fixed, s.fixed = true, true
+			if s.off >= r.end() {
+				break
 			}
+			r.mixed, s.mixed = true, true
 		}
+		r.fixed = r.fixed || r.mixed
 	}
 	for _, s := range e.sects {
 		size := s.fileSize()

@@ -84,9 +84,7 @@ func (e *editor) placeDynamic() error {
 			r.newSize = wanted
 			e.moveToArena(r)
 		}
-	case e.ownRW == r.load:
-		e.growOwnRW(r, wanted)
-	case e.lowerSegment(r, wanted), e.lowerSegment(r, least), e.moveSegment(r, least):
+	case e.lowerSegment(r, wanted), e.lowerSegment(r, least), e.growSegment(r, wanted), e.moveSegment(r, least):
 	default:
 		r.newSize = wanted
 		e.newRW = r
@@ -134,13 +132,14 @@ func (e *editor) lowerSegment(r *region, size uint64) bool {
 		if g.above != r.load || g.hi != p.off || end < size {
 			continue
 		}
+		// The end keeps its alignment, so there may be a few bytes behind.
 		start := alignDown(end-size, e.wordSize())
 		if start < max(g.lo, g.rwFrom) {
 			return false
 		}
 		g.hi = start
 		e.lower(r.load, relro, p.off-start)
-		r.newOff, r.newAddr, r.newSize = start, p.vaddr-(p.off-start), end-start
+		r.newOff, r.newAddr, r.newSize = start, p.vaddr-(p.off-start), size
 		return true
 	}
 	return false
@@ -169,7 +168,8 @@ func (e *editor) moveSegment(r *region, least uint64) bool {
 	page := e.segmentAlign(p)
 	relro, ok := e.relroFrom(r)
 	room := alignDown(p.vaddr%page, e.wordSize())
-	if !ok || room < least || p.filesz > largestMove || page > 1<<16 || e.payload() != nil {
+	size := room - room%e.dynSize()
+	if !ok || size < least || p.filesz > largestMove || page > 1<<16 || e.payload() != nil {
 		return false
 	}
 	for i, q := range e.progs {
@@ -185,12 +185,11 @@ func (e *editor) moveSegment(r *region, least uint64) bool {
 	if !e.is64 && start+room+p.filesz > 1<<32-1 {
 		return false
 	}
-	bytes := e.data[p.off:p.fileEnd()]
-	e.out.write(start+room, bytes)
+	e.out.write(start+room, e.out.read(p.off, p.filesz))
 	delta := start + room - p.off
 	for i, q := range e.progs {
 		inside := q.off >= p.off && q.fileEnd() <= p.fileEnd() && q.vaddr >= p.vaddr && q.vaddr < p.memEnd()
-		if i == r.load || inside && q.kind != elf.PT_LOAD && q.kind != elf.PT_NULL {
+		if i == r.load || inside && q.kind != elf.PT_LOAD && q.kind != elf.PT_NULL && q.kind != elf.PT_DYNAMIC {
 			e.newProgs[i].off += delta
 		}
 	}
@@ -201,7 +200,7 @@ func (e *editor) moveSegment(r *region, least uint64) bool {
 		}
 	}
 	e.lower(r.load, relro, room)
-	r.newOff, r.newAddr, r.newSize = start, p.vaddr-room, room
+	r.newOff, r.newAddr, r.newSize = start, p.vaddr-room, size
 	for i := range e.gaps { // its old place is no head of a segment any more
 		if e.gaps[i].above == r.load {
 			e.gaps[i].above = -1
@@ -210,12 +209,36 @@ func (e *editor) moveSegment(r *region, least uint64) bool {
 	return true
 }
 
-// growOwnRW makes the dynamic section's own segment larger. It is the last one
-// or the last but the read-only one, so there may be no room above it: then it
-// moves.
-func (e *editor) growOwnRW(r *region, size uint64) {
-	r.newSize = size
-	e.newRW = r
+// growSegment appends the dynamic section to its segment, where that is the
+// last in memory and ends with its bytes: so is one that an earlier edit added
+// for it.
+func (e *editor) growSegment(r *region, size uint64) bool {
+	p := &e.newProgs[r.load]
+	for _, q := range e.progs {
+		if q.kind == elf.PT_GNU_RELRO && r.addr >= q.vaddr && r.addr < q.memEnd() {
+			return false
+		}
+	}
+	if p.filesz != p.memsz || p.memEnd() < e.top() || e.payload() != nil {
+		return false
+	}
+	start := alignUp(p.fileEnd(), e.wordSize())
+	if r.end() == p.fileEnd() {
+		start = r.off
+	}
+	n := start + size - p.fileEnd()
+	if p.fileEnd() < e.out.size {
+		if !e.shiftTail(p.fileEnd(), n) {
+			return false
+		}
+		e.out.zero(p.fileEnd(), n)
+	} else {
+		e.out.zero(e.out.size, n)
+	}
+	p.filesz += n
+	p.memsz += n
+	r.newOff, r.newAddr, r.newSize = start, p.vaddr+(start-p.off), size
+	return true
 }
 
 // payload refuses a file that has bytes of its own behind everything that the
@@ -271,8 +294,12 @@ func (e *editor) addSegments() error {
 			return err
 		}
 	}
-	for _, p := range e.addProgs {
-		e.insertProg(len(e.newProgs), p)
+	for _, n := range e.addProgs {
+		if n.r != nil {
+			n.off, n.vaddr, n.paddr = n.r.newOff, n.r.newAddr, n.r.newAddr
+			n.filesz, n.memsz = n.r.used, n.r.used
+		}
+		e.insertProg(len(e.newProgs), n.prog)
 	}
 	return nil
 }
@@ -366,6 +393,11 @@ func (e *editor) layoutRW() error {
 		return err
 	}
 	r.newOff, r.newAddr = off, addr
+	for i, s := range e.sects {
+		if s.kind == elf.SHT_DYNAMIC && s.off == r.off {
+			e.newSects[i].flags |= uint64(elf.SHF_WRITE)
+		}
+	}
 	return nil
 }
 
@@ -462,12 +494,28 @@ func (e *editor) arenaSegment(size uint64, inside []*region) (prog, error) {
 	}
 	align := e.newAlign()
 	off := alignUp(e.out.size, 64)
-	addr := alignUp(e.top(), align) + off%align
+	addr := alignUp(e.top()+e.distance(), align) + off%align
 	if inside[0].kind == regionProgs {
 		off, addr = e.tableOffset(off, addr, align)
 	}
 	p := prog{kind: elf.PT_LOAD, flags: elf.PF_R, off: off, vaddr: addr, paddr: addr, filesz: size, memsz: size, align: align}
 	return p, e.addLoad(p)
+}
+
+// distance is how far above the other segments a read-only one starts, at
+// least. eu-elflint takes the place that a relocation changes to be as large as
+// the relocation's symbol, and must not find it to be read-only.
+func (e *editor) distance() uint64 {
+	const most = 1 << 20
+	var largest uint64
+	if r := e.region(regionDynsym); r != nil {
+		for at := r.off; at+e.symSize() <= r.end(); at += e.symSize() {
+			if size := e.symbol(e.data[at:]).size; size <= most {
+				largest = max(largest, size)
+			}
+		}
+	}
+	return largest + 1
 }
 
 // largestHole bounds the zeros that a file gains for the sake of old kernels,

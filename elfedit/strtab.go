@@ -62,7 +62,7 @@ func (t *stringTable) want(text string, set func(uint32)) {
 // build returns the whole table with all strings that are wanted, and tells
 // the references their offsets. It returns nil when the table stays as it is.
 func (t *stringTable) build() []byte {
-	if len(t.refs) == 0 && t.base == uint64(len(t.old)) {
+	if len(t.refs) == 0 {
 		return nil
 	}
 	base := t.old[:t.base]
@@ -118,14 +118,14 @@ func (e *editor) wantOld() error {
 	if err != nil {
 		return err
 	}
-	if count > 0 && !exact {
-		return refused("the number of dynamic symbols cannot be told: the file has neither DT_HASH nor section headers")
-	}
 	size := e.symSize()
 	for i := range count {
 		name := e.symbol(e.data[off+i*size:]).name
-		if !t.isOurs(uint64(name)) || e.renamed[i] {
+		if !t.isOurs(uint64(name)) || e.renamed[i] || !exact && uint64(name) >= uint64(len(t.old)) {
 			continue
+		}
+		if !exact {
+			return refused("the number of dynamic symbols cannot be told: the file has neither a hash table of them nor section headers")
 		}
 		text, err := t.text(uint64(name), "a symbol's name")
 		if err != nil {

@@ -37,8 +37,16 @@ func (img *image) symbolTable() (off, count uint64, exact bool, err error) {
 		count = uint64(img.order.Uint32(b[4:]))
 		return off, count, true, within(count)
 	}
+	if h, ok := img.gnuHash(); ok && h.last != 0 {
+		// The symbols that are in it are the last ones.
+		count = uint64(h.last) + 1
+		return off, count, true, within(count)
+	}
 	// The tables that linkers put behind the symbols bound their number.
-	for _, tag := range []elf.DynTag{elf.DT_STRTAB, elf.DT_VERSYM} {
+	for _, tag := range []elf.DynTag{
+		elf.DT_STRTAB, elf.DT_VERSYM, elf.DT_VERNEED, elf.DT_VERDEF, elf.DT_RELA, elf.DT_REL, elf.DT_JMPREL,
+		elf.DT_HASH, elf.DT_GNU_HASH, elf.DT_INIT,
+	} {
 		next, ok := img.dynValue(tag)
 		if !ok || next <= addr {
 			continue
@@ -95,16 +103,4 @@ func (img *image) importsOpen() (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// symbolNameSetter returns a function that gives a dynamic symbol its name.
-func (e *editor) symbolNameSetter(index uint64) func(uint32) {
-	return func(offset uint32) {
-		e.order.PutUint32(e.load(e.region(regionDynsym))[index*e.symSize():], offset)
-	}
-}
-
-// changeSymbols clears symbols' versions and renames symbols.
-func (e *editor) changeSymbols() error {
-	return nil
 }

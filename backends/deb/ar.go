@@ -44,6 +44,17 @@ func (a *archive) fill(p []byte, what string) error {
 	return fmt.Errorf("read deb: %w", err)
 }
 
+// readMagic returns the bytes where the magic must be. It fails only if they
+// could have become the magic.
+func (a *archive) readMagic() (string, error) {
+	magic := make([]byte, len(arMagic))
+	err := a.fill(magic, "its first bytes")
+	if magic = magic[:a.pos]; !strings.HasPrefix(arMagic, string(magic)) {
+		return string(magic), nil
+	}
+	return string(magic), err
+}
+
 // next reads the header of the next member. The one before must be finished.
 func (a *archive) next(what string) (*member, error) {
 	start := a.pos

@@ -87,7 +87,7 @@ func parsePackage(files map[string]string) (*pkginfo.Package, error) {
 	}
 	p, err := parseControl(text)
 	if err != nil {
-		return nil, fmt.Errorf("read control: %w", err)
+		return nil, &FormatError{Member: "control", Msg: err.Error()}
 	}
 	for _, name := range scriptNames {
 		if body, ok := files[name]; ok {
@@ -97,7 +97,7 @@ func parsePackage(files map[string]string) (*pkginfo.Package, error) {
 	p.Triggers = lines(files["triggers"])
 	p.Shlibs = lines(files["shlibs"])
 	if p.Conffiles, err = parseConffiles(files["conffiles"]); err != nil {
-		return nil, fmt.Errorf("read conffiles: %w", err)
+		return nil, &FormatError{Member: "conffiles", Msg: err.Error()}
 	}
 	return p, nil
 }

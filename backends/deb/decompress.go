@@ -62,7 +62,7 @@ func newStream(m *member, c compression) (*stream, error) {
 	case none:
 		s.r = m
 	case bz2:
-		s.r = bzip2.NewReader(bufio.NewReaderSize(m, 64<<10))
+		s.r = bzip2.NewReader(bufio.NewReaderSize(&bzip2Reader{r: m}, 64<<10))
 	case gz:
 		z, err := gzip.NewReader(bufio.NewReaderSize(m, 64<<10))
 		if err != nil {
@@ -70,7 +70,7 @@ func newStream(m *member, c compression) (*stream, error) {
 		}
 		s.r = z
 	case zst:
-		z, err := zstd.NewReader(m, zstd.WithDecoderConcurrency(1),
+		z, err := zstd.NewReader(newZstdReader(m), zstd.WithDecoderConcurrency(1),
 			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, s.explain(err)

@@ -13,10 +13,11 @@ var ErrNotDeb = errors.New("not a deb package")
 // promises.
 type FormatError struct {
 	// Member is the part of the deb: "" for its ar container, a member's name
-	// such as "data.tar.xz" for the bytes of that member, and "control.tar" or
-	// "data.tar" for the tar archive that is packed in it.
+	// such as "data.tar.xz" for the bytes of that member, "control.tar" or
+	// "data.tar" for the tar archive that is packed in it, "control" or
+	// "conffiles" for these files of control.tar.
 	Member string
-	Offset int64 // in bytes, from the beginning of that part
+	Offset int64 // in bytes, from the beginning of that part; 0 when there is no telling
 	Msg    string
 
 	cause error
@@ -27,6 +28,9 @@ func (e *FormatError) Error() string {
 	part := e.Member
 	if part == "" {
 		part = "deb"
+	}
+	if e.Offset == 0 {
+		return fmt.Sprintf("read %s: %s", part, e.Msg)
 	}
 	return fmt.Sprintf("read %s: %s (at byte %d)", part, e.Msg, e.Offset)
 }

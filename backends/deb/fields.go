@@ -61,6 +61,9 @@ func checkParagraph(text string) error {
 	if i := strings.IndexByte(text, 0); i >= 0 {
 		return fmt.Errorf("it has a NUL at byte %d", i)
 	}
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		return errors.New("its last line has no end")
+	}
 	seen := map[string]bool{}
 	ended := false
 	number := 0
@@ -96,9 +99,10 @@ func checkParagraph(text string) error {
 	return nil
 }
 
-// isFieldName reports whether s is a name as in deb822(5).
+// isFieldName reports whether s is a name as in deb822(5). dpkg allows none of
+// one letter.
 func isFieldName(s string) bool {
-	if s == "" || s[0] == '#' || s[0] == '-' {
+	if len(s) < 2 || s[0] == '#' || s[0] == '-' {
 		return false
 	}
 	for _, c := range []byte(s) {

@@ -61,15 +61,15 @@ func NewReader(r io.Reader) (*Reader, error) {
 
 // readFormat reads the magic and the member debian-binary.
 func (d *Reader) readFormat() error {
-	var magic [len(arMagic)]byte
-	if err := d.archive.fill(magic[:], "its first bytes"); err != nil {
+	magic, err := d.archive.readMagic()
+	if err != nil {
 		return err
 	}
 	switch {
-	case string(magic[:5]) == "0.939":
+	case magic == arMagic:
+	case strings.HasPrefix(magic, "0.939"):
 		return &FormatError{Msg: "it has the deb format of before 1995: convert it with dpkg-deb -R and dpkg-deb -b", cause: ErrNotDeb}
-	case string(magic[:]) == arMagic:
-	case string(magic[:7]) == arMagic[:7]:
+	case strings.HasPrefix(magic, arMagic[:len(arMagic)-1]):
 		return &FormatError{Msg: "it was changed by a download in text mode: download it again, in binary mode", cause: ErrNotDeb}
 	default:
 		return &FormatError{Msg: ErrNotDeb.Error(), cause: ErrNotDeb}
@@ -98,11 +98,11 @@ func (d *Reader) readFormat() error {
 // checkFormatVersion reads the first line of debian-binary. Any minor version of
 // format 2 is one that we read: deb(5).
 func checkFormatVersion(text string) error {
+	text, _, _ = strings.Cut(text, "\x00")
 	line, _, ok := strings.Cut(text, "\n")
 	if !ok {
 		return errors.New("it has no complete line")
 	}
-	line, _, _ = strings.Cut(line, "\x00")
 	major, minor, ok := strings.Cut(line, ".")
 	if !ok || !isVersionPart(major) || !isVersionPart(minor) {
 		return fmt.Errorf("%q is no format version", line)

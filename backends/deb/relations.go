@@ -38,8 +38,11 @@ func parseRelationFields(p *pkginfo.Package, values map[string]string) error {
 	}
 	for _, r := range provides {
 		c := r.Alternatives[0]
-		if len(r.Alternatives) > 1 || c.Operator != "" && c.Operator != "=" {
-			return fmt.Errorf("the field Provides: %q is no name with an exact version", r.Text)
+		if len(r.Alternatives) > 1 {
+			return fmt.Errorf("the field Provides: %q has alternatives", r.Text)
+		}
+		if c.Operator != "=" {
+			c.Version = "" // dpkg takes no other operator for a version
 		}
 		p.Provides = append(p.Provides, pkginfo.Capability{Name: c.Name, Version: c.Version})
 	}
@@ -48,12 +51,12 @@ func parseRelationFields(p *pkginfo.Package, values map[string]string) error {
 
 // parseRelations reads the value of a field such as Depends: deb-control(5).
 func parseRelations(value string) ([]pkginfo.Relation, error) {
+	if value == "" {
+		return nil, nil
+	}
 	var relations []pkginfo.Relation
-	for text := range strings.SplitSeq(value, ",") {
+	for text := range strings.SplitSeq(value, ",") { // an empty one is an error, of dpkg too
 		text = strings.Join(strings.Fields(text), " ")
-		if text == "" {
-			continue // dpkg allows a comma at the end
-		}
 		r, err := parseRelation(text)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", text[:min(len(text), 200)], err)
@@ -69,14 +72,15 @@ func parseRelation(text string) (pkginfo.Relation, error) {
 		return r, fmt.Errorf("it has %d bytes", len(text))
 	}
 	for alternative := range strings.SplitSeq(text, "|") {
-		d, err := dependency.Parse(spellOutOperator(strings.TrimSpace(alternative)))
+		alternative = strings.TrimSpace(alternative)
+		d, err := dependency.Parse(spellOutOperator(alternative))
 		if err != nil {
 			return r, err
 		}
 		if len(d.Relations) != 1 || len(d.Relations[0].Possibilities) != 1 {
 			return r, errors.New("a name is missing")
 		}
-		c, err := constraint(d.Relations[0].Possibilities[0])
+		c, err := constraint(d.Relations[0].Possibilities[0], alternative)
 		if err != nil {
 			return r, err
 		}
@@ -85,7 +89,8 @@ func parseRelation(text string) (pkginfo.Relation, error) {
 	return r, nil
 }
 
-func constraint(p dependency.Possibility) (pkginfo.Constraint, error) {
+// constraint returns what p says, which was parsed from text.
+func constraint(p dependency.Possibility, text string) (pkginfo.Constraint, error) {
 	c := pkginfo.Constraint{Name: p.Name}
 	if p.Substvar || !isRelationName(p.Name) {
 		return c, fmt.Errorf("%q is no package name", p.Name)
@@ -94,7 +99,11 @@ func constraint(p dependency.Possibility) (pkginfo.Constraint, error) {
 		return c, errors.New("only source packages may restrict a relation to architectures or profiles")
 	}
 	if p.Arch != nil {
-		c.Architecture = p.Arch.String()
+		_, after, _ := strings.Cut(text, ":")
+		c.Architecture = after[:strings.IndexAny(after+" ", " (")]
+		if !isArchitecture(c.Architecture) {
+			return c, fmt.Errorf("%q is no architecture", c.Architecture)
+		}
 	}
 	if p.Version == nil {
 		return c, nil

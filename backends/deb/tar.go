@@ -59,6 +59,9 @@ func (t *tarReader) next() (*tarHeader, error) {
 	for {
 		pos := t.pos
 		err := t.readBlock()
+		if err == io.EOF && pos == 0 {
+			return nil, t.errorAt(pos, "there is no tar archive in it")
+		}
 		if err == io.EOF && longName == "" && longLink == "" {
 			return nil, io.EOF // dpkg and GNU tar do without the end marker
 		}

@@ -2,7 +2,6 @@ package deb
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -126,84 +125,3 @@ type (
 	onlyReader struct{ io.Reader }
 	onlyWriter struct{ io.Writer }
 )
-
-const (
-	xzFooterSize = 12
-	xzTailSize   = 256 << 10 // holds the index of 30,000 blocks and more
-)
-
-var errXzStreams = errors.New("more data follows the end of the xz stream")
-
-// xzReader passes compressed data through and keeps the end of it, to check
-// afterwards that it was one stream and nothing else. dpkg reads one stream and
-// ignores what follows, the xz program reads all that follow: a member with two
-// would hold different files for each of them.
-type xzReader struct {
-	r    io.Reader
-	size int64
-	pos  int64
-	tail []byte
-}
-
-func (x *xzReader) Read(p []byte) (int, error) {
-	n, err := x.r.Read(p)
-	kept := p[:n]
-	start := max(0, x.size-xzTailSize) // where the part begins that is kept
-	if x.pos < start {
-		kept = kept[min(int64(n), start-x.pos):]
-	}
-	x.tail = append(x.tail, kept...)
-	x.pos += int64(n)
-	return n, err
-}
-
-// checkSingleStream adds up the sizes in the index at the end, which the
-// decompressor has checked if it was the only stream.
-func (x *xzReader) checkSingleStream() error {
-	n := len(x.tail)
-	if x.pos != x.size || n < 2*xzFooterSize || string(x.tail[n-2:]) != "YZ" {
-		return errXzStreams
-	}
-	// xz-file-format.txt, 2.1.2: the footer has the size of the index, in units
-	// of four bytes less one, after its own CRC.
-	indexSize := 4 * (int64(binary.LittleEndian.Uint32(x.tail[n-8:])) + 1)
-	if indexSize > int64(n-2*xzFooterSize) {
-		if indexSize > xzTailSize-2*xzFooterSize {
-			return fmt.Errorf("the index of the xz stream has %d bytes, more than hashpkg reads", indexSize)
-		}
-		return errXzStreams
-	}
-	blocks, ok := sumXzBlocks(x.tail[int64(n-xzFooterSize)-indexSize : n-xzFooterSize])
-	const headerSize = 12
-	if !ok || headerSize+blocks+indexSize+xzFooterSize != x.size {
-		return errXzStreams
-	}
-	return nil
-}
-
-// sumXzBlocks returns the size of all blocks that an index lists
-// (xz-file-format.txt, 4).
-func sumXzBlocks(index []byte) (sum int64, ok bool) {
-	if index[0] != 0 {
-		return 0, false
-	}
-	rest := index[1:]
-	count, n := binary.Uvarint(rest)
-	if n <= 0 || count > uint64(len(rest)) {
-		return 0, false
-	}
-	rest = rest[n:]
-	for range count {
-		unpadded, n := binary.Uvarint(rest)
-		if n <= 0 || unpadded > 1<<50 {
-			return 0, false
-		}
-		rest = rest[n:]
-		if _, n = binary.Uvarint(rest); n <= 0 { // unpacked size
-			return 0, false
-		}
-		rest = rest[n:]
-		sum += (int64(unpadded) + 3) &^ 3
-	}
-	return sum, true
-}
