@@ -212,17 +212,23 @@ const (
 	DefaultKeep                         // whatever it was
 )
 
-// Add puts a tree in, in place of one with the same directory.
-func (g *Generation) Add(t Tree, choice DefaultChoice) {
-	g.Trees = slices.DeleteFunc(g.Trees, func(o Tree) bool { return o.Name == t.Name && o.Tree == t.Tree })
-	switch choice {
-	case DefaultHighest:
-	case DefaultKeep:
-		t.Held = true
-	case DefaultThis:
-		g.choose(&t)
+// Add puts trees in, each in place of one with the same directory.
+func (g *Generation) Add(choice DefaultChoice, trees ...Tree) {
+	places := make(map[string]bool, len(trees))
+	for i := range trees {
+		places[trees[i].Path()] = true
 	}
-	g.Trees = append(g.Trees, t)
+	g.Trees = slices.DeleteFunc(g.Trees, func(o Tree) bool { return places[o.Path()] })
+	for _, t := range trees {
+		switch choice {
+		case DefaultHighest:
+		case DefaultKeep:
+			t.Held = true
+		case DefaultThis:
+			g.choose(&t)
+		}
+		g.Trees = append(g.Trees, t)
+	}
 	g.normalize()
 }
 
@@ -239,19 +245,18 @@ type FarmLink struct {
 	Target string // what the link holds, relative
 }
 
-// Farm returns the generation's links, sorted by path, and the names that more
-// than one default offers: there the package that somebody chose wins, then the
-// first by name.
-func (g *Generation) Farm() ([]FarmLink, []Conflict) {
-	winners := map[string]*Tree{}
-	losers := map[string][]*Tree{}
+// winners returns which tree each name of the farm leads to, and the names that
+// more than one default offers: there the package that somebody chose wins, then
+// the first by name.
+func (g *Generation) winners() (map[string]*Tree, []Conflict) {
 	total := 0
 	for i := range g.Trees {
 		if g.Trees[i].Default {
 			total += len(g.Trees[i].Links) + 1
 		}
 	}
-	links := make([]FarmLink, 0, total)
+	winners := make(map[string]*Tree, total)
+	losers := map[string][]*Tree{}
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		if !t.Default {
@@ -260,7 +265,6 @@ func (g *Generation) Farm() ([]FarmLink, []Conflict) {
 		name := DefaultLink + "/" + t.Name
 		if winners[name] == nil { // the own architecture's first, see normalize
 			winners[name] = t
-			links = append(links, FarmLink{Path: name})
 		} else if triplet, _ := Triplet(t.Architecture); triplet == g.Architecture {
 			winners[name] = t
 		}
@@ -269,7 +273,6 @@ func (g *Generation) Farm() ([]FarmLink, []Conflict) {
 			switch {
 			case have == nil:
 				winners[l] = t
-				links = append(links, FarmLink{Path: l})
 			case t.Chosen && !have.Chosen:
 				winners[l] = t
 				losers[l] = append(losers[l], have)
@@ -277,10 +280,6 @@ func (g *Generation) Farm() ([]FarmLink, []Conflict) {
 				losers[l] = append(losers[l], t)
 			}
 		}
-	}
-	slices.SortFunc(links, func(a, b FarmLink) int { return strings.Compare(a.Path, b.Path) })
-	for i := range links {
-		links[i].Target = farmTarget(links[i].Path, winners[links[i].Path])
 	}
 	var conflicts []Conflict
 	for l, ts := range losers {
@@ -291,7 +290,45 @@ func (g *Generation) Farm() ([]FarmLink, []Conflict) {
 		conflicts = append(conflicts, c)
 	}
 	slices.SortFunc(conflicts, func(a, b Conflict) int { return strings.Compare(a.Link, b.Link) })
-	return links, conflicts
+	return winners, conflicts
+}
+
+// Farm returns the generation's links, sorted by path.
+func (g *Generation) Farm() []FarmLink {
+	winners, _ := g.winners()
+	links := make([]FarmLink, 0, len(winners))
+	for path, t := range winners {
+		links = append(links, FarmLink{path, farmTarget(path, t)})
+	}
+	slices.SortFunc(links, func(a, b FarmLink) int { return strings.Compare(a.Path, b.Path) })
+	return links
+}
+
+// Conflicts returns the names that more than one default offers, sorted.
+func (g *Generation) Conflicts() []Conflict {
+	_, conflicts := g.winners()
+	return conflicts
+}
+
+// FarmChanges returns what turns the farm of before into that of g: the links to
+// take away, then those to make, each sorted by path.
+func (g *Generation) FarmChanges(before *Generation) (gone, made []FarmLink) {
+	was, _ := before.winners()
+	is, _ := g.winners()
+	for path, t := range was {
+		if now := is[path]; now == nil || now.Path() != t.Path() {
+			gone = append(gone, FarmLink{path, farmTarget(path, t)})
+		}
+	}
+	for path, t := range is {
+		if then := was[path]; then == nil || then.Path() != t.Path() {
+			made = append(made, FarmLink{path, farmTarget(path, t)})
+		}
+	}
+	for _, links := range [][]FarmLink{gone, made} {
+		slices.SortFunc(links, func(a, b FarmLink) int { return strings.Compare(a.Path, b.Path) })
+	}
+	return gone, made
 }
 
 // farmTarget returns what a link of the farm holds: the way from the link's

@@ -146,34 +146,41 @@ func MakePlan(in Input) (*Plan, error) {
 // of them.
 func (p *planner) planGeneration(plan *Plan) {
 	next := p.in.Generation.Next(p.in.Generation.ID, p.in.Generation.Time)
-	changed := false
+	have := make(map[string]digest.Digest, len(next.Trees))
+	for i := range next.Trees {
+		have[next.Trees[i].Path()] = next.Trees[i].Identity
+	}
+	var added []Tree
 	for _, c := range p.command {
-		have := slices.IndexFunc(next.Trees, func(t Tree) bool {
-			return t.Name == c.m.Name && t.Tree == c.m.Tree && t.Identity == c.m.Identity
-		})
-		switch {
-		case have < 0:
-			t := c.m.GenerationTree()
-			next.Add(t, p.in.Choice)
-			changed = true
-		case p.in.Choice == DefaultThis:
+		if have[TreePath(c.m.Name, c.m.Tree)] != c.m.Identity {
+			added = append(added, c.m.GenerationTree())
+		}
+	}
+	changed := len(added) > 0
+	if changed {
+		next.Add(p.in.Choice, added...)
+	}
+	if p.in.Choice == DefaultThis {
+		for _, c := range p.command {
 			changed = next.Use(c.m.Name, c.m.Tree) || changed
 		}
 	}
-	_, conflicts := next.Farm()
+	ours := make(map[string]bool, len(p.command))
+	for _, c := range p.command {
+		ours[c.m.Spec()] = true
+	}
+	conflicts := next.Conflicts()
 	for _, c := range conflicts {
-		ours := slices.ContainsFunc(p.command, func(cand *candidate) bool {
-			return c.Winner == cand.m.Spec() || slices.Contains(c.Losers, cand.m.Spec())
-		})
-		if ours {
+		if ours[c.Winner] || slices.ContainsFunc(c.Losers, func(spec string) bool { return ours[spec] }) {
 			plan.Conflicts = append(plan.Conflicts, c)
 		}
 	}
+	defaults := make(map[string]bool, len(next.Trees))
+	for i := range next.Trees {
+		defaults[next.Trees[i].Path()] = next.Trees[i].Default
+	}
 	for i := range plan.Trees {
-		t := &plan.Trees[i]
-		for _, g := range next.Find(t.Name, t.Tree) {
-			t.Default = t.Default || g.Default && g.Tree == t.Tree
-		}
+		plan.Trees[i].Default = defaults[TreePath(plan.Trees[i].Name, plan.Trees[i].Tree)]
 	}
 	if changed {
 		plan.Generation = next

@@ -205,7 +205,7 @@ func TestProgramIsBoundToTheCommandsPackages(t *testing.T) {
 	if len(plan.Warnings) > 0 {
 		t.Errorf("warnings: %q", plan.Warnings)
 	}
-	farm, _ := w.generation.Farm()
+	farm := w.generation.Farm()
 	var links []string
 	for _, l := range farm {
 		links = append(links, l.Path+" -> "+l.Target)

@@ -48,7 +48,7 @@ func (r *Root) Generation(id int) (*layout.Generation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read generation: %w", err)
 	}
-	g, err := layout.DecodeGeneration(b)
+	g, err := r.decode(id, b)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
@@ -56,6 +56,17 @@ func (r *Root) Generation(id int) (*layout.Generation, error) {
 		return nil, fmt.Errorf("read %s: it says that it is generation %d", path, g.ID)
 	}
 	return g, nil
+}
+
+// decode reads a generation's record, by its index where there is one.
+func (r *Root) decode(id int, record []byte) (*layout.Generation, error) {
+	index, err := os.ReadFile(r.store.Path(layout.GenerationPath(id) + "/" + layout.IndexFile))
+	if err == nil {
+		if g, err := layout.DecodeIndex(index, record); err == nil {
+			return g, nil
+		}
+	}
+	return layout.DecodeGeneration(record) // the record is the truth, the index may be missing or stale
 }
 
 // Generations returns the numbers of all generations, oldest first.
@@ -75,76 +86,6 @@ func (r *Root) Generations() ([]int, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
-}
-
-// WriteGeneration writes a generation and its farm into the new directory dir on
-// the host. Links that the farm of previous has too are hard links to those, so
-// that a generation costs names and no inodes.
-func (r *Root) WriteGeneration(dir string, g, previous *layout.Generation) error {
-	if err := makeDir(dir); err != nil {
-		return fmt.Errorf("write generation: %w", err)
-	}
-	b, err := g.Encode()
-	if err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(dir, layout.GenerationFile), b); err != nil {
-		return fmt.Errorf("write generation: %w", err)
-	}
-	old := map[string]string{}
-	oldDir := ""
-	if previous.ID != 0 {
-		oldDir = r.store.Path(layout.GenerationPath(previous.ID))
-		links, _ := previous.Farm()
-		for _, l := range links {
-			old[l.Path] = l.Target
-		}
-	}
-	farm, _ := g.Farm()
-	made := map[string]bool{".": true}
-	for _, l := range farm {
-		if !fs.ValidPath(l.Path) {
-			return fmt.Errorf("write generation: the link %q does not stand below it", l.Path)
-		}
-		if err := mkdirs(dir, filepath.Dir(l.Path), made); err != nil {
-			return fmt.Errorf("write generation: %w", err)
-		}
-		path := filepath.Join(dir, l.Path)
-		if old[l.Path] == l.Target {
-			if os.Link(filepath.Join(oldDir, l.Path), path) == nil {
-				continue // else too many names, or the old one is damaged: a link of its own
-			}
-		}
-		if err := os.Symlink(l.Target, path); err != nil {
-			return fmt.Errorf("write generation: %w", err)
-		}
-	}
-	return nil
-}
-
-func mkdirs(top, name string, made map[string]bool) error {
-	if made[name] {
-		return nil
-	}
-	if err := mkdirs(top, filepath.Dir(name), made); err != nil {
-		return err
-	}
-	made[name] = true
-	return makeDir(filepath.Join(top, name))
-}
-
-func makeDir(path string) error {
-	if err := os.Mkdir(path, 0o755); err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o755)
-}
-
-func writeFile(path string, b []byte) error {
-	if err := os.WriteFile(path, b, 0o644); err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o644)
 }
 
 // Switch makes a generation the active one, by one rename, and makes that
@@ -186,8 +127,7 @@ func (r *Root) VerifyFarm(g *layout.Generation) (checked int, damaged map[string
 		return nil
 	}
 	dir := r.store.Path(layout.GenerationPath(g.ID))
-	links, _ := g.Farm()
-	for _, l := range links {
+	for _, l := range g.Farm() {
 		if err := check(filepath.Join(dir, l.Path), l.Target); err != nil {
 			return checked, damaged, err
 		}

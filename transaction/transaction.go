@@ -90,7 +90,8 @@ func Rollback(root *sysroot.Root, id int) (result Result, err error) {
 	if id == 0 {
 		return Result{}, fmt.Errorf("roll back: generation %d is the first, there is none before it", active.ID)
 	}
-	if _, err := root.Generation(id); err != nil {
+	target, err := root.Generation(id)
+	if err != nil {
 		return Result{}, fmt.Errorf("roll back: %w", err)
 	}
 	if id == active.ID {
@@ -101,6 +102,9 @@ func Rollback(root *sysroot.Root, id int) (result Result, err error) {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, staging.Discard()) }()
+	if err := root.RestoreFarm(target, active, staging.Dir()); err != nil {
+		return Result{}, err
+	}
 	if err := root.Switch(id, staging.Dir()); err != nil {
 		return Result{}, err
 	}

@@ -106,17 +106,25 @@ func mustRun(t *testing.T, name string, args ...string) {
 }
 
 // dump describes everything below a directory, a line a name: type, mode, link
-// target, content.
+// target, content. Farms of inactive generations are left out: they may be lent.
 func dump(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+	active, err := os.Readlink(filepath.Join(dir, "var/sys/current-system"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		rel, err := filepath.Rel(dir, p)
 		if err != nil {
 			return err
+		}
+		in, isGeneration := strings.CutPrefix(rel, "var/sys/"+layout.GenerationsDir+"/")
+		if number, _, below := strings.Cut(in, "/"); isGeneration && below && d.IsDir() && layout.GenerationsDir+"/"+number != active {
+			return fs.SkipDir
 		}
 		info, err := d.Info()
 		if err != nil {
@@ -155,7 +163,8 @@ func writeDeb(t *testing.T, dir string, p testdeb.Package) string {
 	return path
 }
 
-// twoVersions returns two small packages and a root that has the first.
+// twoVersions returns two small packages and a root that has the first, and
+// generations enough for the next one to borrow a farm.
 func twoVersions(t *testing.T) (dir, first, second, root string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -172,6 +181,8 @@ func twoVersions(t *testing.T) (dir, first, second, root string) {
 		t.Fatal(err)
 	}
 	mustRun(t, hashpkg(t), "--root", root, "install", "-q", first)
+	mustRun(t, hashpkg(t), "--root", root, "use", "-q", "tool=1.0")
+	mustRun(t, hashpkg(t), "--root", root, "use", "-q", "--highest", "tool")
 	return dir, first, second, root
 }
 
@@ -197,6 +208,11 @@ func oldOrNew(t *testing.T, what, root, before, after string) {
 	if have := dump(t, root); have != before && have != after {
 		t.Errorf("%s: the root is neither as before nor as after (-before +have):\n%s", what, cmp.Diff(before, have))
 	}
+	for _, args := range [][]string{{"rollback", "1"}, {"verify"}} { // whose farm may be lent
+		if status, stderr := run(t, exec.Command(hashpkg(t), append([]string{"--root", root, "-q"}, args...)...)); status != 0 {
+			t.Errorf("%s: %q: status %d: %s", what, args, status, stderr)
+		}
+	}
 }
 
 // TestKilledAtAnyStep kills an install at each of the calls that change
@@ -214,7 +230,7 @@ func TestKilledAtAnyStep(t *testing.T) {
 	}
 
 	kills := 0
-	for _, call := range []string{"renameat", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat", "fsync", "syncfs", "utimensat"} {
+	for _, call := range []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat", "fsync", "syncfs", "utimensat"} {
 		for n, survived := 1, 0; survived < 2 && n < 200; n++ {
 			root := filepath.Join(dir, "killed")
 			copyRoot(t, base, root)
@@ -254,7 +270,7 @@ func TestFaultAtAnyStep(t *testing.T) {
 	after := dump(t, done)
 
 	faults := 0
-	for _, call := range []string{"renameat", "linkat", "symlinkat", "mkdirat", "fchmodat", "fsync", "syncfs", "utimensat"} {
+	for _, call := range []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "fchmodat", "fsync", "syncfs", "utimensat"} {
 		for _, fault := range []string{"ENOSPC", "EIO"} {
 			for n, survived := 1, 0; survived < 2 && n < 200; n++ {
 				root := filepath.Join(dir, "failed")
