@@ -156,9 +156,11 @@ func (p *planner) planGeneration(plan *Plan) {
 			added = append(added, c.m.GenerationTree())
 		}
 	}
-	changed := len(added) > 0
-	if changed {
+	// A tree that the generation has and the disk has not is put back.
+	changed := slices.ContainsFunc(plan.Trees, func(t PlannedTree) bool { return !t.Present })
+	if len(added) > 0 {
 		next.Add(p.in.Choice, added...)
+		changed = true
 	}
 	if p.in.Choice == DefaultThis {
 		for _, c := range p.command {

@@ -122,8 +122,7 @@ func (t *Staging) addObjects() error {
 func (t *Staging) planDirs() {
 	slices.Sort(t.dirs)
 	t.dirs = slices.DeleteFunc(slices.Compact(t.dirs), func(d string) bool {
-		_, err := os.Lstat(t.store.Path(d))
-		return err == nil
+		return exists(t.store.Path(d))
 	})
 }
 

@@ -268,6 +268,9 @@ func removeIfThere(path string) error {
 // AddTree assembles a tree in the staging directory from staged and stored
 // objects, and its manifest beside it. It sets Own in the manifest's files.
 func (t *Staging) AddTree(m *layout.Manifest) error {
+	if place := t.store.Path(layout.TreePath(m.Name, m.Tree)); exists(place) {
+		return fmt.Errorf("%s is there and has no manifest: look at what it is, and move it away", place)
+	}
 	n := fmt.Sprint(len(t.moves))
 	dir := filepath.Join(t.dir, "trees", n)
 	if err := t.assemble(m, dir); err != nil {
@@ -290,11 +293,16 @@ func (t *Staging) AddTree(m *layout.Manifest) error {
 	return t.addDefaultLink(m.Name)
 }
 
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // addDefaultLink stages the link NAME/default, which is the same in every
 // generation.
 func (t *Staging) addDefaultLink(name string) error {
 	to := name + "/" + layout.DefaultLink
-	if _, err := os.Lstat(t.store.Path(to)); err == nil {
+	if exists(t.store.Path(to)) {
 		return nil
 	}
 	for _, m := range t.moves {

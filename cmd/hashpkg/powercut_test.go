@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestPowerCut cuts the power of a file system right after an install has said
+// that it is done, and while one is at work: what was said to be there is there,
+// and what was not is not there in part.
+func TestPowerCut(t *testing.T) {
+	needRoot(t)
+	for _, tool := range []string{"losetup", "mkfs.ext4"} {
+		needTool(t, tool)
+	}
+	dir, first, second, _ := twoVersions(t)
+	disk := newDisk(t, dir)
+
+	disk.mount(t)
+	mustRun(t, hashpkg(t), "--root", disk.root, "install", "-q", first)
+	disk.cut(t)
+	disk.mount(t)
+	mustRun(t, hashpkg(t), "--root", disk.root, "verify", "-q")
+	mustRun(t, hashpkg(t), "--root", disk.root, "use", "-q", "--highest", "tool") // sweeps what the cut left
+	before := dump(t, disk.root)
+	mustRun(t, hashpkg(t), "--root", disk.root, "install", "-q", second)
+	after := dump(t, disk.root)
+	disk.cut(t)
+	disk.mount(t)
+	oldOrNew(t, "cut after the install", disk.root, after, after)
+	disk.unmount(t)
+
+	for _, wait := range []time.Duration{2, 5, 8, 12, 20, 30} {
+		disk.format(t)
+		disk.mount(t)
+		mustRun(t, hashpkg(t), "--root", disk.root, "install", "-q", first)
+		cmd := exec.Command(hashpkg(t), "--root", disk.root, "install", "-q", second)
+		cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(wait * time.Millisecond)
+		disk.shutdown(t)
+		said := cmd.Wait() == nil
+		disk.unmount(t)
+		disk.mount(t)
+		what := fmt.Sprintf("cut after %d ms", wait)
+		if said && !strings.Contains(dump(t, disk.root), "tool/2.0") {
+			t.Errorf("%s: the install was done, and is lost", what)
+		}
+		oldOrNew(t, what, disk.root, before, after)
+		disk.unmount(t)
+	}
+}
+
+// disk is an ext4 file system in a file.
+type disk struct{ image, root string }
+
+func newDisk(t *testing.T, dir string) *disk {
+	t.Helper()
+	d := &disk{image: filepath.Join(dir, "disk.img"), root: filepath.Join(dir, "disk")}
+	if err := os.Mkdir(d.root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(d.root, 0) }) // of a test that has failed half-way
+	d.format(t)
+	return d
+}
+
+func (d *disk) format(t *testing.T) {
+	t.Helper()
+	if err := os.RemoveAll(d.image); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "truncate", "-s", "32M", d.image)
+	mustRun(t, "mkfs.ext4", "-q", "-F", d.image)
+}
+
+func (d *disk) mount(t *testing.T) {
+	t.Helper()
+	mustRun(t, "mount", "-o", "loop", d.image, d.root)
+	if err := os.RemoveAll(filepath.Join(d.root, "lost+found")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *disk) unmount(t *testing.T) {
+	t.Helper()
+	if err := unix.Unmount(d.root, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shutdown stops the file system without writing anything more: linux/fs.h,
+// EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH.
+func (d *disk) shutdown(t *testing.T) {
+	t.Helper()
+	f, err := os.Open(d.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const ioctlShutdown, noLogFlush = 0x8004587d, 2
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), ioctlShutdown, noLogFlush); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *disk) cut(t *testing.T) {
+	t.Helper()
+	d.shutdown(t)
+	d.unmount(t)
+}
