@@ -30,7 +30,8 @@ type Changes struct {
 	// is known by the names it was asked for: so a library that SetNeeded asks
 	// for by another name needs a pair here, from its old name or soname to
 	// the new name. ReplaceNeeded's pairs are applied by themselves, where
-	// VersionFiles does not say otherwise.
+	// VersionFiles does not say otherwise. A library that is removed keeps its
+	// name there: the program needs another object to ask for it by that name.
 	VersionFiles map[string]string
 
 	NoDefaultLib *bool      // DF_1_NODEFLIB

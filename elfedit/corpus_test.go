@@ -63,8 +63,9 @@ type corpus struct {
 	failures int
 }
 
-// TestCorpus edits programs and libraries of this machine in every way that
-// the package manager does: all of them with HASHPKG_TEST_ELF=1, else some.
+// TestCorpus edits the programs and libraries of the system that it runs on in
+// the ways that a package manager does: all of them with HASHPKG_TEST_ELF=1,
+// else some.
 func TestCorpus(t *testing.T) {
 	files := corpusFiles(t)
 	if os.Getenv("HASHPKG_TEST_ELF") == "" {

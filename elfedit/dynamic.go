@@ -51,6 +51,10 @@ func (e *editor) changeDynamic() error {
 	if isLoader && e.dynEdit {
 		return refused("the dynamic loader starts only with the dynamic section that it was linked with")
 	}
+	if e.info().IsStaticPIE() && e.dynEdit {
+		// glibc's start-up code stops at a DT_RUNPATH (elf/get-dynamic-info.h).
+		return refused("the file is linked statically: it loads no libraries, and may not start with a changed dynamic section")
+	}
 	return nil
 }
 

@@ -21,7 +21,7 @@ func (e *editor) emit() error {
 	}
 	for _, r := range e.regions {
 		switch r.kind {
-		case regionProgs:
+		case regionProgs, regionSects:
 			continue
 		case regionDynamic:
 			if e.dynProg >= 0 {
@@ -164,10 +164,12 @@ func (e *editor) moveSymbols() {
 		}
 	}
 	size := e.symSize()
+	done := make(map[elf.SectionType]bool) // a file has one table of each type
 	for i, s := range e.sects {
-		if s.kind != elf.SHT_SYMTAB && s.kind != elf.SHT_DYNSYM || s.entsize != size {
+		if s.kind != elf.SHT_SYMTAB && s.kind != elf.SHT_DYNSYM || s.entsize != size || done[s.kind] {
 			continue
 		}
+		done[s.kind] = true
 		table := e.data[s.off : s.off+s.size]
 		for at := uint64(0); at+size <= s.size; at += size {
 			sym := e.symbol(table[at:])

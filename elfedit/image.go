@@ -196,15 +196,28 @@ func (img *image) parseDynamic() error {
 // isSplitDebug reports whether the file holds only the debugging information
 // of another: its sections keep their addresses and have no bytes.
 func (img *image) isSplitDebug() bool {
+	if img.kind != elf.ET_EXEC && img.kind != elf.ET_DYN {
+		return false
+	}
+	addresses := make(map[elf.ProgType]uint64) // of the first of each type
+	for _, p := range img.progs {
+		if p.kind != elf.PT_DYNAMIC && p.kind != elf.PT_INTERP {
+			continue
+		}
+		if _, ok := addresses[p.kind]; !ok {
+			addresses[p.kind] = p.vaddr
+		}
+	}
 	for _, s := range img.sects {
 		if s.kind != elf.SHT_NOBITS || s.flags&uint64(elf.SHF_ALLOC) == 0 || s.size == 0 {
 			continue
 		}
-		if s.flags&uint64(elf.SHF_EXECINSTR) != 0 && img.kind != elf.ET_REL && img.machine != elf.EM_PPC && img.machine != elf.EM_PPC64 {
+		// The 32-bit PowerPC's .plt is code without bytes.
+		if s.flags&uint64(elf.SHF_EXECINSTR) != 0 && img.machine != elf.EM_PPC {
 			return true
 		}
-		for _, p := range img.progs {
-			if (p.kind == elf.PT_DYNAMIC || p.kind == elf.PT_INTERP) && p.vaddr == s.addr {
+		for _, addr := range addresses {
+			if s.addr == addr {
 				return true
 			}
 		}
@@ -281,26 +294,9 @@ func stringAt(table []byte, off, at uint64, what string) ([]byte, error) {
 	if at >= uint64(len(table)) {
 		return nil, broken(off, "%s is outside the string table", what)
 	}
-	n := bytes.IndexByte(table[at:], 0)
+	n := bytes.IndexByte(table[at:min(uint64(len(table)), at+maxName+1)], 0)
 	if n < 0 {
-		return nil, broken(off+at, "%s has no end", what)
+		return nil, broken(off+at, "%s has no end or is longer than %d bytes", what, maxName)
 	}
 	return table[at : at+uint64(n)], nil
-}
-
-// sectName returns a section's name, or "" when it cannot be read.
-func (img *image) sectName(s sect) string {
-	if int(img.shstrndx) >= len(img.sects) {
-		return ""
-	}
-	names := img.sects[img.shstrndx]
-	table, err := img.bytes(names.off, names.fileSize(), "section names")
-	if err != nil {
-		return ""
-	}
-	name, err := stringAt(table, names.off, uint64(s.name), "a section name")
-	if err != nil {
-		return ""
-	}
-	return string(name)
 }

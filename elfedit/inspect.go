@@ -72,6 +72,7 @@ func (in *inspector) prog(p prog) error {
 		if err != nil {
 			return err
 		}
+		b = b[:min(len(b), maxName+1)]
 		if n := bytes.IndexByte(b, 0); n >= 0 {
 			b = b[:n]
 		}
@@ -97,6 +98,9 @@ func (in *inspector) prog(p prog) error {
 // notes reads the entries of one PT_NOTE. What follows an entry that does not
 // fit is left out: readers of notes stop there.
 func (in *inspector) notes(b []byte, p prog) error {
+	if err := in.spend(len(b), p.off); err != nil {
+		return err
+	}
 	notes, _ := splitNotes(in.img.order, b, noteAlign(p.align))
 	for _, n := range notes {
 		if err := in.spend(len(n.Name)+len(n.Desc)+64, p.off); err != nil {

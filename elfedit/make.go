@@ -22,23 +22,8 @@ func Make(data []byte, c Changes) (Edit, error) {
 	if err != nil {
 		return Edit{}, err
 	}
-	for _, step := range []func() error{
-		e.changeHeader,
-		e.changeInterpreter,
-		e.changeDynamic,
-		e.changeVersions,
-		e.changeSymbols,
-		e.changeNotes,
-		e.placeDynamic,
-		e.placeStrings,
-		e.placeOthers,
-		e.extendSections,
-		e.addSegments,
-		e.emit,
-	} {
-		if err := step(); err != nil {
-			return Edit{}, err
-		}
+	if err := e.run(); err != nil {
+		return Edit{}, err
 	}
 	return e.out.edit(), nil
 }
@@ -103,6 +88,34 @@ func newEditor(data []byte, c *Changes) (*editor, error) {
 	return e, nil
 }
 
+// maxProgs bounds the work that a file can ask for; linkers make about a dozen
+// program headers.
+const maxProgs = 256
+
+// run makes the changes in the overlay. The regions' content comes first, then
+// their places, at last what refers to them.
+func (e *editor) run() error {
+	for _, step := range []func() error{
+		e.changeHeader,
+		e.changeInterpreter,
+		e.changeDynamic,
+		e.changeVersions,
+		e.changeSymbols,
+		e.changeNotes,
+		e.placeDynamic,
+		e.placeStrings,
+		e.placeOthers,
+		e.extendSections,
+		e.addSegments,
+		e.emit,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // refuse refuses kinds of files, and changes that a kind of file cannot have.
 func (e *editor) refuse() error {
 	switch e.kind {
@@ -119,6 +132,9 @@ func (e *editor) refuse() error {
 	}
 	if len(e.progs) == 0 {
 		return refused("the file has no program headers")
+	}
+	if len(e.progs) > maxProgs {
+		return refused("the file has %d program headers; %d are the most that are edited", len(e.progs), maxProgs)
 	}
 	if e.dynProg < 0 && e.changes.touchesDynamic() {
 		return refused("the file is linked statically: it has no dynamic section")

@@ -298,9 +298,9 @@ func (e *editor) placeStrings() error {
 	if err := e.wantChanged(); err != nil {
 		return err
 	}
-	table := e.table.build()
-	if table == nil {
-		return nil
+	table, err := e.table.build()
+	if err != nil || table == nil {
+		return err
 	}
 	r := e.region(regionDynstr)
 	if r == nil {

@@ -24,6 +24,7 @@ const (
 	regionVerneed                   // DT_VERNEED
 	regionDynstr                    // DT_STRTAB
 	regionDynamic                   // PT_DYNAMIC
+	regionSects                     // the section headers
 )
 
 // region is a part of the file of which every reference is known, so that it
@@ -94,6 +95,9 @@ func (e *editor) add(kind regionKind, off, size, align uint64) *region {
 func (e *editor) findRegions() error {
 	if r := e.add(regionProgs, e.phoff, uint64(len(e.progs))*e.progSize(), e.wordSize()); r != nil {
 		r.fixed = true // moves only as addSegments says
+	}
+	if r := e.add(regionSects, e.shoff, uint64(len(e.sects))*e.sectSize(), e.wordSize()); r != nil {
+		r.fixed = true
 	}
 	e.findProgRegions()
 	if e.dynProg >= 0 {
@@ -183,8 +187,7 @@ func (e *editor) findTables() error {
 // which holds more.
 func (e *editor) fixTangled() {
 	for i, r := range e.regions {
-		r.mixed = r.mixed || r.off < e.ehdrSize() ||
-			e.sects != nil && r.off < e.shoff+uint64(len(e.sects))*e.sectSize() && r.end() > e.shoff
+		r.mixed = r.mixed || r.off < e.ehdrSize()
 		for _, s := range e.regions[i+1:] {
 			if s.off >= r.end() {
 				break

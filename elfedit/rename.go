@@ -28,14 +28,14 @@ func (e *editor) changeSymbols() error {
 	renamed := make(map[uint64]string)
 	for i := uint64(1); i < count; i++ {
 		name := uint64(e.symbol(e.data[off+i*size:]).name)
-		text, err := stringAt(e.table.old, e.table.off, name, "a symbol's name")
+		text, err := e.table.text(name, "a symbol's name")
 		if err != nil {
 			return err
 		}
-		if clear[string(text)] {
+		if clear[text] {
 			e.clearVersion(i)
 		}
-		if to, ok := c.RenameSymbols[string(text)]; ok && to != string(text) {
+		if to, ok := c.RenameSymbols[text]; ok && to != text {
 			renamed[i] = to
 		}
 	}

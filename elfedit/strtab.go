@@ -20,6 +20,7 @@ type stringTable struct {
 	off  uint64
 	old  []byte
 	base uint64 // length of what stays as it is
+	left int    // bytes of strings that may still be read
 	refs []stringRef
 }
 
@@ -38,7 +39,7 @@ func (e *editor) openStrings() error {
 	if len(table) == 0 || table[len(table)-1] != 0 {
 		return broken(off, "the dynamic string table has no end")
 	}
-	e.table = &stringTable{off: off, old: table, base: uint64(len(table))}
+	e.table = &stringTable{off: off, old: table, base: uint64(len(table)), left: 8*len(e.data) + 8*spareCopy}
 	if i := bytes.LastIndex(table, []byte("\x00"+stringMark)); i >= 0 {
 		e.table.base = uint64(i + 1)
 	}
@@ -48,6 +49,9 @@ func (e *editor) openStrings() error {
 // text returns the string at an offset of the table as it was.
 func (t *stringTable) text(at uint64, what string) (string, error) {
 	b, err := stringAt(t.old, t.off, at, what)
+	if t.left -= len(b); err == nil && t.left < 0 {
+		return "", broken(t.off, "the strings overlap")
+	}
 	return string(b), err
 }
 
@@ -59,11 +63,17 @@ func (t *stringTable) want(text string, set func(uint32)) {
 	t.refs = append(t.refs, stringRef{text, set})
 }
 
+// mostSearched bounds the work of finding strings, in bytes compared.
+const mostSearched = 1 << 35
+
 // build returns the whole table with all strings that are wanted, and tells
 // the references their offsets. It returns nil when the table stays as it is.
-func (t *stringTable) build() []byte {
+func (t *stringTable) build() ([]byte, error) {
 	if len(t.refs) == 0 {
-		return nil
+		return nil, nil
+	}
+	if uint64(len(t.refs))*t.base > mostSearched {
+		return nil, refused("%d strings are too many for a string table of %d bytes", len(t.refs), t.base)
 	}
 	base := t.old[:t.base]
 	offsets := make(map[string]uint32)
@@ -98,7 +108,7 @@ func (t *stringTable) build() []byte {
 	for _, r := range t.refs {
 		r.set(offsets[r.text])
 	}
-	return table
+	return table, nil
 }
 
 // findString returns where in a table a string is, or -1. It may be the end of

@@ -20,8 +20,12 @@ import (
 func FuzzReader(f *testing.F) {
 	f.Setenv("PATH", "") // a program for each input would take too long
 	files := []testdeb.File{
-		testdeb.Dir("usr"), testdeb.Exec("usr/bin/x", "x"), testdeb.Symlink("usr/y", "x"), testdeb.HardLink("z", "usr/bin/x"),
-		{Path: strings.Repeat("long/", 30) + "x", Content: "content"}, {Path: "dev/null", Type: '3', Major: 1, Minor: 3},
+		testdeb.Dir("usr"),
+		testdeb.Exec("usr/bin/x", "x"),
+		testdeb.Symlink("usr/y", "x"),
+		testdeb.HardLink("z", "usr/bin/x"),
+		{Path: strings.Repeat("long/", 30) + "x", Content: "content"},
+		{Path: "dev/null", Type: '3', Major: 1, Minor: 3},
 	}
 	for _, c := range []testdeb.Compression{testdeb.None, testdeb.Gzip, testdeb.Xz, testdeb.Zstd, testdeb.Lzma} {
 		f.Add(testdeb.Deb(f, testdeb.Package{Compression: c, ControlCompression: testdeb.None, Files: files, Depends: "a (>= 1) | b:any"}))

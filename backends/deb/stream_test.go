@@ -3,6 +3,7 @@ package deb
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -177,7 +178,7 @@ func TestSecondStream(t *testing.T) {
 			if err := read(one); err != nil {
 				t.Errorf("%s in pieces of %d: %v", c.name, piece, err)
 			}
-			if err := read(slices.Concat(one, one)); err != errStreams {
+			if err := read(slices.Concat(one, one)); !errors.Is(err, errStreams) {
 				t.Errorf("%s twice, in pieces of %d: %v", c.name, piece, err)
 			}
 		}

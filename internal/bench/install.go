@@ -134,7 +134,8 @@ func dropScripts(control []byte) ([]byte, error) {
 	for {
 		header, err := in.Next()
 		if errors.Is(err, io.EOF) {
-			return out.Bytes(), w.Close()
+			err := w.Close()
+			return out.Bytes(), err
 		}
 		if err != nil {
 			return nil, err

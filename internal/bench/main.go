@@ -130,7 +130,7 @@ func (h *harness) time(name string, args ...string) (measure, error) {
 	}
 	if err != nil {
 		text, rerr := os.ReadFile(out.Name())
-		return m, errors.Join(fmt.Errorf("%s: %w: %s", name, err, text), rerr)
+		return m, errors.Join(fmt.Errorf("%s: %w: %s", name, err, text[max(0, len(text)-1000):]), rerr)
 	}
 	return m, nil
 }

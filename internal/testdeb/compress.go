@@ -37,12 +37,17 @@ func Compress(data []byte, c Compression) ([]byte, error) {
 	if c == None {
 		return data, nil
 	}
+	return CompressFrom(bytes.NewReader(data), c)
+}
+
+// CompressFrom returns what r has, packed.
+func CompressFrom(r io.Reader, c Compression) ([]byte, error) {
 	var packed bytes.Buffer
 	w, err := newCompressor(&packed, c)
 	if err != nil {
 		return nil, fmt.Errorf("compress with %s: %w", c, err)
 	}
-	if _, err := w.Write(data); err != nil {
+	if _, err := io.Copy(w, r); err != nil {
 		return nil, fmt.Errorf("compress with %s: %w", c, err)
 	}
 	if err := w.Close(); err != nil {
