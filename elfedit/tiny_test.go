@@ -27,11 +27,20 @@ func tinyLibrary(class, order byte) []byte {
 	const data = 0x1000
 	dynAt := uint64(data)
 	dyn := []dynEntry{
-		{elf.DT_NEEDED, at("libc.so.6")}, {elf.DT_SONAME, at("tiny.so")}, {elf.DT_RPATH, at("/old")},
-		{elf.DT_HASH, hashAt}, {elf.DT_STRTAB, strAt}, {elf.DT_SYMTAB, symAt},
-		{elf.DT_STRSZ, uint64(len(strings))}, {elf.DT_SYMENT, f.symSize()},
-		{elf.DT_VERSYM, verAt}, {elf.DT_VERNEED, needAt}, {elf.DT_VERNEEDNUM, 1},
-		{elf.DT_NULL, 0}, {elf.DT_NULL, 0}, {elf.DT_NULL, 0},
+		{elf.DT_NEEDED, at("libc.so.6")},
+		{elf.DT_SONAME, at("tiny.so")},
+		{elf.DT_RPATH, at("/old")},
+		{elf.DT_HASH, hashAt},
+		{elf.DT_STRTAB, strAt},
+		{elf.DT_SYMTAB, symAt},
+		{elf.DT_STRSZ, uint64(len(strings))},
+		{elf.DT_SYMENT, f.symSize()},
+		{elf.DT_VERSYM, verAt},
+		{elf.DT_VERNEED, needAt},
+		{elf.DT_VERNEEDNUM, 1},
+		{elf.DT_NULL, 0},
+		{elf.DT_NULL, 0},
+		{elf.DT_NULL, 0},
 	}
 	dynSize := uint64(len(dyn)) * f.dynSize()
 	b := make([]byte, dynAt+dynSize)

@@ -256,7 +256,7 @@ func (p *planner) editLibrary(c *candidate, f *File, r *resolution) ([]EditRecor
 			continue
 		}
 		needs = append(needs, p.need(n.Name, n.Provider))
-		// A name that is not the provider's soname is not recognised when it is
+		// A name that is not the provider's soname is not recognized when it is
 		// loaded already, and would be searched for.
 		if s := n.Provider.Info.Soname; p.owners[n.Provider] != nil && s != "" && s != n.Name && !strings.Contains(s, "/") {
 			replace.From, replace.To = append(replace.From, n.Name), append(replace.To, s)

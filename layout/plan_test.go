@@ -242,19 +242,23 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		want    []string // parts of the first message
 	}{
 		{
-			"library", []*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), libc("2.36", "GLIBC_2.34")},
+			"library",
+			[]*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), libc("2.36", "GLIBC_2.34")},
 			[]string{libDir + "libjq.so.1.0.4 of libjq1=1.6 needs libonig.so.5", `its relation "libonig5"`},
 		},
 		{
-			"symbol version", []*Manifest{jq("1.6", "GLIBC_2.38"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
+			"symbol version",
+			[]*Manifest{jq("1.6", "GLIBC_2.38"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
 			[]string{"usr/bin/jq of jq=1.6", "GLIBC_2.38", "libc6=2.36", `its relation "libc6"`},
 		},
 		{
-			"relation", []*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.7"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
+			"relation",
+			[]*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.7"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
 			[]string{"needs libjq.so.1", "libjq1=1.7 has it, but jq=1.6 wants libjq1 (= 1.6)"},
 		},
 		{
-			"C library", []*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9")},
+			"C library",
+			[]*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9")},
 			[]string{"ld-linux-x86-64.so.2", `its relation "libc6"`},
 		},
 	} {

@@ -13,7 +13,7 @@
 //
 // The package opens no file: it knows of a root what a [Files] tells it.
 //
-// # What is not modelled
+// # What is not modeled
 //
 // LD_PRELOAD, /etc/ld.so.preload, LD_AUDIT, dlopen, the restrictions on
 // set-user-ID programs, and paths relative to the working directory, which are

@@ -9,7 +9,7 @@ failed=
 for target in $(grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/func //' | sort); do
 	file=${target%%:*} name=${target##*:}
 	echo "$name (${file%/*})"
-	if go test -run '^$' -fuzz "^$name\$" -fuzztime "${1:-10s}" "${file%/*}" >.cache/fuzz.log 2>&1; then
+	if go test -run '^$' -fuzz "^$name\$" -fuzztime "${1:-10s}" -fuzzminimizetime 500x "${file%/*}" >.cache/fuzz.log 2>&1; then
 		tail -n 1 .cache/fuzz.log
 	# When its time is over while a worker is in the middle of an input, the go
 	# command may call that a failure; it has then found none.

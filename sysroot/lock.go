@@ -49,15 +49,19 @@ func (l *Lock) take() error {
 		if err != nil {
 			return hint(fmt.Errorf("take the lock: %w", err))
 		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			f.Close()
-			if errors.Is(err, unix.EWOULDBLOCK) {
-				return fmt.Errorf("%w: another hashpkg is at work on %s; wait until it has ended", ErrLocked, l.root.dir)
-			}
-			return fmt.Errorf("lock %s: %w", path, err)
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("%w: another hashpkg is at work on %s; wait until it has ended", ErrLocked, l.root.dir)
+		} else if err != nil {
+			err = fmt.Errorf("lock %s: %w", path, err)
+		}
+		if err != nil {
+			return errors.Join(err, f.Close())
 		}
 		if !sameFile(f, path) { // its owner removed it while we opened it
-			f.Close()
+			if err := f.Close(); err != nil {
+				return fmt.Errorf("take the lock: %w", err)
+			}
 			continue
 		}
 		l.file = f

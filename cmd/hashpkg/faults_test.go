@@ -170,8 +170,10 @@ func twoVersions(t *testing.T) (dir, first, second, root string) {
 	dir = t.TempDir()
 	files := func(s string) []testdeb.File {
 		return []testdeb.File{
-			testdeb.Exec("usr/bin/tool", "tool "+s), {Path: "usr/share/tool/data", Content: "data"},
-			{Path: "usr/share/tool/secret", Content: s, Mode: 0o640}, testdeb.Symlink("usr/bin/t", "tool"),
+			testdeb.Exec("usr/bin/tool", "tool "+s),
+			{Path: "usr/share/tool/data", Content: "data"},
+			{Path: "usr/share/tool/secret", Content: s, Mode: 0o640},
+			testdeb.Symlink("usr/bin/t", "tool"),
 		}
 	}
 	first = writeDeb(t, dir, testdeb.Package{Name: "tool", Version: "1.0", Files: files("1")})

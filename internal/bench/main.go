@@ -61,7 +61,11 @@ func bench(ctx context.Context, runs int, only string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		}
+	}()
 	h := &harness{ctx: ctx, dir: dir, runs: runs, hashpkg: filepath.Join(dir, "hashpkg")}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", h.hashpkg, "./cmd/hashpkg")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
