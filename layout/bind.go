@@ -160,14 +160,14 @@ func (p *planner) warnBinding(c *candidate, f *File, r *resolution, plan *Plan) 
 	}
 	for _, m := range r.closure.Missing {
 		if isDriver(m.Name) {
-			warn(fmt.Sprintf("%s: %s is left to the machine's driver", c.m.Spec(), m.Name))
+			warn(fmt.Sprintf("%s is left to the machine's driver, and the machine has none: what needs it does not start before it has", m.Name))
 		}
 	}
 	if !r.private {
 		return
 	}
 	for _, o := range r.closure.Objects {
-		if p.owners[o] == nil {
+		if p.owners[o] == nil && !isDriver(o.Info.Soname) {
 			warn(fmt.Sprintf("%s: no package has %s, so the root's own %s is used with another C library; add its package", c.m.Spec(), o.Info.Soname, o.Path))
 		}
 	}
@@ -221,7 +221,7 @@ func (p *planner) editProgram(c *candidate, f *File, r *resolution) ([]EditRecor
 		case p.owners[o] != nil:
 			bound = true
 			list(name, p.path(o))
-		case r.private && byTree[o]:
+		case r.private && byTree[o] && !isDriver(name):
 			list(name, o.Path)
 		case byTree[o]:
 			list(name, name)
@@ -350,7 +350,8 @@ func (p *planner) openDirs(c *candidate, f *File, r *resolution) []string {
 // library than it brings.
 func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
 	ok := func(o *candidate) bool {
-		return offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) && (o == r.libc || !o.isLibc(r.start.Info))
+		return offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) &&
+			(r.start == nil || o == r.libc || !o.isLibc(r.start.Info))
 	}
 	for _, o := range p.command {
 		if ok(o) {

@@ -72,7 +72,19 @@ func (c *candidate) library(name string, abi *elfedit.Info) *File {
 	return nil
 }
 
-// hasLibrary reports whether c holds a library by that name anywhere.
+// inner returns the library with this soname wherever it stands; nil if there is
+// none.
+func (c *candidate) inner(soname string, abi *elfedit.Info) *File {
+	for i := range c.m.Files {
+		f := &c.m.Files[i]
+		if f.ELF != nil && f.ELF.Soname == soname && sameABI(f.ELF, abi) {
+			return f
+		}
+	}
+	return nil
+}
+
+// hasLibrary reports whether the tree has a library by that name anywhere.
 func (t *Tree) hasLibrary(name string) bool {
 	return slices.Contains(t.Inner, name) || slices.ContainsFunc(t.Links, func(l string) bool {
 		return strings.HasPrefix(l, "lib") && path.Base(l) == name

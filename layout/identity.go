@@ -35,7 +35,6 @@ func (p *planner) nameTrees(plan *Plan) error {
 			return err
 		}
 		c.m.Tree = name
-		c.m.Links = c.m.interfaceLinks(p.own())
 	}
 	p.refuseRebuilds(occupied, plan)
 	if len(plan.Problems) > 0 {
@@ -46,6 +45,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 	tried := map[*candidate]map[string]bool{}
 	for moved := true; moved; {
 		moved = false
+		for _, c := range p.command {
+			c.m.Links = c.m.interfaceLinks(p.own(), func(path string) string { return p.foreign(c, path) })
+		}
 		for _, c := range p.command {
 			p.setEdits(c)
 			c.m.Identity = c.identity()
@@ -169,7 +171,39 @@ func (c *candidate) identity() digest.Digest {
 			hashStrings(h, e.To...)
 		}
 	}
+	for _, l := range c.m.Links {
+		if strings.HasPrefix(InterfaceFile(l), "../") { // into another tree
+			hashStrings(h, "link", l.Path, l.Target)
+		}
+	}
 	return digest.Sum(h)
+}
+
+// foreign returns the way from c's tree to a file of another package: one that
+// c's relations name, or else one of the command.
+func (p *planner) foreign(c *candidate, path string) string {
+	way := func(o *candidate) string {
+		if f := o.m.Resolve(path); o != c && f != nil && f.Type == TypeFile {
+			return "../../" + TreePath(o.m.Name, o.m.Tree) + "/" + f.Path
+		}
+		return ""
+	}
+	none := &resolution{members: []*candidate{c}}
+	for _, r := range c.m.Requires {
+		for _, want := range r.Alternatives {
+			if o := p.answering(want, none); o != nil {
+				if to := way(o); to != "" {
+					return to
+				}
+			}
+		}
+	}
+	for _, o := range p.command {
+		if to := way(o); to != "" {
+			return to
+		}
+	}
+	return ""
 }
 
 func (m *Manifest) hashOrigin(h hash.Hash) {

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"debug/elf"
 	"path"
 	"slices"
@@ -36,16 +37,22 @@ func libraryDirs(info *elfedit.Info) []string {
 }
 
 // interfaceLinks returns a tree's interface: its commands by name, and the
-// libraries in the loader's own directories by soname.
-func (m *Manifest) interfaceLinks(own string) []Link {
+// libraries in the loader's own directories by soname. A command may be a link to
+// another package's file, as python3 is; foreign returns the way from the tree to
+// that file, or "" when no package has it.
+func (m *Manifest) interfaceLinks(own string, foreign func(path string) string) []Link {
 	links := map[string]string{}
 	for i := range m.Files {
 		f := &m.Files[i]
 		dir, base := path.Dir(f.Path), path.Base(f.Path)
 		if to, ok := commandDirs[dir]; ok && (f.Type == TypeFile || f.Type == TypeSymlink) {
 			name := to + "/" + base
-			if _, taken := links[name]; !taken || dir == "usr/bin" {
-				links[name] = f.Path
+			if _, taken := links[name]; taken && dir != "usr/bin" {
+				continue
+			}
+			links[name] = f.Path
+			if to, where := m.follow(f.Path); to == nil {
+				links[name] = cmp.Or(foreign(where), f.Path)
 			}
 		}
 		if sub, ok := publicLibrary(f); ok {

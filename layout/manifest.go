@@ -180,11 +180,18 @@ func (m *Manifest) Lookup(p string) *File {
 // it, absolute ones as from the payload's top; nil when that leads nowhere or
 // out of the payload.
 func (m *Manifest) Resolve(p string) *File {
+	f, _ := m.follow(p)
+	return f
+}
+
+// follow is Resolve, and says at which path of the root the links ended: of the
+// file, or of what the payload does not have.
+func (m *Manifest) follow(p string) (*File, string) {
 	for range 40 { // MAXSYMLINKS
 		p = MergeUsr(strings.TrimPrefix(path.Clean("/"+p), "/"))
 		f := m.Lookup(p)
 		if f != nil && f.Type != TypeSymlink {
-			return f
+			return f, p
 		}
 		if f != nil {
 			p = linkDestination(p, f.packageTarget())
@@ -193,11 +200,11 @@ func (m *Manifest) Resolve(p string) *File {
 		// A directory on the way may be the link.
 		dir, rest := splitAtLink(m, p)
 		if dir == nil {
-			return nil
+			return nil, p
 		}
 		p = linkDestination(dir.Path, dir.packageTarget()) + "/" + rest
 	}
-	return nil
+	return nil, p
 }
 
 func (f *File) packageTarget() string {

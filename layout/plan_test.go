@@ -385,3 +385,64 @@ func TestAuthorsSearchPathIsKept(t *testing.T) {
 		t.Errorf("bound to %q", to)
 	}
 }
+
+func TestDriverIsTheMachines(t *testing.T) {
+	command := func() []*Manifest {
+		return []*Manifest{
+			libc("2.36"),
+			pkg("app", "1", nil, facts{path: "usr/bin/app", needed: []string{"libGL.so.1"}}),
+			pkg("libgl1", "1", nil, facts{path: libDir + "libGL.so.1", soname: "libGL.so.1"}),
+		}
+	}
+	needed := func(w *world) []string {
+		for _, e := range edits(t, w.install(t, command), "app", "usr/bin/app") {
+			if e.Kind == EditNeeded {
+				return e.To
+			}
+		}
+		return nil
+	}
+	if got := needed(newWorld()); len(got) != 1 || got[0] != "/var/sys/libgl1/1/"+libDir+"libGL.so.1" {
+		t.Errorf("without a driver the program needs %q", got)
+	}
+	w := newWorld()
+	gl := command()[2].Files[0]
+	w.system = map[string]*ldso.Object{"libGL.so.1": {Path: "/" + gl.Path, ID: "gl", Info: gl.ELF}}
+	if got := needed(w); len(got) != 1 || got[0] != "libGL.so.1" {
+		t.Errorf("with a driver the program needs %q, want the bare name", got)
+	}
+}
+
+func TestLibraryOfAlternatives(t *testing.T) {
+	w := newWorld()
+	plan := w.install(t, func() []*Manifest {
+		return []*Manifest{
+			libc("2.36"),
+			pkg("app", "1", nil, facts{path: "usr/bin/app", needed: []string{"libblas.so.3"}}),
+			pkg("libblas3", "3.11", nil, facts{path: libDir + "blas/libblas.so.3.11.0", soname: "libblas.so.3"}),
+		}
+	})
+	if to := edits(t, plan, "app", "usr/bin/app")[1].To; to[0] != "/var/sys/libblas3/3.11/"+libDir+"blas/libblas.so.3.11.0" {
+		t.Errorf("bound to %q", to)
+	}
+}
+
+func TestCommandOfAnotherPackage(t *testing.T) {
+	w := newWorld()
+	link := pkg("python3", "3.11", []string{"python3-minimal"})
+	link.Files = []File{{Path: "usr/bin/python3", Type: TypeSymlink, Target: "python3.11"}}
+	link.Index()
+	plan := w.install(t, func() []*Manifest {
+		m := *link
+		return []*Manifest{&m, libc("2.36"), pkg("python3-minimal", "3.11.2", nil, facts{path: "usr/bin/python3.11"})}
+	})
+	for _, tree := range plan.Trees {
+		if tree.Name != "python3" {
+			continue
+		}
+		want := []Link{{Path: "bin/python3", Target: "../../../python3-minimal/3.11.2/usr/bin/python3.11"}}
+		if diff := cmp.Diff(want, tree.Links); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

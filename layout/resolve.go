@@ -295,8 +295,10 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 	if name == chain[0].Info.Interpreter && len(chain) == 1 {
 		return s.findInterpreter(name, chain)
 	}
-	if isDriver(name) {
-		return nil, fmt.Errorf("%w: %s is the machine's driver's", ldso.ErrNotFound, name)
+	if isDriver(name) { // the machine's own, if it has one, whatever a package brings
+		if o, err := s.findSystem(name, chain); err == nil || !errors.Is(err, ldso.ErrNotFound) {
+			return o, err
+		}
 	}
 	if strings.Contains(name, "/") {
 		return s.findPath(name, from, chain)
@@ -359,6 +361,16 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 			continue
 		}
 		if o := consider(c, c.library(name, abi)); o != nil {
+			return o, nil
+		}
+	}
+	// Some libraries stand in a directory of their own, and a script of their
+	// package would make the link by which they are found (update-alternatives).
+	for _, c := range sources {
+		if c == nil {
+			continue
+		}
+		if o := consider(c, c.inner(name, abi)); o != nil {
 			return o, nil
 		}
 	}
