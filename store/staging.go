@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -120,6 +121,9 @@ func (t *Staging) write(r io.Reader, d digest.Digest) (digest.Digest, int64, err
 	} else {
 		n, err = io.Copy(f, r)
 	}
+	if err == nil {
+		err = finishObject(f, n)
+	}
 	if cerr := f.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("stage file: %w", cerr)
 	}
@@ -127,6 +131,26 @@ func (t *Staging) write(r io.Reader, d digest.Digest) (digest.Digest, int64, err
 		return d, n, errors.Join(err, os.Remove(path))
 	}
 	return d, n, t.record(d, path, n)
+}
+
+// objectMode is the mode of an object that no program is; see claimObjects.
+const objectMode = 0o444
+
+// finishObject gives a written object its mode and time, and lets the disk begin
+// with a large one, so that less is left to wait for at the end.
+func finishObject(f *os.File, size int64) error {
+	if err := f.Chmod(objectMode); err != nil {
+		return fmt.Errorf("stage file: %w", err)
+	}
+	when := unix.NsecToTimeval(ObjectTime * 1e9)
+	if err := unix.Futimes(int(f.Fd()), []unix.Timeval{when, when}); err != nil {
+		return fmt.Errorf("stage file: %w", err)
+	}
+	if size > smallFile {
+		// A hint: what fails here is told by the sync at the end.
+		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	}
+	return nil
 }
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
@@ -247,7 +271,10 @@ func editedCopy(from, to string, e elfedit.Edit) error {
 				return err
 			}
 		}
-		return out.Truncate(e.NewSize)
+		if err := out.Truncate(e.NewSize); err != nil {
+			return err
+		}
+		return finishObject(out, e.NewSize)
 	}()
 	if cerr := out.Close(); err == nil {
 		err = cerr
@@ -265,32 +292,75 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-// AddTree assembles a tree in the staging directory from staged and stored
-// objects, and its manifest beside it. It sets Own in the manifest's files.
-func (t *Staging) AddTree(m *layout.Manifest) error {
+// AddTrees assembles trees in the staging directory from staged and stored
+// objects, and their manifests beside them. It sets Own in the manifests' files.
+func (t *Staging) AddTrees(manifests []*layout.Manifest) error {
+	for _, m := range manifests {
+		if err := t.claimObjects(m); err != nil {
+			return fmt.Errorf("assemble tree of %s: %w", m.Spec(), err)
+		}
+	}
+	faults := make([]error, len(manifests))
+	work := make(chan int)
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(manifests)) {
+		wg.Go(func() {
+			for i := range work {
+				faults[i] = t.addTree(manifests[i], fmt.Sprint(i))
+			}
+		})
+	}
+	for i := range manifests {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	for i, m := range manifests {
+		if faults[i] != nil {
+			return fmt.Errorf("assemble tree of %s: %w", m.Spec(), faults[i])
+		}
+		t.dirs = append(t.dirs, m.Name, layout.ManifestsDir+"/"+m.Name)
+		t.Move(fmt.Sprintf("trees/%d", i), layout.TreePath(m.Name, m.Tree), PhaseData)
+		t.Move(fmt.Sprintf("manifests/%d", i), layout.ManifestPath(m.Name, m.Tree), PhaseRecords)
+	}
+	return t.addDefaultLinks(manifests)
+}
+
+// claimObjects gives the staged objects of a tree the mode that they keep: that
+// of the first file that has them, whatever order the trees are assembled in.
+func (t *Staging) claimObjects(m *layout.Manifest) error {
 	if place := t.store.Path(layout.TreePath(m.Name, m.Tree)); exists(place) {
 		return fmt.Errorf("%s is there and has no manifest: look at what it is, and move it away", place)
 	}
-	n := fmt.Sprint(len(t.moves))
-	dir := filepath.Join(t.dir, "trees", n)
-	if err := t.assemble(m, dir); err != nil {
-		return fmt.Errorf("assemble tree of %s: %w", m.Spec(), err)
+	for i := range m.Files {
+		f := &m.Files[i]
+		o := t.objects[f.Object]
+		if f.Type != layout.TypeFile || o == nil || o.used {
+			continue
+		}
+		o.used = true
+		if mode := f.Mode.ObjectMode(); mode != objectMode {
+			if err := os.Chmod(o.path, mode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *Staging) addTree(m *layout.Manifest, name string) error {
+	if err := t.assemble(m, filepath.Join(t.dir, "trees", name)); err != nil {
+		return err
 	}
 	b, err := m.Encode()
 	if err != nil {
 		return err
 	}
-	manifest := filepath.Join(t.dir, "manifests", n)
+	manifest := filepath.Join(t.dir, "manifests", name)
 	if err := os.WriteFile(manifest, b, 0o644); err != nil {
-		return fmt.Errorf("stage manifest: %w", err)
+		return err
 	}
-	if err := os.Chmod(manifest, 0o644); err != nil {
-		return fmt.Errorf("stage manifest: %w", err)
-	}
-	t.dirs = append(t.dirs, m.Name, layout.ManifestsDir+"/"+m.Name)
-	t.Move("trees/"+n, layout.TreePath(m.Name, m.Tree), PhaseData)
-	t.Move("manifests/"+n, layout.ManifestPath(m.Name, m.Tree), PhaseRecords)
-	return t.addDefaultLink(m.Name)
+	return os.Chmod(manifest, 0o644)
 }
 
 func exists(path string) bool {
@@ -298,23 +368,22 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// addDefaultLink stages the link NAME/default, which is the same in every
+// addDefaultLinks stages the links NAME/default, which are the same in every
 // generation.
-func (t *Staging) addDefaultLink(name string) error {
-	to := name + "/" + layout.DefaultLink
-	if exists(t.store.Path(to)) {
-		return nil
-	}
-	for _, m := range t.moves {
-		if m.To == to {
-			return nil
+func (t *Staging) addDefaultLinks(manifests []*layout.Manifest) error {
+	made := map[string]bool{}
+	for i, m := range manifests {
+		to := m.Name + "/" + layout.DefaultLink
+		if made[m.Name] || exists(t.store.Path(to)) {
+			continue
 		}
+		made[m.Name] = true
+		from := fmt.Sprintf("trees/%d-default", i)
+		if err := os.Symlink(layout.DefaultLinkTarget(m.Name), filepath.Join(t.dir, from)); err != nil {
+			return fmt.Errorf("stage default link: %w", err)
+		}
+		t.Move(from, to, PhaseData)
 	}
-	from := fmt.Sprintf("trees/%d-default", len(t.moves))
-	if err := os.Symlink(layout.DefaultLinkTarget(name), filepath.Join(t.dir, from)); err != nil {
-		return fmt.Errorf("stage default link: %w", err)
-	}
-	t.Move(from, to, PhaseData)
 	return nil
 }
 
@@ -396,19 +465,7 @@ func (t *Staging) place(f *layout.File, path string) error {
 // placeFile links a file to its object, or copies it where it needs an inode of
 // its own: metadata is never shared by accident.
 func (t *Staging) placeFile(f *layout.File, path string) error {
-	t.mu.Lock()
-	o := t.objects[f.Object]
-	t.mu.Unlock()
-	object := t.store.Path(layout.ObjectPath(f.Object))
-	if o != nil {
-		object = o.path
-		if !o.used {
-			o.used = true
-			if err := finishObject(object, f.Mode.ObjectMode()); err != nil {
-				return err
-			}
-		}
-	}
+	object := t.path(f.Object)
 	info, err := os.Lstat(object)
 	if err != nil {
 		return fmt.Errorf("use object: %w", err)
@@ -425,14 +482,6 @@ func (t *Staging) placeFile(f *layout.File, path string) error {
 		return err
 	}
 	return t.setMetadata(path, f)
-}
-
-// finishObject gives a staged object the mode and time that it keeps.
-func finishObject(path string, mode fs.FileMode) error {
-	if err := os.Chmod(path, mode); err != nil {
-		return err
-	}
-	return setTime(path)
 }
 
 func setTime(path string) error {

@@ -87,16 +87,17 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return result, err
 	}
 	o.Progress(Progress{Step: "committing"})
+	if err := ctx.Err(); err != nil {
+		return result, err
+	}
+	var manifests []*layout.Manifest
 	for _, t := range plan.Trees {
-		if t.Present {
-			continue
+		if !t.Present {
+			manifests = append(manifests, t.Manifest)
 		}
-		if err := ctx.Err(); err != nil {
-			return result, err
-		}
-		if err := staging.AddTree(t.Manifest); err != nil {
-			return result, err
-		}
+	}
+	if err := staging.AddTrees(manifests); err != nil {
+		return result, err
 	}
 	next := plan.Generation.Next(0, o.Now)
 	next.Parent = active.ID
