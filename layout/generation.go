@@ -119,18 +119,18 @@ func (g *Generation) DefaultOf(name string) *Tree {
 	return nil
 }
 
+// compare orders the trees of a generation: by name, then oldest version first.
+func (t *Tree) compare(o *Tree) int {
+	if n := cmp.Or(strings.Compare(t.Name, o.Name), strings.Compare(t.Architecture, o.Architecture)); n != 0 {
+		return n // most end here; versions take long to compare
+	}
+	return cmp.Or(t.Format.Compare(t.Version, o.Version), cmp.Compare(t.Since, o.Since), strings.Compare(t.Tree, o.Tree))
+}
+
 // normalize sorts the trees and sets the defaults: what was chosen, else the
 // highest version that is not held.
 func (g *Generation) normalize() {
-	slices.SortStableFunc(g.Trees, func(a, b Tree) int {
-		return cmp.Or(
-			cmp.Compare(a.Name, b.Name),
-			cmp.Compare(a.Architecture, b.Architecture),
-			a.Format.Compare(a.Version, b.Version),
-			cmp.Compare(a.Since, b.Since),
-			cmp.Compare(a.Tree, b.Tree),
-		)
-	})
+	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return a.compare(&b) })
 	best := map[string]*Tree{}
 	for i := range g.Trees {
 		t := &g.Trees[i]
@@ -245,76 +245,99 @@ type FarmLink struct {
 	Target string // what the link holds, relative
 }
 
-// winners returns which tree each name of the farm leads to, and the names that
-// more than one default offers: there the package that somebody chose wins, then
-// the first by name.
-func (g *Generation) winners() (map[string]*Tree, []Conflict) {
-	total := 0
-	for i := range g.Trees {
-		if g.Trees[i].Default {
-			total += len(g.Trees[i].Links) + 1
-		}
-	}
-	winners := make(map[string]*Tree, total)
-	losers := map[string][]*Tree{}
+// offered calls f with each name that the default trees offer to the farm, tree
+// after tree.
+func (g *Generation) offered(f func(name string, t *Tree)) {
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		if !t.Default {
 			continue
 		}
-		name := DefaultLink + "/" + t.Name
-		if winners[name] == nil { // the own architecture's first, see normalize
-			winners[name] = t
-		} else if triplet, _ := Triplet(t.Architecture); triplet == g.Architecture {
-			winners[name] = t
-		}
+		f(DefaultLink+"/"+t.Name, t)
 		for _, l := range t.Links {
-			have := winners[l]
-			switch {
-			case have == nil:
-				winners[l] = t
-			case t.Chosen && !have.Chosen:
-				winners[l] = t
-				losers[l] = append(losers[l], have)
-			default:
-				losers[l] = append(losers[l], t)
-			}
+			f(l, t)
 		}
 	}
+}
+
+// beats reports whether t has a name that have offers before it: the package that
+// somebody chose wins, then the first by name. Of two architectures of one package
+// the root's own is the default.
+func (g *Generation) beats(t, have *Tree) bool {
+	if t.Chosen != have.Chosen {
+		return t.Chosen
+	}
+	triplet, _ := Triplet(t.Architecture)
+	return t.Name == have.Name && triplet == g.Architecture
+}
+
+// Farm returns the generation's links, sorted by path.
+func (g *Generation) Farm() []FarmLink {
+	_, made := g.FarmChanges(&Generation{})
+	return made
+}
+
+// Conflicts returns the names that more than one default offers and that one of
+// the trees has, which are named by their paths. They are sorted by name.
+func (g *Generation) Conflicts(of map[string]bool) []Conflict {
+	names := map[string][]*Tree{}
+	g.offered(func(name string, t *Tree) {
+		if of[t.Path()] {
+			names[name] = nil
+		}
+	})
+	g.offered(func(name string, t *Tree) {
+		if have, ok := names[name]; ok && (len(have) == 0 || have[0].Name != t.Name) {
+			if len(have) > 0 && g.beats(t, have[0]) {
+				names[name] = append([]*Tree{t}, have...)
+			} else {
+				names[name] = append(have, t)
+			}
+		}
+	})
 	var conflicts []Conflict
-	for l, ts := range losers {
-		c := Conflict{Link: l, Winner: winners[l].Spec()}
-		for _, t := range ts {
+	for name, ts := range names {
+		if len(ts) < 2 {
+			continue
+		}
+		c := Conflict{Link: name, Winner: ts[0].Spec()}
+		for _, t := range ts[1:] {
 			c.Losers = append(c.Losers, t.Spec())
 		}
 		conflicts = append(conflicts, c)
 	}
 	slices.SortFunc(conflicts, func(a, b Conflict) int { return strings.Compare(a.Link, b.Link) })
-	return winners, conflicts
-}
-
-// Farm returns the generation's links, sorted by path.
-func (g *Generation) Farm() []FarmLink {
-	winners, _ := g.winners()
-	links := make([]FarmLink, 0, len(winners))
-	for path, t := range winners {
-		links = append(links, FarmLink{path, farmTarget(path, t)})
-	}
-	slices.SortFunc(links, func(a, b FarmLink) int { return strings.Compare(a.Path, b.Path) })
-	return links
-}
-
-// Conflicts returns the names that more than one default offers, sorted.
-func (g *Generation) Conflicts() []Conflict {
-	_, conflicts := g.winners()
 	return conflicts
 }
 
 // FarmChanges returns what turns the farm of before into that of g: the links to
 // take away, then those to make, each sorted by path.
 func (g *Generation) FarmChanges(before *Generation) (gone, made []FarmLink) {
-	was, _ := before.winners()
-	is, _ := g.winners()
+	// Only a name that a changed tree offers, or offered, can lead elsewhere.
+	names := map[string]bool{}
+	note := func(t *Tree) {
+		names[DefaultLink+"/"+t.Name] = true
+		for _, l := range t.Links {
+			names[l] = true
+		}
+	}
+	for a, b := g.Trees, before.Trees; len(a) > 0 || len(b) > 0; {
+		switch {
+		case len(b) == 0 || len(a) > 0 && a[0].compare(&b[0]) < 0:
+			note(&a[0])
+			a = a[1:]
+		case len(a) == 0 || a[0].compare(&b[0]) > 0:
+			note(&b[0])
+			b = b[1:]
+		default:
+			if a[0].Identity != b[0].Identity || a[0].Default != b[0].Default || a[0].Chosen != b[0].Chosen {
+				note(&a[0])
+				note(&b[0])
+			}
+			a, b = a[1:], b[1:]
+		}
+	}
+	was, is := before.winners(names), g.winners(names)
 	for path, t := range was {
 		if now := is[path]; now == nil || now.Path() != t.Path() {
 			gone = append(gone, FarmLink{path, farmTarget(path, t)})
@@ -329,6 +352,21 @@ func (g *Generation) FarmChanges(before *Generation) (gone, made []FarmLink) {
 		slices.SortFunc(links, func(a, b FarmLink) int { return strings.Compare(a.Path, b.Path) })
 	}
 	return gone, made
+}
+
+// winners returns which tree each of the names leads to, of those that are
+// offered at all.
+func (g *Generation) winners(names map[string]bool) map[string]*Tree {
+	winners := make(map[string]*Tree, len(names))
+	g.offered(func(name string, t *Tree) {
+		if !names[name] {
+			return
+		}
+		if have := winners[name]; have == nil || g.beats(t, have) {
+			winners[name] = t
+		}
+	})
+	return winners
 }
 
 // farmTarget returns what a link of the farm holds: the way from the link's

@@ -81,8 +81,13 @@ func TestFarmConflicts(t *testing.T) {
 		t.Errorf("awk leads to %s; the first by name should have it", got)
 	}
 	want := []Conflict{{Link: "bin/awk", Winner: "gawk=5", Losers: []string{"mawk=1"}}}
-	if diff := cmp.Diff(want, g.Conflicts()); diff != "" {
-		t.Error(diff)
+	for _, of := range []string{"mawk/1", "gawk/5"} {
+		if diff := cmp.Diff(want, g.Conflicts(map[string]bool{of: true})); diff != "" {
+			t.Errorf("%s: %s", of, diff)
+		}
+	}
+	if got := g.Conflicts(map[string]bool{"other/1": true}); got != nil {
+		t.Errorf("conflicts of a package that has none: %v", got)
 	}
 	g.Use("mawk", "1")
 	if got := target(); got != "../../../../mawk/1/bin/awk" {
@@ -105,8 +110,11 @@ func TestFarmChanges(t *testing.T) {
 		return g
 	}
 	before := &Generation{}
-	for range 50 {
+	for i := range 50 {
 		after := next()
+		if name := fmt.Sprintf("p%d", i%12); i%3 == 0 && len(after.Find(name, "")) > 0 {
+			after.Use(name, after.Find(name, "")[0].Tree)
+		}
 		farm := map[string]string{}
 		for _, l := range before.Farm() {
 			farm[l.Path] = l.Target

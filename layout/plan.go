@@ -169,14 +169,9 @@ func (p *planner) planGeneration(plan *Plan) {
 	}
 	ours := make(map[string]bool, len(p.command))
 	for _, c := range p.command {
-		ours[c.m.Spec()] = true
+		ours[TreePath(c.m.Name, c.m.Tree)] = true
 	}
-	conflicts := next.Conflicts()
-	for _, c := range conflicts {
-		if ours[c.Winner] || slices.ContainsFunc(c.Losers, func(spec string) bool { return ours[spec] }) {
-			plan.Conflicts = append(plan.Conflicts, c)
-		}
-	}
+	plan.Conflicts = append(plan.Conflicts, next.Conflicts(ours)...)
 	defaults := make(map[string]bool, len(next.Trees))
 	for i := range next.Trees {
 		defaults[next.Trees[i].Path()] = next.Trees[i].Default

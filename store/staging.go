@@ -78,7 +78,9 @@ const smallFile = 256 << 10
 // store has already are not written again.
 func (t *Staging) Add(r io.Reader, size int64) (digest.Digest, int64, error) {
 	if size <= smallFile {
-		b := make([]byte, size)
+		buf := copyBuffers.Get().(*[]byte)
+		defer copyBuffers.Put(buf)
+		b := (*buf)[:size]
 		if _, err := io.ReadFull(r, b); err != nil {
 			return digest.Digest{}, 0, err
 		}
@@ -107,7 +109,7 @@ func (t *Staging) known(d digest.Digest, size int64) (bool, error) {
 // write stages r's bytes in a new file; d is their digest if it is known.
 func (t *Staging) write(r io.Reader, d digest.Digest) (digest.Digest, int64, error) {
 	path := t.newPath()
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, objectMode)
 	if err != nil {
 		return d, 0, fmt.Errorf("stage file: %w", err)
 	}
@@ -139,7 +141,11 @@ const objectMode = 0o444
 // finishObject gives a written object its mode and time, and lets the disk begin
 // with a large one, so that less is left to wait for at the end.
 func finishObject(f *os.File, size int64) error {
-	if err := f.Chmod(objectMode); err != nil {
+	info, err := f.Stat()
+	if err == nil && info.Mode().Perm() != objectMode { // a umask, or an edit
+		err = f.Chmod(objectMode)
+	}
+	if err != nil {
 		return fmt.Errorf("stage file: %w", err)
 	}
 	when := unix.NsecToTimeval(ObjectTime * 1e9)
@@ -153,7 +159,7 @@ func finishObject(f *os.File, size int64) error {
 	return nil
 }
 
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, smallFile); return &b }}
 
 func (t *Staging) newPath() string {
 	t.mu.Lock()
@@ -224,11 +230,30 @@ func mapFile(path string, f func([]byte) error) error {
 	return err
 }
 
-// Edit stages the edited form of an object and returns its digest and size.
-func (t *Staging) Edit(d digest.Digest, e elfedit.Edit) (digest.Digest, int64, error) {
-	path := t.newPath()
-	if err := editedCopy(t.path(d), path, e); err != nil {
-		return digest.Digest{}, 0, errors.Join(err, removeIfThere(path))
+// Edit stages the edited form of an object and returns its digest and size. With
+// last, nobody wants the object as it was any more, and a staged one is edited
+// where it is.
+func (t *Staging) Edit(d digest.Digest, e elfedit.Edit, last bool) (digest.Digest, int64, error) {
+	if err := e.Validate(); err != nil {
+		return digest.Digest{}, 0, fmt.Errorf("edit object: %w", err)
+	}
+	t.mu.Lock()
+	o := t.objects[d]
+	if last && o != nil {
+		delete(t.objects, d)
+	}
+	t.mu.Unlock()
+	path := ""
+	if last && o != nil {
+		path = o.path
+	} else {
+		path = t.newPath()
+		if err := copyFile(t.path(d), path); err != nil {
+			return digest.Digest{}, 0, errors.Join(fmt.Errorf("edit object: %w", err), removeIfThere(path))
+		}
+	}
+	if err := editInPlace(path, e); err != nil {
+		return digest.Digest{}, 0, errors.Join(fmt.Errorf("edit object: %w", err), removeIfThere(path))
 	}
 	var edited digest.Digest
 	err := mapFile(path, func(b []byte) error {
@@ -241,48 +266,46 @@ func (t *Staging) Edit(d digest.Digest, e elfedit.Edit) (digest.Digest, int64, e
 	return edited, e.NewSize, t.record(edited, path, e.NewSize)
 }
 
-// editedCopy writes the edited bytes of from to the new file to, one hunk at a
-// time.
-func editedCopy(from, to string, e elfedit.Edit) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return fmt.Errorf("edit object: %w", err)
+// editInPlace applies an edit to a staged file, one hunk at a time.
+func editInPlace(path string, e elfedit.Edit) error {
+	if err := os.Chmod(path, 0o600); err != nil { // objects are read-only, to their owner too
+		return err
 	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("edit object: %w", err)
+		return err
 	}
-	err = func() error {
-		if n, err := io.Copy(out, in); err != nil {
-			return err
-		} else if n != e.OldSize {
-			return fmt.Errorf("%w: have %d bytes, want %d", elfedit.ErrEditMismatch, n, e.OldSize)
-		}
-		for _, h := range e.Hunks {
-			old := make([]byte, len(h.Old))
-			if _, err := out.ReadAt(old, h.Offset); err != nil {
-				return err
-			}
-			if !bytes.Equal(old, h.Old) {
-				return fmt.Errorf("%w: other bytes at offset %d", elfedit.ErrEditMismatch, h.Offset)
-			}
-			if _, err := out.WriteAt(h.New, h.Offset); err != nil {
-				return err
-			}
-		}
-		if err := out.Truncate(e.NewSize); err != nil {
-			return err
-		}
-		return finishObject(out, e.NewSize)
-	}()
-	if cerr := out.Close(); err == nil {
+	err = applyHunks(f, e)
+	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
+	return err
+}
+
+func applyHunks(f *os.File, e elfedit.Edit) error {
+	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("edit object: %w", err)
+		return err
 	}
-	return nil
+	if info.Size() != e.OldSize {
+		return fmt.Errorf("%w: have %d bytes, want %d", elfedit.ErrEditMismatch, info.Size(), e.OldSize)
+	}
+	for _, h := range e.Hunks {
+		old := make([]byte, len(h.Old))
+		if _, err := f.ReadAt(old, h.Offset); err != nil {
+			return err
+		}
+		if !bytes.Equal(old, h.Old) {
+			return fmt.Errorf("%w: other bytes at offset %d", elfedit.ErrEditMismatch, h.Offset)
+		}
+		if _, err := f.WriteAt(h.New, h.Offset); err != nil {
+			return err
+		}
+	}
+	if err := f.Truncate(e.NewSize); err != nil {
+		return err
+	}
+	return finishObject(f, e.NewSize)
 }
 
 func removeIfThere(path string) error {

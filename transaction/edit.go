@@ -28,13 +28,14 @@ func applyEdits(ctx context.Context, staging *store.Staging, plan *layout.Plan) 
 			}
 		}
 	}
+	last := lastUses(plan)
 	faults := make([]error, len(files))
 	work := make(chan int)
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(files)) {
 		wg.Go(func() {
 			for i := range work {
-				if err := applyEdit(staging, files[i]); err != nil {
+				if err := applyEdit(staging, files[i], last[files[i].Source]); err != nil {
 					faults[i] = fmt.Errorf("edit %s: %w", files[i].Path, err)
 				}
 			}
@@ -52,7 +53,24 @@ func applyEdits(ctx context.Context, staging *store.Staging, plan *layout.Plan) 
 	return cmp.Or(firstFault(faults), stopped)
 }
 
-func applyEdit(staging *store.Staging, f *layout.File) error {
+// lastUses returns the packaged bytes that one file of the new trees has, and no
+// other: when it is edited, nobody wants them as they were.
+func lastUses(plan *layout.Plan) map[digest.Digest]bool {
+	uses := map[digest.Digest]bool{}
+	for _, t := range plan.Trees {
+		if t.Present {
+			continue
+		}
+		for i := range t.Manifest.Files {
+			d := t.Manifest.Files[i].Source
+			_, twice := uses[d]
+			uses[d] = !twice
+		}
+	}
+	return uses
+}
+
+func applyEdit(staging *store.Staging, f *layout.File, last bool) error {
 	changes, err := changesOf(f.Edits)
 	if err != nil {
 		return err
@@ -66,7 +84,7 @@ func applyEdit(staging *store.Staging, f *layout.File) error {
 		return err
 	}
 	var d digest.Digest
-	if d, f.Size, err = staging.Edit(f.Source, edit); err != nil {
+	if d, f.Size, err = staging.Edit(f.Source, edit, last); err != nil {
 		return err
 	}
 	f.Object = d
