@@ -148,8 +148,7 @@ func finishObject(f *os.File, size int64) error {
 	if err != nil {
 		return fmt.Errorf("stage file: %w", err)
 	}
-	when := unix.NsecToTimeval(ObjectTime * 1e9)
-	if err := unix.Futimes(int(f.Fd()), []unix.Timeval{when, when}); err != nil {
+	if err := setTime(f.Name()); err != nil {
 		return fmt.Errorf("stage file: %w", err)
 	}
 	if size > smallFile {
