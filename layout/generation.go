@@ -56,14 +56,13 @@ func (t *Tree) Spec() string { return t.Name + "=" + t.Version }
 // Path returns the tree's path relative to the prefix.
 func (t *Tree) Path() string { return TreePath(t.Name, t.Tree) }
 
-// slot names what has one default: a package of one architecture. Versions of
-// one package for two architectures do not compete, as under dpkg.
-func (t *Tree) slot() string {
-	if t.Architecture == "all" || t.Architecture == "noarch" {
-		return t.Name
-	}
+// slot is what has one default: a package of one architecture. Versions of one
+// package for two architectures do not compete, as under dpkg.
+type slot struct{ name, triplet string }
+
+func (t *Tree) slot() slot {
 	triplet, _ := Triplet(t.Architecture)
-	return t.Name + "\x00" + triplet
+	return slot{t.Name, triplet}
 }
 
 // Encode returns the generation as it stands on disk.
@@ -131,7 +130,7 @@ func (t *Tree) compare(o *Tree) int {
 // highest version that is not held.
 func (g *Generation) normalize() {
 	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return a.compare(&b) })
-	best := map[string]*Tree{}
+	best := make(map[slot]*Tree, len(g.Trees))
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		t.Default = false
@@ -281,11 +280,13 @@ func (g *Generation) Farm() []FarmLink {
 // the trees has, which are named by their paths. They are sorted by name.
 func (g *Generation) Conflicts(of map[string]bool) []Conflict {
 	names := map[string][]*Tree{}
-	g.offered(func(name string, t *Tree) {
-		if of[t.Path()] {
-			names[name] = nil
+	for i := range g.Trees {
+		if t := &g.Trees[i]; t.Default && of[t.Path()] {
+			for _, l := range t.Links {
+				names[l] = nil
+			}
 		}
-	})
+	}
 	g.offered(func(name string, t *Tree) {
 		if have, ok := names[name]; ok && (len(have) == 0 || have[0].Name != t.Name) {
 			if len(have) > 0 && g.beats(t, have[0]) {

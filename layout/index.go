@@ -104,7 +104,7 @@ func flags(bits ...bool) (f int64) {
 
 type indexWriter struct{ bytes.Buffer }
 
-func (w *indexWriter) number(n int64) { w.Write(binary.AppendVarint(nil, n)) }
+func (w *indexWriter) number(n int64) { w.Write(binary.AppendVarint(w.AvailableBuffer(), n)) }
 
 func (w *indexWriter) text(s string) {
 	w.number(int64(len(s)))

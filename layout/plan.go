@@ -146,9 +146,15 @@ func MakePlan(in Input) (*Plan, error) {
 // of them.
 func (p *planner) planGeneration(plan *Plan) {
 	next := p.in.Generation.Next(p.in.Generation.ID, p.in.Generation.Time)
-	have := make(map[string]digest.Digest, len(next.Trees))
+	names := make(map[string]bool, len(p.command))
+	for _, c := range p.command {
+		names[c.m.Name] = true
+	}
+	have := map[string]digest.Digest{}
 	for i := range next.Trees {
-		have[next.Trees[i].Path()] = next.Trees[i].Identity
+		if t := &next.Trees[i]; names[t.Name] {
+			have[t.Path()] = t.Identity
+		}
 	}
 	var added []Tree
 	for _, c := range p.command {
@@ -172,9 +178,11 @@ func (p *planner) planGeneration(plan *Plan) {
 		ours[TreePath(c.m.Name, c.m.Tree)] = true
 	}
 	plan.Conflicts = append(plan.Conflicts, next.Conflicts(ours)...)
-	defaults := make(map[string]bool, len(next.Trees))
+	defaults := map[string]bool{}
 	for i := range next.Trees {
-		defaults[next.Trees[i].Path()] = next.Trees[i].Default
+		if t := &next.Trees[i]; names[t.Name] {
+			defaults[t.Path()] = t.Default
+		}
 	}
 	for i := range plan.Trees {
 		plan.Trees[i].Default = defaults[TreePath(plan.Trees[i].Name, plan.Trees[i].Tree)]

@@ -22,10 +22,13 @@ import (
 // active generation and the one before it keep theirs.
 func (r *Root) WriteGeneration(dir string, g, active *layout.Generation) error {
 	fail := func(err error) error { return fmt.Errorf("write generation: %w", err) }
-	record, err := g.Encode()
-	if err != nil {
-		return err
-	}
+	records := make(chan map[string][]byte, 1)
+	var fault error // of making them; read after them
+	go func() {     // most of the work among many packages, beside the rest of it
+		record, err := g.Encode()
+		fault = err
+		records <- map[string][]byte{layout.GenerationFile: record, layout.IndexFile: g.EncodeIndex(record)}
+	}()
 	donor, err := r.borrowFarm(dir, active)
 	if err != nil {
 		return fail(err)
@@ -33,11 +36,6 @@ func (r *Root) WriteGeneration(dir string, g, active *layout.Generation) error {
 	if donor == nil {
 		donor = &layout.Generation{}
 		if err := makeDir(dir); err != nil {
-			return fail(err)
-		}
-	}
-	for name, b := range map[string][]byte{layout.GenerationFile: record, layout.IndexFile: g.EncodeIndex(record)} {
-		if err := replaceFile(filepath.Join(dir, name), b); err != nil {
 			return fail(err)
 		}
 	}
@@ -56,6 +54,15 @@ func (r *Root) WriteGeneration(dir string, g, active *layout.Generation) error {
 			return fail(err)
 		}
 		if err := os.Symlink(l.Target, filepath.Join(dir, l.Path)); err != nil {
+			return fail(err)
+		}
+	}
+	files := <-records
+	if fault != nil {
+		return fault
+	}
+	for name, b := range files {
+		if err := replaceFile(filepath.Join(dir, name), b); err != nil {
 			return fail(err)
 		}
 	}

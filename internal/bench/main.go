@@ -177,6 +177,11 @@ func (h *harness) compare(contenders ...contender) ([]measure, error) {
 // which would count against whoever comes next.
 func (h *harness) fresh(name string) (string, error) { return os.MkdirTemp(h.dir, name) }
 
-func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%.1f ms", d.Seconds()*1e3)
+	}
+	return fmt.Sprintf("%.2f s", d.Seconds())
+}
 
 func ratio(a, b measure) string { return fmt.Sprintf("%.2f", a.wall.Seconds()/b.wall.Seconds()) }
