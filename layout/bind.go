@@ -3,6 +3,7 @@ package layout
 import (
 	"debug/elf"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -13,8 +14,13 @@ import (
 // bindPackage resolves every ELF file of a package of the command and adds what
 // is missing to the plan. The edits that follow are made by [planner.edits],
 // once the trees have names.
+//
+// A program that would not start is a problem, and so is a package of libraries
+// of which none could be loaded. A plugin, or one library among others, may want
+// what only those have who use it: that is a warning.
 func (p *planner) bindPackage(c *candidate, plan *Plan) error {
-	seen := map[string]bool{}
+	var programs, libraries, plugins []Problem
+	loadable := false // some public library is
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
 		if !binds(f) {
@@ -24,21 +30,25 @@ func (p *planner) bindPackage(c *candidate, plan *Plan) error {
 		if err != nil {
 			return err
 		}
+		problems := p.problems(c, f, r)
 		_, public := publicLibrary(f)
-		for _, problem := range p.problems(c, f, r) {
-			key := problem.Soname + "\x00" + problem.Version + "\x00" + problem.File
-			if seen[key] {
-				continue
-			}
-			seen[key] = true
-			if public || f.ELF.IsProgram() {
-				plan.Problems = append(plan.Problems, problem)
-			} else {
-				plan.Warnings = append(plan.Warnings, problem.Message)
-			}
+		switch {
+		case f.ELF.IsProgram():
+			programs = append(programs, problems...)
+		case public:
+			libraries = append(libraries, problems...)
+			loadable = loadable || len(problems) == 0
+		default:
+			plugins = append(plugins, problems...)
 		}
 		p.warnBinding(c, f, r, plan)
 	}
+	if loadable {
+		plugins, libraries = append(libraries, plugins...), nil
+	}
+	plan.Problems = append(plan.Problems, programs...)
+	plan.Problems = append(plan.Problems, libraries...)
+	plan.Warnings = append(plan.Warnings, summarize(plugins)...)
 	return nil
 }
 
@@ -96,7 +106,7 @@ func (p *planner) problems(c *candidate, f *File, r *resolution) []Problem {
 // wouldBring ends a message with the package that should be added, as the
 // relations of the package that needs it name it.
 func (p *planner) wouldBring(c *candidate, soname string) string {
-	likely := packageNames(soname)
+	likely := packageNames(path.Base(soname))
 	var unanswered []string
 	for _, r := range c.m.Requires {
 		for _, want := range r.Alternatives {
@@ -104,26 +114,38 @@ func (p *planner) wouldBring(c *candidate, soname string) string {
 				return fmt.Sprintf("; add the package that its relation %q names", r.String())
 			}
 		}
-		if !p.answered(c, r) {
+		if !p.answered(c, r) && !isSonameRelation(r) {
 			unanswered = append(unanswered, r.String())
 		}
 	}
-	if len(unanswered) > 0 {
+	switch n := len(unanswered); {
+	case n > 5:
+		unanswered = append(unanswered[:5], "...")
+		fallthrough
+	case n > 0:
 		return fmt.Sprintf("; add the packages that its relations name: %s", strings.Join(unanswered, ", "))
 	}
 	return "; add the package that has it"
+}
+
+// isSonameRelation reports whether a relation names a library by its soname, or
+// the loader's abilities, as rpm's do.
+func isSonameRelation(r pkginfo.Relation) bool {
+	return slices.ContainsFunc(r.Alternatives, func(c pkginfo.Constraint) bool {
+		return strings.Contains(c.Name, ".so") && strings.Contains(c.Name, "(") || strings.HasPrefix(c.Name, "rtld(")
+	})
 }
 
 // packageNames returns the names that a package of this soname would have: by
 // Debian's rule "libonig.so.5" is in libonig5 and "libfoo2.so.3" in libfoo2-3;
 // an rpm asks for the soname itself.
 func packageNames(soname string) []string {
-	if soname == "libc.so.6" || isGlibcSoname(soname) {
-		return []string{"libc6", "glibc", soname}
+	names := []string{soname, soname + "()(64bit)"}
+	if isGlibcSoname(soname) {
+		return append(names, "libc6", "glibc", "libc.so.6()(64bit)", "libc.so.6")
 	}
 	stem, version, ok := strings.Cut(soname, ".so")
 	version = strings.TrimPrefix(version, ".")
-	names := []string{soname, soname + "()(64bit)"}
 	if !ok {
 		return names
 	}
@@ -309,11 +331,11 @@ func (p *planner) editSearchPath(c *candidate, f *File, r *resolution, records [
 			add(d)
 		}
 	}
-	path := strings.Join(dirs, ":")
-	if path == have && (has || path == "") {
+	list := strings.Join(dirs, ":")
+	if list == have && (has || list == "") {
 		return records
 	}
-	record := EditRecord{Kind: kind, To: []string{path}}
+	record := EditRecord{Kind: kind, To: []string{list}}
 	if has {
 		record.From = []string{have}
 	}

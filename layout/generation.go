@@ -43,8 +43,8 @@ type Tree struct {
 	// Links are the names that it offers to the farm: "bin/jq", "lib64/libjq.so.1",
 	// "share/man/man1/jq.1.gz".
 	Links []string `json:"links,omitempty"`
-	// Inner are sonames of libraries that stand in directories of the package's
-	// own and are found by a search path only.
+	// Inner are sonames of libraries that it has and does not offer to the farm:
+	// those in directories of the package's own, and the loader family.
 	Inner []string `json:"inner,omitempty"`
 	// Provides is what it offers to other packages' relations besides its name.
 	Provides []pkginfo.Capability `json:"provides,omitempty"`

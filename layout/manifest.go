@@ -50,6 +50,10 @@ type PackageFile struct {
 	File   string        `json:"file"` // base name
 	Size   int64         `json:"size"`
 	Digest digest.Digest `json:"digest"`
+	// Signature is what its signatures came to when it was installed: "unsigned",
+	// "unsupported", "nokey" or "good"; Signer is who made a good one.
+	Signature string `json:"signature,omitempty"`
+	Signer    string `json:"signer,omitempty"`
 }
 
 // FileType is the kind of a file in a tree.

@@ -2,6 +2,7 @@ package layout
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -30,8 +31,11 @@ type Input struct {
 	// SystemPackages are the packages that the root's package manager has
 	// installed, for relations; may be empty.
 	SystemPackages []*pkginfo.Package
-	Choice         DefaultChoice
-	Rebuild        bool // another package file may take an occupied version
+	// HasFile reports whether the root has a file, for relations that name one;
+	// nil when it has none.
+	HasFile func(name string) bool
+	Choice  DefaultChoice
+	Rebuild bool // another package file may take an occupied version
 }
 
 // Plan is what an install would do. Its value is what --dry-run prints.
@@ -87,34 +91,35 @@ const maxShown = 10
 // Error tells each missing library or symbol version once, however many files
 // want it.
 func (e *ProblemsError) Error() string {
+	lines := summarize(e.Problems)
+	if left := len(lines) - maxShown; left > 0 {
+		lines = append(lines[:maxShown], fmt.Sprintf("and %d more; --json has all", left))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// summarize returns the messages of problems, one for each library or symbol
+// version that is missing: the first, and how many files more want it.
+func summarize(problems []Problem) []string {
 	type wanted struct{ soname, version string }
 	count := map[wanted]int{}
-	for _, p := range e.Problems {
+	for _, p := range problems {
 		count[wanted{p.Soname, p.Version}]++
 	}
 	var lines []string
-	left := 0
-	for _, p := range e.Problems {
+	for _, p := range problems {
 		w := wanted{p.Soname, p.Version}
-		n := count[w]
-		switch {
-		case n == 0:
-			continue
-		case len(lines) == maxShown:
-			left++
-		case n > 1 && p.Soname != "":
-			lines = append(lines, fmt.Sprintf("%s (and %d more)", p.Message, n-1))
-		default:
+		switch n := count[w]; {
+		case p.Soname == "":
 			lines = append(lines, p.Message)
-		}
-		if p.Soname != "" {
+		case n == 1:
+			lines = append(lines, p.Message)
+		case n > 1:
+			lines = append(lines, fmt.Sprintf("%s (and %d more)", p.Message, n-1))
 			count[w] = 0
 		}
 	}
-	if left > 0 {
-		lines = append(lines, fmt.Sprintf("and %d more; --json has all", left))
-	}
-	return strings.Join(lines, "\n")
+	return lines
 }
 
 // MakePlan decides trees, edits and links for the packages of a command. The
@@ -193,14 +198,18 @@ func (p *planner) planGeneration(plan *Plan) {
 }
 
 // warnRelations lists the relations of the command's packages that nothing in
-// the root answers.
+// the root answers. Those that name a library are told of where it is missing.
 func (p *planner) warnRelations(plan *Plan) {
 	for _, c := range p.command {
+		var unanswered []string
 		for _, r := range c.m.Requires {
-			if !p.answered(c, r) {
-				plan.Warnings = append(plan.Warnings, fmt.Sprintf(
-					"%s: nothing here answers its relation %q", c.m.Spec(), r.String()))
+			if !p.answered(c, r) && !isSonameRelation(r) {
+				unanswered = append(unanswered, r.String())
 			}
+		}
+		if len(unanswered) > 0 {
+			plan.Warnings = append(plan.Warnings, fmt.Sprintf(
+				"%s: nothing here answers its relations: %s", c.m.Spec(), strings.Join(unanswered, ", ")))
 		}
 	}
 }
@@ -208,7 +217,16 @@ func (p *planner) warnRelations(plan *Plan) {
 // answered reports whether some package of the command, the generation or the
 // root's package manager satisfies the relation.
 func (p *planner) answered(c *candidate, r pkginfo.Relation) bool {
+	if len(r.Alternatives) == 0 { // a condition on other packages, which nothing here depends on
+		return true
+	}
 	return slices.ContainsFunc(r.Alternatives, func(want pkginfo.Constraint) bool {
+		if strings.HasPrefix(want.Name, "rpmlib(") { // of rpm itself, and checked by the reader
+			return true
+		}
+		if strings.HasPrefix(want.Name, "/") && p.hasFile(want.Name) {
+			return true
+		}
 		for _, o := range p.command {
 			if offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) {
 				return true
@@ -224,6 +242,12 @@ func (p *planner) answered(c *candidate, r pkginfo.Relation) bool {
 			return offers(s.Format, s.Name, s.Version, s.Provides, want)
 		})
 	})
+}
+
+// hasFile reports whether a package of the command, or the root, has a file.
+func (p *planner) hasFile(name string) bool {
+	return p.in.HasFile != nil && p.in.HasFile(name) ||
+		slices.ContainsFunc(p.command, func(c *candidate) bool { return c.m.Resolve(name) != nil })
 }
 
 // offers reports whether a package satisfies a constraint, by its own name or by
@@ -243,8 +267,14 @@ func (m *Manifest) GenerationTree() Tree {
 		Name: m.Name, Version: m.Version, Architecture: m.Architecture, Format: m.Format,
 		Origin: m.Origin, Tree: m.Tree, Identity: m.Identity, Provides: m.Provides,
 	}
+	// The loader family works with itself only. A farm that mixed two, or that a
+	// program of another one searched, would keep programs from starting.
+	family := slices.ContainsFunc(m.Links, func(l Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })
 	public := map[*File]bool{}
 	for _, l := range m.Links {
+		if family && strings.HasPrefix(l.Path, "lib") {
+			continue
+		}
 		t.Links = append(t.Links, l.Path)
 		public[m.Resolve(InterfaceFile(l))] = true
 	}

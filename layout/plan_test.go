@@ -446,3 +446,39 @@ func TestCommandOfAnotherPackage(t *testing.T) {
 		}
 	}
 }
+
+func TestNoLoaderFamilyInTheFarm(t *testing.T) {
+	w := newWorld()
+	w.install(t, func() []*Manifest {
+		return []*Manifest{libc("2.36"), jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9")}
+	})
+	for _, l := range w.generation.Farm() {
+		if strings.HasPrefix(l.Path, "lib64/libc.") || strings.HasPrefix(l.Path, "lib64/ld-") || strings.HasPrefix(l.Path, "lib64/libm.") {
+			t.Errorf("the farm has %s", l.Path)
+		}
+	}
+	// It answers later packages all the same.
+	plan := w.install(t, func() []*Manifest {
+		return []*Manifest{pkg("tool", "1", nil, facts{path: "usr/bin/tool", needed: []string{"libm.so.6"}})}
+	})
+	if to := edits(t, plan, "tool", "usr/bin/tool")[0].To[0]; !strings.HasPrefix(to, "/var/sys/libc6/2.36/") {
+		t.Errorf("the interpreter is %s", to)
+	}
+}
+
+func TestLibrariesThatLackOne(t *testing.T) {
+	alone := newWorld().plan(t, libc("2.36"), libjq("1.6")) // without libonig5
+	if len(alone.Problems) == 0 {
+		t.Error("a package whose only library cannot be loaded is accepted")
+	}
+	both := pkg("libs", "1", nil,
+		facts{path: libDir + "liba.so.1", soname: "liba.so.1", needed: []string{"libc.so.6"}},
+		facts{path: libDir + "libb.so.1", soname: "libb.so.1", needed: []string{"libmissing.so.1"}})
+	plan := newWorld().plan(t, libc("2.36"), both)
+	if len(plan.Problems) > 0 {
+		t.Errorf("problems: %+v", plan.Problems)
+	}
+	if !slices.ContainsFunc(plan.Warnings, func(w string) bool { return strings.Contains(w, "libb.so.1 of libs=1 needs libmissing.so.1") }) {
+		t.Errorf("warnings: %q", plan.Warnings)
+	}
+}
