@@ -1,0 +1,52 @@
+// Package rpm implements a reader of .rpm packages of the formats 3, 4 and 6
+// (rpm's docs/manual/format_v3.md, format_v4.md and format_v6.md), and gives them
+// in the package model of pkginfo. Most callers need [NewReader]; [IsRPM] tells an
+// rpm by its first bytes, and [ParseKeyring] reads the keys that signatures are
+// verified with.
+//
+// The reader streams: it takes any [io.Reader], never goes back, and holds the
+// header in memory but no file.
+//
+// # What is checked
+//
+// Every digest and size that the package gives: of the header, of the payload, and
+// of each file; only the digests of the uncompressed payload are left out when there
+// is one of the compressed. A package without any digest is refused. The payload must hold exactly the files
+// that the header lists. Since the digest of the payload is known at its end, the
+// files are worth nothing before [Reader.Next] has returned io.EOF.
+//
+// Signatures are verified but decide nothing: [Reader.Signatures] and
+// [Reader.Verdict] say what was found, and the caller what it wants.
+//
+// # What is refused
+//
+// All that rpm refuses, and also what would put a file elsewhere than its name
+// says or leave it open which file is meant: see [unpack.Tree]. Source packages
+// and delta packages are refused, and packages that need a feature of rpm,
+// "rpmlib(...)", that hashpkg does not know.
+//
+// Errors in the format are of type [FormatError]. Errors of the reader that is
+// read from are wrapped.
+//
+// # Files that are no files
+//
+// Ghosts are listed by [Reader.Ghosts]; Next skips them, since the package does not
+// hold them. Of a set of hard links the file whose content the payload holds comes
+// first, as a regular file, whatever its place in the header.
+//
+// # Owners
+//
+// rpm names owners and has no numbers for them. An entry has the names, and its UID
+// and GID are 0: of root it is the truth, and of everybody else it means that the
+// caller has to look the name up in the root in question, or drop setuid and setgid
+// bits as rpm does for a name that it does not find.
+//
+// # The usr-merge
+//
+// Paths are those of a system with a merged /usr, as in backends/deb.
+//
+// # Programs
+//
+// xz and lzma data of some size are unpacked by the xz program when there is one
+// in PATH; [Reader.Close] ends it.
+package rpm

@@ -1,0 +1,331 @@
+package rpm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+const (
+	headerMagic = "\x8e\xad\xe8\x01\x00\x00\x00\x00"
+
+	introSize = 16 // of magic, number of entries and size of the store
+	entrySize = 16
+
+	// rpm's own limits (lib/header.c). What is read has to be there: nothing is
+	// allocated because a header says so.
+	maxHeaderEntries = 0xffff
+	maxHeaderStore   = 256 << 20
+
+	// maxSignatureStore is more than rpm 4.18 takes, and enough for the signatures
+	// of single files that later ones put there.
+	maxSignatureStore = 64 << 20
+
+	// maxStrings is the most strings that one tag may hold: as many as a package
+	// may have files.
+	maxStrings = 1 << 20
+)
+
+// kind is the type of a value in a header (rpm: rpmTagType_e).
+type kind uint32
+
+const (
+	kindChar kind = iota + 1
+	kindInt8
+	kindInt16
+	kindInt32
+	kindInt64
+	kindString
+	kindBin
+	kindStrings
+	kindI18nStrings
+)
+
+// size returns how many bytes one value has, or 0 for strings.
+func (k kind) size() int {
+	return [...]int{kindChar: 1, kindInt8: 1, kindInt16: 2, kindInt32: 4, kindInt64: 8, kindBin: 1, kindI18nStrings: 0}[k]
+}
+
+// header is a header or a signature header: values by their tags. What asks for a
+// value of another kind than it has, or of a wrong number of them, sets err and
+// gets nothing.
+type header struct {
+	part    string
+	values  map[tag]value
+	order   []tag // as the index has them
+	regions bool  // format 4 and later
+	err     error
+}
+
+type value struct {
+	kind   kind
+	count  int
+	offset int64 // in the part, for messages
+	data   string
+}
+
+// readHeader reads a header with its magic. raw is all of it, which digests and
+// signatures are of.
+func readHeader(r io.Reader, part string, region tag) (h *header, raw []byte, err error) {
+	maxStore := int64(maxHeaderStore)
+	if region == tagSignatureRegion {
+		maxStore = maxSignatureStore
+	}
+	var b bytes.Buffer
+	if err := fill(&b, r, introSize, part); err != nil {
+		return nil, nil, err
+	}
+	intro := b.Bytes()
+	if string(intro[:len(headerMagic)]) != headerMagic {
+		return nil, nil, errorIn(part, "it has the wrong magic: %s", corrupt)
+	}
+	entries, store := int64(binary.BigEndian.Uint32(intro[8:])), int64(binary.BigEndian.Uint32(intro[12:]))
+	if entries == 0 || entries > maxHeaderEntries || store > maxStore {
+		return nil, nil, &FormatError{Member: part, Offset: 8, Msg: fmt.Sprintf("it has %d entries and %d bytes of data, which rpm does not allow either", entries, store)}
+	}
+	if err := fill(&b, r, entries*entrySize+store, part); err != nil {
+		return nil, nil, err
+	}
+	raw = b.Bytes()
+	h, err = parseHeader(raw[8:], part, region)
+	return h, raw, err
+}
+
+// fill reads exactly n bytes, and allocates no more than there are.
+func fill(b *bytes.Buffer, r io.Reader, n int64, part string) error {
+	start := int64(b.Len())
+	got, err := io.CopyN(b, r, n)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return truncated(part, start+got)
+	}
+	return fmt.Errorf("read %s: %w", part, err)
+}
+
+// parseHeader parses what follows the magic of a header in a package file, where
+// its region, if there is one, must hold all of it (rpm: hdrblobVerifyRegion,
+// hdrblobVerifyInfo).
+func parseHeader(b []byte, part string, region tag) (*header, error) {
+	count := int64(binary.BigEndian.Uint32(b))
+	index := b[8 : 8+count*entrySize]
+	store := string(b[8+count*entrySize:])
+	base := introSize + count*entrySize // where the store begins in the part
+	h := &header{part: part, values: make(map[tag]value, count)}
+
+	first := parseEntry(index)
+	limit := int64(len(store))
+	if first.tag == region {
+		end, err := h.checkRegion(first, store, count, base)
+		if err != nil {
+			return nil, err
+		}
+		limit, index, h.regions = end, index[entrySize:], true
+	}
+
+	pos := int64(0) // in the store, behind the values so far
+	for i := int64(0); len(index) > 0; i++ {
+		e := parseEntry(index)
+		index = index[entrySize:]
+		v, err := e.value(store[:limit], pos)
+		if err != nil {
+			return nil, &FormatError{Member: part, Offset: base + e.offset, Msg: fmt.Sprintf("the value of tag %d %v: %s", e.tag, err, corrupt)}
+		}
+		if _, exists := h.values[e.tag]; exists {
+			return nil, errorIn(part, "tag %d is there twice", e.tag)
+		}
+		pos = e.offset + int64(len(v.data))
+		v.offset = base + e.offset
+		h.values[e.tag] = v
+		h.order = append(h.order, e.tag)
+	}
+	return h, nil
+}
+
+// entry is one entry of a header's index.
+type entry struct {
+	tag    tag
+	kind   kind
+	offset int64 // in the store
+	count  int64
+}
+
+func parseEntry(b []byte) entry {
+	return entry{
+		tag:    tag(binary.BigEndian.Uint32(b)),
+		kind:   kind(binary.BigEndian.Uint32(b[4:])),
+		offset: int64(int32(binary.BigEndian.Uint32(b[8:]))),
+		count:  int64(binary.BigEndian.Uint32(b[12:])),
+	}
+}
+
+// checkRegion checks the entry that says how far the immutable region goes, which
+// is everywhere, and returns where in the store its trailer begins.
+func (h *header) checkRegion(e entry, store string, entries, base int64) (int64, error) {
+	if e.kind != kindBin || e.count != entrySize || e.offset < 0 || e.offset+entrySize != int64(len(store)) {
+		return 0, &FormatError{Member: h.part, Offset: introSize, Msg: "its region is not all of it: " + corrupt}
+	}
+	trailer := parseEntry([]byte(store[e.offset:]))
+	if trailer.tag != e.tag || trailer.kind != kindBin || trailer.count != entrySize || trailer.offset != -entries*entrySize {
+		return 0, &FormatError{Member: h.part, Offset: base + e.offset, Msg: "the trailer of its region is wrong: " + corrupt}
+	}
+	return e.offset, nil
+}
+
+// value returns what the entry stands for. Values follow each other in the order
+// of the index; pos is where this one may begin.
+func (e entry) value(store string, pos int64) (value, error) {
+	switch {
+	case e.tag < tagI18nTable:
+		return value{}, errors.New("is none that may be there")
+	case e.kind < kindChar || e.kind > kindI18nStrings:
+		return value{}, fmt.Errorf("has the unknown type %d", e.kind)
+	case e.offset < pos:
+		return value{}, errors.New("overlaps another one")
+	case e.offset > int64(len(store)):
+		return value{}, errors.New("is outside the header")
+	case e.count == 0:
+		return value{}, errors.New("is empty")
+	}
+	v := value{kind: e.kind, count: int(e.count)}
+	rest := store[e.offset:]
+	if size := int64(e.kind.size()); size > 0 {
+		if e.offset%size != 0 {
+			return v, errors.New("is not aligned")
+		}
+		if e.count > int64(len(rest))/size {
+			return v, errors.New("does not fit in the header")
+		}
+		v.data = rest[:e.count*size]
+		return v, nil
+	}
+	if e.kind == kindString && e.count != 1 || e.count > maxStrings {
+		return v, fmt.Errorf("has %d strings", e.count)
+	}
+	end := 0
+	for range e.count {
+		n := strings.IndexByte(rest[end:], 0)
+		if n < 0 {
+			return v, errors.New("does not end in the header")
+		}
+		end += n + 1
+	}
+	v.data = rest[:end]
+	return v, nil
+}
+
+func (h *header) has(t tag) bool {
+	_, ok := h.values[t]
+	return ok
+}
+
+// fail sets err, if it is not set, to say that the value is not as it must be.
+func (h *header) fail(t tag, format string, args ...any) {
+	if h.err == nil {
+		h.err = &FormatError{Member: h.part, Offset: h.values[t].offset, Msg: fmt.Sprintf("tag %d ", t) + fmt.Sprintf(format, args...)}
+	}
+}
+
+// get returns the value if it is there, of one of the kinds, and, unless count is
+// negative, of count values.
+func (h *header) get(t tag, count int, kinds ...kind) (value, bool) {
+	v, ok := h.values[t]
+	if !ok {
+		return v, false
+	}
+	for _, k := range kinds {
+		if v.kind == k && (count < 0 || v.count == count) {
+			return v, true
+		}
+	}
+	h.fail(t, "has %d values of type %d, and should not", v.count, v.kind)
+	return v, false
+}
+
+// strings returns the strings of a value: count of them, or as many as there are
+// if count is negative. They share the header's memory.
+func (h *header) strings(t tag, count int) []string {
+	v, ok := h.get(t, count, kindStrings, kindString, kindI18nStrings)
+	if !ok {
+		return nil
+	}
+	all := make([]string, v.count)
+	for i, rest := 0, v.data; i < v.count; i++ {
+		all[i], rest, _ = strings.Cut(rest, "\x00")
+	}
+	return all
+}
+
+// string returns one string, of translated ones that of the locale "C".
+func (h *header) string(t tag) string {
+	v, ok := h.get(t, -1, kindString, kindStrings, kindI18nStrings)
+	if !ok {
+		return ""
+	}
+	all := h.strings(t, -1)
+	if v.kind == kindI18nStrings {
+		for i, locale := range h.strings(tagI18nTable, -1) {
+			if locale == "C" && i < len(all) {
+				return all[i]
+			}
+		}
+	}
+	return all[0]
+}
+
+func (h *header) bytes(t tag) []byte {
+	v, _ := h.get(t, -1, kindBin)
+	return []byte(v.data)
+}
+
+func (h *header) uint16s(t tag, count int) []uint16 {
+	v, ok := h.get(t, count, kindInt16)
+	if !ok {
+		return nil
+	}
+	all := make([]uint16, v.count)
+	for i := range all {
+		all[i] = binary.BigEndian.Uint16([]byte(v.data[2*i : 2*i+2]))
+	}
+	return all
+}
+
+func (h *header) uint32s(t tag, count int) []uint32 {
+	v, ok := h.get(t, count, kindInt32)
+	if !ok {
+		return nil
+	}
+	all := make([]uint32, v.count)
+	for i := range all {
+		all[i] = binary.BigEndian.Uint32([]byte(v.data[4*i : 4*i+4]))
+	}
+	return all
+}
+
+func (h *header) uint64s(t tag, count int) []uint64 {
+	v, ok := h.get(t, count, kindInt64)
+	if !ok {
+		return nil
+	}
+	all := make([]uint64, v.count)
+	for i := range all {
+		all[i] = binary.BigEndian.Uint64([]byte(v.data[8*i : 8*i+8]))
+	}
+	return all
+}
+
+// number returns a single number of 32 or 64 bits, and whether it is there.
+func (h *header) number(t tag) (n uint64, ok bool) {
+	v, ok := h.get(t, 1, kindInt32, kindInt64)
+	switch {
+	case !ok:
+		return 0, false
+	case v.kind == kindInt64:
+		return h.uint64s(t, 1)[0], true
+	}
+	return uint64(h.uint32s(t, 1)[0]), true
+}
