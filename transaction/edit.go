@@ -3,6 +3,7 @@ package transaction
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -30,12 +31,21 @@ func applyEdits(ctx context.Context, staging *store.Staging, plan *layout.Plan) 
 	}
 	last := lastUses(plan)
 	faults := make([]error, len(files))
+	refusals := make([]string, len(files))
 	work := make(chan int)
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(files)) {
 		wg.Go(func() {
 			for i := range work {
-				if err := applyEdit(staging, files[i], last[files[i].Source]); err != nil {
+				err := applyEdit(staging, files[i], last[files[i].Source])
+				var refused *elfedit.RefusedError
+				if errors.As(err, &refused) && !files[i].ELF.IsProgram() {
+					// A library that stays as it is works where its program has
+					// what it needs; only loading it by itself may not.
+					files[i].Edits, err = nil, nil
+					refusals[i] = fmt.Sprintf("%s is left as it is: %s", files[i].Path, refused.Reason)
+				}
+				if err != nil {
 					faults[i] = fmt.Errorf("edit %s: %w", files[i].Path, err)
 				}
 			}
@@ -50,6 +60,11 @@ func applyEdits(ctx context.Context, staging *store.Staging, plan *layout.Plan) 
 	}
 	close(work)
 	wg.Wait()
+	for _, r := range refusals {
+		if r != "" {
+			plan.Warnings = append(plan.Warnings, r)
+		}
+	}
 	return cmp.Or(firstFault(faults), stopped)
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -24,7 +25,10 @@ type InstallOptions struct {
 	// Rebuild allows a package file whose name, version and architecture are
 	// taken by another build.
 	Rebuild bool
-	Now     time.Time
+	// Keyring has the keys for packages that are signed themselves; nil for none.
+	Keyring   *rpm.Keyring
+	Signature SignaturePolicy
+	Now       time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
 }
@@ -138,6 +142,10 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	if err != nil {
 		return nil, err
 	}
+	warnings, err := checkSignatures(o.Signature, drafts)
+	if err != nil {
+		return nil, err
+	}
 	packages, err := systemPackages(o.Root)
 	if err != nil {
 		return nil, err
@@ -153,12 +161,14 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		Occupied:       s.Manifests,
 		System:         o.Root.System,
 		SystemPackages: packages,
+		HasFile:        o.Root.HasFile,
 		Choice:         o.Choice,
 		Rebuild:        o.Rebuild,
 	})
 	if err != nil {
 		return nil, err
 	}
+	plan.Warnings = append(warnings, plan.Warnings...)
 	if len(plan.Problems) > 0 {
 		return plan, &layout.ProblemsError{Problems: plan.Problems}
 	}
@@ -194,7 +204,7 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	for range min(runtime.GOMAXPROCS(0), len(files)) {
 		wg.Go(func() {
 			for i := range work {
-				drafts[i], faults[i] = stagePackage(ctx, files[i].path, to, read)
+				drafts[i], faults[i] = stagePackage(ctx, files[i].path, o.Keyring, to, read)
 				if faults[i] != nil {
 					cancel()
 				}

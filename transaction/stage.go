@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
@@ -68,26 +69,38 @@ func (s *memorySink) Map(d digest.Digest, f func([]byte) error) error {
 	return f(b)
 }
 
-// open returns a reader for a package of whatever format.
-func open(r io.Reader) (pkginfo.Reader, error) { return deb.NewReader(r) }
+// open returns a reader for a package of whatever format. What is no rpm is left
+// to the reader of debs, which says what is wrong with it.
+func open(in io.Reader, keyring *rpm.Keyring) (pkginfo.Reader, error) {
+	magic := make([]byte, rpm.MagicSize)
+	n, err := io.ReadFull(in, magic)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	r := io.MultiReader(bytes.NewReader(magic[:n]), in)
+	if rpm.IsRPM(magic[:n]) {
+		return rpm.NewReader(r, keyring)
+	}
+	return deb.NewReader(r)
+}
 
 // stagePackage reads one package file into the sink and returns the draft of its
 // manifest. read is told of the bytes that were read from the file.
-func stagePackage(ctx context.Context, name string, to sink, read func(int64)) (*layout.Manifest, error) {
+func stagePackage(ctx context.Context, name string, keyring *rpm.Keyring, to sink, read func(int64)) (*layout.Manifest, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
 	defer f.Close()
 	in := &source{ctx: ctx, r: f, hash: digest.New(), read: read}
-	m, err := stageFrom(in, to)
+	m, err := stageFrom(in, keyring, to)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			return nil, cause
 		}
 		return nil, fmt.Errorf("read package %s: %w", name, err)
 	}
-	m.Package = layout.PackageFile{File: filepath.Base(name), Size: in.size, Digest: digest.Sum(in.hash)}
+	m.Package.File, m.Package.Size, m.Package.Digest = filepath.Base(name), in.size, digest.Sum(in.hash)
 	m.Index()
 	return m, nil
 }
@@ -113,8 +126,8 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func stageFrom(in *source, to sink) (m *layout.Manifest, err error) {
-	r, err := open(in)
+func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *layout.Manifest, err error) {
+	r, err := open(in, keyring)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +153,7 @@ func stageFrom(in *source, to sink) (m *layout.Manifest, err error) {
 		return nil, err
 	}
 	s.finish()
+	m.Package.Signature, m.Package.Signer = signatureOf(r)
 	return m, nil
 }
 
@@ -177,6 +191,17 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 		return nil
 	}
 	f := layout.File{Path: e.Path, Mode: layout.Mode(e.Mode), UID: e.UID, GID: e.GID}
+	if s.m.Format == pkginfo.RPM {
+		// An rpm names its owners, and who they are on this machine is not known:
+		// the files become root's. A program that was to run as another user must
+		// not run as root for that, and neither would rpm let it.
+		if e.Owner != "root" {
+			f.Mode &^= 0o4000
+		}
+		if e.Group != "root" {
+			f.Mode &^= 0o2000
+		}
+	}
 	for name, value := range e.Xattrs {
 		if f.Xattrs == nil {
 			f.Xattrs = map[string][]byte{}

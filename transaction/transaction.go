@@ -71,54 +71,51 @@ func Remove(root *sysroot.Root, name, version string, now time.Time) (Result, er
 
 // Rollback makes an older generation active, 0 meaning the one that the active
 // one was made from.
-func Rollback(root *sysroot.Root, id int) (result Result, err error) {
-	if ok, err := root.Exists(); err != nil || !ok {
-		return Result{}, errors.Join(err, errNothing(root))
-	}
-	lock, err := root.Lock()
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	active, err := root.Active()
-	if err != nil {
-		return Result{}, err
-	}
-	if id == 0 {
-		id = active.Parent
-	}
-	if id == 0 {
-		return Result{}, fmt.Errorf("roll back: generation %d is the first, there is none before it", active.ID)
-	}
-	target, err := root.Generation(id)
-	if err != nil {
-		return Result{}, fmt.Errorf("roll back: %w", err)
-	}
-	if id == active.ID {
-		return Result{Generation: id}, nil
-	}
-	staging, err := root.Store().Begin()
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, staging.Discard()) }()
-	if err := root.RestoreFarm(target, active, staging.Dir()); err != nil {
-		return Result{}, err
-	}
-	if err := root.Switch(id, staging.Dir()); err != nil {
-		return Result{}, err
-	}
-	return Result{Generation: id, Changed: true}, nil
-}
-
-func errNothing(root *sysroot.Root) error {
-	return fmt.Errorf("%w: there is no hashpkg store at %s yet", ErrNotInstalled, root.Store().Path(""))
+func Rollback(root *sysroot.Root, id int) (Result, error) {
+	return write(root, func(active *layout.Generation, staging *store.Staging) (Result, error) {
+		if id == 0 {
+			id = active.Parent
+		}
+		if id == 0 {
+			return Result{}, fmt.Errorf("roll back: generation %d is the first, there is none before it", active.ID)
+		}
+		target, err := root.Generation(id)
+		if err != nil {
+			return Result{}, fmt.Errorf("roll back: %w", err)
+		}
+		if id == active.ID {
+			return Result{Generation: id}, nil
+		}
+		if err := root.RestoreFarm(target, active, staging.Dir()); err != nil {
+			return Result{}, err
+		}
+		if err := root.Switch(id, staging.Dir()); err != nil {
+			return Result{}, err
+		}
+		return Result{Generation: id, Changed: true}, nil
+	})
 }
 
 // change makes a new generation from the active one, if f changes anything.
-func change(root *sysroot.Root, now time.Time, f func(*layout.Generation) (bool, error)) (result Result, err error) {
-	if ok, err := root.Exists(); err != nil || !ok {
-		return Result{}, errors.Join(err, errNothing(root))
+func change(root *sysroot.Root, now time.Time, f func(*layout.Generation) (bool, error)) (Result, error) {
+	return write(root, func(active *layout.Generation, staging *store.Staging) (Result, error) {
+		next := active.Next(0, now)
+		changed, err := f(next)
+		if err != nil || !changed {
+			return Result{Generation: active.ID}, err
+		}
+		id, err := publish(root, staging, next, active)
+		return Result{Generation: id, Changed: err == nil}, err
+	})
+}
+
+// write runs f, which changes generations, as the one writer of a store that is
+// there.
+func write(root *sysroot.Root, f func(*layout.Generation, *store.Staging) (Result, error)) (result Result, err error) {
+	if ok, err := root.Exists(); err != nil {
+		return Result{}, err
+	} else if !ok {
+		return Result{}, fmt.Errorf("%w: there is no hashpkg store at %s yet", ErrNotInstalled, root.Store().Path(""))
 	}
 	lock, err := root.Lock()
 	if err != nil {
@@ -129,21 +126,12 @@ func change(root *sysroot.Root, now time.Time, f func(*layout.Generation) (bool,
 	if err != nil {
 		return Result{}, err
 	}
-	next := active.Next(0, now)
-	changed, err := f(next)
-	if err != nil || !changed {
-		return Result{Generation: active.ID}, err
-	}
 	staging, err := root.Store().Begin()
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, staging.Discard()) }()
-	id, err := publish(root, staging, next, active)
-	if err != nil {
-		return Result{}, err
-	}
-	return Result{Generation: id, Changed: true}, nil
+	return f(active, staging)
 }
 
 // publish writes the generation next, gives it a number, and commits what was

@@ -29,6 +29,8 @@ type showOutput struct {
 	Summary   string          `json:"summary"`
 	Package   string          `json:"package_file"`
 	Digest    digest.Digest   `json:"package_digest"`
+	Signature string          `json:"signature"`
+	Signer    string          `json:"signer"`
 	Identity  digest.Digest   `json:"identity"`
 	Scripts   []string        `json:"scripts_skipped"`
 	Files     []fileOutput    `json:"files"`
@@ -94,7 +96,7 @@ func find(g *layout.Generation, spec string) (*layout.Tree, error) {
 func newShowOutput(root *sysroot.Root, t *layout.Tree, m *layout.Manifest) showOutput {
 	out := showOutput{
 		packageOutput: newPackageOutput(root, t), Summary: m.Summary, Package: m.Package.File, Digest: m.Package.Digest,
-		Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
+		Signature: m.Package.Signature, Signer: m.Package.Signer, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
 		Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{},
 	}
 	for i := range m.Files {
@@ -148,8 +150,8 @@ func (a *app) printShow(out showOutput) error {
 	if out.Summary != "" {
 		text += "  " + out.Summary + "\n"
 	}
-	text += fmt.Sprintf("tree      %s\nfrom      %s, BLAKE3 %s\nidentity  %s\nsince     generation %d\n",
-		out.Tree, out.Package, out.Digest, out.Identity, out.Since)
+	text += fmt.Sprintf("tree      %s\nfrom      %s, BLAKE3 %s\nsigned    %s\nidentity  %s\nsince     generation %d\n",
+		out.Tree, out.Package, out.Digest, signedBy(out), out.Identity, out.Since)
 	if len(out.Scripts) > 0 {
 		text += fmt.Sprintf("scripts   %s: none of them ran\n", strings.Join(out.Scripts, ", "))
 	}
@@ -182,4 +184,17 @@ func (a *app) printShow(out showOutput) error {
 		text += fmt.Sprintf("  %s %s %s\n", f.Mode.String(), f.Path, f.Object.Short())
 	}
 	return a.printf("%s", text)
+}
+
+// signedBy says what the package's signatures came to.
+func signedBy(out showOutput) string {
+	switch out.Signature {
+	case "good":
+		return "by " + out.Signer
+	case "nokey":
+		return "with a key that was not known"
+	case "unsupported":
+		return "in a way that was not verified"
+	}
+	return "no"
 }

@@ -1,0 +1,71 @@
+package transaction
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// SignaturePolicy is what becomes of packages whose signature is not good.
+type SignaturePolicy string
+
+// The policies. A signature that is bad is refused by all but SignatureOff.
+const (
+	SignatureRequire SignaturePolicy = "require" // refuse them
+	SignatureWarn    SignaturePolicy = "warn"    // say so
+	SignatureOff     SignaturePolicy = "off"     // take them
+)
+
+// ErrSignature is returned (wrapped) for a package that the policy refuses.
+var ErrSignature = errors.New("the signature is not good")
+
+// signatureOf returns what the signatures of a package came to, and who signed it
+// if that was good. A deb carries none: its archive signs an index.
+func signatureOf(r pkginfo.Reader) (state, signer string) {
+	signed, ok := r.(*rpm.Reader)
+	if !ok {
+		return string(rpm.Unsigned), ""
+	}
+	verdict := signed.Verdict()
+	if verdict == rpm.Good {
+		for _, s := range signed.Signatures() {
+			if s.State == rpm.Good {
+				signer = s.Signer
+			}
+		}
+	}
+	return string(verdict), signer
+}
+
+// checkSignatures applies the policy to the packages of a command. It returns what
+// is to be told.
+func checkSignatures(policy SignaturePolicy, drafts []*layout.Manifest) (warnings []string, err error) {
+	if policy == SignatureOff {
+		return nil, nil
+	}
+	for _, m := range drafts {
+		why := ""
+		switch rpm.State(m.Package.Signature) {
+		case rpm.Good:
+			continue
+		case rpm.Bad:
+			return nil, fmt.Errorf("%w: %s was altered after it was signed; download it again", ErrSignature, m.Package.File)
+		case rpm.NoKey:
+			why = "is signed with a key that is not known; give the key with --keyring"
+		case rpm.Unsupported:
+			why = "is signed in a way that hashpkg does not verify"
+		default:
+			why = "carries no signature"
+		}
+		if policy == SignatureRequire {
+			return nil, fmt.Errorf("%w: %s %s", ErrSignature, m.Package.File, why)
+		}
+		if m.Format == pkginfo.RPM { // debs never carry one; show tells
+			warnings = append(warnings, fmt.Sprintf("%s %s", m.Package.File, why))
+		}
+	}
+	return warnings, nil
+}
