@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 TOOL      = $(GO) tool -modfile=tools/go.mod
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: help build test race lint vuln fuzz bench demo docs clean
+.PHONY: help build test test-elf race lint vuln fuzz bench demo docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-8s %s\n' "$$name" "$$what"; done
@@ -17,6 +17,10 @@ build: ## build bin/hashpkg
 test: ## install what the tests need (when root), run them all and count them
 	scripts/test-deps.sh
 	scripts/test.sh
+
+test-elf: ## edit every ELF file of this machine and of foreign packages, with all judges (minutes)
+	scripts/test-deps.sh
+	scripts/test-elf.sh
 
 race: ## run the tests under the race detector
 	scripts/test-deps.sh
