@@ -6,13 +6,22 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/hashpkg/hashpkg/cmd/hashpkg/cli"
 )
 
 func main() {
+	env := cli.Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}
+	args := os.Args[1:]
+	switch {
+	case filepath.Base(os.Args[0]) == "patchelf": // a link of this name is a patchelf
+		os.Exit(cli.MainPatchelf(args, env))
+	case len(args) > 0 && args[0] == "elf":
+		os.Exit(cli.MainElf(args[1:], env))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(cli.Main(ctx, os.Args[1:], cli.Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}))
+	os.Exit(cli.Main(ctx, args, env))
 }

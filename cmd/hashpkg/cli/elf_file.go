@@ -1,0 +1,317 @@
+package cli
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// What a file has not got. Scripts look for the first words, which are
+// patchelf's.
+var (
+	errNoInterpreter = errors.New("cannot find section '.interp': it is a library, or linked statically")
+	errNoDynamic     = errors.New("cannot find section '.dynamic': it is linked statically")
+)
+
+// elfOutput is what the command prints with --json.
+type elfOutput struct {
+	Files []*elfFileOutput `json:"files"`
+}
+
+type elfFileOutput struct {
+	Path  string         `json:"path"`
+	Error string         `json:"error,omitempty"`
+	ELF   *elfedit.Info  `json:"elf,omitempty"`
+	Edit  *elfEditOutput `json:"edit,omitempty"`
+}
+
+type elfEditOutput struct {
+	Changed bool  `json:"changed"`
+	OldSize int64 `json:"old_size"`
+	NewSize int64 `json:"new_size"`
+	Hunks   int   `json:"hunks"`
+	Bytes   int   `json:"bytes"` // that the hunks write
+}
+
+func newElfEditOutput(e elfedit.Edit) *elfEditOutput {
+	out := &elfEditOutput{Changed: !e.IsZero(), OldSize: e.OldSize, NewSize: e.NewSize, Hunks: len(e.Hunks)}
+	for _, h := range e.Hunks {
+		out.Bytes += len(h.New)
+	}
+	return out
+}
+
+// String is a line of --dry-run.
+func (e *elfEditOutput) String() string {
+	switch growth := e.NewSize - e.OldSize; {
+	case !e.Changed:
+		return "no change"
+	case growth < 0:
+		return fmt.Sprintf("%d bytes in %d hunks, %d bytes shorter", e.Bytes, e.Hunks, -growth)
+	default:
+		return fmt.Sprintf("%d bytes in %d hunks, %d bytes longer", e.Bytes, e.Hunks, growth)
+	}
+}
+
+// maxTries is how often a file is edited anew that changed meanwhile, as one
+// does that is named twice.
+const maxTries = 3
+
+// file does one file.
+func (r *elfRun) file(name string) *elfFileResult {
+	var result *elfFileResult
+	for range maxTries {
+		result = &elfFileResult{elfFileOutput: elfFileOutput{Path: name}}
+		if r.o.undo != "" {
+			result.err = r.undo(name, result)
+		} else {
+			result.err = r.edit(name, result)
+		}
+		if !errors.Is(result.err, elfedit.ErrEditMismatch) && !errors.Is(result.err, sysroot.ErrChanged) {
+			break
+		}
+	}
+	if result.err != nil {
+		var p *fs.PathError
+		if errors.As(result.err, &p) && p.Path == name {
+			result.err = p.Err // the name comes first
+		}
+		result.err = fmt.Errorf("%s: %w", name, result.err)
+		result.Error = result.err.Error()
+	}
+	return result
+}
+
+// edit prints what is asked of a file, and changes it.
+func (r *elfRun) edit(name string, result *elfFileResult) error {
+	o := r.o
+	var plan *elfPlan
+	var e elfedit.Edit
+	var before digest.Digest
+	err := sysroot.ReadMapped(name, func(data []byte) error {
+		info, err := elfedit.Inspect(data)
+		if err != nil {
+			return err
+		}
+		result.ELF = info
+		if !r.json || o.edits() {
+			if err := editable(info); err != nil {
+				return err
+			}
+		}
+		if err := o.print(info, data, &result.out); err != nil {
+			return err
+		}
+		if !o.edits() {
+			e.OldSize, e.NewSize = int64(len(data)), int64(len(data))
+		} else {
+			if plan, err = o.plan(info); err != nil {
+				return err
+			}
+			if e, err = elfedit.Make(data, plan.changes); err != nil {
+				return err
+			}
+			result.Edit = newElfEditOutput(e)
+		}
+		if o.savePatch != "" {
+			before = digest.Of(data)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if o.debug {
+		result.debug(name, e)
+	}
+	if plan == nil {
+		return r.write(name, e, result, nil)
+	}
+	for _, w := range plan.warnings {
+		fmt.Fprintf(&result.notes, "%s: warning: %s: %s\n", r.program, name, w)
+	}
+	if o.savePatch != "" && !o.dryRun {
+		return r.writeWithPatch(name, e, plan, before, result)
+	}
+	if err := r.write(name, e, result, plan.check); err != nil {
+		return err
+	}
+	if !o.dryRun {
+		result.ELF = &plan.want
+	}
+	return nil
+}
+
+// editable refuses what patchelf refuses.
+func editable(info *elfedit.Info) error {
+	switch {
+	case info.SplitDebug:
+		return errors.New("it holds only the debugging information of another file")
+	case info.Type == elf.ET_REL:
+		return errors.New("wrong ELF type: it is an object file or kernel module, which the dynamic loader does not load")
+	case info.Type == elf.ET_CORE:
+		return errors.New("wrong ELF type: it is a core file")
+	case info.Type != elf.ET_EXEC && info.Type != elf.ET_DYN:
+		return fmt.Errorf("wrong ELF type: %d", info.Type)
+	}
+	return nil
+}
+
+// print writes what the --print options ask for, in patchelf's order and form.
+// All of it is of the file before its change.
+func (o *elfOptions) print(info *elfedit.Info, data []byte, w io.Writer) error {
+	if o.printInterpreter {
+		if info.Interpreter == "" {
+			return errNoInterpreter
+		}
+		fmt.Fprintf(w, "%s\n", info.Interpreter)
+	}
+	if o.printOSABI {
+		fmt.Fprintf(w, "%s\n", osabiName(info.OSABI))
+	}
+	// Of a program that is not position-independent, patchelf prints no soname.
+	if o.printSoname && info.Type == elf.ET_DYN {
+		if !info.HasDynamic {
+			return errNoDynamic
+		}
+		if info.Soname != "" {
+			fmt.Fprintf(w, "%s\n", info.Soname)
+		}
+	}
+	if o.printRPath {
+		if !info.HasDynamic {
+			return errNoDynamic
+		}
+		dirs, _ := searchPath(info)
+		fmt.Fprintf(w, "%s\n", dirs)
+	}
+	if o.printExecStack {
+		fmt.Fprintf(w, "execstack: %c\n", execStack(info, data))
+	}
+	if o.printNeeded {
+		if !info.HasDynamic {
+			return errNoDynamic
+		}
+		for _, name := range info.Needed {
+			fmt.Fprintf(w, "%s\n", name)
+		}
+	}
+	return nil
+}
+
+// execStack is X or -, or ? for a file that does not say.
+func execStack(info *elfedit.Info, data []byte) rune {
+	if info.ExecStack {
+		return 'X'
+	}
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return '?'
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_GNU_STACK {
+			return '-'
+		}
+	}
+	return '?'
+}
+
+// debug says what is about to change.
+func (result *elfFileResult) debug(name string, e elfedit.Edit) {
+	fmt.Fprintf(&result.notes, "patching ELF file '%s'\n", name)
+	for _, h := range e.Hunks {
+		fmt.Fprintf(&result.notes, "offset %#x: %d bytes in place of %d\n", h.Offset, len(h.New), len(h.Old))
+	}
+	if e.IsZero() {
+		fmt.Fprintf(&result.notes, "nothing changes\n")
+	}
+}
+
+// write makes an edit, as far as there is one, in the file or in --output.
+func (r *elfRun) write(name string, e elfedit.Edit, result *elfFileResult, check func([]byte) error) error {
+	o := r.o
+	if o.dryRun {
+		fmt.Fprintf(&result.out, "%s: %s\n", name, newElfEditOutput(e))
+		return nil
+	}
+	if e.IsZero() && (o.output == "" || o.output == name) {
+		return nil
+	}
+	if o.output != "" {
+		if info, err := os.Stat(o.output); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+			if o.savePatch != "" {
+				return fmt.Errorf("--save-patch needs a file that stays, and %s is a pipe or a device", o.output)
+			}
+			return writeStream(name, o.output, e)
+		}
+	}
+	return sysroot.ReplaceEdited(name, e, sysroot.ReplaceOptions{To: o.output, Check: check, Durable: o.sync})
+}
+
+// writeStream writes the edited file to a pipe or a device.
+func writeStream(name, output string, e elfedit.Edit) error {
+	f, err := os.OpenFile(output, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	err = sysroot.ReadMapped(name, func(data []byte) error {
+		at := int64(0)
+		for _, h := range e.Hunks {
+			if _, err := f.Write(data[at:min(h.Offset, int64(len(data)))]); err != nil {
+				return err
+			}
+			if _, err := f.Write(h.New); err != nil {
+				return err
+			}
+			at = h.Offset + int64(len(h.New))
+		}
+		if at < int64(len(data)) {
+			_, err := f.Write(data[at:])
+			return err
+		}
+		return nil
+	})
+	return errors.Join(err, f.Close())
+}
+
+// writeWithPatch writes the patch before the file changes, so that no edited
+// file is without one.
+func (r *elfRun) writeWithPatch(name string, e elfedit.Edit, plan *elfPlan, before digest.Digest, result *elfFileResult) error {
+	o := r.o
+	patch := elfPatch{Format: elfPatchFormat, File: name, Before: before, After: before, Edit: e}
+	if e.Hunks == nil {
+		patch.Edit.Hunks = []elfedit.Hunk{}
+	}
+	var remove func() error
+	save := func(data []byte) (err error) {
+		if err := plan.check(data); err != nil {
+			return err
+		}
+		patch.After = digest.Of(data)
+		remove, err = patch.create(o.savePatch)
+		return err
+	}
+	if e.IsZero() && o.output == "" {
+		if _, err := patch.create(o.savePatch); err != nil {
+			return err
+		}
+		result.ELF = &plan.want
+		return nil
+	}
+	if err := r.write(name, e, result, save); err != nil {
+		if remove != nil {
+			err = errors.Join(err, remove())
+		}
+		return err
+	}
+	result.ELF = &plan.want
+	return nil
+}

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// callElf runs hashpkg elf and returns what it printed.
+func callElf(args ...string) (status int, out, notes string) {
+	var o, e bytes.Buffer
+	status = MainElf(args, Env{Out: &o, Err: &e, Getenv: func(string) string { return "" }})
+	return status, o.String(), e.String()
+}
+
+// TestElfManyFiles edits many files at a time, some of them by two names: all
+// are done, and what is printed is in their order.
+func TestElfManyFiles(t *testing.T) {
+	self, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var files []string
+	var want, failures string
+	for i := range 60 {
+		path := filepath.Join(dir, fmt.Sprintf("file%d", i))
+		files = append(files, path)
+		if i%10 == 3 {
+			failures += fmt.Sprintf("hashpkg: %s: no such file or directory\n", path)
+			continue
+		}
+		if err := os.WriteFile(path, self, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if status, _, notes := callElf("--set-rpath", fmt.Sprintf("/dir%d", i), path); status != exitDone {
+			t.Fatal(notes)
+		}
+		want += fmt.Sprintf("/dir%d\n", i)
+	}
+	failures += "hashpkg: 6 of 60 files failed\n"
+	if status, out, notes := callElf(append([]string{"--print-rpath"}, files...)...); status != exitFailed || out != want || notes != failures {
+		t.Errorf("print: status %d, printed %q and %q", status, out, notes)
+	}
+
+	good := slices.DeleteFunc(slices.Clone(files), func(path string) bool { _, err := os.Stat(path); return err != nil })
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("file0", link); err != nil {
+		t.Fatal(err)
+	}
+	twice := slices.Concat([]string{link}, good[:20], []string{link}, good, good[:3])
+	for range 2 {
+		if status, out, notes := callElf(append([]string{"--add-rpath", "/more"}, twice...)...); status != exitDone || out+notes != "" {
+			t.Fatalf("add: status %d, printed %q and %q", status, out, notes)
+		}
+	}
+	_, out, _ := callElf(append([]string{"--print-rpath"}, good...)...)
+	if want := strings.ReplaceAll(want, "\n", ":/more\n"); out != want {
+		t.Errorf("after the addition: %q", out)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != len(good)+1 {
+		t.Errorf("%d entries are in the directory, %v; want %d", len(entries), err, len(good)+1)
+	}
+}
+
+// TestElfJSON checks that --json prints one value that says what was done.
+func TestElfJSON(t *testing.T) {
+	b, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "sh")
+	if err := os.WriteFile(path, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args    []string
+		runpath string
+		changed bool
+	}{
+		{[]string{"--dry-run", "--set-rpath", "/a"}, "", true},
+		{[]string{"--set-rpath", "/a"}, "/a", true},
+		{[]string{"--set-rpath", "/a"}, "/a", false},
+	} {
+		status, out, notes := callElf(append([]string{"--json", path}, c.args...)...)
+		var got elfOutput
+		if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitDone || notes != "" {
+			t.Fatalf("%q: status %d, %v, %q", c.args, status, err, notes)
+		}
+		if f := got.Files[0]; f.ELF.RunPath != c.runpath || f.Edit.Changed != c.changed {
+			t.Errorf("%q: %s", c.args, out)
+		}
+	}
+}
