@@ -29,7 +29,8 @@ for arch in arm64 armhf s390x ppc64el mipsel i386; do
 	for deb in $(go run ./internal/archive/fetch -suite bookworm -arch "$arch" $packages); do
 		dpkg-deb -x "$deb" "$cache/$arch"
 	done
-	HASHPKG_TEST_ELF_DIRS=$PWD/$cache/$arch judge TestCorpus ./elfedit
+	export HASHPKG_TEST_ELF_DIRS="$PWD/$cache/$arch"
+	judge TestCorpus ./elfedit
 	rm -rf "${cache:?}/$arch"
 done
 exit $status
