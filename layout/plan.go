@@ -28,9 +28,9 @@ type Input struct {
 	// System returns what finds the root's own libraries for programs of this
 	// ABI, as the root's loader would.
 	System func(*elfedit.Info) (ldso.Finder, error)
-	// SystemPackages are the packages that the root's package manager has
-	// installed, for relations; may be empty.
-	SystemPackages []*pkginfo.Package
+	// SystemPackages returns the packages that the root's package manager has
+	// installed, for relations; nil when there is none.
+	SystemPackages func() []*pkginfo.Package
 	// HasFile reports whether the root has a file, for relations that name one;
 	// nil when it has none.
 	HasFile func(name string) bool
@@ -238,7 +238,7 @@ func (p *planner) answered(c *candidate, r pkginfo.Relation) bool {
 				return true
 			}
 		}
-		return slices.ContainsFunc(p.in.SystemPackages, func(s *pkginfo.Package) bool {
+		return p.in.SystemPackages != nil && slices.ContainsFunc(p.in.SystemPackages(), func(s *pkginfo.Package) bool {
 			return offers(s.Format, s.Name, s.Version, s.Provides, want)
 		})
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -138,6 +139,13 @@ func statFiles(paths []string) ([]packageFile, error) {
 
 // makePlan stages the packages and plans.
 func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *layout.Generation) (*layout.Plan, error) {
+	if o.Keyring.Len() == 0 && o.Signature != SignatureOff {
+		keyring, err := rootKeyring(ctx, o.Root, files)
+		if err != nil {
+			return nil, err
+		}
+		o.Keyring = keyring
+	}
 	drafts, err := stageAll(ctx, o, files, to)
 	if err != nil {
 		return nil, err
@@ -146,10 +154,15 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	if err != nil {
 		return nil, err
 	}
-	packages, err := systemPackages(o.Root)
-	if err != nil {
-		return nil, err
-	}
+	// The databases are read when a relation asks for them. They only answer
+	// relations, so that one which cannot be read is told and no more.
+	packages := sync.OnceValue(func() []*pkginfo.Package {
+		found, err := systemPackages(ctx, o.Root)
+		if err != nil {
+			warnings = append(warnings, fmt.Sprintf("relations may be answered by packages of the system that are not known: %v", err))
+		}
+		return found
+	})
 	s := o.Root.Store()
 	plan, err := layout.MakePlan(layout.Input{
 		Prefix:     o.Root.Prefix(),

@@ -1,19 +1,36 @@
 package transaction
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
-// systemPackages returns what the root's own package manager has installed; none
-// where there is no database.
-func systemPackages(root *sysroot.Root) ([]*pkginfo.Package, error) {
+// systemPackages returns what the root's own package managers have installed;
+// none where there is no database.
+func systemPackages(ctx context.Context, root *sysroot.Root) ([]*pkginfo.Package, error) {
+	packages, err := dpkgPackages(root)
+	if err != nil {
+		return nil, err
+	}
+	installed, err := rpmPackages(ctx, root)
+	for _, p := range installed {
+		if !p.IsKey() {
+			packages = append(packages, p.Package)
+		}
+	}
+	return packages, err
+}
+
+func dpkgPackages(root *sysroot.Root) ([]*pkginfo.Package, error) {
 	path, err := root.HostPath("/var/lib/dpkg/status")
 	if err != nil {
 		return nil, err
@@ -23,7 +40,7 @@ func systemPackages(root *sysroot.Root) ([]*pkginfo.Package, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the package manager's database: %w", err)
+		return nil, fmt.Errorf("read dpkg's database: %w", err)
 	}
 	defer f.Close()
 	packages, err := deb.ReadStatus(f)
@@ -31,4 +48,43 @@ func systemPackages(root *sysroot.Root) ([]*pkginfo.Package, error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return packages, nil
+}
+
+func rpmPackages(ctx context.Context, root *sysroot.Root) ([]*rpm.Installed, error) {
+	installed, err := rpm.ReadDatabase(ctx, root.Dir())
+	if errors.Is(err, rpm.ErrNoDatabase) || errors.Is(err, fs.ErrPermission) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read rpm's database: %w", err)
+	}
+	return installed, nil
+}
+
+// rootKeyring returns the keys that the root's rpm trusts, for packages that are
+// rpms by their names; nil when none is.
+func rootKeyring(ctx context.Context, root *sysroot.Root, files []packageFile) (*rpm.Keyring, error) {
+	var installed []*rpm.Installed
+	for _, f := range files {
+		if !strings.HasSuffix(f.path, ".rpm") {
+			continue
+		}
+		var err error
+		if installed, err = rpmPackages(ctx, root); err != nil {
+			return nil, err
+		}
+		break
+	}
+	var keys [][]byte
+	for _, p := range installed {
+		if !p.IsKey() {
+			continue
+		}
+		for _, f := range p.Fields {
+			if strings.Contains(f.Value, "BEGIN PGP PUBLIC KEY BLOCK") {
+				keys = append(keys, []byte(f.Value))
+			}
+		}
+	}
+	return rpm.ParseKeyring(keys...)
 }

@@ -43,6 +43,7 @@ type section struct {
 var sections = []section{
 	{"install", benchInstall},
 	{"growth", benchGrowth},
+	{"rpm", benchRPM},
 	{"elf", benchELF},
 }
 

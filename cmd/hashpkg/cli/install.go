@@ -42,7 +42,7 @@ dpkg's nor rpm's database is involved. Either all packages are installed or none
 	f.BoolVar(&o.useDefault, "default", false, "make these versions the defaults, and let them stay it")
 	f.BoolVar(&o.noDefault, "no-default", false, "leave the defaults as they are")
 	f.BoolVar(&o.rebuild, "rebuild", false, "accept another build of a version that is installed")
-	f.StringSliceVar(&o.keyring, "keyring", nil, "verify signatures of rpm packages with the OpenPGP keys in `FILE`")
+	f.StringSliceVar(&o.keyring, "keyring", nil, "verify signatures of rpm packages with the OpenPGP keys in `FILE` (default: those of the root's rpm)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require with --keyring, else warn)")
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	return cmd

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// rpmContent is what the built rpms hold: text, fonts and data of the machine,
+// no programs, which hashpkg would edit and rpm2archive would not.
+var rpmContent = []string{"/usr/include", "/usr/share/perl", "/usr/share/i18n"}
+
+// benchRPM installs rpms of each compression, durably, beside rpm2archive and tar,
+// which unpack them and neither compare a digest nor sync.
+func benchRPM(h *harness) error {
+	for _, tool := range []string{"rpmbuild", "rpm2archive"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%w: apt-get install rpm", err)
+		}
+	}
+	for _, c := range []struct{ name, payload, target string }{
+		{"xz", "w2.xzdio", "at most 1.0"}, {"zstd", "w3.zstdio", "at most 1.2"}, {"gzip", "w6.gzdio", "at most 1.2"},
+	} {
+		rpm, err := h.buildRPM(c.name, c.payload)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(rpm)
+		if err != nil {
+			return err
+		}
+		results, err := h.compare(
+			contender{"hashpkg", func() (measure, error) {
+				root, err := h.fresh("rpm-root")
+				if err != nil {
+					return measure{}, err
+				}
+				return h.time(h.hashpkg, "--root", root, "install", "-q", rpm)
+			}},
+			contender{"rpm2archive", func() (measure, error) {
+				root, err := h.fresh("archive-root")
+				if err != nil {
+					return measure{}, err
+				}
+				return h.time("sh", "-c", `rpm2archive -n - <"$1" | tar -C "$2" -x`, "sh", rpm, root)
+			}},
+		)
+		if err != nil {
+			return err
+		}
+		h.add(fmt.Sprintf("install an rpm, %s (%d MB)", c.name, info.Size()/1e6), seconds(results[0].wall), "", "")
+		h.add("  to rpm2archive | tar -x", ratio(results[0], results[1]), seconds(results[1].wall), c.target)
+	}
+	return nil
+}
+
+// buildRPM builds an rpm of rpmContent with one compression.
+func (h *harness) buildRPM(name, payload string) (string, error) {
+	dir, err := h.fresh("rpmbuild")
+	if err != nil {
+		return "", err
+	}
+	var there []string
+	for _, d := range rpmContent {
+		if _, err := os.Stat(d); err == nil {
+			there = append(there, d)
+		}
+	}
+	// Programs and libraries, broken links and odd names stay out.
+	copyFiles := fmt.Sprintf(`mkdir -p %%{buildroot}; find %s -type f ! -name '*.so*' ! -name '*[[:space:]%%"]*' -print0 | `+
+		`tar --null -T - -cf - 2>/dev/null | tar -C %%{buildroot} -xf -`, strings.Join(there, " "))
+	spec := "Name: data\nVersion: 1\nRelease: 1\nSummary: Data\nLicense: as found\nBuildArch: noarch\nAutoReqProv: no\n%description\nData of this machine.\n" +
+		"%install\n" + copyFiles + "\n%files\n%defattr(-,root,root,-)\n/usr\n"
+	path := filepath.Join(dir, "data.spec")
+	if err := os.WriteFile(path, []byte(spec), 0o644); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(h.ctx, "rpmbuild", "-bb", "--quiet", "--define", "_topdir "+dir, "--define", "_rpmdir "+dir,
+		"--define", "_build_name_fmt "+name+".rpm", "--define", "_binary_payload "+payload, "--define", "debug_package %{nil}",
+		"--define", "__os_install_post %{nil}", "--define", "_build_id_links none", "--nodeps", path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("rpmbuild: %w: %s", err, out[max(0, len(out)-1000):])
+	}
+	return filepath.Join(dir, name+".rpm"), nil
+}
