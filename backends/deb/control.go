@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/unpack"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -34,7 +35,7 @@ func isKeptControlFile(name string) bool {
 func readControlTar(s *stream) (map[string]string, error) {
 	files := map[string]string{}
 	tar := newTarReader(&limitedReader{r: s, left: maxControlTar}, controlTar)
-	tree := newTree(controlTar, false)
+	tree := unpack.NewTree(false)
 	for {
 		h, err := tar.next()
 		if err == io.EOF {
@@ -43,7 +44,7 @@ func readControlTar(s *stream) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		e, err := tree.add(h)
+		e, err := tar.addTo(tree, h)
 		if err != nil {
 			return nil, err
 		}
@@ -129,11 +130,11 @@ func parseConffiles(text string) ([]string, error) {
 		if !strings.HasPrefix(line, "/") {
 			return nil, fmt.Errorf("%q is no absolute path", line)
 		}
-		path, err := cleanName(line)
+		path, err := unpack.CleanName(line)
 		if err != nil {
 			return nil, err
 		}
-		paths = append(paths, mergedPath(path))
+		paths = append(paths, unpack.MergedPath(path))
 	}
 	return paths, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/unpack"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -33,7 +34,7 @@ type Reader struct {
 	pkg     *pkginfo.Package
 	data    *stream
 	tar     *tarReader
-	tree    *tree
+	tree    *unpack.Tree
 	err     error // what Next returned last, if it was an error
 }
 
@@ -124,8 +125,8 @@ func isVersionPart(s string) bool {
 }
 
 // nextMember returns the next member that is not to be ignored, which must be
-// want with any of the known compressions.
-func (d *Reader) nextMember(want string, known []compression) (*stream, error) {
+// want with any of the known compressions at the end of its name.
+func (d *Reader) nextMember(want string, known map[string]unpack.Compression) (*stream, error) {
 	for {
 		start := d.archive.pos
 		m, err := d.archive.next("place of the header of " + want)
@@ -141,10 +142,11 @@ func (d *Reader) nextMember(want string, known []compression) (*stream, error) {
 			}
 			continue
 		}
-		if !strings.HasPrefix(m.name, want) {
+		suffix, ok := strings.CutPrefix(m.name, want)
+		if !ok {
 			return nil, &FormatError{Offset: start, Msg: fmt.Sprintf("its member %q is where %s must be", m.name, want)}
 		}
-		c, ok := compressionOf(m.name, want, known)
+		c, ok := known[suffix]
 		if !ok {
 			return nil, &FormatError{Offset: start, Msg: fmt.Sprintf("its member %q has an unknown compression", m.name)}
 		}
@@ -179,7 +181,7 @@ func (d *Reader) openData() error {
 	}
 	d.data = s
 	d.tar = newTarReader(s, dataTar)
-	d.tree = newTree(dataTar, true)
+	d.tree = unpack.NewTree(true)
 	return nil
 }
 
@@ -198,7 +200,7 @@ func (d *Reader) Next() (*pkginfo.Entry, error) {
 			}
 			break
 		}
-		e, err := d.tree.add(h)
+		e, err := d.tar.addTo(d.tree, h)
 		if err != nil {
 			d.err = err
 			break

@@ -7,12 +7,14 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/hashpkg/hashpkg/internal/unpack"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 const (
 	blockSize   = 512
-	maxPath     = 4095 // Linux PATH_MAX, without its NUL
-	maxLongName = 2 * maxPath
+	maxLongName = 2 * unpack.MaxPath
 )
 
 // tarReader reads a tar archive as strictly as dpkg does when it unpacks
@@ -278,4 +280,35 @@ func (t *tarReader) parseHeader(pos int64) (*tarHeader, error) {
 	h.modTime = time.Unix(seconds, 0)
 	h.major, h.minor = uint32(major), uint32(minor)
 	return h, nil
+}
+
+// entryTypes are the kinds of entry that startContent lets through.
+var entryTypes = map[byte]pkginfo.Type{
+	'0': pkginfo.Regular,
+	'1': pkginfo.HardLink,
+	'2': pkginfo.Symlink,
+	'3': pkginfo.CharDevice,
+	'4': pkginfo.BlockDevice,
+	'5': pkginfo.Directory,
+	'6': pkginfo.FIFO,
+}
+
+// addTo adds an entry to the tree of the archive and returns it in the package
+// model. It returns nil for a directory that came before: see [unpack.Tree.Add].
+func (t *tarReader) addTo(tree *unpack.Tree, h *tarHeader) (*pkginfo.Entry, error) {
+	entry := pkginfo.Entry{
+		Type: entryTypes[h.kind], Path: h.name, Mode: h.mode, UID: h.uid, GID: h.gid,
+		Size: h.size, ModTime: h.modTime, Major: h.major, Minor: h.minor,
+	}
+	if h.kind == '1' || h.kind == '2' {
+		entry.Link = h.link
+	}
+	e, err := tree.Add(entry)
+	if err != nil {
+		return nil, t.errorAt(h.pos, "%v", err)
+	}
+	if e != nil { // not before: directories of one owner may call him differently
+		e.Owner, e.Group = h.owner, h.group
+	}
+	return e, nil
 }
