@@ -2,6 +2,7 @@ package layout
 
 import (
 	"debug/elf"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -387,7 +388,12 @@ func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
 			if !offers(t.Format, t.Name, t.Version, t.Provides, want) {
 				continue
 			}
-			if o, err := p.load(t); err == nil && ok(o) {
+			o, err := p.load(t)
+			if err != nil {
+				p.fault = errors.Join(p.fault, err)
+				continue
+			}
+			if _, allowed := o.allows(r.members); allowed && ok(o) {
 				return o
 			}
 		}

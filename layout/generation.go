@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -57,12 +58,13 @@ func (t *Tree) Spec() string { return t.Name + "=" + t.Version }
 func (t *Tree) Path() string { return TreePath(t.Name, t.Tree) }
 
 // slot is what has one default: a package of one architecture. Versions of one
-// package for two architectures do not compete, as under dpkg.
+// package for two architectures do not compete, as under dpkg. What is for every
+// architecture is for the root's own.
 type slot struct{ name, triplet string }
 
-func (t *Tree) slot() slot {
+func (t *Tree) slot(own string) slot {
 	triplet, _ := Triplet(t.Architecture)
-	return slot{t.Name, triplet}
+	return slot{t.Name, cmp.Or(triplet, own)}
 }
 
 // Encode returns the generation as it stands on disk.
@@ -83,16 +85,30 @@ func DecodeGeneration(b []byte) (*Generation, error) {
 	if g.Layout != FormatVersion {
 		return nil, fmt.Errorf("decode generation: layout %d, this program knows %d", g.Layout, FormatVersion)
 	}
+	if err := g.check(); err != nil {
+		return nil, err
+	}
+	return &g, nil
+}
+
+// check returns an error when a name of the record would lead out of the place
+// that it is for.
+func (g *Generation) check() error {
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		if err := CheckName(t.Name); err != nil {
-			return nil, fmt.Errorf("decode generation: %w", err)
+			return fmt.Errorf("decode generation: %w", err)
 		}
 		if err := CheckPayloadPath(t.Tree); err != nil || strings.Contains(t.Tree, "/") {
-			return nil, fmt.Errorf("decode generation: tree %q of %s is no directory name", t.Tree, t.Name)
+			return fmt.Errorf("decode generation: tree %q of %s is no directory name", t.Tree, t.Name)
+		}
+		for _, l := range t.Links {
+			if err := CheckPayloadPath(l); err != nil || !strings.Contains(l, "/") {
+				return fmt.Errorf("decode generation: link %q of %s does not stand below the farm", l, t.Name)
+			}
 		}
 	}
-	return &g, nil
+	return nil
 }
 
 // Find returns the trees of a package, oldest version first; with a version, only
@@ -118,28 +134,47 @@ func (g *Generation) DefaultOf(name string) *Tree {
 	return nil
 }
 
-// compare orders the trees of a generation: by name, then oldest version first.
-func (t *Tree) compare(o *Tree) int {
-	if n := cmp.Or(strings.Compare(t.Name, o.Name), strings.Compare(t.Architecture, o.Architecture)); n != 0 {
+// compare orders the trees of a generation in a root of the architecture own: by
+// slot, then oldest version first, then as they came, those last that are only
+// planned.
+func (t *Tree) compare(o *Tree, own string) int {
+	if n := strings.Compare(t.Name, o.Name); n != 0 {
 		return n // most end here; versions take long to compare
 	}
-	return cmp.Or(t.Format.Compare(t.Version, o.Version), cmp.Compare(t.Since, o.Since), strings.Compare(t.Tree, o.Tree))
+	if a, b := t.slot(own).triplet, o.slot(own).triplet; a != b {
+		switch own {
+		case a:
+			return -1
+		case b:
+			return 1
+		}
+		return strings.Compare(a, b)
+	}
+	planned := func(t *Tree) int {
+		if t.Since == 0 {
+			return math.MaxInt
+		}
+		return t.Since
+	}
+	return cmp.Or(
+		t.Format.Compare(t.Version, o.Version), cmp.Compare(planned(t), planned(o)),
+		strings.Compare(t.Architecture, o.Architecture), strings.Compare(t.Tree, o.Tree))
 }
 
 // normalize sorts the trees and sets the defaults: what was chosen, else the
 // highest version that is not held.
 func (g *Generation) normalize() {
-	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return a.compare(&b) })
+	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return a.compare(&b, g.Architecture) })
 	best := make(map[slot]*Tree, len(g.Trees))
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		t.Default = false
-		switch have := best[t.slot()]; {
+		switch have := best[t.slot(g.Architecture)]; {
 		case t.Chosen:
-			best[t.slot()] = t
+			best[t.slot(g.Architecture)] = t
 		case t.Held, have != nil && have.Chosen:
 		default:
-			best[t.slot()] = t
+			best[t.slot(g.Architecture)] = t
 		}
 	}
 	for _, t := range best {
@@ -150,7 +185,7 @@ func (g *Generation) normalize() {
 // choose makes t the default of its package until another is named.
 func (g *Generation) choose(t *Tree) {
 	for i := range g.Trees {
-		if other := &g.Trees[i]; other.slot() == t.slot() {
+		if other := &g.Trees[i]; other.slot(g.Architecture) == t.slot(g.Architecture) {
 			other.Chosen = false
 		}
 	}
@@ -211,7 +246,8 @@ const (
 	DefaultKeep                         // whatever it was
 )
 
-// Add puts trees in, each in place of one with the same directory.
+// Add puts trees in, each in place of one with the same directory. To make them
+// defaults is [Generation.UseAll]'s.
 func (g *Generation) Add(choice DefaultChoice, trees ...Tree) {
 	places := make(map[string]bool, len(trees))
 	for i := range trees {
@@ -219,16 +255,28 @@ func (g *Generation) Add(choice DefaultChoice, trees ...Tree) {
 	}
 	g.Trees = slices.DeleteFunc(g.Trees, func(o Tree) bool { return places[o.Path()] })
 	for _, t := range trees {
-		switch choice {
-		case DefaultHighest:
-		case DefaultKeep:
-			t.Held = true
-		case DefaultThis:
-			g.choose(&t)
-		}
+		t.Held = choice == DefaultKeep
 		g.Trees = append(g.Trees, t)
 	}
 	g.normalize()
+}
+
+// UseAll makes trees, named by their paths, the defaults of their packages: of
+// several versions of one the highest. It reports whether that changed anything.
+func (g *Generation) UseAll(paths map[string]bool) bool {
+	highest := map[slot]*Tree{}
+	for i := range g.Trees { // in order: the last is the highest
+		if t := &g.Trees[i]; paths[t.Path()] {
+			highest[t.slot(g.Architecture)] = t
+		}
+	}
+	changed := false
+	for _, t := range highest {
+		changed = changed || !t.Default || !t.Chosen
+		g.choose(t)
+	}
+	g.normalize()
+	return changed
 }
 
 // Conflict is a farm link that several defaults offer.
@@ -324,10 +372,10 @@ func (g *Generation) FarmChanges(before *Generation) (gone, made []FarmLink) {
 	}
 	for a, b := g.Trees, before.Trees; len(a) > 0 || len(b) > 0; {
 		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].compare(&b[0]) < 0:
+		case len(b) == 0 || len(a) > 0 && a[0].compare(&b[0], g.Architecture) < 0:
 			note(&a[0])
 			a = a[1:]
-		case len(a) == 0 || a[0].compare(&b[0]) > 0:
+		case len(a) == 0 || a[0].compare(&b[0], g.Architecture) > 0:
 			note(&b[0])
 			b = b[1:]
 		default:

@@ -55,12 +55,20 @@ func TestDefaults(t *testing.T) {
 	check("the chosen one goes", "jq=2", "libjq1=1")
 	g.Add(DefaultKeep, tree("jq", "3"))
 	check("held", "jq=2", "libjq1=1")
-	g.Add(DefaultThis, tree("jq", "0.5"))
+	g.Add(DefaultThis, tree("jq", "0.5"), tree("jq", "0.4"))
+	if paths := map[string]bool{"jq/0.5": true, "jq/0.4": true}; !g.UseAll(paths) || g.UseAll(paths) {
+		t.Error("UseAll does not say what it changed")
+	}
 	check("installed as the default", "jq=0.5", "libjq1=1")
 	if !g.UseHighest("jq") {
 		t.Error("the choice was not given back")
 	}
 	check("highest again", "jq=3", "libjq1=1")
+	forAll := tree("libjq1", "1.5")
+	forAll.Architecture = "all"
+	g.Add(DefaultHighest, forAll)
+	check("for every architecture is for the own", "jq=3", "libjq1=1.5")
+	g.Remove(func(t *Tree) bool { return t.Version == "1.5" })
 	i386 := tree("libjq1", "2")
 	i386.Architecture, i386.Tree = "i386", "2@i386"
 	g.Add(DefaultHighest, i386)

@@ -52,6 +52,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 			p.setEdits(c)
 			c.m.Identity = c.identity()
 			there := manifestAt(occupied[c], c.m.Tree)
+			if there == nil {
+				there = p.earlier(c)
+			}
 			if there == nil || there.Identity == c.m.Identity {
 				continue
 			}
@@ -76,6 +79,20 @@ func (p *planner) nameTrees(plan *Plan) error {
 			}
 		}
 		plan.Trees = append(plan.Trees, t)
+	}
+	return nil
+}
+
+// earlier returns the package of the command before c that has c's directory; nil
+// if none has.
+func (p *planner) earlier(c *candidate) *Manifest {
+	for _, o := range p.command {
+		if o == c {
+			break
+		}
+		if o.m.Name == c.m.Name && o.m.Tree == c.m.Tree {
+			return o.m
+		}
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func DecodeIndex(index, record []byte) (*Generation, error) {
 	if r.bad || r.b != "" {
 		return nil, errIndex
 	}
-	return g, nil
+	return g, g.check()
 }
 
 func flags(bits ...bool) (f int64) {

@@ -99,8 +99,8 @@ func (m *Manifest) shareLinks() []string {
 	var links []string
 	for i := range m.Files {
 		f := &m.Files[i]
-		if f.Type == TypeDirectory {
-			continue
+		if to := m.Resolve(f.Path); to == nil || to.Type == TypeDirectory {
+			continue // a directory by another name would stand where others' files do
 		}
 		if slices.ContainsFunc(shareDirs, func(d string) bool { return strings.HasPrefix(f.Path, d) }) {
 			links = append(links, strings.TrimPrefix(f.Path, "usr/"))

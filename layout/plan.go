@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -137,7 +138,7 @@ func MakePlan(in Input) (*Plan, error) {
 		}
 	}
 	p.warnRelations(plan)
-	if err := p.nameTrees(plan); err != nil {
+	if err := errors.Join(p.nameTrees(plan), p.fault); err != nil {
 		return nil, err
 	}
 	if len(plan.Problems) > 0 {
@@ -173,14 +174,12 @@ func (p *planner) planGeneration(plan *Plan) {
 		next.Add(p.in.Choice, added...)
 		changed = true
 	}
-	if p.in.Choice == DefaultThis {
-		for _, c := range p.command {
-			changed = next.Use(c.m.Name, c.m.Tree) || changed
-		}
-	}
 	ours := make(map[string]bool, len(p.command))
 	for _, c := range p.command {
 		ours[TreePath(c.m.Name, c.m.Tree)] = true
+	}
+	if p.in.Choice == DefaultThis {
+		changed = next.UseAll(ours) || changed
 	}
 	plan.Conflicts = append(plan.Conflicts, next.Conflicts(ours)...)
 	defaults := map[string]bool{}

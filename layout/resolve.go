@@ -24,6 +24,7 @@ type planner struct {
 	systems   map[string]ldso.Finder // by triplet
 	results   map[*File]*resolution
 	warned    map[string]bool
+	fault     error // of reading an installed manifest, where it could not be returned
 }
 
 func newPlanner(in Input) (*planner, error) {
@@ -301,7 +302,10 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 		}
 	}
 	if strings.Contains(name, "/") {
-		return s.findPath(name, from, chain)
+		if !isGlibcSoname(path.Base(name)) || s.choice.libc == nil {
+			return s.findPath(name, from, chain)
+		}
+		name = path.Base(name) // whatever the path, it must be of the process's own family
 	}
 	if isGlibcSoname(name) {
 		if o, err := s.findGlibc(name, abi); o != nil || err != nil {
@@ -493,6 +497,10 @@ func (s *search) findPath(name string, from *candidate, chain []*ldso.Object) (*
 				continue
 			}
 			if f := c.m.Resolve(name); f != nil && f.ELF != nil && sameABI(f.ELF, chain[0].Info) {
+				if why, ok := s.fits(c, chain[0].Info); !ok {
+					s.reject(name, c, why)
+					continue
+				}
 				s.join(c)
 				return s.p.object(c, f), nil
 			}

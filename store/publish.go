@@ -65,9 +65,14 @@ func (t *Staging) Publish(generation int, switchOver func() error) error {
 	if err := t.store.Sync(); err != nil {
 		return err
 	}
-	err := t.publish(switchOver)
-	if err != nil {
-		return errors.Join(err, t.store.undo(t.name))
+	if err := t.publish(switchOver); err != nil {
+		uerr := t.store.undo(t.name)
+		t.keep = uerr != nil // for the next writer to undo
+		return errors.Join(err, uerr)
+	}
+	// It is done: nobody may undo it any more, whatever becomes of the link.
+	if err := os.Remove(filepath.Join(t.dir, journalName)); err != nil {
+		return fmt.Errorf("publish: %w", err)
 	}
 	return nil
 }
@@ -131,11 +136,34 @@ func (t *Staging) writeJournal(generation int) error {
 	if err != nil {
 		return fmt.Errorf("write journal: %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(t.dir, journalName+".new"), b, 0o644); err != nil {
+	if err := WriteDurably(filepath.Join(t.dir, journalName), b); err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
-	if err := os.Rename(filepath.Join(t.dir, journalName+".new"), filepath.Join(t.dir, journalName)); err != nil {
-		return fmt.Errorf("write journal: %w", err)
+	return nil
+}
+
+// WriteDurably writes a file that is there whole or not at all, whenever the
+// power goes.
+func WriteDurably(path string, b []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return errors.Join(err, removeIfThere(path+".new"))
 	}
 	return nil
 }
@@ -236,9 +264,13 @@ func (s *Store) readJournal(staging string) (*journal, error) {
 		return nil, fmt.Errorf("read journal %s: %v: a writer was cut short and what it did is not known; run hashpkg verify, then remove that directory",
 			filepath.Join(s.Path(staging), journalName), err)
 	}
+	names := slices.Clone(j.Dirs)
 	for _, m := range j.Moves {
-		if !fs.ValidPath(m.To) || !fs.ValidPath(m.From) {
-			return nil, fmt.Errorf("read journal %s: path %q is not below the prefix", s.Path(staging), m.To)
+		names = append(names, m.From, m.To)
+	}
+	for _, name := range names {
+		if layout.CheckPayloadPath(name) != nil || name == layout.Private || name == layout.CurrentSystem {
+			return nil, fmt.Errorf("read journal %s: %q is no name that hashpkg publishes", s.Path(staging), name)
 		}
 	}
 	return &j, nil
@@ -264,7 +296,7 @@ func (s *Store) undo(staging string) error {
 		}
 	}
 	for _, d := range slices.Backward(j.Dirs) {
-		err := os.Remove(s.Path(d))
+		err := unix.Rmdir(s.Path(d))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
 			return fmt.Errorf("undo: %w", err)
 		}

@@ -32,6 +32,7 @@ type Staging struct {
 	next    int
 	dirs    []string // directories to make when publishing, relative to the prefix
 	moves   []move
+	keep    bool // a publication failed and could not be undone
 }
 
 // staged is an object that the store has not got yet.
@@ -68,7 +69,12 @@ func (s *Store) Begin() (*Staging, error) {
 }
 
 // Discard removes the staging directory and all that is in it.
-func (t *Staging) Discard() error { return t.store.removeStaging(t.name) }
+func (t *Staging) Discard() error {
+	if t.keep {
+		return nil
+	}
+	return t.store.removeStaging(t.name)
+}
 
 // smallFile is the size in bytes up to which a file is hashed in memory before
 // it is written, so that one that is there already is not written at all.

@@ -240,11 +240,11 @@ func (s *Store) verifyFile(f *layout.File, path string, objects map[digest.Diges
 	if !info.Mode().IsRegular() {
 		return "is no regular file", nil
 	}
-	if f.Own {
-		return verifyOwn(f, path, info)
-	}
 	if what := objects[f.Object]; what != "" {
 		return what, nil
+	}
+	if f.Own {
+		return s.verifyOwn(f, path, info)
 	}
 	if info.Mode().Perm() != f.Mode.ObjectMode() {
 		return fmt.Sprintf("has mode %04o, and should have %04o", info.Mode().Perm(), f.Mode.ObjectMode()), nil
@@ -261,12 +261,12 @@ func (s *Store) verifyFile(f *layout.File, path string, objects map[digest.Diges
 
 // verifyOwn checks a file that has an inode of its own, whose metadata only root
 // can have given it.
-func verifyOwn(f *layout.File, path string, info fs.FileInfo) (string, error) {
+func (s *Store) verifyOwn(f *layout.File, path string, info fs.FileInfo) (string, error) {
 	if info.Size() != f.Size {
 		return fmt.Sprintf("has %d bytes, and should have %d", info.Size(), f.Size), nil
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	if ok && os.Geteuid() == 0 {
+	if ok && os.Geteuid() == 0 && s.ownedByRoot() {
 		if have := layout.Mode(st.Mode & 0o7777); have != f.Mode {
 			return fmt.Sprintf("has mode %04o, and should have %04o", have, f.Mode), nil
 		}
@@ -282,4 +282,15 @@ func verifyOwn(f *layout.File, path string, info fs.FileInfo) (string, error) {
 		}
 	}
 	return verifyContent(path, f.Object)
+}
+
+// ownedByRoot reports whether root keeps the store. In a user's own, files have
+// the user as owner, and no setuid bit.
+func (s *Store) ownedByRoot() bool {
+	info, err := os.Lstat(s.Path(layout.ObjectsDir))
+	if err != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Uid == 0
 }

@@ -82,8 +82,8 @@ func (r *Root) borrowFarm(dir string, active *layout.Generation) (*layout.Genera
 			continue
 		}
 		g, err := r.Generation(id)
-		if err != nil {
-			return nil, err
+		if err != nil || !r.farmIsWhole(g) {
+			continue // it is not wanted now, and verify is the one to tell of it
 		}
 		if err := makeDir(dir); err != nil {
 			return nil, err
@@ -101,6 +101,35 @@ func (r *Root) borrowFarm(dir string, active *layout.Generation) (*layout.Genera
 		return g, nil
 	}
 	return nil, nil
+}
+
+// farmIsWhole reports whether a generation's farm has the names that its record
+// gives it, and no others: what is wrong there must not come back with a later
+// generation.
+func (r *Root) farmIsWhole(g *layout.Generation) bool {
+	names := map[string]bool{}
+	for _, l := range g.Farm() {
+		names[l.Path] = true
+	}
+	top := r.store.Path(layout.GenerationPath(g.ID))
+	found := 0
+	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(top, p)
+		switch {
+		case err != nil:
+			return err
+		case rel == layout.GenerationFile, rel == layout.IndexFile:
+			return nil
+		case !names[rel] || d.Type()&fs.ModeSymlink == 0:
+			return fs.ErrInvalid
+		}
+		found++
+		return nil
+	})
+	return err == nil && found == len(names)
 }
 
 // hasFarm reports whether an inactive generation still has its farm.
@@ -144,7 +173,9 @@ func mkdirs(top, name string, made map[string]bool) error {
 	made[name] = true
 	err := makeDir(filepath.Join(top, name))
 	if errors.Is(err, fs.ErrExist) { // the farm was lent
-		return nil
+		if info, lerr := os.Lstat(filepath.Join(top, name)); lerr == nil && info.IsDir() {
+			return nil
+		}
 	}
 	return err
 }

@@ -14,6 +14,10 @@ import (
 	"github.com/hashpkg/hashpkg/layout"
 )
 
+// ErrNoActive is returned (wrapped) when there are generations and none of them is
+// active, because the link is lost or leads nowhere.
+var ErrNoActive = errors.New("no generation is active")
+
 // ErrNoGeneration is returned (wrapped) for a generation that is not there.
 var ErrNoGeneration = errors.New("no such generation")
 
@@ -28,7 +32,17 @@ func (r *Root) Active() (*layout.Generation, error) {
 			return nil, err
 		}
 		if id != 0 {
-			return r.Generation(id)
+			g, err := r.Generation(id)
+			if errors.Is(err, ErrNoGeneration) {
+				return nil, fmt.Errorf("%w: %s leads to generation %d, which is not there; run hashpkg rollback N, with an N that hashpkg generations lists",
+					ErrNoActive, r.store.Path(layout.CurrentSystem), id)
+			}
+			return g, err
+		}
+		if ids, err := r.Generations(); err != nil {
+			return nil, err
+		} else if len(ids) > 0 {
+			return nil, fmt.Errorf("%w: %s is lost; run hashpkg rollback %d for the newest", ErrNoActive, r.store.Path(layout.CurrentSystem), ids[len(ids)-1])
 		}
 	}
 	arch, err := r.Architecture()

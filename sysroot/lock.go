@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/store"
 )
 
 // ErrLocked is returned (wrapped) while another process writes.
@@ -69,18 +70,21 @@ func (l *Lock) take() error {
 			l.made = append(l.made, path)
 		}
 	}
+	if info, err := os.Lstat(s.Path(layout.Private)); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s is no directory of its own: look at what it is, and move it away", s.Path(layout.Private))
+	}
 	for _, d := range []string{layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir} {
 		if err := l.mkdirAll(s.Path(d)); err != nil {
 			return err
+		}
+		if info, err := os.Lstat(s.Path(d)); err != nil || !info.IsDir() {
+			return fmt.Errorf("%s is no directory of its own: look at what it is, and move it away", s.Path(d))
 		}
 	}
 	if err := s.CheckFormat(); errors.Is(err, fs.ErrNotExist) {
 		format := s.Path(layout.FormatFile)
 		l.made = append(l.made, format)
-		if err := os.WriteFile(format, fmt.Appendf(nil, "%d\n", layout.FormatVersion), 0o644); err != nil {
-			return fmt.Errorf("write %s: %w", format, err)
-		}
-		if err := os.Chmod(format, 0o644); err != nil {
+		if err := store.WriteDurably(format, fmt.Appendf(nil, "%d\n", layout.FormatVersion)); err != nil {
 			return fmt.Errorf("write %s: %w", format, err)
 		}
 	} else if err != nil {

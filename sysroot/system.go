@@ -18,7 +18,7 @@ import (
 )
 
 // Architecture returns the root's own architecture, as a multi-arch triplet: that
-// of its package manager's database, else of its shell, else the host's.
+// of its shell or another program that every system has, else the host's.
 func (r *Root) Architecture() (string, error) {
 	for _, file := range []string{"/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/env"} {
 		o, err := files{r}.Inspect(file)

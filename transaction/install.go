@@ -139,7 +139,8 @@ func statFiles(paths []string) ([]packageFile, error) {
 
 // makePlan stages the packages and plans.
 func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *layout.Generation) (*layout.Plan, error) {
-	if o.Keyring.Len() == 0 && o.Signature != SignatureOff {
+	keys := o.Keyring.Len() // that somebody gave: those of the root only tell
+	if keys == 0 && o.Signature != SignatureOff {
 		keyring, err := rootKeyring(ctx, o.Root, files)
 		if err != nil {
 			return nil, err
@@ -150,7 +151,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	if err != nil {
 		return nil, err
 	}
-	warnings, err := checkSignatures(o.Signature, drafts)
+	warnings, err := checkSignatures(o.Signature, keys, drafts)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,10 @@ const (
 	SignatureRequire SignaturePolicy = "require" // refuse them
 	SignatureWarn    SignaturePolicy = "warn"    // say so
 	SignatureOff     SignaturePolicy = "off"     // take them
+
+	// SignatureByKeys is SignatureRequire for packages of a format that carries
+	// signatures when there are keys, else SignatureWarn.
+	SignatureByKeys SignaturePolicy = ""
 )
 
 // ErrSignature is returned (wrapped) for a package that the policy refuses.
@@ -42,11 +46,12 @@ func signatureOf(r pkginfo.Reader) (state, signer string) {
 
 // checkSignatures applies the policy to the packages of a command. It returns what
 // is to be told.
-func checkSignatures(policy SignaturePolicy, drafts []*layout.Manifest) (warnings []string, err error) {
+func checkSignatures(policy SignaturePolicy, keys int, drafts []*layout.Manifest) (warnings []string, err error) {
 	if policy == SignatureOff {
 		return nil, nil
 	}
 	for _, m := range drafts {
+		required := policy == SignatureRequire || policy == SignatureByKeys && keys > 0 && m.Format == pkginfo.RPM
 		why := ""
 		switch rpm.State(m.Package.Signature) {
 		case rpm.Good:
@@ -60,7 +65,7 @@ func checkSignatures(policy SignaturePolicy, drafts []*layout.Manifest) (warning
 		default:
 			why = "carries no signature"
 		}
-		if policy == SignatureRequire {
+		if required {
 			return nil, fmt.Errorf("%w: %s %s", ErrSignature, m.Package.File, why)
 		}
 		if m.Format == pkginfo.RPM { // debs never carry one; show tells

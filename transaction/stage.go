@@ -35,7 +35,12 @@ type sink interface {
 // memorySink keeps ELF files until they were looked at, and nothing else.
 type memorySink struct {
 	mu  sync.Mutex
-	elf map[digest.Digest][]byte
+	elf map[digest.Digest]*kept
+}
+
+type kept struct {
+	bytes []byte
+	users int // that have still to look at it
 }
 
 func (s *memorySink) Add(r io.Reader, _ int64) (digest.Digest, int64, error) {
@@ -56,17 +61,23 @@ func (s *memorySink) Add(r io.Reader, _ int64) (digest.Digest, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.elf == nil {
-		s.elf = map[digest.Digest][]byte{}
+		s.elf = map[digest.Digest]*kept{}
 	}
-	s.elf[d] = b
+	if s.elf[d] == nil {
+		s.elf[d] = &kept{bytes: b}
+	}
+	s.elf[d].users++
 	return d, int64(len(b)), nil
 }
 
 func (s *memorySink) Map(d digest.Digest, f func([]byte) error) error {
 	s.mu.Lock()
-	b := s.elf[d]
+	k := s.elf[d]
+	if k.users--; k.users == 0 {
+		delete(s.elf, d)
+	}
 	s.mu.Unlock()
-	return f(b)
+	return f(k.bytes)
 }
 
 // open returns a reader for a package of whatever format. What is no rpm is left
@@ -187,8 +198,8 @@ type stager struct {
 }
 
 func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
-	if e.Path == "." {
-		return nil
+	if e.Path == "." || e.Type == pkginfo.Symlink && layout.MergeUsr(e.Path+"/x") != e.Path+"/x" {
+		return nil // the tree itself, or a link of the merged /usr such as bin, which paths have followed
 	}
 	f := layout.File{Path: e.Path, Mode: layout.Mode(e.Mode), UID: e.UID, GID: e.GID}
 	if s.m.Format == pkginfo.RPM {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -30,12 +32,15 @@ func systemPackages(ctx context.Context, root *sysroot.Root) ([]*pkginfo.Package
 	return packages, err
 }
 
+// maxStatus bounds dpkg's database; that of a large system has 10 MB.
+const maxStatus = 256 << 20
+
 func dpkgPackages(root *sysroot.Root) ([]*pkginfo.Package, error) {
 	path, err := root.HostPath("/var/lib/dpkg/status")
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not hold us up
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil, nil
 	}
@@ -43,6 +48,9 @@ func dpkgPackages(root *sysroot.Root) ([]*pkginfo.Package, error) {
 		return nil, fmt.Errorf("read dpkg's database: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxStatus {
+		return nil, fmt.Errorf("read %s: it is no regular file of a sensible size", path)
+	}
 	packages, err := deb.ReadStatus(f)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)

@@ -72,7 +72,7 @@ func Remove(root *sysroot.Root, name, version string, now time.Time) (Result, er
 // Rollback makes an older generation active, 0 meaning the one that the active
 // one was made from.
 func Rollback(root *sysroot.Root, id int) (Result, error) {
-	return write(root, func(active *layout.Generation, staging *store.Staging) (Result, error) {
+	return write(root, id != 0, func(active *layout.Generation, staging *store.Staging) (Result, error) {
 		if id == 0 {
 			id = active.Parent
 		}
@@ -98,7 +98,7 @@ func Rollback(root *sysroot.Root, id int) (Result, error) {
 
 // change makes a new generation from the active one, if f changes anything.
 func change(root *sysroot.Root, now time.Time, f func(*layout.Generation) (bool, error)) (Result, error) {
-	return write(root, func(active *layout.Generation, staging *store.Staging) (Result, error) {
+	return write(root, false, func(active *layout.Generation, staging *store.Staging) (Result, error) {
 		next := active.Next(0, now)
 		changed, err := f(next)
 		if err != nil || !changed {
@@ -110,8 +110,8 @@ func change(root *sysroot.Root, now time.Time, f func(*layout.Generation) (bool,
 }
 
 // write runs f, which changes generations, as the one writer of a store that is
-// there.
-func write(root *sysroot.Root, f func(*layout.Generation, *store.Staging) (Result, error)) (result Result, err error) {
+// there. With lost, it may be that no generation is active; f then gets an empty one.
+func write(root *sysroot.Root, lost bool, f func(*layout.Generation, *store.Staging) (Result, error)) (result Result, err error) {
 	if ok, err := root.Exists(); err != nil {
 		return Result{}, err
 	} else if !ok {
@@ -123,6 +123,9 @@ func write(root *sysroot.Root, f func(*layout.Generation, *store.Staging) (Resul
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	active, err := root.Active()
+	if lost && errors.Is(err, sysroot.ErrNoActive) {
+		active, err = &layout.Generation{}, nil
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -159,8 +162,8 @@ func publish(root *sysroot.Root, staging *store.Staging, next, active *layout.Ge
 	return next.ID, err
 }
 
-// one returns the only tree that fits a name and version; of several trees of a
-// version the default.
+// one returns the only tree that fits a name and version, or the one whose
+// directory has the version's name.
 func one(g *layout.Generation, name, version string) (*layout.Tree, error) {
 	found := g.Find(name, version)
 	switch len(found) {

@@ -22,6 +22,6 @@ func main() {
 		os.Exit(cli.MainElf(args[1:], env))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	os.Exit(cli.Main(ctx, args, env))
 }

@@ -34,6 +34,9 @@ func (a *app) findPrefix() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("read settings: %s is no regular file", path)
+	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return layout.DefaultPrefix, nil

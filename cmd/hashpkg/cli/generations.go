@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/sysroot"
 )
 
 func newGenerationsCommand(a *app) *cobra.Command {
@@ -33,6 +35,10 @@ func runGenerations(a *app) error {
 		return err
 	}
 	active, err := root.Active()
+	if errors.Is(err, sysroot.ErrNoActive) { // this list is what one needs then
+		a.notice("warning: %v\n", err)
+		active, err = &layout.Generation{}, nil
+	}
 	if err != nil {
 		return err
 	}

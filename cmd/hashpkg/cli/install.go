@@ -43,7 +43,7 @@ dpkg's nor rpm's database is involved. Either all packages are installed or none
 	f.BoolVar(&o.noDefault, "no-default", false, "leave the defaults as they are")
 	f.BoolVar(&o.rebuild, "rebuild", false, "accept another build of a version that is installed")
 	f.StringSliceVar(&o.keyring, "keyring", nil, "verify signatures of rpm packages with the OpenPGP keys in `FILE` (default: those of the root's rpm)")
-	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require with --keyring, else warn)")
+	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require of rpms with --keyring, else warn)")
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	return cmd
 }
@@ -120,12 +120,7 @@ func (o *installOptions) signatures() (*rpm.Keyring, transaction.SignaturePolicy
 	}
 	policy := transaction.SignaturePolicy(o.signature)
 	switch policy {
-	case transaction.SignatureRequire, transaction.SignatureWarn, transaction.SignatureOff:
-	case "":
-		policy = transaction.SignatureWarn
-		if keyring.Len() > 0 {
-			policy = transaction.SignatureRequire
-		}
+	case transaction.SignatureByKeys, transaction.SignatureRequire, transaction.SignatureWarn, transaction.SignatureOff:
 	default:
 		return nil, "", usageError{fmt.Errorf("--signature %s: want require, warn or off", o.signature)}
 	}
