@@ -92,7 +92,14 @@ func open(in io.Reader, keyring *rpm.Keyring) (pkginfo.Reader, error) {
 	if rpm.IsRPM(magic[:n]) {
 		return rpm.NewReader(r, keyring)
 	}
-	return deb.NewReader(r)
+	d, err := deb.NewReader(r)
+	if errors.Is(err, deb.ErrNotDeb) {
+		return nil, fmt.Errorf("%w, and no rpm package either", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // stagePackage reads one package file into the sink and returns the draft of its

@@ -138,7 +138,17 @@ func addRelations(p *pkginfo.Package, h *header) error {
 			if err := checkFeature(d); err != nil {
 				return err
 			}
-		case d.flags&senseMissingOK == 0:
+		}
+	}
+	fillRelations(p, h)
+	return h.err
+}
+
+// fillRelations adds what the header says of other packages, but for what it wants
+// of rpm itself.
+func fillRelations(p *pkginfo.Package, h *header) {
+	for _, d := range h.dependencies(relationTags{tagRequireName, tagRequireFlags, tagRequireVersion}) {
+		if d.flags&senseMissingOK == 0 && !strings.HasPrefix(d.name, "rpmlib(") {
 			p.Requires = appendNew(p.Requires, d.relation())
 		}
 	}
@@ -157,7 +167,6 @@ func addRelations(p *pkginfo.Package, h *header) error {
 			p.Provides = append(p.Provides, c)
 		}
 	}
-	return h.err
 }
 
 // appendNew leaves out what was said before, which a package does that needs the

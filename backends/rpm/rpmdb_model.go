@@ -44,35 +44,10 @@ func installedPackage(h *header) (*pkginfo.Package, error) {
 	if epoch, ok := h.number(tagEpoch); ok {
 		p.Version = strconv.FormatUint(epoch, 10) + ":" + p.Version
 	}
-	addInstalledRelations(p, h)
+	fillRelations(p, h)
 	addScripts(p, h)
 	addFields(p, h)
 	return p, h.err
-}
-
-// addInstalledRelations is [addRelations] without the question whether hashpkg
-// could unpack the package: rpm has.
-func addInstalledRelations(p *pkginfo.Package, h *header) {
-	for _, d := range h.dependencies(relationTags{tagRequireName, tagRequireFlags, tagRequireVersion}) {
-		if d.flags&senseMissingOK == 0 && !strings.HasPrefix(d.name, "rpmlib(") {
-			p.Requires = appendNew(p.Requires, d.relation())
-		}
-	}
-	for _, d := range h.dependencies(relationTags{tagConflictName, tagConflictFlags, tagConflictVersion}) {
-		p.Conflicts = appendNew(p.Conflicts, d.relation())
-	}
-	for _, d := range h.dependencies(relationTags{tagObsoleteName, tagObsoleteFlags, tagObsoleteVersion}) {
-		p.Replaces = appendNew(p.Replaces, d.relation())
-	}
-	for _, d := range h.dependencies(relationTags{tagProvideName, tagProvideFlags, tagProvideVersion}) {
-		c := pkginfo.Capability{Name: d.name}
-		if d.operator() == "=" {
-			c.Version = d.version
-		}
-		if c != (pkginfo.Capability{Name: p.Name, Version: p.Version}) {
-			p.Provides = append(p.Provides, c)
-		}
-	}
 }
 
 // installedFiles returns the files that a stored header lists. Two of one path are
