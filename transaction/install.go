@@ -162,7 +162,11 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("relations may be answered by packages of the system that are not known: %v", err))
 		}
-		return found
+		packages := make([]*pkginfo.Package, len(found))
+		for i, p := range found {
+			packages[i] = p.Package
+		}
+		return packages
 	})
 	s := o.Root.Store()
 	plan, err := layout.MakePlan(layout.Input{
