@@ -256,6 +256,12 @@ func (g *Generation) UseHighest(name string) bool {
 	return changed
 }
 
+// SetTrees makes these the generation's trees.
+func (g *Generation) SetTrees(trees []Tree) {
+	g.Trees = trees
+	g.normalize()
+}
+
 // Remove takes trees out. It reports whether one was there.
 func (g *Generation) Remove(match func(*Tree) bool) bool {
 	before := len(g.Trees)

@@ -67,7 +67,7 @@ type EditedFile struct {
 	// the packaged bytes: one, and while it takes another's place both.
 	Applied []AppliedEdit `json:"applied"`
 	// Restored says that somebody asked for the packaged bytes: a sync leaves
-	// them until the package comes again.
+	// them until the package brings others.
 	Restored bool `json:"restored,omitempty"`
 }
 

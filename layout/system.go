@@ -89,7 +89,7 @@ func PlanSystem(in SystemInput) (*SystemPlan, error) {
 		}
 	}
 	next.normalize()
-	if !sameTrees(next, in.Generation) {
+	if !SameTrees(next, in.Generation) {
 		plan.Generation = next
 	}
 	return plan, nil
@@ -198,8 +198,8 @@ func (t *Tree) loaded(loads func(link, place string) bool) []string {
 	return links
 }
 
-// sameTrees reports whether two generations have the same trees and links.
-func sameTrees(a, b *Generation) bool {
+// SameTrees reports whether two generations have the same trees and links.
+func SameTrees(a, b *Generation) bool {
 	return a.ToRoot == b.ToRoot && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
 		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default && a.Copied == b.Copied && slices.Equal(a.Links, b.Links)
 	})

@@ -36,8 +36,9 @@ type InstallOptions struct {
 
 // Progress is how far a transaction has come.
 type Progress struct {
-	Step        string // "reading", "editing", "committing"
+	Step        string // "reading", "editing", "committing", "verifying"
 	Done, Total int64  // bytes of package files when reading, else 0
+	Packages    bool   // Done and Total are numbers of packages
 }
 
 // InstallResult is the plan and what became of it.

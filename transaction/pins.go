@@ -321,3 +321,40 @@ func forceHint(o PinOptions) string {
 	}
 	return " (--force does it all the same, where that is of no matter)"
 }
+
+// ListedPin is a pin, and the programs that follow it.
+type ListedPin struct {
+	layout.Pin
+	Programs []string `json:"programs"` // paths in the root
+}
+
+// ListPins returns the pins of a root.
+func ListPins(root *sysroot.Root) ([]ListedPin, error) {
+	listed := []ListedPin{}
+	pins, err := root.Pins()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := root.EditedPackages()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pins {
+		listed = append(listed, ListedPin{Pin: p, Programs: []string{}})
+	}
+	for _, key := range keys {
+		edits, err := root.Edits(key)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range edits.Files {
+			for i := range listed {
+				l := &listed[i]
+				if l.Of(f.Path, packageOf(key)) && len(f.Applied) > 0 && slices.Contains(f.Applied[0].Pins, l.Library+"="+l.Tree) {
+					l.Programs = append(l.Programs, f.Path)
+				}
+			}
+		}
+	}
+	return listed, nil
+}

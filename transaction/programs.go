@@ -26,7 +26,6 @@ import (
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/ldso"
-	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -43,8 +42,8 @@ type program struct {
 
 type fileID struct{ dev, ino uint64 }
 
-func newProgram(pkg *installed, e *pkginfo.Entry, inside, host string, st *unix.Stat_t) *program {
-	return &program{pkg: pkg, path: inside, host: host, digest: e.Digest, file: fileID{st.Dev, st.Ino}, names: uint64(st.Nlink)} //nolint:unconvert // Nlink has 32 bits elsewhere
+func newProgram(pkg *installed, digest, inside, host string, st *unix.Stat_t) *program {
+	return &program{pkg: pkg, path: inside, host: host, digest: digest, file: fileID{st.Dev, st.Ino}, names: uint64(st.Nlink)} //nolint:unconvert // Nlink has 32 bits elsewhere
 }
 
 // programChange is what a sync makes of one program.
@@ -60,6 +59,7 @@ type programChange struct {
 	left       string   // why it is left as it is, although the policy would have it edited
 	unanswered []string // sonames that it needs and that no tree offers
 	staged     *sysroot.Replacement
+	restores   bool // somebody wants the packaged bytes
 }
 
 // changes reports whether the file is to be replaced.
@@ -534,7 +534,7 @@ func (e *programEditor) record(c *programChange, both bool) {
 		e.edits[c.pkg.key] = edits
 	}
 	i, found := slices.BinarySearchFunc(edits.Files, c.path, func(f layout.EditedFile, p string) int { return cmp.Compare(f.Path, p) })
-	file := layout.EditedFile{Path: c.path, Source: c.source}
+	file := layout.EditedFile{Path: c.path, Source: c.source, Restored: c.restores}
 	if c.want != nil {
 		file.Applied = append(file.Applied, *c.want)
 	}
@@ -542,9 +542,9 @@ func (e *programEditor) record(c *programChange, both bool) {
 		file.Applied = append(file.Applied, *c.had)
 	}
 	switch {
-	case len(file.Applied) == 0 && found:
+	case len(file.Applied) == 0 && !file.Restored && found:
 		edits.Files = slices.Delete(edits.Files, i, i+1)
-	case len(file.Applied) == 0:
+	case len(file.Applied) == 0 && !file.Restored:
 	case found:
 		edits.Files[i] = file
 	default:

@@ -123,7 +123,7 @@ func (s *scanner) look(e *pkginfo.Entry, payload string, out *scanned, tree *sta
 		}
 		switch {
 		case isSystemProgram(info) && st.Mode&0o111 != 0:
-			out.programs = append(out.programs, newProgram(out.installed, e, s.inside(host), host, &st))
+			out.programs = append(out.programs, newProgram(out.installed, e.Digest, s.inside(host), host, &st))
 		case isSystemLibrary(info) && named && !twice && s.to != nil:
 			return s.addLibrary(tree, payload, host, &st, info)
 		}

@@ -288,7 +288,7 @@ func (s *syncer) look(ctx context.Context) error {
 // scanAll looks at packages on as many processors as there are.
 func (s *syncer) scanAll(ctx context.Context, packages []*installed, to sharer) ([]*scanned, error) {
 	return scanPackages(ctx, s.Root, packages, to, func(done int) {
-		s.Progress(Progress{Step: "reading packages", Done: int64(done), Total: int64(len(packages))})
+		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(packages)), Packages: true})
 	})
 }
 
