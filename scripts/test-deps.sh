@@ -10,6 +10,7 @@ apt-get                 apt
 bzip2                   bzip2
 debugfs                 e2fsprogs
 dpkg-deb                dpkg
+dpkg-scanpackages       dpkg-dev
 dpkg-shlibdeps          dpkg-dev
 eu-elflint              elfutils
 gcc                     gcc
@@ -19,6 +20,8 @@ ldconfig                libc-bin
 ld.lld                  lld
 make                    make
 mkfs.ext4               e2fsprogs
+mmdebstrap              mmdebstrap
+objcopy                 binutils
 patchelf                patchelf
 readelf                 binutils
 rpm                     rpm
