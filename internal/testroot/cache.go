@@ -57,21 +57,28 @@ func makeDebian(ctx context.Context, work, tarball, suite string, release archiv
 		`--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname"`, "--skip=output/dev",
 		suite, tarball, release.Source)
 	cmd.Env = append(os.Environ(), "TMPDIR="+work, "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:   syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
-		Unshareflags: syscall.CLONE_NEWNS,
-		Pdeathsig:    syscall.SIGKILL,
-		Setsid:       true,
-	}
-	// As the first process of a namespace it needs the processes of that namespace in /proc.
-	cmd.Args = slices.Concat([]string{"sh", "-c", `mount -t proc proc /proc && { "$@"; exit $?; }`, "sh"}, cmd.Args)
-	cmd.Path = "/bin/sh"
+	inNamespaces(cmd)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Run(); err != nil {
 		return errors.Join(ctx.Err(), fmt.Errorf("mmdebstrap: %v\n%s", err, tail(said.String(), 30)))
 	}
 	return nil
+}
+
+// inNamespaces has a command run with processes and mounts of its own, on this
+// machine's network. Its processes end with it, and with this one.
+func inNamespaces(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:   syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+		Unshareflags: syscall.CLONE_NEWNS,
+		Pdeathsig:    syscall.SIGKILL,
+		Setsid:       true,
+	}
+	// The first process of a namespace is one that does nothing else, and /proc
+	// has the namespace's processes.
+	cmd.Args = slices.Concat([]string{"sh", "-c", `mount -t proc proc /proc && { "$@"; exit $?; }`, "sh", cmd.Path}, cmd.Args[1:])
+	cmd.Path = "/bin/sh"
 }
 
 // unpackCached unpacks a tar file of the cache into dir, which it makes. If

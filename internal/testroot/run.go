@@ -55,9 +55,12 @@ set +e
 //
 // When ctx ends, all processes of the command are killed.
 func (r *Root) Command(ctx context.Context, args ...string) *exec.Cmd {
-	return r.command(ctx, `chroot "$root" "$@"
-exit $?`, args)
+	return r.command(ctx, runInside, args)
 }
+
+// runInside is what most commands shall do once the namespaces are prepared.
+const runInside = `chroot "$root" "$@"
+exit $?`
 
 func (r *Root) command(ctx context.Context, run string, args []string) *exec.Cmd {
 	argv := []string{"-c", enter + run, "sh", r.Dir}
@@ -94,12 +97,16 @@ func (r *Root) Run(args ...string) string {
 // RunErr is Run for a command that may fail: the error has the end of what it
 // said, and wraps an [exec.ExitError] when the command has ended by itself.
 func (r *Root) RunErr(ctx context.Context, args ...string) (string, error) {
+	return r.runScript(ctx, runInside, args)
+}
+
+func (r *Root) runScript(ctx context.Context, script string, args []string) (string, error) {
 	if _, limited := ctx.Deadline(); !limited {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.Timeout)
 		defer cancel()
 	}
-	cmd := r.Command(ctx, args...)
+	cmd := r.command(ctx, script, args)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
