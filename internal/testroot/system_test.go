@@ -83,3 +83,40 @@ func TestSystemRPM(t *testing.T) {
 	}
 	t.Logf("%d starts of grep", starts.Stop())
 }
+
+// All packages of a minimal system, the C library and dpkg among them, are
+// replaced by higher versions with other bytes.
+func TestSystemUpgradeAll(t *testing.T) {
+	for _, suite := range []string{"bookworm", "trixie"} {
+		t.Run(suite, func(t *testing.T) {
+			root := Debian(t, suite, "")
+			installed := strings.Fields(root.Run("dpkg-query", "-W", "-f", "${Package}=${Version}\n"))
+			before := root.Loads()
+			start := time.Now()
+			debs := Rebuild(t, Change{Suffix: "+new1", Note: true}, root.Fetch(installed...)...)
+			t.Logf("%d packages rebuilt in %v", len(debs), time.Since(start).Round(time.Second))
+			root.Repo().Add(debs...)
+
+			start = time.Now()
+			loops := []*Loop{root.Loop("grep", "-q", "root", "/etc/passwd"), root.Loop("perl", "-e", "1"), root.Loop("ls", "-l", "/")}
+			root.Run("apt-get", "-y", "-q", "dist-upgrade")
+			starts := 0
+			for _, loop := range loops {
+				starts += loop.Stop()
+			}
+			t.Logf("upgraded in %v, while programs started %d times", time.Since(start).Round(time.Second), starts)
+
+			for _, version := range strings.Fields(root.Run("dpkg-query", "-W", "-f", "${Version}\n")) {
+				if !strings.HasSuffix(version, "+new1") {
+					t.Errorf("a package still has version %s", version)
+				}
+			}
+			if out := root.Run("dpkg", "--verify"); out != "" {
+				t.Errorf("dpkg --verify said %q", out)
+			}
+			if diff := before.Diff(root.Loads(), nil); len(diff) > 0 {
+				t.Errorf("%q", diff)
+			}
+		})
+	}
+}
