@@ -475,3 +475,66 @@ func TestPins(t *testing.T) {
 		}
 	}
 }
+
+// TestSyncFollowsRPM does with rpm what TestSyncFollowsDpkg does with dpkg.
+func TestSyncFollowsRPM(t *testing.T) {
+	root := testroot.RPM(t)
+	root.Install(hashpkg(t), "/usr/bin/hashpkg")
+	before := root.Loads()
+	untouched, _ := root.RPMErr(t.Context(), "-Va")
+	check := func(what string) {
+		t.Helper()
+		for _, args := range [][]string{{"verify", "--system"}, {"verify"}} {
+			if out, err := root.RunErr(t.Context(), append([]string{"hashpkg"}, args...)...); err != nil {
+				t.Errorf("%s: %q: %v: %s", what, args, err, out)
+			}
+		}
+		if again := syncJSON(t, root.Root, "sync"); again["changed"] != false || length(again["programs"]) > 0 {
+			t.Errorf("%s: a second sync does something: %v", what, again)
+		}
+	}
+	first := syncJSON(t, root.Root, "sync")
+	if length(first["trees"]) < 40 || length(first["programs"]) < 20 {
+		t.Errorf("the first sync has %d trees and %d programs", length(first["trees"]), length(first["programs"]))
+	}
+	check("first")
+	if diff := before.Diff(root.Loads("/var"), root.SameFile); len(diff) > 0 {
+		t.Errorf("programs load other files: %q", diff)
+	}
+	choose := func(files []string, names ...string) (chosen []string) {
+		for _, file := range files {
+			for _, name := range names {
+				if rest, ok := strings.CutPrefix(filepath.Base(file), name+"-"); ok && rest[0] >= '0' && rest[0] <= '9' {
+					chosen = append(chosen, file)
+				}
+			}
+		}
+		return chosen
+	}
+	oldJQ, newJQ := choose(root.Old, "libjq1"), choose(root.New, "libjq1")
+	root.RPM(append([]string{"-U", "--oldpackage", "--nodeps"}, oldJQ...)...)
+	if r := syncJSON(t, root.Root, "sync"); length(r["trees"]) == 0 || length(r["gone"]) == 0 {
+		t.Errorf("the sync after a downgrade says %v", r)
+	}
+	check("downgraded")
+	root.Run("jq", "-n", "1")
+	root.RPM(append([]string{"-U", "--nodeps"}, newJQ...)...)
+	syncJSON(t, root.Root, "sync")
+	check("upgraded")
+	root.RPM(append([]string{"-U", "--nodeps", "--force"}, newJQ...)...)
+	if r := syncJSON(t, root.Root, "sync"); r["looked_at"] != 1.0 {
+		t.Errorf("the sync after another installation says %v", r)
+	}
+	check("installed again")
+	root.RPM("-e", "--nodeps", "libjq1")
+	if r := syncJSON(t, root.Root, "sync"); length(r["gone"]) != 1 {
+		t.Errorf("the sync after a removal says %v", r)
+	}
+	check("removed")
+	root.RPM(append([]string{"-U", "--nodeps"}, newJQ...)...)
+	root.Run("hashpkg", "sync")
+	root.Run("hashpkg", "restore", "--all")
+	if out, _ := root.RPMErr(t.Context(), "-Va"); out != untouched {
+		t.Errorf("rpm -Va says %q after all was restored, and %q before", out, untouched)
+	}
+}
