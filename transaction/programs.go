@@ -57,6 +57,7 @@ type programChange struct {
 	interp     string
 	loads      []string // the files that it loads as it is packaged, by device and inode
 	left       string   // why it is left as it is, although the policy would have it edited
+	unsettled  bool     // left because of what the loader finds at the moment
 	fault      error    // what kept it from being edited, and may not the next time
 	unanswered []string // sonames that it needs and that no tree offers
 	staged     *sysroot.Replacement
@@ -75,7 +76,7 @@ func (c *programChange) fails(err error) {
 		c.fault = fmt.Errorf("edit %s: %w", c.path, err)
 		return
 	}
-	c.left = err.Error()
+	c.left, c.unsettled = err.Error(), errors.Is(err, errLoadsOther)
 }
 
 // programEditor decides which edits programs get, and makes them.
@@ -169,6 +170,7 @@ func (e *programEditor) prepareBytes(c *programChange, data []byte, f *finders) 
 		return err
 	}
 	if c.left, err = e.compare(c, info, edited, records, pins, f); err != nil || c.left != "" {
+		c.unsettled = true
 		return err
 	}
 	patch, err := layout.PackEdit(edit)
