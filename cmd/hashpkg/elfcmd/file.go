@@ -1,4 +1,4 @@
-package cli
+package elfcmd
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 )
 
 // What a file has not got. Scripts look for the first words, which are
@@ -21,19 +21,19 @@ var (
 	errNoDynamic     = errors.New("cannot find section '.dynamic': it is linked statically")
 )
 
-// elfOutput is what the command prints with --json.
-type elfOutput struct {
-	Files []*elfFileOutput `json:"files"`
+// output is what the command prints with --json.
+type output struct {
+	Files []*fileOutput `json:"files"`
 }
 
-type elfFileOutput struct {
-	Path  string         `json:"path"`
-	Error string         `json:"error,omitempty"`
-	ELF   *elfedit.Info  `json:"elf,omitempty"`
-	Edit  *elfEditOutput `json:"edit,omitempty"`
+type fileOutput struct {
+	Path  string        `json:"path"`
+	Error string        `json:"error,omitempty"`
+	ELF   *elfedit.Info `json:"elf,omitempty"`
+	Edit  *editOutput   `json:"edit,omitempty"`
 }
 
-type elfEditOutput struct {
+type editOutput struct {
 	Changed bool  `json:"changed"`
 	OldSize int64 `json:"old_size"`
 	NewSize int64 `json:"new_size"`
@@ -41,8 +41,8 @@ type elfEditOutput struct {
 	Bytes   int   `json:"bytes"` // that the hunks write
 }
 
-func newElfEditOutput(e elfedit.Edit) *elfEditOutput {
-	out := &elfEditOutput{Changed: !e.IsZero(), OldSize: e.OldSize, NewSize: e.NewSize, Hunks: len(e.Hunks)}
+func newEditOutput(e elfedit.Edit) *editOutput {
+	out := &editOutput{Changed: !e.IsZero(), OldSize: e.OldSize, NewSize: e.NewSize, Hunks: len(e.Hunks)}
 	for _, h := range e.Hunks {
 		out.Bytes += len(h.New)
 	}
@@ -50,7 +50,7 @@ func newElfEditOutput(e elfedit.Edit) *elfEditOutput {
 }
 
 // String is a line of --dry-run.
-func (e *elfEditOutput) String() string {
+func (e *editOutput) String() string {
 	switch growth := e.NewSize - e.OldSize; {
 	case !e.Changed:
 		return "no change"
@@ -66,16 +66,16 @@ func (e *elfEditOutput) String() string {
 const maxTries = 3
 
 // file does one file.
-func (r *elfRun) file(name string) *elfFileResult {
-	var result *elfFileResult
+func (r *run) file(name string) *fileResult {
+	var result *fileResult
 	for range maxTries {
-		result = &elfFileResult{elfFileOutput: elfFileOutput{Path: name}}
+		result = &fileResult{fileOutput: fileOutput{Path: name}}
 		if r.o.undo != "" {
 			result.err = r.undo(name, result)
 		} else {
 			result.err = r.edit(name, result)
 		}
-		if !errors.Is(result.err, elfedit.ErrEditMismatch) && !errors.Is(result.err, sysroot.ErrChanged) {
+		if !errors.Is(result.err, elfedit.ErrEditMismatch) && !errors.Is(result.err, atomicfile.ErrChanged) {
 			break
 		}
 	}
@@ -91,18 +91,18 @@ func (r *elfRun) file(name string) *elfFileResult {
 }
 
 // edit prints what is asked of a file, and changes it.
-func (r *elfRun) edit(name string, result *elfFileResult) error {
+func (r *run) edit(name string, result *fileResult) error {
 	o := r.o
-	var plan *elfPlan
+	var plan *filePlan
 	var e elfedit.Edit
 	var before digest.Digest
-	err := sysroot.ReadMapped(name, func(data []byte) error {
+	err := atomicfile.ReadMapped(name, func(data []byte) error {
 		info, err := elfedit.Inspect(data)
 		if err != nil {
 			return err
 		}
 		result.ELF = info
-		if !r.json || o.edits() {
+		if !r.o.json || o.edits() {
 			if err := editable(info); err != nil {
 				return err
 			}
@@ -119,7 +119,7 @@ func (r *elfRun) edit(name string, result *elfFileResult) error {
 			if e, err = elfedit.Make(data, plan.changes); err != nil {
 				return err
 			}
-			result.Edit = newElfEditOutput(e)
+			result.Edit = newEditOutput(e)
 		}
 		if o.savePatch != "" {
 			before = digest.Of(data)
@@ -167,7 +167,7 @@ func editable(info *elfedit.Info) error {
 
 // print writes what the --print options ask for, in patchelf's order and form.
 // All of it is of the file before its change.
-func (o *elfOptions) print(info *elfedit.Info, data []byte, w io.Writer) error {
+func (o *options) print(info *elfedit.Info, data []byte, w io.Writer) error {
 	if o.printInterpreter {
 		if info.Interpreter == "" {
 			return errNoInterpreter
@@ -225,7 +225,7 @@ func execStack(info *elfedit.Info, data []byte) rune {
 }
 
 // debug says what is about to change.
-func (result *elfFileResult) debug(name string, e elfedit.Edit) {
+func (result *fileResult) debug(name string, e elfedit.Edit) {
 	fmt.Fprintf(&result.notes, "patching ELF file '%s'\n", name)
 	for _, h := range e.Hunks {
 		fmt.Fprintf(&result.notes, "offset %#x: %d bytes in place of %d\n", h.Offset, len(h.New), len(h.Old))
@@ -236,10 +236,10 @@ func (result *elfFileResult) debug(name string, e elfedit.Edit) {
 }
 
 // write makes an edit, as far as there is one, in the file or in --output.
-func (r *elfRun) write(name string, e elfedit.Edit, result *elfFileResult, check func([]byte) error) error {
+func (r *run) write(name string, e elfedit.Edit, result *fileResult, check func([]byte) error) error {
 	o := r.o
 	if o.dryRun {
-		fmt.Fprintf(&result.out, "%s: %s\n", name, newElfEditOutput(e))
+		fmt.Fprintf(&result.out, "%s: %s\n", name, newEditOutput(e))
 		return nil
 	}
 	if e.IsZero() && (o.output == "" || o.output == name) {
@@ -253,7 +253,7 @@ func (r *elfRun) write(name string, e elfedit.Edit, result *elfFileResult, check
 			return writeStream(name, o.output, e)
 		}
 	}
-	return sysroot.ReplaceEdited(name, e, sysroot.ReplaceOptions{To: o.output, Check: check, Durable: o.sync})
+	return atomicfile.ReplaceEdited(name, e, atomicfile.ReplaceOptions{To: o.output, Check: check, Durable: o.sync})
 }
 
 // writeStream writes the edited file to a pipe or a device.
@@ -262,7 +262,7 @@ func writeStream(name, output string, e elfedit.Edit) error {
 	if err != nil {
 		return err
 	}
-	err = sysroot.ReadMapped(name, func(data []byte) error {
+	err = atomicfile.ReadMapped(name, func(data []byte) error {
 		at := int64(0)
 		for _, h := range e.Hunks {
 			if _, err := f.Write(data[at:min(h.Offset, int64(len(data)))]); err != nil {
@@ -284,23 +284,23 @@ func writeStream(name, output string, e elfedit.Edit) error {
 
 // writeWithPatch writes the patch before the file changes, so that no edited
 // file is without one.
-func (r *elfRun) writeWithPatch(name string, e elfedit.Edit, plan *elfPlan, before digest.Digest, result *elfFileResult) error {
+func (r *run) writeWithPatch(name string, e elfedit.Edit, plan *filePlan, before digest.Digest, result *fileResult) error {
 	o := r.o
-	patch := elfPatch{Format: elfPatchFormat, File: name, Before: before, After: before, Edit: e}
+	p := patch{Format: patchFormat, File: name, Before: before, After: before, Edit: e}
 	if e.Hunks == nil {
-		patch.Edit.Hunks = []elfedit.Hunk{}
+		p.Edit.Hunks = []elfedit.Hunk{}
 	}
 	var remove func() error
 	save := func(data []byte) (err error) {
 		if err := plan.check(data); err != nil {
 			return err
 		}
-		patch.After = digest.Of(data)
-		remove, err = patch.create(o.savePatch)
+		p.After = digest.Of(data)
+		remove, err = p.create(o.savePatch)
 		return err
 	}
 	if e.IsZero() && o.output == "" {
-		if _, err := patch.create(o.savePatch); err != nil {
+		if _, err := p.create(o.savePatch); err != nil {
 			return err
 		}
 		result.ELF = &plan.want
