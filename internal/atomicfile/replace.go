@@ -30,7 +30,7 @@ type ReplaceOptions struct {
 	Check func(data []byte) error
 	// Durable waits until the new file is on the disk before it takes the old
 	// one's place, and until that is. Without it a power cut may leave the old
-	// file, the new one, or on some file systems an empty one; a caller with
+	// file, the new one, or one that is empty or holds zeros; a caller with
 	// many files stages them all, calls SyncFiles once, and commits.
 	Durable bool
 }
