@@ -1,7 +1,6 @@
 package elfcmd
 
 import (
-	"bytes"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -107,7 +106,7 @@ func (r *run) edit(name string, result *fileResult) error {
 				return err
 			}
 		}
-		if err := o.print(info, data, &result.out); err != nil {
+		if err := o.print(info, &result.out); err != nil {
 			return err
 		}
 		if !o.edits() {
@@ -116,7 +115,7 @@ func (r *run) edit(name string, result *fileResult) error {
 			if plan, err = o.plan(info); err != nil {
 				return err
 			}
-			if e, err = elfedit.Make(data, plan.changes); err != nil {
+			if e, err = plan.make(data); err != nil {
 				return err
 			}
 			result.Edit = newEditOutput(e)
@@ -167,7 +166,7 @@ func editable(info *elfedit.Info) error {
 
 // print writes what the --print options ask for, in patchelf's order and form.
 // All of it is of the file before its change.
-func (o *options) print(info *elfedit.Info, data []byte, w io.Writer) error {
+func (o *options) print(info *elfedit.Info, w io.Writer) error {
 	if o.printInterpreter {
 		if info.Interpreter == "" {
 			return errNoInterpreter
@@ -194,7 +193,7 @@ func (o *options) print(info *elfedit.Info, data []byte, w io.Writer) error {
 		fmt.Fprintf(w, "%s\n", dirs)
 	}
 	if o.printExecStack {
-		fmt.Fprintf(w, "execstack: %c\n", execStack(info, data))
+		fmt.Fprintf(w, "execstack: %c\n", execStack(info))
 	}
 	if o.printNeeded {
 		if !info.HasDynamic {
@@ -208,18 +207,12 @@ func (o *options) print(info *elfedit.Info, data []byte, w io.Writer) error {
 }
 
 // execStack is X or -, or ? for a file that does not say.
-func execStack(info *elfedit.Info, data []byte) rune {
-	if info.ExecStack {
+func execStack(info *elfedit.Info) rune {
+	switch {
+	case info.ExecStack:
 		return 'X'
-	}
-	f, err := elf.NewFile(bytes.NewReader(data))
-	if err != nil {
-		return '?'
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_GNU_STACK {
-			return '-'
-		}
+	case info.HasStack:
+		return '-'
 	}
 	return '?'
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -46,7 +47,7 @@ func (o *options) plan(info *elfedit.Info) (*filePlan, error) {
 	}
 	if stack := o.clearExecStack || o.execStack; stack && !o.printExecStack {
 		executable := !o.clearExecStack
-		p.changes.ExecStack, p.want.ExecStack = &executable, executable
+		p.changes.ExecStack, p.want.ExecStack, p.want.HasStack = &executable, executable, true
 	}
 	if err := o.planPath(info, p); err != nil {
 		return nil, err
@@ -63,12 +64,26 @@ func (o *options) plan(info *elfedit.Info) (*filePlan, error) {
 	return p, nil
 }
 
+// make makes the edit. What patchelf does, too, is done with a warning where it
+// costs the file some of its protection.
+func (p *filePlan) make(data []byte) (elfedit.Edit, error) {
+	e, err := elfedit.Make(data, p.changes)
+	if !errors.Is(err, elfedit.ErrLeavesRelRO) {
+		return e, err
+	}
+	p.changes.MayLeaveRelRO = true
+	p.want.DynamicRelRO = false
+	p.warnings = append(p.warnings, fmt.Sprintf("its dynamic section stays writable from now on: there is room for %d entries more where it is protected (RELRO), and not for these", p.want.DynamicRoom))
+	return elfedit.Make(data, p.changes)
+}
+
 // check compares an edited file with the plan.
 func (p *filePlan) check(data []byte) error {
 	got, err := elfedit.Inspect(data)
 	if err != nil {
 		return fmt.Errorf("the edited file cannot be read: %w", err)
 	}
+	p.want.DynamicRoom = got.DynamicRoom
 	want := p.want
 	if len(p.changes.RenameSymbols) > 0 {
 		want.ImportsOpen = got.ImportsOpen
