@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -60,13 +61,15 @@ func ReplaceEdited(path string, e elfedit.Edit, o ReplaceOptions) error {
 type Replacement struct {
 	path    string // as the caller gave it
 	real    string // where the new file goes, without links
-	temp    string
+	temp    string // the new file's name, "" while it has none
+	fd      int    // the new file, -1 when it is closed
 	durable bool
 	old     *unix.Stat_t // the file at real when it was staged; nil without one
 }
 
-// tempPrefix starts the names of files that have not taken their place yet. One
-// is left behind only when the process is killed.
+// tempPrefix starts the names of files that have not taken their place yet. Where
+// the file system has files without a name (O_TMPFILE), that is the moment between
+// two system calls; one is left behind only when the process is killed then.
 const tempPrefix = ".hashpkg-edit-"
 
 // StageEdited is the part of ReplaceEdited before the old file loses its place.
@@ -82,7 +85,7 @@ func StageEdited(path string, e elfedit.Edit, o ReplaceOptions) (*Replacement, e
 	if err := matches(from, &st, e); err != nil {
 		return nil, pathError("edit", path, err)
 	}
-	r := &Replacement{path: path, durable: o.Durable}
+	r := &Replacement{path: path, fd: -1, durable: o.Durable}
 	if o.To != "" {
 		r.path = o.To
 	}
@@ -150,16 +153,10 @@ func (r *Replacement) find() error {
 
 // write makes the temporary file and reads it again.
 func (r *Replacement) write(from int, st *unix.Stat_t, e elfedit.Edit, check func([]byte) error) error {
-	fd, err := r.create()
-	if err != nil {
+	if err := r.create(); err != nil {
 		return err
 	}
-	closed := false
-	defer func() {
-		if !closed {
-			unix.Close(fd) //nolint:errcheck // something else failed before
-		}
-	}()
+	fd := r.fd
 	if err := copyBytes(fd, from, min(e.OldSize, e.NewSize)); err != nil {
 		return pathError("write", r.path, err)
 	}
@@ -190,30 +187,59 @@ func (r *Replacement) write(from int, st *unix.Stat_t, e elfedit.Edit, check fun
 	if now.Mtim != st.Mtim || now.Size != st.Size {
 		return pathError("edit", r.path, ErrChanged)
 	}
-	closed = true
-	if err := unix.Close(fd); err != nil {
-		return pathError("write", r.path, err)
-	}
 	return nil
 }
 
-// create makes an empty file in the directory of the one that it will replace.
-// Until it has that one's mode, only its owner can read it.
-func (r *Replacement) create() (fd int, err error) {
+// ownFiles is where a process finds the files that it has open (proc(5)).
+const ownFiles = "/proc/self/fd/"
+
+// create makes an empty file in the directory of the one that it will replace,
+// without a name where that can be. Until it has that one's mode, only its owner
+// can read it.
+func (r *Replacement) create() error {
 	dir, mode := filepath.Dir(r.real), uint32(0o600)
 	if r.old == nil {
 		mode = 0o777
 	}
+	const flags = unix.O_RDWR | unix.O_CLOEXEC | unix.O_NOATIME
+	if unix.Access(ownFiles, unix.X_OK) == nil { // or it could not get a name later
+		err := retry(func() (err error) {
+			r.fd, err = unix.Open(dir, flags|unix.O_TMPFILE, mode)
+			return err
+		})
+		if err == nil {
+			return nil
+		}
+	}
+	return r.named(func(temp string) (err error) {
+		r.fd, err = unix.Open(temp, flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, mode)
+		return err
+	})
+}
+
+// link gives the new file a name that nobody else has, unless it has one.
+func (r *Replacement) link() error {
+	if r.temp != "" {
+		return nil
+	}
+	self := ownFiles + strconv.Itoa(r.fd)
+	return r.named(func(temp string) error {
+		return unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, temp, unix.AT_SYMLINK_FOLLOW)
+	})
+}
+
+// named calls create with new names until one is not taken.
+func (r *Replacement) named(create func(temp string) error) error {
 	for {
-		temp := filepath.Join(dir, fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64()))
-		fd, err = unix.Open(temp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NOATIME, mode)
+		temp := filepath.Join(filepath.Dir(r.real), fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64()))
+		err := create(temp)
 		switch {
 		case err == nil:
 			r.temp = temp
-			return fd, nil
+			return nil
 		case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EINTR):
 		default:
-			return -1, pathError("write", r.path, fmt.Errorf("its directory cannot take a new file: %w", err))
+			return pathError("write", r.path, fmt.Errorf("its directory cannot take a new file: %w", err))
 		}
 	}
 }
@@ -247,6 +273,15 @@ func (r *Replacement) Commit() error {
 			return fail("replace", ErrChanged)
 		}
 	}
+	if err := r.link(); err != nil {
+		return errors.Join(err, r.Discard())
+	}
+	if err := r.keepTimes(); err != nil {
+		return fail("keep the times of", err)
+	}
+	if err := r.close(); err != nil {
+		return fail("write", err)
+	}
 	if err := unix.Rename(r.temp, r.real); err != nil {
 		return fail("replace", err)
 	}
@@ -262,15 +297,24 @@ func (r *Replacement) Commit() error {
 
 // Discard removes the new file.
 func (r *Replacement) Discard() error {
-	if r.temp == "" {
-		return nil
+	err := r.close()
+	if r.temp != "" {
+		err = errors.Join(err, os.Remove(r.temp))
+		r.temp = ""
 	}
-	temp := r.temp
-	r.temp = ""
-	if err := os.Remove(temp); err != nil {
+	if err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	return nil
+}
+
+func (r *Replacement) close() error {
+	if r.fd < 0 {
+		return nil
+	}
+	fd := r.fd
+	r.fd = -1
+	return unix.Close(fd)
 }
 
 // SyncFiles waits until everything on the file systems of these files is on
