@@ -214,9 +214,15 @@ func (e *editor) moveSegment(r *region, least uint64) bool {
 	}
 	e.lower(r.load, relro, room)
 	r.newOff, r.newAddr, r.newSize = start, p.vaddr-room, size
-	for i := range e.gaps { // its old place is no head of a segment any more
-		if e.gaps[i].above == r.load {
-			e.gaps[i].above = -1
+	for _, g := range e.gaps {
+		if g.above == r.load { // its old place is no head of a segment any more
+			g.above = -1
+		}
+		if g.below < 0 { // nor may others grow into the pages that it starts with now
+			continue
+		}
+		if end := e.progs[g.below].memEnd(); end <= r.newAddr {
+			g.roEnd = min(g.roEnd, g.from+(alignDown(r.newAddr, page)-end))
 		}
 	}
 	return true
