@@ -1,3 +1,8 @@
+// Package atomicfile reads files through mappings and replaces them by edited ones
+// in one step. Most callers need [ReadMapped] and [ReplaceEdited].
+//
+// It stands below what knows of roots and trees, so that a program which edits
+// files and does nothing else need not bring those along.
 package atomicfile
 
 import (
