@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
 )
@@ -94,7 +93,7 @@ func (r *run) edit(name string, result *fileResult) error {
 	o := r.o
 	var plan *filePlan
 	var e elfedit.Edit
-	var before digest.Digest
+	var before checksum
 	err := atomicfile.ReadMapped(name, func(data []byte) error {
 		info, err := elfedit.Inspect(data)
 		if err != nil {
@@ -121,7 +120,7 @@ func (r *run) edit(name string, result *fileResult) error {
 			result.Edit = newEditOutput(e)
 		}
 		if o.savePatch != "" {
-			before = digest.Of(data)
+			before = checksumOf(data)
 		}
 		return nil
 	})
@@ -277,7 +276,7 @@ func writeStream(name, output string, e elfedit.Edit) error {
 
 // writeWithPatch writes the patch before the file changes, so that no edited
 // file is without one.
-func (r *run) writeWithPatch(name string, e elfedit.Edit, plan *filePlan, before digest.Digest, result *fileResult) error {
+func (r *run) writeWithPatch(name string, e elfedit.Edit, plan *filePlan, before checksum, result *fileResult) error {
 	o := r.o
 	p := patch{Format: patchFormat, File: name, Before: before, After: before, Edit: e}
 	if e.Hunks == nil {
@@ -288,7 +287,7 @@ func (r *run) writeWithPatch(name string, e elfedit.Edit, plan *filePlan, before
 		if err := plan.check(data); err != nil {
 			return err
 		}
-		p.After = digest.Of(data)
+		p.After = checksumOf(data)
 		remove, err = p.create(o.savePatch)
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
 )
@@ -17,11 +16,11 @@ const patchFormat = 1
 
 // patch is one edit of one file, as --save-patch writes it.
 type patch struct {
-	Format int           `json:"hashpkg_patch"`
-	File   string        `json:"file"` // as it was named, for people
-	Before digest.Digest `json:"before"`
-	After  digest.Digest `json:"after"`
-	Edit   elfedit.Edit  `json:"edit"`
+	Format int          `json:"hashpkg_patch"`
+	File   string       `json:"file"` // as it was named, for people
+	Before checksum     `json:"before"`
+	After  checksum     `json:"after"`
+	Edit   elfedit.Edit `json:"edit"`
 }
 
 // create writes a new file with the patch, and returns what removes it again.
@@ -66,7 +65,7 @@ func (r *run) undo(file string, out *fileResult) error {
 		return err
 	}
 	err = atomicfile.ReadMapped(file, func(data []byte) error {
-		switch now := digest.Of(data); now {
+		switch now := checksumOf(data); now {
 		case p.After:
 			return nil
 		case p.Before:
@@ -81,7 +80,7 @@ func (r *run) undo(file string, out *fileResult) error {
 	inverse := p.Edit.Invert()
 	out.Edit = newEditOutput(inverse)
 	return r.write(file, inverse, out, func(data []byte) error {
-		if got := digest.Of(data); got != p.Before {
+		if got := checksumOf(data); got != p.Before {
 			return fmt.Errorf("the edit of %s does not lead back to the bytes that it names", r.o.undo)
 		}
 		return nil
