@@ -68,8 +68,8 @@ func bench(ctx context.Context, runs int, only string) error {
 			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		}
 	}()
-	h := &harness{ctx: ctx, dir: dir, runs: runs, hashpkg: filepath.Join(dir, "hashpkg")}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", h.hashpkg, "./cmd/hashpkg")
+	h := &harness{ctx: ctx, dir: dir, runs: runs, hashpkg: filepath.Join(dir, "hashpkg"), patchelf: filepath.Join(dir, "patchelf")}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", "./cmd/hashpkg", "./cmd/hashpkg/patchelf")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
@@ -88,11 +88,12 @@ func bench(ctx context.Context, runs int, only string) error {
 
 // harness runs programs and collects the table.
 type harness struct {
-	ctx     context.Context
-	dir     string // scratch, removed at the end
-	hashpkg string
-	runs    int
-	rows    []row
+	ctx      context.Context
+	dir      string // scratch, removed at the end
+	hashpkg  string
+	patchelf string // hashpkg's own
+	runs     int
+	rows     []row
 }
 
 // row is one line of the table.
