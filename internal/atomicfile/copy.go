@@ -17,7 +17,6 @@ func copyBytes(to, from int, size int64) error {
 	if size == 0 || unix.IoctlFileClone(to, from) == nil {
 		return nil
 	}
-	allocate(to, size)
 	var in, out int64
 	for out < size {
 		n, err := unix.CopyFileRange(from, &in, to, &out, int(min(size-out, 1<<30)), 0)
@@ -34,17 +33,6 @@ func copyBytes(to, from int, size int64) error {
 		}
 	}
 	return nil
-}
-
-// allocate asks ext4 for the blocks of a file at once. ext4 begins to write a file
-// that takes another's place before it has blocks (auto_da_alloc), which takes as
-// long as the copy; ReplaceOptions.Durable says what that would be good for. Where
-// nothing can be allocated, nothing is lost.
-func allocate(fd int, size int64) {
-	var fs unix.Statfs_t
-	if unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.EXT4_SUPER_MAGIC {
-		_ = unix.Fallocate(fd, 0, 0, size)
-	}
 }
 
 func copyBuffered(to, from int, size int64) error {

@@ -36,7 +36,7 @@ type ReplaceOptions struct {
 	Check func(data []byte) error
 	// Durable waits until the new file is on the disk before it takes the old
 	// one's place, and until that is. Without it a power cut may leave the old
-	// file, the new one, or one that is empty or holds zeros; a caller with
+	// file, the new one, or on some file systems an empty one; a caller with
 	// many files stages them all, calls SyncFiles once, and commits.
 	Durable bool
 }
@@ -262,6 +262,32 @@ func (r *Replacement) readAgain(fd int, e elfedit.Edit, check func([]byte) error
 		return nil
 	}
 	return readMapped(fd, st.Size, r.path, check)
+}
+
+// Named gives the new file a name in the directory of the old one, by which other
+// programs can look at it, and returns that. Fewer files are open then, too.
+func (r *Replacement) Named() (string, error) {
+	err := r.link()
+	if err == nil {
+		err = r.close()
+	}
+	if err != nil {
+		return "", errors.Join(err, r.Discard())
+	}
+	return r.temp, nil
+}
+
+// ReplaceByLink makes path another name of the file at target, in one step.
+func ReplaceByLink(target, path string) error {
+	r := &Replacement{path: path, real: path, fd: -1}
+	err := r.named(func(temp string) error { return os.Link(target, temp) })
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(r.temp, path); err != nil {
+		return errors.Join(err, r.Discard())
+	}
+	return nil
 }
 
 // Commit gives the new file the old one's place.
