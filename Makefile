@@ -6,10 +6,10 @@ FUZZTIME ?= 10s
 TOOL      = $(GO) tool -modfile=tools/go.mod
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: help build test test-elf race lint vuln fuzz bench demo docs clean
+.PHONY: help build test test-elf test-system race lint vuln fuzz bench demo docs clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-8s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-11s %s\n' "$$name" "$$what"; done
 
 build: ## build bin/hashpkg
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X github.com/hashpkg/hashpkg/cmd/hashpkg/cli.Version=$(VERSION)' -o bin/hashpkg ./cmd/hashpkg
@@ -21,6 +21,10 @@ test: ## install what the tests need (when root), run them all and count them
 test-elf: ## edit every ELF file of this machine and of foreign packages, with all judges (minutes)
 	scripts/test-deps.sh
 	scripts/test-elf.sh
+
+test-system: ## install, upgrade and boot whole systems, with dpkg and rpm (minutes; gigabytes in the cache)
+	scripts/test-deps.sh system
+	scripts/test-system.sh
 
 race: ## run the tests under the race detector
 	scripts/test-deps.sh

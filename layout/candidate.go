@@ -155,9 +155,16 @@ var glibcSonames = map[string]bool{
 	"libnss_files.so.2": true, "libnss_dns.so.2": true, "libnss_compat.so.2": true, "libnss_hesiod.so.2": true,
 }
 
+// IsGlibcLibrary reports whether a soname is that of a library which glibc builds,
+// the loader's included.
+func IsGlibcLibrary(soname string) bool { return isGlibcSoname(soname) }
+
 func isGlibcSoname(name string) bool {
 	return glibcSonames[name] || strings.HasPrefix(name, "ld-linux") || strings.HasPrefix(name, "ld64.so.") || name == "ld.so.1"
 }
+
+// IsGlibcLoader reports whether a program's interpreter is glibc's.
+func IsGlibcLoader(interpreter string) bool { return isGlibcSoname(path.Base(interpreter)) }
 
 // driverSonames are libraries that must match the machine's own driver, whatever
 // a package brings: they stay bare names.

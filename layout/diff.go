@@ -49,7 +49,7 @@ func Diff(before, after *Generation) []Change {
 		}
 	}
 	for name := range names {
-		was, is := treeName(before.DefaultOf(name)), treeName(after.DefaultOf(name))
+		was, is := directory(before.DefaultOf(name)), directory(after.DefaultOf(name))
 		if was != is {
 			changes = append(changes, Change{Name: name, Change: "default", Tree: is, Before: was})
 		}
@@ -60,7 +60,7 @@ func Diff(before, after *Generation) []Change {
 	return changes
 }
 
-func treeName(t *Tree) string {
+func directory(t *Tree) string {
 	if t == nil {
 		return ""
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,10 @@ type Generation struct {
 	Parent       int       `json:"parent"` // 0 for the first
 	Time         time.Time `json:"time"`
 	Architecture string    `json:"architecture"` // the root's own, as a multi-arch triplet
-	Trees        []Tree    `json:"trees"`        // by name, then oldest version first
+	// ToRoot is the way from the prefix up to the root, "../..", of a generation
+	// with system trees: links of the following farm take it.
+	ToRoot string `json:"to_root,omitempty"`
+	Trees  []Tree `json:"trees"` // by name, then oldest version first
 }
 
 // Tree is one tree in a generation.
@@ -49,6 +53,21 @@ type Tree struct {
 	Inner []string `json:"inner,omitempty"`
 	// Provides is what it offers to other packages' relations besides its name.
 	Provides []pkginfo.Capability `json:"provides,omitempty"`
+
+	// Of a system tree: the names that it could offer, and where the distribution
+	// has each, as a path in the root. Links has those of them that the root's
+	// loader finds there too.
+	Places map[string]string `json:"places,omitempty"`
+	// Copied says that its files are copies of the distribution's, which the
+	// loader would take for other libraries: the farm leads to the
+	// distribution's own.
+	Copied bool `json:"copied,omitempty"`
+}
+
+// SystemGeneration reports whether g has trees that follow a package manager's
+// database.
+func (g *Generation) SystemGeneration() bool {
+	return slices.ContainsFunc(g.Trees, func(t Tree) bool { return t.Origin == OriginSystem })
 }
 
 // Spec returns "NAME=VERSION", as people name a package.
@@ -58,13 +77,17 @@ func (t *Tree) Spec() string { return t.Name + "=" + t.Version }
 func (t *Tree) Path() string { return TreePath(t.Name, t.Tree) }
 
 // slot is what has one default: a package of one architecture. Versions of one
-// package for two architectures do not compete, as under dpkg. What is for every
-// architecture is for the root's own.
-type slot struct{ name, triplet string }
+// package for two architectures do not compete, as under dpkg, and neither do the
+// system's own and those installed beside it. What is for every architecture is
+// for the root's own.
+type slot struct {
+	name, triplet string
+	origin        Origin
+}
 
 func (t *Tree) slot(own string) slot {
 	triplet, _ := Triplet(t.Architecture)
-	return slot{t.Name, cmp.Or(triplet, own)}
+	return slot{t.Name, cmp.Or(triplet, own), t.Origin}
 }
 
 // Encode returns the generation as it stands on disk.
@@ -105,6 +128,11 @@ func (g *Generation) check() error {
 		for _, l := range t.Links {
 			if err := CheckPayloadPath(l); err != nil || !strings.Contains(l, "/") {
 				return fmt.Errorf("decode generation: link %q of %s does not stand below the farm", l, t.Name)
+			}
+		}
+		for link, place := range t.Places {
+			if CheckPayloadPath(link) != nil || !path.IsAbs(place) || path.Clean(place) != place {
+				return fmt.Errorf("decode generation: %s has %q at %q, which is no path in a root", t.Name, link, place)
 			}
 		}
 	}
@@ -228,6 +256,12 @@ func (g *Generation) UseHighest(name string) bool {
 	return changed
 }
 
+// SetTrees makes these the generation's trees.
+func (g *Generation) SetTrees(trees []Tree) {
+	g.Trees = trees
+	g.normalize()
+}
+
 // Remove takes trees out. It reports whether one was there.
 func (g *Generation) Remove(match func(*Tree) bool) bool {
 	before := len(g.Trees)
@@ -293,8 +327,11 @@ type FarmLink struct {
 }
 
 // offered calls f with each name that the default trees offer to the farm, tree
-// after tree.
+// after tree. Where the system's libraries have trees, its programs search the
+// farm, and only those are in it: a library installed beside the system may want
+// another C library than they have.
 func (g *Generation) offered(f func(name string, t *Tree)) {
+	system := g.SystemGeneration()
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		if !t.Default {
@@ -302,15 +339,24 @@ func (g *Generation) offered(f func(name string, t *Tree)) {
 		}
 		f(DefaultLink+"/"+t.Name, t)
 		for _, l := range t.Links {
-			f(l, t)
+			if !system || t.Origin == OriginSystem || !IsLibraryLink(l) {
+				f(l, t)
+			}
 		}
 	}
 }
 
-// beats reports whether t has a name that have offers before it: the package that
-// somebody chose wins, then the first by name. Of two architectures of one package
-// the root's own is the default.
+// IsLibraryLink reports whether a name of the farm or of a tree's interface is
+// that of a library.
+func IsLibraryLink(link string) bool { return strings.HasPrefix(link, "lib") }
+
+// beats reports whether t has a name that have offers before it: the system's own
+// wins, then the package that somebody chose, then the first by name. Of two
+// architectures of one package the root's own is the default.
 func (g *Generation) beats(t, have *Tree) bool {
+	if t.Origin != have.Origin {
+		return t.Origin == OriginSystem
+	}
 	if t.Chosen != have.Chosen {
 		return t.Chosen
 	}
@@ -379,22 +425,29 @@ func (g *Generation) FarmChanges(before *Generation) (gone, made []FarmLink) {
 			note(&b[0])
 			b = b[1:]
 		default:
-			if a[0].Identity != b[0].Identity || a[0].Default != b[0].Default || a[0].Chosen != b[0].Chosen {
+			if a[0].Identity != b[0].Identity || a[0].Default != b[0].Default || a[0].Chosen != b[0].Chosen || a[0].Copied != b[0].Copied || !slices.Equal(a[0].Links, b[0].Links) {
 				note(&a[0])
 				note(&b[0])
 			}
 			a, b = a[1:], b[1:]
 		}
 	}
-	was, is := before.winners(names), g.winners(names)
-	for path, t := range was {
-		if now := is[path]; now == nil || now.Path() != t.Path() {
-			gone = append(gone, FarmLink{path, farmTarget(path, t)})
+	if g.SystemGeneration() != before.SystemGeneration() || g.ToRoot != before.ToRoot { // which decide about every library
+		for _, trees := range [][]Tree{g.Trees, before.Trees} {
+			for i := range trees {
+				note(&trees[i])
+			}
 		}
 	}
-	for path, t := range is {
-		if then := was[path]; then == nil || then.Path() != t.Path() {
-			made = append(made, FarmLink{path, farmTarget(path, t)})
+	was, is := before.links(names), g.links(names)
+	for path, target := range was {
+		if is[path] != target {
+			gone = append(gone, FarmLink{path, target})
+		}
+	}
+	for path, target := range is {
+		if was[path] != target {
+			made = append(made, FarmLink{path, target})
 		}
 	}
 	for _, links := range [][]FarmLink{gone, made} {
@@ -418,10 +471,40 @@ func (g *Generation) winners(names map[string]bool) map[string]*Tree {
 	return winners
 }
 
-// farmTarget returns what a link of the farm holds: the way from the link's
-// directory, .hashpkg/generations/N/..., to the tree.
-func farmTarget(link string, t *Tree) string {
-	up := ToPrefix + strings.Repeat("/..", strings.Count(link, "/")-1)
+// links returns the links, by path, that follow from what the trees offer under
+// these names.
+func (g *Generation) links(names map[string]bool) map[string]string {
+	links := map[string]string{}
+	system := g.SystemGeneration()
+	for path, t := range g.winners(names) {
+		links[path] = g.farmTarget(path, t)
+		if system && IsLibraryLink(path) {
+			links[FollowingDir+"/"+path] = g.placeTarget(FollowingDir+"/"+path, t.Places[path])
+		}
+	}
+	if system {
+		for _, top := range []string{"bin", "sbin", "share", DefaultLink} {
+			links[FollowingDir+"/"+top] = "../" + top
+		}
+	}
+	return links
+}
+
+// up is the way from a link's directory, .hashpkg/generations/N/..., to the
+// prefix.
+func up(link string) string { return ToPrefix + strings.Repeat("/..", strings.Count(link, "/")-1) }
+
+// placeTarget returns what a link holds that leads to the distribution's own file.
+func (g *Generation) placeTarget(link, place string) string {
+	return up(link) + "/" + g.ToRoot + place
+}
+
+// farmTarget returns what a link of the farm holds: the way to the tree.
+func (g *Generation) farmTarget(link string, t *Tree) string {
+	if t.Copied && IsLibraryLink(link) {
+		return g.placeTarget(link, t.Places[link])
+	}
+	up := up(link)
 	switch top, rest, _ := strings.Cut(link, "/"); top {
 	case DefaultLink:
 		return up + "/" + t.Path()

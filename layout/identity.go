@@ -30,7 +30,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 			return err
 		}
 		occupied[c] = trees
-		name, err := p.plainName(c)
+		name, err := treeName(c.m, p.own())
 		if err != nil {
 			return err
 		}
@@ -97,15 +97,16 @@ func (p *planner) earlier(c *candidate) *Manifest {
 	return nil
 }
 
-// plainName is the directory of a version's first identity.
-func (p *planner) plainName(c *candidate) (string, error) {
-	name, err := EscapeVersion(c.m.Version)
+// treeName is the directory of a version's first identity in a root of the
+// architecture own.
+func treeName(m *Manifest, own string) (string, error) {
+	name, err := EscapeVersion(m.Version)
 	if err != nil {
 		return "", err
 	}
-	triplet, known := Triplet(c.m.Architecture)
-	if !known || triplet != "" && triplet != p.own() {
-		name += "@" + c.m.Architecture
+	triplet, known := Triplet(m.Architecture)
+	if !known || triplet != "" && triplet != own {
+		name += "@" + m.Architecture
 	}
 	return name, nil
 }
@@ -124,7 +125,7 @@ func (p *planner) refuseRebuilds(occupied map[*candidate][]*Manifest, plan *Plan
 			}
 		}
 		for _, o := range others {
-			if o.Version == c.m.Version && o.Architecture == c.m.Architecture && o.Format == c.m.Format && o.Package.Digest != c.m.Package.Digest {
+			if o.Origin == c.m.Origin && o.Version == c.m.Version && o.Architecture == c.m.Architecture && o.Format == c.m.Format && o.Package.Digest != c.m.Package.Digest {
 				plan.Problems = append(plan.Problems, Problem{Package: c.m.Spec(), Message: fmt.Sprintf(
 					"%s is another build of %s than the one that is installed: this file's BLAKE3 is %s, that one's %s; give --rebuild to have both",
 					c.m.Package.File, c.m.Spec(), c.m.Package.Digest, o.Package.Digest)})
@@ -146,9 +147,9 @@ func manifestAt(trees []*Manifest, name string) *Manifest {
 // nextName returns the directory to try after those that were found to hold
 // another identity: one of the same package file's other trees, then a new one.
 func (p *planner) nextName(c *candidate, trees []*Manifest, tried map[string]bool, label string) string {
-	plain, _ := p.plainName(c)
+	plain, _ := treeName(c.m, p.own())
 	for _, m := range trees {
-		if !tried[m.Tree] && m.Package.Digest == c.m.Package.Digest && strings.HasPrefix(m.Tree, plain) {
+		if !tried[m.Tree] && m.Origin == c.m.Origin && m.Package.Digest == c.m.Package.Digest && strings.HasPrefix(m.Tree, plain) {
 			return m.Tree
 		}
 	}

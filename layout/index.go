@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hashpkg/hashpkg/digest"
@@ -15,7 +17,7 @@ import (
 // derived, and does not count when it is missing or made from another record.
 const IndexFile = "index"
 
-const indexMagic = "hashpkg index 1\n"
+const indexMagic = "hashpkg index 2\n"
 
 var errIndex = errors.New("the index is damaged")
 
@@ -33,6 +35,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 	w.number(int64(g.Parent))
 	w.number(g.Time.Unix())
 	w.text(g.Architecture)
+	w.text(g.ToRoot)
 	w.number(int64(len(g.Trees)))
 	for i := range g.Trees {
 		t := &g.Trees[i]
@@ -44,13 +47,18 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 		w.text(t.Tree)
 		w.Write(t.Identity[:])
 		w.number(int64(t.Since))
-		w.number(flags(t.Default, t.Chosen, t.Held))
+		w.number(flags(t.Default, t.Chosen, t.Held, t.Copied))
 		w.texts(t.Links)
 		w.texts(t.Inner)
 		w.number(int64(len(t.Provides)))
 		for _, c := range t.Provides {
 			w.text(c.Name)
 			w.text(c.Version)
+		}
+		w.number(int64(len(t.Places)))
+		for _, link := range slices.Sorted(maps.Keys(t.Places)) {
+			w.text(link)
+			w.text(t.Places[link])
 		}
 	}
 	return w.Bytes()
@@ -69,7 +77,7 @@ func DecodeIndex(index, record []byte) (*Generation, error) {
 	}
 	g := &Generation{Layout: int(r.number()), ID: int(r.number()), Parent: int(r.number())}
 	g.Time = time.Unix(r.number(), 0).UTC()
-	g.Architecture = r.text()
+	g.Architecture, g.ToRoot = r.text(), r.text()
 	g.Trees = make([]Tree, r.count())
 	for i := range g.Trees {
 		t := &g.Trees[i]
@@ -78,12 +86,19 @@ func DecodeIndex(index, record []byte) (*Generation, error) {
 		t.Identity = r.digest()
 		t.Since = int(r.number())
 		f := r.number()
-		t.Default, t.Chosen, t.Held = f&1 != 0, f&2 != 0, f&4 != 0
+		t.Default, t.Chosen, t.Held, t.Copied = f&1 != 0, f&2 != 0, f&4 != 0, f&8 != 0
 		t.Links, t.Inner = r.texts(), r.texts()
 		if n := r.count(); n > 0 {
 			t.Provides = make([]pkginfo.Capability, n)
 			for j := range t.Provides {
 				t.Provides[j] = pkginfo.Capability{Name: r.text(), Version: r.text()}
+			}
+		}
+		if n := r.count(); n > 0 {
+			t.Places = make(map[string]string, n)
+			for range n {
+				link := r.text()
+				t.Places[link] = r.text()
 			}
 		}
 	}

@@ -85,6 +85,13 @@ type File struct {
 	// attributes are not the object's.
 	Own    bool              `json:"own_inode,omitempty"`
 	Xattrs map[string][]byte `json:"xattrs,omitempty"`
+	// Of a file in a system tree: how it shares the bytes of the distribution's
+	// file, one of the Shared constants; and that file's path in the root, if
+	// it is not Path.
+	Shared string `json:"shared,omitempty"`
+	Place  string `json:"place,omitempty"`
+	// System is that file on the host while its tree is being made.
+	System string `json:"-"`
 
 	// Of a symlink: what it holds in the tree, and what the package has if that
 	// is something else.
@@ -96,6 +103,12 @@ type File struct {
 	Patch *Patch        `json:"patch,omitempty"`
 	Needs []Need        `json:"needs,omitempty"`
 }
+
+// How a file of a system tree shares the bytes of the distribution's.
+const (
+	SharedLink = "hardlink" // is the same file
+	SharedCopy = "copy"     // the file system, or what else has the object, did not let it be
+)
 
 // EditRecord says what an edit is for: the names that were there and the names
 // that took their place.
@@ -110,6 +123,7 @@ const (
 	EditInterpreter = "interpreter" // PT_INTERP
 	EditNeeded      = "needed"      // the whole list of DT_NEEDED; To[i] took the place of the name From[i]
 	EditReplace     = "replace"     // single entries of DT_NEEDED, From[i] by To[i]
+	EditAdd         = "add"         // entries of DT_NEEDED, after the others
 	EditRunPath     = "runpath"     // DT_RUNPATH
 	EditRPath       = "rpath"       // DT_RPATH
 )

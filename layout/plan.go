@@ -266,6 +266,10 @@ func (m *Manifest) GenerationTree() Tree {
 		Name: m.Name, Version: m.Version, Architecture: m.Architecture, Format: m.Format,
 		Origin: m.Origin, Tree: m.Tree, Identity: m.Identity, Provides: m.Provides,
 	}
+	if m.Origin == OriginSystem {
+		t.Places, t.Copied = m.places(), m.Copied()
+		return t
+	}
 	// The loader family works with itself only. A farm that mixed two, or that a
 	// program of another one searched, would keep programs from starting.
 	family := slices.ContainsFunc(m.Links, func(l Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })

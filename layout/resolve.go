@@ -46,6 +46,9 @@ func newPlanner(in Input) (*planner, error) {
 	})
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
+		if t.Origin == OriginSystem {
+			continue // they come and go with the package manager; the root's own files answer for them
+		}
 		if t.Default {
 			p.defaults = append(p.defaults, t)
 		} else {

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the programs that the tests run, as far as they are missing: with
-# apt-get when root. Otherwise it says which command would, and fails.
+# apt-get when root. Otherwise it says which command would, and fails. With the
+# argument "system" also those of `make test-system`.
 set -eu
 
 # What is looked for (a program in PATH, or a file), and the package of Debian
@@ -10,6 +11,7 @@ apt-get                 apt
 bzip2                   bzip2
 debugfs                 e2fsprogs
 dpkg-deb                dpkg
+dpkg-scanpackages       dpkg-dev
 dpkg-shlibdeps          dpkg-dev
 eu-elflint              elfutils
 gcc                     gcc
@@ -19,6 +21,8 @@ ldconfig                libc-bin
 ld.lld                  lld
 make                    make
 mkfs.ext4               e2fsprogs
+mmdebstrap              mmdebstrap
+objcopy                 binutils
 patchelf                patchelf
 readelf                 binutils
 rpm                     rpm
@@ -32,6 +36,12 @@ zstd                    zstd
 /usr/include/stdlib.h   libc6-dev
 /usr/share/keyrings/debian-archive-keyring.gpg  debian-archive-keyring
 '
+
+if [ "${1-}" = system ]; then
+	needs="$needs
+qemu-system-x86_64      qemu-system-x86
+"
+fi
 
 # Some of the programs are for root and outside a user's PATH.
 PATH=$PATH:/usr/sbin:/sbin

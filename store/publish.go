@@ -191,19 +191,26 @@ func (s *Store) Recover() error {
 // Active returns the number of the generation that current-system leads to; 0
 // when there is none yet.
 func (s *Store) Active() (int, error) {
+	id, _, err := s.ActiveFarm()
+	return id, err
+}
+
+// ActiveFarm is Active, and says whether the generation's following farm is the
+// one that is active.
+func (s *Store) ActiveFarm() (id int, following bool, err error) {
 	link := s.Path(layout.CurrentSystem)
 	target, err := os.Readlink(link)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read the active generation: %w", err)
+		return 0, false, fmt.Errorf("read the active generation: %w", err)
 	}
-	id, err := layout.ParseGenerationPath(target)
+	id, following, err = layout.ParseFarmPath(target)
 	if err != nil {
-		return 0, fmt.Errorf("read the active generation: %s: %w", link, err)
+		return 0, false, fmt.Errorf("read the active generation: %s: %w", link, err)
 	}
-	return id, nil
+	return id, following, nil
 }
 
 // removeStaging removes a staging directory, its journal last: killed on the

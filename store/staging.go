@@ -44,6 +44,8 @@ type staged struct {
 	path string // on the host
 	size int64
 	used bool // a tree has it
+	// system: it is a file of the distribution's, whose metadata are its own
+	system bool
 	// written is closed when the bytes are in the file, or could not be written;
 	// nil if they were there before it was known.
 	written chan struct{}
@@ -191,6 +193,79 @@ func (t *Staging) newPath() string {
 	return filepath.Join(t.dir, "objects", fmt.Sprint(t.next))
 }
 
+// Share stages a file of the system without copying it, where the file system lets
+// its object be the same file. It returns the digest and the size of its bytes;
+// shared is false when the object is a copy, or was there before.
+//
+// The file must not be written to in place from now on: package managers replace
+// files as a whole.
+func (t *Staging) Share(path string) (d digest.Digest, size int64, shared bool, err error) {
+	var before, after unix.Stat_t
+	if err := unix.Lstat(path, &before); err != nil {
+		return d, 0, false, fmt.Errorf("share %s: %w", path, err)
+	}
+	err = mapFile(path, func(b []byte) error {
+		d, size = digest.Of(b), int64(len(b))
+		return nil
+	})
+	if err != nil {
+		return d, size, false, err
+	}
+	known, err := t.known(d, size)
+	if err != nil {
+		return d, size, false, err
+	}
+	if known {
+		shared, err := t.canLink(path)
+		return d, size, shared, err
+	}
+	link := t.newPath()
+	if err := os.Link(path, link); err != nil {
+		if !noLink(err) {
+			return d, size, false, fmt.Errorf("share %s: %w", path, err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return d, size, false, fmt.Errorf("share %s: %w", path, err)
+		}
+		defer f.Close()
+		d, size, err = t.write(f)
+		return d, size, false, err
+	}
+	if err := unix.Lstat(link, &after); err != nil {
+		return d, size, false, fmt.Errorf("share %s: %w", path, err)
+	}
+	if before.Ino != after.Ino || before.Mtim != after.Mtim || before.Size != after.Size || after.Mode&unix.S_IFMT != unix.S_IFREG {
+		return d, size, false, errors.Join(fmt.Errorf("share %s: another process changed it meanwhile; run this again", path), os.Remove(link))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.objects[d] != nil { // by another goroutine
+		return d, size, true, os.Remove(link)
+	}
+	t.objects[d] = &staged{path: link, size: size, system: true}
+	return d, size, true, nil
+}
+
+// canLink reports whether a file of the system can have a name in the store.
+func (t *Staging) canLink(path string) (bool, error) {
+	link := t.newPath()
+	err := os.Link(path, link)
+	if err == nil {
+		return true, os.Remove(link)
+	}
+	if noLink(err) {
+		return false, nil
+	}
+	return false, fmt.Errorf("share %s: %w", path, err)
+}
+
+// noLink reports whether a file cannot have another name: it is on another file
+// system, which may not have hard links at all, or has as many as it can.
+func noLink(err error) bool {
+	return errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EOPNOTSUPP)
+}
+
 // record takes a written file as an object, or drops it when the object is there.
 func (t *Staging) record(d digest.Digest, path string, size int64) error {
 	_, info, err := t.store.object(d, size)
@@ -250,6 +325,12 @@ func mapFile(path string, f func([]byte) error) error {
 		return fmt.Errorf("map file: %w", err)
 	}
 	defer file.Close()
+	return MapFile(file, f)
+}
+
+// MapFile calls f with the bytes of a regular file, which are valid until f
+// returns and must not be written to.
+func MapFile(file *os.File, f func([]byte) error) error {
 	info, err := file.Stat()
 	if err != nil {
 		return fmt.Errorf("map file: %w", err)
@@ -259,11 +340,11 @@ func mapFile(path string, f func([]byte) error) error {
 	}
 	data, err := unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return fmt.Errorf("map %s: %w", path, err)
+		return fmt.Errorf("map %s: %w", file.Name(), err)
 	}
 	err = f(data)
 	if uerr := unix.Munmap(data); err == nil && uerr != nil {
-		err = fmt.Errorf("unmap %s: %w", path, uerr)
+		err = fmt.Errorf("unmap %s: %w", file.Name(), uerr)
 	}
 	return err
 }
@@ -409,6 +490,9 @@ func (t *Staging) claimObjects(m *layout.Manifest) error {
 			continue
 		}
 		o.used = true
+		if o.system {
+			continue
+		}
 		if mode := f.Mode.ObjectMode(); mode != objectMode {
 			if err := os.Chmod(o.path, mode); err != nil {
 				return err
@@ -535,6 +619,9 @@ func (t *Staging) place(f *layout.File, path string) error {
 // placeFile links a file to its object, or copies it where it needs an inode of
 // its own: metadata is never shared by accident.
 func (t *Staging) placeFile(f *layout.File, path string) error {
+	if f.Shared == layout.SharedLink {
+		return t.placeShared(f, path)
+	}
 	object, err := t.path(f.Object)
 	if err != nil {
 		return err
@@ -555,6 +642,28 @@ func (t *Staging) placeFile(f *layout.File, path string) error {
 		return err
 	}
 	return t.setMetadata(path, f)
+}
+
+// placeShared links a file of a system tree to the distribution's own: where a
+// process loads it by both names, the loader sees that it is one library.
+func (t *Staging) placeShared(f *layout.File, path string) error {
+	if err := os.Link(f.System, path); err != nil {
+		return err
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	path, err = t.path(f.Object)
+	if err != nil {
+		return err
+	}
+	object, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("use object: %w", err)
+	}
+	f.Own = !os.SameFile(info, object)
+	return nil
 }
 
 func setTime(path string) error {

@@ -243,10 +243,11 @@ func (s *Store) verifyFile(f *layout.File, path string, objects map[digest.Diges
 	if what := objects[f.Object]; what != "" {
 		return what, nil
 	}
-	if f.Own {
+	shared := f.Shared == layout.SharedLink // its metadata are the distribution's
+	if f.Own && !shared {
 		return s.verifyOwn(f, path, info)
 	}
-	if info.Mode().Perm() != f.Mode.ObjectMode() {
+	if !shared && info.Mode().Perm() != f.Mode.ObjectMode() {
 		return fmt.Sprintf("has mode %04o, and should have %04o", info.Mode().Perm(), f.Mode.ObjectMode()), nil
 	}
 	object, err := os.Lstat(s.Path(layout.ObjectPath(f.Object)))

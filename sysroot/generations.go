@@ -103,22 +103,82 @@ func (r *Root) Generations() ([]int, error) {
 }
 
 // Switch makes a generation the active one, by one rename, and makes that
-// durable. scratch is a directory on the same file system for the new link.
+// durable. While a package manager works it is the generation's following farm
+// that becomes active. scratch is a directory on the same file system for the new
+// link.
 func (r *Root) Switch(id int, scratch string) error {
-	next := filepath.Join(scratch, layout.CurrentSystem)
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("switch to generation %d: %w", id, err)
+	_, following, err := r.store.ActiveFarm()
+	if err == nil {
+		err = r.activate(id, following && r.hasFollowing(id), scratch)
 	}
-	if err := os.Symlink(layout.GenerationPath(id), next); err != nil {
-		return fmt.Errorf("switch to generation %d: %w", id, err)
-	}
-	if err := os.Rename(next, r.store.Path(layout.CurrentSystem)); err != nil {
+	if err != nil {
 		return fmt.Errorf("switch to generation %d: %w", id, err)
 	}
 	if err := r.store.SyncDir("."); err != nil {
 		return fmt.Errorf("switched to generation %d, but a power cut might undo it: %w", id, err)
 	}
 	return nil
+}
+
+// activate points current-system to a farm.
+func (r *Root) activate(id int, following bool, scratch string) error {
+	next := filepath.Join(scratch, layout.CurrentSystem)
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(layout.FarmPath(id, following), next); err != nil {
+		return err
+	}
+	return os.Rename(next, r.store.Path(layout.CurrentSystem))
+}
+
+// hasFollowing reports whether a generation has a following farm.
+func (r *Root) hasFollowing(id int) bool {
+	_, err := os.Lstat(r.store.Path(layout.FarmPath(id, true)))
+	return err == nil
+}
+
+// Follow makes the active generation's following farm the active one, so that the
+// system's programs load what its package manager puts in place, or with on false
+// ends that. It reports whether that changed anything; a generation without
+// system trees has nothing to follow. The caller holds the lock.
+//
+// It is one rename, and does not wait for the disk: a package manager that waits
+// for its own files waits for this one, and after a power cut before that both
+// farms are right.
+func (r *Root) Follow(on bool) (changed bool, err error) {
+	id, following, err := r.store.ActiveFarm()
+	if err != nil || id == 0 || following == on || on && !r.hasFollowing(id) {
+		return false, err
+	}
+	if err := r.activate(id, on, r.store.Path(layout.StagingDir)); err != nil {
+		return false, fmt.Errorf("follow the package manager: %w", err)
+	}
+	return true, nil
+}
+
+// Following reports whether the following farm is active.
+func (r *Root) Following() (bool, error) {
+	_, following, err := r.store.ActiveFarm()
+	return following, err
+}
+
+// ToRoot returns the way from the prefix, where it really is, up to the root:
+// "../.." for /var/sys.
+func (r *Root) ToRoot() (string, error) {
+	real, err := filepath.EvalSymlinks(r.dir)
+	if err != nil {
+		return "", fmt.Errorf("find root %s: %w", r.dir, err)
+	}
+	prefix, err := filepath.EvalSymlinks(r.store.Path("."))
+	if err != nil {
+		return "", fmt.Errorf("find prefix: %w", err)
+	}
+	way, err := filepath.Rel(prefix, real)
+	if err != nil {
+		return "", fmt.Errorf("find prefix: %v", err)
+	}
+	return filepath.ToSlash(way), nil
 }
 
 // VerifyFarm returns what is wrong with a generation's links and with the

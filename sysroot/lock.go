@@ -1,12 +1,14 @@
 package sysroot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +35,22 @@ func (r *Root) Lock() (*Lock, error) {
 		return nil, errors.Join(err, l.Unlock())
 	}
 	return l, nil
+}
+
+// LockWait is Lock, and waits up to limit for another process to end.
+func (r *Root) LockWait(ctx context.Context, limit time.Duration) (*Lock, error) {
+	deadline := time.Now().Add(limit)
+	for {
+		l, err := r.Lock()
+		if !errors.Is(err, ErrLocked) || !time.Now().Before(deadline) {
+			return l, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func (l *Lock) take() error {

@@ -233,6 +233,22 @@ func (r *Replacement) readAgain(fd int, e elfedit.Edit, check func([]byte) error
 	return readMapped(fd, st.Size, r.path, check)
 }
 
+// Staged returns the new file's path on the host until it takes the old one's
+// place.
+func (r *Replacement) Staged() string { return r.temp }
+
+// ReplaceByLink makes path another name of the file at target, in one step.
+func ReplaceByLink(target, path string) error {
+	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64()))
+	if err := os.Link(target, temp); err != nil {
+		return fmt.Errorf("link: %w", err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return errors.Join(fmt.Errorf("link: %w", err), os.Remove(temp))
+	}
+	return nil
+}
+
 // Commit gives the new file the old one's place.
 func (r *Replacement) Commit() error {
 	fail := func(op string, err error) error {

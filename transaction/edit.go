@@ -133,6 +133,8 @@ func compareEdited(info *elfedit.Info, f *layout.File) error {
 					}
 				}
 			}
+		case layout.EditAdd:
+			want.Needed = append(want.Needed, e.To...)
 		case layout.EditRunPath:
 			want.RunPath, want.HasRunPath = e.To[0], e.To[0] != ""
 		case layout.EditRPath:
@@ -169,6 +171,8 @@ func changesOf(records []layout.EditRecord) (elfedit.Changes, error) {
 			for i, from := range e.From {
 				c.ReplaceNeeded = append(c.ReplaceNeeded, elfedit.Replacement{Old: from, New: e.To[i]})
 			}
+		case layout.EditAdd:
+			c.AddNeededLast = append(c.AddNeededLast, e.To...)
 		case layout.EditRunPath, layout.EditRPath:
 			c.Path = &elfedit.SearchPath{Set: &e.To[0], Form: elfedit.FormRunPath}
 			if e.Kind == layout.EditRPath {

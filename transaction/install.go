@@ -36,8 +36,9 @@ type InstallOptions struct {
 
 // Progress is how far a transaction has come.
 type Progress struct {
-	Step        string // "reading", "editing", "committing"
+	Step        string // "reading", "editing", "committing", "verifying"
 	Done, Total int64  // bytes of package files when reading, else 0
+	Packages    bool   // Done and Total are numbers of packages
 }
 
 // InstallResult is the plan and what became of it.
@@ -162,7 +163,11 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("relations may be answered by packages of the system that are not known: %v", err))
 		}
-		return found
+		packages := make([]*pkginfo.Package, len(found))
+		for i, p := range found {
+			packages[i] = p.Package
+		}
+		return packages
 	})
 	s := o.Root.Store()
 	plan, err := layout.MakePlan(layout.Input{

@@ -8,54 +8,82 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
+// installed is one package that a package manager of the root has installed.
+type installed struct {
+	*pkginfo.Package
+	key   string // see layout.PackageKey
+	stamp string // changes when it is installed again
+	// files returns the paths of its files, where they are now, with the digests
+	// that the database has for them and rpm's flags; "config" stands for dpkg's
+	// conffiles too.
+	files func() ([]pkginfo.Entry, error)
+}
+
 // systemPackages returns what the root's own package managers have installed;
 // none where there is no database.
-func systemPackages(ctx context.Context, root *sysroot.Root) ([]*pkginfo.Package, error) {
+func systemPackages(ctx context.Context, root *sysroot.Root) ([]*installed, error) {
 	packages, err := dpkgPackages(root)
 	if err != nil {
 		return nil, err
 	}
-	installed, err := rpmPackages(ctx, root)
-	for _, p := range installed {
+	found, err := rpmPackages(ctx, root)
+	for _, p := range found {
 		if !p.IsKey() {
-			packages = append(packages, p.Package)
+			packages = append(packages, fromRPM(p))
 		}
 	}
 	return packages, err
 }
 
-// maxStatus bounds dpkg's database; that of a large system has 10 MB.
-const maxStatus = 256 << 20
+const dpkgDir = "/var/lib/dpkg"
 
-func dpkgPackages(root *sysroot.Root) ([]*pkginfo.Package, error) {
-	path, err := root.HostPath("/var/lib/dpkg/status")
+func dpkgPackages(root *sysroot.Root) ([]*installed, error) {
+	dir, err := root.HostPath(dpkgDir)
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not hold us up
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+	db, err := deb.OpenDatabase(dir)
+	if errors.Is(err, deb.ErrNoDatabase) || errors.Is(err, fs.ErrPermission) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read dpkg's database: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxStatus {
-		return nil, fmt.Errorf("read %s: it is no regular file of a sensible size", path)
-	}
-	packages, err := deb.ReadStatus(f)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+	var packages []*installed
+	for _, p := range db.Packages() {
+		stamp, err := db.Stamp(p)
+		if err != nil {
+			return nil, err
+		}
+		packages = append(packages, &installed{
+			Package: p, key: layout.PackageKey(p), stamp: p.Version + " " + stamp,
+			files: func() ([]pkginfo.Entry, error) { return db.Files(p) },
+		})
 	}
 	return packages, nil
+}
+
+func fromRPM(p *rpm.Installed) *installed {
+	return &installed{
+		Package: p.Package, key: layout.PackageKey(p.Package),
+		stamp: fmt.Sprintf("%d %d %s", p.Instance, p.InstallTime.Unix(), p.HeaderDigest),
+		files: func() ([]pkginfo.Entry, error) {
+			var entries []pkginfo.Entry
+			for _, f := range p.Files {
+				if f.State == rpm.FileNormal || f.State == rpm.FileMissing {
+					entries = append(entries, f.Entry)
+				}
+			}
+			return entries, nil
+		},
+	}
 }
 
 func rpmPackages(ctx context.Context, root *sysroot.Root) ([]*rpm.Installed, error) {
@@ -68,6 +96,49 @@ func rpmPackages(ctx context.Context, root *sysroot.Root) ([]*rpm.Installed, err
 	}
 	return installed, nil
 }
+
+// ErrNoDatabase is returned (wrapped) for a root in which no package manager that
+// hashpkg knows has a database.
+var ErrNoDatabase = errors.New("neither dpkg nor rpm has a database")
+
+// databaseStates returns, by name, what changes with the databases of the root
+// and with the configuration of its loader.
+func databaseStates(root *sysroot.Root) (map[string]string, error) {
+	states := map[string]string{}
+	dir, err := root.HostPath(dpkgDir)
+	if err != nil {
+		return nil, err
+	}
+	if states["dpkg"], err = deb.DatabaseState(dir); errors.Is(err, deb.ErrNoDatabase) {
+		delete(states, "dpkg")
+	} else if err != nil {
+		return nil, err
+	}
+	if states["rpm"], err = rpm.DatabaseState(root.Dir()); errors.Is(err, rpm.ErrNoDatabase) {
+		delete(states, "rpm")
+	} else if err != nil {
+		return nil, fmt.Errorf("read rpm's database: %w", err)
+	}
+	if len(states) == 0 {
+		return nil, fmt.Errorf("%w in %s", ErrNoDatabase, root.Dir())
+	}
+	for _, name := range loaderFiles {
+		path, err := root.HostPath(name)
+		if err != nil {
+			return nil, err
+		}
+		switch info, err := os.Stat(path); {
+		case err == nil:
+			states[name] = pkginfo.FileStamp(info)
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("look at the loader's configuration: %w", err)
+		}
+	}
+	return states, nil
+}
+
+// loaderFiles are the loader's cache and configuration.
+var loaderFiles = []string{"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"}
 
 // rootKeyring returns the keys that the root's rpm trusts, for packages that are
 // rpms by their names; nil when none is.

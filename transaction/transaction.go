@@ -9,6 +9,7 @@ package transaction
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -57,7 +58,10 @@ func UseHighest(root *sysroot.Root, name string, now time.Time) (Result, error) 
 // system. Its trees stay in the store, for the generations before.
 func Remove(root *sysroot.Root, name, version string, now time.Time) (Result, error) {
 	return change(root, now, func(g *layout.Generation) (bool, error) {
-		found := g.Find(name, version)
+		found := slices.DeleteFunc(g.Find(name, version), func(t *layout.Tree) bool { return t.Origin == layout.OriginSystem })
+		if len(found) == 0 && len(g.Find(name, version)) > 0 {
+			return false, fmt.Errorf("remove %s: it is the system's own; remove it with the system's package manager", name)
+		}
 		if len(found) == 0 {
 			return false, notInstalled(g, name, version)
 		}
@@ -70,8 +74,10 @@ func Remove(root *sysroot.Root, name, version string, now time.Time) (Result, er
 }
 
 // Rollback makes an older generation active, 0 meaning the one that the active
-// one was made from.
-func Rollback(root *sysroot.Root, id int) (Result, error) {
+// one was made from. What the package manager has installed since stays: where the
+// older one has other system trees, a generation is made of its private trees and
+// the system trees of now.
+func Rollback(root *sysroot.Root, id int, now time.Time) (Result, error) {
 	return write(root, id != 0, func(active *layout.Generation, staging *store.Staging) (Result, error) {
 		if id == 0 {
 			id = active.Parent
@@ -86,6 +92,14 @@ func Rollback(root *sysroot.Root, id int) (Result, error) {
 		if id == active.ID {
 			return Result{Generation: id}, nil
 		}
+		if next := withSystemOf(target, active); next != nil {
+			if layout.SameTrees(next, active) {
+				return Result{Generation: active.ID}, nil
+			}
+			next.Time = now
+			id, err := publish(root, staging, next, active)
+			return Result{Generation: id, Changed: err == nil}, err
+		}
 		if err := root.RestoreFarm(target, active, staging.Dir()); err != nil {
 			return Result{}, err
 		}
@@ -94,6 +108,26 @@ func Rollback(root *sysroot.Root, id int) (Result, error) {
 		}
 		return Result{Generation: id, Changed: true}, nil
 	})
+}
+
+// withSystemOf returns target with the system trees of active; nil when it has the
+// same ones.
+func withSystemOf(target, active *layout.Generation) *layout.Generation {
+	system := func(t layout.Tree) bool { return t.Origin == layout.OriginSystem }
+	private := func(t layout.Tree) bool { return t.Origin != layout.OriginSystem }
+	if active.ID == 0 { // the link is lost, and with it what was active
+		return nil
+	}
+	now := slices.DeleteFunc(slices.Clone(active.Trees), private)
+	then := slices.DeleteFunc(slices.Clone(target.Trees), private)
+	if slices.EqualFunc(now, then, func(a, b layout.Tree) bool {
+		return a.Path() == b.Path() && a.Identity == b.Identity && slices.Equal(a.Links, b.Links)
+	}) {
+		return nil
+	}
+	next := active.Next(0, active.Time)
+	next.SetTrees(append(slices.DeleteFunc(slices.Clone(target.Trees), system), now...))
+	return next
 }
 
 // change makes a new generation from the active one, if f changes anything.

@@ -81,7 +81,8 @@ func newRollbackCommand(a *app) *cobra.Command {
 		Use:   "rollback [N]",
 		Short: "Make an older generation active again",
 		Long: `Make generation N active, or without N the one that the active one was made
-from. It is one rename; nothing is built anew.`,
+from. It is one rename; nothing is built anew. What the system's package manager has
+installed since is not undone: its libraries stay as they are.`,
 		Example: "  hashpkg rollback\n  hashpkg rollback 3",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, given []string) error {
@@ -97,7 +98,11 @@ from. It is one rename; nothing is built anew.`,
 			if err != nil {
 				return err
 			}
-			return a.printResult(transaction.Rollback(root, id))
+			now, err := a.now()
+			if err != nil {
+				return err
+			}
+			return a.printResult(transaction.Rollback(root, id, now))
 		},
 	}
 }

@@ -1,15 +1,18 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
 )
 
 // configFile is the settings of a root.
@@ -17,7 +20,70 @@ const configFile = "/etc/hashpkg.toml"
 
 // config is what the file may hold.
 type config struct {
-	Prefix string `toml:"prefix"`
+	Prefix  string        `toml:"prefix"`
+	Rewrite rewriteConfig `toml:"rewrite"`
+}
+
+// rewriteConfig is what sync does to executables.
+type rewriteConfig struct {
+	Executables transaction.RewritePolicy `toml:"executables"`
+	Include     []string                  `toml:"include"`
+	Exclude     []string                  `toml:"exclude"`
+}
+
+// readConfig reads the settings of the root that the flags name. What they do not
+// say has its default; what is not known is an error, for it is likely to be meant.
+func (a *app) readConfig() (config, error) {
+	c := config{Prefix: layout.DefaultPrefix, Rewrite: rewriteConfig{Executables: transaction.RewriteMinimal}}
+	r, err := sysroot.Open(a.root, layout.DefaultPrefix)
+	if err != nil {
+		return c, usageError{err}
+	}
+	file, err := r.HostPath(configFile)
+	if err != nil {
+		return c, err
+	}
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		return c, fmt.Errorf("read settings: %s is no regular file", file)
+	}
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("read settings: %w", err)
+	}
+	d := toml.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		var unknown *toml.StrictMissingError
+		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+			return c, fmt.Errorf("read settings: %s: %q is no setting that hashpkg knows; see hashpkg help settings", file, unknown.Errors[0].Key())
+		}
+		return c, fmt.Errorf("read settings: %s: %w", file, err)
+	}
+	return c, c.Rewrite.check(file)
+}
+
+func (c *rewriteConfig) check(file string) error {
+	switch c.Executables {
+	case transaction.RewriteMinimal, transaction.RewriteFull, transaction.RewriteNone:
+	default:
+		return fmt.Errorf("read settings: %s: executables = %q: want \"minimal\", \"full\" or \"none\"", file, c.Executables)
+	}
+	for _, patterns := range [][]string{c.Include, c.Exclude} {
+		for _, p := range patterns {
+			if _, err := path.Match(p, "/"); err != nil || !path.IsAbs(p) {
+				return fmt.Errorf("read settings: %s: %q is no pattern for an absolute path", file, p)
+			}
+		}
+	}
+	return nil
+}
+
+// rewrite returns the policy for executables.
+func (c *config) rewrite() transaction.Rewrite {
+	return transaction.Rewrite{Executables: c.Rewrite.Executables, Include: c.Rewrite.Include, Exclude: c.Rewrite.Exclude}
 }
 
 // findPrefix returns the prefix: the flag's, the root's own setting, or the
@@ -26,27 +92,6 @@ func (a *app) findPrefix() (string, error) {
 	if a.prefix != "" {
 		return a.prefix, nil
 	}
-	r, err := sysroot.Open(a.root, layout.DefaultPrefix)
-	if err != nil {
-		return "", usageError{err}
-	}
-	path, err := r.HostPath(configFile)
-	if err != nil {
-		return "", err
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return "", fmt.Errorf("read settings: %s is no regular file", path)
-	}
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return layout.DefaultPrefix, nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("read settings: %w", err)
-	}
-	c := config{Prefix: layout.DefaultPrefix}
-	if err := toml.Unmarshal(b, &c); err != nil {
-		return "", fmt.Errorf("read settings: %s: %w", path, err)
-	}
-	return c.Prefix, nil
+	c, err := a.readConfig()
+	return c.Prefix, err
 }

@@ -35,7 +35,10 @@ func (a *app) newProgress() *progress {
 
 func (p *progress) show(s transaction.Progress) {
 	text := s.Step
-	if s.Total > 0 {
+	switch {
+	case s.Packages:
+		text = fmt.Sprintf("%s %d of %d packages", s.Step, s.Done, s.Total)
+	case s.Total > 0:
 		text = fmt.Sprintf("%s %d of %d MB", s.Step, s.Done>>20, s.Total>>20)
 	}
 	p.line(text)

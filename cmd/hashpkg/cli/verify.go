@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -8,20 +10,50 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/transaction"
 )
 
 func newVerifyCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "verify [NAME[=VERSION]...]",
+	system := false
+	cmd := &cobra.Command{
+		Use:   "verify [NAME[=VERSION]...] | verify --system [PACKAGE...]",
 		Short: "Read every file again and compare it with its record",
 		Long: `Read every file of the active generation again, or of the packages named, and
 compare names, bytes, modes and links with the manifests. An edited file is
 proved to be the packaged bytes and the recorded edit, nothing else.
 
-Exit status 3 means that damage was found.`,
-		Example: "  hashpkg verify\n  hashpkg verify jq --json",
-		RunE:    func(_ *cobra.Command, specs []string) error { return runVerify(a, specs) },
+With --system, read the files of the package managers' packages and compare them
+with the digests in the databases. They are of three classes: as packaged; edited
+by hashpkg, which is proved by undoing the recorded edit; and altered by somebody
+else.
+
+Exit status 3 means that damage, or an altered file, was found.`,
+		Example: "  hashpkg verify\n  hashpkg verify jq --json\n  hashpkg verify --system",
+		RunE: func(c *cobra.Command, specs []string) error {
+			if system {
+				return runVerifySystem(c.Context(), a, specs)
+			}
+			return runVerify(a, specs)
+		},
 	}
+	cmd.Flags().BoolVar(&system, "system", false, "verify the files of the system's packages")
+	return cmd
+}
+
+func runVerifySystem(ctx context.Context, a *app, names []string) error {
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	progress := a.newProgress()
+	verdict, err := transaction.VerifySystem(ctx, root, names, func(done, total int) {
+		progress.show(transaction.Progress{Step: "verifying", Done: int64(done), Total: int64(total), Packages: true})
+	})
+	progress.end()
+	if err != nil {
+		return err
+	}
+	return a.printSystemVerdict(verdict)
 }
 
 func runVerify(a *app, specs []string) error {
@@ -95,6 +127,44 @@ func (a *app) printDamage(checked int, damaged []store.Damage) error {
 		}
 	}
 	if len(damaged) > 0 {
+		return errDamaged
+	}
+	return nil
+}
+
+// printSystemVerdict says how the files of the system's packages stand.
+func (a *app) printSystemVerdict(v *transaction.SystemVerdict) error {
+	if a.json {
+		if err := a.printJSON(v); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range v.Altered {
+			if err := a.printf("%s: %s (%s)\n", f.Path, f.What, f.Package); err != nil {
+				return err
+			}
+		}
+		if a.verbose {
+			for _, f := range v.Edited {
+				if err := a.printf("%s: edited by hashpkg\n", f); err != nil {
+					return err
+				}
+			}
+		}
+		if !a.quiet {
+			line := fmt.Sprintf("%d files checked: %d as packaged, %d edited by hashpkg, %d altered by somebody else", v.Checked, v.Pristine, len(v.Edited), len(v.Altered))
+			if v.Config > 0 {
+				line += fmt.Sprintf("; %d of configuration", v.Config)
+			}
+			if v.Unknown > 0 {
+				line += fmt.Sprintf("; %d without a digest in the database", v.Unknown)
+			}
+			if err := a.printf("%s\n", line); err != nil {
+				return err
+			}
+		}
+	}
+	if len(v.Altered) > 0 {
 		return errDamaged
 	}
 	return nil

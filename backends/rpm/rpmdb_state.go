@@ -1,0 +1,35 @@
+package rpm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// DatabaseState returns what changes with every change of the rpm database in a
+// root: inode, time and size of its files. The error wraps [ErrNoDatabase] where
+// there is none.
+func DatabaseState(root string) (string, error) {
+	databases, err := findDatabases(root)
+	if err != nil {
+		return "", err
+	}
+	var state strings.Builder
+	for _, d := range databases {
+		for _, file := range []string{d.file, d.file + "-wal"} { // sqlite's write-ahead log
+			info, err := os.Stat(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return "", fmt.Errorf("read rpm database: %w", err)
+			}
+			fmt.Fprintf(&state, "%s ", pkginfo.FileStamp(info))
+		}
+	}
+	return state.String(), nil
+}

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+// errLeft says that some of what a command was asked for was left, which it has
+// reported.
+var errLeft = errors.New("not everything was done")
+
+type restoreOptions struct {
+	all  bool
+	wait time.Duration
+}
+
+func newRestoreCommand(a *app) *cobra.Command {
+	var o restoreOptions
+	cmd := &cobra.Command{
+		Use:   "restore PATH|PACKAGE... | restore --all",
+		Short: "Hand back the packaged bytes of edited programs",
+		Long: `Hand back the bytes that a package brought to programs that sync has edited in
+place, by undoing the recorded edit. They stay so until their package brings
+others, or until hashpkg sync --again. Pins of these programs are out of force
+meanwhile.
+
+A file that somebody else has changed is left as it is, and the exit status is 1.`,
+		Example: "  hashpkg restore /usr/bin/curl\n  hashpkg restore git\n  hashpkg restore --all",
+		RunE:    func(c *cobra.Command, names []string) error { return runRestore(c.Context(), a, o, names) },
+	}
+	cmd.Flags().BoolVar(&o.all, "all", false, "every program that was edited")
+	cmd.Flags().DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	return cmd
+}
+
+func runRestore(ctx context.Context, a *app, o restoreOptions, names []string) error {
+	if o.all == (len(names) > 0) {
+		return usageError{errors.New("want paths or packages, or --all; see hashpkg help restore")}
+	}
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: root, Names: names, All: o.all, Wait: o.wait})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		if err := a.printJSON(result); err != nil {
+			return err
+		}
+	} else if !a.quiet {
+		for _, l := range result.Left {
+			a.notice("warning: %s is left as it is: %s\n", l.Path, l.Reason)
+		}
+		if err := a.printf("%d programs have their packaged bytes again\n", len(result.Restored)); err != nil {
+			return err
+		}
+	}
+	if len(result.Left) > 0 {
+		return fmt.Errorf("%w: %d programs were left", errLeft, len(result.Left))
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package testroot
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hashpkg/hashpkg/internal/archive"
+)
+
+// RPMRoot is a root whose packages rpm has installed. Its database is in
+// /var/lib/rpm; the rpm program is this machine's, see [RPMRoot.RPM].
+type RPMRoot struct {
+	*Root
+
+	// New are the rpms that are installed. Old are earlier versions of some of
+	// them: one or more each, to go back to and to upgrade from.
+	New, Old []string
+}
+
+// RPM returns a root of some 80 rpms, which are real packages of Debian that
+// were packed again, with scriptlets, capabilities, configuration files and
+// one of each compression. It has jq, curl, perl and what they load.
+//
+// It is made by the script rpmroot.sh, which is not part of this repository:
+// $HASHPKG_TEST_RPMROOT_TOOL, or else ../shared/tools beside it. The test is
+// skipped where there is none. The first call takes a minute; what the script
+// makes is in the cache until the script or this machine's package lists change.
+func RPM(tb testing.TB) *RPMRoot {
+	tb.Helper()
+	needRoot(tb)
+	base := newRoot(tb)
+	base.Arch = hostArch(tb)
+	made := filepath.Join(base.scratch, "rpm")
+	if err := unpackRPM(context.Background(), made, base.Arch); err != nil {
+		unavailable(tb, fmt.Errorf("unpack a root of rpm: %w", err))
+	}
+	r := &RPMRoot{Root: base}
+	// All of it is in one file system: this moves no bytes.
+	if err := errors.Join(os.Remove(r.Dir), os.Rename(filepath.Join(made, "root"), r.Dir)); err != nil {
+		tb.Fatal(err)
+	}
+	var errNew, errOld error
+	r.New, errNew = filepath.Glob(filepath.Join(made, "rpms", "*.rpm"))
+	r.Old, errOld = filepath.Glob(filepath.Join(made, "rpms-old", "*.rpm"))
+	if err := errors.Join(errNew, errOld); err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+// With is [Root.With].
+func (r *RPMRoot) With(tb testing.TB) *RPMRoot {
+	sub := *r
+	sub.Root = r.Root.With(tb)
+	return &sub
+}
+
+// RPM runs this machine's rpm on the root, in namespaces as Run does, and
+// returns what it said. Scriptlets and triggers run in the root. The test
+// fails if rpm does; that a trigger failed is a mere warning of rpm's.
+func (r *RPMRoot) RPM(args ...string) string {
+	r.tb.Helper()
+	out, err := r.RPMErr(context.Background(), args...)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return out
+}
+
+// RPMErr is RPM for a command that may fail, as RunErr is.
+func (r *RPMRoot) RPMErr(ctx context.Context, args ...string) (string, error) {
+	return r.runScript(ctx, `rpm --root "$root" --dbpath /var/lib/rpm --nosignature --force-debian "$@"
+exit $?`, args)
+}
+
+func unpackRPM(ctx context.Context, dir, arch string) error {
+	script, err := rpmScript()
+	if err != nil {
+		return err
+	}
+	for tool, debianPackage := range map[string]string{"rpm": "rpm", "rpmbuild": "rpm", "apt-get": "apt"} {
+		if err := needTool(tool, debianPackage); err != nil {
+			return err
+		}
+	}
+	release, err := archive.Describe(ctx, archive.Options{Suite: "bookworm", Arch: arch}) // for where the cache is
+	if err != nil {
+		return err
+	}
+	version, err := digestOf(script, "/var/lib/apt/lists/*InRelease")
+	if err != nil {
+		return err
+	}
+	cache := filepath.Join(filepath.Dir(filepath.Dir(release.Dir)), "rpm")
+	return unpackCached(ctx, dir, cache, arch, version, func(work, tarball string) error {
+		out := filepath.Join(work, "out")
+		cmd := exec.CommandContext(ctx, "/bin/bash", script, out)
+		cmd.Env = append(os.Environ(), "HOME="+work, "TMPDIR="+work)
+		inNamespaces(cmd)
+		cmd.WaitDelay = 10 * time.Second
+		if err := run(cmd); err != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+		return tarUp(ctx, out, tarball)
+	})
+}
+
+// rpmScript finds rpmroot.sh.
+func rpmScript() (string, error) {
+	script := os.Getenv("HASHPKG_TEST_RPMROOT_TOOL")
+	if script == "" {
+		repository, err := os.Getwd()
+		if err != nil {
+			return "", err
+		}
+		for {
+			if _, err := os.Stat(filepath.Join(repository, "go.mod")); err == nil {
+				break
+			}
+			if repository == filepath.Dir(repository) {
+				return "", errors.New("the test does not run in the repository: set HASHPKG_TEST_RPMROOT_TOOL to rpmroot.sh")
+			}
+			repository = filepath.Dir(repository)
+		}
+		script = filepath.Join(repository, "../shared/tools/rpmroot.sh")
+	}
+	if _, err := os.Stat(script); err != nil {
+		return "", fmt.Errorf("find what makes the root: %v; HASHPKG_TEST_RPMROOT_TOOL may name it", err)
+	}
+	return filepath.Abs(script)
+}
+
+// digestOf returns a short digest of a file and of those that match a pattern.
+func digestOf(file, pattern string) (string, error) {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	for _, file := range append([]string{file}, files...) {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		hash.Write(b)
+	}
+	return fmt.Sprintf("%.8x", hash.Sum(nil)), nil
+}

@@ -1,0 +1,166 @@
+package layout
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// SystemState is what a sync remembers of the package managers' databases, so
+// that the next one looks at what has changed only. It is derived: without it
+// everything is looked at again.
+type SystemState struct {
+	Layout int `json:"layout"` // FormatVersion
+	// Databases holds what changes with every change of a database or of the
+	// loader's configuration, by their names.
+	Databases map[string]string `json:"databases"`
+	// Settings is the digest of what the administrator has set, pins included.
+	Settings   digest.Digest `json:"settings"`
+	Generation int           `json:"generation"` // that was active when it had ended
+	// Packages has every package of the databases.
+	Packages map[string]SystemPackage `json:"packages"` // by key, see PackageKey
+}
+
+// SystemPackage is one package in a SystemState.
+type SystemPackage struct {
+	Stamp string `json:"stamp"`          // changes when it is installed again
+	Tree  string `json:"tree,omitempty"` // its tree's path; "" when it has no libraries
+	// Unanswered are sonames that its programs need and that no tree offered.
+	Unanswered []string `json:"unanswered,omitempty"`
+	Pinned     bool     `json:"pinned,omitempty"` // a program of it is
+}
+
+// PackageKey is how the records of the system name a package: packages of one name
+// can be installed for several architectures, and with rpm in several versions.
+func PackageKey(p *pkginfo.Package) string {
+	if p.Format == pkginfo.RPM {
+		return fmt.Sprintf("rpm:%s-%s.%s", p.Name, p.Version, p.Architecture)
+	}
+	return fmt.Sprintf("deb:%s:%s", p.Name, p.Architecture)
+}
+
+// EditsPath returns the path, relative to the prefix, of the record of a
+// package's edited programs.
+func EditsPath(key string) string {
+	format, rest, _ := strings.Cut(key, ":")
+	return SystemDir + "/edits/" + format + "/" + rest + ".json"
+}
+
+// PackageEdits is the record of the programs that were edited in place in one
+// package, and the truth about them: it is durable before a file changes, and
+// goes when the last of its files is as it was packaged.
+type PackageEdits struct {
+	Layout int          `json:"layout"` // FormatVersion
+	Key    string       `json:"key"`    // see PackageKey
+	Files  []EditedFile `json:"files"`  // sorted by path
+}
+
+// EditedFile is one program that was edited in place.
+type EditedFile struct {
+	Path   string        `json:"path"` // in the root, absolute
+	Source digest.Digest `json:"source_digest"`
+	// Applied are the edits that the file may have, of which each was made from
+	// the packaged bytes: one, and while it takes another's place both.
+	Applied []AppliedEdit `json:"applied"`
+	// Restored says that somebody asked for the packaged bytes: a sync leaves
+	// them until the package brings others.
+	Restored bool `json:"restored,omitempty"`
+}
+
+// AppliedEdit is an edit of a packaged program.
+type AppliedEdit struct {
+	Object digest.Digest `json:"object"` // of the edited bytes
+	Edits  []EditRecord  `json:"edits"`
+	Patch  *Patch        `json:"patch"`
+	Pins   []string      `json:"pins,omitempty"` // "NAME=TREE" of the libraries that it is pinned to
+}
+
+// With returns the applied edit whose result has the digest d; nil if none has.
+func (f *EditedFile) With(d digest.Digest) *AppliedEdit {
+	for i := range f.Applied {
+		if f.Applied[i].Object == d {
+			return &f.Applied[i]
+		}
+	}
+	return nil
+}
+
+// EveryProgram stands in a Pin for all programs that load the library.
+const EveryProgram = "*"
+
+// Pin says that a program loads a certain version of a library.
+type Pin struct {
+	Program string `json:"program"` // a path in the root, the name of a package, or EveryProgram
+	Library string `json:"library"` // the package that has the library
+	Version string `json:"version"`
+	Tree    string `json:"tree"`            // its directory below the package's own
+	Force   bool   `json:"force,omitempty"` // though the symbol versions do not fit
+}
+
+// Spec returns "NAME=VERSION" of the library.
+func (p *Pin) Spec() string { return p.Library + "=" + p.Version }
+
+// Of reports whether the pin is for a program of a package.
+func (p *Pin) Of(program, pkg string) bool {
+	return p.Program == EveryProgram || p.Program == program || p.Program == pkg
+}
+
+// Pins is the record of all pins.
+type Pins struct {
+	Layout int   `json:"layout"` // FormatVersion
+	Pins   []Pin `json:"pins"`
+}
+
+// check returns an error when a name of the record would lead out of the place
+// that it is for.
+func (p *Pins) check() error {
+	for _, pin := range p.Pins {
+		if err := CheckName(pin.Library); err != nil {
+			return err
+		}
+		if CheckPayloadPath(pin.Tree) != nil || strings.Contains(pin.Tree, "/") {
+			return fmt.Errorf("tree %q of %s is no directory name", pin.Tree, pin.Library)
+		}
+	}
+	return nil
+}
+
+func (e *PackageEdits) check() error {
+	for _, f := range e.Files {
+		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path {
+			return fmt.Errorf("%q is no path in a root", f.Path)
+		}
+	}
+	return nil
+}
+
+func (s *SystemState) check() error { return nil }
+
+// systemRecord is one of the records of the system.
+type systemRecord interface {
+	*SystemState | *PackageEdits | *Pins
+	check() error
+}
+
+// DecodeSystemRecord reads a record of the system into r. It returns an error for
+// another layout and for a record that contradicts itself.
+func DecodeSystemRecord[R systemRecord](b []byte, r R) error {
+	var version struct{ Layout int }
+	if err := json.Unmarshal(b, &version); err != nil {
+		return fmt.Errorf("decode record: %v", err)
+	}
+	if version.Layout != FormatVersion {
+		return fmt.Errorf("decode record: layout %d, this program knows %d", version.Layout, FormatVersion)
+	}
+	if err := json.Unmarshal(b, r); err != nil {
+		return fmt.Errorf("decode record: %v", err)
+	}
+	if err := r.check(); err != nil {
+		return fmt.Errorf("decode record: %v", err)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package sysroot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/ldso"
+)
+
+// DefaultLibraries says what the root's loader finds for a library's name when no
+// search path is in the way.
+type DefaultLibraries struct {
+	root    *Root
+	cache   map[string][]ldso.CacheEntry // by soname, in the loader's order
+	dirs    map[string]string            // host's directory by directory of the root
+	finders map[string]ldso.Finder       // by triplet
+}
+
+// DefaultLibraries reads the loader's cache. A root without one has none, as when
+// ldconfig has still to run: its default directories are searched then.
+func (r *Root) DefaultLibraries() (*DefaultLibraries, error) {
+	d := &DefaultLibraries{root: r, cache: map[string][]ldso.CacheEntry{}, dirs: map[string]string{}, finders: map[string]ldso.Finder{}}
+	b, err := files{r}.ReadFile("/etc/ld.so.cache")
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the loader's cache: %w", err)
+	}
+	entries, err := ldso.ParseCache(b)
+	if err != nil {
+		return d, nil //nolint:nilerr // one that is damaged is as good as none, to the loader too
+	}
+	for _, e := range entries {
+		if e.Subdir == "" && e.HWCap == 0 {
+			d.cache[e.Name] = append(d.cache[e.Name], e)
+		}
+	}
+	return d, nil
+}
+
+// Has reports whether a program whose needs include the name of place, a library's
+// path in the root, would load that very file: nothing else that the loader may
+// take is before it, such as a build of the administrator's in /usr/local/lib.
+func (d *DefaultLibraries) Has(place string) bool {
+	want := d.host(place)
+	list := d.cache[path.Base(place)]
+	for i, e := range list {
+		if d.host(e.Path) != want {
+			continue
+		}
+		for _, before := range list[:i] {
+			if before.Flags == e.Flags {
+				return false
+			}
+		}
+		return true
+	}
+	// Not in the cache: ldconfig has not run since it came, or does not know its
+	// directory.
+	o, err := files{d.root}.Inspect(place)
+	if err != nil {
+		return false
+	}
+	abi := &elfedit.Info{Class: o.Info.Class, Data: o.Info.Data, Machine: o.Info.Machine, OSABI: o.Info.OSABI, Flags: o.Info.Flags, Type: o.Info.Type}
+	triplet := ldso.Triplet(abi)
+	finder := d.finders[triplet]
+	if finder == nil {
+		if finder, err = d.root.System(abi); err != nil {
+			return false
+		}
+		d.finders[triplet] = finder
+	}
+	found, err := finder.Find(path.Base(place), []*ldso.Object{{Path: "/", ID: "program", Info: abi}})
+	return err == nil && found.ID == o.ID
+}
+
+// host returns the host's path of a file in the root, with links in its directory
+// followed, but not the file's own: names are compared, not files.
+func (d *DefaultLibraries) host(name string) string {
+	dir := path.Dir(name)
+	host, ok := d.dirs[dir]
+	if !ok {
+		if p, err := d.root.HostPath(dir); err == nil {
+			host = p
+		}
+		d.dirs[dir] = host
+	}
+	return host + "/" + path.Base(name)
+}

@@ -1,0 +1,171 @@
+package transaction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// RestoreOptions says which programs are to have their packaged bytes again.
+type RestoreOptions struct {
+	Root  *sysroot.Root
+	Names []string // paths in the root, or names of packages
+	All   bool
+	Wait  time.Duration // for the lock
+}
+
+// RestoreResult says which have them.
+type RestoreResult struct {
+	Restored []string     `json:"restored"` // paths
+	Left     []LeftReport `json:"left"`     // that somebody else has changed
+}
+
+// Restore gives programs that were edited in place their packaged bytes back. They
+// keep them until their package brings others, or a sync is asked to look again.
+func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err error) {
+	result = &RestoreResult{Restored: []string{}, Left: []LeftReport{}}
+	if ok, err := o.Root.Exists(); err != nil || !ok {
+		return result, err
+	}
+	lock, err := o.Root.LockWait(ctx, o.Wait)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	keys, err := o.Root.EditedPackages()
+	if err != nil {
+		return nil, err
+	}
+	editor := &programEditor{root: o.Root}
+	if err := editor.readRecords(keys); err != nil {
+		return nil, err
+	}
+	changes, err := o.changes(editor, keys)
+	if err != nil {
+		return nil, err
+	}
+	if err := editor.edit(ctx, changes); err != nil {
+		return nil, err
+	}
+	for _, c := range changes {
+		if c.left != "" {
+			result.Left = append(result.Left, c.leftReport())
+		} else if c.changes() {
+			result.Restored = append(result.Restored, c.path)
+		}
+	}
+	return result, nil
+}
+
+// changes returns what has to be done to the programs that are named.
+func (o *RestoreOptions) changes(editor *programEditor, keys []string) ([]*programChange, error) {
+	var changes []*programChange
+	found := map[string]bool{}
+	for _, key := range keys {
+		pkg := &installed{key: key}
+		for i := range editor.edits[key].Files {
+			f := &editor.edits[key].Files[i]
+			name := o.named(f.Path, key)
+			if name == "" && !o.All {
+				continue
+			}
+			found[name] = true
+			c, err := restoring(o.Root, pkg, f)
+			if err != nil {
+				return nil, err
+			}
+			if c != nil {
+				changes = append(changes, c)
+			}
+		}
+	}
+	for _, name := range o.Names {
+		if !found[name] {
+			return nil, fmt.Errorf("%w: %s was not edited, and is no package with a program that was", ErrNotInstalled, name)
+		}
+	}
+	return changes, nil
+}
+
+// named returns which of the names stands for a file of a package.
+func (o *RestoreOptions) named(file, key string) string {
+	for _, n := range o.Names {
+		if n == file || !strings.HasPrefix(n, "/") && packageOf(key) == n {
+			return n
+		}
+	}
+	return ""
+}
+
+// packageOf returns the name in a package's key.
+func packageOf(key string) string {
+	format, rest, _ := strings.Cut(key, ":")
+	if format == "deb" {
+		name, _, _ := strings.Cut(rest, ":")
+		return name
+	}
+	for range 2 { // NAME-VERSION-RELEASE.ARCHITECTURE
+		if i := strings.LastIndexByte(rest, '-'); i > 0 {
+			rest = rest[:i]
+		}
+	}
+	return rest
+}
+
+// restoring returns the change that gives a file its packaged bytes; nil when the
+// file is gone.
+func restoring(root *sysroot.Root, pkg *installed, f *layout.EditedFile) (*programChange, error) {
+	host, err := root.HostPath(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Open(host)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
+	defer file.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return nil, fmt.Errorf("restore %s: %w", f.Path, err)
+	}
+	c := &programChange{program: newProgram(pkg, "", f.Path, host, &st), source: f.Source, keep: f, restores: true}
+	err = store.MapFile(file, func(data []byte) error {
+		disk := digest.Of(data)
+		if disk == f.Source {
+			return nil
+		}
+		if c.had = f.With(disk); c.had == nil {
+			c.left = "is neither what its package brought nor what hashpkg made of it"
+			return nil
+		}
+		edit, err := c.had.Patch.Edit()
+		if err != nil {
+			return err
+		}
+		c.edit = edit.Invert()
+		packaged, err := c.edit.Apply(data)
+		if err == nil && digest.Of(packaged) != f.Source {
+			err = fmt.Errorf("%w: undoing the recorded edit does not give the packaged bytes", elfedit.ErrEditMismatch)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("restore %s: %w", f.Path, err)
+	}
+	return c, nil
+}

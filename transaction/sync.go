@@ -1,0 +1,623 @@
+package transaction
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// SyncOptions says how the prefix is made to agree with the package managers.
+type SyncOptions struct {
+	Root    *sysroot.Root
+	Rewrite Rewrite
+	DryRun  bool
+	Again   bool // look at everything, whatever was remembered, and edit restored programs too
+	// Following leaves the following farm active where it is: the package manager
+	// has not ended.
+	Following bool
+	Wait      time.Duration // for the lock
+	Now       time.Time
+	Progress  func(Progress)
+}
+
+// SyncResult says what a sync did, or with DryRun would do.
+type SyncResult struct {
+	// Generation is the active one afterwards; with DryRun, the one that is.
+	Generation int  `json:"generation"`
+	Changed    bool `json:"changed"` // a generation was made
+	// Packages is how many the package managers have, Looked how many of them
+	// were looked at.
+	Packages int             `json:"packages"`
+	Looked   int             `json:"looked_at"`
+	Trees    []TreeReport    `json:"trees"` // that came
+	Gone     []string        `json:"gone"`  // "NAME=VERSION": no longer in the generation
+	Programs []ProgramReport `json:"programs"`
+	Left     []LeftReport    `json:"left"`
+	Warnings []string        `json:"warnings"`
+}
+
+// TreeReport is one tree of a system package that joined the generation.
+type TreeReport struct {
+	Name         string `json:"name"`
+	Version      string `json:"version"`
+	Architecture string `json:"architecture"`
+	Tree         string `json:"tree"`
+	Copied       bool   `json:"copied,omitempty"` // its files could not be shared
+}
+
+// ProgramReport is one program that was edited or given back.
+type ProgramReport struct {
+	Path    string              `json:"path"`
+	Package string              `json:"package"` // "NAME=VERSION"
+	Edits   []layout.EditRecord `json:"edits"`   // none: it has its packaged bytes again
+	Pins    []string            `json:"pins,omitempty"`
+}
+
+// LeftReport is one program that the policy would have edited.
+type LeftReport struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
+}
+
+func (c *programChange) report() ProgramReport {
+	r := ProgramReport{Path: c.path, Package: c.pkg.Name + "=" + c.pkg.Version, Edits: []layout.EditRecord{}}
+	if c.want != nil {
+		r.Edits, r.Pins = c.want.Edits, c.want.Pins
+	}
+	return r
+}
+
+func (c *programChange) leftReport() LeftReport { return LeftReport{c.path, c.left} }
+
+// Sync makes the prefix agree with what dpkg's and rpm's databases say is
+// installed: a tree for each package with libraries, a generation of them, and
+// executables that search it. Where nothing has changed since the last one it does
+// nothing, and takes no lock.
+//
+// The error wraps ErrNoDatabase in a root without a package manager's database.
+// What goes wrong with one program is in the result, and does not end it.
+func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	states, err := databaseStates(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	if result, err := syncNothing(o, states); result != nil || err != nil {
+		return result, err
+	}
+	if o.DryRun {
+		active, err := o.Root.Active()
+		if err != nil {
+			return nil, err
+		}
+		s := &syncer{SyncOptions: o, states: states, active: active, sharer: memorySharer{}}
+		return s.run(ctx)
+	}
+	result, err := syncLocked(ctx, o, states)
+	if err != nil {
+		return result, errors.Join(err, keepFailure(o.Root, err))
+	}
+	return result, o.Root.SetFailure("")
+}
+
+// keepFailure remembers what went wrong, for hashpkg check. Before there is a
+// store, there is nothing to be repaired.
+func keepFailure(root *sysroot.Root, failure error) error {
+	if ok, err := root.Exists(); err != nil || !ok {
+		return err
+	}
+	return root.SetFailure(time.Now().UTC().Format(time.RFC3339) + " " + failure.Error())
+}
+
+// syncNothing ends a sync before it begins, if nothing has changed since the last
+// one.
+func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
+	if o.Again {
+		return nil, nil
+	}
+	ok, err := o.Root.Exists()
+	if err != nil || !ok {
+		return nil, err
+	}
+	following, err := o.Root.Following()
+	if err != nil || following && !o.Following {
+		return nil, err
+	}
+	if failure, err := o.Root.Failure(); err != nil || failure != "" {
+		return nil, err
+	}
+	pins, err := o.Root.Pins()
+	if err != nil {
+		return nil, err
+	}
+	state := o.Root.SystemState()
+	if !equalMaps(state.Databases, states) || state.Settings != settingsDigest(o.Rewrite, pins) {
+		return nil, nil
+	}
+	id, err := o.Root.Store().Active()
+	if err != nil || id != state.Generation {
+		return nil, err
+	}
+	return newSyncResult(id, len(state.Packages)), nil
+}
+
+func newSyncResult(generation, packages int) *SyncResult {
+	return &SyncResult{
+		Generation: generation, Packages: packages,
+		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{},
+	}
+}
+
+func equalMaps(a, b map[string]string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if b[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// settingsDigest is over what edits of programs follow from, beside the packages.
+func settingsDigest(r Rewrite, pins []layout.Pin) digest.Digest {
+	b, err := json.Marshal(struct {
+		Rewrite Rewrite
+		Pins    []layout.Pin
+	}{r, pins})
+	if err != nil {
+		panic(err) // strings only
+	}
+	return digest.Of(b)
+}
+
+func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (result *SyncResult, err error) {
+	lock, err := o.Root.LockWait(ctx, o.Wait)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	active, err := o.Root.Active()
+	if err != nil {
+		return nil, err
+	}
+	staging, err := o.Root.Store().Begin()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, staging.Discard()) }()
+	s := &syncer{SyncOptions: o, states: states, active: active, staging: staging, sharer: staging}
+	result, err = s.run(ctx)
+	if err != nil || o.Following {
+		return result, err
+	}
+	_, err = o.Root.Follow(false)
+	return result, err
+}
+
+// syncer is one sync.
+type syncer struct {
+	SyncOptions
+	states  map[string]string
+	active  *layout.Generation
+	staging *store.Staging // nil for a dry run
+	sharer  sharer
+
+	state    *layout.SystemState // of the last sync
+	pins     []layout.Pin
+	settings digest.Digest
+	result   *SyncResult
+	packages []*installed
+	changed  []*installed // since then
+	scans    map[string]*scanned
+	trees    map[string]string // path of its tree by package key, as it shall be
+}
+
+func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
+	if err := s.read(ctx); err != nil {
+		return nil, err
+	}
+	s.result = newSyncResult(s.active.ID, len(s.packages))
+	if err := s.look(ctx); err != nil {
+		return nil, err
+	}
+	generation, err := s.makeGeneration(ctx)
+	if err != nil {
+		return nil, err
+	}
+	unanswered, pinned, err := s.editPrograms(ctx, generation)
+	if err != nil {
+		return s.result, err
+	}
+	if s.DryRun {
+		return s.result, nil
+	}
+	return s.result, s.remember(unanswered, pinned)
+}
+
+// read reads the databases and decides which packages have changed.
+func (s *syncer) read(ctx context.Context) (err error) {
+	s.state = s.Root.SystemState()
+	if s.Again {
+		s.state.Packages = map[string]layout.SystemPackage{}
+	}
+	if s.pins, err = s.Root.Pins(); err != nil {
+		return err
+	}
+	s.settings = settingsDigest(s.Rewrite, s.pins)
+	if s.packages, err = systemPackages(ctx, s.Root); err != nil {
+		return err
+	}
+	trees := map[string]bool{"": true} // a generation that was rolled back to may have others
+	for i := range s.active.Trees {
+		trees[s.active.Trees[i].Path()] = true
+	}
+	for _, p := range s.packages {
+		known, ok := s.state.Packages[p.key]
+		if !ok || known.Stamp != p.stamp || !trees[known.Tree] {
+			s.changed = append(s.changed, p)
+		}
+	}
+	return nil
+}
+
+// look reads the files of the packages that have changed.
+func (s *syncer) look(ctx context.Context) error {
+	s.result.Looked = len(s.changed)
+	s.scans = make(map[string]*scanned, len(s.changed))
+	found, err := s.scanAll(ctx, s.changed, s.sharer)
+	for _, f := range found {
+		s.scans[f.key] = f
+	}
+	return err
+}
+
+// scanAll looks at packages on as many processors as there are.
+func (s *syncer) scanAll(ctx context.Context, packages []*installed, to sharer) ([]*scanned, error) {
+	return scanPackages(ctx, s.Root, packages, to, func(done int) {
+		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(packages)), Packages: true})
+	})
+}
+
+// makeGeneration makes trees for the packages that have changed, and switches to a
+// generation with them. It returns the generation that is active then, or with
+// DryRun would be.
+func (s *syncer) makeGeneration(ctx context.Context) (*layout.Generation, error) {
+	plan, err := s.plan()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range plan.Trees {
+		key := layout.TreePath(t.Name, t.Tree)
+		r := TreeReport{Name: t.Name, Version: t.Version, Architecture: t.Architecture, Tree: t.Tree}
+		if plan.Generation != nil && !slices.ContainsFunc(s.active.Trees, func(o layout.Tree) bool { return o.Path() == key && o.Identity == t.Identity }) {
+			r.Copied = t.Manifest.Copied()
+			s.result.Trees = append(s.result.Trees, r)
+		}
+	}
+	s.result.Gone = append(s.result.Gone, plan.Gone...)
+	switch {
+	case plan.Generation == nil:
+		return s.active, nil
+	case s.DryRun:
+		s.result.Changed = true
+		return plan.Generation, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.Progress(Progress{Step: "committing"})
+	var manifests []*layout.Manifest
+	for _, t := range plan.Trees {
+		if !t.Present {
+			manifests = append(manifests, t.Manifest)
+		}
+	}
+	if err := s.staging.AddTrees(manifests); err != nil {
+		return nil, err
+	}
+	next := plan.Generation.Next(0, s.Now)
+	next.Parent = s.active.ID
+	id, err := publish(s.Root, s.staging, next, s.active)
+	if err != nil {
+		return nil, err
+	}
+	s.result.Generation, s.result.Changed = id, true
+	return next, nil
+}
+
+func (s *syncer) plan() (*layout.SystemPlan, error) {
+	defaults, err := s.Root.DefaultLibraries()
+	if err != nil {
+		return nil, err
+	}
+	in := layout.SystemInput{
+		Generation: s.active,
+		Occupied:   s.Root.Store().Manifests,
+		Shares:     s.sharesFiles,
+		Loads:      func(_, place string) bool { return defaults.Has(place) },
+	}
+	if in.ToRoot, err = s.Root.ToRoot(); err != nil {
+		return nil, err
+	}
+	stay := map[string]bool{}
+	s.trees = make(map[string]string, len(s.packages))
+	for _, p := range s.packages {
+		scan := s.scans[p.key]
+		switch {
+		case scan == nil:
+			if tree := s.state.Packages[p.key].Tree; tree != "" {
+				s.trees[p.key] = tree
+				stay[tree] = true
+			}
+		case scan.libraries != nil:
+			in.Packages = append(in.Packages, scan.libraries)
+		}
+	}
+	in.Stays = func(t *layout.Tree) bool { return stay[t.Path()] }
+	plan, err := layout.PlanSystem(in)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range s.changed {
+		if m := s.scans[p.key].libraries; m != nil {
+			s.trees[p.key] = layout.TreePath(m.Name, m.Tree)
+		}
+	}
+	return plan, nil
+}
+
+// sharesFiles reports whether the files of a tree that is there are the very files
+// that the distribution has now.
+func (s *syncer) sharesFiles(m *layout.Manifest) bool {
+	for _, f := range m.Files {
+		if f.Type != layout.TypeFile {
+			continue
+		}
+		a, errA := os.Lstat(s.Root.Store().Path(layout.TreePath(m.Name, m.Tree) + "/" + f.Path))
+		b, errB := os.Lstat(f.System)
+		if errA != nil || errB != nil || !os.SameFile(a, b) {
+			return false
+		}
+	}
+	return true
+}
+
+// editPrograms edits the programs of packages that have changed, and of those whose
+// programs the new generation concerns. It returns, by package key, the sonames that
+// no tree offers and whether a program is pinned.
+func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation) (unanswered map[string][]string, pinned map[string]bool, err error) {
+	pins, lost := loadPins(s.Root.Store(), s.pins)
+	s.result.Warnings = append(s.result.Warnings, lost...)
+	editor := &programEditor{
+		root: s.Root, rewrite: s.Rewrite, own: generation.Architecture, farm: generation.SystemLibraries(), trees: s.trees, pins: pins,
+		restored: s.Again, planOnly: s.DryRun && s.result.Changed,
+	}
+	concerned := s.concerned(editor.farm)
+	more, err := scanPackages(ctx, s.Root, concerned, nil, func(int) {})
+	if err != nil {
+		return nil, nil, err
+	}
+	var programs []*program
+	var keys []string
+	for _, p := range s.changed {
+		programs = append(programs, s.scans[p.key].programs...)
+		keys = append(keys, p.key)
+	}
+	for _, f := range more {
+		programs = append(programs, f.programs...)
+		keys = append(keys, f.key)
+	}
+	if err := editor.readRecords(keys); err != nil {
+		return nil, nil, err
+	}
+	s.Progress(Progress{Step: "editing"})
+	changes, err := editor.prepareAll(programs)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !s.DryRun {
+		if err := editor.edit(ctx, changes); err != nil {
+			return nil, nil, err
+		}
+		if err := editor.dropRecords(changes, keys); err != nil {
+			return nil, nil, err
+		}
+	}
+	unanswered, pinned = map[string][]string{}, map[string]bool{}
+	for _, p := range s.packages {
+		if known, ok := s.state.Packages[p.key]; ok && s.scans[p.key] == nil {
+			unanswered[p.key], pinned[p.key] = known.Unanswered, known.Pinned
+		}
+	}
+	for _, f := range more {
+		delete(unanswered, f.key)
+		delete(pinned, f.key)
+	}
+	for _, c := range changes {
+		unanswered[c.pkg.key] = append(unanswered[c.pkg.key], c.unanswered...)
+		pinned[c.pkg.key] = pinned[c.pkg.key] || c.want != nil && len(c.want.Pins) > 0
+		switch {
+		case c.left != "":
+			s.result.Left = append(s.result.Left, c.leftReport())
+		case c.changes():
+			s.result.Programs = append(s.result.Programs, c.report())
+		}
+	}
+	return unanswered, pinned, nil
+}
+
+// concerned returns the packages that have not changed and whose programs are to
+// be looked at again all the same: after a change of settings all of them, after
+// one of the libraries those that are pinned, and those that need a library which
+// has come.
+func (s *syncer) concerned(farm map[string]bool) []*installed {
+	offered := map[string]bool{}
+	for link := range farm {
+		offered[link[strings.LastIndexByte(link, '/')+1:]] = true
+	}
+	all := s.state.Settings != s.settings ||
+		s.result.Changed && slices.ContainsFunc(s.pins, func(p layout.Pin) bool { return p.Program == layout.EveryProgram })
+	var out []*installed
+	for _, p := range s.packages {
+		known := s.state.Packages[p.key]
+		if s.scans[p.key] == nil && (all || s.result.Changed && known.Pinned ||
+			slices.ContainsFunc(known.Unanswered, func(name string) bool { return offered[name] })) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// remember writes the state for the next sync, and takes away records of packages
+// that are gone: their programs are.
+func (s *syncer) remember(unanswered map[string][]string, pinned map[string]bool) error {
+	state := &layout.SystemState{
+		Layout: layout.FormatVersion, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
+		Packages: make(map[string]layout.SystemPackage, len(s.packages)),
+	}
+	for _, p := range s.packages {
+		names := slices.Clone(unanswered[p.key])
+		slices.Sort(names)
+		state.Packages[p.key] = layout.SystemPackage{
+			Stamp: p.stamp, Tree: s.trees[p.key], Unanswered: slices.Compact(names), Pinned: pinned[p.key],
+		}
+	}
+	var gone []*layout.PackageEdits
+	keys, err := s.Root.EditedPackages()
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, ok := state.Packages[key]; !ok {
+			gone = append(gone, &layout.PackageEdits{Key: key})
+		}
+	}
+	if err := s.Root.SetEdits(gone); err != nil {
+		return err
+	}
+	return s.Root.SetSystemState(state)
+}
+
+// scanPackages looks at the files of packages on as many processors as there are,
+// and stages their libraries in to; without it only programs are looked for.
+func scanPackages(ctx context.Context, root *sysroot.Root, packages []*installed, to sharer, progress func(done int)) ([]*scanned, error) {
+	type job struct {
+		p *installed
+		i int
+	}
+	sc := &scanner{root: root, to: to, dirs: map[string]string{}}
+	jobs := make([]job, len(packages))
+	found := make([]*scanned, len(packages))
+	faults := make([]error, len(packages))
+	for i, p := range packages {
+		jobs[i] = job{p, i}
+	}
+	forEach(jobs, func(j job) {
+		if faults[j.i] = ctx.Err(); faults[j.i] == nil {
+			found[j.i], faults[j.i] = sc.scan(j.p)
+			progress(j.i)
+		}
+	})
+	return found, firstFault(faults)
+}
+
+// newProgramEditor returns an editor for the active generation.
+func newProgramEditor(root *sysroot.Root, rewrite Rewrite, pins []*pinnedLibrary) (*programEditor, error) {
+	active, err := root.Active()
+	if err != nil {
+		return nil, err
+	}
+	trees := map[string]string{}
+	for key, p := range root.SystemState().Packages {
+		trees[key] = p.Tree
+	}
+	return &programEditor{
+		root: root, rewrite: rewrite, own: active.Architecture, farm: active.SystemLibraries(), trees: trees, pins: pins,
+	}, nil
+}
+
+// readRecords reads the records of packages' edited programs.
+func (e *programEditor) readRecords(keys []string) error {
+	e.edits = make(map[string]*layout.PackageEdits, len(keys))
+	for _, key := range keys {
+		edits, err := e.root.Edits(key)
+		if err != nil {
+			return err
+		}
+		e.edits[key] = edits
+	}
+	return nil
+}
+
+// dropRecords takes away what is recorded of files that are not what an edit has
+// left any more: their package came again, or dropped them.
+func (e *programEditor) dropRecords(changes []*programChange, keys []string) error {
+	holds := map[string]bool{}
+	for _, c := range changes {
+		if c.left != "" || c.keep != nil || c.want != nil {
+			holds[c.pkg.key+" "+c.path] = true
+		}
+	}
+	var stale []*layout.PackageEdits
+	for _, key := range keys {
+		edits := e.edits[key]
+		before := len(edits.Files)
+		edits.Files = slices.DeleteFunc(edits.Files, func(f layout.EditedFile) bool { return !holds[key+" "+f.Path] })
+		if len(edits.Files) != before {
+			stale = append(stale, edits)
+		}
+	}
+	return e.root.SetEdits(stale)
+}
+
+// programsOf returns the programs that a pin's Program names, and reads the
+// records of their packages.
+func (e *programEditor) programsOf(packages []*installed, name string) ([]*program, error) {
+	wanted := packages
+	if name != layout.EveryProgram && !strings.HasPrefix(name, "/") {
+		wanted = slices.DeleteFunc(slices.Clone(packages), func(p *installed) bool { return p.Name != name })
+	}
+	found, err := scanPackages(context.Background(), e.root, wanted, nil, func(int) {})
+	if err != nil {
+		return nil, err
+	}
+	var programs []*program
+	var keys []string
+	for _, f := range found {
+		for _, p := range f.programs {
+			if !strings.HasPrefix(name, "/") || p.path == name {
+				programs = append(programs, p)
+				keys = append(keys, f.key)
+			}
+		}
+	}
+	slices.SortFunc(programs, func(a, b *program) int { return cmp.Compare(a.path, b.path) })
+	return programs, e.readRecords(keys)
+}
+
+// rememberPins tells the next sync that the pins have been followed.
+func (e *programEditor) rememberPins(pins []layout.Pin, changes []*programChange) error {
+	state := e.root.SystemState()
+	state.Settings = settingsDigest(e.rewrite, pins)
+	for _, c := range changes {
+		if p, ok := state.Packages[c.pkg.key]; ok && c.want != nil && len(c.want.Pins) > 0 {
+			p.Pinned = true
+			state.Packages[c.pkg.key] = p
+		}
+	}
+	return e.root.SetSystemState(state)
+}
