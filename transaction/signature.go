@@ -19,7 +19,9 @@ const (
 	SignatureOff     SignaturePolicy = "off"     // take them
 
 	// SignatureByKeys is SignatureRequire for packages of a format that carries
-	// signatures when there are keys, else SignatureWarn.
+	// signatures when somebody gave keys, else SignatureWarn. Of debs that no index
+	// vouches for it says nothing, unless an index to look into was given, or has
+	// other contents for them.
 	SignatureByKeys SignaturePolicy = ""
 )
 
@@ -27,7 +29,8 @@ const (
 var ErrSignature = errors.New("the signature is not good")
 
 // signatureOf returns what the signatures of a package came to, and who signed it
-// if that was good. A deb carries none: its archive signs an index.
+// if that was good. A deb carries none: its archive signs an index, which
+// checkIndexes looks at.
 func signatureOf(r pkginfo.Reader) (state, signer string) {
 	signed, ok := r.(*rpm.Reader)
 	if !ok {
@@ -37,7 +40,7 @@ func signatureOf(r pkginfo.Reader) (state, signer string) {
 	if verdict == rpm.Good {
 		for _, s := range signed.Signatures() {
 			if s.State == rpm.Good {
-				signer = s.Signer
+				signer = fmt.Sprintf("%s (key %s)", s.Signer, s.KeyID)
 			}
 		}
 	}
@@ -64,11 +67,14 @@ func checkSignatures(policy SignaturePolicy, keys int, drafts []*layout.Manifest
 			why = "is signed in a way that hashpkg does not verify"
 		default:
 			why = "carries no signature"
+			if reason := m.Package.SignatureReason; reason != "" {
+				why += ": " + reason
+			}
 		}
 		if required {
 			return nil, fmt.Errorf("%w: %s %s", ErrSignature, m.Package.File, why)
 		}
-		if m.Format == pkginfo.RPM { // debs never carry one; show tells
+		if m.Format == pkginfo.RPM { // debs never carry one: see checkIndexes
 			warnings = append(warnings, fmt.Sprintf("%s %s", m.Package.File, why))
 		}
 	}

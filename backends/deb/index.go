@@ -104,7 +104,7 @@ func CheckFiles(ctx context.Context, dir string, files []File, keysOf func(prefi
 	}
 	for i := range c.proofs {
 		if p := &c.proofs[i]; p.Signer == "" {
-			p.Reason = c.reason(p, dir, releases)
+			p.Reason = c.reason(p, releases)
 		}
 	}
 	return c.proofs, nil
@@ -133,13 +133,13 @@ type indexCheck struct {
 	problems []string
 }
 
-func (c *indexCheck) reason(p *Proof, dir string, releases int) string {
-	why := "no index in " + dir + " whose signature is good lists it"
+func (c *indexCheck) reason(p *Proof, releases int) string {
+	why := "no index whose signature is good lists it"
 	switch {
 	case p.Differs:
 		why = fmt.Sprintf("the index of %s lists other contents for this version", p.Index)
 	case releases == 0:
-		why = "there are no indexes in " + dir
+		why = "there are no indexes"
 	}
 	if n := len(c.problems); n > 0 {
 		why += "; " + strings.Join(c.problems[:min(n, maxProblems)], "; ")

@@ -120,11 +120,11 @@ func TestCheckFiles(t *testing.T) {
 		{"Release.gpg", map[string]string{"Release": release, "Release.gpg": detach(t, release, true, key), "main_binary-amd64_Packages": index}, ""},
 		{"Release.gpg, not armored", map[string]string{"Release": release, "Release.gpg": detach(t, release, false, key), "main_binary-amd64_Packages": index}, ""},
 
-		{"nothing", nil, "there are no indexes in "},
+		{"nothing", nil, "there are no indexes"},
 		{"not listed", map[string]string{
 			"InRelease":                  clearSign(t, releaseOf("", map[string]string{indexPath: paragraphOf(elsewhere)}), key),
 			"main_binary-amd64_Packages": paragraphOf(elsewhere),
-		}, "no index in "},
+		}, "no index whose signature is good lists it"},
 		{"other contents", map[string]string{
 			"InRelease":                  clearSign(t, releaseOf("", map[string]string{indexPath: paragraphOf(altered)}), key),
 			"main_binary-amd64_Packages": paragraphOf(altered),
@@ -136,8 +136,8 @@ func TestCheckFiles(t *testing.T) {
 			inRelease:         clearSign(t, releaseOf("", map[string]string{indexPath + ".xz": pack(index, testdeb.Xz)}), key),
 			indexFile + ".xz": pack(oneByte, testdeb.Xz),
 		}, indexFile + ".xz: it is not the one that is signed"},
-		{"no index", map[string]string{inRelease: clearSign(t, release, key)}, "no index in "},
-		{"index of another archive", map[string]string{inRelease: clearSign(t, release, key), "other_" + indexFile: index}, "no index in "},
+		{"no index", map[string]string{inRelease: clearSign(t, release, key)}, "no index whose signature is good lists it"},
+		{"index of another archive", map[string]string{inRelease: clearSign(t, release, key), "other_" + indexFile: index}, "no index whose signature is good lists it"},
 		{"wrong key", map[string]string{inRelease: clearSign(t, release, other), indexFile: index}, inRelease + ": it is signed with a key that is not known: "},
 		{"tampered Release", map[string]string{inRelease: strings.Replace(clearSign(t, release, key), "Origin: T", "Origin: B", 1), indexFile: index}, inRelease + ": its signature is not good"},
 		{"text before", map[string]string{inRelease: release + clearSign(t, release, key), indexFile: index}, inRelease + ": it is not clear-signed"},
