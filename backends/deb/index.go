@@ -251,7 +251,11 @@ func indexCompression(name string) (plain string, c unpack.Compression, ok bool)
 		end string
 		c   unpack.Compression
 	}{
-		{"", unpack.None}, {".gz", unpack.Gzip}, {".xz", unpack.Xz}, {".zst", unpack.Zstd}, {".bz2", unpack.Bzip2},
+		{"", unpack.None},
+		{".gz", unpack.Gzip},
+		{".xz", unpack.Xz},
+		{".zst", unpack.Zstd},
+		{".bz2", unpack.Bzip2},
 		{".lz4", "lz4"},
 	} {
 		plain, ok := strings.CutSuffix(name, p.end)
@@ -458,8 +462,8 @@ func findPackages(r io.Reader, wanted func(fileKey) bool) ([]File, error) {
 	p := paragraph{}
 	for number := 1; ; number++ {
 		line, err := lines.ReadSlice('\n')
-		isLong := err == bufio.ErrBufferFull
-		for err == bufio.ErrBufferFull { // a description, or relations
+		isLong := errors.Is(err, bufio.ErrBufferFull)
+		for errors.Is(err, bufio.ErrBufferFull) { // a description, or relations
 			_, err = lines.ReadSlice('\n')
 		}
 		if err != nil && err != io.EOF {
