@@ -179,7 +179,7 @@ func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *layout.Manifest, e
 		return nil, err
 	}
 	s.finish()
-	m.Package.Signature, m.Package.Signer = signatureOf(r)
+	checkOwnSignatures(&m.Package, r)
 	return m, nil
 }
 
