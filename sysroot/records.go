@@ -18,6 +18,7 @@ const (
 	stateFile   = layout.SystemDir + "/state.json"
 	pinsFile    = layout.SystemDir + "/pins.json"
 	failureFile = layout.SystemDir + "/failure"
+	retiredFile = layout.SystemDir + "/retired"
 )
 
 // SystemState returns what the last sync remembered. One that is missing or cannot
@@ -159,6 +160,34 @@ func (r *Root) SetFailure(message string) error {
 	}
 	if err := store.WriteDurably(path, []byte(message+"\n")); err != nil {
 		return fmt.Errorf("keep failure: %w", err)
+	}
+	return nil
+}
+
+// Retired reports whether hashpkg's own package was removed, and every program
+// given back before.
+func (r *Root) Retired() (bool, error) {
+	_, err := os.Lstat(r.store.Path(retiredFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("read records: %w", err)
+	}
+	return err == nil, nil
+}
+
+// SetRetired says so, or takes it back.
+func (r *Root) SetRetired(retired bool) error {
+	path := r.store.Path(retiredFile)
+	if !retired {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("write record: %w", err)
+		}
+		return nil
+	}
+	if err := r.makeSystemDir(path); err != nil {
+		return err
+	}
+	if err := store.WriteDurably(path, nil); err != nil {
+		return fmt.Errorf("write record: %w", err)
 	}
 	return nil
 }

@@ -71,6 +71,8 @@ func (a *app) exit(err error) int {
 		return exitDone
 	case errors.Is(err, errDamaged):
 		return exitDamaged
+	case errors.Is(err, errProblems):
+		return exitFailed
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(a.Err, "hashpkg: interrupted; nothing was changed")
 		return exitFailed
@@ -114,7 +116,8 @@ Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held.`
 	})
 	cmd.AddCommand(
 		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a),
-		newSyncCommand(a), newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a), newElfCommand(a), newVersionCommand(a),
+		newSyncCommand(a), newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a), newCheckCommand(a), newHooksCommand(a), newHookCommand(a),
+		newElfCommand(a), newVersionCommand(a),
 	)
 	return cmd
 }

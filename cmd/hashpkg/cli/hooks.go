@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/hooks"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+func newHooksCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "hooks",
+		Short: "Have dpkg call hashpkg, and confined programs read the prefix",
+		Long: `Install, remove or show the files by which package managers and confinement know
+of hashpkg. hashpkg's own .deb and .rpm bring them; this is for a machine, or with
+--root an image, that the program was copied to (as /usr/bin/hashpkg).
+
+dpkg's hooks are pre-invoke and post-invoke: before each run that changes packages
+current-system is switched to what the distribution has in place, and after it
+hashpkg syncs. apt and its frontends run dpkg. A trigger, which the .deb has too,
+needs a package, and adds nothing here.
+
+rpm calls what packages bring, and nothing else: use the .rpm.
+
+AppArmor: what includes abstractions/base may load libraries from the prefix.
+SELinux: the prefix is labeled as /usr/lib is, as semanage fcontext -a -e would
+have it. That is needed: trees share the distribution's files, and relabeling the
+prefix otherwise would change the label of the system's own libraries.
+
+A hook never makes a package manager fail. What went wrong is kept, and hashpkg
+check shows it.`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	var o hooks.InstallOptions
+	install := newHooksSubcommand(a, "install", "Install the hooks",
+		`Install the hooks, or bring them up to date. A file that somebody has changed is
+left as it is, and the exit status is 1.
+
+With --debsums, also a program at /usr/sbin/prelink. debsums asks prelink for the
+bytes that a program had before it was changed; this one answers for programs
+that hashpkg has edited, after proof that they are the packaged bytes and the
+recorded edit. It is refused where something else is at that path.`,
+		func(root *sysroot.Root) (*hooks.InstallStatus, error) { return hooks.Install(root, o) })
+	install.Flags().BoolVar(&o.Debsums, "debsums", false, "make debsums accept edited programs, by /usr/sbin/prelink")
+	cmd.AddCommand(install,
+		newHooksSubcommand(a, "remove", "Remove the hooks",
+			`Remove the hooks. The trees stay, and so do the programs' edits: hashpkg restore
+--all takes those back. A file that somebody has changed is left as it is, and the
+exit status is 1.`, hooks.Remove),
+		newHooksSubcommand(a, "status", "Show which hooks are installed",
+			`Show which hooks are installed, missing, outdated (as another version of hashpkg,
+or another prefix, has them) or changed by somebody.`, hooks.Status),
+	)
+	return cmd
+}
+
+func newHooksSubcommand(a *app, name, short, long string, do func(*sysroot.Root) (*hooks.InstallStatus, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:     name,
+		Short:   short,
+		Long:    long,
+		Example: "  hashpkg hooks " + name + "\n  hashpkg hooks " + name + " --root ./image",
+		Args:    args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			root, err := a.openRoot()
+			if err != nil {
+				return err
+			}
+			status, err := do(root)
+			if status == nil {
+				return err
+			}
+			if perr := a.printHooks(status); perr != nil {
+				return perr
+			}
+			return err
+		},
+	}
+}
+
+func (a *app) printHooks(s *hooks.InstallStatus) error {
+	if a.json {
+		return a.printJSON(s)
+	}
+	for _, n := range s.Notes {
+		a.notice("note: %s\n", n)
+	}
+	if a.quiet {
+		return nil
+	}
+	for _, f := range s.Files {
+		state := string(f.State)
+		if !f.Needed && f.State == hooks.Missing {
+			state = "not needed"
+		}
+		if err := a.printf("%-10s %-8s %s\n", state, f.For, f.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}

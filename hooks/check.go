@@ -1,0 +1,154 @@
+package hooks
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+// Problem is one thing that is not as it should be.
+type Problem struct {
+	Kind   ProblemKind `json:"kind"`
+	What   string      `json:"what"`
+	Repair string      `json:"repair"` // what to do
+}
+
+// ProblemKind is what a problem is about.
+type ProblemKind string
+
+// The kinds of problems.
+const (
+	FailureKept    ProblemKind = "failure"   // a hook or a sync has failed
+	LeftFollowing  ProblemKind = "following" // the following farm is active, and nothing to follow
+	BehindDatabase ProblemKind = "behind"    // packages have come or gone since the last sync
+	PinNotInForce  ProblemKind = "pin"
+	HooksInPart    ProblemKind = "hooks" // files are missing or changed
+)
+
+// CheckResult is what a check has found.
+type CheckResult struct {
+	AtWork   []string  `json:"at_work"` // package managers: what follows from them is no problem then
+	Problems []Problem `json:"problems"`
+}
+
+// CheckOptions says what to check.
+type CheckOptions struct {
+	Root    *sysroot.Root
+	Rewrite transaction.Rewrite
+	Now     time.Time
+}
+
+const repairBySync = "run hashpkg sync"
+
+// Check looks whether the system's trees, farm and programs are as the package
+// managers' databases and the pins ask for. It changes nothing.
+func Check(ctx context.Context, o CheckOptions) (*CheckResult, error) {
+	c := &checker{CheckOptions: o, CheckResult: CheckResult{Problems: []Problem{}}}
+	status, err := Status(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	if c.AtWork, err = AtWork(o.Root); err != nil {
+		return nil, err
+	}
+	slices.Sort(c.AtWork)
+	store, err := o.Root.Exists()
+	if err != nil {
+		return nil, err
+	}
+	if store {
+		err = c.checkStore(ctx, status.Any())
+	} else if status.Any() && len(c.AtWork) == 0 {
+		c.add(BehindDatabase, repairBySync, "the hooks are installed, and there is no store yet")
+	}
+	c.checkHooks(status)
+	return &c.CheckResult, err
+}
+
+type checker struct {
+	CheckOptions
+	CheckResult
+}
+
+func (c *checker) add(kind ProblemKind, repair, format string, v ...any) {
+	c.Problems = append(c.Problems, Problem{kind, fmt.Sprintf(format, v...), repair})
+}
+
+func (c *checker) checkStore(ctx context.Context, hooked bool) error {
+	failure, err := c.Root.Failure()
+	if err != nil {
+		return err
+	}
+	if failure != "" {
+		c.add(FailureKept, repairBySync, "the last run failed: %s", failure)
+	}
+	retired, err := c.Root.Retired()
+	if err != nil {
+		return err
+	}
+	if len(c.AtWork) == 0 {
+		following, err := c.Root.Following()
+		if err != nil {
+			return err
+		}
+		if following && !retired {
+			c.add(LeftFollowing, repairBySync, "%s still follows a package manager that has ended, or was killed",
+				c.Root.Store().Path("current-system"))
+		}
+		// Who has never asked for trees of the system does not miss them.
+		if hooked || len(c.Root.SystemState().Packages) > 0 {
+			if err := c.checkDatabases(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if retired {
+		return nil
+	}
+	return c.checkPins()
+}
+
+// checkDatabases asks what a sync would do.
+func (c *checker) checkDatabases(ctx context.Context) error {
+	would, err := transaction.Sync(ctx, transaction.SyncOptions{Root: c.Root, Rewrite: c.Rewrite, Now: c.Now, DryRun: true})
+	if err != nil {
+		return err
+	}
+	if would.Changed || len(would.Programs) > 0 {
+		c.add(BehindDatabase, repairBySync, "behind the package manager: %d trees would come, %d would leave, %d programs would be edited",
+			len(would.Trees), len(would.Gone), len(would.Programs))
+	}
+	return nil
+}
+
+func (c *checker) checkPins() error {
+	pins, err := transaction.ListPins(c.Root)
+	if err != nil {
+		return err
+	}
+	for _, p := range pins {
+		if _, err := c.Root.Store().Manifest(p.Library, p.Tree); err != nil {
+			c.add(PinNotInForce, "run hashpkg unpin", "%s is pinned to %s, which is not to be had: %v", p.Program, p.Spec(), err)
+		} else if len(p.Programs) == 0 {
+			c.add(PinNotInForce, "run hashpkg sync --again or hashpkg unpin", "no program follows the pin of %s to %s", p.Program, p.Spec())
+		}
+	}
+	return nil
+}
+
+// checkHooks tells of hooks that are installed in part.
+func (c *checker) checkHooks(s *InstallStatus) {
+	if !s.Any() {
+		return
+	}
+	for _, f := range s.Files {
+		if f.Needed && f.State != Installed {
+			c.add(HooksInPart, "run hashpkg hooks install", "%s is %s", f.Path, strings.ToLower(string(f.State)))
+		}
+	}
+}
