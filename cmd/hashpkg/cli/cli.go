@@ -114,7 +114,7 @@ Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held.`
 	})
 	cmd.AddCommand(
 		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a),
-		newSyncCommand(a), newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newElfCommand(a), newVersionCommand(a),
+		newSyncCommand(a), newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a), newElfCommand(a), newVersionCommand(a),
 	)
 	return cmd
 }
