@@ -132,10 +132,14 @@ func (t *Staging) takeOut(last func() ([]string, error)) error {
 // putBack puts a name that was taken out back in its place.
 func (s *Store) putBack(staging string, m move) error {
 	from := filepath.Join(s.Path(staging), m.From)
-	if !exists(from) {
+	_, err := os.Lstat(from)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // was not taken, or is back
 	}
-	if err := os.Rename(from, s.Path(m.To)); err != nil {
+	if err == nil {
+		err = os.Rename(from, s.Path(m.To))
+	}
+	if err != nil {
 		return fmt.Errorf("put back: %w", err)
 	}
 	return nil
