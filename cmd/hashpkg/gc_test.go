@@ -122,19 +122,25 @@ func TestCollectionKilled(t *testing.T) {
 	}
 }
 
-// TestCollectionFails lets each of the calls fail.
+// TestCollectionFails lets each of the calls fail, and those with a plus all after
+// it as well, so that what was done cannot be taken back at once either.
 func TestCollectionFails(t *testing.T) {
 	strace := needTool(t, "strace")
 	dir, base, first, other := withGarbage(t)
 	before, after := afterCollecting(t, dir, base)
 	faults := 0
-	for _, call := range []string{"renameat", "renameat2", "mkdirat", "unlinkat", "rmdir", "fsync", "syncfs", "getdents64", "newfstatat"} {
+	for _, call := range []string{"renameat", "renameat+", "mkdirat", "unlinkat", "unlinkat+", "rmdir", "fsync", "syncfs", "getdents64", "newfstatat"} {
+		call, all := strings.CutSuffix(call, "+")
+		onward := ""
+		if all {
+			onward = "+"
+		}
 		for n, survived := 1, 0; survived < 2 && n < 400; n++ {
 			root := filepath.Join(dir, "failed")
 			copyRoot(t, base, root)
 			status, stderr := run(t, exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call,
-				"-e", fmt.Sprintf("inject=%s:error=EIO:when=%d", call, n), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1"))
-			what := fmt.Sprintf("EIO at %s %d", call, n)
+				"-e", fmt.Sprintf("inject=%s:error=EIO:when=%d%s", call, n, onward), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1"))
+			what := fmt.Sprintf("EIO at %s %d%s", call, n, onward)
 			switch {
 			case status == 0:
 				survived++
