@@ -36,7 +36,8 @@ type Staging struct {
 	next    int
 	dirs    []string // directories to make when publishing, relative to the prefix
 	moves   []move
-	keep    bool // a publication failed and could not be undone
+	gone    []move // see Remove
+	keep    bool   // a publication failed and could not be undone
 }
 
 // staged is an object that the store has not got yet.
