@@ -166,15 +166,7 @@ func (r *Root) Following() (bool, error) {
 // ToRoot returns the way from the prefix, where it really is, up to the root:
 // "../.." for /var/sys.
 func (r *Root) ToRoot() (string, error) {
-	real, err := filepath.EvalSymlinks(r.dir)
-	if err != nil {
-		return "", fmt.Errorf("find root %s: %w", r.dir, err)
-	}
-	prefix, err := filepath.EvalSymlinks(r.store.Path("."))
-	if err != nil {
-		return "", fmt.Errorf("find prefix: %w", err)
-	}
-	way, err := filepath.Rel(prefix, real)
+	way, err := filepath.Rel(r.store.Path("."), r.dir) // in which HostPath has followed all links
 	if err != nil {
 		return "", fmt.Errorf("find prefix: %v", err)
 	}

@@ -57,13 +57,26 @@ type programChange struct {
 	interp     string
 	loads      []string // the files that it loads as it is packaged, by device and inode
 	left       string   // why it is left as it is, although the policy would have it edited
+	fault      error    // what kept it from being edited, and may not the next time
 	unanswered []string // sonames that it needs and that no tree offers
 	staged     *sysroot.Replacement
 	restores   bool // somebody wants the packaged bytes
 }
 
 // changes reports whether the file is to be replaced.
-func (c *programChange) changes() bool { return c.left == "" && !c.edit.IsZero() }
+func (c *programChange) changes() bool { return c.left == "" && c.fault == nil && !c.edit.IsZero() }
+
+// fails keeps why the program is not edited.
+func (c *programChange) fails(err error) {
+	var errno unix.Errno
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EROFS): // stays so
+	case errors.As(err, &errno), errors.Is(err, sysroot.ErrChanged):
+		c.fault = fmt.Errorf("edit %s: %w", c.path, err)
+		return
+	}
+	c.left = err.Error()
+}
 
 // programEditor decides which edits programs get, and makes them.
 type programEditor struct {
@@ -423,21 +436,21 @@ func (e *programEditor) editSome(work []*programChange, same map[fileID][]*progr
 	}()
 	forEach(work, func(c *programChange) {
 		if serr := e.stage(c); serr != nil {
-			c.left = serr.Error()
+			c.fails(serr)
 		}
 	})
 	var paths []string
 	touched := map[string]bool{}
 	for _, c := range work {
 		for _, other := range append(same[c.file], c) {
-			if c.left != "" {
-				other.left = c.left
+			if !c.changes() {
+				other.left, other.fault = c.left, c.fault
 				continue
 			}
 			e.record(other, true)
 			touched[other.pkg.key] = true
 		}
-		if c.left == "" {
+		if c.changes() {
 			paths = append(paths, c.staged.Staged())
 		}
 	}
@@ -453,18 +466,18 @@ func (e *programEditor) editSome(work []*programChange, same map[fileID][]*progr
 	hosts := make([]string, 0, len(work))
 	replaced := map[string]bool{} // packages whose records have an edit too many now
 	for _, c := range work {
-		if c.left != "" {
+		if !c.changes() {
 			continue
 		}
 		if err := c.staged.Commit(); err != nil {
-			c.left = err.Error()
+			c.fails(err)
 			continue
 		}
 		hosts = append(hosts, c.host)
 		for _, other := range append(same[c.file], c) {
 			if other != c {
 				if err := sysroot.ReplaceByLink(c.host, other.host); err != nil {
-					other.left = err.Error()
+					other.fails(err)
 					continue
 				}
 			}
@@ -580,7 +593,8 @@ func (e *programEditor) prepareAll(programs []*program) ([]*programChange, error
 	})
 	for i, err := range faults {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			changes[i] = &programChange{program: programs[i], left: err.Error()}
+			changes[i] = &programChange{program: programs[i]}
+			changes[i].fails(err)
 		}
 	}
 	return slices.DeleteFunc(changes, func(c *programChange) bool { return c == nil }), nil

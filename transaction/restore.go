@@ -59,14 +59,18 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 	if err := editor.edit(ctx, changes); err != nil {
 		return nil, err
 	}
+	var fault error
 	for _, c := range changes {
-		if c.left != "" {
+		switch {
+		case c.fault != nil:
+			fault = errors.Join(fault, c.fault)
+		case c.left != "":
 			result.Left = append(result.Left, c.leftReport())
-		} else if c.changes() {
+		case c.changes():
 			result.Restored = append(result.Restored, c.path)
 		}
 	}
-	return result, nil
+	return result, fault
 }
 
 // changes returns what has to be done to the programs that are named.

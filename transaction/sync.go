@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -200,11 +201,15 @@ func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (r
 	}
 	defer func() { err = errors.Join(err, staging.Discard()) }()
 	s := &syncer{SyncOptions: o, states: states, active: active, staging: staging, sharer: staging}
-	result, err = s.run(ctx)
-	if err != nil || o.Following {
+	if result, err = s.run(ctx); err != nil {
 		return result, err
 	}
-	_, err = o.Root.Follow(false)
+	if !o.Following {
+		_, err = o.Root.Follow(false)
+	}
+	if len(s.faults) > 0 {
+		err = errors.Join(err, fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0]))
+	}
 	return result, err
 }
 
@@ -224,6 +229,8 @@ type syncer struct {
 	changed  []*installed // since then
 	scans    map[string]*scanned
 	trees    map[string]string // path of its tree by package key, as it shall be
+	faulty   map[string]bool   // keys of packages with a program that could not be edited
+	faults   []error
 }
 
 func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
@@ -437,7 +444,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation
 			return nil, nil, err
 		}
 	}
-	unanswered, pinned = map[string][]string{}, map[string]bool{}
+	unanswered, pinned, s.faulty = map[string][]string{}, map[string]bool{}, map[string]bool{}
 	for _, p := range s.packages {
 		if known, ok := s.state.Packages[p.key]; ok && s.scans[p.key] == nil {
 			unanswered[p.key], pinned[p.key] = known.Unanswered, known.Pinned
@@ -451,6 +458,9 @@ func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation
 		unanswered[c.pkg.key] = append(unanswered[c.pkg.key], c.unanswered...)
 		pinned[c.pkg.key] = pinned[c.pkg.key] || c.want != nil && len(c.want.Pins) > 0
 		switch {
+		case c.fault != nil:
+			s.faulty[c.pkg.key] = true
+			s.faults = append(s.faults, c.fault)
 		case c.left != "":
 			s.result.Left = append(s.result.Left, c.leftReport())
 		case c.changes():
@@ -490,6 +500,9 @@ func (s *syncer) remember(unanswered map[string][]string, pinned map[string]bool
 		Packages: make(map[string]layout.SystemPackage, len(s.packages)),
 	}
 	for _, p := range s.packages {
+		if s.faulty[p.key] {
+			continue // to be looked at again
+		}
 		names := slices.Clone(unanswered[p.key])
 		slices.Sort(names)
 		state.Packages[p.key] = layout.SystemPackage{
@@ -502,7 +515,7 @@ func (s *syncer) remember(unanswered map[string][]string, pinned map[string]bool
 		return err
 	}
 	for _, key := range keys {
-		if _, ok := state.Packages[key]; !ok {
+		if _, ok := state.Packages[key]; !ok && !s.faulty[key] {
 			gone = append(gone, &layout.PackageEdits{Key: key})
 		}
 	}
@@ -568,7 +581,7 @@ func (e *programEditor) readRecords(keys []string) error {
 func (e *programEditor) dropRecords(changes []*programChange, keys []string) error {
 	holds := map[string]bool{}
 	for _, c := range changes {
-		if c.left != "" || c.keep != nil || c.want != nil {
+		if c.left != "" || c.fault != nil || c.keep != nil || c.want != nil {
 			holds[c.pkg.key+" "+c.path] = true
 		}
 	}

@@ -3,8 +3,8 @@ package testroot
 // LargePackages make a root of some 1250 packages and 4 GB, with the programs
 // and libraries of servers, desktops and developers: other languages' own
 // plugins, loaders' paths within programs, setuid programs, daemons. Fetching
-// and installing them takes a while, unpacking the root from the cache about a
-// minute, so it is for `make test-system` and the benchmarks.
+// and installing them takes some minutes, unpacking the root from the cache and
+// removing it up to one, so it is for `make test-system` and the benchmarks.
 var LargePackages = []string{
 	// What developers use.
 	"build-essential", "cmake", "default-jre-headless", "emacs-nox", "fish", "gdb", "git", "ipython3", "mercurial", "nodejs",

@@ -38,14 +38,18 @@ func TestSystemLarge(t *testing.T) {
 	start := time.Now()
 	root := Debian(t, "bookworm", "amd64", LargePackages...)
 	t.Logf("unpacked after %v", time.Since(start).Round(time.Second))
-	if n := strings.Count(root.Run("dpkg-query", "-W"), "\n"); n < 800 {
+	n := strings.Count(root.Run("dpkg-query", "-W"), "\n")
+	t.Logf("%d packages, %s MiB", n, strings.Fields(root.Run("du", "-smx", "/"))[0])
+	if n < 800 {
 		t.Errorf("the root has %d packages", n)
 	}
 	start = time.Now()
 	loads := root.Loads()
 	t.Logf("%d programs were asked for in %v", len(loads), time.Since(start).Round(time.Second))
 	for _, line := range loads.Failures() {
-		t.Log(line)
+		if !strings.Contains(line, ": status 127: ") { // a program of another architecture, whose loader is not there
+			t.Error(line)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package testroot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,15 +51,16 @@ func TestDebian(t *testing.T) {
 	})
 	t.Run("processes end with the command", func(t *testing.T) {
 		root := root.With(t)
+		sleep := fmt.Sprintf("sleep 98765.%d", os.Getpid()) // not that of another test process
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err := root.RunErr(ctx, "sh", "-c", "setsid sleep 987654 & sleep 987654")
+		_, err := root.RunErr(ctx, "sh", "-c", "setsid "+sleep+" & "+sleep)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
-		root.Run("sh", "-c", "setsid sleep 987654 >/dev/null 2>&1 &")
-		if out, err := exec.Command("pgrep", "-x", "-f", "sleep 987654").Output(); err == nil {
+		root.Run("sh", "-c", "setsid "+sleep+" >/dev/null 2>&1 &")
+		if out, err := exec.Command("pgrep", "-x", "-f", sleep).Output(); err == nil {
 			t.Errorf("still there: %s", out)
 		}
 	})

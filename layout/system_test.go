@@ -1,0 +1,196 @@
+package layout
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashpkg/hashpkg/digest"
+)
+
+// systemPkg returns the draft of a package as a sync has it.
+func systemPkg(m *Manifest, shared string) *Manifest {
+	m.Origin, m.Requires, m.Package = OriginSystem, nil, PackageFile{}
+	for i := range m.Files {
+		m.Files[i].Shared = shared
+	}
+	return m
+}
+
+// syncer plays a package manager and the store: it plans, and remembers what is on
+// disk then.
+type syncer struct {
+	disk       map[string][]*Manifest
+	generation *Generation
+	installed  map[string]bool // trees whose packages stay as they are
+	elsewhere  map[string]bool // places at which the loader does not look first
+	stale      bool            // trees that are there are not the distribution's files any more
+}
+
+func (s *syncer) sync(t *testing.T, packages ...*Manifest) *SystemPlan {
+	t.Helper()
+	plan, err := PlanSystem(SystemInput{
+		Generation: s.generation, ToRoot: "../..", Packages: packages,
+		Stays:    func(t *Tree) bool { return s.installed[t.Path()] },
+		Occupied: func(name string) ([]*Manifest, error) { return s.disk[name], nil },
+		Shares:   func(*Manifest) bool { return !s.stale },
+		Loads:    func(_, place string) bool { return !s.elsewhere[place] },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range plan.Trees {
+		if !p.Present {
+			s.disk[p.Name] = append(s.disk[p.Name], p.Manifest)
+		}
+	}
+	if plan.Generation != nil {
+		s.generation = plan.Generation
+	}
+	return plan
+}
+
+func newSyncer(trees ...Tree) *syncer {
+	return &syncer{disk: map[string][]*Manifest{}, generation: newGeneration(trees...), installed: map[string]bool{}, elsewhere: map[string]bool{}}
+}
+
+func farm(g *Generation) map[string]string {
+	links := map[string]string{}
+	for _, l := range g.Farm() {
+		links[l.Path] = l.Target
+	}
+	return links
+}
+
+func TestSystemFarm(t *testing.T) {
+	s := newSyncer(tree("beside", "1", "bin/tool", "lib64/libonig.so.5", "lib64/libown.so.1"))
+	s.sync(t, systemPkg(onig("6.9"), SharedLink), systemPkg(libc("2.36"), SharedLink))
+	got := farm(s.generation)
+	for path, want := range map[string]string{
+		"lib64/libonig.so.5":           "../../../../libonig5/6.9/lib64/libonig.so.5",
+		"following/lib64/libonig.so.5": "../../../../../../../usr/lib/x86_64-linux-gnu/libonig.so.5",
+		"following/bin":                "../bin",
+		"bin/tool":                     "../../../../beside/1/bin/tool",
+		"default/libonig5":             "../../../../libonig5/6.9",
+		"lib64/libc.so.6":              "", // the loader family is in no farm
+		"lib64/libown.so.1":            "", // and what was installed beside the system in no program's way
+		"following/lib64/libown.so.1":  "",
+	} {
+		if got[path] != want {
+			t.Errorf("%s leads to %q, want %q", path, got[path], want)
+		}
+	}
+	s.generation.Trees = slices.DeleteFunc(s.generation.Trees, func(t Tree) bool { return t.Origin == OriginSystem })
+	got = farm(s.generation)
+	if got["lib64/libonig.so.5"] != "../../../../beside/1/lib64/libonig.so.5" || got["following/bin"] != "" {
+		t.Errorf("without system trees the farm is %v", got)
+	}
+}
+
+// What the loader finds elsewhere, such as in /usr/local/lib, is not in the farm.
+func TestSystemFarmFollowsTheLoader(t *testing.T) {
+	s := newSyncer()
+	s.elsewhere["/usr/lib/x86_64-linux-gnu/libonig.so.5"] = true
+	s.sync(t, systemPkg(onig("6.9"), SharedLink))
+	if l := farm(s.generation)["lib64/libonig.so.5"]; l != "" {
+		t.Errorf("the farm has it: %s", l)
+	}
+	s.installed["libonig5/6.9"] = true
+	s.elsewhere = map[string]bool{}
+	if plan := s.sync(t); plan.Generation == nil {
+		t.Error("that the loader finds it now changes nothing")
+	}
+	if l := farm(s.generation)["lib64/libonig.so.5"]; l == "" {
+		t.Error("the farm does not have it")
+	}
+}
+
+// A library that is a copy must not be loaded beside the distribution's own.
+func TestSystemCopiesAreNotLoaded(t *testing.T) {
+	s := newSyncer()
+	s.sync(t, systemPkg(onig("6.9"), SharedCopy))
+	if got := farm(s.generation)["lib64/libonig.so.5"]; got != "../../../../../../usr/lib/x86_64-linux-gnu/libonig.so.5" {
+		t.Errorf("the farm leads to %s", got)
+	}
+
+	s = newSyncer()
+	s.sync(t, systemPkg(onig("6.9"), SharedLink))
+	s.stale = true // the same bytes, installed again
+	s.sync(t, systemPkg(onig("6.9"), SharedLink))
+	if got := farm(s.generation)["lib64/libonig.so.5"]; !strings.HasSuffix(got, "/usr/lib/x86_64-linux-gnu/libonig.so.5") || strings.Contains(got, "6.9") {
+		t.Errorf("after another installation the farm leads to %s", got)
+	}
+}
+
+func TestSystemGenerations(t *testing.T) {
+	s := newSyncer(tree("beside", "1"))
+	specs := func() string {
+		var out []string
+		for i := range s.generation.Trees {
+			out = append(out, s.generation.Trees[i].Path())
+		}
+		return strings.Join(out, " ")
+	}
+	check := func(what string, plan *SystemPlan, want string, gone ...string) {
+		t.Helper()
+		if got := specs(); got != want {
+			t.Errorf("%s: the generation has %s, want %s", what, got, want)
+		}
+		if !slices.Equal(plan.Gone, gone) {
+			t.Errorf("%s: gone are %q, want %q", what, plan.Gone, gone)
+		}
+	}
+	check("first", s.sync(t, systemPkg(onig("6.9"), SharedLink)), "beside/1 libonig5/6.9")
+	s.installed["libonig5/6.9"] = true
+	if plan := s.sync(t); plan.Generation != nil {
+		t.Error("a sync with nothing new makes a generation")
+	}
+	if plan := s.sync(t, systemPkg(onig("6.9"), SharedLink)); plan.Generation != nil || !plan.Trees[0].Present {
+		t.Error("the same package again makes a generation")
+	}
+	s.installed = map[string]bool{}
+	check("upgraded", s.sync(t, systemPkg(onig("6.10"), SharedLink)), "beside/1 libonig5/6.10", "libonig5=6.9")
+	check("downgraded", s.sync(t, systemPkg(onig("6.9"), SharedLink)), "beside/1 libonig5/6.9", "libonig5=6.10")
+	rebuilt := systemPkg(onig("6.9"), SharedLink)
+	rebuilt.Files[0].Object = digest.Of([]byte("other bytes"))
+	check("rebuilt", s.sync(t, rebuilt), "beside/1 libonig5/6.9@"+rebuilt.Identity.Short(), "libonig5=6.9")
+	check("removed", s.sync(t), "beside/1", "libonig5=6.9")
+}
+
+func TestSystemTreesAnswerNoPrivateProgram(t *testing.T) {
+	w := newWorld()
+	s := newSyncer()
+	s.generation = w.generation
+	s.sync(t, systemPkg(libjq("1.6"), SharedLink), systemPkg(onig("6.9"), SharedLink), systemPkg(libc("2.36", "GLIBC_2.34"), SharedLink))
+	w.generation = s.generation
+	plan, err := MakePlan(Input{
+		Prefix: DefaultPrefix, Generation: w.generation, Command: []*Manifest{jq("1.6", "GLIBC_2.34")},
+		Installed: func(tree *Tree) (*Manifest, error) {
+			t.Errorf("the tree %s is looked at", tree.Path())
+			return s.disk[tree.Name][0], nil
+		},
+		Occupied: func(string) ([]*Manifest, error) { return nil, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Problems) == 0 {
+		t.Error("jq is bound to what the package manager may replace")
+	}
+}
+
+func TestIndexHasSystemTrees(t *testing.T) {
+	s := newSyncer(tree("beside", "1"))
+	s.sync(t, systemPkg(onig("6.9"), SharedCopy))
+	record, err := s.generation.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeIndex(s.generation.EncodeIndex(record), record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !SameTrees(got, s.generation) || got.ToRoot != "../.." || !got.Trees[1].Copied || got.Trees[1].Places["lib64/libonig.so.5"] == "" {
+		t.Errorf("the index holds %+v", got)
+	}
+}
