@@ -1,10 +1,12 @@
 #!/bin/sh
 # Builds bin/hashpkg_VERSION_ARCH.deb or bin/hashpkg-VERSION-1.ARCH.rpm:
-# package.sh deb|rpm. GOARCH chooses the architecture, PKGVERSION the version.
+# package.sh deb|rpm. GOARCH chooses the architecture, PKGVERSION the version, and
+# OUT another directory.
 # Everything in the packages follows from the commit: two runs give the same bytes.
 set -eu
 cd "$(dirname "$0")/.."
 format=$1
+out=${OUT:-bin}
 umask 022
 export LC_ALL=C TZ=UTC0
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}"
@@ -20,7 +22,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 stage=$work/stage
 mkdir -p "$stage/usr/bin" "$stage/usr/share/man/man1" "$stage/usr/share/doc/hashpkg" "$stage/usr/share/hashpkg" \
-	"$stage/usr/share/bash-completion/completions" "$stage/usr/share/zsh/vendor-completions" "$stage/usr/share/fish/vendor_completions.d" bin
+	"$stage/usr/share/bash-completion/completions" "$stage/usr/share/zsh/vendor-completions" "$stage/usr/share/fish/vendor_completions.d" "$out"
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/hashpkg/hashpkg/cmd/hashpkg/cli.Version=$PKGVERSION" \
 	-o "$stage/usr/bin/hashpkg" ./cmd/hashpkg
 # What the program writes itself, this machine's build of it writes.
@@ -64,7 +66,7 @@ build_deb() {
 	sed "s/@VERSION@/$PKGVERSION/; s/@ARCH@/$arch/; s/@SIZE@/$size/" packaging/deb/control >"$stage/DEBIAN/control"
 	(cd "$stage" && find . -path ./DEBIAN -prune -o -type f -printf '%P\n' | sort | xargs md5sum) >"$stage/DEBIAN/md5sums"
 	find "$stage" -type d -exec chmod 755 {} +
-	file=bin/hashpkg_${PKGVERSION}_$arch.deb
+	file=$out/hashpkg_${PKGVERSION}_$arch.deb
 	dpkg-deb --root-owner-group -Zxz --build "$stage" "$file" >/dev/null
 	echo "$file"
 }
@@ -93,8 +95,8 @@ build_rpm() {
 		--define '_buildhost localhost' --define 'use_source_date_epoch_as_buildtime 1' \
 		--define 'clamp_mtime_to_source_date_epoch 1' packaging/rpm/hashpkg.spec
 	file=hashpkg-$PKGVERSION-1.$arch.rpm
-	mv "$work/$file" bin/
-	echo "bin/$file"
+	mv "$work/$file" "$out/"
+	echo "$out/$file"
 }
 
 case $format in
