@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 TOOL      = $(GO) tool -modfile=tools/go.mod
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: help build test test-elf test-system race lint vuln fuzz bench demo docs clean
+.PHONY: help build test test-elf test-system race lint vuln fuzz bench demo docs deb rpm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-11s %s\n' "$$name" "$$what"; done
@@ -48,6 +48,12 @@ demo: build ## put two Debian releases' jq side by side into ./demo-root
 
 docs: ## write the manual pages and the command reference from the help texts
 	$(GO) run ./internal/gendocs
+
+deb: ## build bin/hashpkg_VERSION_ARCH.deb, which follows dpkg
+	scripts/package.sh deb
+
+rpm: ## build bin/hashpkg-VERSION-1.ARCH.rpm, which follows rpm
+	scripts/package.sh rpm
 
 clean: ## remove what the other targets made in this directory
 	rm -rf bin .cache demo-root

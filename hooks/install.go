@@ -74,7 +74,7 @@ func hookFiles(root *sysroot.Root) ([]hookFile, error) {
 	list := []hookFile{
 		{path: "/etc/dpkg/dpkg.cfg.d/hashpkg", reader: "dpkg", name: "files/dpkg.cfg", mode: 0o644, present: "/var/lib/dpkg/status"},
 		{path: "/etc/apparmor.d/abstractions/base.d/hashpkg", reader: "AppArmor", name: "files/apparmor", mode: 0o644, present: "/etc/apparmor.d/abstractions/base"},
-		{path: prelinkPath, reader: "debsums", name: "files/prelink", mode: 0o755, optional: true},
+		{path: prelinkPath, reader: Debsums, name: "files/prelink", mode: 0o755, optional: true},
 	}
 	policy, err := selinuxPolicy(root)
 	if err != nil || policy == "" {
@@ -176,8 +176,13 @@ func (f *hookFile) state(root *sysroot.Root) (FileState, error) {
 		return "", err
 	}
 	if f.line != "" {
-		if slices.Contains(strings.Split(string(have), "\n"), f.line) {
-			return Installed, nil
+		for line := range strings.Lines(string(have)) {
+			if line == f.line+"\n" {
+				return Installed, nil
+			}
+			if fields := strings.Fields(line); len(fields) > 0 && fields[0] == root.Prefix() {
+				return Changed, nil // to another equivalent
+			}
 		}
 		return Missing, nil
 	}
@@ -220,28 +225,31 @@ func Status(root *sysroot.Root) (*InstallStatus, error) {
 	return s, nil
 }
 
-// InstallOptions says what to install.
-type InstallOptions struct {
-	Debsums bool // also the shim at /usr/sbin/prelink, which makes debsums accept edited programs
-}
+// Debsums is the reader of the program at /usr/sbin/prelink. It is installed when
+// it is named only.
+const Debsums = "debsums"
+
+// ErrReader is returned (wrapped) for a name that is none of a reader of hooks.
+var ErrReader = errors.New("no hooks are for")
 
 // ErrChanged is returned (wrapped) when a file that hashpkg has not written is in
 // the way.
 var ErrChanged = errors.New("not hashpkg's, or changed since")
 
-// Install installs the hooks that a root's package managers and its confinement
-// can use. Files that somebody has changed are left, and named in the error.
-func Install(root *sysroot.Root, o InstallOptions) (*InstallStatus, error) {
+// Install installs the hooks for the readers that are named ("dpkg", "apparmor"),
+// or without names for those that the root has. Files that somebody has changed are
+// left, and named in the error.
+func Install(root *sysroot.Root, readers []string) (*InstallStatus, error) {
 	if program, err := root.HostPath(Program); err != nil {
 		return nil, err
 	} else if info, err := os.Stat(program); err != nil || info.Mode()&0o111 == 0 {
 		return nil, fmt.Errorf("install hooks: they call %s, which is not there; copy hashpkg to it first", Program)
 	}
-	return change(root, func(f *hookFile, state FileState) error {
+	return change(root, readers, func(f *hookFile, state FileState) error {
 		switch {
-		case f.optional && !(o.Debsums && f.path == prelinkPath) && state != Outdated:
+		case len(readers) == 0 && state != Outdated && (f.optional || !root.HasFile(f.present)):
 			return nil
-		case !f.optional && !root.HasFile(f.present) || state == Installed:
+		case state == Installed:
 			return nil
 		case state == Changed:
 			return fmt.Errorf("%w: %s; move it away if you want hashpkg's", ErrChanged, f.path)
@@ -250,16 +258,16 @@ func Install(root *sysroot.Root, o InstallOptions) (*InstallStatus, error) {
 	})
 }
 
-// Remove removes the hooks from a root. Files that somebody has changed are left,
-// and named in the error.
-func Remove(root *sysroot.Root) (*InstallStatus, error) {
-	return change(root, func(f *hookFile, state FileState) error {
+// Remove removes the hooks for the readers that are named, or all, from a root.
+// Files that somebody has changed are left, and named in the error.
+func Remove(root *sysroot.Root, readers []string) (*InstallStatus, error) {
+	return change(root, readers, func(f *hookFile, state FileState) error {
 		switch state {
 		case Missing:
 			return nil
 		case Changed:
-			if f.path == prelinkPath {
-				return nil // somebody's prelink
+			if f.optional && len(readers) == 0 {
+				return nil // somebody's own
 			}
 			return fmt.Errorf("%w: %s; remove it by hand", ErrChanged, f.path)
 		}
@@ -267,14 +275,23 @@ func Remove(root *sysroot.Root) (*InstallStatus, error) {
 	})
 }
 
-// change does something to each file, and returns how they stand then.
-func change(root *sysroot.Root, do func(*hookFile, FileState) error) (*InstallStatus, error) {
+// change does something to each file of the readers, and returns how they stand
+// then.
+func change(root *sysroot.Root, readers []string, do func(*hookFile, FileState) error) (*InstallStatus, error) {
 	list, err := hookFiles(root)
 	if err != nil {
 		return nil, err
 	}
+	for _, r := range readers {
+		if !slices.ContainsFunc(list, func(f hookFile) bool { return strings.EqualFold(f.reader, r) }) {
+			return nil, fmt.Errorf("%w %s in this root; hashpkg hooks status lists what there is", ErrReader, r)
+		}
+	}
 	var faults error
 	for i := range list {
+		if len(readers) > 0 && !slices.ContainsFunc(readers, func(r string) bool { return strings.EqualFold(list[i].reader, r) }) {
+			continue
+		}
 		state, err := list[i].state(root)
 		if err == nil {
 			err = do(&list[i], state)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +29,11 @@ type SyncOptions struct {
 	Following bool
 	Wait      time.Duration // for the lock
 	Now       time.Time
-	Progress  func(Progress)
+	// Image says that the root is one of an image, which shall be the same from run
+	// to run: nothing under the prefix is newer than Now then, and nothing is
+	// remembered that is true of this copy of the database only.
+	Image    bool
+	Progress func(Progress)
 }
 
 // SyncResult says what a sync did, or with DryRun would do.
@@ -110,7 +115,15 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if err != nil {
 		return result, errors.Join(err, keepFailure(o.Root, err))
 	}
-	return result, o.Root.SetFailure("")
+	if err := o.Root.SetFailure(""); err != nil || !o.Image {
+		return result, err
+	}
+	var dirs []string
+	for _, p := range result.Programs {
+		dirs = append(dirs, path.Dir(p.Path))
+	}
+	slices.Sort(dirs)
+	return result, o.Root.ClampTimes(o.Now, slices.Compact(dirs))
 }
 
 // keepFailure remembers what went wrong, for hashpkg check. Before there is a
@@ -513,7 +526,13 @@ func (s *syncer) remember(programs map[string]layout.SystemPackage) error {
 		known.Stamp, known.Tree = p.stamp, s.trees[p.key]
 		slices.Sort(known.Unanswered)
 		known.Unanswered = slices.Compact(known.Unanswered)
+		if s.Image {
+			known.Stamp = ""
+		}
 		state.Packages[p.key] = known
+	}
+	if s.Image {
+		state.Databases = map[string]string{}
 	}
 	var gone []*layout.PackageEdits
 	keys, err := s.Root.EditedPackages()

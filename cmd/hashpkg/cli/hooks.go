@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"errors"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/hooks"
@@ -32,42 +35,45 @@ check shows it.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	var o hooks.InstallOptions
-	install := newHooksSubcommand(a, "install", "Install the hooks",
-		`Install the hooks, or bring them up to date. A file that somebody has changed is
+	cmd.AddCommand(
+		newHooksSubcommand(a, "install [FOR...]", "Install the hooks",
+			`Install the hooks that this root has a use for, or those named: "dpkg", "apparmor",
+"selinux", "debsums"; or bring them up to date. A file that somebody has changed is
 left as it is, and the exit status is 1.
 
-With --debsums, also a program at /usr/sbin/prelink. debsums asks prelink for the
-bytes that a program had before it was changed; this one answers for programs
-that hashpkg has edited, after proof that they are the packaged bytes and the
-recorded edit. It is refused where something else is at that path.`,
-		func(root *sysroot.Root) (*hooks.InstallStatus, error) { return hooks.Install(root, o) })
-	install.Flags().BoolVar(&o.Debsums, "debsums", false, "make debsums accept edited programs, by /usr/sbin/prelink")
-	cmd.AddCommand(install,
-		newHooksSubcommand(a, "remove", "Remove the hooks",
-			`Remove the hooks. The trees stay, and so do the programs' edits: hashpkg restore
---all takes those back. A file that somebody has changed is left as it is, and the
-exit status is 1.`, hooks.Remove),
+"debsums" is installed when it is named only. It is a program at /usr/sbin/prelink,
+which debsums asks for the bytes that a program had before it was changed; this one
+answers for programs that hashpkg has edited, after proof that they are the
+packaged bytes and the recorded edit. It is refused where something else is at that
+path.`, hooks.Install),
+		newHooksSubcommand(a, "remove [FOR...]", "Remove the hooks",
+			`Remove the hooks, or those named. The trees stay, and so do the programs' edits:
+hashpkg restore --all takes those back. A file that somebody has changed is left as
+it is, and the exit status is 1.`, hooks.Remove),
 		newHooksSubcommand(a, "status", "Show which hooks are installed",
 			`Show which hooks are installed, missing, outdated (as another version of hashpkg,
-or another prefix, has them) or changed by somebody.`, hooks.Status),
+or another prefix, has them) or changed by somebody.`,
+			func(root *sysroot.Root, _ []string) (*hooks.InstallStatus, error) { return hooks.Status(root) }),
 	)
 	return cmd
 }
 
-func newHooksSubcommand(a *app, name, short, long string, do func(*sysroot.Root) (*hooks.InstallStatus, error)) *cobra.Command {
-	return &cobra.Command{
-		Use:     name,
+func newHooksSubcommand(a *app, use, short, long string, do func(*sysroot.Root, []string) (*hooks.InstallStatus, error)) *cobra.Command {
+	name, _, named := strings.Cut(use, " ")
+	cmd := &cobra.Command{
+		Use:     use,
 		Short:   short,
 		Long:    long,
 		Example: "  hashpkg hooks " + name + "\n  hashpkg hooks " + name + " --root ./image",
-		Args:    args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(_ *cobra.Command, readers []string) error {
 			root, err := a.openRoot()
 			if err != nil {
 				return err
 			}
-			status, err := do(root)
+			status, err := do(root, readers)
+			if errors.Is(err, hooks.ErrReader) {
+				err = usageError{err}
+			}
 			if status == nil {
 				return err
 			}
@@ -77,6 +83,10 @@ func newHooksSubcommand(a *app, name, short, long string, do func(*sysroot.Root)
 			return err
 		},
 	}
+	if !named {
+		cmd.Args = args(cobra.NoArgs)
+	}
+	return cmd
 }
 
 func (a *app) printHooks(s *hooks.InstallStatus) error {

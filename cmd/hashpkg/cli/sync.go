@@ -32,7 +32,8 @@ package managers' records. An older version of a library stays in the store.
 
 The hooks call this after each transaction (hashpkg help hooks); with nothing to
 do it ends at once. No program of the root is run, but for the loader of the
-machine's own: --root DIR may be an image of any architecture.
+machine's own: --root DIR may be an image of any architecture. With
+SOURCE_DATE_EPOCH set, two runs on equal images leave equal images.
 
 Settings, in /etc/hashpkg.toml of the root:
 
@@ -70,7 +71,7 @@ func runSync(ctx context.Context, a *app, o syncOptions) error {
 	progress := a.newProgress()
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
 		Root: root, Rewrite: settings.rewrite(), DryRun: o.dryRun, Again: o.again, Following: o.following,
-		Wait: o.wait, Now: now, Progress: progress.show,
+		Wait: o.wait, Now: now, Image: a.Getenv("SOURCE_DATE_EPOCH") != "", Progress: progress.show,
 	})
 	progress.end()
 	if err != nil {
