@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -25,9 +26,56 @@ const (
 // to: "/usr/bin/man {", "profile cupsd /usr/sbin/cupsd flags=(attach_disconnected) {".
 var profileHead = regexp.MustCompile(`^\s*(?:profile\s+\S+\s+)?"?(/[^\s"]*|@\{[^\s"]*)"?\s*(?:(?:flags=)?\(([^)]*)\)\s*)?(?:xattrs=\([^)]*\)\s*)?\{`)
 
+// The files that say whether SELinux is enforced, and where the prefix gets its
+// labels from (selinux(8), semanage-fcontext(8)).
+const (
+	selinuxConfig = "/etc/selinux/config"
+	selinuxRules  = "/etc/selinux/%s/contexts/files/file_contexts.%s"
+)
+
+// unlabelled returns why SELinux may keep programs from a library in the prefix;
+// "" when it does not enforce, or has a rule for the prefix.
+func (e *programEditor) unlabelled() string {
+	settings := map[string]string{}
+	for line := range strings.Lines(e.readFile(selinuxConfig)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			settings[name] = value
+		}
+	}
+	if settings["SELINUX"] != "enforcing" {
+		return ""
+	}
+	prefix := e.root.Prefix()
+	for _, kind := range []string{"subs", "subs_dist", "local"} {
+		for line := range strings.Lines(e.readFile(fmt.Sprintf(selinuxRules, settings["SELINUXTYPE"], kind))) {
+			if fields := strings.Fields(line); len(fields) > 1 && (fields[0] == prefix || strings.HasPrefix(fields[0], prefix+"(")) {
+				return ""
+			}
+		}
+	}
+	return "SELinux enforces, and no rule says how " + prefix + " is labelled: semanage fcontext -a -e /usr/lib " + prefix +
+		" && restorecon -RF " + prefix
+}
+
+// readFile returns the contents of a file of the root; "" when it cannot be read.
+func (e *programEditor) readFile(name string) string {
+	p, err := e.root.HostPath(name)
+	if err != nil {
+		return ""
+	}
+	b, err := os.ReadFile(p)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
 // confined returns why a program may not read a library in the prefix, though it
 // is confined; "" when it may, or is not confined as far as the root tells.
 func (e *programEditor) confined(program string) string {
+	if reason := e.unlabelled(); reason != "" {
+		return reason
+	}
 	dir, err := e.root.HostPath(profileDir)
 	if err != nil {
 		return ""
