@@ -57,13 +57,18 @@ type Hook struct {
 func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) {
 	var h Hook
 	err := guard(func() (err error) {
-		if h, err = open(); err != nil {
-			return err
+		if h, err = open(); err == nil {
+			err = h.run(ctx)
 		}
-		return h.run(ctx)
+		return err
 	})
 	if err == nil {
 		return
+	}
+	// What the package manager has in place is right, and a farm of trees that no
+	// sync has brought up to date is not.
+	if ferr := guard(func() error { return h.followAfterFailure(ctx, err) }); ferr != nil && !strings.Contains(err.Error(), ferr.Error()) {
+		err = errors.Join(err, ferr)
 	}
 	said := strings.ReplaceAll(err.Error(), "\n", "; ")
 	fmt.Fprintf(w, "hashpkg: %s\nhashpkg: the packages are not affected; run hashpkg check to see what is to be done\n", said)
@@ -133,6 +138,16 @@ func (h *Hook) follow(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	_, err = h.Root.Follow(true)
 	return err
+}
+
+func (h *Hook) followAfterFailure(ctx context.Context, failure error) error {
+	if h.Root == nil || h.Event == Retire || errors.Is(failure, sysroot.ErrLocked) || ctx.Err() != nil {
+		return nil
+	}
+	if ok, err := h.Root.Exists(); err != nil || !ok {
+		return err
+	}
+	return h.follow(ctx)
 }
 
 // sync makes the prefix agree with the databases. Programs that were given back

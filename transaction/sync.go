@@ -299,10 +299,13 @@ func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
 	s.scans = make(map[string]*scanned, len(s.changed))
 	found, err := s.scanAll(ctx, s.changed, s.sharer)
+	if err != nil {
+		return err
+	}
 	for _, f := range found {
 		s.scans[f.key] = f
 	}
-	return err
+	return nil
 }
 
 // scanAll looks at packages on as many processors as there are.
