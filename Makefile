@@ -11,8 +11,8 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-11s %s\n' "$$name" "$$what"; done
 
-build: ## build bin/hashpkg
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X github.com/hashpkg/hashpkg/cmd/hashpkg/cli.Version=$(VERSION)' -o bin/hashpkg ./cmd/hashpkg
+build: ## build bin/hashpkg and bin/patchelf
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X github.com/hashpkg/hashpkg/cmd/hashpkg/cli.Version=$(VERSION)' -o bin/ ./cmd/hashpkg ./cmd/hashpkg/patchelf
 
 test: ## install what the tests need (when root), run them all and count them
 	scripts/test-deps.sh

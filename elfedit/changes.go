@@ -48,6 +48,10 @@ type Changes struct {
 	// the file replaces it.
 	SetNotes []Note
 
+	// MayLeaveRelRO allows an edit for which the dynamic section has no room but
+	// in a segment that stays writable, although PT_GNU_RELRO covered it.
+	MayLeaveRelRO bool
+
 	// PageSize, unless zero, is the alignment of a segment that is added. It
 	// is a power of two; a larger alignment of the file's own wins.
 	PageSize uint64

@@ -58,7 +58,6 @@ type corpus struct {
 	judged   bool
 	refused  map[string]int
 	growth   map[string][]int64
-	lostRO   map[string]int
 	handled  int
 	failures int
 }
@@ -77,7 +76,7 @@ func TestCorpus(t *testing.T) {
 	}
 	_, lintErr := exec.LookPath("eu-elflint")
 	_, stripErr := exec.LookPath("strip")
-	c := &corpus{t: t, dir: t.TempDir(), judged: lintErr == nil, strip: stripErr == nil, refused: make(map[string]int), growth: make(map[string][]int64), lostRO: make(map[string]int)}
+	c := &corpus{t: t, dir: t.TempDir(), judged: lintErr == nil, strip: stripErr == nil, refused: make(map[string]int), growth: make(map[string][]int64)}
 	start := time.Now()
 	for _, path := range files {
 		c.file(path)
@@ -96,7 +95,6 @@ func TestCorpus(t *testing.T) {
 		}
 		t.Logf("growth, %s: %d of %d files none, median %d, 95%% %d, max %d", name, zero, len(list), list[len(list)/2], list[len(list)*95/100], list[len(list)-1])
 	}
-	t.Logf("the dynamic section left RELRO: %v", c.lostRO)
 }
 
 func (c *corpus) errorf(path, format string, args ...any) {
@@ -153,6 +151,7 @@ func (c *corpus) file(path string) {
 		names.ReplaceNeeded = []Replacement{{last, "/usr/lib/not/there/" + last}}
 	}
 	f.try("needed added and replaced", names, "")
+	f.fill()
 	if f.loader != "" && len(info.Needed) > 0 {
 		f.flatten()
 	} else {
@@ -174,6 +173,29 @@ type corpusFile struct {
 	loader   string
 	resolved string
 	lint     map[string]int
+}
+
+// fill adds as many entries as the dynamic section has room for, and one more.
+func (f *corpusFile) fill() {
+	if !f.info.DynamicRelRO {
+		return
+	}
+	list := slices.Clone(f.info.Needed)
+	for i := range f.info.DynamicRoom {
+		list = append(list, fmt.Sprintf("n%d", i))
+	}
+	edited, err := makeChecked(f.data, Changes{SetNeeded: list})
+	if err == nil {
+		err = checkSound(f.data, edited)
+	}
+	if err != nil {
+		f.errorf(f.path, "%d entries, for which there is room: %v", f.info.DynamicRoom, err)
+	} else if got, err := Inspect(edited); err != nil || !got.DynamicRelRO || got.DynamicRoom != 0 {
+		f.errorf(f.path, "%d entries: room for %d is left, %v", f.info.DynamicRoom, got.DynamicRoom, err)
+	}
+	if _, err := Make(f.data, Changes{SetNeeded: append(list, "one more")}); !errors.Is(err, ErrLeavesRelRO) {
+		f.errorf(f.path, "one entry more than there is room for: %v", err)
+	}
 }
 
 // flatten binds the file to what the loader finds for it.
@@ -216,6 +238,10 @@ func (f *corpusFile) try(name string, c Changes, resolved string) []byte {
 	var reason *RefusedError
 	if errors.As(err, &reason) {
 		f.refused[name+": "+reason.Reason]++
+		added := len(c.needed(f.info.Needed)) - len(f.info.Needed)
+		if errors.Is(err, ErrLeavesRelRO) && (!f.info.DynamicRelRO || c.Path == nil && added <= f.info.DynamicRoom) {
+			f.errorf(f.path, "%s: %d entries more are refused, though there is room for %d", name, added, f.info.DynamicRoom)
+		}
 		return nil
 	}
 	if err != nil {
@@ -224,11 +250,7 @@ func (f *corpusFile) try(name string, c Changes, resolved string) []byte {
 	}
 	f.growth[name] = append(f.growth[name], int64(len(edited)-len(f.data)))
 	if err := checkSound(f.data, edited); err != nil {
-		if strings.Contains(err.Error(), "dynamic-in-relro=false") && len(c.SetNeeded) > 0 {
-			f.lostRO[name]++
-		} else {
-			f.errorf(f.path, "%s: %v", name, err)
-		}
+		f.errorf(f.path, "%s: %v", name, err)
 	}
 	got, err := Inspect(edited)
 	if err != nil {
@@ -330,6 +352,7 @@ func difference(before, after *Info, c Changes) string {
 			want.Notes[i] = n
 		}
 	}
+	want.DynamicRoom = got.DynamicRoom
 	if a, b := fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", got); a != b {
 		return fmt.Sprintf("is %s, not %s", b, a)
 	}

@@ -22,7 +22,7 @@
 // when a file has no such room does it gain a segment: one, read-only, above
 // every address in use, which later edits find again and fill anew. The
 // dynamic section stays where it is while it has spare entries; see Make for
-// what happens then.
+// what happens then, and Info.DynamicRoom for how far that goes.
 //
 // # What is left to the caller
 //

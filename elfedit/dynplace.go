@@ -24,6 +24,8 @@ func (e *editor) placeDynamic() error {
 			e.moveToArena(r)
 		}
 	case e.lowerSegment(r, wanted), e.lowerSegment(r, least), e.growSegment(r, wanted), e.moveSegment(r, least):
+	case e.inRelRO(r.addr, r.size) && !e.changes.MayLeaveRelRO:
+		return &RefusedError{Reason: ErrLeavesRelRO.Error(), Err: ErrLeavesRelRO}
 	default:
 		r.newSize = wanted
 		e.newRW = r
@@ -55,33 +57,77 @@ func (e *editor) relroFrom(r *region) (index int, ok bool) {
 	return -1, true
 }
 
-// lowerSegment makes the dynamic section's segment start earlier, by using the
-// unused bytes before it.
-func (e *editor) lowerSegment(r *region, size uint64) bool {
-	p := e.progs[r.load]
-	relro, ok := e.relroFrom(r)
-	if !ok {
-		return false
+// inRelRO reports whether PT_GNU_RELRO covers the dynamic section, of which the
+// dynamic loader makes nothing but whole pages read-only.
+func (img *image) inRelRO(addr, size uint64) bool {
+	for _, p := range img.progs {
+		if p.kind == elf.PT_GNU_RELRO {
+			return addr >= p.vaddr && addr+size <= p.memEnd()
+		}
 	}
-	end := p.off
+	return false
+}
+
+// dynamicRoom reports whether RELRO covers the dynamic section, and if so, how
+// many entries it can gain for that to stay so: what placeDynamic finds before
+// it gives up.
+func (img *image) dynamicRoom() (relro bool, entries int) {
+	d := img.progs[img.dynProg]
+	if !img.inRelRO(d.vaddr, d.memsz) {
+		return false, 0
+	}
+	most := uint64(img.dynSlots) * img.dynSize()
+	e := &editor{image: img, out: newOverlay(img.data)}
+	if r := e.add(regionDynamic, d.off, d.filesz, e.wordSize()); r != nil && r.load >= 0 && img.sectsErr == nil {
+		if img.progs[r.load].flags&elf.PF_W == 0 {
+			return false, 0 // it needs no RELRO
+		}
+		e.findGaps()
+		if _, end, first, ok := e.headOf(r); ok && end > first {
+			most = max(most, end-first)
+		}
+		most = max(most, e.roomOfMoved(r))
+	}
+	return true, max(int(most/img.dynSize())-1-len(img.dyn), 0)
+}
+
+// headOf returns the gap before the dynamic section's segment, the offset that
+// the section may reach there, and the one that it may start at.
+func (e *editor) headOf(r *region) (g *gap, end, first uint64, ok bool) {
+	p := e.progs[r.load]
+	if _, ok := e.relroFrom(r); !ok {
+		return nil, 0, 0, false
+	}
+	end = p.off
 	if r.off == p.off {
 		end = r.end() // an earlier edit put it there
 	}
 	for _, g := range e.gaps {
-		if g.above != r.load || g.hi != p.off || end < size {
-			continue
+		if g.above == r.load && g.hi == p.off {
+			return g, end, alignUp(max(g.lo, g.rwFrom), e.wordSize()), true
 		}
-		// The end keeps its alignment, so there may be a few bytes behind.
-		start := alignDown(end-size, e.wordSize())
-		if start < max(g.lo, g.rwFrom) {
-			return false
-		}
-		g.hi = start
-		e.lower(r.load, relro, p.off-start)
-		r.newOff, r.newAddr, r.newSize = start, p.vaddr-(p.off-start), size
-		return true
 	}
-	return false
+	return nil, 0, 0, false
+}
+
+// lowerSegment makes the dynamic section's segment start earlier, by using the
+// unused bytes before it.
+func (e *editor) lowerSegment(r *region, size uint64) bool {
+	g, end, first, ok := e.headOf(r)
+	if !ok || end < size {
+		return false
+	}
+	// The end keeps its alignment, so there may be a few bytes behind.
+	start := alignDown(end-size, e.wordSize())
+	if start < first {
+		return false
+	}
+	p := e.progs[r.load]
+	relro, _ := e.relroFrom(r)
+	g.hi = start
+	e.lower(r.load, relro, p.off-start)
+	r.newOff, r.newAddr, r.newSize = start, p.vaddr-(p.off-start), size
+	return true
 }
 
 // lower makes a segment, and the RELRO that starts with it, start n bytes
@@ -100,30 +146,58 @@ func (e *editor) lower(load, relro int, n uint64) {
 // in bytes.
 const largestMove = 8 << 20
 
+// largestRoom bounds how many bytes before a segment are used, when there are
+// whole unused pages.
+const largestRoom = 1 << 16
+
+// roomOfMoved returns how many bytes there are for the dynamic section before its
+// segment, when that moves to the end of the file; 0 when it cannot move.
+func (e *editor) roomOfMoved(r *region) uint64 {
+	p := e.progs[r.load]
+	page := e.segmentAlign(p)
+	_, ok := e.relroFrom(r)
+	if !ok || p.filesz > largestMove || page > largestRoom || e.payload() != nil {
+		return 0
+	}
+	lowest := p.vaddr - p.vaddr%page
+	below := uint64(0) // where the segment below ends
+	for i, q := range e.progs {
+		if q.kind != elf.PT_LOAD || i == r.load {
+			continue
+		}
+		if q.vaddr < p.vaddr {
+			below = max(below, q.memEnd())
+		}
+		if q.off < p.fileEnd() && q.fileEnd() > p.off {
+			return 0
+		}
+	}
+	if below > lowest {
+		return 0
+	}
+	if below > 0 { // the pages between the two are free
+		lowest = max(alignUp(below, page), min(lowest, alignUp(p.vaddr-min(p.vaddr, largestRoom), page)))
+	}
+	room := alignDown(p.vaddr-lowest, e.wordSize())
+	if start := alignUp(e.out.size, 16); !e.is64 && start+page+room+p.filesz > 1<<32-1 {
+		return 0
+	}
+	return room
+}
+
 // moveSegment copies the bytes of the dynamic section's segment to the end of
 // the file, where there can be room before them. The addresses stay.
 func (e *editor) moveSegment(r *region, least uint64) bool {
 	p := e.progs[r.load]
 	page := e.segmentAlign(p)
-	relro, ok := e.relroFrom(r)
-	room := alignDown(p.vaddr%page, e.wordSize())
+	room := e.roomOfMoved(r)
 	size := room - room%e.dynSize()
-	if !ok || size < least || p.filesz > largestMove || page > 1<<16 || e.payload() != nil {
+	if size < least {
 		return false
 	}
-	for i, q := range e.progs {
-		if q.kind != elf.PT_LOAD || i == r.load {
-			continue
-		}
-		if q.vaddr < p.vaddr && q.memEnd() > p.vaddr-p.vaddr%page || q.off < p.fileEnd() && q.fileEnd() > p.off {
-			return false
-		}
-	}
+	relro, _ := e.relroFrom(r)
 	start := alignUp(e.out.size, 16)
 	start += (p.vaddr - room - start) % page
-	if !e.is64 && start+room+p.filesz > 1<<32-1 {
-		return false
-	}
 	e.out.write(start+room, e.out.read(p.off, p.filesz))
 	delta := start + room - p.off
 	for i, q := range e.progs {
@@ -140,9 +214,15 @@ func (e *editor) moveSegment(r *region, least uint64) bool {
 	}
 	e.lower(r.load, relro, room)
 	r.newOff, r.newAddr, r.newSize = start, p.vaddr-room, size
-	for i := range e.gaps { // its old place is no head of a segment any more
-		if e.gaps[i].above == r.load {
-			e.gaps[i].above = -1
+	for _, g := range e.gaps {
+		if g.above == r.load { // its old place is no head of a segment any more
+			g.above = -1
+		}
+		if g.below < 0 { // nor may others grow into the pages that it starts with now
+			continue
+		}
+		if end := e.progs[g.below].memEnd(); end <= r.newAddr {
+			g.roEnd = min(g.roEnd, g.from+(alignDown(r.newAddr, page)-end))
 		}
 	}
 	return true

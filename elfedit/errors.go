@@ -16,6 +16,11 @@ var ErrEditMismatch = errors.New("the file is not the one that the edit was made
 // other or the sizes, as one read from a damaged record may.
 var ErrBadEdit = errors.New("the edit is damaged")
 
+// ErrLeavesRelRO is wrapped by the error of Make for an edit after which
+// PT_GNU_RELRO would not cover the dynamic section any more; see
+// Changes.MayLeaveRelRO.
+var ErrLeavesRelRO = errors.New("the dynamic section has no room for more entries where it becomes read-only (RELRO) after relocation")
+
 // FormatError says what is wrong with an ELF file, and where.
 type FormatError struct {
 	Offset int64 // of the structure at fault, in bytes from the file's start
@@ -29,9 +34,13 @@ func (e *FormatError) Error() string {
 // RefusedError says why a sound file, or one change of it, is refused.
 type RefusedError struct {
 	Reason string
+	Err    error // the sentinel that it wraps, nil for most reasons
 }
 
 func (e *RefusedError) Error() string { return e.Reason }
+
+// Unwrap implements the interface of package errors.
+func (e *RefusedError) Unwrap() error { return e.Err }
 
 func broken(offset uint64, format string, args ...any) error {
 	if offset > 1<<63-1 {

@@ -25,19 +25,27 @@ type Info struct {
 	VersionNeeds []VersionNeed `json:"version_needs,omitempty"`
 	VersionDefs  []VersionDef  `json:"version_defs,omitempty"` // without the base definition
 
-	HasDynamic  bool `json:"dynamic,omitempty"`      // has PT_DYNAMIC
-	HasRPath    bool `json:"has_rpath,omitempty"`    // the entry is there, if only as ""
-	HasRunPath  bool `json:"has_runpath,omitempty"`  // likewise
-	PIE         bool `json:"pie,omitempty"`          // DF_1_PIE
-	NoDefault   bool `json:"nodeflib,omitempty"`     // DF_1_NODEFLIB
-	ImportsOpen bool `json:"imports_open,omitempty"` // has an undefined dlopen or dlmopen
-	ExecStack   bool `json:"execstack,omitempty"`    // PT_GNU_STACK with PF_X
+	HasDynamic     bool `json:"dynamic,omitempty"`          // has PT_DYNAMIC
+	HasVersionDefs bool `json:"has_version_defs,omitempty"` // has definitions of symbol versions, if only the base one
+	HasRPath       bool `json:"has_rpath,omitempty"`        // the entry is there, if only as ""
+	HasRunPath     bool `json:"has_runpath,omitempty"`      // likewise
+	PIE            bool `json:"pie,omitempty"`              // DF_1_PIE
+	NoDefault      bool `json:"nodeflib,omitempty"`         // DF_1_NODEFLIB
+	ImportsOpen    bool `json:"imports_open,omitempty"`     // has an undefined dlopen or dlmopen
+	HasStack       bool `json:"has_stack,omitempty"`        // has PT_GNU_STACK, which says whether the stack is executable
+	ExecStack      bool `json:"execstack,omitempty"`        // PT_GNU_STACK with PF_X
 
 	SplitDebug bool `json:"split_debug,omitempty"` // debugging information only; nothing below the header is reported
 	RelRO      bool `json:"relro,omitempty"`       // has PT_GNU_RELRO
 	BindNow    bool `json:"bind_now,omitempty"`    // DF_BIND_NOW, DF_1_NOW or DT_BIND_NOW
 	TextRel    bool `json:"textrel,omitempty"`     // DF_TEXTREL or DT_TEXTREL
 	Origin     bool `json:"origin,omitempty"`      // DF_ORIGIN or DF_1_ORIGIN
+
+	// DynamicRelRO tells that PT_GNU_RELRO covers PT_DYNAMIC, and DynamicRoom how
+	// many entries can be added then for it to stay so. They are from a file's
+	// bytes and not from its headers alone.
+	DynamicRelRO bool `json:"dynamic_relro,omitempty"`
+	DynamicRoom  int  `json:"dynamic_room,omitempty"`
 
 	Auxiliary []string `json:"auxiliary,omitempty"` // DT_AUXILIARY
 	Filter    []string `json:"filter,omitempty"`    // DT_FILTER

@@ -58,6 +58,7 @@ func (in *inspector) run() error {
 		return nil
 	}
 	info.HasDynamic = true
+	info.DynamicRelRO, info.DynamicRoom = img.dynamicRoom()
 	if err := in.dynamic(); err != nil {
 		return err
 	}
@@ -79,6 +80,7 @@ func (in *inspector) prog(p prog) error {
 		info.Interpreter, err = in.copyName(b, p.off)
 		return err
 	case elf.PT_GNU_STACK:
+		info.HasStack = true
 		info.ExecStack = p.flags&elf.PF_X != 0
 	case elf.PT_GNU_RELRO:
 		info.RelRO = true
@@ -215,6 +217,7 @@ func (in *inspector) versions() error {
 	if err != nil {
 		return err
 	}
+	in.info.HasVersionDefs = len(defs) > 0
 	for _, d := range defs {
 		if d.flags&verFlagBase != 0 || len(d.names) == 0 {
 			continue

@@ -15,8 +15,8 @@ import "debug/elf"
 // When the dynamic section has no spare entries left, it moves: into unused
 // bytes before the segment that holds it, or with that segment's bytes to the
 // end of the file, and stays covered by PT_GNU_RELRO both times. When neither
-// can be, it goes into a writable segment of its own, which RELRO does not
-// cover.
+// can be, it goes into a writable segment of its own. That is refused with
+// ErrLeavesRelRO where RELRO covered it, unless the changes allow it.
 func Make(data []byte, c Changes) (Edit, error) {
 	e, err := newEditor(data, &c)
 	if err != nil {

@@ -41,8 +41,10 @@ func TestRunNeverFails(t *testing.T) {
 func TestRunWithoutStore(t *testing.T) {
 	root := newRoot(t, "/var/sys", map[string]string{"var/lib/dpkg/status": ""})
 	for _, h := range []Hook{
-		{Event: Before, Root: root}, {Event: Retire, Root: root},
-		{Event: During, Root: root, Foreign: true}, {Event: After, Root: root, Foreign: true},
+		{Event: Before, Root: root},
+		{Event: Retire, Root: root},
+		{Event: During, Root: root, Foreign: true},
+		{Event: After, Root: root, Foreign: true},
 	} {
 		var said bytes.Buffer
 		Run(context.Background(), &said, func() (Hook, error) { return h, nil })

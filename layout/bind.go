@@ -258,10 +258,73 @@ func (p *planner) editProgram(c *candidate, f *File, r *resolution) ([]EditRecor
 			list(m.Name, m.Name)
 		}
 	}
+	searchPath := p.editSearchPath(c, f, r, nil)
 	if bound || r.private {
+		room := f.ELF.DynamicRoom
+		if len(searchPath) > 0 && len(searchPath[0].From) == 0 {
+			room-- // for the search path's own entry
+		}
+		if f.ELF.DynamicRelRO && len(to)-len(f.ELF.Needed) > room {
+			if fewFrom, few := p.fewest(f, r, from, to); len(few)-len(f.ELF.Needed) <= room {
+				from, to = fewFrom, few
+			}
+		}
 		records = append(records, EditRecord{Kind: EditNeeded, From: from, To: to})
 	}
-	return p.editSearchPath(c, f, r, records), needs
+	return append(records, searchPath...), needs
+}
+
+// fewest returns the shortest list of needed libraries with which the loader loads
+// what the whole list from-to names: the program's own, in their place, and those
+// that a library further down would find elsewhere, or not at all, by its own
+// search path.
+func (p *planner) fewest(f *File, r *resolution, from, to []string) (fewFrom, few []string) {
+	astray := map[string]bool{} // names that are not found by search where they should be
+	for _, n := range r.closure.Needs {
+		if n.Provider != nil && n.From != r.start && p.found(n.From, n.Name) != p.path(n.Provider) {
+			astray[p.path(n.Provider)] = true
+		}
+	}
+	for _, own := range f.ELF.Needed {
+		name := own
+		for _, n := range r.closure.Needs {
+			if n.From == r.start && n.Name == own && n.Provider != nil {
+				if i := slices.Index(to, p.path(n.Provider)); i >= 0 {
+					name = to[i]
+				}
+			}
+		}
+		fewFrom, few = append(fewFrom, own), append(few, name)
+	}
+	for i, name := range to {
+		if astray[name] && !slices.Contains(few, name) {
+			fewFrom, few = append(fewFrom, from[i]), append(few, name)
+		}
+	}
+	return fewFrom, few
+}
+
+// found returns the path at which a library that is loaded by itself finds a name:
+// by the search path that its tree's edits gave or give it. It is "" for none.
+func (p *planner) found(o *ldso.Object, name string) string {
+	file := p.files[o]
+	if file == nil {
+		return "" // the root's own file, which has no search path of ours
+	}
+	if r := p.results[file]; r != nil && r.ok() {
+		for _, n := range r.closure.Needs {
+			if n.From == r.start && n.Name == name && n.Provider != nil {
+				return p.path(n.Provider)
+			}
+		}
+		return ""
+	}
+	for _, n := range file.Needs {
+		if n.Soname == name {
+			return n.Path
+		}
+	}
+	return ""
 }
 
 // editLibrary gives a library that is loaded outside its program's list, by

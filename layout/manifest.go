@@ -54,6 +54,9 @@ type PackageFile struct {
 	// "unsupported", "nokey" or "good"; Signer is who made a good one.
 	Signature string `json:"signature,omitempty"`
 	Signer    string `json:"signer,omitempty"`
+	// SignatureReason says why it is not "good", or what is to be known of the
+	// index of a deb's archive if it is.
+	SignatureReason string `json:"signature_reason,omitempty"`
 }
 
 // FileType is the kind of a file in a tree.

@@ -221,6 +221,71 @@ func TestProgramIsBoundToTheCommandsPackages(t *testing.T) {
 	}
 }
 
+// TestProgramWithoutRoom plans for programs whose dynamic section cannot hold the
+// whole list: they are bound to their own libraries, and to those that a library
+// further down would find elsewhere.
+func TestProgramWithoutRoom(t *testing.T) {
+	lib := func(tree, file string) string { return "/var/sys/" + tree + "/" + libDir + file }
+	libjqPath, libcPath, libmPath := lib("libjq1/1.6", "libjq.so.1.0.4"), lib("libc6/2.36", "libc.so.6"), lib("libc6/2.36", "libm.so.6")
+	tight := func(room int) *Manifest {
+		m := jq("1.6", "GLIBC_2.34")
+		m.Files[0].ELF.DynamicRelRO, m.Files[0].ELF.DynamicRoom = true, room
+		return m
+	}
+	own := EditRecord{Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6"}, To: []string{libjqPath, libcPath}}
+	whole := EditRecord{
+		Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+		To: []string{libjqPath, libcPath, libmPath, lib("libonig5/6.9", "libonig.so.5.6.9")},
+	}
+	other := EditRecord{
+		Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libonig.so.5"},
+		To: []string{libjqPath, libcPath, lib("libonig5/7.0", "libonig.so.5.7.0")},
+	}
+	otherWhole := EditRecord{
+		Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+		To: []string{libjqPath, libcPath, libmPath, lib("libonig5/7.0", "libonig.so.5.7.0")},
+	}
+	for _, tt := range []struct {
+		name   string
+		room   int
+		before []*Manifest // installed already
+		want   EditRecord
+	}{
+		{name: "enough", room: 2, want: whole},
+		{name: "too little", room: 1, want: own},
+		{name: "none", room: 0, want: own},
+		{name: "one library is found elsewhere", room: 1, before: []*Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: other},
+		{name: "and does not fit", room: 0, before: []*Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: otherWhole},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			var plan *Plan
+			if tt.before == nil {
+				plan = w.install(t, func() []*Manifest {
+					return []*Manifest{tight(tt.room), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+				})
+			} else {
+				w.install(t, func() []*Manifest { return tt.before })
+				plan = w.plan(t, tight(tt.room), onig("7.0"))
+			}
+			var have EditRecord
+			for _, e := range edits(t, plan, "jq", "usr/bin/jq") {
+				if e.Kind == EditNeeded {
+					have = e
+				}
+			}
+			if diff := cmp.Diff(tt.want, have); diff != "" {
+				t.Errorf("the list (-want +have):\n%s", diff)
+			}
+			for _, tree := range plan.Trees {
+				if f := tree.Manifest.Lookup("usr/bin/jq"); f != nil && len(f.Needs) != 4 {
+					t.Errorf("it is to load %+v, want four libraries", f.Needs)
+				}
+			}
+		})
+	}
+}
+
 func TestRelationsNarrowTheCandidates(t *testing.T) {
 	w := newWorld()
 	w.install(t, func() []*Manifest { return []*Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")} })

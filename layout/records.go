@@ -32,6 +32,9 @@ type SystemPackage struct {
 	// Unanswered are sonames that its programs need and that no tree offered.
 	Unanswered []string `json:"unanswered,omitempty"`
 	Pinned     bool     `json:"pinned,omitempty"` // a program of it is
+	// Unsettled: a program of it was left because of what the loader finds, which
+	// other packages change, and ldconfig, which may have run after the sync.
+	Unsettled bool `json:"unsettled,omitempty"`
 }
 
 // PackageKey is how the records of the system name a package: packages of one name

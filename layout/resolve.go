@@ -574,7 +574,7 @@ func payloadDir(file, element string) (dir string, ok bool) {
 // lacksVersion returns a symbol version that the requester needs of name and the
 // library does not define; "" when all are there.
 func lacksVersion(requester *elfedit.Info, name string, library *elfedit.Info) string {
-	if len(library.VersionDefs) == 0 {
+	if !library.HasVersionDefs && len(library.VersionDefs) == 0 {
 		return "" // the loader warns only
 	}
 	for _, n := range requester.VersionNeeds {

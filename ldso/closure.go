@@ -214,7 +214,7 @@ func (l *loading) checkVersions(o *Object) {
 					continue
 				}
 				missing.Provider = provider.object
-				missing.Fatal = !want.Weak && len(provider.object.Info.VersionDefs) > 0
+				missing.Fatal = !want.Weak && (provider.object.Info.HasVersionDefs || len(provider.object.Info.VersionDefs) > 0)
 			}
 			l.closure.Versions = append(l.closure.Versions, missing)
 		}

@@ -173,6 +173,8 @@ func TestLoadVersions(t *testing.T) {
 	both.Info.Needed = []string{"/t/liba.so.1", "libb.so"}
 	renamed := needing("/t/liba.so.1", wants[0])
 	renamed.Info.Needed = []string{"/t/liba.so.1"}
+	onlyBase := defining("/lib/liba.so.1", "liba.so.1")
+	onlyBase.Info.HasVersionDefs = true
 	for _, tt := range []struct {
 		name    string
 		program *Object
@@ -191,6 +193,12 @@ func TestLoadVersions(t *testing.T) {
 			finder: answers{"liba.so.1": defining("/lib/liba.so.1", "liba.so.1")},
 			want: lines("/bin/p", "/lib/liba.so.1",
 				"version A_1 of liba.so.1 (/lib/liba.so.1) for /bin/p, fatal false"),
+		},
+		{
+			name: "a library whose only version is the base", program: needing("liba.so.1", wants[0]),
+			finder: answers{"liba.so.1": onlyBase},
+			want: lines("/bin/p", "/lib/liba.so.1",
+				"version A_1 of liba.so.1 (/lib/liba.so.1) for /bin/p, fatal true"),
 		},
 		{
 			name: "a missing library is not reported twice", program: needing("liba.so.1", wants[0]),

@@ -22,15 +22,29 @@ echo "== this machine"
 judge 'TestCorpus|TestProgramRuns' ./elfedit
 judge TestLoadLikeTheLoader ./ldso
 
-for arch in arm64 armhf s390x ppc64el mipsel i386; do
-	echo "== $arch"
-	rm -rf "${cache:?}/$arch"
-	mkdir -p "$cache/$arch"
-	for deb in $(go run ./internal/archive/fetch -suite bookworm -arch "$arch" $packages); do
-		dpkg-deb -x "$deb" "$cache/$arch"
+# foreign NAME SUITE ARCH PACKAGE...: edits what is in packages.
+foreign() {
+	echo "== $1 ($2)"
+	dir=$PWD/$cache/$1 suite=$2 arch=$3
+	shift 3
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	for deb in $(go run ./internal/archive/fetch -suite "$suite" -arch "$arch" "$@" || echo missing); do
+		dpkg-deb -x "$deb" "$dir" || status=1
 	done
-	export HASHPKG_TEST_ELF_DIRS="$PWD/$cache/$arch"
-	judge TestCorpus ./elfedit
-	rm -rf "${cache:?}/$arch"
+	HASHPKG_TEST_ELF_DIRS=$dir judge TestCorpus ./elfedit
+	rm -rf "$dir"
+}
+
+for arch in arm64 armhf s390x ppc64el mipsel i386; do
+	foreign $arch bookworm $arch $packages
 done
+foreign riscv64 trixie riscv64 bash coreutils libc6 libgcc-s1 libstdc++6 libssl3t64 perl-base python3.13-minimal util-linux binutils-common git
+# No release has programs for these machines; the cross compilers' libraries are real.
+foreign mips bookworm amd64 libc6-mips-cross libgcc-s1-mips-cross libstdc++6-mips-cross
+foreign mips64 bookworm amd64 libc6-mips64-cross
+foreign powerpc bookworm amd64 libc6-powerpc-cross libstdc++6-powerpc-cross
+# Other languages' linkers and runtimes.
+foreign rust bookworm amd64 ripgrep fd-find bat
+foreign go bookworm amd64 gh restic golang-1.19-go
 exit $status

@@ -38,6 +38,10 @@ type journal struct {
 	Generation int      `json:"generation"`
 	Dirs       []string `json:"dirs"` // directories that the publication makes
 	Moves      []move   `json:"moves"`
+	// Gone are names that are taken out of the store, From below the staging
+	// directory and To below the prefix: they are put back as long as there is a
+	// journal.
+	Gone []move `json:"gone,omitempty"`
 }
 
 const journalName = "journal"
@@ -132,7 +136,7 @@ func (t *Staging) planDirs() {
 }
 
 func (t *Staging) writeJournal(generation int) error {
-	b, err := json.Marshal(journal{generation, t.dirs, t.moves})
+	b, err := json.Marshal(journal{generation, t.dirs, t.moves, t.gone})
 	if err != nil {
 		return fmt.Errorf("write journal: %v", err)
 	}
@@ -169,7 +173,8 @@ func WriteDurably(path string, b []byte) error {
 }
 
 // Recover ends what killed writers left: a publication whose generation is not
-// the active one is undone, and the staging directory emptied. The caller holds
+// the active one is undone, what was being removed is put back, and the staging
+// directory emptied. The caller holds
 // the lock.
 func (s *Store) Recover() error {
 	entries, err := os.ReadDir(s.Path(layout.StagingDir))
@@ -179,6 +184,9 @@ func (s *Store) Recover() error {
 	for _, e := range entries {
 		name := layout.StagingDir + "/" + e.Name()
 		if err := s.undo(name); err != nil {
+			return err
+		}
+		if err := s.Sync(); err != nil { // what a lost journal would want back
 			return err
 		}
 		if err := s.removeStaging(name); err != nil {
@@ -272,7 +280,7 @@ func (s *Store) readJournal(staging string) (*journal, error) {
 			filepath.Join(s.Path(staging), journalName), err)
 	}
 	names := slices.Clone(j.Dirs)
-	for _, m := range j.Moves {
+	for _, m := range slices.Concat(j.Moves, j.Gone) {
 		names = append(names, m.From, m.To)
 	}
 	for _, name := range names {
@@ -283,13 +291,21 @@ func (s *Store) readJournal(staging string) (*journal, error) {
 	return &j, nil
 }
 
-// undo takes back what a publication did, in the reverse order, unless its
-// generation is the active one. What did not happen is not there, and skipped:
+// undo takes back what a publication or a removal did, in the reverse order,
+// unless it is a publication whose generation is the active one. What did not happen is not there, and skipped:
 // From still is.
 func (s *Store) undo(staging string) error {
 	j, err := s.readJournal(staging)
 	if err != nil || j == nil {
 		return err
+	}
+	if len(j.Gone) > 0 {
+		for _, m := range slices.Backward(j.Gone) {
+			if err := s.putBack(staging, m); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	if active, err := s.Active(); err != nil || active == j.Generation {
 		return err

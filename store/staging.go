@@ -22,17 +22,22 @@ import (
 // Staging is one writer's directory under .hashpkg/staging. Its methods for
 // adding files may be called by several goroutines at once.
 type Staging struct {
-	store *Store
-	name  string // relative to the prefix
-	dir   string // on the host
-	owner bool   // files can be given any owner: the process is root
+	store  *Store
+	name   string    // relative to the prefix
+	dir    string    // on the host
+	owner  bool      // files can be given any owner: the process is root
+	adjust bool      // the umask takes away what an object's mode has
+	shards [256]bool // by the first byte of an object's digest: the store may have it
+	files  int       // a descriptor of the directory objects, or -1
+	behind behind
 
 	mu      sync.Mutex
 	objects map[digest.Digest]*staged
 	next    int
 	dirs    []string // directories to make when publishing, relative to the prefix
 	moves   []move
-	keep    bool // a publication failed and could not be undone
+	gone    []move // see Remove
+	keep    bool   // a publication failed and could not be undone
 }
 
 // staged is an object that the store has not got yet.
@@ -42,6 +47,9 @@ type staged struct {
 	used bool // a tree has it
 	// system: it is a file of the distribution's, whose metadata are its own
 	system bool
+	// written is closed when the bytes are in the file, or could not be written;
+	// nil if they were there before it was known.
+	written chan struct{}
 }
 
 // ObjectTime is the modification time of every object, in seconds: the same for
@@ -60,18 +68,37 @@ func (s *Store) Begin() (*Staging, error) {
 		name:    layout.StagingDir + "/" + filepath.Base(dir),
 		dir:     dir,
 		owner:   os.Geteuid() == 0,
+		files:   -1,
 		objects: map[digest.Digest]*staged{},
+	}
+	t.behind.room.L = &t.behind.mu
+	for i := range t.shards {
+		t.shards[i] = exists(s.Path(filepath.Dir(layout.ObjectPath(digest.Digest{byte(i)}))))
 	}
 	for _, sub := range []string{"objects", "trees", "manifests"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, errors.Join(fmt.Errorf("make staging directory: %w", err), t.Discard())
 		}
 	}
+	var info unix.Stat_t
+	t.files, err = unix.Open(filepath.Join(dir, "objects"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Fstat(t.files, &info)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make staging directory: %w", err), t.Discard())
+	}
+	t.adjust = info.Mode&objectMode != objectMode // it was made with 0755
 	return t, nil
 }
 
 // Discard removes the staging directory and all that is in it.
 func (t *Staging) Discard() error {
+	_ = t.behind.flush() // nobody wants the files
+	if t.files >= 0 {
+		_ = unix.Close(t.files) // it was not written to
+		t.files = -1
+	}
 	if t.keep {
 		return nil
 	}
@@ -87,19 +114,13 @@ const smallFile = 256 << 10
 func (t *Staging) Add(r io.Reader, size int64) (digest.Digest, int64, error) {
 	if size <= smallFile {
 		buf := copyBuffers.Get().(*[]byte)
-		defer copyBuffers.Put(buf)
-		b := (*buf)[:size]
-		if _, err := io.ReadFull(r, b); err != nil {
+		if _, err := io.ReadFull(r, (*buf)[:size]); err != nil {
+			copyBuffers.Put(buf)
 			return digest.Digest{}, 0, err
 		}
-		d := digest.Of(b)
-		known, err := t.known(d, size)
-		if err != nil || known {
-			return d, size, err
-		}
-		return t.write(bytes.NewReader(b), d)
+		return t.addSmall(buf, size)
 	}
-	return t.write(r, digest.Digest{})
+	return t.write(r)
 }
 
 // known reports whether an object is staged or in the store.
@@ -110,27 +131,24 @@ func (t *Staging) known(d digest.Digest, size int64) (bool, error) {
 	if ok {
 		return true, nil
 	}
+	if !t.shards[d[0]] {
+		return false, nil
+	}
 	_, info, err := t.store.object(d, size)
 	return info != nil, err
 }
 
-// write stages r's bytes in a new file; d is their digest if it is known.
-func (t *Staging) write(r io.Reader, d digest.Digest) (digest.Digest, int64, error) {
+// write stages r's bytes in a new file.
+func (t *Staging) write(r io.Reader) (digest.Digest, int64, error) {
 	path := t.newPath()
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, objectMode)
 	if err != nil {
-		return d, 0, fmt.Errorf("stage file: %w", err)
+		return digest.Digest{}, 0, fmt.Errorf("stage file: %w", err)
 	}
-	var n int64
-	if d.IsZero() {
-		h := digest.New()
-		buf := copyBuffers.Get().(*[]byte)
-		n, err = io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(f, h)}, struct{ io.Reader }{r}, *buf)
-		copyBuffers.Put(buf)
-		d = digest.Sum(h)
-	} else {
-		n, err = io.Copy(f, r)
-	}
+	h := digest.New()
+	buf := copyBuffers.Get().(*[]byte)
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(f, h)}, struct{ io.Reader }{r}, *buf)
+	copyBuffers.Put(buf)
 	if err == nil {
 		err = finishObject(f, n)
 	}
@@ -138,8 +156,9 @@ func (t *Staging) write(r io.Reader, d digest.Digest) (digest.Digest, int64, err
 		err = fmt.Errorf("stage file: %w", cerr)
 	}
 	if err != nil {
-		return d, n, errors.Join(err, os.Remove(path))
+		return digest.Digest{}, n, errors.Join(err, os.Remove(path))
 	}
+	d := digest.Sum(h)
 	return d, n, t.record(d, path, n)
 }
 
@@ -211,7 +230,7 @@ func (t *Staging) Share(path string) (d digest.Digest, size int64, shared bool, 
 			return d, size, false, fmt.Errorf("share %s: %w", path, err)
 		}
 		defer f.Close()
-		_, _, err = t.write(f, d)
+		d, size, err = t.write(f)
 		return d, size, false, err
 	}
 	if err := unix.Lstat(link, &after); err != nil {
@@ -270,20 +289,35 @@ func (t *Staging) record(d digest.Digest, path string, size int64) error {
 	return nil
 }
 
-// path returns where an object can be read now.
-func (t *Staging) path(d digest.Digest) string {
+// path returns where an object can be read now. It waits for one that is being
+// written.
+func (t *Staging) path(d digest.Digest) (string, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if o := t.objects[d]; o != nil {
-		return o.path
+	o := t.objects[d]
+	t.mu.Unlock()
+	if o == nil {
+		return t.store.Path(layout.ObjectPath(d)), nil
 	}
-	return t.store.Path(layout.ObjectPath(d))
+	return o.path, t.ready(o)
+}
+
+// ready returns when an object is in its file.
+func (t *Staging) ready(o *staged) error {
+	if o.written == nil {
+		return nil
+	}
+	<-o.written
+	return t.behind.err()
 }
 
 // Map calls f with the bytes of an object, which are valid until f returns and
 // must not be written to.
 func (t *Staging) Map(d digest.Digest, f func([]byte) error) error {
-	return mapFile(t.path(d), f)
+	path, err := t.path(d)
+	if err != nil {
+		return err
+	}
+	return mapFile(path, f)
 }
 
 func mapFile(path string, f func([]byte) error) error {
@@ -331,10 +365,16 @@ func (t *Staging) Edit(d digest.Digest, e elfedit.Edit, last bool) (digest.Diges
 	t.mu.Unlock()
 	path := ""
 	if last && o != nil {
-		path = o.path
+		if path = o.path; t.ready(o) != nil {
+			return digest.Digest{}, 0, t.ready(o)
+		}
 	} else {
+		from, err := t.path(d)
+		if err != nil {
+			return digest.Digest{}, 0, err
+		}
 		path = t.newPath()
-		if err := copyFile(t.path(d), path); err != nil {
+		if err := copyFile(from, path); err != nil {
 			return digest.Digest{}, 0, errors.Join(fmt.Errorf("edit object: %w", err), removeIfThere(path))
 		}
 	}
@@ -404,6 +444,9 @@ func removeIfThere(path string) error {
 // AddTrees assembles trees in the staging directory from staged and stored
 // objects, and their manifests beside them. It sets Own in the manifests' files.
 func (t *Staging) AddTrees(manifests []*layout.Manifest) error {
+	if err := t.behind.flush(); err != nil {
+		return err
+	}
 	for _, m := range manifests {
 		if err := t.claimObjects(m); err != nil {
 			return fmt.Errorf("assemble tree of %s: %w", m.Spec(), err)
@@ -580,7 +623,10 @@ func (t *Staging) placeFile(f *layout.File, path string) error {
 	if f.Shared == layout.SharedLink {
 		return t.placeShared(f, path)
 	}
-	object := t.path(f.Object)
+	object, err := t.path(f.Object)
+	if err != nil {
+		return err
+	}
 	info, err := os.Lstat(object)
 	if err != nil {
 		return fmt.Errorf("use object: %w", err)
@@ -609,7 +655,11 @@ func (t *Staging) placeShared(f *layout.File, path string) error {
 	if err != nil {
 		return err
 	}
-	object, err := os.Lstat(t.path(f.Object))
+	path, err = t.path(f.Object)
+	if err != nil {
+		return err
+	}
+	object, err := os.Lstat(path)
 	if err != nil {
 		return fmt.Errorf("use object: %w", err)
 	}

@@ -31,19 +31,20 @@ func applyEdits(ctx context.Context, staging *store.Staging, plan *layout.Plan) 
 	}
 	last := lastUses(plan)
 	faults := make([]error, len(files))
-	refusals := make([]string, len(files))
+	warnings := make([]string, len(files))
 	work := make(chan int)
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(files)) {
 		wg.Go(func() {
 			for i := range work {
-				err := applyEdit(staging, files[i], last[files[i].Source])
+				var err error
+				warnings[i], err = applyEdit(staging, files[i], last[files[i].Source])
 				var refused *elfedit.RefusedError
 				if errors.As(err, &refused) && !files[i].ELF.IsProgram() {
 					// A library that stays as it is works where its program has
 					// what it needs; only loading it by itself may not.
 					files[i].Edits, err = nil, nil
-					refusals[i] = fmt.Sprintf("%s is left as it is: %s", files[i].Path, refused.Reason)
+					warnings[i] = fmt.Sprintf("%s is left as it is: %s", files[i].Path, refused.Reason)
 				}
 				if err != nil {
 					faults[i] = fmt.Errorf("edit %s: %w", files[i].Path, err)
@@ -60,9 +61,9 @@ func applyEdits(ctx context.Context, staging *store.Staging, plan *layout.Plan) 
 	}
 	close(work)
 	wg.Wait()
-	for _, r := range refusals {
-		if r != "" {
-			plan.Warnings = append(plan.Warnings, r)
+	for _, w := range warnings {
+		if w != "" {
+			plan.Warnings = append(plan.Warnings, w)
 		}
 	}
 	return cmp.Or(firstFault(faults), stopped)
@@ -85,28 +86,35 @@ func lastUses(plan *layout.Plan) map[digest.Digest]bool {
 	return uses
 }
 
-func applyEdit(staging *store.Staging, f *layout.File, last bool) error {
+// applyEdit makes the edits of one file. A file without room for what it needs
+// loses some of its protection rather than its libraries, with a warning.
+func applyEdit(staging *store.Staging, f *layout.File, last bool) (warning string, err error) {
 	changes, err := changesOf(f.Edits)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var edit elfedit.Edit
 	err = staging.Map(f.Source, func(b []byte) error {
 		edit, err = elfedit.Make(b, changes)
+		if errors.Is(err, elfedit.ErrLeavesRelRO) {
+			warning = fmt.Sprintf("%s: its dynamic section stays writable while it runs: there is no room for its libraries where that is protected (RELRO)", f.Path)
+			changes.MayLeaveRelRO = true
+			edit, err = elfedit.Make(b, changes)
+		}
 		return err
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	var d digest.Digest
 	if d, f.Size, err = staging.Edit(f.Source, edit, last); err != nil {
-		return err
+		return "", err
 	}
 	f.Object = d
 	if f.Patch, err = layout.PackEdit(edit); err != nil {
-		return err
+		return "", err
 	}
-	return staging.Map(d, func(b []byte) error {
+	return warning, staging.Map(d, func(b []byte) error {
 		info, err := elfedit.Inspect(b)
 		if err != nil {
 			return err

@@ -3,8 +3,10 @@ package transaction
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"os"
 	"runtime"
 	"slices"
@@ -26,10 +28,14 @@ type InstallOptions struct {
 	// Rebuild allows a package file whose name, version and architecture are
 	// taken by another build.
 	Rebuild bool
-	// Keyring has the keys for packages that are signed themselves; nil for none.
+	// Keyring has the keys of rpms, and of archives of debs, in place of those that
+	// the root's rpm and apt trust; nil for these.
 	Keyring   *rpm.Keyring
 	Signature SignaturePolicy
-	Now       time.Time
+	// Index is a directory of the host with the signed indexes that debs are
+	// looked up in; "" for that of the root's apt.
+	Index string
+	Now   time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
 }
@@ -148,7 +154,11 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		}
 		o.Keyring = keyring
 	}
-	drafts, err := stageAll(ctx, o, files, to)
+	drafts, sums, err := stageAll(ctx, o, files, to)
+	if err != nil {
+		return nil, err
+	}
+	indexWarnings, err := checkIndexes(ctx, o, keys > 0, drafts, sums)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +166,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	if err != nil {
 		return nil, err
 	}
+	warnings = append(warnings, indexWarnings...)
 	// The databases are read when a relation asks for them. They only answer
 	// relations, so that one which cannot be read is told and no more.
 	packages := sync.OnceValue(func() []*pkginfo.Package {
@@ -195,8 +206,9 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 }
 
 // stageAll reads the packages, several at a time, the largest first. Files that
-// hold the same package are taken once.
-func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sink) ([]*layout.Manifest, error) {
+// hold the same package are taken once. sums has the SHA-256 of the debs' files,
+// unless signatures do not matter.
+func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sink) (out []*layout.Manifest, sums map[*layout.Manifest][sha256.Size]byte, err error) {
 	var total int64
 	order := make([]int, len(files))
 	for i, f := range files {
@@ -210,6 +222,7 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	var mu sync.Mutex
 	var done int64
 	drafts := make([]*layout.Manifest, len(files))
+	hashes := make([]hash.Hash, len(files))
 	faults := make([]error, len(files))
 	read := func(n int64) {
 		mu.Lock()
@@ -223,7 +236,10 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	for range min(runtime.GOMAXPROCS(0), len(files)) {
 		wg.Go(func() {
 			for i := range work {
-				drafts[i], faults[i] = stagePackage(ctx, files[i].path, o.Keyring, to, read)
+				if o.Signature != SignatureOff {
+					hashes[i] = sha256.New()
+				}
+				drafts[i], faults[i] = stagePackage(ctx, files[i].path, o.Keyring, to, hashes[i], read)
 				if faults[i] != nil {
 					cancel()
 				}
@@ -236,16 +252,19 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	close(work)
 	wg.Wait()
 	if err := firstFault(faults); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 
-	var out []*layout.Manifest
-	for _, d := range drafts {
+	sums = map[*layout.Manifest][sha256.Size]byte{}
+	for i, d := range drafts {
 		if !slices.ContainsFunc(out, func(o *layout.Manifest) bool { return o.Package.Digest == d.Package.Digest }) {
 			out = append(out, d)
+			if hashes[i] != nil {
+				sums[d] = [sha256.Size]byte(hashes[i].Sum(nil))
+			}
 		}
 	}
-	return out, nil
+	return out, sums, nil
 }
 
 // firstFault returns the first error that is not only the echo of another.

@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// errLoadsOther is wrapped by what compareLoaded finds.
+var errLoadsOther = errors.New("the loader says otherwise")
+
 // loaderTime is how long the loader may take to list a program's libraries.
 const loaderTime = 30 * time.Second
 
@@ -25,17 +28,17 @@ func compareLoaded(c *programChange, edited string) error {
 		return nil // of another architecture: the model of the loader has said yes
 	}
 	if err != nil {
-		return fmt.Errorf("the loader does not load the edited program: %v", err)
+		return fmt.Errorf("%w: it does not load the edited program: %v", errLoadsOther, err)
 	}
 	if len(c.want.Pins) > 0 || slices.Equal(is, c.loads) {
 		return nil
 	}
 	was, err := listLoaded(c.interp, c.host)
 	if err != nil {
-		return fmt.Errorf("the loader does not load it as it is: %v", err)
+		return fmt.Errorf("%w: it does not load the program as it is: %v", errLoadsOther, err)
 	}
 	if !slices.Equal(was, is) {
-		return errors.New("the loader would find other libraries for the edited program")
+		return fmt.Errorf("%w: it would find other libraries for the edited program", errLoadsOther)
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/store"
@@ -57,10 +58,12 @@ type programChange struct {
 	interp     string
 	loads      []string // the files that it loads as it is packaged, by device and inode
 	left       string   // why it is left as it is, although the policy would have it edited
+	unsettled  bool     // left because of what the loader finds at the moment
 	fault      error    // what kept it from being edited, and may not the next time
 	unanswered []string // sonames that it needs and that no tree offers
-	staged     *sysroot.Replacement
-	restores   bool // somebody wants the packaged bytes
+	staged     *atomicfile.Replacement
+	newFile    string // the staged file on the host
+	restores   bool   // somebody wants the packaged bytes
 }
 
 // changes reports whether the file is to be replaced.
@@ -71,11 +74,11 @@ func (c *programChange) fails(err error) {
 	var errno unix.Errno
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EROFS): // stays so
-	case errors.As(err, &errno), errors.Is(err, sysroot.ErrChanged):
+	case errors.As(err, &errno), errors.Is(err, atomicfile.ErrChanged):
 		c.fault = fmt.Errorf("edit %s: %w", c.path, err)
 		return
 	}
-	c.left = err.Error()
+	c.left, c.unsettled = err.Error(), errors.Is(err, errLoadsOther)
 }
 
 // programEditor decides which edits programs get, and makes them.
@@ -169,6 +172,7 @@ func (e *programEditor) prepareBytes(c *programChange, data []byte, f *finders) 
 		return err
 	}
 	if c.left, err = e.compare(c, info, edited, records, pins, f); err != nil || c.left != "" {
+		c.unsettled = true
 		return err
 	}
 	patch, err := layout.PackEdit(edit)
@@ -451,13 +455,13 @@ func (e *programEditor) editSome(work []*programChange, same map[fileID][]*progr
 			touched[other.pkg.key] = true
 		}
 		if c.changes() {
-			paths = append(paths, c.staged.Staged())
+			paths = append(paths, c.newFile)
 		}
 	}
 	if len(paths) == 0 {
 		return nil
 	}
-	if err := sysroot.SyncFiles(paths); err != nil {
+	if err := atomicfile.SyncFiles(paths); err != nil {
 		return err
 	}
 	if err := e.writeRecords(touched); err != nil {
@@ -476,7 +480,7 @@ func (e *programEditor) editSome(work []*programChange, same map[fileID][]*progr
 		hosts = append(hosts, c.host)
 		for _, other := range append(same[c.file], c) {
 			if other != c {
-				if err := sysroot.ReplaceByLink(c.host, other.host); err != nil {
+				if err := atomicfile.ReplaceByLink(c.host, other.host); err != nil {
 					other.fails(err)
 					continue
 				}
@@ -490,7 +494,7 @@ func (e *programEditor) editSome(work []*programChange, same map[fileID][]*progr
 	if len(replaced) == 0 {
 		return nil
 	}
-	if err := sysroot.SyncFiles(hosts); err != nil {
+	if err := atomicfile.SyncFiles(hosts); err != nil {
 		return err
 	}
 	return e.writeRecords(replaced)
@@ -516,16 +520,19 @@ func forEach[T any](list []T, f func(T)) {
 
 // stage writes the edited file beside the old one and has the loader look at it.
 func (e *programEditor) stage(c *programChange) error {
-	staged, err := sysroot.StageEdited(c.host, c.edit, sysroot.ReplaceOptions{})
+	staged, err := atomicfile.StageEdited(c.host, c.edit, atomicfile.ReplaceOptions{})
 	if err != nil {
 		return err
 	}
 	c.staged = staged
+	if c.newFile, err = staged.Named(); err != nil {
+		return err
+	}
 	want := c.source
 	if c.want != nil {
 		want = c.want.Object
 	}
-	b, err := os.ReadFile(staged.Staged())
+	b, err := os.ReadFile(c.newFile)
 	if err != nil {
 		return err
 	}
@@ -535,7 +542,7 @@ func (e *programEditor) stage(c *programChange) error {
 	if e.root.Dir() != "/" || c.want == nil || len(c.want.Pins) > 0 && forced(e.pins) {
 		return nil
 	}
-	return compareLoaded(c, staged.Staged())
+	return compareLoaded(c, c.newFile)
 }
 
 // record puts a change into its package's record: both edits while one takes the

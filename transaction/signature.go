@@ -19,29 +19,36 @@ const (
 	SignatureOff     SignaturePolicy = "off"     // take them
 
 	// SignatureByKeys is SignatureRequire for packages of a format that carries
-	// signatures when there are keys, else SignatureWarn.
+	// signatures when somebody gave keys, else SignatureWarn. Of debs that no index
+	// vouches for it says nothing, unless an index to look into was given, or has
+	// other contents for them.
 	SignatureByKeys SignaturePolicy = ""
 )
 
 // ErrSignature is returned (wrapped) for a package that the policy refuses.
 var ErrSignature = errors.New("the signature is not good")
 
-// signatureOf returns what the signatures of a package came to, and who signed it
-// if that was good. A deb carries none: its archive signs an index.
-func signatureOf(r pkginfo.Reader) (state, signer string) {
+// checkOwnSignatures sets what the signatures of a package came to. A deb carries
+// none: its archive signs an index, which checkIndexes looks at.
+func checkOwnSignatures(to *layout.PackageFile, r pkginfo.Reader) {
 	signed, ok := r.(*rpm.Reader)
 	if !ok {
-		return string(rpm.Unsigned), ""
+		to.Signature = string(rpm.Unsigned)
+		return
 	}
 	verdict := signed.Verdict()
-	if verdict == rpm.Good {
-		for _, s := range signed.Signatures() {
-			if s.State == rpm.Good {
-				signer = s.Signer
-			}
+	to.Signature = string(verdict)
+	for _, s := range signed.Signatures() {
+		switch {
+		case s.State != verdict:
+		case verdict == rpm.Good:
+			to.Signer = fmt.Sprintf("%s (key %s)", s.Signer, s.KeyID)
+		case verdict == rpm.NoKey:
+			to.SignatureReason = "key " + s.KeyID
+		case s.Err != nil:
+			to.SignatureReason = s.Err.Error()
 		}
 	}
-	return string(verdict), signer
 }
 
 // checkSignatures applies the policy to the packages of a command. It returns what
@@ -59,16 +66,19 @@ func checkSignatures(policy SignaturePolicy, keys int, drafts []*layout.Manifest
 		case rpm.Bad:
 			return nil, fmt.Errorf("%w: %s was altered after it was signed; download it again", ErrSignature, m.Package.File)
 		case rpm.NoKey:
-			why = "is signed with a key that is not known; give the key with --keyring"
+			why = "is signed with a key that is not known, which --keyring may give"
 		case rpm.Unsupported:
 			why = "is signed in a way that hashpkg does not verify"
 		default:
 			why = "carries no signature"
 		}
+		if reason := m.Package.SignatureReason; reason != "" {
+			why += ": " + reason
+		}
 		if required {
 			return nil, fmt.Errorf("%w: %s %s", ErrSignature, m.Package.File, why)
 		}
-		if m.Format == pkginfo.RPM { // debs never carry one; show tells
+		if m.Format == pkginfo.RPM { // debs never carry one: see checkIndexes
 			warnings = append(warnings, fmt.Sprintf("%s %s", m.Package.File, why))
 		}
 	}

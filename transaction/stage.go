@@ -103,14 +103,15 @@ func open(in io.Reader, keyring *rpm.Keyring) (pkginfo.Reader, error) {
 }
 
 // stagePackage reads one package file into the sink and returns the draft of its
-// manifest. read is told of the bytes that were read from the file.
-func stagePackage(ctx context.Context, name string, keyring *rpm.Keyring, to sink, read func(int64)) (*layout.Manifest, error) {
+// manifest. read is told of the bytes that were read from the file, and those of a
+// deb are written to sum, unless it is nil.
+func stagePackage(ctx context.Context, name string, keyring *rpm.Keyring, to sink, sum hash.Hash, read func(int64)) (*layout.Manifest, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
 	defer f.Close()
-	in := &source{ctx: ctx, r: f, hash: digest.New(), read: read}
+	in := &source{ctx: ctx, r: f, hash: digest.New(), sum: sum, read: read}
 	m, err := stageFrom(in, keyring, to)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
@@ -129,6 +130,7 @@ type source struct {
 	ctx  context.Context
 	r    io.Reader
 	hash hash.Hash
+	sum  hash.Hash // one more, or nil
 	size int64
 	read func(int64)
 }
@@ -139,6 +141,9 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.Read(p)
 	s.hash.Write(p[:n])
+	if s.sum != nil {
+		s.sum.Write(p[:n])
+	}
 	s.size += int64(n)
 	s.read(int64(n))
 	return n, err
@@ -148,6 +153,9 @@ func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *layout.Manifest, e
 	r, err := open(in, keyring)
 	if err != nil {
 		return nil, err
+	}
+	if _, isRPM := r.(*rpm.Reader); isRPM {
+		in.sum = nil // it has signatures of its own
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	m, err = draft(r.Package())
@@ -171,7 +179,7 @@ func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *layout.Manifest, e
 		return nil, err
 	}
 	s.finish()
-	m.Package.Signature, m.Package.Signer = signatureOf(r)
+	checkOwnSignatures(&m.Package, r)
 	return m, nil
 }
 

@@ -258,14 +258,11 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	unanswered, pinned, err := s.editPrograms(ctx, generation)
-	if err != nil {
+	programs, err := s.editPrograms(ctx, generation)
+	if err != nil || s.DryRun {
 		return s.result, err
 	}
-	if s.DryRun {
-		return s.result, nil
-	}
-	return s.result, s.remember(unanswered, pinned)
+	return s.result, s.remember(programs)
 }
 
 // read reads the databases and decides which packages have changed.
@@ -420,9 +417,9 @@ func (s *syncer) sharesFiles(m *layout.Manifest) bool {
 }
 
 // editPrograms edits the programs of packages that have changed, and of those whose
-// programs the new generation concerns. It returns, by package key, the sonames that
-// no tree offers and whether a program is pinned.
-func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation) (unanswered map[string][]string, pinned map[string]bool, err error) {
+// programs the new generation concerns. It returns what is to be remembered of the
+// packages' programs, by package key.
+func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation) (map[string]layout.SystemPackage, error) {
 	pins, lost := loadPins(s.Root.Store(), s.pins)
 	s.result.Warnings = append(s.result.Warnings, lost...)
 	editor := &programEditor{
@@ -432,7 +429,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation
 	concerned := s.concerned(editor.farm)
 	more, err := scanPackages(ctx, s.Root, concerned, nil, func(int) {})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var programs []*program
 	var keys []string
@@ -445,34 +442,43 @@ func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation
 		keys = append(keys, f.key)
 	}
 	if err := editor.readRecords(keys); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s.Progress(Progress{Step: "editing"})
 	changes, err := editor.prepareAll(programs)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if !s.DryRun {
 		if err := editor.edit(ctx, changes); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if err := editor.dropRecords(changes, keys); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	unanswered, pinned, s.faulty = map[string][]string{}, map[string]bool{}, map[string]bool{}
+	return s.report(changes, more), nil
+}
+
+// report puts what became of programs into the result, and returns what is to be
+// remembered of them, by package key.
+func (s *syncer) report(changes []*programChange, concerned []*scanned) map[string]layout.SystemPackage {
+	known := make(map[string]layout.SystemPackage, len(s.packages))
 	for _, p := range s.packages {
-		if known, ok := s.state.Packages[p.key]; ok && s.scans[p.key] == nil {
-			unanswered[p.key], pinned[p.key] = known.Unanswered, known.Pinned
+		if s.scans[p.key] == nil {
+			known[p.key] = s.state.Packages[p.key]
 		}
 	}
-	for _, f := range more {
-		delete(unanswered, f.key)
-		delete(pinned, f.key)
+	for _, f := range concerned {
+		delete(known, f.key)
 	}
+	s.faulty = map[string]bool{}
 	for _, c := range changes {
-		unanswered[c.pkg.key] = append(unanswered[c.pkg.key], c.unanswered...)
-		pinned[c.pkg.key] = pinned[c.pkg.key] || c.want != nil && len(c.want.Pins) > 0
+		k := known[c.pkg.key]
+		k.Unanswered = append(k.Unanswered, c.unanswered...)
+		k.Pinned = k.Pinned || c.want != nil && len(c.want.Pins) > 0
+		k.Unsettled = k.Unsettled || c.unsettled
+		known[c.pkg.key] = k
 		switch {
 		case c.fault != nil:
 			s.faulty[c.pkg.key] = true
@@ -483,13 +489,13 @@ func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation
 			s.result.Programs = append(s.result.Programs, c.report())
 		}
 	}
-	return unanswered, pinned, nil
+	return known
 }
 
 // concerned returns the packages that have not changed and whose programs are to
 // be looked at again all the same: after a change of settings all of them, after
-// one of the libraries those that are pinned, and those that need a library which
-// has come.
+// one of the libraries those that are pinned, those that need a library which has
+// come, and always those that the loader had other ideas about.
 func (s *syncer) concerned(farm map[string]bool) []*installed {
 	offered := map[string]bool{}
 	for link := range farm {
@@ -500,7 +506,7 @@ func (s *syncer) concerned(farm map[string]bool) []*installed {
 	var out []*installed
 	for _, p := range s.packages {
 		known := s.state.Packages[p.key]
-		if s.scans[p.key] == nil && (all || s.result.Changed && known.Pinned ||
+		if s.scans[p.key] == nil && (all || known.Unsettled || s.result.Changed && known.Pinned ||
 			slices.ContainsFunc(known.Unanswered, func(name string) bool { return offered[name] })) {
 			out = append(out, p)
 		}
@@ -510,7 +516,7 @@ func (s *syncer) concerned(farm map[string]bool) []*installed {
 
 // remember writes the state for the next sync, and takes away records of packages
 // that are gone: their programs are.
-func (s *syncer) remember(unanswered map[string][]string, pinned map[string]bool) error {
+func (s *syncer) remember(programs map[string]layout.SystemPackage) error {
 	state := &layout.SystemState{
 		Layout: layout.FormatVersion, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
 		Packages: make(map[string]layout.SystemPackage, len(s.packages)),
@@ -519,11 +525,10 @@ func (s *syncer) remember(unanswered map[string][]string, pinned map[string]bool
 		if s.faulty[p.key] {
 			continue // to be looked at again
 		}
-		names := slices.Clone(unanswered[p.key])
-		slices.Sort(names)
-		known := layout.SystemPackage{
-			Stamp: p.stamp, Tree: s.trees[p.key], Unanswered: slices.Compact(names), Pinned: pinned[p.key],
-		}
+		known := programs[p.key]
+		known.Stamp, known.Tree = p.stamp, s.trees[p.key]
+		slices.Sort(known.Unanswered)
+		known.Unanswered = slices.Compact(known.Unanswered)
 		if s.Image {
 			known.Stamp = ""
 		}

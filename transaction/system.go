@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -140,12 +141,12 @@ func databaseStates(root *sysroot.Root) (map[string]string, error) {
 // loaderFiles are the loader's cache and configuration.
 var loaderFiles = []string{"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"}
 
-// rootKeyring returns the keys that the root's rpm trusts, for packages that are
-// rpms by their names; nil when none is.
+// rootKeyring returns the keys that the root's rpm trusts, if one of the files is
+// an rpm.
 func rootKeyring(ctx context.Context, root *sysroot.Root, files []packageFile) (*rpm.Keyring, error) {
 	var installed []*rpm.Installed
 	for _, f := range files {
-		if !strings.HasSuffix(f.path, ".rpm") {
+		if !isRPM(f.path) {
 			continue
 		}
 		var err error
@@ -166,4 +167,17 @@ func rootKeyring(ctx context.Context, root *sysroot.Root, files []packageFile) (
 		}
 	}
 	return rpm.ParseKeyring(keys...)
+}
+
+// isRPM reports whether a file begins as an rpm does. What cannot be read is told
+// by who unpacks it.
+func isRPM(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	magic := make([]byte, rpm.MagicSize)
+	_, err = io.ReadFull(f, magic)
+	return err == nil && rpm.IsRPM(magic)
 }

@@ -7,11 +7,16 @@
 // The reader streams: it takes any [io.Reader], never goes back, and holds the
 // header in memory but no file.
 //
+// [ReadDatabase] gives the packages that rpm's database in a root says are
+// installed, in the same model and with their files, and the keys that rpm trusts
+// there. It reads sqlite, ndb and Berkeley DB by itself and writes nothing, so that
+// neither the root nor the machine needs an rpm program.
+//
 // # What is checked
 //
 // Every digest and size that the package gives: of the header, of the payload, and
 // of each file; only the digests of the uncompressed payload are left out when there
-// is one of the compressed. A package without any digest is refused. The payload must hold exactly the files
+// is one of the compressed, and what xz and zstd have of checksums. A package without any digest is refused. The payload must hold exactly the files
 // that the header lists. Since the digest of the payload is known at its end, the
 // files are worth nothing before [Reader.Next] has returned io.EOF.
 //

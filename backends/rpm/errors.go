@@ -23,7 +23,9 @@ const (
 type FormatError struct {
 	// Member is the part of the rpm: "lead", "signature", "header", "payload" for
 	// the compressed bytes, "cpio" for the archive that is packed in them, or ""
-	// for the package as a whole.
+	// for the package as a whole. In an error of [ReadDatabase] it is the base name
+	// of the database's file, such as "rpmdb.sqlite", or "package 17, bash" for what
+	// it has of one package.
 	Member string
 	Offset int64 // in bytes, from the beginning of that part; 0 when there is no telling
 	Msg    string

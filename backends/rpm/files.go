@@ -257,7 +257,7 @@ func (f *file) setDigest(text string, algo *digestAlgorithm) error {
 		return fmt.Errorf("the digest %q of the file %q is none of %s", text[:min(len(text), 200)], f.name, algo.name)
 	}
 	f.digest = digest
-	f.entry.Digest = algo.name + ":" + hex.EncodeToString(digest)
+	f.entry.Digest = algo.name + ":" + strings.ToLower(text)
 	return nil
 }
 

@@ -35,6 +35,14 @@ func (k *Keyring) Len() int {
 	return len(k.entities)
 }
 
+// Entities returns the keys, each with its users and subkeys.
+func (k *Keyring) Entities() openpgp.EntityList {
+	if k == nil {
+		return nil
+	}
+	return k.entities
+}
+
 func (k *Keyring) add(b []byte) error {
 	isArmored := len(b) > 0 && b[0] < 0x80 // a packet begins with the highest bit set (RFC 9580, 4.2)
 	if !isArmored {

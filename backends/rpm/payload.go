@@ -160,7 +160,7 @@ func (p *payload) open(h *header) error {
 	if len(p.packed.sizes) > 0 {
 		size = p.packed.sizes[0]
 	}
-	p.stream, err = unpack.NewStream(source, c, size)
+	p.stream, err = unpack.NewTrustingStream(source, c, size) // there is a digest: newPayload
 	if err != nil {
 		return explain(err)
 	}

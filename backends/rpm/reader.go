@@ -93,8 +93,11 @@ func NewReader(r io.Reader, keyring *Keyring) (*Reader, error) {
 		return nil, err
 	}
 	for _, s := range d.signatures {
-		if s.hash != nil && s.Kind == HeaderAndPayload {
-			d.payload.packed.hashes = append(d.payload.packed.hashes, s.hash)
+		if s.Kind != HeaderAndPayload {
+			continue
+		}
+		for _, h := range s.hashes {
+			d.payload.packed.hashes = append(d.payload.packed.hashes, h)
 		}
 	}
 	return d, nil

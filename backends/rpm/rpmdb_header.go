@@ -10,12 +10,6 @@ import (
 	"strings"
 )
 
-// Tags that rpm adds to the header of a package that it installs.
-const (
-	tagInstallTime tag = 1008
-	tagFileStates  tag = 1029
-)
-
 // storedHeader is the header of an installed package.
 type storedHeader struct {
 	*header

@@ -42,7 +42,7 @@ const (
 type Signature struct {
 	Kind      SignatureKind
 	KeyID     string // 16 hexadecimal digits, or "" if the signature does not say
-	Algorithm string // "RSA", "DSA", "ECDSA", "EdDSA"
+	Algorithm string // "RSA", "DSA", "ECDSA", "EdDSA", "Ed25519", "Ed448"
 	Hash      string // "SHA-256"
 	Version   int    // of the signature's packet: 3, 4 or 6
 	Created   time.Time
@@ -104,7 +104,7 @@ func rank(s State) int {
 type pendingSignature struct {
 	Signature
 	keys   []openpgp.Key
-	hash   hash.Hash // nil if there is nothing to hash for
+	hashes []hash.Hash // one for each key, which adds to it
 	packet *packet.Signature
 	old    *oldSignature
 }
@@ -115,9 +115,7 @@ func findSignatures(sig *header, raw []byte, keyring *Keyring) ([]*pendingSignat
 	var all []*pendingSignature
 	add := func(kind SignatureKind, b []byte) {
 		s := newSignature(kind, b, keyring)
-		if s.hash != nil {
-			s.hash.Write(raw)
-		}
+		s.cover(raw)
 		if kind == Header {
 			s.verify()
 		}
@@ -177,8 +175,20 @@ func newSignature(kind SignatureKind, b []byte, keyring *Keyring) *pendingSignat
 		s.State, s.Err = NoKey, errors.New("its key is not in the keyring")
 		return s
 	}
-	s.hash = h.New()
+	for range s.keys {
+		s.hashes = append(s.hashes, h.New())
+	}
+	if s.packet != nil {
+		s.cover(s.packet.Salt()) // of version 6, and empty of version 4 (RFC 9580, 5.2.4)
+	}
 	return s
+}
+
+// cover hashes what the signature is of.
+func (s *pendingSignature) cover(b []byte) {
+	for _, h := range s.hashes {
+		h.Write(b)
+	}
 }
 
 // parse reads the packet b, whose content is body, by its version.
@@ -191,7 +201,7 @@ func (s *pendingSignature) parse(b, body []byte) (id uint64, algo packet.PublicK
 		}
 		s.old, s.Created = old, old.created
 		return old.keyID, old.algorithm, old.hash, old.check()
-	case 4:
+	case 4, 6:
 	default:
 		return 0, 0, 0, fmt.Errorf("signatures of version %d are not verified", s.Version)
 	}
@@ -222,8 +232,8 @@ func (s *pendingSignature) verify() {
 	if s.State != "" {
 		return
 	}
-	for _, key := range s.keys {
-		err := s.verifyWith(key)
+	for i, key := range s.keys {
+		err := s.verifyWith(key, s.hashes[i])
 		if err == nil {
 			s.State, s.Err, s.Signer = Good, nil, userID(key)
 			return
@@ -232,7 +242,7 @@ func (s *pendingSignature) verify() {
 	}
 }
 
-func (s *pendingSignature) verifyWith(key openpgp.Key) error {
+func (s *pendingSignature) verifyWith(key openpgp.Key, h hash.Hash) error {
 	switch self := key.SelfSignature; {
 	case key.Revoked(time.Now()) || key.Entity.Revoked(time.Now()):
 		return errors.New("its key is revoked")
@@ -243,16 +253,11 @@ func (s *pendingSignature) verifyWith(key openpgp.Key) error {
 	case self.FlagsValid && !self.FlagSign:
 		return errors.New("its key is not for signatures")
 	}
-	original, ok := s.hash.(hash.Cloner) // each key adds to it
-	if !ok {
-		return errors.New("its hash cannot be copied")
-	}
-	h, err := original.Clone()
-	if err != nil {
-		return err
-	}
 	if s.old != nil {
 		return s.old.verify(key.PublicKey, h)
+	}
+	if (s.Version == 6) != (key.PublicKey.Version == 6) { // RFC 9580, 5.2.3: neither may sign for the other
+		return fmt.Errorf("it has version %d, and its key version %d", s.Version, key.PublicKey.Version)
 	}
 	return key.PublicKey.VerifySignature(h, s.packet)
 }
@@ -274,6 +279,10 @@ func algorithmName(a packet.PublicKeyAlgorithm) string {
 		return "ECDSA"
 	case packet.PubKeyAlgoEdDSA:
 		return "EdDSA"
+	case packet.PubKeyAlgoEd25519:
+		return "Ed25519"
+	case packet.PubKeyAlgoEd448:
+		return "Ed448"
 	case 0:
 		return ""
 	}

@@ -248,6 +248,20 @@ func newSigner(t testing.TB, algo packet.PublicKeyAlgorithm) *signer {
 	return &signer{entity, config}
 }
 
+// newSigner6 makes keys of version 6 (RFC 9580), as rpm 6 signs with.
+func newSigner6(t testing.TB, algo packet.PublicKeyAlgorithm) *signer {
+	t.Helper()
+	config := &packet.Config{
+		Algorithm: algo, V6Keys: true, DefaultHash: crypto.SHA512,
+		Time: func() time.Time { return time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC) },
+	}
+	entity, err := openpgp.NewEntity("tester", "", "tester@example.org", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &signer{entity, config}
+}
+
 func (s *signer) public(t testing.TB) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -262,9 +276,12 @@ func (s *signer) sign(t testing.TB, kind packet.SignatureType, when time.Time, h
 	t.Helper()
 	key := s.entity.PrivateKey
 	sig := &packet.Signature{
-		Version: 4, SigType: kind, PubKeyAlgo: key.PubKeyAlgo, Hash: hash, CreationTime: when, IssuerKeyId: &key.KeyId,
+		Version: key.Version, SigType: kind, PubKeyAlgo: key.PubKeyAlgo, Hash: hash, CreationTime: when, IssuerKeyId: &key.KeyId,
 	}
-	h := hash.New()
+	h, err := sig.PrepareSign(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, d := range data {
 		h.Write(d)
 	}
@@ -281,7 +298,9 @@ func (s *signer) sign(t testing.TB, kind packet.SignatureType, when time.Time, h
 // TestSignatureStates has signatures of every state, in every tag.
 func TestSignatureStates(t *testing.T) {
 	rsa, eddsa := newSigner(t, packet.PubKeyAlgoRSA), newSigner(t, packet.PubKeyAlgoEdDSA)
-	known := keyring(t, rsa.public(t), eddsa.public(t))
+	ed25519, ed448 := newSigner6(t, packet.PubKeyAlgoEd25519), newSigner6(t, packet.PubKeyAlgoEd448)
+	known := keyring(t, rsa.public(t), eddsa.public(t), ed25519.public(t), ed448.public(t))
+	stranger6 := newSigner6(t, packet.PubKeyAlgoEd25519)
 	stranger := newSigner(t, packet.PubKeyAlgoEdDSA)
 	now := time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC)
 	const binary = packet.SigTypeBinary
@@ -354,6 +373,23 @@ func TestSignatureStates(t *testing.T) {
 		{"version 3, unknown hash", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, old(1, 99))} }, rpm.Unsupported},
 		{"version 3, ecdsa", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, old(19, 8))} }, rpm.Unsupported},
 		{"version 6", 6, func(h, p []byte) []testrpm.Value {
+			return []testrpm.Value{v6(ed25519.sign(t, binary, now, crypto.SHA256, h), ed448.sign(t, binary, now, crypto.SHA3_512, h))}
+		}, rpm.Good},
+		{"version 6 beside 4", 6, func(h, p []byte) []testrpm.Value {
+			return []testrpm.Value{v6(ed25519.sign(t, binary, now, crypto.SHA512, h), rsa.sign(t, binary, now, crypto.SHA256, h))}
+		}, rpm.Good},
+		{"version 6, of another header", 6, func(h, p []byte) []testrpm.Value {
+			return []testrpm.Value{v6(ed25519.sign(t, binary, now, crypto.SHA512, h[1:]))}
+		}, rpm.Bad},
+		{"version 6, stranger", 6, func(h, p []byte) []testrpm.Value {
+			return []testrpm.Value{v6(stranger6.sign(t, binary, now, crypto.SHA512, h))}
+		}, rpm.NoKey},
+		{"version 6, other salt", 6, func(h, p []byte) []testrpm.Value {
+			s := ed25519.sign(t, binary, now, crypto.SHA512, h)
+			s[bytes.Index(s, saltOf(t, s))] ^= 1
+			return []testrpm.Value{v6(s)}
+		}, rpm.Bad},
+		{"version 6, cut off", 6, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{v6([]byte{0xc2, 5, 6, 0, 27, 8, 0})}
 		}, rpm.Unsupported},
 	} {
@@ -385,6 +421,16 @@ func TestSignatureStates(t *testing.T) {
 	if verdict, signatures := verify(t, testrpm.RPM(t, p), keyring(t, rsa.public(t))); verdict != rpm.Bad {
 		t.Errorf("revoked key: %s, %v", verdict, signatures)
 	}
+}
+
+// saltOf returns the salt of a signature of version 6.
+func saltOf(t testing.TB, b []byte) []byte {
+	t.Helper()
+	p, err := packet.Read(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.(*packet.Signature).Salt()
 }
 
 func TestParseKeyring(t *testing.T) {

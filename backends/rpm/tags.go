@@ -40,6 +40,7 @@ const (
 	tagDescription       tag = 1005
 	tagBuildTime         tag = 1006
 	tagBuildHost         tag = 1007
+	tagInstallTime       tag = 1008 // only of an installed package, as the states are
 	tagSize              tag = 1009
 	tagDistribution      tag = 1010
 	tagVendor            tag = 1011
@@ -55,6 +56,7 @@ const (
 	tagPostun            tag = 1026
 	tagOldFileNames      tag = 1027
 	tagFileSizes         tag = 1028
+	tagFileStates        tag = 1029
 	tagFileModes         tag = 1030
 	tagFileRdevs         tag = 1033
 	tagFileMtimes        tag = 1034

@@ -349,7 +349,7 @@ func TestLockIsHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := dump(t, root)
-	for _, args := range [][]string{{"install", second}, {"use", "tool=1.0"}, {"remove", "tool"}, {"rollback", "1"}} {
+	for _, args := range [][]string{{"install", second}, {"use", "tool=1.0"}, {"remove", "tool"}, {"rollback", "1"}, {"gc"}} {
 		status, stderr := run(t, exec.Command(hashpkg(t), append([]string{"--root", root}, args...)...))
 		if status != 4 || !strings.Contains(stderr, "another hashpkg is at work") {
 			t.Errorf("%q: status %d, %s", args, status, stderr)

@@ -10,14 +10,15 @@ import (
 	"syscall"
 
 	"github.com/hashpkg/hashpkg/cmd/hashpkg/cli"
+	"github.com/hashpkg/hashpkg/cmd/hashpkg/elfcmd"
 )
 
 func main() {
 	env := cli.Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}
 	args := os.Args[1:]
 	switch {
-	case filepath.Base(os.Args[0]) == "patchelf": // a link of this name is a patchelf
-		os.Exit(cli.MainPatchelf(args, env))
+	case filepath.Base(os.Args[0]) == "patchelf": // a link of this name is a patchelf, too
+		os.Exit(elfcmd.Main(args, elfcmd.Env{Out: env.Out, Err: env.Err, Getenv: env.Getenv}))
 	case len(args) > 0 && args[0] == "elf":
 		os.Exit(cli.MainElf(args[1:], env))
 	}

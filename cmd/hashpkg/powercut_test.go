@@ -96,6 +96,19 @@ func (d *disk) unmount(t *testing.T) {
 	if err := unix.Unmount(d.root, 0); err != nil {
 		t.Fatal(err)
 	}
+	// While the kernel still has the file system, mounting it again would give
+	// that one, which has no power.
+	for range 500 {
+		out, err := exec.Command("losetup", "-j", d.image).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(out) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the file system stays although it is unmounted")
 }
 
 // shutdown stops the file system without writing anything more: linux/fs.h,

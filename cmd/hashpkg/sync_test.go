@@ -133,8 +133,10 @@ func TestSyncKilledAtAnyStep(t *testing.T) {
 			for n, survived := 1, 0; survived < 2 && n < 200; n++ {
 				root := filepath.Join(dir, "killed")
 				copyRoot(t, sweep.from, root)
-				command := append([]string{"-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call,
-					"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), hashpkg(t), "--root", root, "-q"}, strings.Fields(sweep.command)...)
+				command := append([]string{
+					"-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call,
+					"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), hashpkg(t), "--root", root, "-q",
+				}, strings.Fields(sweep.command)...)
 				status, stderr := run(t, exec.Command(strace, command...))
 				what := fmt.Sprintf("%s killed at %s %d", sweep.command, call, n)
 				switch status {

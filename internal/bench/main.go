@@ -23,6 +23,13 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == installFlag {
+		if err := installTimed(context.Background(), os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	runs := flag.Int("runs", 3, "counted runs of each program")
 	only := flag.String("only", "", "run one section: "+fmt.Sprint(sectionNames()))
 	flag.Parse()
@@ -68,8 +75,8 @@ func bench(ctx context.Context, runs int, only string) error {
 			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		}
 	}()
-	h := &harness{ctx: ctx, dir: dir, runs: runs, hashpkg: filepath.Join(dir, "hashpkg")}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", h.hashpkg, "./cmd/hashpkg")
+	h := &harness{ctx: ctx, dir: dir, runs: runs, hashpkg: filepath.Join(dir, "hashpkg"), patchelf: filepath.Join(dir, "patchelf")}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", "./cmd/hashpkg", "./cmd/hashpkg/patchelf")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
@@ -88,11 +95,12 @@ func bench(ctx context.Context, runs int, only string) error {
 
 // harness runs programs and collects the table.
 type harness struct {
-	ctx     context.Context
-	dir     string // scratch, removed at the end
-	hashpkg string
-	runs    int
-	rows    []row
+	ctx      context.Context
+	dir      string // scratch, removed at the end
+	hashpkg  string
+	patchelf string // hashpkg's own
+	runs     int
+	rows     []row
 }
 
 // row is one line of the table.
@@ -165,13 +173,19 @@ func (h *harness) compare(contenders ...contender) ([]measure, error) {
 	}
 	medians := make([]measure, len(contenders))
 	for j, r := range results {
-		slices.SortFunc(r, func(a, b measure) int { return int(a.wall - b.wall) })
-		medians[j] = r[len(r)/2]
-		for _, m := range r {
-			medians[j].memory = max(medians[j].memory, m.memory)
-		}
+		medians[j] = median(r)
 	}
 	return medians, nil
+}
+
+// median returns the median of the times, and the highest use of memory.
+func median(r []measure) measure {
+	slices.SortFunc(r, func(a, b measure) int { return int(a.wall - b.wall) })
+	m := r[len(r)/2]
+	for _, other := range r {
+		m.memory = max(m.memory, other.memory)
+	}
+	return m
 }
 
 // fresh returns a new empty directory. What others of that name hold stays until

@@ -224,6 +224,9 @@ func CleanName(name string) (string, error) {
 	if strings.IndexByte(name, 0) >= 0 {
 		return "", fmt.Errorf("the name %q has a NUL in it", name)
 	}
+	if isClean(name) {
+		return strings.TrimPrefix(name, "/"), nil
+	}
 	var b strings.Builder
 	b.Grow(len(name))
 	for part := range strings.SplitSeq(name, "/") {
@@ -244,4 +247,23 @@ func CleanName(name string) (string, error) {
 		return ".", nil
 	}
 	return b.String(), nil
+}
+
+// isClean reports whether a name, but for a slash before it, is the path that it
+// stands for, as most are. What it does not report is looked at part by part.
+func isClean(name string) bool {
+	start := 0
+	if name[0] == '/' {
+		start = 1
+	}
+	for i := start; i <= len(name); i++ {
+		if i < len(name) && name[i] != '/' {
+			continue
+		}
+		if n := i - start; n == 0 || n > maxComponent || name[start] == '.' && n <= 2 {
+			return false
+		}
+		start = i + 1
+	}
+	return true
 }

@@ -35,7 +35,7 @@ func xzProgram() string {
 
 // startXz has the xz program unpack what r reads.
 func (s *Stream) startXz(program, format string, r io.Reader) error {
-	p, err := startXz(program, format, r)
+	p, err := startXz(program, format, s.trusting, r)
 	if err != nil {
 		return &startError{err}
 	}
@@ -61,10 +61,13 @@ type xzProcess struct {
 	result error
 }
 
-func startXz(program, format string, r io.Reader) (*xzProcess, error) {
+func startXz(program, format string, trusting bool, r io.Reader) (*xzProcess, error) {
 	p := &xzProcess{fed: make(chan error, 1)}
-	p.cmd = exec.Command(program, "--decompress", "--stdout", "--threads=1", "--no-warn",
-		"--format="+format, "--memlimit-decompress="+xzMemory)
+	args := []string{"--decompress", "--stdout", "--threads=1", "--no-warn", "--format=" + format, "--memlimit-decompress=" + xzMemory}
+	if trusting {
+		args = append(args, "--ignore-check")
+	}
+	p.cmd = exec.Command(program, args...)
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "XZ_") || strings.HasPrefix(v, "LC_") || strings.HasPrefix(v, "LANG")
 	})

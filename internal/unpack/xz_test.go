@@ -83,3 +83,24 @@ func TestLargeDictionary(t *testing.T) {
 		t.Errorf("without: %v", err)
 	}
 }
+
+// A trusting stream leaves out the check of the format, which another one makes.
+func TestTrustingStream(t *testing.T) {
+	if xzProgram() == "" {
+		t.Skip("the xz program is not there")
+	}
+	whole := mustCompress(t, bytes.Repeat([]byte("content "), 1000), testdeb.Xz)
+	index := int(binary.LittleEndian.Uint32(whole[len(whole)-8:])+1) * 4
+	whole[len(whole)-xzFooterSize-index-1] ^= 1 // the end of the check, which the index follows
+	for _, trusting := range []bool{false, true} {
+		s, err := newStream(bytes.NewReader(whole), Xz, -1, trusting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.ReadAll(s)
+		s.Close()
+		if (err == nil) != trusting {
+			t.Errorf("trusting %v: a wrong check gives %v", trusting, err)
+		}
+	}
+}

@@ -55,7 +55,7 @@ func newRemoveCommand(a *app) *cobra.Command {
 		Short: "Take a package, or one version of it, out of the system",
 		Long: `Take a package, or one version of it, out of the system. Programs that are bound
 to its files go on working, and so do older generations: the trees stay in the
-store.`,
+store, until hashpkg gc finds that nothing uses them.`,
 		Example: "  hashpkg remove jq=1.6-2.1\n  hashpkg remove jq",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, given []string) error {

@@ -17,8 +17,8 @@ import (
 type installOptions struct {
 	dryRun, useDefault, noDefault, rebuild bool
 
-	keyring   []string
-	signature string
+	keyring          []string
+	signature, index string
 }
 
 func newInstallCommand(a *app) *cobra.Command {
@@ -42,7 +42,8 @@ dpkg's nor rpm's database is involved. Either all packages are installed or none
 	f.BoolVar(&o.useDefault, "default", false, "make these versions the defaults, and let them stay it")
 	f.BoolVar(&o.noDefault, "no-default", false, "leave the defaults as they are")
 	f.BoolVar(&o.rebuild, "rebuild", false, "accept another build of a version that is installed")
-	f.StringSliceVar(&o.keyring, "keyring", nil, "verify signatures of rpm packages with the OpenPGP keys in `FILE` (default: those of the root's rpm)")
+	f.StringSliceVar(&o.keyring, "keyring", nil, "verify signatures of rpms, and of the indexes of debs, with the OpenPGP keys in `FILE` (default: those of the root's rpm and apt)")
+	f.StringVar(&o.index, "index", "", "look debs up in the signed indexes of `DIR`, as apt keeps them (default: the root's /var/lib/apt/lists)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require of rpms with --keyring, else warn)")
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	return cmd
@@ -85,7 +86,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 	progress := a.newProgress()
 	result, err := transaction.Install(ctx, transaction.InstallOptions{
 		Root: root, Files: files, DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild,
-		Keyring: keyring, Signature: policy, Now: now, Progress: progress.show,
+		Keyring: keyring, Signature: policy, Index: o.index, Now: now, Progress: progress.show,
 	})
 	progress.end()
 	var problems *layout.ProblemsError
@@ -169,6 +170,9 @@ func (a *app) printTreeDetails(t layout.PlannedTree, dryRun bool) error {
 	}
 	if !dryRun && !a.verbose {
 		return nil
+	}
+	if err := a.printf("  signed %s\n", signedBy(t.Manifest.Package)); err != nil {
+		return err
 	}
 	for _, e := range t.Edits {
 		for _, r := range e.Edits {

@@ -53,7 +53,7 @@ func runList(a *app) error {
 		packages[i] = newPackageOutput(root, &g.Trees[i])
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"packages": packages})
+		return a.printListJSON(root, g, packages)
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
 	out := *a
@@ -74,4 +74,25 @@ func runList(a *app) error {
 		a.notice("nothing is installed at %s\n", root.Store().Path(""))
 	}
 	return nil
+}
+
+// listedPackage is one package in the output of list --json. Its signature is in
+// the manifest, which list does without otherwise.
+type listedPackage struct {
+	packageOutput
+	Signature string `json:"signature"`
+	Signer    string `json:"signer"`
+	Reason    string `json:"signature_reason"`
+}
+
+func (a *app) printListJSON(root *sysroot.Root, g *layout.Generation, packages []packageOutput) error {
+	listed := make([]listedPackage, len(packages))
+	for i, p := range packages {
+		m, err := root.Store().Manifest(g.Trees[i].Name, g.Trees[i].Tree)
+		if err != nil {
+			return err
+		}
+		listed[i] = listedPackage{p, m.Package.Signature, m.Package.Signer, m.Package.SignatureReason}
+	}
+	return a.printJSON(map[string]any{"packages": listed})
 }

@@ -31,11 +31,13 @@ type showOutput struct {
 	Digest    digest.Digest   `json:"package_digest"`
 	Signature string          `json:"signature"`
 	Signer    string          `json:"signer"`
+	Reason    string          `json:"signature_reason"`
 	Identity  digest.Digest   `json:"identity"`
 	Scripts   []string        `json:"scripts_skipped"`
 	Files     []fileOutput    `json:"files"`
 	Libraries []libraryOutput `json:"libraries"`
 	Needs     []needOutput    `json:"needs"`
+	signed    string
 }
 
 type fileOutput struct {
@@ -96,8 +98,9 @@ func find(g *layout.Generation, spec string) (*layout.Tree, error) {
 func newShowOutput(root *sysroot.Root, t *layout.Tree, m *layout.Manifest) showOutput {
 	out := showOutput{
 		packageOutput: newPackageOutput(root, t), Summary: m.Summary, Package: m.Package.File, Digest: m.Package.Digest,
-		Signature: m.Package.Signature, Signer: m.Package.Signer, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
-		Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{},
+		Signature: m.Package.Signature, Signer: m.Package.Signer, Reason: m.Package.SignatureReason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
+		signed: signedBy(m.Package),
+		Files:  []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{},
 	}
 	for i := range m.Files {
 		f := &m.Files[i]
@@ -151,7 +154,7 @@ func (a *app) printShow(out showOutput) error {
 		text += "  " + out.Summary + "\n"
 	}
 	text += fmt.Sprintf("tree      %s\nfrom      %s, BLAKE3 %s\nsigned    %s\nidentity  %s\nsince     generation %d\n",
-		out.Tree, out.Package, out.Digest, signedBy(out), out.Identity, out.Since)
+		out.Tree, out.Package, out.Digest, out.signed, out.Identity, out.Since)
 	if len(out.Scripts) > 0 {
 		text += fmt.Sprintf("scripts   %s: none of them ran\n", strings.Join(out.Scripts, ", "))
 	}
@@ -187,14 +190,18 @@ func (a *app) printShow(out showOutput) error {
 }
 
 // signedBy says what the package's signatures came to.
-func signedBy(out showOutput) string {
-	switch out.Signature {
+func signedBy(p layout.PackageFile) string {
+	text := "no"
+	switch p.Signature {
 	case "good":
-		return "by " + out.Signer
+		text = "by " + p.Signer
 	case "nokey":
-		return "with a key that was not known"
+		text = "with a key that was not known"
 	case "unsupported":
-		return "in a way that was not verified"
+		text = "in a way that was not verified"
 	}
-	return "no"
+	if p.SignatureReason != "" {
+		text += ": " + p.SignatureReason
+	}
+	return text
 }

@@ -1,4 +1,4 @@
-package cli
+package elfcmd
 
 import (
 	"bytes"
@@ -146,7 +146,7 @@ func dynamicFacts(t *testing.T, path string) string {
 	return strings.Join(append(needed, others...), "\n")
 }
 
-// TestElfLikePatchelf makes the same calls with patchelf and hashpkg elf, and
+// TestElfLikePatchelf makes the same calls with patchelf and this command, and
 // compares what they print, how they end, and the files that they leave.
 func TestElfLikePatchelf(t *testing.T) {
 	dir, programs := buildELFPrograms(t)
@@ -196,7 +196,7 @@ func TestElfLikePatchelf(t *testing.T) {
 						o.ok = cmd.Run() == nil && o.ok
 					} else {
 						env := Env{Out: &out, Err: new(bytes.Buffer), Getenv: func(string) string { return "" }}
-						o.ok = MainPatchelf(args, env) == 0 && o.ok
+						o.ok = Main(args, env) == 0 && o.ok
 					}
 					o.out += out.String()
 					if !o.ok {

@@ -1,4 +1,9 @@
-package sysroot
+// Package atomicfile reads files through mappings and replaces them by edited ones
+// in one step. Most callers need [ReadMapped] and [ReplaceEdited].
+//
+// It stands below what knows of roots and trees, so that a program which edits
+// files and does nothing else need not bring those along.
+package atomicfile
 
 import (
 	"bytes"
@@ -8,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -60,13 +66,15 @@ func ReplaceEdited(path string, e elfedit.Edit, o ReplaceOptions) error {
 type Replacement struct {
 	path    string // as the caller gave it
 	real    string // where the new file goes, without links
-	temp    string
+	temp    string // the new file's name, "" while it has none
+	fd      int    // the new file, -1 when it is closed
 	durable bool
 	old     *unix.Stat_t // the file at real when it was staged; nil without one
 }
 
-// tempPrefix starts the names of files that have not taken their place yet. One
-// is left behind only when the process is killed.
+// tempPrefix starts the names of files that have not taken their place yet. Where
+// the file system has files without a name (O_TMPFILE), that is the moment between
+// two system calls; one is left behind only when the process is killed then.
 const tempPrefix = ".hashpkg-edit-"
 
 // StageEdited is the part of ReplaceEdited before the old file loses its place.
@@ -82,7 +90,7 @@ func StageEdited(path string, e elfedit.Edit, o ReplaceOptions) (*Replacement, e
 	if err := matches(from, &st, e); err != nil {
 		return nil, pathError("edit", path, err)
 	}
-	r := &Replacement{path: path, durable: o.Durable}
+	r := &Replacement{path: path, fd: -1, durable: o.Durable}
 	if o.To != "" {
 		r.path = o.To
 	}
@@ -150,16 +158,10 @@ func (r *Replacement) find() error {
 
 // write makes the temporary file and reads it again.
 func (r *Replacement) write(from int, st *unix.Stat_t, e elfedit.Edit, check func([]byte) error) error {
-	fd, err := r.create()
-	if err != nil {
+	if err := r.create(); err != nil {
 		return err
 	}
-	closed := false
-	defer func() {
-		if !closed {
-			unix.Close(fd) //nolint:errcheck // something else failed before
-		}
-	}()
+	fd := r.fd
 	if err := copyBytes(fd, from, min(e.OldSize, e.NewSize)); err != nil {
 		return pathError("write", r.path, err)
 	}
@@ -190,30 +192,59 @@ func (r *Replacement) write(from int, st *unix.Stat_t, e elfedit.Edit, check fun
 	if now.Mtim != st.Mtim || now.Size != st.Size {
 		return pathError("edit", r.path, ErrChanged)
 	}
-	closed = true
-	if err := unix.Close(fd); err != nil {
-		return pathError("write", r.path, err)
-	}
 	return nil
 }
 
-// create makes an empty file in the directory of the one that it will replace.
-// Until it has that one's mode, only its owner can read it.
-func (r *Replacement) create() (fd int, err error) {
+// ownFiles is where a process finds the files that it has open (proc(5)).
+const ownFiles = "/proc/self/fd/"
+
+// create makes an empty file in the directory of the one that it will replace,
+// without a name where that can be. Until it has that one's mode, only its owner
+// can read it.
+func (r *Replacement) create() error {
 	dir, mode := filepath.Dir(r.real), uint32(0o600)
 	if r.old == nil {
 		mode = 0o777
 	}
+	const flags = unix.O_RDWR | unix.O_CLOEXEC | unix.O_NOATIME
+	if unix.Access(ownFiles, unix.X_OK) == nil { // or it could not get a name later
+		err := retry(func() (err error) {
+			r.fd, err = unix.Open(dir, flags|unix.O_TMPFILE, mode)
+			return err
+		})
+		if err == nil {
+			return nil
+		}
+	}
+	return r.named(func(temp string) (err error) {
+		r.fd, err = unix.Open(temp, flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, mode)
+		return err
+	})
+}
+
+// link gives the new file a name that nobody else has, unless it has one.
+func (r *Replacement) link() error {
+	if r.temp != "" {
+		return nil
+	}
+	self := ownFiles + strconv.Itoa(r.fd)
+	return r.named(func(temp string) error {
+		return unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, temp, unix.AT_SYMLINK_FOLLOW)
+	})
+}
+
+// named calls create with new names until one is not taken.
+func (r *Replacement) named(create func(temp string) error) error {
 	for {
-		temp := filepath.Join(dir, fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64()))
-		fd, err = unix.Open(temp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NOATIME, mode)
+		temp := filepath.Join(filepath.Dir(r.real), fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64()))
+		err := create(temp)
 		switch {
 		case err == nil:
 			r.temp = temp
-			return fd, nil
+			return nil
 		case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EINTR):
 		default:
-			return -1, pathError("write", r.path, fmt.Errorf("its directory cannot take a new file: %w", err))
+			return pathError("write", r.path, fmt.Errorf("its directory cannot take a new file: %w", err))
 		}
 	}
 }
@@ -233,18 +264,28 @@ func (r *Replacement) readAgain(fd int, e elfedit.Edit, check func([]byte) error
 	return readMapped(fd, st.Size, r.path, check)
 }
 
-// Staged returns the new file's path on the host until it takes the old one's
-// place.
-func (r *Replacement) Staged() string { return r.temp }
+// Named gives the new file a name in the directory of the old one, by which other
+// programs can look at it, and returns that. Fewer files are open then, too.
+func (r *Replacement) Named() (string, error) {
+	err := r.link()
+	if err == nil {
+		err = r.close()
+	}
+	if err != nil {
+		return "", errors.Join(err, r.Discard())
+	}
+	return r.temp, nil
+}
 
 // ReplaceByLink makes path another name of the file at target, in one step.
 func ReplaceByLink(target, path string) error {
-	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64()))
-	if err := os.Link(target, temp); err != nil {
-		return fmt.Errorf("link: %w", err)
+	r := &Replacement{path: path, real: path, fd: -1}
+	err := r.named(func(temp string) error { return os.Link(target, temp) })
+	if err != nil {
+		return err
 	}
-	if err := os.Rename(temp, path); err != nil {
-		return errors.Join(fmt.Errorf("link: %w", err), os.Remove(temp))
+	if err := os.Rename(r.temp, path); err != nil {
+		return errors.Join(err, r.Discard())
 	}
 	return nil
 }
@@ -263,6 +304,15 @@ func (r *Replacement) Commit() error {
 			return fail("replace", ErrChanged)
 		}
 	}
+	if err := r.link(); err != nil {
+		return errors.Join(err, r.Discard())
+	}
+	if err := r.keepTimes(); err != nil {
+		return fail("keep the times of", err)
+	}
+	if err := r.close(); err != nil {
+		return fail("write", err)
+	}
 	if err := unix.Rename(r.temp, r.real); err != nil {
 		return fail("replace", err)
 	}
@@ -278,15 +328,24 @@ func (r *Replacement) Commit() error {
 
 // Discard removes the new file.
 func (r *Replacement) Discard() error {
-	if r.temp == "" {
-		return nil
+	err := r.close()
+	if r.temp != "" {
+		err = errors.Join(err, os.Remove(r.temp))
+		r.temp = ""
 	}
-	temp := r.temp
-	r.temp = ""
-	if err := os.Remove(temp); err != nil {
+	if err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	return nil
+}
+
+func (r *Replacement) close() error {
+	if r.fd < 0 {
+		return nil
+	}
+	fd := r.fd
+	r.fd = -1
+	return unix.Close(fd)
 }
 
 // SyncFiles waits until everything on the file systems of these files is on

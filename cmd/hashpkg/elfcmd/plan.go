@@ -1,24 +1,28 @@
-package cli
+package elfcmd
 
 import (
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
+
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 )
 
-// elfPlan is what one file shall become.
-type elfPlan struct {
+// filePlan is what one file shall become.
+type filePlan struct {
 	changes  elfedit.Changes
 	want     elfedit.Info // what Inspect says of the edited file
 	warnings []string
@@ -26,8 +30,8 @@ type elfPlan struct {
 
 // plan applies the options to one file as patchelf does: each kind of change
 // once, in patchelf's order, whatever the order on the command line.
-func (o *elfOptions) plan(info *elfedit.Info) (*elfPlan, error) {
-	p := &elfPlan{want: *info}
+func (o *options) plan(info *elfedit.Info) (*filePlan, error) {
+	p := &filePlan{want: *info}
 	p.changes.PageSize = o.pageSize
 	if o.osabi != nil {
 		p.changes.OSABI, p.want.OSABI = o.osabi, *o.osabi
@@ -43,7 +47,7 @@ func (o *elfOptions) plan(info *elfedit.Info) (*elfPlan, error) {
 	}
 	if stack := o.clearExecStack || o.execStack; stack && !o.printExecStack {
 		executable := !o.clearExecStack
-		p.changes.ExecStack, p.want.ExecStack = &executable, executable
+		p.changes.ExecStack, p.want.ExecStack, p.want.HasStack = &executable, executable, true
 	}
 	if err := o.planPath(info, p); err != nil {
 		return nil, err
@@ -60,12 +64,26 @@ func (o *elfOptions) plan(info *elfedit.Info) (*elfPlan, error) {
 	return p, nil
 }
 
+// make makes the edit. What patchelf does, too, is done with a warning where it
+// costs the file some of its protection.
+func (p *filePlan) make(data []byte) (elfedit.Edit, error) {
+	e, err := elfedit.Make(data, p.changes)
+	if !errors.Is(err, elfedit.ErrLeavesRelRO) {
+		return e, err
+	}
+	p.changes.MayLeaveRelRO = true
+	p.want.DynamicRelRO = false
+	p.warnings = append(p.warnings, fmt.Sprintf("its dynamic section stays writable from now on: there is room for %d entries more where it is protected (RELRO), and not for these", p.want.DynamicRoom))
+	return elfedit.Make(data, p.changes)
+}
+
 // check compares an edited file with the plan.
-func (p *elfPlan) check(data []byte) error {
+func (p *filePlan) check(data []byte) error {
 	got, err := elfedit.Inspect(data)
 	if err != nil {
 		return fmt.Errorf("the edited file cannot be read: %w", err)
 	}
+	p.want.DynamicRoom = got.DynamicRoom
 	want := p.want
 	if len(p.changes.RenameSymbols) > 0 {
 		want.ImportsOpen = got.ImportsOpen
@@ -93,7 +111,7 @@ func searchPath(info *elfedit.Info) (dirs string, found bool) {
 
 // planPath plans the search path. Of several changes patchelf makes the first
 // of: shrink, remove, set, add.
-func (o *elfOptions) planPath(info *elfedit.Info, p *elfPlan) error {
+func (o *options) planPath(info *elfedit.Info, p *filePlan) error {
 	if !o.shrinkRPath && !o.removeRPath && o.setRPath == nil && o.addRPath == nil {
 		return nil
 	}
@@ -140,10 +158,13 @@ func (o *elfOptions) planPath(info *elfedit.Info, p *elfPlan) error {
 
 // shrink returns the directories that hold a needed library which none before
 // them holds. Names that are not absolute stay, such as $ORIGIN.
-func (o *elfOptions) shrink(info *elfedit.Info, dirs string, p *elfPlan) (string, error) {
-	root, err := sysroot.Open(o.root, layout.DefaultPrefix)
+func (o *options) shrink(info *elfedit.Info, dirs string, p *filePlan) (string, error) {
+	root, err := filepath.Abs(cmp.Or(o.root, "/"))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("find the root: %w", err)
+	}
+	if st, err := os.Stat(root); err == nil && !st.IsDir() {
+		return "", fmt.Errorf("the root %s is no directory", root)
 	}
 	open := slices.Clone(info.Needed)
 	var kept []string
@@ -155,9 +176,9 @@ func (o *elfOptions) shrink(info *elfedit.Info, dirs string, p *elfPlan) (string
 		if dir == "" || !hasPrefix(dir, o.rpathPrefixes) {
 			continue
 		}
-		host, err := root.HostPath(dir)
+		host, err := securejoin.SecureJoin(root, dir) // links lead to what they are in the root
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("find %s in root %s: %w", dir, root, err)
 		}
 		n := len(open)
 		open = slices.DeleteFunc(open, func(name string) bool { return isLibraryOf(info, path.Join(host, name)) })
@@ -211,7 +232,7 @@ func holdsLibrary(dir string) bool {
 
 // planNeeded plans the list of needed libraries: set, then remove, replace and
 // add, as patchelf orders them.
-func (o *elfOptions) planNeeded(info *elfedit.Info, p *elfPlan) error {
+func (o *options) planNeeded(info *elfedit.Info, p *filePlan) error {
 	if o.setNeeded == nil && len(o.removeNeeded)+len(o.replaceNeeded)+len(o.addNeeded) == 0 {
 		return nil
 	}
@@ -277,7 +298,7 @@ func takesPlaceOf(soname string, list []string) string {
 			continue
 		}
 		var is bool
-		err := sysroot.ReadMapped(name, func(data []byte) error {
+		err := atomicfile.ReadMapped(name, func(data []byte) error {
 			info, err := elfedit.Inspect(data)
 			is = err == nil && info.Soname == soname
 			return err

@@ -1,4 +1,4 @@
-package cli
+package elfcmd
 
 import (
 	"bufio"
@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// elfOptions is one call of the command: what to print, what to change, of
+// options is one call of the command: what to print, what to change, of
 // which files.
-type elfOptions struct {
+type options struct {
 	files []string
 
 	printInterpreter, printOSABI, printSoname, printRPath, printExecStack, printNeeded bool
@@ -45,56 +45,75 @@ type elfOptions struct {
 	unknown                 string // the first argument that looks like an option and is none
 }
 
-// elfOption is one option of the command.
-type elfOption struct {
+// Option is one option of the command, as its help lists it.
+type Option struct {
+	Name   string   // without the dashes
+	Values []string // what its values are called
+	Help   string
+}
+
+// Options returns the options in the order of the help, without those that every
+// command of hashpkg has.
+func Options() []Option {
+	var list []Option
+	for _, option := range optionTable() {
+		if option.help != "" {
+			list = append(list, Option{option.name, option.values, option.help})
+		}
+	}
+	return list
+}
+
+// option is one option with what it does.
+type option struct {
 	name   string
 	short  string
 	values []string // what its values are called
 	help   string   // "" for another spelling of an option, which no help lists
 	global bool     // every command has it
-	set    func(o *elfOptions, v []string) error
+	set    func(o *options, v []string) error
 }
 
-// elfOptionTable is in the order of the help. The names up to debug are
+// optionTable is in the order of the help. The names up to debug are
 // patchelf's, with their meanings.
-func elfOptionTable() []elfOption {
-	flag := func(name, help string, at func(o *elfOptions) *bool) elfOption {
-		return elfOption{name: name, help: help, set: func(o *elfOptions, _ []string) error {
+func optionTable() []option {
+	flag := func(name, help string, at func(o *options) *bool) option {
+		return option{name: name, help: help, set: func(o *options, _ []string) error {
 			*at(o) = true
 			return nil
 		}}
 	}
-	text := func(name, value, help string, set func(o *elfOptions, v string)) elfOption {
-		return elfOption{name: name, values: []string{value}, help: help, set: func(o *elfOptions, v []string) error {
+	text := func(name, value, help string, set func(o *options, v string)) option {
+		return option{name: name, values: []string{value}, help: help, set: func(o *options, v []string) error {
 			set(o, v[0])
 			return nil
 		}}
 	}
-	return []elfOption{
-		text("set-interpreter", "FILENAME", "make FILENAME the program's ELF interpreter", func(o *elfOptions, v string) { o.interpreter = v }),
-		text("interpreter", "FILENAME", "", func(o *elfOptions, v string) { o.interpreter = v }),
+	return []option{
+		text("set-interpreter", "FILENAME", "make FILENAME the program's ELF interpreter", func(o *options, v string) { o.interpreter = v }),
+		text("interpreter", "FILENAME", "", func(o *options, v string) { o.interpreter = v }),
 		{name: "page-size", values: []string{"SIZE"}, help: "align a segment that is added to SIZE", set: setPageSize},
-		flag("print-interpreter", "print the program's ELF interpreter", func(o *elfOptions) *bool { return &o.printInterpreter }),
-		flag("print-os-abi", "print the OS ABI of the file header", func(o *elfOptions) *bool { return &o.printOSABI }),
+		flag("print-interpreter", "print the program's ELF interpreter", func(o *options) *bool { return &o.printInterpreter }),
+		flag("print-os-abi", "print the OS ABI of the file header", func(o *options) *bool { return &o.printOSABI }),
 		{name: "set-os-abi", values: []string{"ABI"}, help: "set the OS ABI of the file header", set: setOSABI},
-		flag("print-soname", "print DT_SONAME, or nothing where there is none", func(o *elfOptions) *bool { return &o.printSoname }),
-		text("set-soname", "SONAME", "set DT_SONAME of a library", func(o *elfOptions, v string) { o.soname = &v }),
-		text("set-rpath", "RPATH", "set DT_RUNPATH", func(o *elfOptions, v string) { o.setRPath = &v }),
-		text("add-rpath", "RPATH", "add the directories of RPATH to the end of DT_RUNPATH", func(o *elfOptions, v string) {
+		flag("print-soname", "print DT_SONAME, or nothing where there is none", func(o *options) *bool { return &o.printSoname }),
+		text("set-soname", "SONAME", "set DT_SONAME of a library", func(o *options, v string) { o.soname = &v }),
+		text("set-rpath", "RPATH", "set DT_RUNPATH", func(o *options, v string) { o.setRPath = &v }),
+		text("add-rpath", "RPATH", "add the directories of RPATH to the end of DT_RUNPATH", func(o *options, v string) {
 			o.addRPath = &v
 			o.addRPaths++
 		}),
-		flag("remove-rpath", "remove DT_RUNPATH and DT_RPATH", func(o *elfOptions) *bool { return &o.removeRPath }),
-		flag("shrink-rpath", "remove the directories from DT_RUNPATH that hold no needed library", func(o *elfOptions) *bool { return &o.shrinkRPath }),
+		flag("remove-rpath", "remove DT_RUNPATH and DT_RPATH", func(o *options) *bool { return &o.removeRPath }),
+		flag("shrink-rpath", "remove the directories from DT_RUNPATH that hold no needed library", func(o *options) *bool { return &o.shrinkRPath }),
 		text("allowed-rpath-prefixes", "PREFIXES", "with --shrink-rpath, also remove directories that start with none of PREFIXES",
-			func(o *elfOptions, v string) { o.rpathPrefixes = strings.Split(v, ":") }),
-		flag("print-rpath", "print DT_RUNPATH, or DT_RPATH, or an empty line", func(o *elfOptions) *bool { return &o.printRPath }),
-		flag("force-rpath", "with the options above, make DT_RPATH in place of DT_RUNPATH", func(o *elfOptions) *bool { return &o.forceRPath }),
-		text("add-needed", "LIBRARY", "add a DT_NEEDED before the others (may be repeated)", func(o *elfOptions, v string) { o.addNeeded = append(o.addNeeded, v) }),
-		text("remove-needed", "LIBRARY", "remove a DT_NEEDED (may be repeated)", func(o *elfOptions, v string) { o.removeNeeded = append(o.removeNeeded, v) }),
+			func(o *options, v string) { o.rpathPrefixes = strings.Split(v, ":") }),
+		flag("print-rpath", "print DT_RUNPATH, or DT_RPATH, or an empty line", func(o *options) *bool { return &o.printRPath }),
+		flag("force-rpath", "with the options above, make DT_RPATH in place of DT_RUNPATH", func(o *options) *bool { return &o.forceRPath }),
+		text("add-needed", "LIBRARY", "add a DT_NEEDED before the others (may be repeated)", func(o *options, v string) { o.addNeeded = append(o.addNeeded, v) }),
+		text("remove-needed", "LIBRARY", "remove a DT_NEEDED (may be repeated)", func(o *options, v string) { o.removeNeeded = append(o.removeNeeded, v) }),
 		{
 			name: "replace-needed", values: []string{"LIBRARY", "NEW"}, help: "replace a DT_NEEDED, and its name among the symbol versions (may be repeated)",
-			set: func(o *elfOptions, v []string) error {
+			set: func(o *options, v []string) error {
 				if o.replaceNeeded == nil {
 					o.replaceNeeded = make(map[string]string)
 				}
@@ -102,48 +121,48 @@ func elfOptionTable() []elfOption {
 				return nil
 			},
 		},
-		flag("print-needed", "print each DT_NEEDED", func(o *elfOptions) *bool { return &o.printNeeded }),
-		flag("no-default-lib", "set DF_1_NODEFLIB: do not search the default directories", func(o *elfOptions) *bool { return &o.noDefaultLib }),
-		flag("no-sort", "accepted for patchelf's sake: nothing is sorted", func(*elfOptions) *bool { return new(bool) }),
-		flag("no-clobber-old-sections", "accepted for patchelf's sake: old bytes are never overwritten", func(*elfOptions) *bool { return new(bool) }),
-		text("clear-symbol-version", "SYMBOL", "take the version from a dynamic symbol (may be repeated)", func(o *elfOptions, v string) { o.clearVersions = append(o.clearVersions, v) }),
-		flag("add-debug-tag", "add DT_DEBUG where there is none", func(o *elfOptions) *bool { return &o.debugTag }),
-		flag("print-execstack", "print whether the stack is executable: X, -, or ? where nothing says so", func(o *elfOptions) *bool { return &o.printExecStack }),
-		flag("clear-execstack", "make the stack not executable", func(o *elfOptions) *bool { return &o.clearExecStack }),
-		flag("set-execstack", "make the stack executable", func(o *elfOptions) *bool { return &o.execStack }),
+		flag("print-needed", "print each DT_NEEDED", func(o *options) *bool { return &o.printNeeded }),
+		flag("no-default-lib", "set DF_1_NODEFLIB: do not search the default directories", func(o *options) *bool { return &o.noDefaultLib }),
+		flag("no-sort", "accepted for patchelf's sake: nothing is sorted", func(*options) *bool { return new(bool) }),
+		flag("no-clobber-old-sections", "accepted for patchelf's sake: old bytes are never overwritten", func(*options) *bool { return new(bool) }),
+		text("clear-symbol-version", "SYMBOL", "take the version from a dynamic symbol (may be repeated)", func(o *options, v string) { o.clearVersions = append(o.clearVersions, v) }),
+		flag("add-debug-tag", "add DT_DEBUG where there is none", func(o *options) *bool { return &o.debugTag }),
+		flag("print-execstack", "print whether the stack is executable: X, -, or ? where nothing says so", func(o *options) *bool { return &o.printExecStack }),
+		flag("clear-execstack", "make the stack not executable", func(o *options) *bool { return &o.clearExecStack }),
+		flag("set-execstack", "make the stack executable", func(o *options) *bool { return &o.execStack }),
 		{name: "rename-dynamic-symbols", values: []string{"FILE"}, help: "rename dynamic symbols; each line of FILE has an old and a new name", set: readSymbolMap},
-		text("output", "FILE", "write the result there, and leave the one file as it is", func(o *elfOptions, v string) { o.output = v }),
-		flag("debug", "print details to standard error", func(o *elfOptions) *bool { return &o.debug }),
-		flag("version", "print the version of patchelf that this is made after", func(o *elfOptions) *bool { return &o.showVersion }),
+		text("output", "FILE", "write the result there, and leave the one file as it is", func(o *options, v string) { o.output = v }),
+		flag("debug", "print details to standard error", func(o *options) *bool { return &o.debug }),
+		flag("version", "print the version of patchelf that this is made after", func(o *options) *bool { return &o.showVersion }),
 
 		{name: "set-needed", values: []string{"LIBRARIES"}, help: "make these all of DT_NEEDED, in this order, separated by commas", set: setNeeded},
-		text("save-patch", "PATCH", "write what was changed in the one file to the new file PATCH", func(o *elfOptions, v string) { o.savePatch = v }),
-		text("undo", "PATCH", "undo the changes of PATCH in the one file", func(o *elfOptions, v string) { o.undo = v }),
-		flag("dry-run", "print what would change, and change nothing", func(o *elfOptions) *bool { return &o.dryRun }),
-		flag("sync", "wait until each new file is on the disk before it takes its place", func(o *elfOptions) *bool { return &o.sync }),
+		text("save-patch", "PATCH", "write what was changed in the one file to the new file PATCH", func(o *options, v string) { o.savePatch = v }),
+		text("undo", "PATCH", "undo the changes of PATCH in the one file", func(o *options, v string) { o.undo = v }),
+		flag("dry-run", "print what would change, and change nothing", func(o *options) *bool { return &o.dryRun }),
+		flag("sync", "wait until each new file is on the disk before it takes its place", func(o *options) *bool { return &o.sync }),
 
-		{name: "help", short: "h", global: true, set: flag("", "", func(o *elfOptions) *bool { return &o.showHelp }).set},
-		{name: "json", global: true, set: flag("", "", func(o *elfOptions) *bool { return &o.json }).set},
-		{name: "quiet", short: "q", global: true, set: flag("", "", func(o *elfOptions) *bool { return &o.quiet }).set},
-		{name: "verbose", short: "v", global: true, set: flag("", "", func(o *elfOptions) *bool { return &o.debug }).set},
-		{name: "root", values: []string{"DIR"}, global: true, set: text("", "", "", func(o *elfOptions, v string) { o.root = v }).set},
-		{name: "prefix", values: []string{"PREFIX"}, global: true, set: text("", "", "", func(*elfOptions, string) {}).set},
+		{name: "help", short: "h", global: true, set: flag("", "", func(o *options) *bool { return &o.showHelp }).set},
+		{name: "json", global: true, set: flag("", "", func(o *options) *bool { return &o.json }).set},
+		{name: "quiet", short: "q", global: true, set: flag("", "", func(o *options) *bool { return &o.quiet }).set},
+		{name: "verbose", short: "v", global: true, set: flag("", "", func(o *options) *bool { return &o.debug }).set},
+		{name: "root", values: []string{"DIR"}, global: true, set: text("", "", "", func(o *options, v string) { o.root = v }).set},
+		{name: "prefix", values: []string{"PREFIX"}, global: true, set: text("", "", "", func(*options, string) {}).set},
 	}
 }
 
-// parseElfArgs reads a command line as patchelf does: options and files in any
+// parseArgs reads a command line as patchelf does: options and files in any
 // order, of an option that is repeated the last counts unless it makes a list.
 // Beyond that it takes --option=value, and -- before files. It stops at --help
 // and --version.
-func parseElfArgs(args []string) (*elfOptions, error) {
-	byName := make(map[string]elfOption)
-	for _, option := range elfOptionTable() {
+func parseArgs(args []string) (*options, error) {
+	byName := make(map[string]option)
+	for _, option := range optionTable() {
 		byName["--"+option.name] = option
 		if option.short != "" {
 			byName["-"+option.short] = option
 		}
 	}
-	o := new(elfOptions)
+	o := new(options)
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
@@ -185,7 +204,7 @@ func parseElfArgs(args []string) (*elfOptions, error) {
 }
 
 // call sets an option, with @FILE replaced by what the file holds.
-func (option *elfOption) call(o *elfOptions, values []string) error {
+func (option *option) call(o *options, values []string) error {
 	resolved := make([]string, len(values))
 	for i, v := range values {
 		resolved[i] = v
@@ -221,7 +240,7 @@ func readValue(name string) (string, error) {
 }
 
 // check refuses what contradicts itself.
-func (o *elfOptions) check() error {
+func (o *options) check() error {
 	one := func(option string) error {
 		return fmt.Errorf("%s option only allowed with single input file", option)
 	}
@@ -254,14 +273,14 @@ func (o *elfOptions) check() error {
 }
 
 // edits reports whether an option was given that can change a file.
-func (o *elfOptions) edits() bool {
+func (o *options) edits() bool {
 	return o.interpreter != "" || o.osabi != nil || o.soname != nil || o.clearExecStack || o.execStack ||
 		o.shrinkRPath || o.removeRPath || o.setRPath != nil || o.addRPath != nil ||
 		o.setNeeded != nil || len(o.addNeeded)+len(o.removeNeeded)+len(o.replaceNeeded) > 0 ||
 		o.noDefaultLib || o.debugTag || len(o.clearVersions)+len(o.renameSymbols) > 0
 }
 
-func setPageSize(o *elfOptions, v []string) error {
+func setPageSize(o *options, v []string) error {
 	n, err := strconv.ParseUint(v[0], 10, 32)
 	if err != nil || n == 0 {
 		return fmt.Errorf("%q is no size in bytes", v[0])
@@ -270,7 +289,7 @@ func setPageSize(o *elfOptions, v []string) error {
 	return nil
 }
 
-func setNeeded(o *elfOptions, v []string) error {
+func setNeeded(o *options, v []string) error {
 	o.setNeeded = strings.FieldsFunc(v[0], func(c rune) bool { return c == ',' || c == '\n' })
 	if len(o.setNeeded) == 0 {
 		return errors.New("no library is named; --remove-needed removes one")
@@ -296,7 +315,7 @@ func osabiName(abi elf.OSABI) string {
 	return fmt.Sprintf("0x%02X", byte(abi))
 }
 
-func setOSABI(o *elfOptions, v []string) error {
+func setOSABI(o *options, v []string) error {
 	for abi, names := range osabiNames() {
 		for _, name := range names {
 			if strings.EqualFold(name, strings.TrimSpace(v[0])) {
@@ -310,7 +329,7 @@ func setOSABI(o *elfOptions, v []string) error {
 
 // readSymbolMap reads pairs of names, one on a line, as patchelf does: the first
 // empty line ends them.
-func readSymbolMap(o *elfOptions, v []string) error {
+func readSymbolMap(o *options, v []string) error {
 	f, err := os.Open(v[0])
 	if err != nil {
 		return fmt.Errorf("cannot open map file: %w", err)

@@ -1,4 +1,4 @@
-package sysroot
+package atomicfile
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package sysroot
+package atomicfile
 
 import (
 	"bytes"
@@ -269,6 +269,35 @@ func TestReplaceChangedFile(t *testing.T) {
 		t.Errorf("another file: %v, want ErrEditMismatch", err)
 	}
 	wantFile(t, path, "9876543210")
+}
+
+// TestReplaceKilled looks for what a process that is killed would leave behind
+// before it commits: nothing has a name until then.
+func TestReplaceKilled(t *testing.T) {
+	path := newTestFile(t)
+	dir := filepath.Dir(path)
+	fd, err := unix.Open(dir, unix.O_RDWR|unix.O_TMPFILE, 0o600)
+	if err != nil {
+		t.Skipf("the file system has no files without a name: %v", err)
+	}
+	unix.Close(fd)
+	r, err := StageEdited(path, testEdit(), ReplaceOptions{Durable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, committed := range []bool{false, true} {
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 1 {
+			t.Errorf("the directory has %v, %v; want the one file", entries, err)
+		}
+		if committed {
+			break
+		}
+		if err := r.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantFile(t, path, after)
 }
 
 func TestReplaceStops(t *testing.T) {

@@ -1,4 +1,4 @@
-package cli
+package elfcmd
 
 import (
 	"encoding/json"
@@ -7,25 +7,24 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 )
 
-// elfPatchFormat is the number of the form that patches have (docs/elf.md).
-const elfPatchFormat = 1
+// patchFormat is the number of the form that patches have (docs/elf.md).
+const patchFormat = 1
 
-// elfPatch is one edit of one file, as --save-patch writes it.
-type elfPatch struct {
-	Format int           `json:"hashpkg_patch"`
-	File   string        `json:"file"` // as it was named, for people
-	Before digest.Digest `json:"before"`
-	After  digest.Digest `json:"after"`
-	Edit   elfedit.Edit  `json:"edit"`
+// patch is one edit of one file, as --save-patch writes it.
+type patch struct {
+	Format int          `json:"hashpkg_patch"`
+	File   string       `json:"file"` // as it was named, for people
+	Before checksum     `json:"before"`
+	After  checksum     `json:"after"`
+	Edit   elfedit.Edit `json:"edit"`
 }
 
 // create writes a new file with the patch, and returns what removes it again.
-func (p *elfPatch) create(name string) (remove func() error, err error) {
+func (p *patch) create(name string) (remove func() error, err error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("save patch: %s is there already, and may be needed to undo its edit; remove it, or name another", name)
@@ -40,18 +39,18 @@ func (p *elfPatch) create(name string) (remove func() error, err error) {
 	return func() error { return os.Remove(name) }, nil
 }
 
-// readElfPatch reads what create wrote.
-func readElfPatch(name string) (*elfPatch, error) {
+// readPatch reads what create wrote.
+func readPatch(name string) (*patch, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("read patch: %w", err)
 	}
-	p := new(elfPatch)
+	p := new(patch)
 	if err := json.Unmarshal(b, p); err != nil {
 		return nil, fmt.Errorf("read patch: %s is no patch: %w", name, err)
 	}
-	if p.Format != elfPatchFormat {
-		return nil, fmt.Errorf("read patch: %s is no patch of a form that is known: it says %d, and not %d", name, p.Format, elfPatchFormat)
+	if p.Format != patchFormat {
+		return nil, fmt.Errorf("read patch: %s is no patch of a form that is known: it says %d, and not %d", name, p.Format, patchFormat)
 	}
 	if err := p.Edit.Validate(); err != nil {
 		return nil, fmt.Errorf("read patch: %s: %w", name, err)
@@ -60,13 +59,13 @@ func readElfPatch(name string) (*elfPatch, error) {
 }
 
 // undo gives a file the bytes back that it had before a patch.
-func (r *elfRun) undo(file string, out *elfFileResult) error {
-	p, err := readElfPatch(r.o.undo)
+func (r *run) undo(file string, out *fileResult) error {
+	p, err := readPatch(r.o.undo)
 	if err != nil {
 		return err
 	}
-	err = sysroot.ReadMapped(file, func(data []byte) error {
-		switch now := digest.Of(data); now {
+	err = atomicfile.ReadMapped(file, func(data []byte) error {
+		switch now := checksumOf(data); now {
 		case p.After:
 			return nil
 		case p.Before:
@@ -79,9 +78,9 @@ func (r *elfRun) undo(file string, out *elfFileResult) error {
 		return err
 	}
 	inverse := p.Edit.Invert()
-	out.Edit = newElfEditOutput(inverse)
+	out.Edit = newEditOutput(inverse)
 	return r.write(file, inverse, out, func(data []byte) error {
-		if got := digest.Of(data); got != p.Before {
+		if got := checksumOf(data); got != p.Before {
 			return fmt.Errorf("the edit of %s does not lead back to the bytes that it names", r.o.undo)
 		}
 		return nil

@@ -1,4 +1,4 @@
-package cli
+package elfcmd
 
 import (
 	"bytes"
@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// callElf runs hashpkg elf and returns what it printed.
+// callElf runs the command and returns what it printed.
 func callElf(args ...string) (status int, out, notes string) {
 	var o, e bytes.Buffer
-	status = MainElf(args, Env{Out: &o, Err: &e, Getenv: func(string) string { return "" }})
+	status = Main(args, Env{Out: &o, Err: &e, Getenv: func(string) string { return "" }})
 	return status, o.String(), e.String()
 }
 
@@ -32,19 +32,19 @@ func TestElfManyFiles(t *testing.T) {
 		path := filepath.Join(dir, fmt.Sprintf("file%d", i))
 		files = append(files, path)
 		if i%10 == 3 {
-			failures += fmt.Sprintf("hashpkg: %s: no such file or directory\n", path)
+			failures += fmt.Sprintf("patchelf: %s: no such file or directory\n", path)
 			continue
 		}
 		if err := os.WriteFile(path, self, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if status, _, notes := callElf("--set-rpath", fmt.Sprintf("/dir%d", i), path); status != exitDone {
+		if status, _, notes := callElf("--set-rpath", fmt.Sprintf("/dir%d", i), path); status != 0 {
 			t.Fatal(notes)
 		}
 		want += fmt.Sprintf("/dir%d\n", i)
 	}
-	failures += "hashpkg: 6 of 60 files failed\n"
-	if status, out, notes := callElf(append([]string{"--print-rpath"}, files...)...); status != exitFailed || out != want || notes != failures {
+	failures += "patchelf: 6 of 60 files failed\n"
+	if status, out, notes := callElf(append([]string{"--print-rpath"}, files...)...); status != 1 || out != want || notes != failures {
 		t.Errorf("print: status %d, printed %q and %q", status, out, notes)
 	}
 
@@ -55,7 +55,7 @@ func TestElfManyFiles(t *testing.T) {
 	}
 	twice := slices.Concat([]string{link}, good[:20], []string{link}, good, good[:3])
 	for range 2 {
-		if status, out, notes := callElf(append([]string{"--add-rpath", "/more"}, twice...)...); status != exitDone || out+notes != "" {
+		if status, out, notes := callElf(append([]string{"--add-rpath", "/more"}, twice...)...); status != 0 || out+notes != "" {
 			t.Fatalf("add: status %d, printed %q and %q", status, out, notes)
 		}
 	}
@@ -89,8 +89,8 @@ func TestElfJSON(t *testing.T) {
 		{[]string{"--set-rpath", "/a"}, "/a", false},
 	} {
 		status, out, notes := callElf(append([]string{"--json", path}, c.args...)...)
-		var got elfOutput
-		if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitDone || notes != "" {
+		var got output
+		if err := json.Unmarshal([]byte(out), &got); err != nil || status != 0 || notes != "" {
 			t.Fatalf("%q: status %d, %v, %q", c.args, status, err, notes)
 		}
 		if f := got.Files[0]; f.ELF.RunPath != c.runpath || f.Edit.Changed != c.changed {

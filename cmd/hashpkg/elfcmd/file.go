@@ -1,7 +1,6 @@
-package cli
+package elfcmd
 
 import (
-	"bytes"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -9,9 +8,8 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 )
 
 // What a file has not got. Scripts look for the first words, which are
@@ -21,19 +19,19 @@ var (
 	errNoDynamic     = errors.New("cannot find section '.dynamic': it is linked statically")
 )
 
-// elfOutput is what the command prints with --json.
-type elfOutput struct {
-	Files []*elfFileOutput `json:"files"`
+// output is what the command prints with --json.
+type output struct {
+	Files []*fileOutput `json:"files"`
 }
 
-type elfFileOutput struct {
-	Path  string         `json:"path"`
-	Error string         `json:"error,omitempty"`
-	ELF   *elfedit.Info  `json:"elf,omitempty"`
-	Edit  *elfEditOutput `json:"edit,omitempty"`
+type fileOutput struct {
+	Path  string        `json:"path"`
+	Error string        `json:"error,omitempty"`
+	ELF   *elfedit.Info `json:"elf,omitempty"`
+	Edit  *editOutput   `json:"edit,omitempty"`
 }
 
-type elfEditOutput struct {
+type editOutput struct {
 	Changed bool  `json:"changed"`
 	OldSize int64 `json:"old_size"`
 	NewSize int64 `json:"new_size"`
@@ -41,8 +39,8 @@ type elfEditOutput struct {
 	Bytes   int   `json:"bytes"` // that the hunks write
 }
 
-func newElfEditOutput(e elfedit.Edit) *elfEditOutput {
-	out := &elfEditOutput{Changed: !e.IsZero(), OldSize: e.OldSize, NewSize: e.NewSize, Hunks: len(e.Hunks)}
+func newEditOutput(e elfedit.Edit) *editOutput {
+	out := &editOutput{Changed: !e.IsZero(), OldSize: e.OldSize, NewSize: e.NewSize, Hunks: len(e.Hunks)}
 	for _, h := range e.Hunks {
 		out.Bytes += len(h.New)
 	}
@@ -50,7 +48,7 @@ func newElfEditOutput(e elfedit.Edit) *elfEditOutput {
 }
 
 // String is a line of --dry-run.
-func (e *elfEditOutput) String() string {
+func (e *editOutput) String() string {
 	switch growth := e.NewSize - e.OldSize; {
 	case !e.Changed:
 		return "no change"
@@ -66,16 +64,16 @@ func (e *elfEditOutput) String() string {
 const maxTries = 3
 
 // file does one file.
-func (r *elfRun) file(name string) *elfFileResult {
-	var result *elfFileResult
+func (r *run) file(name string) *fileResult {
+	var result *fileResult
 	for range maxTries {
-		result = &elfFileResult{elfFileOutput: elfFileOutput{Path: name}}
+		result = &fileResult{fileOutput: fileOutput{Path: name}}
 		if r.o.undo != "" {
 			result.err = r.undo(name, result)
 		} else {
 			result.err = r.edit(name, result)
 		}
-		if !errors.Is(result.err, elfedit.ErrEditMismatch) && !errors.Is(result.err, sysroot.ErrChanged) {
+		if !errors.Is(result.err, elfedit.ErrEditMismatch) && !errors.Is(result.err, atomicfile.ErrChanged) {
 			break
 		}
 	}
@@ -91,23 +89,23 @@ func (r *elfRun) file(name string) *elfFileResult {
 }
 
 // edit prints what is asked of a file, and changes it.
-func (r *elfRun) edit(name string, result *elfFileResult) error {
+func (r *run) edit(name string, result *fileResult) error {
 	o := r.o
-	var plan *elfPlan
+	var plan *filePlan
 	var e elfedit.Edit
-	var before digest.Digest
-	err := sysroot.ReadMapped(name, func(data []byte) error {
+	var before checksum
+	err := atomicfile.ReadMapped(name, func(data []byte) error {
 		info, err := elfedit.Inspect(data)
 		if err != nil {
 			return err
 		}
 		result.ELF = info
-		if !r.json || o.edits() {
+		if !r.o.json || o.edits() {
 			if err := editable(info); err != nil {
 				return err
 			}
 		}
-		if err := o.print(info, data, &result.out); err != nil {
+		if err := o.print(info, &result.out); err != nil {
 			return err
 		}
 		if !o.edits() {
@@ -116,13 +114,13 @@ func (r *elfRun) edit(name string, result *elfFileResult) error {
 			if plan, err = o.plan(info); err != nil {
 				return err
 			}
-			if e, err = elfedit.Make(data, plan.changes); err != nil {
+			if e, err = plan.make(data); err != nil {
 				return err
 			}
-			result.Edit = newElfEditOutput(e)
+			result.Edit = newEditOutput(e)
 		}
 		if o.savePatch != "" {
-			before = digest.Of(data)
+			before = checksumOf(data)
 		}
 		return nil
 	})
@@ -167,7 +165,7 @@ func editable(info *elfedit.Info) error {
 
 // print writes what the --print options ask for, in patchelf's order and form.
 // All of it is of the file before its change.
-func (o *elfOptions) print(info *elfedit.Info, data []byte, w io.Writer) error {
+func (o *options) print(info *elfedit.Info, w io.Writer) error {
 	if o.printInterpreter {
 		if info.Interpreter == "" {
 			return errNoInterpreter
@@ -194,7 +192,7 @@ func (o *elfOptions) print(info *elfedit.Info, data []byte, w io.Writer) error {
 		fmt.Fprintf(w, "%s\n", dirs)
 	}
 	if o.printExecStack {
-		fmt.Fprintf(w, "execstack: %c\n", execStack(info, data))
+		fmt.Fprintf(w, "execstack: %c\n", execStack(info))
 	}
 	if o.printNeeded {
 		if !info.HasDynamic {
@@ -208,24 +206,18 @@ func (o *elfOptions) print(info *elfedit.Info, data []byte, w io.Writer) error {
 }
 
 // execStack is X or -, or ? for a file that does not say.
-func execStack(info *elfedit.Info, data []byte) rune {
-	if info.ExecStack {
+func execStack(info *elfedit.Info) rune {
+	switch {
+	case info.ExecStack:
 		return 'X'
-	}
-	f, err := elf.NewFile(bytes.NewReader(data))
-	if err != nil {
-		return '?'
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_GNU_STACK {
-			return '-'
-		}
+	case info.HasStack:
+		return '-'
 	}
 	return '?'
 }
 
 // debug says what is about to change.
-func (result *elfFileResult) debug(name string, e elfedit.Edit) {
+func (result *fileResult) debug(name string, e elfedit.Edit) {
 	fmt.Fprintf(&result.notes, "patching ELF file '%s'\n", name)
 	for _, h := range e.Hunks {
 		fmt.Fprintf(&result.notes, "offset %#x: %d bytes in place of %d\n", h.Offset, len(h.New), len(h.Old))
@@ -236,10 +228,10 @@ func (result *elfFileResult) debug(name string, e elfedit.Edit) {
 }
 
 // write makes an edit, as far as there is one, in the file or in --output.
-func (r *elfRun) write(name string, e elfedit.Edit, result *elfFileResult, check func([]byte) error) error {
+func (r *run) write(name string, e elfedit.Edit, result *fileResult, check func([]byte) error) error {
 	o := r.o
 	if o.dryRun {
-		fmt.Fprintf(&result.out, "%s: %s\n", name, newElfEditOutput(e))
+		fmt.Fprintf(&result.out, "%s: %s\n", name, newEditOutput(e))
 		return nil
 	}
 	if e.IsZero() && (o.output == "" || o.output == name) {
@@ -253,7 +245,7 @@ func (r *elfRun) write(name string, e elfedit.Edit, result *elfFileResult, check
 			return writeStream(name, o.output, e)
 		}
 	}
-	return sysroot.ReplaceEdited(name, e, sysroot.ReplaceOptions{To: o.output, Check: check, Durable: o.sync})
+	return atomicfile.ReplaceEdited(name, e, atomicfile.ReplaceOptions{To: o.output, Check: check, Durable: o.sync})
 }
 
 // writeStream writes the edited file to a pipe or a device.
@@ -262,7 +254,7 @@ func writeStream(name, output string, e elfedit.Edit) error {
 	if err != nil {
 		return err
 	}
-	err = sysroot.ReadMapped(name, func(data []byte) error {
+	err = atomicfile.ReadMapped(name, func(data []byte) error {
 		at := int64(0)
 		for _, h := range e.Hunks {
 			if _, err := f.Write(data[at:min(h.Offset, int64(len(data)))]); err != nil {
@@ -284,23 +276,23 @@ func writeStream(name, output string, e elfedit.Edit) error {
 
 // writeWithPatch writes the patch before the file changes, so that no edited
 // file is without one.
-func (r *elfRun) writeWithPatch(name string, e elfedit.Edit, plan *elfPlan, before digest.Digest, result *elfFileResult) error {
+func (r *run) writeWithPatch(name string, e elfedit.Edit, plan *filePlan, before checksum, result *fileResult) error {
 	o := r.o
-	patch := elfPatch{Format: elfPatchFormat, File: name, Before: before, After: before, Edit: e}
+	p := patch{Format: patchFormat, File: name, Before: before, After: before, Edit: e}
 	if e.Hunks == nil {
-		patch.Edit.Hunks = []elfedit.Hunk{}
+		p.Edit.Hunks = []elfedit.Hunk{}
 	}
 	var remove func() error
 	save := func(data []byte) (err error) {
 		if err := plan.check(data); err != nil {
 			return err
 		}
-		patch.After = digest.Of(data)
-		remove, err = patch.create(o.savePatch)
+		p.After = checksumOf(data)
+		remove, err = p.create(o.savePatch)
 		return err
 	}
 	if e.IsZero() && o.output == "" {
-		if _, err := patch.create(o.savePatch); err != nil {
+		if _, err := p.create(o.savePatch); err != nil {
 			return err
 		}
 		result.ELF = &plan.want

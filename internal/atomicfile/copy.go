@@ -1,4 +1,4 @@
-package sysroot
+package atomicfile
 
 import (
 	"bytes"
@@ -70,8 +70,8 @@ func writeAt(fd int, b []byte, at int64) error {
 }
 
 // keepMetadata gives the new file what the old one has besides its bytes. The
-// order matters: a change of owner clears setuid and capabilities, and a write
-// or an attribute may change the times.
+// order matters: a change of owner clears setuid and capabilities. The times come
+// last, with keepTimes.
 func (r *Replacement) keepMetadata(to int) error {
 	if r.old == nil {
 		return nil
@@ -88,14 +88,16 @@ func (r *Replacement) keepMetadata(to int) error {
 	if err := unix.Fchmod(to, r.old.Mode&0o7777); err != nil {
 		return fmt.Errorf("mode: %w", err)
 	}
-	if err := r.keepAttributes(to); err != nil {
-		return err
+	return r.keepAttributes(to)
+}
+
+// keepTimes gives the new file, which has its name, the old one's times.
+func (r *Replacement) keepTimes() error {
+	if r.old == nil {
+		return nil
 	}
 	times := []unix.Timespec{r.old.Atim, r.old.Mtim}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, r.temp, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("times: %w", err)
-	}
-	return nil
+	return unix.UtimesNanoAt(unix.AT_FDCWD, r.temp, times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // keepAttributes makes the extended attributes equal: access control lists and

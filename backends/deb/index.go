@@ -1,0 +1,542 @@
+package deb
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/internal/unpack"
+)
+
+// A deb carries no signature. What is signed is its archive's Release file, which
+// has the digests of the indexes named Packages, which have those of the debs.
+
+const (
+	maxRelease    = 32 << 20 // that of Debian's unstable has a fiftieth
+	maxIndex      = 8 << 30  // of a Packages file, unpacked, whose size nobody says
+	maxIndexField = 1024     // of a value that is of interest here
+	maxProblems   = 3        // that are told of
+)
+
+// File is a package file that indexes are asked about.
+type File struct {
+	Name, Version, Architecture string
+	SHA256                      [sha256.Size]byte
+	Size                        int64
+}
+
+// Proof is what the indexes came to for one file.
+type Proof struct {
+	// Signer says who signed the Release file that vouches for the package; "" if
+	// none does.
+	Signer string
+	Index  string // name of that Release file
+	// ValidUntil is when that Release file was to be replaced by a newer one; zero
+	// if it does not say. It proves afterwards where the package comes from, as it
+	// did before, and not that there is no newer one.
+	ValidUntil time.Time
+	// Differs is true when an index has other contents for the same name, version
+	// and architecture.
+	Differs bool
+	// Reason says why there is no Signer.
+	Reason string
+}
+
+// CheckFiles looks files up in the indexes of a directory as apt keeps it in
+// /var/lib/apt/lists: HOST_PATH_dists_SUITE_InRelease, or Release and Release.gpg,
+// beside HOST_PATH_dists_SUITE_COMPONENT_binary-ARCH_Packages, which may be packed
+// by gzip, xz, zstd or bzip2. Without the beginning that they share the names will
+// do as well. keysOf returns the keys that may sign for what names begin with.
+//
+// A file is proved if an index has its name, version, architecture, size and
+// SHA-256, and a Release file with a good signature has that index' size and
+// SHA-256. An index that is not proved itself is not believed in anything; what is
+// wrong with it is in the reason for the files that are not proved otherwise.
+//
+// Indexes are read once, as a stream, and only those of a signed Release file. An
+// error means that the directory cannot be read.
+func CheckFiles(ctx context.Context, dir string, files []File, keysOf func(prefix string) Keys) ([]Proof, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read indexes: %w", err)
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return nil, fmt.Errorf("read indexes: %w", err)
+	}
+	c := &indexCheck{ctx: ctx, root: root, files: map[fileKey][]int{}, proofs: make([]Proof, len(files)), want: files}
+	for _, e := range entries {
+		c.names = append(c.names, e.Name())
+	}
+	for i, f := range files {
+		key := fileKey{f.Name, f.Version, f.Architecture}
+		c.files[key] = append(c.files[key], i)
+	}
+	releases := 0
+	for _, name := range c.names {
+		prefix, ok := releasePrefix(name)
+		if !ok || name == prefix+"Release" && slices.Contains(c.names, prefix+"InRelease") {
+			continue
+		}
+		releases++
+		if err := c.checkRelease(prefix, name, keysOf(prefix)); err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			c.problems = append(c.problems, fmt.Sprintf("%s: %v", name, err))
+		}
+	}
+	for i := range c.proofs {
+		if p := &c.proofs[i]; p.Signer == "" {
+			p.Reason = c.reason(p, releases)
+		}
+	}
+	return c.proofs, nil
+}
+
+// releasePrefix splits the name of a Release file, InRelease or Release.
+func releasePrefix(name string) (prefix string, ok bool) {
+	for _, end := range []string{"InRelease", "Release"} {
+		if prefix, ok := strings.CutSuffix(name, end); ok && (prefix == "" || strings.HasSuffix(prefix, "_")) {
+			return prefix, true
+		}
+	}
+	return "", false
+}
+
+type fileKey struct{ name, version, architecture string }
+
+// indexCheck is one call of CheckFiles.
+type indexCheck struct {
+	ctx      context.Context
+	root     *os.Root
+	names    []string // of the files of the directory
+	want     []File
+	files    map[fileKey][]int // in want, and in proofs
+	proofs   []Proof
+	problems []string
+}
+
+func (c *indexCheck) reason(p *Proof, releases int) string {
+	why := "no index whose signature is good lists it"
+	switch {
+	case p.Differs:
+		why = fmt.Sprintf("the index of %s lists other contents for this version", p.Index)
+	case releases == 0:
+		why = "there are no indexes"
+	}
+	if n := len(c.problems); n > 0 {
+		why += "; " + strings.Join(c.problems[:min(n, maxProblems)], "; ")
+		if n > maxProblems {
+			why += fmt.Sprintf("; and %d more", n-maxProblems)
+		}
+	}
+	return why
+}
+
+// checkRelease verifies a Release file, and looks the files up in its indexes.
+func (c *indexCheck) checkRelease(prefix, name string, keys Keys) error {
+	text, err := c.readFile(name)
+	if err != nil {
+		return err
+	}
+	var signer string
+	if strings.HasSuffix(name, "InRelease") {
+		text, signer, err = keys.verifyClear(text)
+	} else {
+		var signature []byte
+		if signature, err = c.readFile(name + ".gpg"); errors.Is(err, fs.ErrNotExist) {
+			return errors.New("it is not signed")
+		}
+		if err == nil {
+			signer, err = keys.verifyDetached(text, signature)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	r, err := parseRelease(text)
+	if err != nil {
+		return err
+	}
+	listed := map[string]listedFile{}
+	for path, f := range r.files {
+		listed[prefix+aptFileName(path)] = f
+	}
+	for _, file := range c.names {
+		plain, compression, ok := indexCompression(file)
+		if !ok || !strings.HasPrefix(file, prefix) {
+			continue
+		}
+		packed, isPacked := listed[file]
+		unpacked, isPlain := listed[plain]
+		if !isPacked && !isPlain {
+			continue // another archive's, or none of what is signed
+		}
+		found, err := c.readIndex(file, compression, packed, isPacked, unpacked, isPlain)
+		if err != nil {
+			if c.ctx.Err() != nil {
+				return err
+			}
+			c.problems = append(c.problems, fmt.Sprintf("%s: %v", file, err))
+			continue
+		}
+		for _, f := range found {
+			c.take(f, Proof{Signer: signer, Index: name, ValidUntil: r.validUntil})
+		}
+	}
+	return nil
+}
+
+// take compares what a proved index has of a package with the files.
+func (c *indexCheck) take(f File, proof Proof) {
+	for _, i := range c.files[fileKey{f.Name, f.Version, f.Architecture}] {
+		switch have := &c.proofs[i]; {
+		case f.SHA256 == c.want[i].SHA256 && f.Size == c.want[i].Size:
+			if have.Signer == "" || !have.ValidUntil.IsZero() && have.ValidUntil.Before(proof.ValidUntil) {
+				*have = proof
+			}
+		case have.Signer == "":
+			have.Differs, have.Index = true, proof.Index
+		}
+	}
+}
+
+// open opens a file of the directory. A link does not lead out of it, and a pipe
+// holds nobody up.
+func (c *indexCheck) open(name string) (*os.File, error) {
+	f, err := c.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errors.New("it is no regular file"), err, f.Close())
+	}
+	return f, nil
+}
+
+func (c *indexCheck) readFile(name string) ([]byte, error) {
+	f, err := c.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxRelease+1))
+	if err == nil && len(b) > maxRelease {
+		err = fmt.Errorf("it has more than %d bytes", maxRelease)
+	}
+	return b, err
+}
+
+// indexCompression tells the name of an index, how it is packed, and its name if it
+// were not.
+func indexCompression(name string) (plain string, c unpack.Compression, ok bool) {
+	for _, p := range []struct {
+		end string
+		c   unpack.Compression
+	}{
+		{"", unpack.None},
+		{".gz", unpack.Gzip},
+		{".xz", unpack.Xz},
+		{".zst", unpack.Zstd},
+		{".bz2", unpack.Bzip2},
+		{".lz4", "lz4"},
+	} {
+		plain, ok := strings.CutSuffix(name, p.end)
+		if ok && (plain == "Packages" || strings.HasSuffix(plain, "_Packages")) {
+			return plain, p.c, true
+		}
+	}
+	return "", "", false
+}
+
+// readIndex reads a Packages file and returns what it has of the packages that are
+// wanted, provided that it is the listed one: its unpacked bytes are, for apt may
+// have packed them anew, or its own where the Release file has only those.
+func (c *indexCheck) readIndex(name string, compression unpack.Compression, packed listedFile, isPacked bool, unpacked listedFile, isPlain bool) ([]File, error) {
+	if compression == "lz4" {
+		return nil, errors.New("hashpkg does not read lz4: have apt keep its lists with Acquire::GzipIndexes \"false\"")
+	}
+	f, err := c.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	file := &hashed{ctx: c.ctx, r: f, limit: maxIndex}
+	if !isPlain {
+		file.hash, file.limit = sha256.New(), packed.size
+	}
+	s, err := unpack.NewStream(file, compression, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	content := &hashed{ctx: c.ctx, r: s, limit: maxIndex}
+	if isPlain {
+		content.hash, content.limit = sha256.New(), unpacked.size
+	}
+	found, err := findPackages(content, func(k fileKey) bool { return c.files[k] != nil })
+	switch {
+	case errors.Is(err, errTooLong):
+		return nil, errOther
+	case err != nil:
+		return nil, err
+	case isPlain && !content.is(unpacked), !isPlain && isPacked && !file.is(packed):
+		return nil, errOther
+	}
+	return found, nil
+}
+
+var (
+	errTooLong = errors.New("it is longer than it should be")
+	errOther   = errors.New("it is not the one that is signed: run apt-get update")
+)
+
+// hashed hashes what passes through, up to a limit.
+type hashed struct {
+	ctx   context.Context
+	r     io.Reader
+	hash  hash.Hash // or nil
+	n     int64
+	limit int64
+}
+
+func (h *hashed) Read(p []byte) (int, error) {
+	if err := h.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := h.r.Read(p)
+	if h.n += int64(n); h.n > h.limit {
+		return 0, errTooLong
+	}
+	if h.hash != nil {
+		h.hash.Write(p[:n])
+	}
+	return n, err
+}
+
+func (h *hashed) is(f listedFile) bool {
+	return h.n == f.size && bytes.Equal(h.hash.Sum(nil), f.sha256[:])
+}
+
+// release is a Release file.
+type release struct {
+	files      map[string]listedFile // by the path in the archive
+	validUntil time.Time
+}
+
+// listedFile is what a Release file has of another one.
+type listedFile struct {
+	size   int64
+	sha256 [sha256.Size]byte
+}
+
+// parseRelease reads a Release file, whose signature is good.
+func parseRelease(text []byte) (*release, error) {
+	r := &release{files: map[string]listedFile{}}
+	seen := map[string]bool{}
+	field := ""
+	number := 0
+	for line := range strings.Lines(string(text)) {
+		number++
+		line = strings.TrimRight(line, "\r\n")
+		if line != "" && (line[0] == ' ' || line[0] == '\t') {
+			if field == "sha256" {
+				if err := r.addFile(line); err != nil {
+					return nil, fmt.Errorf("line %d: %w", number, err)
+				}
+			}
+			continue
+		}
+		if strings.TrimSpace(line) == "" {
+			if len(seen) > 0 && number < bytes.Count(text, []byte("\n")) {
+				return nil, fmt.Errorf("line %d: it has a second paragraph", number)
+			}
+			continue
+		}
+		name, value, ok := strings.Cut(line, ":")
+		field = strings.ToLower(name)
+		if !ok || !isFieldName(name) || seen[field] {
+			return nil, fmt.Errorf("line %d: %.80q is no field, or is there twice", number, line)
+		}
+		seen[field] = true
+		if field == "valid-until" {
+			when, err := parseDate(strings.TrimSpace(value))
+			if err != nil {
+				return nil, fmt.Errorf("line %d: %w", number, err)
+			}
+			r.validUntil = when
+		}
+	}
+	if len(r.files) == 0 {
+		return nil, errors.New("it has no SHA-256 of any index")
+	}
+	return r, nil
+}
+
+// parseDate reads a date of a Release file, which is in UTC by whatever name.
+func parseDate(s string) (time.Time, error) {
+	for _, layout := range []string{"Mon, _2 Jan 2006 15:04:05 MST", "Mon, _2 Jan 2006 15:04:05 -0700"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%.80q is no date", s)
+}
+
+// addFile reads a line of the field SHA256: digest, size, path.
+func (r *release) addFile(line string) error {
+	parts := strings.Fields(line)
+	var f listedFile
+	if len(parts) != 3 {
+		return fmt.Errorf("%.80q is no digest, size and path", line)
+	}
+	var err error
+	if f.sha256, err = parseSHA256(parts[0]); err != nil {
+		return err
+	}
+	if f.size, err = parseSize(parts[1]); err != nil {
+		return err
+	}
+	if have, twice := r.files[parts[2]]; twice && have != f {
+		return fmt.Errorf("%.80q is listed twice", parts[2])
+	}
+	r.files[parts[2]] = f
+	return nil
+}
+
+func parseSHA256(s string) (sum [sha256.Size]byte, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(sum) {
+		return sum, fmt.Errorf("%.80q is no SHA-256", s)
+	}
+	return [sha256.Size]byte(b), nil
+}
+
+func parseSize(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 62)
+	if err != nil {
+		return 0, fmt.Errorf("%.80q is no size", s)
+	}
+	return int64(n), nil
+}
+
+// aptFileName returns what apt names the file of a path in an archive
+// (apt: URItoFileName).
+func aptFileName(path string) string {
+	var b strings.Builder
+	for _, c := range []byte(path) {
+		switch {
+		case c == '/':
+			b.WriteByte('_')
+		case c <= ' ' || c >= 0x7f || strings.IndexByte("\\|{}[]<>\"^~_=!@#$%*&", c) >= 0:
+			fmt.Fprintf(&b, "%%%02x", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// findPackages reads the paragraphs of a Packages file (deb822(5)) and returns those
+// that are wanted. What it returns is worth nothing before the file was proved.
+func findPackages(r io.Reader, wanted func(fileKey) bool) ([]File, error) {
+	lines := bufio.NewReaderSize(r, 64<<10)
+	var found []File
+	p := paragraph{}
+	for number := 1; ; number++ {
+		line, err := lines.ReadSlice('\n')
+		isLong := errors.Is(err, bufio.ErrBufferFull)
+		for errors.Is(err, bufio.ErrBufferFull) { // a description, or relations
+			_, err = lines.ReadSlice('\n')
+		}
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		if perr := p.add(line, isLong); perr != nil {
+			return nil, fmt.Errorf("line %d: %w", number, perr)
+		}
+		isEnd := err == io.EOF
+		if isEnd || len(bytes.TrimSpace(line)) == 0 {
+			f, ok, perr := p.end(wanted)
+			if perr != nil {
+				return nil, fmt.Errorf("the paragraph before line %d: %w", number, perr)
+			}
+			if ok {
+				found = append(found, f)
+			}
+			p = paragraph{}
+		}
+		if isEnd {
+			return found, nil
+		}
+	}
+}
+
+// paragraph is the fields of interest of one package; nil if it has them not.
+type paragraph struct {
+	values [5][]byte
+	any    bool
+}
+
+var indexFields = [5]string{"package", "version", "architecture", "sha256", "size"}
+
+func (p *paragraph) add(line []byte, isLong bool) error {
+	line = bytes.TrimRight(line, "\r\n")
+	if len(line) == 0 || line[0] == ' ' || line[0] == '\t' {
+		return nil
+	}
+	p.any = true
+	colon := bytes.IndexByte(line, ':')
+	if colon < 0 {
+		return fmt.Errorf("%.80q is no field", line)
+	}
+	for i, name := range indexFields {
+		if colon != len(name) || !bytes.EqualFold(line[:colon], []byte(name)) {
+			continue
+		}
+		value := bytes.TrimSpace(line[colon+1:])
+		switch {
+		case p.values[i] != nil:
+			return fmt.Errorf("the field %q is there twice", name)
+		case isLong || len(value) > maxIndexField:
+			return fmt.Errorf("the field %q is too long", name)
+		}
+		p.values[i] = append([]byte{}, value...)
+	}
+	return nil
+}
+
+// end returns the package, if it is wanted.
+func (p *paragraph) end(wanted func(fileKey) bool) (File, bool, error) {
+	if !p.any {
+		return File{}, false, nil
+	}
+	f := File{Name: string(p.values[0]), Version: string(p.values[1]), Architecture: string(p.values[2])}
+	if f.Name == "" || f.Version == "" || f.Architecture == "" {
+		return f, false, fmt.Errorf("it has no name, version or architecture (%.80q)", f.Name)
+	}
+	if !wanted(fileKey{f.Name, f.Version, f.Architecture}) || p.values[3] == nil {
+		return f, false, nil
+	}
+	var err, serr error
+	f.SHA256, err = parseSHA256(string(p.values[3]))
+	f.Size, serr = parseSize(string(p.values[4]))
+	return f, true, cmp.Or(err, serr)
+}

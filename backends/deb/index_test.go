@@ -1,0 +1,242 @@
+package deb_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/internal/testdeb"
+)
+
+func newKey(t testing.TB, name string) *openpgp.Entity {
+	t.Helper()
+	config := &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA, Time: func() time.Time { return time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC) }}
+	key, err := openpgp.NewEntity(name, "", name+"@example.org", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func clearSign(t testing.TB, text string, keys ...*openpgp.Entity) string {
+	t.Helper()
+	var private []*packet.PrivateKey
+	for _, k := range keys {
+		private = append(private, k.PrivateKey)
+	}
+	var b bytes.Buffer
+	w, err := clearsign.EncodeMulti(&b, private, &packet.Config{DefaultHash: crypto.SHA256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String() + "\n"
+}
+
+func detach(t testing.TB, text string, armored bool, key *openpgp.Entity) string {
+	t.Helper()
+	var b bytes.Buffer
+	sign := openpgp.DetachSign
+	if armored {
+		sign = openpgp.ArmoredDetachSign
+	}
+	if err := sign(&b, key, strings.NewReader(text), nil); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// releaseOf returns a Release file of indexes, by their path in the archive.
+func releaseOf(fields string, indexes map[string]string) string {
+	text := "Origin: Test\n" + fields + "MD5Sum:\n 0123 1 main/binary-amd64/Packages\nSHA256:\n"
+	for path, content := range indexes {
+		text += fmt.Sprintf(" %x %8d %s\n", sha256.Sum256([]byte(content)), len(content), path)
+	}
+	return text
+}
+
+func paragraphOf(f deb.File) string {
+	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nDepends: %s\nFilename: ../../../etc/passwd\nSize: %d\nSHA256: %x\nDescription: text\n more: of it\n",
+		f.Name, f.Version, f.Architecture, strings.Repeat("libx, ", 40000), f.Size, f.SHA256)
+}
+
+const (
+	indexPath = "main/binary-amd64/Packages"
+	indexFile = "deb.example.org_debian_dists_stable_main_binary-amd64_Packages"
+	inRelease = "deb.example.org_debian_dists_stable_InRelease"
+)
+
+// TestCheckFiles has a directory of lists for each way to be proved, and not to be.
+func TestCheckFiles(t *testing.T) {
+	key, other := newKey(t, "archive"), newKey(t, "other")
+	want := deb.File{Name: "jq", Version: "1:1.7-1", Architecture: "amd64", SHA256: sha256.Sum256([]byte("jq")), Size: 2}
+	altered, elsewhere := want, want
+	altered.SHA256[0] ^= 1
+	elsewhere.Name = "yq"
+	index := paragraphOf(elsewhere) + "\n" + paragraphOf(want) + "\n"
+	release := releaseOf("", map[string]string{indexPath: index})
+	pack := func(content string, c testdeb.Compression) string {
+		b, err := testdeb.Compress([]byte(content), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	oneByte := strings.Replace(index, "text", "Text", 1)
+	for _, test := range []struct {
+		name  string
+		files map[string]string
+		want  string // the beginning of the reason; "" if it is proved
+	}{
+		{"plain", map[string]string{inRelease: clearSign(t, release, key), indexFile: index}, ""},
+		{"short names", map[string]string{"InRelease": clearSign(t, release, key), "main_binary-amd64_Packages": index}, ""},
+		{"flat", map[string]string{"InRelease": clearSign(t, releaseOf("", map[string]string{"Packages": index}), key), "Packages": index}, ""},
+		{"two keys", map[string]string{inRelease: clearSign(t, release, other, key), indexFile: index}, ""},
+		{"packed by apt", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".gz": pack(index, testdeb.Gzip)}, ""},
+		{"xz", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".xz": pack(index, testdeb.Xz)}, ""},
+		{"zstd", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".zst": pack(index, testdeb.Zstd)}, ""},
+		{"listed packed only", map[string]string{
+			inRelease:         clearSign(t, releaseOf("", map[string]string{indexPath + ".xz": pack(index, testdeb.Xz)}), key),
+			indexFile + ".xz": pack(index, testdeb.Xz),
+		}, ""},
+		{"Release.gpg", map[string]string{"Release": release, "Release.gpg": detach(t, release, true, key), "main_binary-amd64_Packages": index}, ""},
+		{"Release.gpg, not armored", map[string]string{"Release": release, "Release.gpg": detach(t, release, false, key), "main_binary-amd64_Packages": index}, ""},
+
+		{"nothing", nil, "there are no indexes"},
+		{"not listed", map[string]string{
+			"InRelease":                  clearSign(t, releaseOf("", map[string]string{indexPath: paragraphOf(elsewhere)}), key),
+			"main_binary-amd64_Packages": paragraphOf(elsewhere),
+		}, "no index whose signature is good lists it"},
+		{"other contents", map[string]string{
+			"InRelease":                  clearSign(t, releaseOf("", map[string]string{indexPath: paragraphOf(altered)}), key),
+			"main_binary-amd64_Packages": paragraphOf(altered),
+		}, "the index of InRelease lists other contents"},
+		{"tampered index", map[string]string{inRelease: clearSign(t, release, key), indexFile: oneByte}, indexFile + ": it is not the one that is signed"},
+		{"longer index", map[string]string{inRelease: clearSign(t, release, key), indexFile: index + "\n"}, indexFile + ": it is not the one that is signed"},
+		{"cut off", map[string]string{inRelease: clearSign(t, release, key), indexFile: index[:len(index)-20]}, ""},
+		{"tampered, packed", map[string]string{
+			inRelease:         clearSign(t, releaseOf("", map[string]string{indexPath + ".xz": pack(index, testdeb.Xz)}), key),
+			indexFile + ".xz": pack(oneByte, testdeb.Xz),
+		}, indexFile + ".xz: it is not the one that is signed"},
+		{"no index", map[string]string{inRelease: clearSign(t, release, key)}, "no index whose signature is good lists it"},
+		{"index of another archive", map[string]string{inRelease: clearSign(t, release, key), "other_" + indexFile: index}, "no index whose signature is good lists it"},
+		{"wrong key", map[string]string{inRelease: clearSign(t, release, other), indexFile: index}, inRelease + ": it is signed with a key that is not known: "},
+		{"tampered Release", map[string]string{inRelease: strings.Replace(clearSign(t, release, key), "Origin: T", "Origin: B", 1), indexFile: index}, inRelease + ": its signature is not good"},
+		{"text before", map[string]string{inRelease: release + clearSign(t, release, key), indexFile: index}, inRelease + ": it is not clear-signed"},
+		{"text behind", map[string]string{inRelease: clearSign(t, release, key) + release, indexFile: index}, inRelease + ": it is not clear-signed"},
+		{"not signed", map[string]string{"Release": release, "main_binary-amd64_Packages": index}, "Release: it is not signed"},
+		{"of another text", map[string]string{"Release": release, "Release.gpg": detach(t, release+" ", true, key), "main_binary-amd64_Packages": index}, "Release: its signature is not good"},
+		{"no signature", map[string]string{"Release": release, "Release.gpg": "none", "main_binary-amd64_Packages": index}, "Release: its signature is damaged"},
+		{"lz4", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".lz4": "x"}, indexFile + ".lz4: hashpkg does not read lz4"},
+		{"field twice", map[string]string{
+			"InRelease":                  clearSign(t, releaseOf("", map[string]string{indexPath: "Package: jq\n" + index}), key),
+			"main_binary-amd64_Packages": "Package: jq\nPackage: jq\n" + index,
+		}, "main_binary-amd64_Packages: line 2: the field"},
+		{"no digest of sha256", map[string]string{inRelease: clearSign(t, "Origin: Test\n", key), indexFile: index}, inRelease + ": it has no SHA-256"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, content := range test.files {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			proofs, err := deb.CheckFiles(context.Background(), dir, []deb.File{want}, func(string) deb.Keys { return deb.Keys{key} })
+			if err != nil || len(proofs) != 1 {
+				t.Fatal(proofs, err)
+			}
+			p := proofs[0]
+			if test.name == "cut off" { // whatever it says, it is not proved
+				if p.Signer != "" || p.Reason == "" {
+					t.Errorf("%+v", p)
+				}
+				return
+			}
+			isProved := p.Signer == fmt.Sprintf("archive <archive@example.org> (key %016x)", key.PrimaryKey.KeyId)
+			if isProved != (test.want == "") || isProved != (p.Reason == "") || !strings.Contains(p.Reason, test.want) {
+				t.Errorf("%+v, want the reason %q", p, test.want)
+			}
+			if p.Differs != (test.name == "other contents") {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
+
+// TestCheckFilesValidUntil sees to it that the date is told, of the newest index.
+func TestCheckFilesValidUntil(t *testing.T) {
+	key := newKey(t, "archive")
+	want := deb.File{Name: "jq", Version: "1", Architecture: "all", SHA256: sha256.Sum256([]byte("jq")), Size: 2}
+	index := paragraphOf(want)
+	dir := t.TempDir()
+	for prefix, date := range map[string]string{"a_": "Sat, 08 Feb 2025 20:10:01 UTC", "b_": "Sun, 09 Feb 2025 20:10:01 +0000"} {
+		release := clearSign(t, releaseOf("Valid-Until: "+date+"\n", map[string]string{indexPath: index}), key)
+		for name, content := range map[string]string{"InRelease": release, "main_binary-amd64_Packages": index} {
+			if err := os.WriteFile(filepath.Join(dir, prefix+name), []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	proofs, err := deb.CheckFiles(context.Background(), dir, []deb.File{want}, func(prefix string) deb.Keys { return deb.Keys{key} })
+	if err != nil || proofs[0].Signer == "" || !proofs[0].ValidUntil.Equal(time.Date(2025, 2, 9, 20, 10, 1, 0, time.UTC)) || proofs[0].Index != "b_InRelease" {
+		t.Errorf("%+v, %v", proofs, err)
+	}
+	// The keys of one archive do not sign for another.
+	proofs, err = deb.CheckFiles(context.Background(), dir, []deb.File{want}, func(prefix string) deb.Keys {
+		if prefix == "a_" {
+			return deb.Keys{key}
+		}
+		return nil
+	})
+	if err != nil || proofs[0].Index != "a_InRelease" {
+		t.Errorf("%+v, %v", proofs, err)
+	}
+}
+
+// FuzzCheckFiles reads a signed Release file and an index of any content: nothing is
+// proved that the digest of the index does not cover.
+func FuzzCheckFiles(f *testing.F) {
+	key := newKey(f, "archive")
+	want := deb.File{Name: "jq", Version: "1.7-1", Architecture: "amd64", SHA256: sha256.Sum256([]byte("jq")), Size: 2}
+	index := "Package: jq\nVersion: 1.7-1\nArchitecture: amd64\nSize: 2\nSHA256: " + fmt.Sprintf("%x", want.SHA256) + "\n"
+	f.Add(releaseOf("Valid-Until: Sat, 08 Feb 2025 20:10:01 UTC\n", map[string]string{"Packages": index}), index, false)
+	f.Add(releaseOf("", map[string]string{"Packages": index}), strings.ToUpper(index), true)
+	f.Add("SHA256:\n x", "\n\n \n", false)
+	f.Fuzz(func(t *testing.T, release, index string, raw bool) {
+		if !raw { // else the reader of signatures has its turn
+			release = clearSign(t, release, key)
+		}
+		dir := t.TempDir()
+		for name, content := range map[string]string{"InRelease": release, "Packages": index} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		proofs, err := deb.CheckFiles(context.Background(), dir, []deb.File{want}, func(string) deb.Keys { return deb.Keys{key} })
+		if err != nil || len(proofs) != 1 || (proofs[0].Signer == "") != (proofs[0].Reason != "") {
+			t.Fatalf("%+v, %v", proofs, err)
+		}
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(index)))
+		if proofs[0].Signer != "" && (raw || !strings.Contains(strings.ToLower(release), sum)) {
+			t.Errorf("proved by %q", release)
+		}
+	})
+}

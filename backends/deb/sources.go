@@ -1,0 +1,127 @@
+package deb
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Source is what a file of /etc/apt says of archives that have keys of their own.
+type Source struct {
+	Prefixes []string // of the names of their indexes in /var/lib/apt/lists
+	// SignedBy is the paths of files of keys, or the fingerprints of keys; Key is
+	// a key itself, armored.
+	SignedBy []string
+	Key      string
+}
+
+// ParseSources reads a file of sources.list(5), of one line each or, for a name that
+// ends in ".sources", of paragraphs. It returns the sources that say with which keys
+// they are signed; what is wrong in others does not matter.
+func ParseSources(name, text string) []Source {
+	if strings.HasSuffix(name, ".sources") {
+		return parseSourceParagraphs(text)
+	}
+	var sources []Source
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		options, rest, ok := strings.Cut(strings.TrimSpace(rest), "]")
+		if kind != "deb" || !ok || !strings.HasPrefix(options, "[") {
+			continue
+		}
+		var s Source
+		for option := range strings.FieldsSeq(options[1:]) {
+			if value, ok := strings.CutPrefix(option, "signed-by="); ok {
+				s.SignedBy = splitSignedBy(value)
+			}
+		}
+		where := strings.Fields(rest)
+		if len(s.SignedBy) == 0 || len(where) < 2 {
+			continue
+		}
+		s.Prefixes = []string{indexPrefix(where[0], where[1])}
+		sources = append(sources, s)
+	}
+	return sources
+}
+
+func parseSourceParagraphs(text string) []Source {
+	var sources []Source
+	fields := map[string]string{}
+	last := ""
+	end := func() {
+		var s Source
+		for _, uri := range strings.Fields(fields["uris"]) {
+			for _, suite := range strings.Fields(fields["suites"]) {
+				s.Prefixes = append(s.Prefixes, indexPrefix(uri, suite))
+			}
+		}
+		if by := strings.TrimSpace(fields["signed-by"]); strings.HasPrefix(by, "-----BEGIN") {
+			s.Key = by
+		} else {
+			s.SignedBy = splitSignedBy(by)
+		}
+		if s.Key != "" || len(s.SignedBy) > 0 {
+			sources = append(sources, s)
+		}
+		clear(fields)
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		switch {
+		case line == "":
+			end()
+		case line[0] == '#':
+		case line[0] == ' ' || line[0] == '\t':
+			if line = strings.TrimSpace(line); line == "." { // an empty line of a key
+				line = ""
+			}
+			fields[last] += "\n" + line
+		default:
+			name, value, _ := strings.Cut(line, ":")
+			last = strings.ToLower(name)
+			fields[last] = strings.TrimSpace(value)
+		}
+	}
+	end()
+	return sources
+}
+
+func splitSignedBy(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
+}
+
+// indexPrefix returns what the names of an archive's files begin with in
+// /var/lib/apt/lists.
+func indexPrefix(uri, suite string) string {
+	if _, rest, ok := strings.Cut(uri, "://"); ok {
+		uri = rest
+	}
+	host, path, _ := strings.Cut(uri, "/")
+	if i := strings.LastIndexByte(host, '@'); i >= 0 {
+		host = host[i+1:]
+	}
+	at := strings.TrimSuffix(host+"/"+path, "/") + "/"
+	if strings.HasSuffix(suite, "/") { // without components
+		return aptFileName(at + suite)
+	}
+	return aptFileName(at + "dists/" + suite + "/")
+}
+
+// WithFingerprint returns the keys that have a fingerprint, in hexadecimal digits;
+// an exclamation mark after it, for that key and no subkey, does not matter.
+func (k Keys) WithFingerprint(fingerprint string) Keys {
+	fingerprint = strings.TrimSuffix(fingerprint, "!")
+	var found Keys
+	for _, e := range k {
+		all := []string{fmt.Sprintf("%x", e.PrimaryKey.Fingerprint)}
+		for _, s := range e.Subkeys {
+			all = append(all, fmt.Sprintf("%x", s.PublicKey.Fingerprint))
+		}
+		if slices.Contains(all, strings.ToLower(fingerprint)) {
+			found = append(found, e)
+		}
+	}
+	return found
+}

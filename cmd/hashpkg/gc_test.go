@@ -1,0 +1,369 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/layout"
+)
+
+// withGarbage returns a root in which gc --keep 1 removes a version of tool that
+// shares files with the one that stays, and other, of which nothing stays; and the
+// packages.
+func withGarbage(t *testing.T) (dir, root, first, other string) {
+	t.Helper()
+	dir, first, second, root := twoVersions(t)
+	other = writeDeb(t, dir, testdeb.Package{Name: "other", Version: "1", Files: []testdeb.File{
+		{Path: "usr/share/other/data", Content: "data"},
+		{Path: "usr/share/other/more", Content: strings.Repeat("more", 5000)},
+	}})
+	for _, args := range [][]string{
+		{"install", second, other}, {"remove", "tool=1.0"}, {"remove", "other"}, {"use", "tool=2.0"}, {"use", "--highest", "tool"},
+	} {
+		mustRun(t, hashpkg(t), append([]string{"--root", root, "-q"}, args...)...)
+	}
+	return dir, root, first, other
+}
+
+// collected checks that a root is as it was before a garbage collection, or as it
+// is after one but for what the next one removes; and that it does.
+func collected(t *testing.T, what, root, before, after, removed string) {
+	t.Helper()
+	command := func(args ...string) {
+		t.Helper()
+		if status, stderr := run(t, exec.Command(hashpkg(t), append([]string{"--root", root, "-q"}, args...)...)); status != 0 {
+			t.Errorf("%s: %q: status %d: %s", what, args, status, stderr)
+		}
+	}
+	command("verify")
+	command("use", "--highest", "tool") // changes nothing but recovers
+	if have := dump(t, root); have != before {
+		for line := range strings.Lines(have) {
+			name, _, _ := strings.Cut(line, " ")
+			emptied := name == "var/sys/other" || name == "var/sys/.hashpkg/manifests/other"
+			if !strings.Contains(after, line) && !emptied && !strings.HasPrefix(name, "var/sys/.hashpkg/objects/") {
+				t.Errorf("%s: what should be gone is there: %s", what, line)
+			}
+		}
+		for line := range strings.Lines(after) {
+			if !strings.Contains(have, line) {
+				t.Errorf("%s: is lost: %s", what, line)
+			}
+		}
+	}
+	command("gc", "--keep", "1")
+	if have := dump(t, root); have != after {
+		t.Errorf("%s: after another gc (-want +have):\n%s", what, cmp.Diff(after, have))
+	}
+	command("install", removed)
+	command("verify")
+}
+
+// afterCollecting returns what a root is like before and after a gc.
+func afterCollecting(t *testing.T, dir, base string) (before, after string) {
+	t.Helper()
+	before = dump(t, base)
+	done := filepath.Join(dir, "done")
+	copyRoot(t, base, done)
+	mustRun(t, hashpkg(t), "--root", done, "gc", "-q", "--keep", "1")
+	after = dump(t, done)
+	if before == after || strings.Contains(after, "tool/1.0") || strings.Contains(after, "other") {
+		t.Fatalf("gc has left:\n%s", after)
+	}
+	return before, after
+}
+
+// TestCollectionKilled kills a garbage collection at each of the calls that change
+// directories or make things durable.
+func TestCollectionKilled(t *testing.T) {
+	strace := needTool(t, "strace")
+	dir, base, first, other := withGarbage(t)
+	before, after := afterCollecting(t, dir, base)
+	kills := 0
+	for _, call := range []string{"renameat", "renameat2", "mkdirat", "unlinkat", "rmdir", "fchmodat", "fsync", "syncfs"} {
+		for n, survived := 1, 0; survived < 2 && n < 200; n++ {
+			root := filepath.Join(dir, "killed")
+			copyRoot(t, base, root)
+			status, stderr := run(t, exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call,
+				"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1"))
+			what := fmt.Sprintf("killed at %s %d", call, n)
+			switch status {
+			case 0:
+				survived++
+			case -1, 137:
+				survived = 0
+				kills++
+			default:
+				t.Errorf("%s: status %d: %s", what, status, stderr)
+			}
+			collected(t, what, root, before, after, []string{first, other}[n%2])
+			if err := os.RemoveAll(root); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d kills", kills)
+	if kills < 40 {
+		t.Errorf("only %d kills: the sweep has not been everywhere", kills)
+	}
+}
+
+// TestCollectionFails lets each of the calls fail, and those with a plus all after
+// it as well, so that what was done cannot be taken back at once either.
+func TestCollectionFails(t *testing.T) {
+	strace := needTool(t, "strace")
+	dir, base, first, other := withGarbage(t)
+	before, after := afterCollecting(t, dir, base)
+	faults := 0
+	for _, call := range []string{"renameat", "renameat+", "mkdirat", "unlinkat", "unlinkat+", "rmdir", "fsync", "syncfs", "getdents64", "newfstatat"} {
+		call, all := strings.CutSuffix(call, "+")
+		onward := ""
+		if all {
+			onward = "+"
+		}
+		for n, survived := 1, 0; survived < 2 && n < 400; n++ {
+			root := filepath.Join(dir, "failed")
+			copyRoot(t, base, root)
+			status, stderr := run(t, exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call,
+				"-e", fmt.Sprintf("inject=%s:error=EIO:when=%d%s", call, n, onward), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1"))
+			what := fmt.Sprintf("EIO at %s %d%s", call, n, onward)
+			switch {
+			case status == 0:
+				survived++
+			case status == 1 && strings.Contains(stderr, "hashpkg: "):
+				survived = 0
+				faults++
+			default:
+				t.Errorf("%s: status %d: %s", what, status, stderr)
+				survived++
+			}
+			collected(t, what, root, before, after, []string{first, other}[n%2])
+			if err := os.RemoveAll(root); err != nil {
+				t.Fatal(err)
+			}
+			if call == "getdents64" || call == "newfstatat" {
+				n += 12 // there are many
+			}
+		}
+	}
+	t.Logf("%d faults", faults)
+	if faults < 40 {
+		t.Errorf("only %d faults: the sweep has not been everywhere", faults)
+	}
+}
+
+// TestCollectionPowerCut cuts the power of a file system while a garbage collection
+// is at work, and right after it has said that it is done.
+func TestCollectionPowerCut(t *testing.T) {
+	needRoot(t)
+	for _, tool := range []string{"losetup", "mkfs.ext4"} {
+		needTool(t, tool)
+	}
+	dir, base, first, _ := withGarbage(t)
+	before, after := afterCollecting(t, dir, base)
+	disk := newDisk(t, dir)
+	for _, wait := range []time.Duration{0, 3, 6, 9, 12, 20, 1000} {
+		disk.format(t)
+		disk.mount(t)
+		mustRun(t, "cp", "-a", base+"/.", disk.root)
+		mustRun(t, "sync", "-f", disk.root)
+		cmd := exec.Command(hashpkg(t), "--root", disk.root, "gc", "-q", "--keep", "1")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(wait * time.Millisecond)
+		disk.shutdown(t)
+		_ = cmd.Wait()
+		disk.unmount(t)
+		disk.mount(t)
+		collected(t, fmt.Sprintf("cut after %d ms", wait), disk.root, before, after, first)
+		disk.unmount(t)
+	}
+}
+
+// TestCollectionAmongInstalls collects while packages come and go: nothing that was
+// installed is lost.
+func TestCollectionAmongInstalls(t *testing.T) {
+	dir, _, _, root := twoVersions(t)
+	bin := hashpkg(t)
+	command := func(args ...string) { // until it gets the lock
+		for {
+			out, err := exec.Command(bin, append([]string{"--root", root, "-q"}, args...)...).CombinedOutput()
+			var exit *exec.ExitError
+			if errors.As(err, &exit) && exit.ExitCode() == 4 {
+				continue
+			}
+			if err != nil {
+				t.Errorf("%q: %v: %s", args, err, out)
+			}
+			return
+		}
+	}
+	const n = 4
+	var installs, collections sync.WaitGroup
+	done := make(chan struct{})
+	for i := range n {
+		name := fmt.Sprintf("p%d", i)
+		deb := writeDeb(t, dir, testdeb.Package{Name: name, Version: "1", Files: []testdeb.File{
+			{Path: "usr/share/p", Content: fmt.Sprint(i)}, {Path: "usr/share/same", Content: "data"},
+		}})
+		installs.Go(func() {
+			for range 5 {
+				command("install", deb)
+				command("remove", name)
+			}
+			command("install", deb)
+		})
+	}
+	collections.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				command("gc", "--keep", "1")
+			}
+		}
+	})
+	installs.Wait()
+	close(done)
+	collections.Wait()
+	out, err := exec.Command(bin, "--root", root, "list").Output()
+	if err != nil || strings.Count(string(out), "\n") != n+1 {
+		t.Errorf("%v: %s", err, out)
+	}
+	mustRun(t, bin, "--root", root, "verify", "-q")
+}
+
+// TestCollectionLooksAgain starts a program after gc has looked at what is running,
+// and before it has taken the program's tree away.
+func TestCollectionLooksAgain(t *testing.T) {
+	strace := needTool(t, "strace")
+	dir, root, _, _ := withGarbage(t)
+	source := filepath.Join(dir, "sleeper.go")
+	const waits = "package main\nimport \"time\"\nfunc main() { time.Sleep(time.Hour) }\n"
+	if err := os.WriteFile(source, []byte(waits), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", dir+"/sleeper", source)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	content, err := os.ReadFile(dir + "/sleeper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deb := writeDeb(t, dir, testdeb.Package{Name: "sleeper", Version: "1", Files: []testdeb.File{testdeb.Exec("usr/bin/sleeper", string(content))}})
+	for _, args := range [][]string{{"install", deb}, {"remove", "sleeper"}, {"use", "tool=2.0"}, {"use", "--highest", "tool"}} {
+		mustRun(t, hashpkg(t), append([]string{"--root", root, "-q"}, args...)...)
+	}
+
+	var stdout bytes.Buffer
+	gc := exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat",
+		"-e", "inject=renameat:delay_enter=3s:when=1", hashpkg(t), "--root", root, "--json", "gc", "--keep", "1")
+	gc.Stdout = &stdout
+	if err := gc.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 { // it makes this directory when it has looked
+		if found, err := filepath.Glob(filepath.Join(root, "var/sys", layout.StagingDir, "*/gone")); err != nil || len(found) > 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	sleeper := exec.Command(filepath.Join(root, "var/sys/sleeper/1/bin/sleeper"))
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := gc.Wait(); err != nil {
+		t.Error(err)
+	}
+	want := fmt.Sprintf(`"in_use":[{"name":"sleeper","version":"1","tree":"1","pid":%d}]`, sleeper.Process.Pid)
+	if !strings.Contains(stdout.String(), want) || !strings.Contains(stdout.String(), `"name":"other"`) {
+		t.Errorf("gc says %s", stdout.String())
+	}
+	for _, name := range []string{"sleeper/1/bin/sleeper", "sleeper/default", layout.ManifestPath("sleeper", "1")} {
+		if _, err := os.Lstat(filepath.Join(root, "var/sys", name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := sleeper.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = sleeper.Wait()
+	mustRun(t, hashpkg(t), "--root", root, "install", "-q", deb)
+	mustRun(t, hashpkg(t), "--root", root, "verify", "-q")
+}
+
+// TestCollectedBytes compares what gc says that it frees with what becomes free.
+func TestCollectedBytes(t *testing.T) {
+	_, root, _, _ := withGarbage(t)
+	// A file of the distribution that is a file of the store as well.
+	place := filepath.Join(root, "usr/share/more")
+	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(root, "var/sys/other/1/usr/share/other/more"), place); err != nil {
+		t.Fatal(err)
+	}
+	collect := func(args ...string) (said struct{ Bytes int64 }) {
+		t.Helper()
+		out, err := exec.Command(hashpkg(t), append([]string{"--root", root, "--json", "gc", "--keep", "1"}, args...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(out, &said); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return said
+	}
+	before := blocks(t, root)
+	would := collect("--dry-run").Bytes
+	did := collect().Bytes
+	if freed := before - blocks(t, root); would != freed || did != freed || freed == 0 {
+		t.Errorf("would free %d bytes, said that it freed %d, freed %d", would, did, freed)
+	}
+	if _, err := os.Stat(place); err != nil {
+		t.Error(err)
+	}
+}
+
+// blocks returns how many bytes of the disk the files below a directory take.
+func blocks(t *testing.T, dir string) int64 {
+	t.Helper()
+	seen := map[uint64]bool{}
+	total := int64(0)
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		var st syscall.Stat_t
+		if err := syscall.Lstat(p, &st); err != nil {
+			return err
+		}
+		if !seen[st.Ino] {
+			seen[st.Ino] = true
+			total += st.Blocks * 512
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return total
+}

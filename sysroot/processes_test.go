@@ -1,0 +1,131 @@
+package sysroot
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// sleeper puts a program that waits at path, as a hard link if there is one to
+// link to.
+func sleeper(t *testing.T, path, link string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if link != "" {
+		if err := os.Link(link, path); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Skip(err)
+	}
+	b, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start runs a command until the test ends, and returns its number when it runs
+// program.
+func start(t *testing.T, program string, args ...string) int {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	want, err := os.Stat(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 500 {
+		exe, err := os.Stat(filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "exe"))
+		if err == nil && os.SameFile(exe, want) {
+			return cmd.Process.Pid
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%q does not run", args)
+	return 0
+}
+
+func TestInUse(t *testing.T) {
+	dir := t.TempDir()
+	a, b, c := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")
+	check := func(what string, want map[string]int, dirs ...string) {
+		t.Helper()
+		have, err := InUse(dirs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Errorf("%s (-want +have)\n%s", what, diff)
+		}
+	}
+	sleeper(t, a+"/usr/bin/sleep", "")
+	sleeper(t, b+"/usr/bin/sleep", a+"/usr/bin/sleep")
+	sleeper(t, c+"/usr/bin/sleep", "")
+	check("nothing runs", map[string]int{}, a, b, c, filepath.Join(dir, "missing"))
+
+	pid := start(t, a+"/usr/bin/sleep", a+"/usr/bin/sleep", "1000")
+	check("one name of two", map[string]int{a: pid}, a, b, c)
+	check("only its other name is asked for", map[string]int{}, b, c)
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	check("by another path", map[string]int{link + "/a": pid}, link+"/a", link+"/b")
+
+	moved := filepath.Join(dir, "moved")
+	if err := os.Rename(a, moved); err != nil {
+		t.Fatal(err)
+	}
+	check("moved while it runs", map[string]int{moved: pid}, moved, b, c)
+	if err := os.RemoveAll(moved); err != nil {
+		t.Fatal(err)
+	}
+	check("its name is gone: whoever has the file", map[string]int{b: pid}, b, c)
+}
+
+// TestInUseElsewhere has a process in a mount namespace in which the file has a
+// name that this one does not know.
+func TestInUseElsewhere(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a mount namespace needs root")
+	}
+	dir := t.TempDir()
+	a, b, mnt := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "mnt")
+	sleeper(t, a+"/usr/bin/sleep", "")
+	sleeper(t, b+"/usr/bin/sleep", a+"/usr/bin/sleep")
+	if err := os.Mkdir(mnt, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	pid := start(t, a+"/usr/bin/sleep", "unshare", "-m", "sh", "-c", `mount --bind "$0/usr" "$1" && exec "$1/bin/sleep" 1000`, a, mnt)
+	maps, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "maps"))
+	if err != nil || !bytes.Contains(maps, []byte(mnt+"/bin/sleep")) {
+		t.Fatalf("the process has not the name of its namespace: %v\n%s", err, maps)
+	}
+	have, err := InUse([]string{a, b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]int{a: pid, b: pid}, have); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}

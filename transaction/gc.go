@@ -1,0 +1,377 @@
+package transaction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// CollectOptions says what is removed from the store.
+type CollectOptions struct {
+	Root *sysroot.Root
+	// Keep is how many of the newest generations stay, besides the active one and
+	// that which it was made from; at least 1, so that no number is used twice.
+	Keep     int
+	DryRun   bool
+	Progress func(Progress)
+}
+
+// CollectResult says what was removed, or with DryRun would be.
+type CollectResult struct {
+	Generations []int           `json:"generations"`
+	Trees       []CollectedTree `json:"trees"`
+	Objects     int             `json:"objects"`
+	Bytes       int64           `json:"bytes"`  // of the disk that are free now
+	InUse       []TreeInUse     `json:"in_use"` // trees that stay for running processes only
+}
+
+// Changes reports whether there is anything to be removed.
+func (r *CollectResult) Changes() bool { return len(r.Generations)+len(r.Trees)+r.Objects > 0 }
+
+// CollectedTree is a tree that nothing uses.
+type CollectedTree struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Tree    string `json:"tree"`
+}
+
+// TreeInUse is a tree of which a process executes or has mapped a file.
+type TreeInUse struct {
+	CollectedTree
+	PID int `json:"pid"` // of one such process
+}
+
+// Collect removes old generations, then the trees that nothing uses any more, then
+// objects that no tree has. What is used: the trees of the generations that stay,
+// those that a library is pinned to or that a program of the system loads from,
+// those that a running process has files of; and what programs and libraries of
+// these are bound to.
+func Collect(ctx context.Context, o CollectOptions) (*CollectResult, error) {
+	if o.Keep < 1 {
+		return nil, fmt.Errorf("keep %d generations: want 1 or more", o.Keep)
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	c := &collector{CollectOptions: o, store: o.Root.Store(), result: &CollectResult{
+		Generations: []int{}, Trees: []CollectedTree{}, InUse: []TreeInUse{},
+	}}
+	if ok, err := o.Root.Exists(); err != nil || !ok {
+		return c.result, err
+	}
+	if o.DryRun {
+		active, err := o.Root.Active()
+		if err != nil {
+			return nil, err
+		}
+		return c.result, c.wouldCollect(ctx, active)
+	}
+	_, err := write(o.Root, false, func(active *layout.Generation, staging *store.Staging) (Result, error) {
+		return Result{}, c.collect(ctx, active, staging)
+	})
+	return c.result, err
+}
+
+// collector is one garbage collection.
+type collector struct {
+	CollectOptions
+	store  *store.Store
+	result *CollectResult
+
+	old   []int
+	trees map[string]*treeRecord // by path
+	leads map[string][]string
+	roots []string
+}
+
+// treeRecord is what the collection has of a manifest.
+type treeRecord struct {
+	CollectedTree
+	objects []digest.Digest
+	leads   []string
+}
+
+// find decides what is to go: the old generations, and the trees that nothing
+// reaches, by their paths.
+func (c *collector) find(ctx context.Context, active *layout.Generation) (trees []string, err error) {
+	c.Progress(Progress{Step: "looking for what is used"})
+	ids, err := c.Root.Generations()
+	if err != nil {
+		return nil, err
+	}
+	c.old = layout.OldGenerations(ids, active, c.Keep)
+	if err := c.readTrees(); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if slices.Contains(c.old, id) {
+			continue
+		}
+		if err := c.addGeneration(id); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.addRecords(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	unused := c.unreached(c.roots)
+	running, err := c.running(unused, c.placeOf)
+	if err != nil {
+		return nil, err
+	}
+	return c.unreached(append(running, c.roots...)), nil
+}
+
+// readTrees reads every manifest: one that cannot be read may refer to any object.
+func (c *collector) readTrees() error {
+	names, err := c.store.Names()
+	if err != nil {
+		return err
+	}
+	c.trees = map[string]*treeRecord{}
+	for _, name := range names {
+		trees, err := c.store.Trees(name)
+		if err != nil {
+			return err
+		}
+		for _, t := range trees {
+			c.trees[layout.TreePath(name, t)] = &treeRecord{CollectedTree: CollectedTree{Name: name, Tree: t}}
+		}
+	}
+	var list []*treeRecord
+	for _, t := range c.trees {
+		list = append(list, t)
+	}
+	faults := make(chan error, len(list))
+	forEach(list, func(t *treeRecord) { faults <- c.readTree(t) })
+	close(faults)
+	for fault := range faults {
+		err = errors.Join(err, fault)
+	}
+	c.leads = make(map[string][]string, len(c.trees))
+	for path, t := range c.trees {
+		c.leads[path] = t.leads
+	}
+	return err
+}
+
+func (c *collector) readTree(t *treeRecord) error {
+	m, err := c.store.Manifest(t.Name, t.Tree)
+	if err != nil {
+		return fmt.Errorf("%w; nothing was removed, for what this tree uses is not known", err)
+	}
+	t.Version = m.Version
+	t.leads = m.LeadsTo(c.known)
+	for i := range m.Files {
+		if f := &m.Files[i]; f.Type == layout.TypeFile {
+			t.objects = append(t.objects, f.Object)
+		}
+	}
+	return nil
+}
+
+func (c *collector) known(tree string) bool { return c.trees[tree] != nil }
+
+// addGeneration adds the trees of a generation that stays to the roots.
+func (c *collector) addGeneration(id int) error {
+	g, err := c.Root.Generation(id)
+	if err != nil {
+		return err
+	}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		if !c.known(t.Path()) {
+			return fmt.Errorf("generation %d has %s, whose manifest %s is lost; nothing was removed, for what this tree uses is not known: install the package again",
+				id, t.Spec(), c.store.Path(layout.ManifestPath(t.Name, t.Tree)))
+		}
+		c.roots = append(c.roots, t.Path())
+	}
+	return nil
+}
+
+// addRecords adds the trees that programs of the system load libraries from to the
+// roots.
+func (c *collector) addRecords() error {
+	pins, err := c.Root.Pins()
+	if err != nil {
+		return err
+	}
+	for _, p := range pins {
+		c.roots = append(c.roots, layout.TreePath(p.Library, p.Tree))
+	}
+	keys, err := c.Root.EditedPackages()
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		edits, err := c.Root.Edits(key)
+		if err != nil {
+			return err
+		}
+		c.roots = append(c.roots, edits.LeadsTo(c.known)...)
+	}
+	return nil
+}
+
+// unreached returns the trees that cannot be reached from roots, sorted.
+func (c *collector) unreached(roots []string) []string {
+	reached := layout.Reachable(roots, c.leads)
+	var trees []string
+	for path := range c.trees {
+		if !reached[path] {
+			trees = append(trees, path)
+		}
+	}
+	slices.Sort(trees)
+	return trees
+}
+
+func (c *collector) placeOf(tree string) string { return c.store.Path(tree) }
+
+// running returns those of the trees, which at tells the places of, that processes
+// use, and notes them in the result.
+func (c *collector) running(trees []string, at func(tree string) string) ([]string, error) {
+	places := make([]string, len(trees))
+	for i, t := range trees {
+		places[i] = at(t)
+	}
+	pids, err := sysroot.InUse(places)
+	if err != nil {
+		return nil, err
+	}
+	var running []string
+	for i, t := range trees {
+		if pid := pids[places[i]]; pid != 0 {
+			running = append(running, t)
+			c.result.InUse = append(c.result.InUse, TreeInUse{c.trees[t].CollectedTree, pid})
+		}
+	}
+	return running, nil
+}
+
+// wouldCollect finds what collect would remove.
+func (c *collector) wouldCollect(ctx context.Context, active *layout.Generation) error {
+	trees, err := c.find(ctx, active)
+	if err != nil {
+		return err
+	}
+	paths, err := c.names(trees)
+	if err != nil {
+		return err
+	}
+	for i, name := range paths {
+		paths[i] = c.store.Path(name)
+	}
+	_, err = c.measure(trees, paths)
+	return err
+}
+
+// names returns the names below the prefix that go with trees: the records of the
+// old generations and of the trees, the trees, and the links to the default of
+// packages that have no other tree.
+func (c *collector) names(trees []string) ([]string, error) {
+	var names []string
+	for _, id := range c.old {
+		names = append(names, layout.GenerationPath(id))
+	}
+	left := map[string]int{}
+	for _, t := range c.trees {
+		left[t.Name]++
+	}
+	for _, path := range trees {
+		t := c.trees[path]
+		names = append(names, layout.ManifestPath(t.Name, t.Tree), path)
+		if left[t.Name]--; left[t.Name] == 0 {
+			names = append(names, t.Name+"/"+layout.DefaultLink)
+		}
+	}
+	return names, nil
+}
+
+// measure fills in the result: trees go, and paths, on the host, are all that goes
+// beside objects. It returns the names of these.
+func (c *collector) measure(trees, paths []string) (objects []string, err error) {
+	gone := map[string]bool{}
+	for _, path := range trees {
+		gone[path] = true
+		c.result.Trees = append(c.result.Trees, c.trees[path].CollectedTree)
+	}
+	c.result.Generations = append(c.result.Generations, c.old...)
+	used := map[digest.Digest]bool{}
+	for path, t := range c.trees {
+		if gone[path] {
+			continue
+		}
+		for _, d := range t.objects {
+			used[d] = true
+		}
+	}
+	if objects, err = c.store.Unreferenced(used); err != nil {
+		return nil, err
+	}
+	c.result.Objects = len(objects)
+	for _, name := range objects {
+		paths = append(paths, c.store.Path(name))
+	}
+	c.result.Bytes, err = store.DiskUse(paths)
+	return objects, err
+}
+
+// collect removes what is not used.
+func (c *collector) collect(ctx context.Context, active *layout.Generation, staging *store.Staging) error {
+	trees, err := c.find(ctx, active)
+	if err != nil {
+		return err
+	}
+	names, err := c.names(trees)
+	if err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		err = staging.Remove(names, func(at func(string) string) ([]string, error) {
+			back, err := c.lookAgain(ctx, trees, at)
+			if len(back) > 0 {
+				trees = slices.DeleteFunc(trees, func(t string) bool { return slices.Contains(back, t) })
+			}
+			return back, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	objects, err := c.measure(trees, staging.Gone())
+	if err != nil {
+		return err
+	}
+	total := len(staging.Gone()) + len(objects)
+	return staging.Sweep(objects, func(done int) {
+		c.Progress(Progress{Step: fmt.Sprintf("removing %d of %d", done, total)})
+	})
+}
+
+// lookAgain returns the names that are to be put back when nobody can begin to use
+// the trees any more: those of trees that a process has begun to use since find
+// looked, and of what these lead to.
+func (c *collector) lookAgain(ctx context.Context, trees []string, at func(string) string) ([]string, error) {
+	running, err := c.running(trees, at)
+	if err != nil {
+		return nil, err
+	}
+	needed := layout.Reachable(running, c.leads)
+	var names []string
+	for _, path := range trees {
+		if t := c.trees[path]; needed[path] {
+			names = append(names, path, layout.ManifestPath(t.Name, t.Tree), t.Name+"/"+layout.DefaultLink)
+		}
+	}
+	return names, ctx.Err()
+}
