@@ -47,6 +47,7 @@ type Hook struct {
 	Foreign bool
 	Rewrite transaction.Rewrite
 	Now     time.Time
+	Image   bool // as in transaction.SyncOptions
 }
 
 // Run does what the event asks for, and returns normally whatever happens: a
@@ -158,7 +159,7 @@ func (h *Hook) sync(ctx context.Context, following bool) error {
 		return err
 	}
 	_, err = transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Wait: waitAfter,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Wait: waitAfter,
 		Following: following && !retired, Again: retired,
 	})
 	if errors.Is(err, transaction.ErrNoDatabase) {

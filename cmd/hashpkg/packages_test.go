@@ -318,6 +318,12 @@ func TestImagesAreEqual(t *testing.T) {
 	var images [2]string
 	for i := range images {
 		root := testroot.Debian(t, "bookworm", "")
+		if i == 1 { // a hook in the image came first, and something else after it
+			root.Install(hashpkg(t), "/usr/bin/hashpkg")
+			root.Run("env", "SOURCE_DATE_EPOCH=1700000000", "hashpkg", "hook", "after")
+			root.Run("touch", "/var/sys/.hashpkg/objects")
+			root.Run("rm", "/usr/bin/hashpkg")
+		}
 		cmd := exec.Command(hook, root.Dir)
 		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(hashpkg(t))+":"+os.Getenv("PATH"), "SOURCE_DATE_EPOCH=1700000000")
 		if out, err := cmd.CombinedOutput(); err != nil {
