@@ -47,6 +47,7 @@ type Hook struct {
 	Foreign bool
 	Rewrite transaction.Rewrite
 	Now     time.Time
+	Image   bool // as in transaction.SyncOptions
 }
 
 // Run does what the event asks for, and returns normally whatever happens: a
@@ -57,13 +58,18 @@ type Hook struct {
 func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) {
 	var h Hook
 	err := guard(func() (err error) {
-		if h, err = open(); err != nil {
-			return err
+		if h, err = open(); err == nil {
+			err = h.run(ctx)
 		}
-		return h.run(ctx)
+		return err
 	})
 	if err == nil {
 		return
+	}
+	// What the package manager has in place is right, and a farm of trees that no
+	// sync has brought up to date is not.
+	if ferr := guard(func() error { return h.followAfterFailure(ctx, err) }); ferr != nil && !strings.Contains(err.Error(), ferr.Error()) {
+		err = errors.Join(err, ferr)
 	}
 	said := strings.ReplaceAll(err.Error(), "\n", "; ")
 	fmt.Fprintf(w, "hashpkg: %s\nhashpkg: the packages are not affected; run hashpkg check to see what is to be done\n", said)
@@ -135,6 +141,16 @@ func (h *Hook) follow(ctx context.Context) (err error) {
 	return err
 }
 
+func (h *Hook) followAfterFailure(ctx context.Context, failure error) error {
+	if h.Root == nil || h.Event == Retire || errors.Is(failure, sysroot.ErrLocked) || ctx.Err() != nil {
+		return nil
+	}
+	if ok, err := h.Root.Exists(); err != nil || !ok {
+		return err
+	}
+	return h.follow(ctx)
+}
+
 // sync makes the prefix agree with the databases. Programs that were given back
 // because hashpkg's package went are edited again when it has come again.
 func (h *Hook) sync(ctx context.Context, following bool) error {
@@ -143,7 +159,7 @@ func (h *Hook) sync(ctx context.Context, following bool) error {
 		return err
 	}
 	_, err = transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Wait: waitAfter,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Wait: waitAfter,
 		Following: following && !retired, Again: retired,
 	})
 	if errors.Is(err, transaction.ErrNoDatabase) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -118,12 +119,26 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if err := o.Root.SetFailure(""); err != nil || !o.Image {
 		return result, err
 	}
-	var dirs []string
-	for _, p := range result.Programs {
-		dirs = append(dirs, path.Dir(p.Path))
+	return result, clampTimes(o.Root, o.Now)
+}
+
+// clampTimes makes nothing newer than limit of what syncs have written.
+func clampTimes(root *sysroot.Root, limit time.Time) error {
+	keys, err := root.EditedPackages()
+	if err != nil {
+		return err
 	}
-	slices.Sort(dirs)
-	return result, o.Root.ClampTimes(o.Now, slices.Compact(dirs))
+	dirs := map[string]bool{} // programs were renamed into them
+	for _, key := range keys {
+		edits, err := root.Edits(key)
+		if err != nil {
+			return err
+		}
+		for _, f := range edits.Files {
+			dirs[path.Dir(f.Path)] = true
+		}
+	}
+	return root.ClampTimes(limit, slices.Sorted(maps.Keys(dirs)))
 }
 
 // keepFailure remembers what went wrong, for hashpkg check. Before there is a
@@ -138,7 +153,7 @@ func keepFailure(root *sysroot.Root, failure error) error {
 // syncNothing ends a sync before it begins, if nothing has changed since the last
 // one.
 func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
-	if o.Again {
+	if o.Again || o.Image {
 		return nil, nil
 	}
 	ok, err := o.Root.Exists()
@@ -296,10 +311,13 @@ func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
 	s.scans = make(map[string]*scanned, len(s.changed))
 	found, err := s.scanAll(ctx, s.changed, s.sharer)
+	if err != nil {
+		return err
+	}
 	for _, f := range found {
 		s.scans[f.key] = f
 	}
-	return err
+	return nil
 }
 
 // scanAll looks at packages on as many processors as there are.

@@ -114,6 +114,19 @@ func TestDebPackage(t *testing.T) {
 		t.Errorf("purged, dpkg --verify says: %s", out)
 	}
 	root.Run("jq", "-n", "1")
+
+	// A first sync for which there is no room.
+	out := root.Run("sh", "-c", `mkdir /var/sys; mount -t tmpfs -o size=300k full /var/sys
+dpkg -i "$1" 2>&1; echo $?; umount /var/sys; rmdir /var/sys`, "sh", repo.Path(deb))
+	if !strings.Contains(out, "no space left on device") || !strings.HasSuffix(out, "\n0\n") {
+		t.Errorf("on a full disk: %s", out)
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "check"); err == nil {
+		t.Errorf("on a full disk check finds nothing: %s", out)
+	}
+	root.Run("jq", "-n", "1")
+	root.Run("hashpkg", "sync")
+	inForce(t, root, "with room again")
 }
 
 // testDebsums has debsums ask for edited programs.
@@ -170,21 +183,22 @@ func testMishaps(t *testing.T, root *testroot.Root, repo *testroot.Repo) {
 	inForce(t, root, "svc installed")
 
 	// dpkg's exit status is the last line.
-	install := `dpkg -i "$1" 2>&1; echo $?; hashpkg check >/run/check; echo $? >>/run/check`
-	for _, c := range []struct{ name, before, after, problem string }{
-		{"settings", "echo nonsense >/etc/hashpkg.toml", "rm /etc/hashpkg.toml", ""},
-		{"disk full", "mount -t tmpfs -o size=4k,nr_inodes=9 full /var/sys/.hashpkg/staging; ", "umount /var/sys/.hashpkg/staging", "full"},
-		{"closed", "exec <&- ", "", ""},
+	install := `dpkg -i "$1" 2>&1; echo $?; hashpkg check >/run/check 2>&1; echo $? >>/run/check`
+	for _, c := range []struct{ name, before, after string }{
+		{"settings", "echo nonsense >/etc/hashpkg.toml", "rm /etc/hashpkg.toml"},
+		{"staging full", "mount -t tmpfs -o size=4k,nr_inodes=9 full /var/sys/.hashpkg/staging", "umount /var/sys/.hashpkg/staging"},
+		{"read-only", "mount --bind /var/sys /var/sys; mount -o remount,bind,ro /var/sys", "umount -l /var/sys"},
+		{"closed", "exec <&-", ""},
 	} {
 		out := root.Run("sh", "-c", c.before+"\n"+install+"\n"+c.after, "sh", repo.Path(second[0]))
 		if !strings.HasSuffix(out, "\n0\n") {
 			t.Errorf("%s: dpkg fails: %s", c.name, out)
 		}
 		checked := root.ReadFile("/run/check")
-		if c.name != "closed" && (!strings.Contains(out, "run hashpkg check") || strings.HasSuffix(checked, "\n0\n")) {
+		if c.after != "" && (!strings.Contains(out, "run hashpkg check") || strings.HasSuffix(checked, "\n0\n")) {
 			t.Errorf("%s: nothing is told: %s; check: %s", c.name, out, checked)
 		}
-		if out := root.Run("svc"); out != "2.0\n" {
+		if out := root.Run("svc"); out != "2.0\n" && c.name != "read-only" { // that farm stays as it was
 			t.Errorf("%s: svc says %s", c.name, out)
 		}
 		root.Run("hashpkg", "sync")
@@ -208,7 +222,8 @@ func testMishaps(t *testing.T, root *testroot.Root, repo *testroot.Repo) {
 
 	// While a frontend holds dpkg's lock the following farm is as it should be.
 	out := root.Run("perl", "-e", `use Fcntl; open F, "+<", "/var/lib/dpkg/lock" or die;
-fcntl(F, F_SETLK, pack("ssx![q]qqix![q]", F_WRLCK, 0, 0, 0, 0)) or die;
+my $lock = pack("ssx![q]qqix![q]", F_WRLCK, 0, 0, 0, 0);
+fcntl(F, F_SETLK, $lock) or die;
 system("hashpkg hook before; hashpkg hook after; hashpkg check --json; readlink /var/sys/current-system")`)
 	if !strings.Contains(out, `{"at_work":["dpkg"],"problems":[]}`) || !strings.Contains(out, "/following\n") {
 		t.Errorf("with the lock held: %s", out)
@@ -303,6 +318,12 @@ func TestImagesAreEqual(t *testing.T) {
 	var images [2]string
 	for i := range images {
 		root := testroot.Debian(t, "bookworm", "")
+		if i == 1 { // a hook in the image came first, and something else after it
+			root.Install(hashpkg(t), "/usr/bin/hashpkg")
+			root.Run("env", "SOURCE_DATE_EPOCH=1700000000", "hashpkg", "hook", "after")
+			root.Run("touch", "/var/sys/.hashpkg/objects")
+			root.Run("rm", "/usr/bin/hashpkg")
+		}
 		cmd := exec.Command(hook, root.Dir)
 		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(hashpkg(t))+":"+os.Getenv("PATH"), "SOURCE_DATE_EPOCH=1700000000")
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -159,6 +159,10 @@ func (a *app) now() (time.Time, error) {
 	return time.Now().UTC().Truncate(time.Second), nil
 }
 
+// isImage reports whether the root is that of an image, to be the same from run to
+// run.
+func (a *app) isImage() bool { return a.Getenv("SOURCE_DATE_EPOCH") != "" }
+
 // printJSON writes the one value of a command with --json.
 func (a *app) printJSON(v any) error {
 	enc := json.NewEncoder(a.Out)

@@ -69,7 +69,7 @@ func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) {
 		a.root, foreign = dir, true
 	}
 	hooks.Run(ctx, a.Err, func() (hooks.Hook, error) {
-		h := hooks.Hook{Event: event, Foreign: foreign}
+		h := hooks.Hook{Event: event, Foreign: foreign, Image: a.isImage()}
 		now, errNow := a.now()
 		settings, err := a.readConfig()
 		h.Now, h.Rewrite = now, settings.rewrite()

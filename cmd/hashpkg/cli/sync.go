@@ -71,7 +71,7 @@ func runSync(ctx context.Context, a *app, o syncOptions) error {
 	progress := a.newProgress()
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
 		Root: root, Rewrite: settings.rewrite(), DryRun: o.dryRun, Again: o.again, Following: o.following,
-		Wait: o.wait, Now: now, Image: a.Getenv("SOURCE_DATE_EPOCH") != "", Progress: progress.show,
+		Wait: o.wait, Now: now, Image: a.isImage(), Progress: progress.show,
 	})
 	progress.end()
 	if err != nil {
