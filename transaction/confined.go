@@ -33,9 +33,9 @@ const (
 	selinuxRules  = "/etc/selinux/%s/contexts/files/file_contexts.%s"
 )
 
-// unlabelled returns why SELinux may keep programs from a library in the prefix;
+// unlabeled returns why SELinux may keep programs from a library in the prefix;
 // "" when it does not enforce, or has a rule for the prefix.
-func (e *programEditor) unlabelled() string {
+func (e *programEditor) unlabeled() string {
 	settings := map[string]string{}
 	for line := range strings.Lines(e.readFile(selinuxConfig)) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
@@ -53,7 +53,7 @@ func (e *programEditor) unlabelled() string {
 			}
 		}
 	}
-	return "SELinux enforces, and no rule says how " + prefix + " is labelled: semanage fcontext -a -e /usr/lib " + prefix +
+	return "SELinux enforces, and no rule says how " + prefix + " is labeled: semanage fcontext -a -e /usr/lib " + prefix +
 		" && restorecon -RF " + prefix
 }
 
@@ -73,7 +73,7 @@ func (e *programEditor) readFile(name string) string {
 // confined returns why a program may not read a library in the prefix, though it
 // is confined; "" when it may, or is not confined as far as the root tells.
 func (e *programEditor) confined(program string) string {
-	if reason := e.unlabelled(); reason != "" {
+	if reason := e.unlabeled(); reason != "" {
 		return reason
 	}
 	dir, err := e.root.HostPath(profileDir)
