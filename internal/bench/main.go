@@ -52,6 +52,7 @@ var sections = []section{
 	{"growth", benchGrowth},
 	{"rpm", benchRPM},
 	{"elf", benchELF},
+	{"sync", benchSync},
 }
 
 func sectionNames() []string {
