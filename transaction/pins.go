@@ -158,7 +158,7 @@ type PinResult struct {
 // AddPins makes programs load certain versions of libraries, while all others go on
 // with the current ones. The error wraps ErrPin when none of the programs can.
 func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
-	return changePins(ctx, o, func(root *sysroot.Root, pins []layout.Pin) ([]layout.Pin, error) {
+	return changePins(ctx, o, true, func(root *sysroot.Root, pins []layout.Pin) ([]layout.Pin, error) {
 		for _, spec := range o.Specs {
 			pin, err := findPinned(root.Store(), spec)
 			if err != nil {
@@ -175,7 +175,7 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
 // "NAME=VERSION", or without any for all that the program is pinned to.
 func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
-	return changePins(ctx, o, func(_ *sysroot.Root, pins []layout.Pin) ([]layout.Pin, error) {
+	return changePins(ctx, o, false, func(_ *sysroot.Root, pins []layout.Pin) ([]layout.Pin, error) {
 		before := len(pins)
 		pins = slices.DeleteFunc(pins, func(p layout.Pin) bool {
 			return p.Program == o.Program && (len(o.Specs) == 0 || slices.Contains(o.Specs, p.Library) || slices.Contains(o.Specs, p.Spec()))
@@ -226,8 +226,9 @@ func findPinned(s *store.Store, spec string) (layout.Pin, error) {
 	return layout.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
 }
 
-// changePins changes the record of pins and edits the programs concerned.
-func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []layout.Pin) ([]layout.Pin, error)) (result *PinResult, err error) {
+// changePins changes the record of pins and edits the programs concerned. With
+// strict, one that cannot follow its pin is left as it is; else it loses it.
+func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sysroot.Root, []layout.Pin) ([]layout.Pin, error)) (result *PinResult, err error) {
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return nil, cmp.Or(err, fmt.Errorf("%w: there is no hashpkg store at %s yet; run hashpkg sync", ErrNotInstalled, o.Root.Store().Path("")))
 	}
@@ -256,7 +257,7 @@ func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []
 	if err != nil {
 		return nil, err
 	}
-	editor.restored = true
+	editor.restored, editor.strict = true, strict
 	programs, err := editor.programsOf(packages, o.Program)
 	if err != nil {
 		return nil, err

@@ -38,13 +38,12 @@ type program struct {
 	host   string
 	digest string // as the package manager's database has it: "md5:hex"; "" for none
 	file   fileID
-	names  uint64 // hard links
 }
 
 type fileID struct{ dev, ino uint64 }
 
 func newProgram(pkg *installed, digest, inside, host string, st *unix.Stat_t) *program {
-	return &program{pkg: pkg, path: inside, host: host, digest: digest, file: fileID{st.Dev, st.Ino}, names: uint64(st.Nlink)} //nolint:unconvert // Nlink has 32 bits elsewhere
+	return &program{pkg: pkg, path: inside, host: host, digest: digest, file: fileID{st.Dev, st.Ino}}
 }
 
 // programChange is what a sync makes of one program.
@@ -58,7 +57,8 @@ type programChange struct {
 	interp     string
 	loads      []string // the files that it loads as it is packaged, by device and inode
 	left       string   // why it is left as it is, although the policy would have it edited
-	unsettled  bool     // left because of what the loader finds at the moment
+	unpinned   string   // why its pins are not followed
+	unsettled  bool     // left or not pinned because of what the loader finds at the moment
 	fault      error    // what kept it from being edited, and may not the next time
 	unanswered []string // sonames that it needs and that no tree offers
 	staged     *atomicfile.Replacement
@@ -91,6 +91,7 @@ type programEditor struct {
 	pins     []*pinnedLibrary
 	edits    map[string]*layout.PackageEdits // by package key
 	restored bool                            // also those that somebody wants as packaged
+	strict   bool                            // what cannot be pinned is left: somebody is waiting for the answer
 	planOnly bool                            // the farm is not there yet: nothing can be resolved in it
 }
 
@@ -122,14 +123,20 @@ func (e *programEditor) prepare(p *program, f *finders) (*programChange, error) 
 	defer file.Close()
 	c := &programChange{program: p}
 	err = store.MapFile(file, func(data []byte) error { return e.prepareBytes(c, data, f) })
-	var refused *elfedit.RefusedError
-	if errors.As(err, &refused) {
-		c.left, err = refused.Reason, nil
-	}
-	if err != nil {
+	if err := refusal(c, err); err != nil {
 		return nil, fmt.Errorf("edit %s: %w", p.path, err)
 	}
 	return c, nil
+}
+
+// refusal makes what the editor refuses a reason to leave the program.
+func refusal(c *programChange, err error) error {
+	var refused *elfedit.RefusedError
+	if errors.As(err, &refused) {
+		c.left = refused.Reason
+		return nil
+	}
+	return err
 }
 
 func (e *programEditor) prepareBytes(c *programChange, data []byte, f *finders) error {
@@ -143,19 +150,31 @@ func (e *programEditor) prepareBytes(c *programChange, data []byte, f *finders) 
 	}
 	c.interp = info.Interpreter
 	records, pins, err := e.records(c, info, f)
-	if err != nil || c.left != "" {
+	if err != nil || c.left != "" || c.keep != nil && c.keep.Restored && !e.restored {
 		return err
 	}
-	if c.keep != nil && c.keep.Restored && !e.restored {
-		return nil
+	if len(pins) > 0 {
+		// What a pinned program loads changes with all other libraries, so it is
+		// looked at each time, and starts without the pin if it cannot with it.
+		err := refusal(c, e.apply(c, data, packaged, info, append(slices.Clone(records.path), records.pins...), pins, f))
+		if err != nil || c.left == "" || e.strict {
+			return err
+		}
+		c.unpinned, c.left, c.unsettled = c.left, "", true
 	}
+	return e.apply(c, data, packaged, info, records.path, nil, f)
+}
+
+// apply makes the edits on the packaged bytes and looks at what the loader would
+// make of the result. It sets left when that must not take the program's place.
+func (e *programEditor) apply(c *programChange, data, packaged []byte, info *elfedit.Info, records []layout.EditRecord, pins []*pinnedLibrary, f *finders) error {
 	if len(records) == 0 {
 		if c.had != nil {
 			c.edit = elfedit.Diff(data, packaged)
 		}
 		return nil
 	}
-	if c.had != nil && reflect.DeepEqual(c.had.Edits, records) {
+	if c.had != nil && len(pins) == 0 && reflect.DeepEqual(c.had.Edits, records) {
 		c.want = c.had
 		return nil
 	}
@@ -174,6 +193,10 @@ func (e *programEditor) prepareBytes(c *programChange, data []byte, f *finders) 
 	if c.left, err = e.compare(c, info, edited, records, pins, f); err != nil || c.left != "" {
 		c.unsettled = true
 		return err
+	}
+	if c.had != nil && reflect.DeepEqual(c.had.Edits, records) {
+		c.want = c.had
+		return nil
 	}
 	patch, err := layout.PackEdit(edit)
 	if err != nil {
@@ -258,10 +281,12 @@ func newHash(algorithm string) hash.Hash {
 	return nil
 }
 
-// records returns the edits that the policy and the pins ask for, and the pinned
-// libraries among them.
-func (e *programEditor) records(c *programChange, info *elfedit.Info, f *finders) ([]layout.EditRecord, []*pinnedLibrary, error) {
-	var records []layout.EditRecord
+// wantedRecords are the edits that the policy and the pins ask for.
+type wantedRecords struct{ path, pins []layout.EditRecord }
+
+// records returns the edits that a program shall have, and the pins that are for it.
+func (e *programEditor) records(c *programChange, info *elfedit.Info, f *finders) (wantedRecords, []*pinnedLibrary, error) {
+	var records wantedRecords
 	dir := layout.LibraryDir(e.own, info)
 	answers := false
 	for _, name := range info.Needed {
@@ -277,13 +302,14 @@ func (e *programEditor) records(c *programChange, info *elfedit.Info, f *finders
 		switch {
 		case info.HasRPath && !info.HasRunPath:
 			c.left = "has an RPATH, which a RUNPATH would switch off"
-			return nil, nil, nil
+			return records, nil, nil
 		default:
-			records = append(records, e.searchPath(c, info, dir))
+			records.path = append(records.path, e.searchPath(c, info, dir))
 		}
 	}
 	pins, pinned, err := e.pinRecords(c, info, f)
-	return append(records, pinned...), pins, err
+	records.pins = pinned
+	return records, pins, err
 }
 
 // searchPath returns the record for RUNPATH: what the author wrote stays in front.
@@ -400,37 +426,75 @@ const editBatch = 256 << 20
 // files, looked at by the loader itself where that can be, and then renamed over
 // them. What one program cannot take does not keep the others from it.
 func (e *programEditor) edit(ctx context.Context, changes []*programChange) error {
-	same := map[fileID][]*programChange{}
-	var work []*programChange
-	for _, c := range changes {
-		if !c.changes() {
-			continue
-		}
-		if c.names > 1 {
-			if same[c.file] = append(same[c.file], c); len(same[c.file]) > 1 {
-				continue // another name of a file that is edited anyhow
+	for _, round := range rounds(changes) {
+		work := round.first
+		for len(work) > 0 {
+			if err := ctx.Err(); err != nil {
+				return err
 			}
+			n, size := 0, int64(0)
+			for n < len(work) && (n == 0 || size < editBatch) {
+				size += work[n].edit.NewSize
+				n++
+			}
+			if err := e.editSome(work[:n], round.same); err != nil {
+				return err
+			}
+			work = work[n:]
 		}
-		work = append(work, c)
-	}
-	for len(work) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, size := 0, int64(0)
-		for n < len(work) && (n == 0 || size < editBatch) {
-			size += work[n].edit.NewSize
-			n++
-		}
-		if err := e.editSome(work[:n], same); err != nil {
-			return err
-		}
-		work = work[n:]
 	}
 	return nil
 }
 
-func (e *programEditor) editSome(work []*programChange, same map[fileID][]*programChange) (err error) {
+// result is a file that programs have in common now and, once they are edited, too.
+type result struct {
+	file   fileID
+	digest digest.Digest
+}
+
+// round is a set of changes that can be made together: files have other names, and
+// one that is replaced under one of them has changed under the others.
+type round struct {
+	first []*programChange            // one for each file
+	same  map[result][]*programChange // the other names that become the same file
+	files map[fileID]result
+}
+
+// rounds orders the changes: nearly always one round has them all.
+func rounds(changes []*programChange) []*round {
+	var rounds []*round
+	for _, c := range changes {
+		if !c.changes() {
+			continue
+		}
+		i := 0
+		for ; i < len(rounds); i++ {
+			if taken, ok := rounds[i].files[c.file]; !ok || taken == c.result() {
+				break
+			}
+		}
+		if i == len(rounds) {
+			rounds = append(rounds, &round{same: map[result][]*programChange{}, files: map[fileID]result{}})
+		}
+		r := rounds[i]
+		if _, ok := r.files[c.file]; ok {
+			r.same[c.result()] = append(r.same[c.result()], c)
+			continue
+		}
+		r.files[c.file] = c.result()
+		r.first = append(r.first, c)
+	}
+	return rounds
+}
+
+func (c *programChange) result() result {
+	if c.want == nil {
+		return result{c.file, c.source}
+	}
+	return result{c.file, c.want.Object}
+}
+
+func (e *programEditor) editSome(work []*programChange, same map[result][]*programChange) (err error) {
 	defer func() {
 		for _, c := range work {
 			if c.staged != nil {
@@ -446,7 +510,7 @@ func (e *programEditor) editSome(work []*programChange, same map[fileID][]*progr
 	var paths []string
 	touched := map[string]bool{}
 	for _, c := range work {
-		for _, other := range append(same[c.file], c) {
+		for _, other := range append(same[c.result()], c) {
 			if !c.changes() {
 				other.left, other.fault = c.left, c.fault
 				continue
@@ -478,7 +542,7 @@ func (e *programEditor) editSome(work []*programChange, same map[fileID][]*progr
 			continue
 		}
 		hosts = append(hosts, c.host)
-		for _, other := range append(same[c.file], c) {
+		for _, other := range append(same[c.result()], c) {
 			if other != c {
 				if err := atomicfile.ReplaceByLink(c.host, other.host); err != nil {
 					other.fails(err)

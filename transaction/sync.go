@@ -113,6 +113,9 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 		return s.run(ctx)
 	}
 	result, err := syncLocked(ctx, o, states)
+	if errors.Is(err, sysroot.ErrLocked) || errors.Is(err, context.Canceled) {
+		return nil, err // the other one does what is to be done, or who called knows
+	}
 	if err != nil {
 		return result, errors.Join(err, keepFailure(o.Root, err))
 	}
@@ -456,6 +459,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation
 		programs = append(programs, f.programs...)
 		keys = append(keys, f.key)
 	}
+	programs = oncePerPath(programs)
 	if err := editor.readRecords(keys); err != nil {
 		return nil, err
 	}
@@ -494,6 +498,9 @@ func (s *syncer) report(changes []*programChange, concerned []*scanned) map[stri
 		k.Pinned = k.Pinned || c.want != nil && len(c.want.Pins) > 0
 		k.Unsettled = k.Unsettled || c.unsettled
 		known[c.pkg.key] = k
+		if c.unpinned != "" {
+			s.result.Warnings = append(s.result.Warnings, fmt.Sprintf("%s goes on without its pin: %s", c.path, c.unpinned))
+		}
 		switch {
 		case c.fault != nil:
 			s.faulty[c.pkg.key] = true
@@ -606,6 +613,17 @@ func newProgramEditor(root *sysroot.Root, rewrite Rewrite, pins []*pinnedLibrary
 	}, nil
 }
 
+// oncePerPath leaves out programs that another package before theirs has at the
+// same path.
+func oncePerPath(programs []*program) []*program {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(programs, func(p *program) bool {
+		twice := seen[p.path]
+		seen[p.path] = true
+		return twice
+	})
+}
+
 // readRecords reads the records of packages' edited programs.
 func (e *programEditor) readRecords(keys []string) error {
 	e.edits = make(map[string]*layout.PackageEdits, len(keys))
@@ -662,7 +680,7 @@ func (e *programEditor) programsOf(packages []*installed, name string) ([]*progr
 		}
 	}
 	slices.SortFunc(programs, func(a, b *program) int { return cmp.Compare(a.path, b.path) })
-	return programs, e.readRecords(keys)
+	return oncePerPath(programs), e.readRecords(keys)
 }
 
 // rememberPins tells the next sync that the pins have been followed.

@@ -13,7 +13,8 @@ import (
 
 // service builds two debs: a library of a version, whose postinst starts the
 // program of the other, as those of libraries restart services; the program says
-// which version it was linked to at run time.
+// which version it was linked to at run time. The library has a symbol of the
+// version SVC_1, from 2.0 on one of SVC_2 too, which the program then needs.
 func service(t *testing.T, version string) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -28,21 +29,23 @@ func service(t *testing.T, version string) []string {
 		}
 	}
 	const libs = "usr/lib/x86_64-linux-gnu/"
-	write("svc.c", `#include <stdio.h>
-const char *svc_version(void);
-int main(void) { puts(svc_version()); return 0; }
-`, 0o644)
-	write("lib.c", fmt.Sprintf("const char *svc_version(void) { return \"%s\"; }\n", version), 0o644)
+	symbol, versions := "svc_version", "SVC_1 { svc_version; };\n"
+	if version >= "2" {
+		symbol, versions = "svc_newer", versions+"SVC_2 { svc_newer; };\n"
+	}
+	write("svc.c", fmt.Sprintf("#include <stdio.h>\nconst char *%s(void);\nint main(void) { puts(%[1]s()); return 0; }\n", symbol), 0o644)
+	write("lib.c", fmt.Sprintf("const char *svc_version(void) { return \"%s\"; }\nconst char *svc_newer(void) { return \"%[1]s\"; }\n", version), 0o644)
+	write("versions", versions, 0o644)
 	write("libsvc1/DEBIAN/control", fmt.Sprintf("Package: libsvc1\nVersion: %s\nArchitecture: amd64\nMulti-Arch: same\nMaintainer: test\nDescription: test\n", version), 0o644)
 	write("libsvc1/DEBIAN/postinst", "#!/bin/sh\nset -e\nif [ -x /usr/bin/svc ]; then /usr/bin/svc >>/var/log/svc; fi\n", 0o755)
-	write("svc/DEBIAN/control", "Package: svc\nVersion: 1\nArchitecture: amd64\nDepends: libsvc1\nMaintainer: test\nDescription: test\n", 0o644)
+	write("svc/DEBIAN/control", fmt.Sprintf("Package: svc\nVersion: %s\nArchitecture: amd64\nDepends: libsvc1\nMaintainer: test\nDescription: test\n", version), 0o644)
 	for _, d := range []string{"libsvc1/" + libs, "svc/usr/bin"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	lib := filepath.Join(dir, "libsvc1", libs, "libsvc.so.1."+version)
-	mustRun(t, "gcc", "-shared", "-fPIC", "-Wl,-soname,libsvc.so.1", "-o", lib, filepath.Join(dir, "lib.c"))
+	mustRun(t, "gcc", "-shared", "-fPIC", "-Wl,-soname,libsvc.so.1,--version-script="+filepath.Join(dir, "versions"), "-o", lib, filepath.Join(dir, "lib.c"))
 	if err := os.Symlink(filepath.Base(lib), filepath.Join(dir, "libsvc1", libs, "libsvc.so.1")); err != nil {
 		t.Fatal(err)
 	}
@@ -166,4 +169,51 @@ func TestHooksFailGently(t *testing.T) {
 	// Two package managers' hooks at once, and a sync besides.
 	root.Run("sh", "-c", "for i in 1 2 3 4 5; do hashpkg hook after & hashpkg sync & done; wait")
 	root.Run("hashpkg", "check")
+}
+
+// TestPinThatDoesNotFit upgrades a pinned program to one that needs more than the
+// library that it is pinned to has.
+func TestPinThatDoesNotFit(t *testing.T) {
+	needTool(t, "gcc")
+	root := newSystem(t)
+	repo := root.Repo()
+	first, second := service(t, "1.0"), service(t, "2.0")
+	repo.Add(append(first, second...)...)
+	root.Run("dpkg", "-i", repo.Path(first[0]), repo.Path(first[1]))
+	root.Run("hashpkg", "sync")
+	root.Run("dpkg", "-i", repo.Path(second[0]))
+	root.Run("hashpkg", "sync")
+	says := func(what, want string) {
+		t.Helper()
+		if out := root.Run("svc"); out != want+"\n" {
+			t.Errorf("%s: svc says %q", what, out)
+		}
+	}
+	says("upgraded", "2.0")
+	root.Run("hashpkg", "pin", "svc", "libsvc1=1.0")
+	says("pinned", "1.0")
+
+	root.Run("dpkg", "-i", repo.Path(second[1]))
+	if out := root.Run("hashpkg", "sync"); !strings.Contains(out, "goes on without its pin") || !strings.Contains(out, "SVC_2") {
+		t.Errorf("the sync does not tell of the pin: %s", out)
+	}
+	says("the program upgraded", "2.0")
+	if out, err := root.RunErr(t.Context(), "hashpkg", "pin", "/usr/bin/svc", "libsvc1=1.0"); err == nil || !strings.Contains(out, "needs the symbol version SVC_2") {
+		t.Errorf("the pin is not refused: %v %s", err, out)
+	}
+	says("refused", "2.0")
+	root.Run("hashpkg", "pin", "--force", "/usr/bin/svc", "libsvc1=1.0")
+	if out, err := root.RunErr(t.Context(), "svc"); err == nil || !strings.Contains(out, "SVC_2") {
+		t.Errorf("forced, svc says %s", out)
+	}
+	root.Run("hashpkg", "unpin", "/usr/bin/svc")
+	says("unpinned", "2.0")
+
+	// Back to the older program: its pin is in force again.
+	root.Run("dpkg", "-i", repo.Path(first[1]))
+	root.Run("hashpkg", "sync")
+	says("the older program", "1.0")
+	// The only other name of a program is pinned by itself.
+	root.Run("hashpkg", "unpin", "svc")
+	root.Run("hashpkg", "verify", "--system")
 }
