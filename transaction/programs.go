@@ -351,6 +351,7 @@ func (e *programEditor) compare(c *programChange, info *elfedit.Info, edited []b
 	if err != nil {
 		return "", err
 	}
+	c.loads = nil
 	for _, o := range was.Objects[1:] {
 		c.loads = append(c.loads, o.ID)
 	}
