@@ -42,7 +42,9 @@ func AtWork(root *sysroot.Root) ([]string, error) {
 	return names, nil
 }
 
-func dpkgAtWork(root *sysroot.Root) (bool, error) { return isHeld(root, dpkgLock) }
+// DpkgAtWork reports whether a dpkg is changing its database. The last hook of its
+// transaction is still to come then. In dpkg's own hooks it does not hold the lock.
+func DpkgAtWork(root *sysroot.Root) (bool, error) { return isHeld(root, dpkgLock) }
 
 // isHeld reports whether another process has a file locked for writing, with the
 // locks of fcntl(2).

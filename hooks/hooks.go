@@ -103,7 +103,7 @@ func (h *Hook) run(ctx context.Context) error {
 		return h.sync(ctx, true)
 	case After:
 		// Another dpkg that is at work calls this hook itself when it ends.
-		busy, err := dpkgAtWork(h.Root)
+		busy, err := DpkgAtWork(h.Root)
 		if err != nil {
 			return err
 		}

@@ -224,7 +224,7 @@ func testMishaps(t *testing.T, root *testroot.Root, repo *testroot.Repo) {
 	out := root.Run("perl", "-e", `use Fcntl; open F, "+<", "/var/lib/dpkg/lock" or die;
 my $lock = pack("ssx![q]qqix![q]", F_WRLCK, 0, 0, 0, 0);
 fcntl(F, F_SETLK, $lock) or die;
-system("hashpkg hook before; hashpkg hook after; hashpkg check --json; readlink /var/sys/current-system")`)
+system("hashpkg hook before; hashpkg hook after; hashpkg sync -q; hashpkg check --json; readlink /var/sys/current-system")`)
 	if !strings.Contains(out, `{"at_work":["dpkg"],"problems":[]}`) || !strings.Contains(out, "/following\n") {
 		t.Errorf("with the lock held: %s", out)
 	}

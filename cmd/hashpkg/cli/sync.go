@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/hooks"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -67,6 +68,9 @@ func runSync(ctx context.Context, a *app, o syncOptions) error {
 	now, err := a.now()
 	if err != nil {
 		return err
+	}
+	if busy, err := hooks.DpkgAtWork(root); err == nil { // who may not look sees nobody
+		o.following = o.following || busy
 	}
 	progress := a.newProgress()
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
