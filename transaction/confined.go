@@ -53,8 +53,7 @@ func (e *programEditor) unlabeled() string {
 			}
 		}
 	}
-	return "SELinux enforces, and no rule says how " + prefix + " is labeled: semanage fcontext -a -e /usr/lib " + prefix +
-		" && restorecon -RF " + prefix
+	return "SELinux enforces, and no rule says how " + prefix + " is labeled; run hashpkg hooks install selinux && restorecon -RF " + prefix
 }
 
 // readFile returns the contents of a file of the root; "" when it cannot be read.

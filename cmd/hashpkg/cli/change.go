@@ -3,9 +3,11 @@ package cli
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -44,9 +46,9 @@ func runUse(a *app, spec string, highest bool) error {
 		return err
 	}
 	if highest {
-		return a.printResult(transaction.UseHighest(root, name, now))
+		return a.finish(root, now)(transaction.UseHighest(root, name, now))
 	}
-	return a.printResult(transaction.Use(root, name, version, now))
+	return a.finish(root, now)(transaction.Use(root, name, version, now))
 }
 
 func newRemoveCommand(a *app) *cobra.Command {
@@ -71,7 +73,7 @@ store, until hashpkg gc finds that nothing uses them.`,
 			if err != nil {
 				return err
 			}
-			return a.printResult(transaction.Remove(root, name, version, now))
+			return a.finish(root, now)(transaction.Remove(root, name, version, now))
 		},
 	}
 }
@@ -102,7 +104,7 @@ installed since is not undone: its libraries stay as they are.`,
 			if err != nil {
 				return err
 			}
-			return a.printResult(transaction.Rollback(root, id, now))
+			return a.finish(root, now)(transaction.Rollback(root, id, now))
 		},
 	}
 }
@@ -113,6 +115,17 @@ func parseGeneration(s string) (int, error) {
 		return 0, usageError{fmt.Errorf("%q is no generation's number", s)}
 	}
 	return id, nil
+}
+
+// finish returns what ends a change of generations: it settles the root and says
+// which generation is active now.
+func (a *app) finish(root *sysroot.Root, now time.Time) func(transaction.Result, error) error {
+	return func(r transaction.Result, err error) error {
+		if err == nil && r.Changed {
+			err = a.settle(root, now)
+		}
+		return a.printResult(r, err)
+	}
 }
 
 // printResult says which generation is active now.

@@ -163,6 +163,15 @@ func (a *app) now() (time.Time, error) {
 // run.
 func (a *app) isImage() bool { return a.Getenv("SOURCE_DATE_EPOCH") != "" }
 
+// settle makes what a command has written under the prefix the same from run to
+// run, in an image.
+func (a *app) settle(root *sysroot.Root, now time.Time) error {
+	if !a.isImage() {
+		return nil
+	}
+	return root.ClampTimes(now, nil)
+}
+
 // printJSON writes the one value of a command with --json.
 func (a *app) printJSON(v any) error {
 	enc := json.NewEncoder(a.Out)

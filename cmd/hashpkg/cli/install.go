@@ -89,6 +89,9 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 		Keyring: keyring, Signature: policy, Index: o.index, Now: now, Progress: progress.show,
 	})
 	progress.end()
+	if err == nil && result.Changed {
+		err = a.settle(root, now)
+	}
 	var problems *layout.ProblemsError
 	if err != nil && !(errors.As(err, &problems) && result != nil) {
 		return err
