@@ -188,7 +188,9 @@ func TestSystemUpgradeRelease(t *testing.T) {
 	agrees(t, "before", root)
 	root.Repo().Add(next.Fetch(wanted...)...)
 	var loops []func() (int, []time.Time, string)
-	for _, program := range [][]string{{"grep", "-q", "root", "/etc/passwd"}, {"ls", "/"}, {"jq", "-n", "1"}, {"bash", "-c", "true"}} {
+	// Those whose libraries are not of their own source: between the unpacking of the
+	// two, such a program and its library do not fit, with hashpkg or without.
+	for _, program := range [][]string{{"grep", "-q", "root", "/etc/passwd"}, {"ls", "/"}, {"sed", "-n", "1p", "/etc/passwd"}, {"bash", "-c", "true"}} {
 		loops = append(loops, outerLoop(t, root, program...))
 	}
 	start := time.Now()
@@ -219,14 +221,16 @@ func TestSystemUpgradeRelease(t *testing.T) {
 func TestSystemBootAfterSync(t *testing.T) {
 	root := newSystem(t, testroot.BootPackages...)
 	root.Run("hashpkg", "sync")
+	version := strings.TrimSpace(root.Run("dpkg-query", "-W", "-f", "${Version}", "liblzma5"))
+	root.Run("hashpkg", "pin", "/usr/bin/kmod", "liblzma5="+version)
 	root.Run("update-initramfs", "-u", "-k", "all")
 	listing := root.Run("sh", "-c", "lsinitramfs /boot/initrd.img-*")
 	t.Logf("the initial file system has %d names below var/sys", strings.Count(listing, "var/sys/"))
 	t.Run("initial file system", func(t *testing.T) {
 		m := root.With(t).Boot(testroot.BootOptions{})
 		t.Logf("the shell answered after %v", m.Took.Round(time.Second))
-		for _, program := range []string{"udevadm --version", "kmod --version", "blkid --version", "fsck --version"} {
-			if out, status, err := m.RunErr(t.Context(), program); err != nil || status != 0 && status != 127 {
+		for _, program := range []string{"udevadm --version", "kmod --version", "blkid --version"} {
+			if out, status, err := m.RunErr(t.Context(), program); err != nil || status != 0 {
 				t.Errorf("%s: status %d %v: %s", program, status, err, out)
 			}
 		}
