@@ -305,6 +305,14 @@ func TestSyncFollowsDpkg(t *testing.T) {
 		t.Errorf("without the prefix programs load other files: %q", diff)
 	}
 	root.Run("mv", "/var/away", "/var/sys")
+	// Where a program may not look at the prefix, as under a confinement that does
+	// not know it, the search goes on.
+	root.Run("chmod", "700", "/var/sys/.hashpkg")
+	if out := root.Run("setpriv", "--reuid=65534", "--clear-groups", "ldd", "/usr/bin/curl"); strings.Contains(out, "/var/sys") || strings.Contains(out, "not found") {
+		t.Errorf("without a permission to read the prefix curl loads %s", out)
+	}
+	root.Run("setpriv", "--reuid=65534", "--clear-groups", "curl", "--version")
+	root.Run("chmod", "755", "/var/sys/.hashpkg")
 
 	repo := root.Repo()
 	newer := testroot.Rebuild(t, testroot.Change{Suffix: "+new1", Note: true}, root.Fetch("libjq1", "jq", "zlib1g")...)
