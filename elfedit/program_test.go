@@ -499,6 +499,16 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Of a file that has no debugging information itself nothing is left but headers,
+	// which tell of bytes behind its end.
+	b.program("-s")
+	if out, err := exec.Command(tool(t, "objcopy"), "--only-keep-debug", b.path("main"), b.path("main.debug")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	stripped, err := os.ReadFile(b.path("main.debug"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	program := b.program()
 	core := bytes.Clone(program)
 	core[16] = byte(elf.ET_CORE)
@@ -511,6 +521,7 @@ func TestRefused(t *testing.T) {
 		{"object", object, path},
 		{"static", static, path},
 		{"split debug", debug, path},
+		{"split debug of a stripped file", stripped, path},
 		{"core", core, path},
 		{"static, interpreter", static, Changes{Interpreter: ptr("/x")}},
 		{"colon", program, Changes{Path: &SearchPath{Last: []string{"/a:/b"}}}},
