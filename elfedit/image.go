@@ -151,7 +151,7 @@ func (img *image) parseSects(entsize, count uint64) ([]sect, error) {
 		if addOverflows(s.off, s.fileSize()) || addOverflows(s.addr, s.size) {
 			return nil, broken(img.shoff+uint64(i)*entsize, "section header %d wraps around", i)
 		}
-		if s.kind != elf.SHT_NULL && s.off+s.fileSize() > uint64(len(img.data)) {
+		if s.fileSize() > 0 && s.off+s.fileSize() > uint64(len(img.data)) {
 			return nil, broken(img.shoff+uint64(i)*entsize, "section %d reaches past the end of the file", i)
 		}
 		sects[i] = s
@@ -229,7 +229,7 @@ func (img *image) isSplitDebug() bool {
 func (img *image) bytes(off, n uint64, what string) ([]byte, error) {
 	size := uint64(len(img.data))
 	if off > size || n > size-off {
-		return nil, broken(off, "%s reach past the end of the file", what)
+		return nil, broken(off, "the file ends within %s", what)
 	}
 	return img.data[off : off+n : off+n], nil
 }
@@ -241,7 +241,7 @@ func (img *image) offset(addr, n uint64, what string) (uint64, error) {
 			continue
 		}
 		if n > p.filesz-(addr-p.vaddr) {
-			return 0, broken(p.off, "%s reach past their segment", what)
+			return 0, broken(p.off, "a segment ends within %s", what)
 		}
 		off := p.off + (addr - p.vaddr)
 		if _, err := img.bytes(off, n, what); err != nil {
@@ -249,7 +249,7 @@ func (img *image) offset(addr, n uint64, what string) (uint64, error) {
 		}
 		return off, nil
 	}
-	return 0, broken(0, "%s at address %#x are in no segment", what, addr)
+	return 0, broken(0, "no segment has %s, at address %#x", what, addr)
 }
 
 // addressBytes returns n bytes at an address.

@@ -321,6 +321,50 @@ func TestManyNeeded(t *testing.T) {
 	}
 }
 
+// TestVersionDefs inspects libraries that define symbol versions, only the base
+// one, and none: a wanted version that is not there is fatal with the first two
+// only (glibc elf/dl-version.c, match_symbol).
+func TestVersionDefs(t *testing.T) {
+	b := newBench(t)
+	versioned, err := os.ReadFile(b.path("libgreet.so.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// No linker makes a definition of the base only, so the chain is cut behind it.
+	f, err := elf.NewFile(bytes.NewReader(versioned))
+	if err != nil {
+		t.Fatal(err)
+	}
+	onlyBase := slices.Clone(versioned)
+	defs, dynamic := f.Section(".gnu.version_d"), f.Section(".dynamic")
+	const vdNext, word = 16, 4 // gABI, symbol versioning: vd_next of Elf64_Verdef, an Elf64_Word
+	if f.Class != elf.ELFCLASS64 || defs == nil || dynamic == nil || f.ByteOrder.Uint32(onlyBase[defs.Offset+vdNext:]) == 0 {
+		t.Skip("the library is no 64-bit one with two definitions")
+	}
+	f.ByteOrder.PutUint32(onlyBase[defs.Offset+vdNext:], 0)
+	for at := dynamic.Offset; at < dynamic.Offset+dynamic.Size; at += 4 * word {
+		if elf.DynTag(f.ByteOrder.Uint64(onlyBase[at:])) == elf.DT_VERDEFNUM {
+			f.ByteOrder.PutUint64(onlyBase[at+2*word:], 1)
+		}
+	}
+	none := b.make("libnone.so", "-shared", "-fPIC", b.path("greet.c"))
+	for _, test := range []struct {
+		name string
+		data []byte
+		has  bool
+		defs []VersionDef
+	}{
+		{"versioned", versioned, true, []VersionDef{{Name: "GREET_1.0"}}},
+		{"only the base", onlyBase, true, nil},
+		{"none", none, false, nil},
+	} {
+		info := mustInspect(t, test.data)
+		if info.HasVersionDefs != test.has || !slices.Equal(info.VersionDefs, test.defs) {
+			t.Errorf("%s: %v, %v", test.name, info.HasVersionDefs, info.VersionDefs)
+		}
+	}
+}
+
 // TestVersionFile shows that a library which is asked for by its path cannot
 // have its versions asked for by its soname.
 func TestVersionFile(t *testing.T) {
@@ -455,6 +499,16 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Of a file that has no debugging information itself nothing is left but headers,
+	// which tell of bytes behind its end.
+	b.program("-s")
+	if out, err := exec.Command(tool(t, "objcopy"), "--only-keep-debug", b.path("main"), b.path("main.debug")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	stripped, err := os.ReadFile(b.path("main.debug"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	program := b.program()
 	core := bytes.Clone(program)
 	core[16] = byte(elf.ET_CORE)
@@ -467,6 +521,7 @@ func TestRefused(t *testing.T) {
 		{"object", object, path},
 		{"static", static, path},
 		{"split debug", debug, path},
+		{"split debug of a stripped file", stripped, path},
 		{"core", core, path},
 		{"static, interpreter", static, Changes{Interpreter: ptr("/x")}},
 		{"colon", program, Changes{Path: &SearchPath{Last: []string{"/a:/b"}}}},

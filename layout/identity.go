@@ -70,8 +70,8 @@ func (p *planner) nameTrees(plan *Plan) error {
 		there := manifestAt(occupied[c], c.m.Tree)
 		t := PlannedTree{
 			Name: c.m.Name, Version: c.m.Version, Architecture: c.m.Architecture, Tree: c.m.Tree,
-			Identity: c.m.Identity, Present: there != nil, Links: c.m.Links, Edits: []PlannedEdit{},
-			Scripts: c.m.Scripts, Manifest: c.m,
+			Identity: c.m.Identity, Present: there != nil, Links: append([]Link{}, c.m.Links...), Edits: []PlannedEdit{},
+			Scripts: append([]string{}, c.m.Scripts...), Manifest: c.m,
 		}
 		for _, f := range c.m.Files {
 			if len(f.Edits) > 0 {

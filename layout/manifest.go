@@ -2,7 +2,9 @@ package layout
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strconv"
@@ -301,6 +303,41 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	}
 	m.Index()
 	return &m, nil
+}
+
+// ReadPackageFile returns which package file a tree was made of, from what Encode
+// wrote, of which it reads no more than it must: the files of a tree come after it
+// and can be megabytes. It does not check the rest of the manifest.
+func ReadPackageFile(r io.Reader) (p PackageFile, err error) {
+	d := json.NewDecoder(r)
+	if _, err := d.Token(); err != nil { // the brace
+		return p, fmt.Errorf("decode manifest: %v", err)
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return p, fmt.Errorf("decode manifest: %v", err)
+		}
+		var skipped json.RawMessage
+		var value any = &skipped
+		var version int
+		switch key {
+		case "layout":
+			value = &version
+		case "package":
+			value = &p
+		}
+		if err := d.Decode(value); err != nil {
+			return p, fmt.Errorf("decode manifest: %v", err)
+		}
+		switch {
+		case key == "layout" && version != FormatVersion:
+			return p, fmt.Errorf("decode manifest: layout %d, this program knows %d", version, FormatVersion)
+		case key == "package":
+			return p, nil
+		}
+	}
+	return p, errors.New("decode manifest: it names no package file")
 }
 
 // CheckPayloadPath returns an error for a path that is not strictly below its

@@ -19,6 +19,7 @@ gpg                     gnupg
 gpgv                    gpgv
 ldconfig                libc-bin
 ld.lld                  lld
+lz4                     lz4
 make                    make
 mkfs.ext4               e2fsprogs
 mmdebstrap              mmdebstrap

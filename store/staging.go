@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -631,7 +632,8 @@ func (t *Staging) placeFile(f *layout.File, path string) error {
 	if err != nil {
 		return fmt.Errorf("use object: %w", err)
 	}
-	f.Own = !f.Mode.Shareable() || info.Mode().Perm() != f.Mode.ObjectMode() || len(f.Xattrs) > 0 || t.owner && (f.UID != 0 || f.GID != 0)
+	// The object may be a file of the distribution's, with an owner or a setuid bit.
+	f.Own = !f.Mode.Shareable() || info.Mode() != f.Mode.ObjectMode() || len(f.Xattrs) > 0 || t.owner && (f.UID != 0 || f.GID != 0 || !belongsTo(info, f.UID))
 	if !f.Own {
 		err := os.Link(object, path)
 		if err == nil || !errors.Is(err, unix.EMLINK) {
@@ -665,6 +667,11 @@ func (t *Staging) placeShared(f *layout.File, path string) error {
 	}
 	f.Own = !os.SameFile(info, object)
 	return nil
+}
+
+func belongsTo(info fs.FileInfo, uid int) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == uid
 }
 
 func setTime(path string) error {

@@ -74,6 +74,25 @@ func (s *Store) Manifest(name, tree string) (*layout.Manifest, error) {
 	return m, nil
 }
 
+// PackageFile returns what the manifest of a tree says of its package file, and
+// reads only the beginning of it.
+func (s *Store) PackageFile(name, tree string) (layout.PackageFile, error) {
+	path := s.Path(layout.ManifestPath(name, tree))
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return layout.PackageFile{}, fmt.Errorf("read manifest of %s/%s: %w", name, tree, ErrNoManifest)
+	}
+	if err != nil {
+		return layout.PackageFile{}, fmt.Errorf("read manifest: %w", err)
+	}
+	defer f.Close()
+	p, err := layout.ReadPackageFile(f)
+	if err != nil {
+		return p, fmt.Errorf("read %s: %w", path, err)
+	}
+	return p, nil
+}
+
 // Manifests returns the manifests of all trees of a package, by tree name; none
 // when it has no trees.
 func (s *Store) Manifests(name string) ([]*layout.Manifest, error) {

@@ -247,8 +247,14 @@ func (s *Store) verifyFile(f *layout.File, path string, objects map[digest.Diges
 	if f.Own && !shared {
 		return s.verifyOwn(f, path, info)
 	}
-	if !shared && info.Mode().Perm() != f.Mode.ObjectMode() {
-		return fmt.Sprintf("has mode %04o, and should have %04o", info.Mode().Perm(), f.Mode.ObjectMode()), nil
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && !shared {
+		if have, want := layout.Mode(st.Mode&0o7777), layout.Mode(f.Mode.ObjectMode()); have != want {
+			return fmt.Sprintf("has mode %v, and should have %v", have, want), nil
+		}
+		// Its owner could change it. Its group may do no more than others.
+		if os.Geteuid() == 0 && st.Uid != 0 && s.ownedByRoot() {
+			return fmt.Sprintf("belongs to %d, and should to 0", st.Uid), nil
+		}
 	}
 	object, err := os.Lstat(s.Path(layout.ObjectPath(f.Object)))
 	if err != nil {

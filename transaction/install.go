@@ -198,7 +198,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	if err != nil {
 		return nil, err
 	}
-	plan.Warnings = append(warnings, plan.Warnings...)
+	plan.Warnings = slices.Insert(plan.Warnings, 0, warnings...)
 	if len(plan.Problems) > 0 {
 		return plan, &layout.ProblemsError{Problems: plan.Problems}
 	}

@@ -65,8 +65,8 @@ type TreeReport struct {
 // ProgramReport is one program that was edited or given back.
 type ProgramReport struct {
 	Path    string              `json:"path"`
-	Package string              `json:"package"` // "NAME=VERSION"
-	Edits   []layout.EditRecord `json:"edits"`   // none: it has its packaged bytes again
+	Package string              `json:"package"`         // "NAME=VERSION"
+	Edits   []layout.EditRecord `json:"edits,omitempty"` // none: it has its packaged bytes again
 	Pins    []string            `json:"pins,omitempty"`
 }
 

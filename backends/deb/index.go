@@ -60,8 +60,8 @@ type Proof struct {
 // CheckFiles looks files up in the indexes of a directory as apt keeps it in
 // /var/lib/apt/lists: HOST_PATH_dists_SUITE_InRelease, or Release and Release.gpg,
 // beside HOST_PATH_dists_SUITE_COMPONENT_binary-ARCH_Packages, which may be packed
-// by gzip, xz, zstd or bzip2. Without the beginning that they share the names will
-// do as well. keysOf returns the keys that may sign for what names begin with.
+// by gzip, xz, zstd, bzip2 or lz4. Without the beginning that they share the names
+// will do as well. keysOf returns the keys that may sign for what names begin with.
 //
 // A file is proved if an index has its name, version, architecture, size and
 // SHA-256, and a Release file with a good signature has that index' size and
@@ -256,7 +256,7 @@ func indexCompression(name string) (plain string, c unpack.Compression, ok bool)
 		{".xz", unpack.Xz},
 		{".zst", unpack.Zstd},
 		{".bz2", unpack.Bzip2},
-		{".lz4", "lz4"},
+		{".lz4", unpack.Lz4},
 	} {
 		plain, ok := strings.CutSuffix(name, p.end)
 		if ok && (plain == "Packages" || strings.HasSuffix(plain, "_Packages")) {
@@ -270,9 +270,6 @@ func indexCompression(name string) (plain string, c unpack.Compression, ok bool)
 // wanted, provided that it is the listed one: its unpacked bytes are, for apt may
 // have packed them anew, or its own where the Release file has only those.
 func (c *indexCheck) readIndex(name string, compression unpack.Compression, packed listedFile, isPacked bool, unpacked listedFile, isPlain bool) ([]File, error) {
-	if compression == "lz4" {
-		return nil, errors.New("hashpkg does not read lz4: have apt keep its lists with Acquire::GzipIndexes \"false\"")
-	}
 	f, err := c.open(name)
 	if err != nil {
 		return nil, err
@@ -292,7 +289,10 @@ func (c *indexCheck) readIndex(name string, compression unpack.Compression, pack
 		content.hash, content.limit = sha256.New(), unpacked.size
 	}
 	found, err := findPackages(content, func(k fileKey) bool { return c.files[k] != nil })
+	var corrupt *unpack.CorruptError
 	switch {
+	case errors.As(err, &corrupt):
+		return nil, fmt.Errorf("it is damaged (%s): run apt-get update", corrupt.Msg)
 	case errors.Is(err, errTooLong):
 		return nil, errOther
 	case err != nil:

@@ -113,6 +113,7 @@ func TestCheckFiles(t *testing.T) {
 		{"packed by apt", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".gz": pack(index, testdeb.Gzip)}, ""},
 		{"xz", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".xz": pack(index, testdeb.Xz)}, ""},
 		{"zstd", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".zst": pack(index, testdeb.Zstd)}, ""},
+		{"lz4", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".lz4": pack(index, testdeb.Lz4)}, ""},
 		{"listed packed only", map[string]string{
 			inRelease:         clearSign(t, releaseOf("", map[string]string{indexPath + ".xz": pack(index, testdeb.Xz)}), key),
 			indexFile + ".xz": pack(index, testdeb.Xz),
@@ -145,7 +146,7 @@ func TestCheckFiles(t *testing.T) {
 		{"not signed", map[string]string{"Release": release, "main_binary-amd64_Packages": index}, "Release: it is not signed"},
 		{"of another text", map[string]string{"Release": release, "Release.gpg": detach(t, release+" ", true, key), "main_binary-amd64_Packages": index}, "Release: its signature is not good"},
 		{"no signature", map[string]string{"Release": release, "Release.gpg": "none", "main_binary-amd64_Packages": index}, "Release: its signature is damaged"},
-		{"lz4", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".lz4": "x"}, indexFile + ".lz4: hashpkg does not read lz4"},
+		{"no lz4", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".lz4": "x"}, indexFile + ".lz4: it is damaged"},
 		{"field twice", map[string]string{
 			"InRelease":                  clearSign(t, releaseOf("", map[string]string{indexPath: "Package: jq\n" + index}), key),
 			"main_binary-amd64_Packages": "Package: jq\nPackage: jq\n" + index,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
 )
@@ -23,6 +24,7 @@ const (
 	Xz    Compression = "xz"
 	Lzma  Compression = "lzma"
 	Bzip2 Compression = "bz2"
+	Lz4   Compression = "lz4"
 )
 
 func (c Compression) suffix() string {
@@ -68,6 +70,8 @@ func newCompressor(w io.Writer, c Compression) (io.WriteCloser, error) {
 		return lzma.WriterConfig{DictCap: 1 << 20}.NewWriter(w)
 	case Bzip2:
 		return newBzip2(w)
+	case Lz4:
+		return lz4.NewWriter(w), nil
 	}
 	return nil, fmt.Errorf("unknown compression %q", string(c))
 }

@@ -89,84 +89,118 @@ func sumXzBlocks(index []byte) (sum int64, ok bool) {
 	return sum, true
 }
 
-// zstdReader passes a zstd frame through and fails if anything follows it. It
-// finds the end by the sizes in the headers (RFC 8878, 3.1.1).
-type zstdReader struct {
-	r           io.Reader
-	skip        int64  // to pass through before the next header
-	header      []byte // of which so much was seen
-	need        int    // the length of the header that is being read
-	next        func(z *zstdReader) error
-	hasChecksum bool
+// frameReader passes a zstd or lz4 frame through and fails if anything follows it.
+// It finds the end by the sizes in the headers.
+type frameReader struct {
+	r      io.Reader
+	skip   int64  // to pass through before the next header
+	header []byte // of which so much was seen
+	need   int    // the length of the header that is being read
+	next   func(f *frameReader) error
 }
 
-func newZstdReader(r io.Reader) *zstdReader {
-	return &zstdReader{r: r, need: 5, next: (*zstdReader).frameHeader}
-}
-
-func (z *zstdReader) Read(p []byte) (int, error) {
-	n, err := z.r.Read(p)
+func (f *frameReader) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
 	for b := p[:n]; len(b) > 0; {
-		if z.skip > 0 {
-			skipped := min(z.skip, int64(len(b)))
-			z.skip -= skipped
+		if f.skip > 0 {
+			skipped := min(f.skip, int64(len(b)))
+			f.skip -= skipped
 			b = b[skipped:]
 			continue
 		}
-		if z.next == nil {
+		if f.next == nil {
 			return 0, errStreams
 		}
-		part := min(z.need-len(z.header), len(b))
-		z.header = append(z.header, b[:part]...)
+		part := min(f.need-len(f.header), len(b))
+		f.header = append(f.header, b[:part]...)
 		b = b[part:]
-		if len(z.header) < z.need {
+		if len(f.header) < f.need {
 			continue
 		}
-		if err := z.next(z); err != nil {
+		if err := f.next(f); err != nil {
 			return 0, err
 		}
-		z.header = z.header[:0]
+		f.header = f.header[:0]
 	}
 	return n, err
 }
 
 // checkEnd fails if there was no frame, or no end of it.
-func (z *zstdReader) checkEnd() error {
-	if z.next != nil || z.skip > 0 {
+func (f *frameReader) checkEnd() error {
+	if f.next != nil || f.skip > 0 {
 		return io.ErrUnexpectedEOF
 	}
 	return nil
 }
 
-// frameHeader looks at the magic and the byte that describes the header.
-func (z *zstdReader) frameHeader() error {
-	if binary.LittleEndian.Uint32(z.header) != 0xfd2fb528 {
+// newZstdReader passes a zstd frame through (RFC 8878, 3.1.1).
+func newZstdReader(r io.Reader) *frameReader {
+	return &frameReader{r: r, need: 5, next: zstdFrameHeader}
+}
+
+// zstdFrameHeader looks at the magic and the byte that describes the header.
+func zstdFrameHeader(f *frameReader) error {
+	if binary.LittleEndian.Uint32(f.header) != 0xfd2fb528 {
 		return errors.New("it does not begin with a zstd frame")
 	}
-	descriptor := z.header[4]
-	z.hasChecksum = descriptor&4 != 0
+	descriptor := f.header[4]
+	hasChecksum := descriptor&4 != 0
 	isSingleSegment := descriptor&32 != 0
-	z.skip = [4]int64{0, 1, 2, 4}[descriptor&3] // dictionary
+	f.skip = [4]int64{0, 1, 2, 4}[descriptor&3] // dictionary
 	if isSingleSegment {
-		z.skip += [4]int64{1, 2, 4, 8}[descriptor>>6] // size of the content
+		f.skip += [4]int64{1, 2, 4, 8}[descriptor>>6] // size of the content
 	} else {
-		z.skip += 1 + [4]int64{0, 2, 4, 8}[descriptor>>6] // size of the window, and that
+		f.skip += 1 + [4]int64{0, 2, 4, 8}[descriptor>>6] // size of the window, and that
 	}
-	z.need, z.next = 3, (*zstdReader).blockHeader
+	f.need, f.next = 3, func(f *frameReader) error {
+		header := int64(f.header[0]) | int64(f.header[1])<<8 | int64(f.header[2])<<16
+		f.skip = header >> 3
+		if header>>1&3 == 1 { // one byte, repeated
+			f.skip = 1
+		}
+		if isLast := header&1 != 0; isLast {
+			f.next = nil
+			if hasChecksum {
+				f.skip += 4
+			}
+		}
+		return nil
+	}
 	return nil
 }
 
-func (z *zstdReader) blockHeader() error {
-	header := int64(z.header[0]) | int64(z.header[1])<<8 | int64(z.header[2])<<16
-	z.skip = header >> 3
-	if header>>1&3 == 1 { // one byte, repeated
-		z.skip = 1
+// newLz4Reader passes an lz4 frame through (lz4_Frame_format.md, version 1.6.4).
+func newLz4Reader(r io.Reader) *frameReader {
+	return &frameReader{r: r, need: 5, next: lz4FrameHeader}
+}
+
+// lz4FrameHeader looks at the magic and the byte of flags.
+func lz4FrameHeader(f *frameReader) error {
+	if binary.LittleEndian.Uint32(f.header) != 0x184d2204 {
+		return errors.New("it does not begin with an lz4 frame")
 	}
-	if isLast := header&1 != 0; isLast {
-		z.next = nil
-		if z.hasChecksum {
-			z.skip += 4
+	flags := f.header[4]
+	f.skip = 2             // size of blocks, checksum of the header
+	if flags&(1<<3) != 0 { // size of the content
+		f.skip += 8
+	}
+	if flags&(1<<0) != 0 { // dictionary
+		f.skip += 4
+	}
+	f.need, f.next = 4, func(f *frameReader) error {
+		header := binary.LittleEndian.Uint32(f.header)
+		if header == 0 { // the end
+			f.next = nil
+			if flags&(1<<2) != 0 { // checksum of the content
+				f.skip = 4
+			}
+			return nil
 		}
+		f.skip = int64(header &^ (1 << 31)) // which says that the block is not compressed
+		if flags&(1<<4) != 0 {              // checksum of the block
+			f.skip += 4
+		}
+		return nil
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 	"github.com/therootcompany/xz"
 	"github.com/ulikunitz/xz/lzma"
 )
@@ -39,6 +40,7 @@ const (
 	Zstd  Compression = "zstd"
 	Bzip2 Compression = "bzip2"
 	Lzma  Compression = "lzma" // the format of the lzma program, before xz
+	Lz4   Compression = "lz4"
 )
 
 // CorruptError says that compressed data are not what their format allows.
@@ -130,6 +132,10 @@ func (s *Stream) open(c Compression, size int64) error {
 			return s.startXz(program, "lzma", s.source)
 		}
 		return s.openLzma()
+	case Lz4:
+		frame := newLz4Reader(s.source)
+		s.r = lz4.NewReader(bufio.NewReaderSize(frame, 64<<10))
+		s.end = frame.checkEnd
 	default:
 		return fmt.Errorf("unknown compression %q", c)
 	}

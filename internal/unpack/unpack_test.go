@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +27,7 @@ var compressions = []struct {
 	{unpack.Zstd, testdeb.Zstd},
 	{unpack.Bzip2, testdeb.Bzip2},
 	{unpack.Lzma, testdeb.Lzma},
+	{unpack.Lz4, testdeb.Lz4},
 }
 
 func compress(t *testing.T, data []byte, c testdeb.Compression) []byte {
@@ -91,6 +94,64 @@ func TestStream(t *testing.T) {
 	}
 	if _, err := unpack.NewStream(strings.NewReader("x"), "lz77", 1); err == nil {
 		t.Error("an unknown compression is known")
+	}
+}
+
+// TestStreamLz4 unpacks what the lz4 program makes with each choice that the header
+// of a frame can tell of, apt's own (blocks of 64 KiB that depend on each other)
+// among them. Its older format and skippable frames are refused.
+func TestStreamLz4(t *testing.T) {
+	if _, err := exec.LookPath("lz4"); err != nil {
+		t.Skip("needed to pack: ", err)
+	}
+	data := make([]byte, 9<<20) // longer than two of the largest blocks
+	rand.NewChaCha8([32]byte{1}).Read(data[4<<20:])
+	for i := range data[:4<<20] {
+		data[i] = byte(i>>4) & 15
+	}
+	for _, options := range []string{"-4BD", "-9 -BD -B4", "-B7", "-BX -B5", "--content-size", "--no-frame-crc", "-BD -BX --content-size --no-frame-crc", "-l"} {
+		cmd := exec.Command("lz4", append(strings.Fields(options), "-c")...)
+		if strings.Contains(options, "content-size") { // of a file only
+			name := filepath.Join(t.TempDir(), "data")
+			if err := os.WriteFile(name, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			cmd.Args = append(cmd.Args, name)
+		} else {
+			cmd.Stdin = bytes.NewReader(data)
+		}
+		packed, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("lz4 %s: %v", options, err)
+		}
+		read := func(b []byte) ([]byte, error) {
+			s, err := unpack.NewStream(bytes.NewReader(b), unpack.Lz4, -1)
+			if err != nil {
+				return nil, err
+			}
+			defer s.Close()
+			return io.ReadAll(s)
+		}
+		var corrupt *unpack.CorruptError
+		if got, err := read(packed); options == "-l" {
+			if !errors.As(err, &corrupt) {
+				t.Errorf("lz4 %s: %v", options, err)
+			}
+			continue
+		} else if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("lz4 %s: %d bytes, %v", options, len(got), err)
+		}
+		skippable := append([]byte("\x50\x2a\x4d\x18\x01\x00\x00\x00x"), packed...)
+		flipped := slices.Clone(packed)
+		flipped[len(flipped)/2] ^= 1
+		for what, b := range map[string][]byte{"skippable": skippable, "twice": append(slices.Clone(packed), packed...), "without its end": packed[:len(packed)-4]} {
+			if _, err := read(b); !errors.As(err, &corrupt) {
+				t.Errorf("lz4 %s, %s: %v", options, what, err)
+			}
+		}
+		if _, err := read(flipped); !strings.Contains(options, "no-frame-crc") && !errors.As(err, &corrupt) {
+			t.Errorf("lz4 %s, flipped: %v", options, err)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ func newElfCommand(a *app) *cobra.Command {
 		Long: `Print and edit what the dynamic loader reads in ELF files. The options up to
 --version are patchelf's, with their meanings and output, and the program
 patchelf that comes with hashpkg is this command under that name: see docs/elf.md
-for the few differences.
+for the differences.
 
 Files are replaced in one step, and only when they change; owner, mode, times,
 access control lists, capabilities and other extended attributes stay. Other hard

@@ -42,7 +42,7 @@ dpkg's nor rpm's database is involved. Either all packages are installed or none
 	f.BoolVar(&o.useDefault, "default", false, "make these versions the defaults, and let them stay it")
 	f.BoolVar(&o.noDefault, "no-default", false, "leave the defaults as they are")
 	f.BoolVar(&o.rebuild, "rebuild", false, "accept another build of a version that is installed")
-	f.StringSliceVar(&o.keyring, "keyring", nil, "verify signatures of rpms, and of the indexes of debs, with the OpenPGP keys in `FILE` (default: those of the root's rpm and apt)")
+	f.StringArrayVar(&o.keyring, "keyring", nil, "verify signatures of rpms, and of the indexes of debs, with the OpenPGP keys in `FILE` (may be repeated; default: those of the root's rpm and apt)")
 	f.StringVar(&o.index, "index", "", "look debs up in the signed indexes of `DIR`, as apt keeps them (default: the root's /var/lib/apt/lists)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require of rpms with --keyring, else warn)")
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
@@ -115,6 +115,9 @@ func (o *installOptions) signatures() (*rpm.Keyring, transaction.SignaturePolicy
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return nil, "", fmt.Errorf("read keyring: %w", err)
+		}
+		if _, err := rpm.ParseKeyring(b); err != nil { // which of the files it is
+			return nil, "", fmt.Errorf("%s: %w", path, err)
 		}
 		keys = append(keys, b)
 	}

@@ -88,11 +88,11 @@ type listedPackage struct {
 func (a *app) printListJSON(root *sysroot.Root, g *layout.Generation, packages []packageOutput) error {
 	listed := make([]listedPackage, len(packages))
 	for i, p := range packages {
-		m, err := root.Store().Manifest(g.Trees[i].Name, g.Trees[i].Tree)
+		file, err := root.Store().PackageFile(g.Trees[i].Name, g.Trees[i].Tree)
 		if err != nil {
 			return err
 		}
-		listed[i] = listedPackage{p, m.Package.Signature, m.Package.Signer, m.Package.SignatureReason}
+		listed[i] = listedPackage{p, file.Signature, file.Signer, file.SignatureReason}
 	}
 	return a.printJSON(map[string]any{"packages": listed})
 }

@@ -19,7 +19,7 @@ func newVerifyCommand(a *app) *cobra.Command {
 		Use:   "verify [NAME[=VERSION]...] | verify --system [PACKAGE...]",
 		Short: "Read every file again and compare it with its record",
 		Long: `Read every file of the active generation again, or of the packages named, and
-compare names, bytes, modes and links with the manifests. An edited file is
+compare names, bytes, modes, owners and links with the manifests. An edited file is
 proved to be the packaged bytes and the recorded edit, nothing else.
 
 With --system, read the files of the package managers' packages and compare them

@@ -108,7 +108,7 @@ func (r *run) edit(name string, result *fileResult) error {
 		if err := o.print(info, &result.out); err != nil {
 			return err
 		}
-		if !o.edits() {
+		if !o.edits() && o.savePatch == "" {
 			e.OldSize, e.NewSize = int64(len(data)), int64(len(data))
 		} else {
 			if plan, err = o.plan(info); err != nil {
