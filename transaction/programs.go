@@ -90,6 +90,7 @@ type programEditor struct {
 	trees    map[string]string // path of its tree by package key
 	pins     []*pinnedLibrary
 	edits    map[string]*layout.PackageEdits // by package key
+	moved    map[string]bool                 // keys of those in edits that have new paths
 	restored bool                            // also those that somebody wants as packaged
 	planOnly bool                            // the farm is not there yet: nothing can be resolved in it
 }
@@ -400,19 +401,50 @@ const editBatch = 256 << 20
 // files, looked at by the loader itself where that can be, and then renamed over
 // them. What one program cannot take does not keep the others from it.
 func (e *programEditor) edit(ctx context.Context, changes []*programChange) error {
-	same := map[fileID][]*programChange{}
-	var work []*programChange
+	same := map[result][]*programChange{}
+	split := map[fileID]bool{}
+	var work, later []*programChange
 	for _, c := range changes {
 		if !c.changes() {
 			continue
 		}
 		if c.names > 1 {
-			if same[c.file] = append(same[c.file], c); len(same[c.file]) > 1 {
+			if same[c.result()] = append(same[c.result()], c); len(same[c.result()]) > 1 {
 				continue // another name of a file that is edited anyhow
 			}
+			if split[c.file] {
+				later = append(later, c) // one name is pinned and another not: two files from now on
+				continue
+			}
+			split[c.file] = true
 		}
 		work = append(work, c)
 	}
+	if err := e.editBatches(ctx, work, same); err != nil {
+		return err
+	}
+	for _, c := range later {
+		if err := e.editBatches(ctx, []*programChange{c}, same); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// result is a file and the bytes that it shall have.
+type result struct {
+	file  fileID
+	bytes digest.Digest
+}
+
+func (c *programChange) result() result {
+	if c.want != nil {
+		return result{c.file, c.want.Object}
+	}
+	return result{c.file, c.source}
+}
+
+func (e *programEditor) editBatches(ctx context.Context, work []*programChange, same map[result][]*programChange) error {
 	for len(work) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -430,7 +462,7 @@ func (e *programEditor) edit(ctx context.Context, changes []*programChange) erro
 	return nil
 }
 
-func (e *programEditor) editSome(work []*programChange, same map[fileID][]*programChange) (err error) {
+func (e *programEditor) editSome(work []*programChange, same map[result][]*programChange) (err error) {
 	defer func() {
 		for _, c := range work {
 			if c.staged != nil {
@@ -446,7 +478,7 @@ func (e *programEditor) editSome(work []*programChange, same map[fileID][]*progr
 	var paths []string
 	touched := map[string]bool{}
 	for _, c := range work {
-		for _, other := range append(same[c.file], c) {
+		for _, other := range append(same[c.result()], c) {
 			if !c.changes() {
 				other.left, other.fault = c.left, c.fault
 				continue
@@ -478,7 +510,7 @@ func (e *programEditor) editSome(work []*programChange, same map[fileID][]*progr
 			continue
 		}
 		hosts = append(hosts, c.host)
-		for _, other := range append(same[c.file], c) {
+		for _, other := range append(same[c.result()], c) {
 			if other != c {
 				if err := atomicfile.ReplaceByLink(c.host, other.host); err != nil {
 					other.fails(err)
@@ -528,15 +560,11 @@ func (e *programEditor) stage(c *programChange) error {
 	if c.newFile, err = staged.Named(); err != nil {
 		return err
 	}
-	want := c.source
-	if c.want != nil {
-		want = c.want.Object
-	}
 	b, err := os.ReadFile(c.newFile)
 	if err != nil {
 		return err
 	}
-	if digest.Of(b) != want {
+	if digest.Of(b) != c.result().bytes {
 		return errors.New("what was written does not have the digest that it should")
 	}
 	if e.root.Dir() != "/" || c.want == nil || len(c.want.Pins) > 0 && forced(e.pins) {

@@ -12,8 +12,8 @@ import (
 )
 
 // service builds two debs: a library of a version, whose postinst starts the
-// program of the other, as those of libraries restart services; the program says
-// which version it was linked to at run time.
+// program of the other, as those of libraries restart services; the program, which
+// has two names, says which version it was linked to at run time.
 func service(t *testing.T, version string) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -47,6 +47,10 @@ int main(void) { puts(svc_version()); return 0; }
 		t.Fatal(err)
 	}
 	mustRun(t, "gcc", "-o", filepath.Join(dir, "svc/usr/bin/svc"), filepath.Join(dir, "svc.c"), lib)
+	if err := os.Link(filepath.Join(dir, "svc/usr/bin/svc"), filepath.Join(dir, "svc/usr/bin/svc-too")); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "sh", "-c", `cd "$1" && for p in svc libsvc1; do (cd $p && find usr -type f -exec md5sum {} + >DEBIAN/md5sums); done`, "sh", dir)
 	var debs []string
 	for _, name := range []string{"libsvc1", "svc"} {
 		deb := filepath.Join(dir, name+"_"+version+".deb")
