@@ -132,8 +132,9 @@ func (c *checker) checkPins() error {
 		return err
 	}
 	for _, p := range pins {
-		if _, err := c.Root.Store().Manifest(p.Library, p.Tree); err != nil {
-			c.add(PinNotInForce, "run hashpkg unpin", "%s is pinned to %s, which is not to be had: %v", p.Program, p.Spec(), err)
+		if p.Lost != "" {
+			c.add(PinNotInForce, "run hashpkg unpin, or hashpkg sync to let its programs go on without it",
+				"%s is pinned to %s, which is not to be had: %s", p.Program, p.Spec(), p.Lost)
 		} else if len(p.Programs) == 0 {
 			c.add(PinNotInForce, "run hashpkg sync --again or hashpkg unpin", "no program follows the pin of %s to %s", p.Program, p.Spec())
 		}

@@ -27,9 +27,9 @@ type SystemInput struct {
 	// already, are the very files that the distribution has now.
 	Shares func(*Manifest) bool
 	// Loads reports whether the root's own loader, asked for the library that a
-	// link of a tree is named for, would load the file at place: the farm must
-	// not say otherwise.
-	Loads func(link, place string) bool
+	// link of a tree is named for, would load the file that the tree has of it: the
+	// farm must not say otherwise.
+	Loads func(t *Tree, link string) bool
 }
 
 // SystemPlan is what a sync would do to the trees.
@@ -180,17 +180,17 @@ func (m *Manifest) Copied() bool {
 
 // loaded returns the names of a system tree that the loader finds where the tree's
 // package has them. Those of a glibc-hwcaps directory go with the plain one.
-func (t *Tree) loaded(loads func(link, place string) bool) []string {
+func (t *Tree) loaded(loads func(t *Tree, link string) bool) []string {
 	var links []string
-	for link, place := range t.Places {
+	for link := range t.Places {
 		plain := link
 		if i := strings.Index(link, "/glibc-hwcaps/"); i >= 0 {
 			plain = link[:i] + "/" + path.Base(link)
-			if place = t.Places[plain]; place == "" {
+			if t.Places[plain] == "" {
 				continue
 			}
 		}
-		if loads(plain, place) {
+		if loads(t, plain) {
 			links = append(links, link)
 		}
 	}

@@ -34,7 +34,7 @@ func (s *syncer) sync(t *testing.T, packages ...*Manifest) *SystemPlan {
 		Stays:    func(t *Tree) bool { return s.installed[t.Path()] },
 		Occupied: func(name string) ([]*Manifest, error) { return s.disk[name], nil },
 		Shares:   func(*Manifest) bool { return !s.stale },
-		Loads:    func(_, place string) bool { return !s.elsewhere[place] },
+		Loads:    func(t *Tree, link string) bool { return !s.elsewhere[t.Places[link]] },
 	})
 	if err != nil {
 		t.Fatal(err)

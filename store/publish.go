@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -62,7 +63,9 @@ func (t *Staging) Publish(generation int, switchOver func() error) error {
 	if err := t.addObjects(); err != nil {
 		return err
 	}
-	t.planDirs()
+	if err := t.planDirs(); err != nil {
+		return err
+	}
 	if err := t.writeJournal(generation); err != nil {
 		return err
 	}
@@ -128,11 +131,23 @@ func (t *Staging) addObjects() error {
 }
 
 // planDirs keeps the directories that are not there yet, each after its parent.
-func (t *Staging) planDirs() {
+// What is there must be a directory: a link would lead the renames elsewhere.
+func (t *Staging) planDirs() error {
 	slices.Sort(t.dirs)
-	t.dirs = slices.DeleteFunc(slices.Compact(t.dirs), func(d string) bool {
-		return exists(t.store.Path(d))
-	})
+	missing := t.dirs[:0]
+	for _, d := range slices.Compact(t.dirs) {
+		info, err := os.Lstat(t.store.Path(d))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append(missing, d)
+		case err != nil:
+			return fmt.Errorf("publish: %w", err)
+		case !info.IsDir():
+			return fmt.Errorf("%s is no directory of its own: look at what it is, and move it away", t.store.Path(d))
+		}
+	}
+	t.dirs = missing
+	return nil
 }
 
 func (t *Staging) writeJournal(generation int) error {
@@ -267,7 +282,7 @@ func removeAll(path string) error {
 }
 
 func (s *Store) readJournal(staging string) (*journal, error) {
-	b, err := os.ReadFile(filepath.Join(s.Path(staging), journalName))
+	b, err := atomicfile.ReadFile(filepath.Join(s.Path(staging), journalName))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -333,22 +334,7 @@ func mapFile(path string, f func([]byte) error) error {
 // MapFile calls f with the bytes of a regular file, which are valid until f
 // returns and must not be written to.
 func MapFile(file *os.File, f func([]byte) error) error {
-	info, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("map file: %w", err)
-	}
-	if info.Size() == 0 {
-		return f(nil)
-	}
-	data, err := unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return fmt.Errorf("map %s: %w", file.Name(), err)
-	}
-	err = f(data)
-	if uerr := unix.Munmap(data); err == nil && uerr != nil {
-		err = fmt.Errorf("unmap %s: %w", file.Name(), uerr)
-	}
-	return err
+	return atomicfile.ReadMappedFile(file, f)
 }
 
 // Edit stages the edited form of an object and returns its digest and size. With

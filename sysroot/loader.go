@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -35,25 +36,23 @@ func (r *Root) DefaultLibraries() (*DefaultLibraries, error) {
 		return d, nil //nolint:nilerr // one that is damaged is as good as none, to the loader too
 	}
 	for _, e := range entries {
-		if e.Subdir == "" && e.HWCap == 0 {
-			d.cache[e.Name] = append(d.cache[e.Name], e)
-		}
+		d.cache[e.Name] = append(d.cache[e.Name], e)
 	}
 	return d, nil
 }
 
 // Has reports whether a program whose needs include the name of place, a library's
-// path in the root, would load that very file: nothing else that the loader may
-// take is before it, such as a build of the administrator's in /usr/local/lib.
-func (d *DefaultLibraries) Has(place string) bool {
+// path in the root, would load it by that very path: nothing else that the loader
+// may take is before it, such as a build of the administrator's in /usr/local/lib.
+// variants are the paths of builds for certain processors that belong to it.
+func (d *DefaultLibraries) Has(place string, variants []string) bool {
 	want := d.host(place)
 	list := d.cache[path.Base(place)]
-	for i, e := range list {
-		if d.host(e.Path) != want {
-			continue
-		}
-		for _, before := range list[:i] {
-			if before.Flags == e.Flags {
+	plain := func(e ldso.CacheEntry) bool { return e.Subdir == "" && e.HWCap == 0 }
+	i := slices.IndexFunc(list, func(e ldso.CacheEntry) bool { return plain(e) && d.host(e.Path) == want })
+	if i >= 0 {
+		for j, e := range list {
+			if e.Flags == list[i].Flags && (plain(e) && j < i || !plain(e) && !d.among(variants, e.Path)) {
 				return false
 			}
 		}
@@ -75,7 +74,14 @@ func (d *DefaultLibraries) Has(place string) bool {
 		d.finders[triplet] = finder
 	}
 	found, err := finder.Find(path.Base(place), []*ldso.Object{{Path: "/", ID: "program", Info: abi}})
-	return err == nil && found.ID == o.ID
+	// By another path it is what an alternative (update-alternatives(1)) or an
+	// administrator's link leads to today.
+	return err == nil && (d.host(found.Path) == want || d.among(variants, found.Path))
+}
+
+// among reports whether one of the paths is that of a file.
+func (d *DefaultLibraries) among(paths []string, file string) bool {
+	return slices.ContainsFunc(paths, func(p string) bool { return d.host(p) == d.host(file) })
 }
 
 // host returns the host's path of a file in the root, with links in its directory

@@ -61,10 +61,13 @@ func (l *Lock) take() error {
 	if err := l.mkdirAll(s.Path(layout.Private)); err != nil {
 		return err
 	}
+	if err := l.root.ownDirs(layout.Private); err != nil {
+		return err
+	}
 	path := s.Path(layout.LockFile)
 	for l.file == nil {
 		_, missing := os.Lstat(path)
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 		if err != nil {
 			return hint(fmt.Errorf("take the lock: %w", err))
 		}
@@ -88,16 +91,17 @@ func (l *Lock) take() error {
 			l.made = append(l.made, path)
 		}
 	}
-	if info, err := os.Lstat(s.Path(layout.Private)); err != nil || !info.IsDir() {
-		return fmt.Errorf("%s is no directory of its own: look at what it is, and move it away", s.Path(layout.Private))
-	}
 	for _, d := range []string{layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir} {
 		if err := l.mkdirAll(s.Path(d)); err != nil {
 			return err
 		}
-		if info, err := os.Lstat(s.Path(d)); err != nil || !info.IsDir() {
-			return fmt.Errorf("%s is no directory of its own: look at what it is, and move it away", s.Path(d))
+		if err := l.root.ownDirs(d); err != nil {
+			return err
 		}
+	}
+	edits := layout.SystemDir + "/edits"
+	if err := l.root.ownDirs(layout.SystemDir, edits, edits+"/deb", edits+"/rpm"); err != nil {
+		return err
 	}
 	if err := s.CheckFormat(); errors.Is(err, fs.ErrNotExist) {
 		format := s.Path(layout.FormatFile)
@@ -109,6 +113,22 @@ func (l *Lock) take() error {
 		return err
 	}
 	return s.Recover()
+}
+
+// ownDirs returns an error for one of the directories that is something else, such
+// as a link out of the root that an image may have.
+func (r *Root) ownDirs(names ...string) error {
+	for _, name := range names {
+		path := r.store.Path(name)
+		info, err := os.Lstat(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look at %s: %w", path, err)
+		}
+		if err == nil && !info.IsDir() {
+			return fmt.Errorf("%s is no directory of its own: look at what it is, and move it away", path)
+		}
+	}
+	return nil
 }
 
 // Unlock gives the lock back. What taking it made is removed again if nothing

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/ldso"
 )
@@ -86,14 +87,16 @@ func (f files) Inspect(name string) (*ldso.Object, error) {
 	if !info.Mode().IsRegular() || info.Size() == 0 {
 		return nil, fmt.Errorf("inspect %s: %w", p, ldso.ErrNotLoadable)
 	}
-	data, err := unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
+	var e *elfedit.Info
+	err = atomicfile.ReadMappedFile(file, func(data []byte) error {
+		var err error
+		if e, err = elfedit.Inspect(data); err != nil {
+			return fmt.Errorf("inspect %s: %w: %v", p, ldso.ErrNotLoadable, err)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("inspect %s: %w", p, err)
-	}
-	defer unix.Munmap(data) //nolint:errcheck // a mapping that cannot be taken away is harmless
-	e, err := elfedit.Inspect(data)
-	if err != nil {
-		return nil, fmt.Errorf("inspect %s: %w: %v", p, ldso.ErrNotLoadable, err)
+		return nil, err
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

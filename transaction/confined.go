@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -62,7 +63,7 @@ func (e *programEditor) readFile(name string) string {
 	if err != nil {
 		return ""
 	}
-	b, err := os.ReadFile(p)
+	b, err := atomicfile.ReadFile(p)
 	if err != nil {
 		return ""
 	}
@@ -87,7 +88,7 @@ func (e *programEditor) confined(program string) string {
 		if !entry.Type().IsRegular() {
 			continue
 		}
-		b, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		b, err := atomicfile.ReadFile(filepath.Join(dir, entry.Name()))
 		if err != nil {
 			continue
 		}

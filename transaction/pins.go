@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -56,10 +57,24 @@ func (p *pinnedLibrary) file(o *ldso.Object) *layout.File {
 	return nil
 }
 
+// findTree returns what is missing of the tree that a pin is to.
+func findTree(s *store.Store, pin layout.Pin) error {
+	for _, name := range []string{layout.ManifestPath(pin.Library, pin.Tree), layout.TreePath(pin.Library, pin.Tree)} {
+		if _, err := os.Lstat(s.Path(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // loadPins reads the trees of pins. A pin whose tree is gone is in lost.
 func loadPins(s *store.Store, pins []layout.Pin) (loaded []*pinnedLibrary, lost []string) {
 	for _, pin := range pins {
-		m, err := s.Manifest(pin.Library, pin.Tree)
+		err := findTree(s, pin)
+		var m *layout.Manifest
+		if err == nil {
+			m, err = s.Manifest(pin.Library, pin.Tree)
+		}
 		if err != nil {
 			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is not to be had: %v", pin.Program, pin.Spec(), err))
 			continue
@@ -245,10 +260,11 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	if err != nil {
 		return nil, err
 	}
-	pins, lost := loadPins(o.Root.Store(), after)
-	if len(lost) > 0 {
+	fresh := slices.DeleteFunc(slices.Clone(after), func(p layout.Pin) bool { return slices.Contains(before, p) })
+	if _, lost := loadPins(o.Root.Store(), fresh); len(lost) > 0 {
 		return nil, fmt.Errorf("%w: %s", ErrPin, strings.Join(lost, "; "))
 	}
+	pins, _ := loadPins(o.Root.Store(), after) // of older ones that are lost, check tells
 	packages, err := systemPackages(ctx, o.Root)
 	if err != nil {
 		return nil, err
@@ -269,7 +285,7 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	if err != nil {
 		return nil, err
 	}
-	result = &PinResult{Pins: slices.DeleteFunc(slices.Clone(after), func(p layout.Pin) bool { return slices.Contains(before, p) }), Programs: []ProgramReport{}, Left: []LeftReport{}}
+	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}}
 	if err := checkPins(o, result.Pins, changes); err != nil {
 		return nil, err
 	}
@@ -332,7 +348,8 @@ func forceHint(o PinOptions) string {
 // ListedPin is a pin, and the programs that follow it.
 type ListedPin struct {
 	layout.Pin
-	Programs []string `json:"programs"` // paths in the root
+	Programs []string `json:"programs"`       // paths in the root
+	Lost     string   `json:"lost,omitempty"` // why its tree is not to be had
 }
 
 // ListPins returns the pins of a root.
@@ -347,7 +364,11 @@ func ListPins(root *sysroot.Root) ([]ListedPin, error) {
 		return nil, err
 	}
 	for _, p := range pins {
-		listed = append(listed, ListedPin{Pin: p, Programs: []string{}})
+		l := ListedPin{Pin: p, Programs: []string{}}
+		if err := findTree(root.Store(), p); err != nil {
+			l.Lost = err.Error()
+		}
+		listed = append(listed, l)
 	}
 	for _, key := range keys {
 		edits, err := root.Edits(key)

@@ -90,6 +90,7 @@ type programEditor struct {
 	trees    map[string]string // path of its tree by package key
 	pins     []*pinnedLibrary
 	edits    map[string]*layout.PackageEdits // by package key
+	moved    map[string]bool                 // keys of those in edits that have new paths
 	restored bool                            // also those that somebody wants as packaged
 	strict   bool                            // what cannot be pinned is left: somebody is waiting for the answer
 	planOnly bool                            // the farm is not there yet: nothing can be resolved in it
@@ -593,15 +594,11 @@ func (e *programEditor) stage(c *programChange) error {
 	if c.newFile, err = staged.Named(); err != nil {
 		return err
 	}
-	want := c.source
-	if c.want != nil {
-		want = c.want.Object
-	}
 	b, err := os.ReadFile(c.newFile)
 	if err != nil {
 		return err
 	}
-	if digest.Of(b) != want {
+	if digest.Of(b) != c.result().digest {
 		return errors.New("what was written does not have the digest that it should")
 	}
 	if e.root.Dir() != "/" || c.want == nil || len(c.want.Pins) > 0 && forced(e.pins) {

@@ -135,7 +135,7 @@ func restoring(root *sysroot.Root, pkg *installed, f *layout.EditedFile) (*progr
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.Open(host)
+	file, err := os.OpenFile(host, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -148,6 +148,10 @@ func restoring(root *sysroot.Root, pkg *installed, f *layout.EditedFile) (*progr
 		return nil, fmt.Errorf("restore %s: %w", f.Path, err)
 	}
 	c := &programChange{program: newProgram(pkg, "", f.Path, host, &st), source: f.Source, keep: f, restores: true}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		c.left = "is no regular file any more"
+		return c, nil
+	}
 	err = store.MapFile(file, func(data []byte) error {
 		disk := digest.Of(data)
 		if disk == f.Source {

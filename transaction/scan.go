@@ -92,6 +92,9 @@ func (s *scanner) scan(p *installed) (*scanned, error) {
 // look decides what a file of a package is.
 func (s *scanner) look(e *pkginfo.Entry, payload string, out *scanned, tree *stager) error {
 	host, err := s.host(e.Path)
+	if errors.Is(err, unix.ELOOP) {
+		return nil // somebody's links lead in a circle
+	}
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -175,7 +176,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 		return nil, err
 	}
 	state := o.Root.SystemState()
-	if !equalMaps(state.Databases, states) || state.Settings != settingsDigest(o.Rewrite, pins) {
+	if !equalMaps(state.Databases, states) || state.Settings != settingsDigest(o.Root.Store(), o.Rewrite, pins) {
 		return nil, nil
 	}
 	id, err := o.Root.Store().Active()
@@ -205,7 +206,9 @@ func equalMaps(a, b map[string]string) bool {
 }
 
 // settingsDigest is over what edits of programs follow from, beside the packages.
-func settingsDigest(r Rewrite, pins []layout.Pin) digest.Digest {
+// A pin whose tree was removed by hand is none: no program could start with it.
+func settingsDigest(s *store.Store, r Rewrite, pins []layout.Pin) digest.Digest {
+	pins = slices.DeleteFunc(slices.Clone(pins), func(p layout.Pin) bool { return findTree(s, p) != nil })
 	b, err := json.Marshal(struct {
 		Rewrite Rewrite
 		Pins    []layout.Pin
@@ -286,13 +289,13 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 // read reads the databases and decides which packages have changed.
 func (s *syncer) read(ctx context.Context) (err error) {
 	s.state = s.Root.SystemState()
-	if s.Again {
+	if s.Again || s.state.Databases[diversions] != s.states[diversions] {
 		s.state.Packages = map[string]layout.SystemPackage{}
 	}
 	if s.pins, err = s.Root.Pins(); err != nil {
 		return err
 	}
-	s.settings = settingsDigest(s.Rewrite, s.pins)
+	s.settings = settingsDigest(s.Root.Store(), s.Rewrite, s.pins)
 	if s.packages, err = systemPackages(ctx, s.Root); err != nil {
 		return err
 	}
@@ -386,7 +389,9 @@ func (s *syncer) plan() (*layout.SystemPlan, error) {
 		Generation: s.active,
 		Occupied:   s.Root.Store().Manifests,
 		Shares:     s.sharesFiles,
-		Loads:      func(_, place string) bool { return defaults.Has(place) },
+		Loads: func(t *layout.Tree, link string) bool {
+			return defaults.Has(t.Places[link], variants(t, link)) && s.isInstalled(t, link)
+		},
 	}
 	if in.ToRoot, err = s.Root.ToRoot(); err != nil {
 		return nil, err
@@ -416,6 +421,49 @@ func (s *syncer) plan() (*layout.SystemPlan, error) {
 		}
 	}
 	return plan, nil
+}
+
+// variants returns where a tree's builds of a library for certain processors are in
+// the root.
+func variants(t *layout.Tree, link string) []string {
+	var places []string
+	for l, place := range t.Places {
+		if strings.HasPrefix(l, path.Dir(link)+"/glibc-hwcaps/") && path.Base(l) == path.Base(link) {
+			places = append(places, place)
+		}
+	}
+	return places
+}
+
+// isInstalled reports whether the library that a tree has is still the file that
+// its place in the root leads to. Somebody may have put another there, or a newer
+// one beside it to which ldconfig has turned the link.
+func (s *syncer) isInstalled(t *layout.Tree, link string) bool {
+	if t.Copied {
+		return true // the farm leads to the place itself
+	}
+	file := s.Root.Store().Path(t.Path() + "/" + link)
+	for _, p := range s.changed {
+		m := s.scans[p.key].libraries
+		if m == nil || m.Name != t.Name || m.Tree != t.Tree {
+			continue
+		}
+		for _, l := range m.Links {
+			if f := m.Lookup(layout.InterfaceFile(l)); l.Path == link && f != nil {
+				file = f.System
+			}
+		}
+	}
+	has, err := os.Stat(file)
+	if err != nil {
+		return false
+	}
+	host, err := s.Root.HostPath(t.Places[link])
+	if err != nil {
+		return false
+	}
+	is, err := os.Stat(host)
+	return err == nil && os.SameFile(has, is)
 }
 
 // sharesFiles reports whether the files of a tree that is there are the very files
@@ -463,6 +511,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation
 	if err := editor.readRecords(keys); err != nil {
 		return nil, err
 	}
+	editor.followMoved(programs)
 	s.Progress(Progress{Step: "editing"})
 	changes, err := editor.prepareAll(programs)
 	if err != nil {
@@ -536,8 +585,22 @@ func (s *syncer) concerned(farm map[string]bool) []*installed {
 	return out
 }
 
+// isEdited reports whether a file has one of its recorded edits.
+func isEdited(root *sysroot.Root, f *layout.EditedFile) bool {
+	host, err := root.HostPath(f.Path)
+	if err != nil {
+		return false
+	}
+	edited := false
+	err = atomicfile.ReadMapped(host, func(data []byte) error {
+		edited = f.With(digest.Of(data)) != nil
+		return nil
+	})
+	return err == nil && edited
+}
+
 // remember writes the state for the next sync, and takes away records of packages
-// that are gone: their programs are.
+// that are gone, as their programs are.
 func (s *syncer) remember(programs map[string]layout.SystemPackage) error {
 	state := &layout.SystemState{
 		Layout: layout.FormatVersion, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
@@ -565,8 +628,18 @@ func (s *syncer) remember(programs map[string]layout.SystemPackage) error {
 		return err
 	}
 	for _, key := range keys {
-		if _, ok := state.Packages[key]; !ok && !s.faulty[key] {
-			gone = append(gone, &layout.PackageEdits{Key: key})
+		if _, ok := state.Packages[key]; ok || s.faulty[key] {
+			continue
+		}
+		edits, err := s.Root.Edits(key)
+		if err != nil {
+			return err
+		}
+		// Those of a package that is half-installed may be there still.
+		before := len(edits.Files)
+		edits.Files = slices.DeleteFunc(edits.Files, func(f layout.EditedFile) bool { return !isEdited(s.Root, &f) })
+		if len(edits.Files) != before {
+			gone = append(gone, edits)
 		}
 	}
 	if err := s.Root.SetEdits(gone); err != nil {
@@ -637,8 +710,40 @@ func (e *programEditor) readRecords(keys []string) error {
 	return nil
 }
 
+// followMoved gives records of edited programs the paths that these have now:
+// dpkg-divert renames files of packages.
+func (e *programEditor) followMoved(programs []*program) {
+	e.moved = map[string]bool{}
+	here := map[string]bool{}
+	for _, p := range programs {
+		here[p.pkg.key+" "+p.path] = true
+	}
+	for _, p := range programs {
+		edits := e.edits[p.pkg.key]
+		named := func(f layout.EditedFile) bool { return f.Path == p.path }
+		if edits == nil || slices.ContainsFunc(edits.Files, named) {
+			continue
+		}
+		for i := range edits.Files {
+			f := &edits.Files[i]
+			if here[p.pkg.key+" "+f.Path] {
+				continue
+			}
+			at := *f
+			if at.Path = p.path; isEdited(e.root, &at) {
+				*f = at
+				e.moved[p.pkg.key] = true
+				break
+			}
+		}
+		slices.SortFunc(edits.Files, func(a, b layout.EditedFile) int { return cmp.Compare(a.Path, b.Path) })
+	}
+}
+
 // dropRecords takes away what is recorded of files that are not what an edit has
-// left any more: their package came again, or dropped them.
+// left any more: their package came again, or dropped them. That the package
+// manager's list does not name one says nothing: the list may be lost, and the edit
+// could never be proved and undone again.
 func (e *programEditor) dropRecords(changes []*programChange, keys []string) error {
 	holds := map[string]bool{}
 	for _, c := range changes {
@@ -650,8 +755,10 @@ func (e *programEditor) dropRecords(changes []*programChange, keys []string) err
 	for _, key := range keys {
 		edits := e.edits[key]
 		before := len(edits.Files)
-		edits.Files = slices.DeleteFunc(edits.Files, func(f layout.EditedFile) bool { return !holds[key+" "+f.Path] })
-		if len(edits.Files) != before {
+		edits.Files = slices.DeleteFunc(edits.Files, func(f layout.EditedFile) bool {
+			return !holds[key+" "+f.Path] && !isEdited(e.root, &f)
+		})
+		if len(edits.Files) != before || e.moved[key] {
 			stale = append(stale, edits)
 		}
 	}
@@ -686,7 +793,7 @@ func (e *programEditor) programsOf(packages []*installed, name string) ([]*progr
 // rememberPins tells the next sync that the pins have been followed.
 func (e *programEditor) rememberPins(pins []layout.Pin, changes []*programChange) error {
 	state := e.root.SystemState()
-	state.Settings = settingsDigest(e.rewrite, pins)
+	state.Settings = settingsDigest(e.root.Store(), e.rewrite, pins)
 	for _, c := range changes {
 		if p, ok := state.Packages[c.pkg.key]; ok && c.want != nil && len(c.want.Pins) > 0 {
 			p.Pinned = true

@@ -123,7 +123,7 @@ func databaseStates(root *sysroot.Root) (map[string]string, error) {
 	if len(states) == 0 {
 		return nil, fmt.Errorf("%w in %s", ErrNoDatabase, root.Dir())
 	}
-	for _, name := range loaderFiles {
+	for _, name := range append(loaderFiles, diversions) {
 		path, err := root.HostPath(name)
 		if err != nil {
 			return nil, err
@@ -132,11 +132,15 @@ func databaseStates(root *sysroot.Root) (map[string]string, error) {
 		case err == nil:
 			states[name] = pkginfo.FileStamp(info)
 		case !errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("look at the loader's configuration: %w", err)
+			return nil, fmt.Errorf("look at %s: %w", name, err)
 		}
 	}
 	return states, nil
 }
+
+// diversions has what dpkg-divert(1) did: files of packages that have other places
+// than their lists say.
+const diversions = dpkgDir + "/diversions"
 
 // loaderFiles are the loader's cache and configuration.
 var loaderFiles = []string{"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"}

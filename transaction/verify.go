@@ -108,6 +108,9 @@ func (v *verifier) verifyPackage(p *installed) {
 // verifyFile puts one file of a package into its class.
 func (v *verifier) verifyFile(p *installed, e *pkginfo.Entry, edits *layout.PackageEdits) error {
 	host, err := v.scanner.host(e.Path)
+	if errors.Is(err, unix.ELOOP) {
+		host, err = v.root.Dir()+"/"+e.Path, nil // which cannot be opened either, and is told of
+	}
 	if err != nil {
 		return err
 	}

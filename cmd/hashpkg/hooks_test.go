@@ -12,9 +12,10 @@ import (
 )
 
 // service builds two debs: a library of a version, whose postinst starts the
-// program of the other, as those of libraries restart services; the program says
-// which version it was linked to at run time. The library has a symbol of the
-// version SVC_1, from 2.0 on one of SVC_2 too, which the program then needs.
+// program of the other, as those of libraries restart services; the program, which
+// has two names, says which version it was linked to at run time. The library has a
+// symbol of the version SVC_1, from 2.0 on one of SVC_2 too, which the program then
+// needs.
 func service(t *testing.T, version string) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -50,6 +51,10 @@ func service(t *testing.T, version string) []string {
 		t.Fatal(err)
 	}
 	mustRun(t, "gcc", "-o", filepath.Join(dir, "svc/usr/bin/svc"), filepath.Join(dir, "svc.c"), lib)
+	if err := os.Link(filepath.Join(dir, "svc/usr/bin/svc"), filepath.Join(dir, "svc/usr/bin/svc-too")); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "sh", "-c", `cd "$1" && for p in svc libsvc1; do (cd $p && find usr -type f -exec md5sum {} + >DEBIAN/md5sums); done`, "sh", dir)
 	var debs []string
 	for _, name := range []string{"libsvc1", "svc"} {
 		deb := filepath.Join(dir, name+"_"+version+".deb")
