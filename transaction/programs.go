@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -401,6 +402,7 @@ const editBatch = 256 << 20
 // files, looked at by the loader itself where that can be, and then renamed over
 // them. What one program cannot take does not keep the others from it.
 func (e *programEditor) edit(ctx context.Context, changes []*programChange) error {
+	sweep(changes)
 	same := map[result][]*programChange{}
 	split := map[fileID]bool{}
 	var work, later []*programChange
@@ -429,6 +431,21 @@ func (e *programEditor) edit(ctx context.Context, changes []*programChange) erro
 		}
 	}
 	return nil
+}
+
+// leftAge is how old a file must be to have been left by a process that was killed.
+const leftAge = 2 * time.Second
+
+// sweep removes what a killed run has left beside programs: the next run looks at
+// the same ones again. A setuid program's copy would outlive its package there.
+func sweep(changes []*programChange) {
+	dirs := map[string]bool{}
+	for _, c := range changes {
+		dirs[path.Dir(c.host)] = true
+	}
+	for dir := range dirs {
+		_ = atomicfile.Sweep(dir, leftAge) // what cannot be removed harms no program
+	}
 }
 
 // result is a file and the bytes that it shall have.

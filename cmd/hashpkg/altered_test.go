@@ -1,8 +1,13 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
@@ -129,4 +134,18 @@ func TestPinOneName(t *testing.T) {
 	root.Run("hashpkg", "unpin", "svc")
 	root.Run("hashpkg", "unpin", "/usr/bin/svc")
 	root.Run("hashpkg", "check")
+}
+
+// TestSyncSweeps leaves in the place of programs what a killed sync leaves there.
+func TestSyncSweeps(t *testing.T) {
+	needRoot(t)
+	dir := filepath.Join(t.TempDir(), "root")
+	smallSystem(t, dir)
+	const left = "usr/bin/.hashpkg-edit-0123456789abcdef"
+	mustRun(t, "cp", "-p", filepath.Join(dir, "usr/bin/jq"), filepath.Join(dir, left))
+	time.Sleep(2100 * time.Millisecond)
+	mustRun(t, hashpkg(t), "--root", dir, "sync", "-q")
+	if _, err := os.Lstat(filepath.Join(dir, left)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what a killed run has left is there still: %v", err)
+	}
 }
