@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/hooks"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -68,6 +69,12 @@ func runSync(ctx context.Context, a *app, o syncOptions) error {
 	if err != nil {
 		return err
 	}
+	// Who runs this beside dpkg does not end what its hooks have begun.
+	busy, err := hooks.AtWork(root)
+	if err != nil {
+		return err
+	}
+	o.following = o.following || len(busy) > 0
 	progress := a.newProgress()
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
 		Root: root, Rewrite: settings.rewrite(), DryRun: o.dryRun, Again: o.again, Following: o.following,
