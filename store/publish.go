@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -282,7 +281,7 @@ func removeAll(path string) error {
 }
 
 func (s *Store) readJournal(staging string) (*journal, error) {
-	b, err := atomicfile.ReadFile(filepath.Join(s.Path(staging), journalName))
+	b, err := ReadFile(filepath.Join(s.Path(staging), journalName))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}

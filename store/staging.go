@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -17,7 +18,6 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -332,9 +332,61 @@ func mapFile(path string, f func([]byte) error) error {
 }
 
 // MapFile calls f with the bytes of a regular file, which are valid until f
-// returns and must not be written to.
-func MapFile(file *os.File, f func([]byte) error) error {
-	return atomicfile.ReadMappedFile(file, f)
+// returns and must not be written to. One that another process makes shorter
+// meanwhile is an error.
+func MapFile(file *os.File, f func([]byte) error) (err error) {
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("map file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("map %s: no regular file", file.Name())
+	}
+	if info.Size() == 0 {
+		return f(nil)
+	}
+	data, err := unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map %s: %w", file.Name(), err)
+	}
+	defer func() {
+		if uerr := unix.Munmap(data); err == nil && uerr != nil {
+			err = fmt.Errorf("unmap %s: %w", file.Name(), uerr)
+		}
+	}()
+	// Reading a mapped page that the file has no longer is a fault (SIGBUS).
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }:
+			err = fmt.Errorf("read %s: it became shorter, or the disk failed, meanwhile", file.Name())
+		default:
+			panic(r)
+		}
+	}()
+	return f(data)
+}
+
+// maxRecord bounds what ReadFile reads.
+const maxRecord = 256 << 20
+
+// ReadFile reads a regular file as os.ReadFile does, but neither waits for the
+// writer of a pipe in its place nor fills the memory.
+func ReadFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxRecord {
+		return nil, fmt.Errorf("read %s: no regular file of a sensible size", path)
+	}
+	return io.ReadAll(io.LimitReader(f, maxRecord))
 }
 
 // Edit stages the edited form of an object and returns its digest and size. With

@@ -22,7 +22,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -44,7 +43,7 @@ func (s *Store) Path(name string) string { return filepath.Join(s.dir, filepath.
 // CheckFormat returns an error when the prefix has a layout that this program
 // does not know, and one wrapping [fs.ErrNotExist] when it has none.
 func (s *Store) CheckFormat() error {
-	b, err := atomicfile.ReadFile(s.Path(layout.FormatFile))
+	b, err := ReadFile(s.Path(layout.FormatFile))
 	if err != nil {
 		return err
 	}
@@ -58,7 +57,7 @@ func (s *Store) CheckFormat() error {
 // Manifest reads the manifest of a tree.
 func (s *Store) Manifest(name, tree string) (*layout.Manifest, error) {
 	path := s.Path(layout.ManifestPath(name, tree))
-	b, err := atomicfile.ReadFile(path)
+	b, err := ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read manifest of %s/%s: %w", name, tree, ErrNoManifest)
 	}

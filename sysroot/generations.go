@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/store"
 )
 
 // ErrNoActive is returned (wrapped) when there are generations and none of them is
@@ -56,7 +56,7 @@ func (r *Root) Active() (*layout.Generation, error) {
 // Generation reads one generation.
 func (r *Root) Generation(id int) (*layout.Generation, error) {
 	path := r.store.Path(layout.GenerationPath(id) + "/" + layout.GenerationFile)
-	b, err := atomicfile.ReadFile(path)
+	b, err := store.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %d; hashpkg generations lists those that are there", ErrNoGeneration, id)
 	}
@@ -75,7 +75,7 @@ func (r *Root) Generation(id int) (*layout.Generation, error) {
 
 // decode reads a generation's record, by its index where there is one.
 func (r *Root) decode(id int, record []byte) (*layout.Generation, error) {
-	index, err := atomicfile.ReadFile(r.store.Path(layout.GenerationPath(id) + "/" + layout.IndexFile))
+	index, err := store.ReadFile(r.store.Path(layout.GenerationPath(id) + "/" + layout.IndexFile))
 	if err == nil {
 		if g, err := layout.DecodeIndex(index, record); err == nil {
 			return g, nil

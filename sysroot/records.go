@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
 )
@@ -26,7 +25,7 @@ const (
 // be read is an empty one: everything is looked at again.
 func (r *Root) SystemState() *layout.SystemState {
 	s := &layout.SystemState{}
-	if b, err := atomicfile.ReadFile(r.store.Path(stateFile)); err == nil {
+	if b, err := store.ReadFile(r.store.Path(stateFile)); err == nil {
 		if err := layout.DecodeSystemRecord(b, s); err == nil && s.Packages != nil {
 			return s
 		}
@@ -40,7 +39,7 @@ func (r *Root) SetSystemState(s *layout.SystemState) error { return r.writeRecor
 // Pins returns the pins of the root.
 func (r *Root) Pins() ([]layout.Pin, error) {
 	var p layout.Pins
-	b, err := atomicfile.ReadFile(r.store.Path(pinsFile))
+	b, err := store.ReadFile(r.store.Path(pinsFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -63,7 +62,7 @@ func (r *Root) SetPins(pins []layout.Pin) error {
 func (r *Root) Edits(key string) (*layout.PackageEdits, error) {
 	e := &layout.PackageEdits{Layout: layout.FormatVersion, Key: key}
 	path := r.store.Path(layout.EditsPath(key))
-	b, err := atomicfile.ReadFile(path)
+	b, err := store.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return e, nil
 	}
@@ -137,7 +136,7 @@ func (r *Root) EditedPackages() ([]string, error) {
 
 // Failure returns what kept the last sync from its end; "" when nothing did.
 func (r *Root) Failure() (string, error) {
-	b, err := atomicfile.ReadFile(r.store.Path(failureFile))
+	b, err := store.ReadFile(r.store.Path(failureFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

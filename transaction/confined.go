@@ -12,7 +12,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -63,7 +63,7 @@ func (e *programEditor) readFile(name string) string {
 	if err != nil {
 		return ""
 	}
-	b, err := atomicfile.ReadFile(p)
+	b, err := store.ReadFile(p)
 	if err != nil {
 		return ""
 	}
@@ -88,7 +88,7 @@ func (e *programEditor) confined(program string) string {
 		if !entry.Type().IsRegular() {
 			continue
 		}
-		b, err := atomicfile.ReadFile(filepath.Join(dir, entry.Name()))
+		b, err := store.ReadFile(filepath.Join(dir, entry.Name()))
 		if err != nil {
 			continue
 		}

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -428,6 +429,7 @@ const editBatch = 256 << 20
 // files, looked at by the loader itself where that can be, and then renamed over
 // them. What one program cannot take does not keep the others from it.
 func (e *programEditor) edit(ctx context.Context, changes []*programChange) error {
+	sweep(changes)
 	for _, round := range rounds(changes) {
 		work := round.first
 		for len(work) > 0 {
@@ -487,6 +489,21 @@ func rounds(changes []*programChange) []*round {
 		r.first = append(r.first, c)
 	}
 	return rounds
+}
+
+// leftAge is how old a file must be to have been left by a process that was killed.
+const leftAge = 2 * time.Second
+
+// sweep removes what a killed run has left beside programs: the next run looks at
+// the same ones again. A setuid program's copy would outlive its package there.
+func sweep(changes []*programChange) {
+	dirs := map[string]bool{}
+	for _, c := range changes {
+		dirs[path.Dir(c.host)] = true
+	}
+	for dir := range dirs {
+		_ = atomicfile.Sweep(dir, leftAge) // what cannot be removed harms no program
+	}
 }
 
 func (c *programChange) result() result {

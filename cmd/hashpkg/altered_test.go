@@ -1,8 +1,15 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
@@ -129,4 +136,55 @@ func TestPinOneName(t *testing.T) {
 	root.Run("hashpkg", "unpin", "svc")
 	root.Run("hashpkg", "unpin", "/usr/bin/svc")
 	root.Run("hashpkg", "check")
+}
+
+// TestSyncSweeps leaves in the place of programs what a killed sync leaves there.
+func TestSyncSweeps(t *testing.T) {
+	needRoot(t)
+	dir := filepath.Join(t.TempDir(), "root")
+	smallSystem(t, dir)
+	const left = "usr/bin/.hashpkg-edit-0123456789abcdef"
+	mustRun(t, "cp", "-p", filepath.Join(dir, "usr/bin/jq"), filepath.Join(dir, left))
+	time.Sleep(2100 * time.Millisecond)
+	mustRun(t, hashpkg(t), "--root", dir, "sync", "-q")
+	if _, err := os.Lstat(filepath.Join(dir, left)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what a killed run has left is there still: %v", err)
+	}
+}
+
+// TestSyncBesideDpkg runs a sync while dpkg is at work: the farm follows dpkg until
+// that has ended.
+func TestSyncBesideDpkg(t *testing.T) {
+	needRoot(t)
+	dir := filepath.Join(t.TempDir(), "root")
+	smallSystem(t, dir)
+	follows := func() bool {
+		t.Helper()
+		link, err := os.Readlink(filepath.Join(dir, "var/sys/current-system"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(link, "following")
+	}
+	mustRun(t, hashpkg(t), "--root", dir, "sync", "-q")
+	mustRun(t, hashpkg(t), "--root", dir, "hook", "before")
+	lock, err := os.Create(filepath.Join(dir, "var/lib/dpkg/lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.FcntlFlock(lock.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, hashpkg(t), "--root", dir, "sync", "-q", "--again")
+	if !follows() {
+		t.Error("a sync has ended what dpkg's hook began")
+	}
+	if err := unix.FcntlFlock(lock.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_UNLCK}); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, hashpkg(t), "--root", dir, "sync", "-q")
+	if follows() {
+		t.Error("the farm follows a dpkg that has ended")
+	}
 }

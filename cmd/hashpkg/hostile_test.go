@@ -51,7 +51,7 @@ func TestSyncHostileRoot(t *testing.T) {
 			out("var/sys/libonig5")
 			mustRun(t, "sed", "-i", "s/^Version: 6/Version: 7/", in("var/lib/dpkg/status"))
 		}, "no directory of its own"},
-		{"pins", synced, func() { pipe("var/sys/.hashpkg/system/pins.json") }, "it is a pipe"},
+		{"pins", synced, func() { pipe("var/sys/.hashpkg/system/pins.json") }, "no regular file"},
 		{"state", synced, func() { pipe("var/sys/.hashpkg/system/state.json") }, ""},
 		{"circle", base, func() {
 			mustRun(t, "sh", "-c", `ln -s circle "$1/usr/circle" && echo /usr/circle/libx.so >>"$1/var/lib/dpkg/info/jq.list"`, "sh", root)

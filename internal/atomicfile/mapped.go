@@ -3,9 +3,7 @@ package atomicfile
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -14,36 +12,6 @@ import (
 // ErrNotRegular is wrapped by the error for a directory, a device, a pipe or a
 // socket in the place of a file.
 var ErrNotRegular = errors.New("no regular file")
-
-// maxFile bounds what ReadFile reads.
-const maxFile = 256 << 20
-
-// ReadFile reads a regular file as os.ReadFile does, but neither waits for the
-// writer of a pipe in its place nor fills the memory.
-func ReadFile(path string) ([]byte, error) {
-	fd, st, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	file := os.NewFile(uintptr(fd), path)
-	defer file.Close()
-	if st.Size > maxFile {
-		return nil, pathError("read", path, unix.EFBIG)
-	}
-	return io.ReadAll(io.LimitReader(file, maxFile))
-}
-
-// ReadMappedFile is ReadMapped for a regular file that is open.
-func ReadMappedFile(f *os.File, read func(data []byte) error) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return pathError("stat", f.Name(), err)
-	}
-	if err := regular(&st); err != nil {
-		return pathError("read", f.Name(), err)
-	}
-	return readMapped(int(f.Fd()), st.Size, f.Name(), read)
-}
 
 // ReadMapped calls read with the bytes of a regular file, mapped read-only, so
 // that only what is looked at is in memory. They are gone when read returns. A

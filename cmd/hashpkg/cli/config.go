@@ -10,7 +10,6 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -47,7 +46,7 @@ func (a *app) readConfig() (config, error) {
 	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
 		return c, fmt.Errorf("read settings: %s is no regular file", file)
 	}
-	b, err := atomicfile.ReadFile(file)
+	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
