@@ -548,3 +548,21 @@ func TestSyncFollowsRPM(t *testing.T) {
 		t.Errorf("rpm -Va says %q after all was restored, and %q before", out, untouched)
 	}
 }
+
+// TestPrefixChanges changes the setting while programs are edited for another one.
+func TestPrefixChanges(t *testing.T) {
+	root := newSystem(t)
+	root.Run("hashpkg", "sync")
+	root.WriteFile("/etc/hashpkg.toml", "prefix = \"/usr/lib/sys\"\n", 0o644)
+	if out := root.Run("hashpkg", "sync"); !strings.Contains(out, "search /var/sys") || !strings.Contains(out, "--prefix /var/sys restore --all") {
+		t.Errorf("the sync does not tell of the other prefix: %s", out)
+	}
+	root.Run("hashpkg", "--prefix", "/var/sys", "restore", "--all")
+	if out := root.Run("hashpkg", "sync", "--again"); strings.Contains(out, "warning") {
+		t.Errorf("the sync says %s", out)
+	}
+	if out := root.Run("ldd", "/usr/bin/apt"); !strings.Contains(out, "/usr/lib/sys/current-system") {
+		t.Errorf("apt does not search the new farm: %s", out)
+	}
+	root.Run("hashpkg", "verify", "--system")
+}

@@ -1,0 +1,143 @@
+package transaction
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// newProgramEditor returns an editor for the active generation.
+func newProgramEditor(root *sysroot.Root, rewrite Rewrite, pins []*pinnedLibrary) (*programEditor, error) {
+	active, err := root.Active()
+	if err != nil {
+		return nil, err
+	}
+	trees := map[string]string{}
+	for key, p := range root.SystemState().Packages {
+		trees[key] = p.Tree
+	}
+	return &programEditor{
+		root: root, rewrite: rewrite, own: active.Architecture, farm: active.SystemLibraries(), trees: trees, pins: pins,
+	}, nil
+}
+
+// oncePerPath leaves out programs that another package before theirs has at the
+// same path.
+func oncePerPath(programs []*program) []*program {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(programs, func(p *program) bool {
+		twice := seen[p.path]
+		seen[p.path] = true
+		return twice
+	})
+}
+
+// readRecords reads the records of packages' edited programs.
+func (e *programEditor) readRecords(keys []string) error {
+	e.edits = make(map[string]*layout.PackageEdits, len(keys))
+	for _, key := range keys {
+		edits, err := e.root.Edits(key)
+		if err != nil {
+			return err
+		}
+		e.edits[key] = edits
+	}
+	return nil
+}
+
+// followMoved gives records of edited programs the paths that these have now:
+// dpkg-divert renames files of packages.
+func (e *programEditor) followMoved(programs []*program) {
+	e.moved = map[string]bool{}
+	here := map[string]bool{}
+	for _, p := range programs {
+		here[p.pkg.key+" "+p.path] = true
+	}
+	for _, p := range programs {
+		edits := e.edits[p.pkg.key]
+		named := func(f layout.EditedFile) bool { return f.Path == p.path }
+		if edits == nil || slices.ContainsFunc(edits.Files, named) {
+			continue
+		}
+		for i := range edits.Files {
+			f := &edits.Files[i]
+			if here[p.pkg.key+" "+f.Path] {
+				continue
+			}
+			at := *f
+			if at.Path = p.path; isEdited(e.root, &at) {
+				*f = at
+				e.moved[p.pkg.key] = true
+				break
+			}
+		}
+		slices.SortFunc(edits.Files, func(a, b layout.EditedFile) int { return cmp.Compare(a.Path, b.Path) })
+	}
+}
+
+// dropRecords takes away what is recorded of files that are not what an edit has
+// left any more: their package came again, or dropped them. That the package
+// manager's list does not name one says nothing: the list may be lost, and the edit
+// could never be proved and undone again.
+func (e *programEditor) dropRecords(changes []*programChange, keys []string) error {
+	holds := map[string]bool{}
+	for _, c := range changes {
+		if c.left != "" || c.fault != nil || c.keep != nil || c.want != nil {
+			holds[c.pkg.key+" "+c.path] = true
+		}
+	}
+	var stale []*layout.PackageEdits
+	for _, key := range keys {
+		edits := e.edits[key]
+		before := len(edits.Files)
+		edits.Files = slices.DeleteFunc(edits.Files, func(f layout.EditedFile) bool {
+			return !holds[key+" "+f.Path] && !isEdited(e.root, &f)
+		})
+		if len(edits.Files) != before || e.moved[key] {
+			stale = append(stale, edits)
+		}
+	}
+	return e.root.SetEdits(stale)
+}
+
+// programsOf returns the programs that a pin's Program names, and reads the
+// records of their packages.
+func (e *programEditor) programsOf(packages []*installed, name string) ([]*program, error) {
+	wanted := packages
+	if name != layout.EveryProgram && !strings.HasPrefix(name, "/") {
+		wanted = slices.DeleteFunc(slices.Clone(packages), func(p *installed) bool { return p.Name != name })
+	}
+	found, err := scanPackages(context.Background(), e.root, wanted, nil, func(int) {})
+	if err != nil {
+		return nil, err
+	}
+	var programs []*program
+	var keys []string
+	for _, f := range found {
+		for _, p := range f.programs {
+			if !strings.HasPrefix(name, "/") || p.path == name {
+				programs = append(programs, p)
+				keys = append(keys, f.key)
+			}
+		}
+	}
+	slices.SortFunc(programs, func(a, b *program) int { return cmp.Compare(a.path, b.path) })
+	return oncePerPath(programs), e.readRecords(keys)
+}
+
+// rememberPins tells the next sync that the pins have been followed.
+func (e *programEditor) rememberPins(pins []layout.Pin, changes []*programChange) error {
+	state := e.root.SystemState()
+	state.Settings = settingsDigest(e.root.Store(), e.rewrite, pins)
+	for _, c := range changes {
+		if p, ok := state.Packages[c.pkg.key]; ok && c.want != nil && len(c.want.Pins) > 0 {
+			p.Pinned = true
+			state.Packages[c.pkg.key] = p
+		}
+	}
+	return e.root.SetSystemState(state)
+}
