@@ -169,7 +169,10 @@ func (a *app) settle(root *sysroot.Root, now time.Time) error {
 	if !a.isImage() {
 		return nil
 	}
-	return root.ClampTimes(now, nil)
+	if err := root.ClampTimes(now, nil); err != nil {
+		return fmt.Errorf("it is done, but not the same as in another run: %w", err)
+	}
+	return nil
 }
 
 // printJSON writes the one value of a command with --json.
