@@ -471,6 +471,27 @@ func (g *Generation) winners(names map[string]bool) map[string]*Tree {
 	return winners
 }
 
+// FarmPaths returns the paths of the generation's links, whoever has them.
+func (g *Generation) FarmPaths() map[string]bool {
+	paths := make(map[string]bool, 4*len(g.Trees))
+	system := g.SystemGeneration()
+	g.offered(func(name string, _ *Tree) {
+		paths[name] = true
+		if system && IsLibraryLink(name) {
+			paths[FollowingDir+"/"+name] = true
+		}
+	})
+	if system {
+		for _, top := range followingLinks {
+			paths[FollowingDir+"/"+top] = true
+		}
+	}
+	return paths
+}
+
+// followingLinks are what a following farm has in common with the farm.
+var followingLinks = []string{"bin", "sbin", "share", DefaultLink}
+
 // links returns the links, by path, that follow from what the trees offer under
 // these names.
 func (g *Generation) links(names map[string]bool) map[string]string {
@@ -483,7 +504,7 @@ func (g *Generation) links(names map[string]bool) map[string]string {
 		}
 	}
 	if system {
-		for _, top := range []string{"bin", "sbin", "share", DefaultLink} {
+		for _, top := range followingLinks {
 			links[FollowingDir+"/"+top] = "../" + top
 		}
 	}

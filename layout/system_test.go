@@ -66,6 +66,9 @@ func TestSystemFarm(t *testing.T) {
 	s := newSyncer(tree("beside", "1", "bin/tool", "lib64/libonig.so.5", "lib64/libown.so.1"))
 	s.sync(t, systemPkg(onig("6.9"), SharedLink), systemPkg(libc("2.36"), SharedLink))
 	got := farm(s.generation)
+	if paths := s.generation.FarmPaths(); len(paths) != len(got) || !paths["following/lib64/libonig.so.5"] || !paths["following/bin"] {
+		t.Errorf("the farm's paths are %v, and its links %v", paths, got)
+	}
 	for path, want := range map[string]string{
 		"lib64/libonig.so.5":           "../../../../libonig5/6.9/lib64/libonig.so.5",
 		"following/lib64/libonig.so.5": "../../../../../../../usr/lib/x86_64-linux-gnu/libonig.so.5",

@@ -107,10 +107,7 @@ func (r *Root) borrowFarm(dir string, active *layout.Generation) (*layout.Genera
 // gives it, and no others: what is wrong there must not come back with a later
 // generation.
 func (r *Root) farmIsWhole(g *layout.Generation) bool {
-	names := map[string]bool{}
-	for _, l := range g.Farm() {
-		names[l.Path] = true
-	}
+	names := g.FarmPaths()
 	top := r.store.Path(layout.GenerationPath(g.ID))
 	found := 0
 	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
