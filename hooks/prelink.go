@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -43,7 +43,7 @@ func Prelink(root *sysroot.Root, w io.Writer, args []string) error {
 		return err
 	}
 	defer f.Close()
-	return store.MapFile(f, func(data []byte) error {
+	return atomicfile.MapFile(f, func(data []byte) error {
 		packaged, err := packagedBytes(root, name, data)
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -120,7 +121,7 @@ func (s *Store) verifyObject(d digest.Digest, size int64, edited *layout.File) (
 	if err != nil {
 		return "its recorded edit cannot be read: " + err.Error(), nil
 	}
-	err = mapFile(path, func(b []byte) error {
+	err = atomicfile.ReadMapped(path, func(b []byte) error {
 		original, err := edit.Invert().Apply(b)
 		if err != nil {
 			what = "its recorded edit cannot be undone: " + err.Error()

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/ldso"
-	"github.com/hashpkg/hashpkg/store"
 )
 
 // Architecture returns the root's own architecture, as a multi-arch triplet: that
@@ -88,7 +88,7 @@ func (f files) Inspect(name string) (*ldso.Object, error) {
 		return nil, fmt.Errorf("inspect %s: %w", p, ldso.ErrNotLoadable)
 	}
 	var e *elfedit.Info
-	err = store.MapFile(file, func(data []byte) error {
+	err = atomicfile.MapFile(file, func(data []byte) error {
 		var err error
 		if e, err = elfedit.Inspect(data); err != nil {
 			return fmt.Errorf("inspect %s: %w: %v", p, ldso.ErrNotLoadable, err)

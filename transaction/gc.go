@@ -152,7 +152,7 @@ func (c *collector) readTrees() error {
 		list = append(list, t)
 	}
 	faults := make(chan error, len(list))
-	forEach(list, func(t *treeRecord) { faults <- c.readTree(t) })
+	inParallel(len(list), func(i int) { faults <- c.readTree(list[i]) })
 	close(faults)
 	for fault := range faults {
 		err = errors.Join(err, fault)

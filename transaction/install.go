@@ -16,6 +16,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -74,51 +75,47 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return &InstallResult{Plan: plan, Generation: active.ID}, err
 	}
 
-	lock, err := o.Root.Lock()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	active, err := o.Root.Active()
-	if err != nil {
-		return nil, err
-	}
-	staging, err := o.Root.Store().Begin()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, staging.Discard()) }()
+	err = locked(ctx, o.Root, 0, false, func(active *layout.Generation, staging *store.Staging) error {
+		plan, err := makePlan(ctx, o, files, staging, active)
+		result = &InstallResult{Plan: plan, Generation: active.ID}
+		if err != nil || plan.Generation == nil {
+			return err
+		}
+		o.Progress(Progress{Step: "editing"})
+		if err := applyEdits(ctx, staging, plan); err != nil {
+			return err
+		}
+		o.Progress(Progress{Step: "committing"})
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		next, err := commit(o.Root, staging, plan.Trees, plan.Generation, active, o.Now)
+		if err == nil {
+			result.Generation, result.Changed = next.ID, true
+		}
+		return err
+	})
+	return result, err
+}
 
-	plan, err := makePlan(ctx, o, files, staging, active)
-	result = &InstallResult{Plan: plan, Generation: active.ID}
-	if err != nil || plan.Generation == nil {
-		return result, err
-	}
-	o.Progress(Progress{Step: "editing"})
-	if err := applyEdits(ctx, staging, plan); err != nil {
-		return result, err
-	}
-	o.Progress(Progress{Step: "committing"})
-	if err := ctx.Err(); err != nil {
-		return result, err
-	}
+// commit puts new trees in their places and makes a planned generation of them the
+// active one, which it returns.
+func commit(root *sysroot.Root, staging *store.Staging, trees []layout.PlannedTree, planned, active *layout.Generation, now time.Time) (*layout.Generation, error) {
 	var manifests []*layout.Manifest
-	for _, t := range plan.Trees {
+	for _, t := range trees {
 		if !t.Present {
 			manifests = append(manifests, t.Manifest)
 		}
 	}
 	if err := staging.AddTrees(manifests); err != nil {
-		return result, err
+		return nil, err
 	}
-	next := plan.Generation.Next(0, o.Now)
+	next := planned.Next(0, now)
 	next.Parent = active.ID
-	id, err := publish(o.Root, staging, next, active)
-	if err != nil {
-		return result, err
+	if _, err := publish(root, staging, next, active); err != nil {
+		return nil, err
 	}
-	result.Generation, result.Changed = id, true
-	return result, nil
+	return next, nil
 }
 
 // packageFile is one file of the command line.

@@ -295,16 +295,10 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	if err := editor.edit(ctx, changes); err != nil {
 		return nil, err
 	}
-	var fault error
-	for _, c := range changes {
-		switch {
-		case c.fault != nil:
-			fault = errors.Join(fault, c.fault)
-		case c.left != "":
-			result.Left = append(result.Left, c.leftReport())
-		case c.changes():
-			result.Programs = append(result.Programs, c.report())
-		}
+	done, left, fault := outcome(changes)
+	result.Left = append(result.Left, left...)
+	for _, c := range done {
+		result.Programs = append(result.Programs, c.report())
 	}
 	if fault != nil {
 		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", fault)

@@ -17,7 +17,6 @@ import (
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/ldso"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -114,7 +113,7 @@ func (e *programEditor) prepare(p *program, f *finders) (*programChange, error) 
 	}
 	defer file.Close()
 	c := &programChange{program: p}
-	err = store.MapFile(file, func(data []byte) error { return e.prepareBytes(c, data, f) })
+	err = atomicfile.MapFile(file, func(data []byte) error { return e.prepareBytes(c, data, f) })
 	if err := refusal(c, err); err != nil {
 		return nil, fmt.Errorf("edit %s: %w", p.path, err)
 	}
@@ -307,20 +306,12 @@ func (e *programEditor) searchPath(c *programChange, info *elfedit.Info, dir str
 
 // prepareAll prepares programs on as many processors as there are.
 func (e *programEditor) prepareAll(programs []*program) ([]*programChange, error) {
-	type job struct {
-		p *program
-		i int
-	}
-	jobs := make([]job, len(programs))
 	changes := make([]*programChange, len(programs))
 	faults := make([]error, len(programs))
-	for i, p := range programs {
-		jobs[i] = job{p, i}
-	}
 	pool := sync.Pool{New: func() any { return &finders{e.root, map[string]ldso.Finder{}} }}
-	forEach(jobs, func(j job) {
+	inParallel(len(programs), func(i int) {
 		f, _ := pool.Get().(*finders)
-		changes[j.i], faults[j.i] = e.prepare(j.p, f)
+		changes[i], faults[i] = e.prepare(programs[i], f)
 		pool.Put(f)
 	})
 	for i, err := range faults {

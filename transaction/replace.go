@@ -16,6 +16,10 @@ import (
 	"github.com/hashpkg/hashpkg/layout"
 )
 
+// ErrInterrupted is returned for what was stopped after it had changed something:
+// all that was done is recorded, and a sync does the rest.
+var ErrInterrupted = errors.New("interrupted half-way; hashpkg sync goes on from here")
+
 // editBatch bounds the bytes of programs that stand beside those whose place they
 // will take.
 const editBatch = 256 << 20
@@ -28,8 +32,8 @@ func (e *programEditor) edit(ctx context.Context, changes []*programChange) erro
 	for _, round := range rounds(changes) {
 		work := round.first
 		for len(work) > 0 {
-			if err := ctx.Err(); err != nil {
-				return err
+			if ctx.Err() != nil {
+				return ErrInterrupted
 			}
 			n, size := 0, int64(0)
 			for n < len(work) && (n == 0 || size < editBatch) {
@@ -116,9 +120,9 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 			}
 		}
 	}()
-	forEach(work, func(c *programChange) {
-		if serr := e.stage(c); serr != nil {
-			c.fails(serr)
+	inParallel(len(work), func(i int) {
+		if serr := e.stage(work[i]); serr != nil {
+			work[i].fails(serr)
 		}
 	})
 	var paths []string
@@ -178,19 +182,35 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 	return e.writeRecords(replaced)
 }
 
-// forEach calls f for each of a list, on as many processors as there are.
-func forEach[T any](list []T, f func(T)) {
-	work := make(chan T)
+// outcome says what became of changes: those that were made, the programs that were
+// left, and the faults that kept others from it.
+func outcome(changes []*programChange) (done []*programChange, left []LeftReport, fault error) {
+	for _, c := range changes {
+		switch {
+		case c.fault != nil:
+			fault = errors.Join(fault, c.fault)
+		case c.left != "":
+			left = append(left, c.leftReport())
+		case c.changes():
+			done = append(done, c)
+		}
+	}
+	return done, left, fault
+}
+
+// inParallel calls f with 0 to n-1, on as many processors as there are.
+func inParallel(n int, f func(i int)) {
+	work := make(chan int)
 	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(list)) {
+	for range min(runtime.GOMAXPROCS(0), n) {
 		wg.Go(func() {
-			for v := range work {
-				f(v)
+			for i := range work {
+				f(i)
 			}
 		})
 	}
-	for _, v := range list {
-		work <- v
+	for i := range n {
+		work <- i
 	}
 	close(work)
 	wg.Wait()

@@ -13,8 +13,8 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -59,16 +59,10 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 	if err := editor.edit(ctx, changes); err != nil {
 		return nil, err
 	}
-	var fault error
-	for _, c := range changes {
-		switch {
-		case c.fault != nil:
-			fault = errors.Join(fault, c.fault)
-		case c.left != "":
-			result.Left = append(result.Left, c.leftReport())
-		case c.changes():
-			result.Restored = append(result.Restored, c.path)
-		}
+	done, left, fault := outcome(changes)
+	result.Left = append(result.Left, left...)
+	for _, c := range done {
+		result.Restored = append(result.Restored, c.path)
 	}
 	return result, fault
 }
@@ -152,7 +146,7 @@ func restoring(root *sysroot.Root, pkg *installed, f *layout.EditedFile) (*progr
 		c.left = "is no regular file any more"
 		return c, nil
 	}
-	err = store.MapFile(file, func(data []byte) error {
+	err = atomicfile.MapFile(file, func(data []byte) error {
 		disk := digest.Of(data)
 		if disk == f.Source {
 			return nil

@@ -15,9 +15,9 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -226,7 +226,7 @@ func inspect(host string) (*elfedit.Info, error) {
 		return nil, err
 	}
 	var info *elfedit.Info
-	err = store.MapFile(f, func(b []byte) error {
+	err = atomicfile.MapFile(f, func(b []byte) error {
 		if info, err = elfedit.Inspect(b); err != nil {
 			info = nil // looks like ELF and is not
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashpkg/hashpkg/digest"
@@ -110,6 +111,9 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 		return s.run(ctx)
 	}
 	result, err := syncLocked(ctx, o, states)
+	if errors.Is(err, context.Canceled) && result != nil && result.Changed {
+		err = ErrInterrupted
+	}
 	if errors.Is(err, sysroot.ErrLocked) || errors.Is(err, context.Canceled) {
 		return nil, err // the other one does what is to be done, or who called knows
 	}
@@ -216,30 +220,19 @@ func settingsDigest(s *store.Store, r Rewrite, pins []layout.Pin) digest.Digest 
 }
 
 func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (result *SyncResult, err error) {
-	lock, err := o.Root.LockWait(ctx, o.Wait)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	active, err := o.Root.Active()
-	if err != nil {
-		return nil, err
-	}
-	staging, err := o.Root.Store().Begin()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, staging.Discard()) }()
-	s := &syncer{SyncOptions: o, states: states, active: active, staging: staging, sharer: staging}
-	if result, err = s.run(ctx); err != nil {
-		return result, err
-	}
-	if !o.Following {
-		_, err = o.Root.Follow(false)
-	}
-	if len(s.faults) > 0 {
-		err = errors.Join(err, fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0]))
-	}
+	err = locked(ctx, o.Root, o.Wait, false, func(active *layout.Generation, staging *store.Staging) error {
+		s := &syncer{SyncOptions: o, states: states, active: active, staging: staging, sharer: staging}
+		if result, err = s.run(ctx); err != nil {
+			return err
+		}
+		if !o.Following {
+			_, err = o.Root.Follow(false)
+		}
+		if len(s.faults) > 0 {
+			err = errors.Join(err, fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0]))
+		}
+		return err
+	})
 	return result, err
 }
 
@@ -312,7 +305,9 @@ func (s *syncer) read(ctx context.Context) (err error) {
 func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
 	s.scans = make(map[string]*scanned, len(s.changed))
-	found, err := s.scanAll(ctx, s.changed, s.sharer)
+	found, err := scanPackages(ctx, s.Root, s.changed, s.sharer, func(done int) {
+		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(s.changed)), Packages: true})
+	})
 	if err != nil {
 		return err
 	}
@@ -320,13 +315,6 @@ func (s *syncer) look(ctx context.Context) error {
 		s.scans[f.key] = f
 	}
 	return nil
-}
-
-// scanAll looks at packages on as many processors as there are.
-func (s *syncer) scanAll(ctx context.Context, packages []*installed, to sharer) ([]*scanned, error) {
-	return scanPackages(ctx, s.Root, packages, to, func(done int) {
-		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(packages)), Packages: true})
-	})
 }
 
 // remember writes the state for the next sync, and takes away records of packages
@@ -381,21 +369,14 @@ func (s *syncer) remember(programs map[string]layout.SystemPackage) error {
 // scanPackages looks at the files of packages on as many processors as there are,
 // and stages their libraries in to; without it only programs are looked for.
 func scanPackages(ctx context.Context, root *sysroot.Root, packages []*installed, to sharer, progress func(done int)) ([]*scanned, error) {
-	type job struct {
-		p *installed
-		i int
-	}
 	sc := &scanner{root: root, to: to, dirs: map[string]string{}}
-	jobs := make([]job, len(packages))
 	found := make([]*scanned, len(packages))
 	faults := make([]error, len(packages))
-	for i, p := range packages {
-		jobs[i] = job{p, i}
-	}
-	forEach(jobs, func(j job) {
-		if faults[j.i] = ctx.Err(); faults[j.i] == nil {
-			found[j.i], faults[j.i] = sc.scan(j.p)
-			progress(j.i)
+	var done atomic.Int64
+	inParallel(len(packages), func(i int) {
+		if faults[i] = ctx.Err(); faults[i] == nil {
+			found[i], faults[i] = sc.scan(packages[i])
+			progress(int(done.Add(1)))
 		}
 	})
 	return found, firstFault(faults)

@@ -38,23 +38,11 @@ func (s *syncer) makeGeneration(ctx context.Context) (*layout.Generation, error)
 		return nil, err
 	}
 	s.Progress(Progress{Step: "committing"})
-	var manifests []*layout.Manifest
-	for _, t := range plan.Trees {
-		if !t.Present {
-			manifests = append(manifests, t.Manifest)
-		}
+	next, err := commit(s.Root, s.staging, plan.Trees, plan.Generation, s.active, s.Now)
+	if err == nil {
+		s.result.Generation, s.result.Changed = next.ID, true
 	}
-	if err := s.staging.AddTrees(manifests); err != nil {
-		return nil, err
-	}
-	next := plan.Generation.Next(0, s.Now)
-	next.Parent = s.active.ID
-	id, err := publish(s.Root, s.staging, next, s.active)
-	if err != nil {
-		return nil, err
-	}
-	s.result.Generation, s.result.Changed = id, true
-	return next, nil
+	return next, err
 }
 
 func (s *syncer) plan() (*layout.SystemPlan, error) {

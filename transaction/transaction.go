@@ -7,6 +7,7 @@
 package transaction
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -144,16 +145,26 @@ func change(root *sysroot.Root, now time.Time, f func(*layout.Generation) (bool,
 }
 
 // write runs f, which changes generations, as the one writer of a store that is
-// there. With lost, it may be that no generation is active; f then gets an empty one.
+// there; lost is as of locked.
 func write(root *sysroot.Root, lost bool, f func(*layout.Generation, *store.Staging) (Result, error)) (result Result, err error) {
 	if ok, err := root.Exists(); err != nil {
 		return Result{}, err
 	} else if !ok {
 		return Result{}, fmt.Errorf("%w: there is no hashpkg store at %s yet", ErrNotInstalled, root.Store().Path(""))
 	}
-	lock, err := root.Lock()
+	err = locked(context.Background(), root, 0, lost, func(active *layout.Generation, staging *store.Staging) error {
+		result, err = f(active, staging)
+		return err
+	})
+	return result, err
+}
+
+// locked runs f as the one writer of a store, waiting up to limit for another to
+// end. With lost, it may be that no generation is active; f then gets an empty one.
+func locked(ctx context.Context, root *sysroot.Root, limit time.Duration, lost bool, f func(*layout.Generation, *store.Staging) error) (err error) {
+	lock, err := root.LockWait(ctx, limit)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	active, err := root.Active()
@@ -161,11 +172,11 @@ func write(root *sysroot.Root, lost bool, f func(*layout.Generation, *store.Stag
 		active, err = &layout.Generation{}, nil
 	}
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	staging, err := root.Store().Begin()
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	defer func() { err = errors.Join(err, staging.Discard()) }()
 	return f(active, staging)

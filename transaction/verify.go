@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -66,9 +66,9 @@ func VerifySystem(ctx context.Context, root *sysroot.Root, names []string, progr
 	}
 	v := &verifier{root: root, scanner: &scanner{root: root, dirs: map[string]string{}}, total: len(packages), progress: progress}
 	v.verdict = SystemVerdict{Edited: []string{}, Altered: []AlteredReport{}}
-	forEach(packages, func(p *installed) {
+	inParallel(len(packages), func(i int) {
 		if ctx.Err() == nil {
-			v.verifyPackage(p)
+			v.verifyPackage(packages[i])
 		}
 	})
 	if err := errors.Join(ctx.Err(), v.fault); err != nil {
@@ -179,7 +179,7 @@ func (v *verifier) classify(e *pkginfo.Entry, host string, edits *layout.Package
 	if slices.Contains(e.Flags, "config") || slices.Contains(e.Flags, "ghost") {
 		return classConfig, "", nil
 	}
-	err = store.MapFile(f, func(data []byte) error {
+	err = atomicfile.MapFile(f, func(data []byte) error {
 		class, what, err = classifyBytes(e, v.scanner.inside(host), data, edits)
 		return err
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,19 @@ func ReadMapped(path string, read func(data []byte) error) error {
 	return readMapped(fd, st.Size, path, read)
 }
 
-// readMapped is ReadMapped for an open file.
+// MapFile is ReadMapped for a file that the caller has open.
+func MapFile(file *os.File, read func(data []byte) error) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return pathError("stat", file.Name(), err)
+	}
+	if err := regular(&st); err != nil {
+		return pathError("map", file.Name(), err)
+	}
+	return readMapped(int(file.Fd()), st.Size, file.Name(), read)
+}
+
+// readMapped is ReadMapped for an open file of this size.
 func readMapped(fd int, size int64, path string, read func(data []byte) error) (err error) {
 	if size == 0 {
 		return read(nil)

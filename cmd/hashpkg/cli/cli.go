@@ -107,7 +107,7 @@ Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held.`
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.root, "root", "/", "treat `DIR` as /")
-	f.StringVar(&a.prefix, "prefix", "", "`DIR` where trees stand, as programs see it (default: /etc/hashpkg.toml's, else "+layout.DefaultPrefix+")")
+	f.StringVar(&a.prefix, "prefix", "", "keep trees in `DIR`, as programs see it (default: /etc/hashpkg.toml's, else "+layout.DefaultPrefix+")")
 	f.BoolVar(&a.json, "json", false, "print one JSON value (docs/json.md)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more")

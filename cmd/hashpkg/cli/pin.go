@@ -141,6 +141,9 @@ func newPinsCommand(a *app) *cobra.Command {
 			if a.json {
 				return a.printJSON(map[string]any{"pins": pins})
 			}
+			if len(pins) == 0 {
+				a.notice("nothing is pinned\n")
+			}
 			for _, p := range pins {
 				program := p.Program
 				if program == layout.EveryProgram {
