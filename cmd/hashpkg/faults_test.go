@@ -231,14 +231,22 @@ func TestKilledAtAnyStep(t *testing.T) {
 		t.Fatal("the install changed nothing")
 	}
 
+	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat", "fsync", "syncfs", "utimensat"},
+		[]string{"install", "-q", second}, 40, func(what, root string) { oldOrNew(t, what, root, before, after) })
+}
+
+// killSweep runs a command on copies of a root, killed at the first of some calls,
+// then at the second, and so on until it ends before: atLeast so many times. check
+// looks at each root.
+func killSweep(t *testing.T, strace, dir, base string, calls, command []string, atLeast int, check func(what, root string)) {
+	t.Helper()
 	kills := 0
-	for _, call := range []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat", "fsync", "syncfs", "utimensat"} {
+	for _, call := range calls {
 		for n, survived := 1, 0; survived < 2 && n < 200; n++ {
 			root := filepath.Join(dir, "killed")
 			copyRoot(t, base, root)
-			status, stderr := run(t, exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call,
-				"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), hashpkg(t), "--root", root, "install", "-q", second))
-			what := fmt.Sprintf("killed at %s %d", call, n)
+			status, stderr := run(t, injected(strace, call, fmt.Sprintf("signal=KILL:when=%d", n), append([]string{hashpkg(t), "--root", root}, command...)...))
+			what := fmt.Sprintf("%s killed at %s %d", command[0], call, n)
 			switch status {
 			case 0:
 				survived++
@@ -248,16 +256,22 @@ func TestKilledAtAnyStep(t *testing.T) {
 			default:
 				t.Errorf("%s: status %d: %s", what, status, stderr)
 			}
-			oldOrNew(t, what, root, before, after)
+			check(what, root)
 			if err := os.RemoveAll(root); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	t.Logf("%d kills", kills)
-	if kills < 40 {
+	if kills < atLeast {
 		t.Errorf("only %d kills: the sweep has not been everywhere", kills)
 	}
+}
+
+// injected returns a command in which strace does something to calls of a kind
+// (strace(1), "inject").
+func injected(strace, call, what string, command ...string) *exec.Cmd {
+	return exec.Command(strace, append([]string{"-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e", "inject=" + call + ":" + what}, command...)...)
 }
 
 // TestFaultAtAnyStep lets each of the calls fail. The install must then fail, and
@@ -277,8 +291,7 @@ func TestFaultAtAnyStep(t *testing.T) {
 			for n, survived := 1, 0; survived < 2 && n < 200; n++ {
 				root := filepath.Join(dir, "failed")
 				copyRoot(t, base, root)
-				status, stderr := run(t, exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call,
-					"-e", fmt.Sprintf("inject=%s:error=%s:when=%d", call, fault, n), hashpkg(t), "--root", root, "install", "-q", second))
+				status, stderr := run(t, injected(strace, call, fmt.Sprintf("error=%s:when=%d", fault, n), hashpkg(t), "--root", root, "install", "-q", second))
 				what := fmt.Sprintf("%s at %s %d", fault, call, n)
 				have := dump(t, root)
 				switch {

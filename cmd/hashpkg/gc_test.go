@@ -93,33 +93,11 @@ func TestCollectionKilled(t *testing.T) {
 	strace := needTool(t, "strace")
 	dir, base, first, other := withGarbage(t)
 	before, after := afterCollecting(t, dir, base)
-	kills := 0
-	for _, call := range []string{"renameat", "renameat2", "mkdirat", "unlinkat", "rmdir", "fchmodat", "fsync", "syncfs"} {
-		for n, survived := 1, 0; survived < 2 && n < 200; n++ {
-			root := filepath.Join(dir, "killed")
-			copyRoot(t, base, root)
-			status, stderr := run(t, exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call,
-				"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1"))
-			what := fmt.Sprintf("killed at %s %d", call, n)
-			switch status {
-			case 0:
-				survived++
-			case -1, 137:
-				survived = 0
-				kills++
-			default:
-				t.Errorf("%s: status %d: %s", what, status, stderr)
-			}
-			collected(t, what, root, before, after, []string{first, other}[n%2])
-			if err := os.RemoveAll(root); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Logf("%d kills", kills)
-	if kills < 40 {
-		t.Errorf("only %d kills: the sweep has not been everywhere", kills)
-	}
+	n := 0
+	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "mkdirat", "unlinkat", "rmdir", "fchmodat", "fsync", "syncfs"}, []string{"gc", "-q", "--keep", "1"}, 40, func(what, root string) {
+		n++
+		collected(t, what, root, before, after, []string{first, other}[n%2])
+	})
 }
 
 // TestCollectionFails lets each of the calls fail, and those with a plus all after
@@ -138,8 +116,7 @@ func TestCollectionFails(t *testing.T) {
 		for n, survived := 1, 0; survived < 2 && n < 400; n++ {
 			root := filepath.Join(dir, "failed")
 			copyRoot(t, base, root)
-			status, stderr := run(t, exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call,
-				"-e", fmt.Sprintf("inject=%s:error=EIO:when=%d%s", call, n, onward), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1"))
+			status, stderr := run(t, injected(strace, call, fmt.Sprintf("error=EIO:when=%d%s", n, onward), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1"))
 			what := fmt.Sprintf("EIO at %s %d%s", call, n, onward)
 			switch {
 			case status == 0:
@@ -274,8 +251,7 @@ func TestCollectionLooksAgain(t *testing.T) {
 	}
 
 	var stdout bytes.Buffer
-	gc := exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat",
-		"-e", "inject=renameat:delay_enter=3s:when=1", hashpkg(t), "--root", root, "--json", "gc", "--keep", "1")
+	gc := injected(strace, "renameat", "delay_enter=3s:when=1", hashpkg(t), "--root", root, "--json", "gc", "--keep", "1")
 	gc.Stdout = &stdout
 	if err := gc.Start(); err != nil {
 		t.Fatal(err)
