@@ -2,6 +2,7 @@ package layout
 
 import (
 	"fmt"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -154,3 +155,29 @@ const ToPrefix = "../../../.."
 func DefaultLinkTarget(name string) string {
 	return "../" + CurrentSystem + "/" + DefaultLink + "/" + name
 }
+
+// MergeUsr returns where a payload's path stands after the merge of / and /usr:
+// "bin/sh" is "usr/bin/sh".
+func MergeUsr(p string) string {
+	top, _, below := strings.Cut(p, "/")
+	switch top {
+	case "bin", "sbin", "lib", "lib64", "lib32", "libx32", "libo32":
+		if below {
+			return "usr/" + p
+		}
+	}
+	return p
+}
+
+// CheckPayloadPath returns an error for a path that is not strictly below its
+// tree.
+func CheckPayloadPath(p string) error {
+	if !fs.ValidPath(p) || p == "." || strings.ContainsRune(p, 0) {
+		return fmt.Errorf("path %q does not stand below its tree", p)
+	}
+	return nil
+}
+
+// IndexFile stands beside GenerationFile and holds the same, for speed. It is
+// derived, and does not count when it is missing or made from another record.
+const IndexFile = "index"

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -19,7 +21,7 @@ import (
 
 // AddTrees assembles trees in the staging directory from staged and stored
 // objects, and their manifests beside them. It sets Own in the manifests' files.
-func (t *Staging) AddTrees(manifests []*layout.Manifest) error {
+func (t *Staging) AddTrees(manifests []*record.Manifest) error {
 	if err := t.behind.flush(); err != nil {
 		return err
 	}
@@ -56,14 +58,14 @@ func (t *Staging) AddTrees(manifests []*layout.Manifest) error {
 
 // claimObjects gives the staged objects of a tree the mode that they keep: that
 // of the first file that has them, whatever order the trees are assembled in.
-func (t *Staging) claimObjects(m *layout.Manifest) error {
+func (t *Staging) claimObjects(m *record.Manifest) error {
 	if place := t.store.Path(layout.TreePath(m.Name, m.Tree)); exists(place) {
 		return fmt.Errorf("%s is there and has no manifest: look at what it is, and move it away", place)
 	}
 	for i := range m.Files {
 		f := &m.Files[i]
 		o := t.objects[f.Object]
-		if f.Type != layout.TypeFile || o == nil || o.used {
+		if f.Type != record.TypeFile || o == nil || o.used {
 			continue
 		}
 		o.used = true
@@ -79,7 +81,7 @@ func (t *Staging) claimObjects(m *layout.Manifest) error {
 	return nil
 }
 
-func (t *Staging) addTree(m *layout.Manifest, name string) error {
+func (t *Staging) addTree(m *record.Manifest, name string) error {
 	if err := t.assemble(m, filepath.Join(t.dir, "trees", name)); err != nil {
 		return err
 	}
@@ -101,7 +103,7 @@ func exists(path string) bool {
 
 // addDefaultLinks stages the links NAME/default, which are the same in every
 // generation.
-func (t *Staging) addDefaultLinks(manifests []*layout.Manifest) error {
+func (t *Staging) addDefaultLinks(manifests []*record.Manifest) error {
 	made := map[string]bool{}
 	for i, m := range manifests {
 		to := m.Name + "/" + layout.DefaultLink
@@ -119,7 +121,7 @@ func (t *Staging) addDefaultLinks(manifests []*layout.Manifest) error {
 }
 
 // assemble makes the directories, files and links of a tree at dir.
-func (t *Staging) assemble(m *layout.Manifest, dir string) error {
+func (t *Staging) assemble(m *record.Manifest, dir string) error {
 	made := map[string]bool{}
 	var mkdir func(name string) error
 	mkdir = func(name string) error {
@@ -141,11 +143,11 @@ func (t *Staging) assemble(m *layout.Manifest, dir string) error {
 	if err := mkdir("."); err != nil {
 		return err
 	}
-	var special []*layout.File // directories with an owner or mode of their own
+	var special []*record.File // directories with an owner or mode of their own
 	for i := range m.Files {
 		f := &m.Files[i]
 		path := filepath.Join(dir, f.Path)
-		if f.Type == layout.TypeDirectory {
+		if f.Type == record.TypeDirectory {
 			if err := mkdir(f.Path); err != nil {
 				return err
 			}
@@ -178,16 +180,16 @@ func (t *Staging) assemble(m *layout.Manifest, dir string) error {
 }
 
 // place makes one file of a tree that is no directory.
-func (t *Staging) place(f *layout.File, path string) error {
+func (t *Staging) place(f *record.File, path string) error {
 	switch f.Type {
-	case layout.TypeSymlink:
+	case record.TypeSymlink:
 		return os.Symlink(f.Target, path)
-	case layout.TypeFIFO:
+	case record.TypeFIFO:
 		if err := unix.Mkfifo(path, uint32(f.Mode)); err != nil {
 			return fmt.Errorf("make fifo %s: %w", path, err)
 		}
 		return t.setMetadata(path, f)
-	case layout.TypeFile:
+	case record.TypeFile:
 		return t.placeFile(f, path)
 	}
 	return fmt.Errorf("file %s has the unknown type %q", f.Path, f.Type)
@@ -195,8 +197,8 @@ func (t *Staging) place(f *layout.File, path string) error {
 
 // placeFile links a file to its object, or copies it where it needs an inode of
 // its own: metadata is never shared by accident.
-func (t *Staging) placeFile(f *layout.File, path string) error {
-	if f.Shared == layout.SharedLink {
+func (t *Staging) placeFile(f *record.File, path string) error {
+	if f.Shared == record.SharedLink {
 		return t.placeShared(f, path)
 	}
 	object, err := t.path(f.Object)
@@ -224,7 +226,7 @@ func (t *Staging) placeFile(f *layout.File, path string) error {
 
 // placeShared links a file of a system tree to the distribution's own: where a
 // process loads it by both names, the loader sees that it is one library.
-func (t *Staging) placeShared(f *layout.File, path string) error {
+func (t *Staging) placeShared(f *record.File, path string) error {
 	if err := os.Link(f.System, path); err != nil {
 		return err
 	}
@@ -275,7 +277,7 @@ func copyFile(from, to string) error {
 // the order in which none undoes another: chown drops the setuid bit. A user
 // without root cannot give files away, and then a setuid bit would make the
 // program run as that user, which the package does not mean: it is left out.
-func (t *Staging) setMetadata(path string, f *layout.File) error {
+func (t *Staging) setMetadata(path string, f *record.File) error {
 	mode := uint32(f.Mode)
 	if t.owner {
 		if err := os.Lchown(path, f.UID, f.GID); err != nil {
@@ -289,13 +291,13 @@ func (t *Staging) setMetadata(path string, f *layout.File) error {
 			return fmt.Errorf("set attribute %s of %s: %w", name, path, err)
 		}
 	}
-	if f.Type == layout.TypeDirectory && !t.owner {
+	if f.Type == record.TypeDirectory && !t.owner {
 		mode |= 0o700 // else the user could not remove what is in it
 	}
 	if err := unix.Chmod(path, mode); err != nil {
 		return fmt.Errorf("set mode of %s: %w", path, err)
 	}
-	if f.Type == layout.TypeFile {
+	if f.Type == record.TypeFile {
 		return setTime(path)
 	}
 	return nil

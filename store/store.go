@@ -19,6 +19,8 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
@@ -55,7 +57,7 @@ func (s *Store) CheckFormat() error {
 }
 
 // Manifest reads the manifest of a tree.
-func (s *Store) Manifest(name, tree string) (*layout.Manifest, error) {
+func (s *Store) Manifest(name, tree string) (*record.Manifest, error) {
 	path := s.Path(layout.ManifestPath(name, tree))
 	b, err := ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,7 +66,7 @@ func (s *Store) Manifest(name, tree string) (*layout.Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
-	m, err := layout.DecodeManifest(b)
+	m, err := record.DecodeManifest(b)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
@@ -76,17 +78,17 @@ func (s *Store) Manifest(name, tree string) (*layout.Manifest, error) {
 
 // PackageFile returns what the manifest of a tree says of its package file, and
 // reads only the beginning of it.
-func (s *Store) PackageFile(name, tree string) (layout.PackageFile, error) {
+func (s *Store) PackageFile(name, tree string) (record.PackageFile, error) {
 	path := s.Path(layout.ManifestPath(name, tree))
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return layout.PackageFile{}, fmt.Errorf("read manifest of %s/%s: %w", name, tree, ErrNoManifest)
+		return record.PackageFile{}, fmt.Errorf("read manifest of %s/%s: %w", name, tree, ErrNoManifest)
 	}
 	if err != nil {
-		return layout.PackageFile{}, fmt.Errorf("read manifest: %w", err)
+		return record.PackageFile{}, fmt.Errorf("read manifest: %w", err)
 	}
 	defer f.Close()
-	p, err := layout.ReadPackageFile(f)
+	p, err := record.ReadPackageFile(f)
 	if err != nil {
 		return p, fmt.Errorf("read %s: %w", path, err)
 	}
@@ -95,12 +97,12 @@ func (s *Store) PackageFile(name, tree string) (layout.PackageFile, error) {
 
 // Manifests returns the manifests of all trees of a package, by tree name; none
 // when it has no trees.
-func (s *Store) Manifests(name string) ([]*layout.Manifest, error) {
+func (s *Store) Manifests(name string) ([]*record.Manifest, error) {
 	trees, err := s.Trees(name)
 	if err != nil {
 		return nil, err
 	}
-	var out []*layout.Manifest
+	var out []*record.Manifest
 	for _, t := range trees {
 		m, err := s.Manifest(name, t)
 		if err != nil {

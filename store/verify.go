@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
@@ -30,7 +32,7 @@ type Damage struct {
 // Verify reads every file of the trees and compares it with the manifests. It
 // returns the number of files looked at and what is damaged, in the manifests'
 // order. progress, if not nil, is told the bytes read so far, from any goroutine.
-func (s *Store) Verify(manifests []*layout.Manifest, progress func(bytes int64)) (int, []Damage, error) {
+func (s *Store) Verify(manifests []*record.Manifest, progress func(bytes int64)) (int, []Damage, error) {
 	objects, err := s.hashObjects(manifests, progress)
 	if err != nil {
 		return 0, nil, err
@@ -50,14 +52,14 @@ func (s *Store) Verify(manifests []*layout.Manifest, progress func(bytes int64))
 
 // hashObjects returns, for each object that the manifests use, what is wrong
 // with it; "" when nothing is.
-func (s *Store) hashObjects(manifests []*layout.Manifest, progress func(int64)) (map[digest.Digest]string, error) {
-	edited := map[digest.Digest]*layout.File{}
+func (s *Store) hashObjects(manifests []*record.Manifest, progress func(int64)) (map[digest.Digest]string, error) {
+	edited := map[digest.Digest]*record.File{}
 	sizes := map[digest.Digest]int64{}
 	var list []digest.Digest
 	for _, m := range manifests {
 		for i := range m.Files {
 			f := &m.Files[i]
-			if f.Type != layout.TypeFile {
+			if f.Type != record.TypeFile {
 				continue
 			}
 			if _, ok := sizes[f.Object]; !ok {
@@ -100,7 +102,7 @@ func (s *Store) hashObjects(manifests []*layout.Manifest, progress func(int64)) 
 
 // verifyObject hashes one object and, if it was edited, proves that it is the
 // packaged file with the recorded edit.
-func (s *Store) verifyObject(d digest.Digest, size int64, edited *layout.File) (what string, err error) {
+func (s *Store) verifyObject(d digest.Digest, size int64, edited *record.File) (what string, err error) {
 	path := s.Path(layout.ObjectPath(d))
 	info, err := os.Lstat(path)
 	switch {
@@ -154,7 +156,7 @@ func verifyContent(path string, want digest.Digest) (what string, err error) {
 }
 
 // verifyTree compares one tree's names, links and metadata with its manifest.
-func (s *Store) verifyTree(m *layout.Manifest, objects map[digest.Digest]string) (checked int, damaged []Damage, err error) {
+func (s *Store) verifyTree(m *record.Manifest, objects map[digest.Digest]string) (checked int, damaged []Damage, err error) {
 	tree := s.Path(layout.TreePath(m.Name, m.Tree))
 	report := func(path, what string) {
 		damaged = append(damaged, Damage{Package: m.Spec(), Path: path, What: what})
@@ -216,7 +218,7 @@ func verifyLink(path, target string) string {
 	return ""
 }
 
-func (s *Store) verifyFile(f *layout.File, path string, objects map[digest.Digest]string) (what string, err error) {
+func (s *Store) verifyFile(f *record.File, path string, objects map[digest.Digest]string) (what string, err error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return "is missing", nil
@@ -225,14 +227,14 @@ func (s *Store) verifyFile(f *layout.File, path string, objects map[digest.Diges
 		return "", fmt.Errorf("verify file: %w", err)
 	}
 	switch f.Type {
-	case layout.TypeSymlink:
+	case record.TypeSymlink:
 		return verifyLink(path, f.Target), nil
-	case layout.TypeDirectory:
+	case record.TypeDirectory:
 		if !info.IsDir() {
 			return "is no directory", nil
 		}
 		return "", nil
-	case layout.TypeFIFO:
+	case record.TypeFIFO:
 		if info.Mode()&fs.ModeNamedPipe == 0 {
 			return "is no named pipe", nil
 		}
@@ -244,12 +246,12 @@ func (s *Store) verifyFile(f *layout.File, path string, objects map[digest.Diges
 	if what := objects[f.Object]; what != "" {
 		return what, nil
 	}
-	shared := f.Shared == layout.SharedLink // its metadata are the distribution's
+	shared := f.Shared == record.SharedLink // its metadata are the distribution's
 	if f.Own && !shared {
 		return s.verifyOwn(f, path, info)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && !shared {
-		if have, want := layout.Mode(st.Mode&0o7777), layout.Mode(f.Mode.ObjectMode()); have != want {
+		if have, want := record.Mode(st.Mode&0o7777), record.Mode(f.Mode.ObjectMode()); have != want {
 			return fmt.Sprintf("has mode %v, and should have %v", have, want), nil
 		}
 		// Its owner could change it. Its group may do no more than others.
@@ -269,13 +271,13 @@ func (s *Store) verifyFile(f *layout.File, path string, objects map[digest.Diges
 
 // verifyOwn checks a file that has an inode of its own, whose metadata only root
 // can have given it.
-func (s *Store) verifyOwn(f *layout.File, path string, info fs.FileInfo) (string, error) {
+func (s *Store) verifyOwn(f *record.File, path string, info fs.FileInfo) (string, error) {
 	if info.Size() != f.Size {
 		return fmt.Sprintf("has %d bytes, and should have %d", info.Size(), f.Size), nil
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if ok && os.Geteuid() == 0 && s.ownedByRoot() {
-		if have := layout.Mode(st.Mode & 0o7777); have != f.Mode {
+		if have := record.Mode(st.Mode & 0o7777); have != f.Mode {
 			return fmt.Sprintf("has mode %04o, and should have %04o", have, f.Mode), nil
 		}
 		if int(st.Uid) != f.UID || int(st.Gid) != f.GID {

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -20,7 +23,7 @@ import (
 // from an older generation's where one can be spared: the farm follows from the
 // record, and an inactive generation gets it back when it is rolled back to. The
 // active generation and the one before it keep theirs.
-func (r *Root) WriteGeneration(dir string, g, active *layout.Generation) error {
+func (r *Root) WriteGeneration(dir string, g, active *record.Generation) error {
 	fail := func(err error) error { return fmt.Errorf("write generation: %w", err) }
 	records := make(chan map[string][]byte, 1)
 	var fault error // of making them; read after them
@@ -34,12 +37,12 @@ func (r *Root) WriteGeneration(dir string, g, active *layout.Generation) error {
 		return fail(err)
 	}
 	if donor == nil {
-		donor = &layout.Generation{}
+		donor = &record.Generation{}
 		if err := makeDir(dir); err != nil {
 			return fail(err)
 		}
 	}
-	gone, made := g.FarmChanges(donor)
+	gone, made := farm.Changes(g, donor)
 	for _, l := range gone {
 		if err := os.Remove(filepath.Join(dir, l.Path)); err != nil {
 			return fail(err)
@@ -72,7 +75,7 @@ func (r *Root) WriteGeneration(dir string, g, active *layout.Generation) error {
 // borrowFarm moves the newest farm that can be spared to dir, in one step, and
 // leaves the records in its generation. It returns that generation; nil when
 // there is none, or the file system cannot exchange two names.
-func (r *Root) borrowFarm(dir string, active *layout.Generation) (*layout.Generation, error) {
+func (r *Root) borrowFarm(dir string, active *record.Generation) (*record.Generation, error) {
 	ids, err := r.Generations()
 	if err != nil {
 		return nil, err
@@ -106,8 +109,8 @@ func (r *Root) borrowFarm(dir string, active *layout.Generation) (*layout.Genera
 // farmIsWhole reports whether a generation's farm has the names that its record
 // gives it, and no others: what is wrong there must not come back with a later
 // generation.
-func (r *Root) farmIsWhole(g *layout.Generation) bool {
-	names := g.FarmPaths()
+func (r *Root) farmIsWhole(g *record.Generation) bool {
+	names := farm.Paths(g)
 	top := r.store.Path(layout.GenerationPath(g.ID))
 	found := 0
 	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
@@ -137,7 +140,7 @@ func (r *Root) hasFarm(id int) bool {
 
 // RestoreFarm gives an inactive generation its farm, if it lent it. scratch is a
 // directory on the same file system.
-func (r *Root) RestoreFarm(g, active *layout.Generation, scratch string) error {
+func (r *Root) RestoreFarm(g, active *record.Generation, scratch string) error {
 	if r.hasFarm(g.ID) || len(g.Trees) == 0 {
 		return nil
 	}

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -24,7 +27,7 @@ var ErrNoGeneration = errors.New("no such generation")
 
 // Active returns the generation that current-system leads to. In a root without
 // one it is an empty generation with ID 0, whose architecture is the root's.
-func (r *Root) Active() (*layout.Generation, error) {
+func (r *Root) Active() (*record.Generation, error) {
 	if ok, err := r.Exists(); err != nil {
 		return nil, err
 	} else if ok {
@@ -50,11 +53,11 @@ func (r *Root) Active() (*layout.Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &layout.Generation{Layout: layout.FormatVersion, Architecture: arch}, nil
+	return &record.Generation{Layout: layout.FormatVersion, Architecture: arch}, nil
 }
 
 // Generation reads one generation.
-func (r *Root) Generation(id int) (*layout.Generation, error) {
+func (r *Root) Generation(id int) (*record.Generation, error) {
 	path := r.store.Path(layout.GenerationPath(id) + "/" + layout.GenerationFile)
 	b, err := store.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,14 +77,14 @@ func (r *Root) Generation(id int) (*layout.Generation, error) {
 }
 
 // decode reads a generation's record, by its index where there is one.
-func (r *Root) decode(id int, record []byte) (*layout.Generation, error) {
+func (r *Root) decode(id int, text []byte) (*record.Generation, error) {
 	index, err := store.ReadFile(r.store.Path(layout.GenerationPath(id) + "/" + layout.IndexFile))
 	if err == nil {
-		if g, err := layout.DecodeIndex(index, record); err == nil {
+		if g, err := record.DecodeIndex(index, text); err == nil {
 			return g, nil
 		}
 	}
-	return layout.DecodeGeneration(record) // the record is the truth, the index may be missing or stale
+	return record.DecodeGeneration(text) // the record is the truth, the index may be missing or stale
 }
 
 // Generations returns the numbers of all generations, oldest first.
@@ -176,7 +179,7 @@ func (r *Root) ToRoot() (string, error) {
 
 // VerifyFarm returns what is wrong with a generation's links and with the
 // default links of its packages: path on the host and what it is.
-func (r *Root) VerifyFarm(g *layout.Generation) (checked int, damaged map[string]string, err error) {
+func (r *Root) VerifyFarm(g *record.Generation) (checked int, damaged map[string]string, err error) {
 	damaged = map[string]string{}
 	check := func(path, target string) error {
 		checked++
@@ -194,7 +197,7 @@ func (r *Root) VerifyFarm(g *layout.Generation) (checked int, damaged map[string
 		return nil
 	}
 	dir := r.store.Path(layout.GenerationPath(g.ID))
-	for _, l := range g.Farm() {
+	for _, l := range farm.Links(g) {
 		if err := check(filepath.Join(dir, l.Path), l.Target); err != nil {
 			return checked, damaged, err
 		}

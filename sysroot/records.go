@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
 )
@@ -23,28 +25,28 @@ const (
 
 // SystemState returns what the last sync remembered. One that is missing or cannot
 // be read is an empty one: everything is looked at again.
-func (r *Root) SystemState() *layout.SystemState {
-	s := &layout.SystemState{}
+func (r *Root) SystemState() *record.SystemState {
+	s := &record.SystemState{}
 	if b, err := store.ReadFile(r.store.Path(stateFile)); err == nil {
-		if err := layout.DecodeSystemRecord(b, s); err == nil && s.Packages != nil {
+		if err := record.DecodeSystemRecord(b, s); err == nil && s.Packages != nil {
 			return s
 		}
 	}
-	return &layout.SystemState{Layout: layout.FormatVersion, Packages: map[string]layout.SystemPackage{}}
+	return &record.SystemState{Layout: layout.FormatVersion, Packages: map[string]record.SystemPackage{}}
 }
 
 // SetSystemState remembers the state for the next sync.
-func (r *Root) SetSystemState(s *layout.SystemState) error { return r.writeRecord(stateFile, s) }
+func (r *Root) SetSystemState(s *record.SystemState) error { return r.writeRecord(stateFile, s) }
 
 // Pins returns the pins of the root.
-func (r *Root) Pins() ([]layout.Pin, error) {
-	var p layout.Pins
+func (r *Root) Pins() ([]record.Pin, error) {
+	var p record.Pins
 	b, err := store.ReadFile(r.store.Path(pinsFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err == nil {
-		err = layout.DecodeSystemRecord(b, &p)
+		err = record.DecodeSystemRecord(b, &p)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read pins %s: %w", r.store.Path(pinsFile), err)
@@ -53,21 +55,21 @@ func (r *Root) Pins() ([]layout.Pin, error) {
 }
 
 // SetPins records the pins of the root.
-func (r *Root) SetPins(pins []layout.Pin) error {
-	return r.writeRecord(pinsFile, layout.Pins{Layout: layout.FormatVersion, Pins: pins})
+func (r *Root) SetPins(pins []record.Pin) error {
+	return r.writeRecord(pinsFile, record.Pins{Layout: layout.FormatVersion, Pins: pins})
 }
 
 // Edits returns the record of a package's edited programs; an empty one when none
 // was edited.
-func (r *Root) Edits(key string) (*layout.PackageEdits, error) {
-	e := &layout.PackageEdits{Layout: layout.FormatVersion, Key: key}
-	path := r.store.Path(layout.EditsPath(key))
+func (r *Root) Edits(key string) (*record.PackageEdits, error) {
+	e := &record.PackageEdits{Layout: layout.FormatVersion, Key: key}
+	path := r.store.Path(record.EditsPath(key))
 	b, err := store.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return e, nil
 	}
 	if err == nil {
-		err = layout.DecodeSystemRecord(b, e)
+		err = record.DecodeSystemRecord(b, e)
 	}
 	if err == nil && e.Key != key {
 		err = fmt.Errorf("it is the record of %s", e.Key)
@@ -80,10 +82,10 @@ func (r *Root) Edits(key string) (*layout.PackageEdits, error) {
 
 // SetEdits records packages' edited programs, and makes that durable: nothing of
 // an older record is lost before. A record without files is taken away.
-func (r *Root) SetEdits(edits []*layout.PackageEdits) error {
+func (r *Root) SetEdits(edits []*record.PackageEdits) error {
 	var written []string
 	for _, e := range edits {
-		path := r.store.Path(layout.EditsPath(e.Key))
+		path := r.store.Path(record.EditsPath(e.Key))
 		if len(e.Files) == 0 {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("remove record: %w", err)

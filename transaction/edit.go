@@ -9,16 +9,18 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
 )
 
 // applyEdits makes the planned edits of the new trees on staged copies, and reads
 // every edited file again to compare it with the plan.
-func applyEdits(ctx context.Context, staging *store.Staging, plan *layout.Plan) error {
-	var files []*layout.File
+func applyEdits(ctx context.Context, staging *store.Staging, plan *plan.Plan) error {
+	var files []*record.File
 	for _, t := range plan.Trees {
 		if t.Present {
 			continue
@@ -71,7 +73,7 @@ func applyEdits(ctx context.Context, staging *store.Staging, plan *layout.Plan) 
 
 // lastUses returns the packaged bytes that one file of the new trees has, and no
 // other: when it is edited, nobody wants them as they were.
-func lastUses(plan *layout.Plan) map[digest.Digest]bool {
+func lastUses(plan *plan.Plan) map[digest.Digest]bool {
 	uses := map[digest.Digest]bool{}
 	for _, t := range plan.Trees {
 		if t.Present {
@@ -88,7 +90,7 @@ func lastUses(plan *layout.Plan) map[digest.Digest]bool {
 
 // applyEdit makes the edits of one file. A file without room for what it needs
 // loses some of its protection rather than its libraries, with a warning.
-func applyEdit(staging *store.Staging, f *layout.File, last bool) (warning string, err error) {
+func applyEdit(staging *store.Staging, f *record.File, last bool) (warning string, err error) {
 	changes, err := changesOf(f.Edits)
 	if err != nil {
 		return "", err
@@ -111,7 +113,7 @@ func applyEdit(staging *store.Staging, f *layout.File, last bool) (warning strin
 		return "", err
 	}
 	f.Object = d
-	if f.Patch, err = layout.PackEdit(edit); err != nil {
+	if f.Patch, err = record.PackEdit(edit); err != nil {
 		return "", err
 	}
 	return warning, staging.Map(d, func(b []byte) error {
@@ -124,16 +126,16 @@ func applyEdit(staging *store.Staging, f *layout.File, last bool) (warning strin
 }
 
 // compareEdited returns an error when an edited file is not what was planned.
-func compareEdited(info *elfedit.Info, f *layout.File) error {
+func compareEdited(info *elfedit.Info, f *record.File) error {
 	want := *f.ELF
 	want.Needed = slices.Clone(f.ELF.Needed)
 	for _, e := range f.Edits {
 		switch e.Kind {
-		case layout.EditInterpreter:
+		case record.EditInterpreter:
 			want.Interpreter = e.To[0]
-		case layout.EditNeeded:
+		case record.EditNeeded:
 			want.Needed = e.To
-		case layout.EditReplace:
+		case record.EditReplace:
 			for i, from := range e.From {
 				for j := range want.Needed {
 					if want.Needed[j] == from {
@@ -141,11 +143,11 @@ func compareEdited(info *elfedit.Info, f *layout.File) error {
 					}
 				}
 			}
-		case layout.EditAdd:
+		case record.EditAdd:
 			want.Needed = append(want.Needed, e.To...)
-		case layout.EditRunPath:
+		case record.EditRunPath:
 			want.RunPath, want.HasRunPath = e.To[0], e.To[0] != ""
-		case layout.EditRPath:
+		case record.EditRPath:
 			want.RPath, want.HasRPath = e.To[0], e.To[0] != ""
 		}
 	}
@@ -163,27 +165,27 @@ func compareEdited(info *elfedit.Info, f *layout.File) error {
 }
 
 // changesOf turns a file's edit records into what the editor is asked for.
-func changesOf(records []layout.EditRecord) (elfedit.Changes, error) {
+func changesOf(records []record.EditRecord) (elfedit.Changes, error) {
 	var c elfedit.Changes
 	for _, e := range records {
 		switch e.Kind {
-		case layout.EditInterpreter:
+		case record.EditInterpreter:
 			c.Interpreter = &e.To[0]
-		case layout.EditNeeded:
+		case record.EditNeeded:
 			c.SetNeeded = append([]string{}, e.To...)
 			c.VersionFiles = map[string]string{}
 			for i, from := range e.From {
 				c.VersionFiles[from] = e.To[i]
 			}
-		case layout.EditReplace:
+		case record.EditReplace:
 			for i, from := range e.From {
 				c.ReplaceNeeded = append(c.ReplaceNeeded, elfedit.Replacement{Old: from, New: e.To[i]})
 			}
-		case layout.EditAdd:
+		case record.EditAdd:
 			c.AddNeededLast = append(c.AddNeededLast, e.To...)
-		case layout.EditRunPath, layout.EditRPath:
+		case record.EditRunPath, record.EditRPath:
 			c.Path = &elfedit.SearchPath{Set: &e.To[0], Form: elfedit.FormRunPath}
-			if e.Kind == layout.EditRPath {
+			if e.Kind == record.EditRPath {
 				c.Path.Form = elfedit.FormRPath
 			}
 			if e.To[0] == "" {

@@ -6,7 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -38,7 +39,7 @@ func oncePerPath(programs []*program) []*program {
 
 // readRecords reads the records of packages' edited programs.
 func (e *programEditor) readRecords(keys []string) error {
-	e.edits = make(map[string]*layout.PackageEdits, len(keys))
+	e.edits = make(map[string]*record.PackageEdits, len(keys))
 	for _, key := range keys {
 		edits, err := e.root.Edits(key)
 		if err != nil {
@@ -59,7 +60,7 @@ func (e *programEditor) followMoved(programs []*program) {
 	}
 	for _, p := range programs {
 		edits := e.edits[p.pkg.key]
-		named := func(f layout.EditedFile) bool { return f.Path == p.path }
+		named := func(f record.EditedFile) bool { return f.Path == p.path }
 		if edits == nil || slices.ContainsFunc(edits.Files, named) {
 			continue
 		}
@@ -75,7 +76,7 @@ func (e *programEditor) followMoved(programs []*program) {
 				break
 			}
 		}
-		slices.SortFunc(edits.Files, func(a, b layout.EditedFile) int { return cmp.Compare(a.Path, b.Path) })
+		slices.SortFunc(edits.Files, func(a, b record.EditedFile) int { return cmp.Compare(a.Path, b.Path) })
 	}
 }
 
@@ -90,11 +91,11 @@ func (e *programEditor) dropRecords(changes []*programChange, keys []string) err
 			holds[c.pkg.key+" "+c.path] = true
 		}
 	}
-	var stale []*layout.PackageEdits
+	var stale []*record.PackageEdits
 	for _, key := range keys {
 		edits := e.edits[key]
 		before := len(edits.Files)
-		edits.Files = slices.DeleteFunc(edits.Files, func(f layout.EditedFile) bool {
+		edits.Files = slices.DeleteFunc(edits.Files, func(f record.EditedFile) bool {
 			return !holds[key+" "+f.Path] && !isEdited(e.root, &f)
 		})
 		if len(edits.Files) != before || e.moved[key] {
@@ -108,7 +109,7 @@ func (e *programEditor) dropRecords(changes []*programChange, keys []string) err
 // records of their packages.
 func (e *programEditor) programsOf(packages []*installed, name string) ([]*program, error) {
 	wanted := packages
-	if name != layout.EveryProgram && !strings.HasPrefix(name, "/") {
+	if name != record.EveryProgram && !strings.HasPrefix(name, "/") {
 		wanted = slices.DeleteFunc(slices.Clone(packages), func(p *installed) bool { return p.Name != name })
 	}
 	found, err := scanPackages(context.Background(), e.root, wanted, nil, func(int) {})
@@ -130,7 +131,7 @@ func (e *programEditor) programsOf(packages []*installed, name string) ([]*progr
 }
 
 // rememberPins tells the next sync that the pins have been followed.
-func (e *programEditor) rememberPins(pins []layout.Pin, changes []*programChange) error {
+func (e *programEditor) rememberPins(pins []record.Pin, changes []*programChange) error {
 	state := e.root.SystemState()
 	state.Settings = settingsDigest(e.root.Store(), e.rewrite, pins)
 	for _, c := range changes {

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
@@ -72,7 +75,7 @@ func Collect(ctx context.Context, o CollectOptions) (*CollectResult, error) {
 		}
 		return c.result, c.wouldCollect(ctx, active)
 	}
-	_, err := write(o.Root, false, func(active *layout.Generation, staging *store.Staging) (Result, error) {
+	_, err := write(o.Root, false, func(active *record.Generation, staging *store.Staging) (Result, error) {
 		return Result{}, c.collect(ctx, active, staging)
 	})
 	return c.result, err
@@ -99,13 +102,13 @@ type treeRecord struct {
 
 // find decides what is to go: the old generations, and the trees that nothing
 // reaches, by their paths.
-func (c *collector) find(ctx context.Context, active *layout.Generation) (trees []string, err error) {
+func (c *collector) find(ctx context.Context, active *record.Generation) (trees []string, err error) {
 	c.Progress(Progress{Step: "looking for what is used"})
 	ids, err := c.Root.Generations()
 	if err != nil {
 		return nil, err
 	}
-	c.old = layout.OldGenerations(ids, active, c.Keep)
+	c.old = graph.OldGenerations(ids, active, c.Keep)
 	if err := c.readTrees(); err != nil {
 		return nil, err
 	}
@@ -170,9 +173,9 @@ func (c *collector) readTree(t *treeRecord) error {
 		return fmt.Errorf("%w; nothing was removed, for what this tree uses is not known", err)
 	}
 	t.Version = m.Version
-	t.leads = m.LeadsTo(c.known)
+	t.leads = graph.OfManifest(m, c.known)
 	for i := range m.Files {
-		if f := &m.Files[i]; f.Type == layout.TypeFile {
+		if f := &m.Files[i]; f.Type == record.TypeFile {
 			t.objects = append(t.objects, f.Object)
 		}
 	}
@@ -217,14 +220,14 @@ func (c *collector) addRecords() error {
 		if err != nil {
 			return err
 		}
-		c.roots = append(c.roots, edits.LeadsTo(c.known)...)
+		c.roots = append(c.roots, graph.OfEdits(edits, c.known)...)
 	}
 	return nil
 }
 
 // unreached returns the trees that cannot be reached from roots, sorted.
 func (c *collector) unreached(roots []string) []string {
-	reached := layout.Reachable(roots, c.leads)
+	reached := graph.Reachable(roots, c.leads)
 	var trees []string
 	for path := range c.trees {
 		if !reached[path] {
@@ -259,7 +262,7 @@ func (c *collector) running(trees []string, at func(tree string) string) ([]stri
 }
 
 // wouldCollect finds what collect would remove.
-func (c *collector) wouldCollect(ctx context.Context, active *layout.Generation) error {
+func (c *collector) wouldCollect(ctx context.Context, active *record.Generation) error {
 	trees, err := c.find(ctx, active)
 	if err != nil {
 		return err
@@ -327,7 +330,7 @@ func (c *collector) measure(trees, paths []string) (objects []string, err error)
 }
 
 // collect removes what is not used.
-func (c *collector) collect(ctx context.Context, active *layout.Generation, staging *store.Staging) error {
+func (c *collector) collect(ctx context.Context, active *record.Generation, staging *store.Staging) error {
 	trees, err := c.find(ctx, active)
 	if err != nil {
 		return err
@@ -366,7 +369,7 @@ func (c *collector) lookAgain(ctx context.Context, trees []string, at func(strin
 	if err != nil {
 		return nil, err
 	}
-	needed := layout.Reachable(running, c.leads)
+	needed := graph.Reachable(running, c.leads)
 	var names []string
 	for _, path := range trees {
 		if t := c.trees[path]; needed[path] {

@@ -12,11 +12,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/backends/rpm"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -27,9 +28,9 @@ const aptLists = "/var/lib/apt/lists"
 // checkIndexes looks the debs of a command up in signed indexes, and sets in their
 // manifests who vouches for them. sums has the SHA-256 of their files. given says
 // that somebody gave the keys.
-func checkIndexes(ctx context.Context, o InstallOptions, given bool, drafts []*layout.Manifest, sums map[*layout.Manifest][sha256.Size]byte) (warnings []string, err error) {
+func checkIndexes(ctx context.Context, o InstallOptions, given bool, drafts []*record.Manifest, sums map[*record.Manifest][sha256.Size]byte) (warnings []string, err error) {
 	var files []deb.File
-	var debs []*layout.Manifest
+	var debs []*record.Manifest
 	for _, m := range drafts {
 		if m.Format == pkginfo.Deb {
 			debs = append(debs, m)

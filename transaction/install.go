@@ -13,8 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/backends/rpm"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -25,7 +27,7 @@ type InstallOptions struct {
 	Root   *sysroot.Root
 	Files  []string // package files on the host
 	DryRun bool     // plan only; nothing is written
-	Choice layout.DefaultChoice
+	Choice record.DefaultChoice
 	// Rebuild allows a package file whose name, version and architecture are
 	// taken by another build.
 	Rebuild bool
@@ -50,13 +52,13 @@ type Progress struct {
 
 // InstallResult is the plan and what became of it.
 type InstallResult struct {
-	Plan *layout.Plan
+	Plan *plan.Plan
 	// Generation is the active one afterwards; with DryRun, the one that is.
 	Generation int
 	Changed    bool
 }
 
-// Install puts packages into private trees. The error is a *layout.ProblemsError
+// Install puts packages into private trees. The error is a *plan.ProblemsError
 // when the plan cannot be resolved; the result then still has the plan.
 func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err error) {
 	if o.Progress == nil {
@@ -75,7 +77,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return &InstallResult{Plan: plan, Generation: active.ID}, err
 	}
 
-	err = locked(ctx, o.Root, 0, false, func(active *layout.Generation, staging *store.Staging) error {
+	err = locked(ctx, o.Root, 0, false, func(active *record.Generation, staging *store.Staging) error {
 		plan, err := makePlan(ctx, o, files, staging, active)
 		result = &InstallResult{Plan: plan, Generation: active.ID}
 		if err != nil || plan.Generation == nil {
@@ -100,8 +102,8 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 
 // commit puts new trees in their places and makes a planned generation of them the
 // active one, which it returns.
-func commit(root *sysroot.Root, staging *store.Staging, trees []layout.PlannedTree, planned, active *layout.Generation, now time.Time) (*layout.Generation, error) {
-	var manifests []*layout.Manifest
+func commit(root *sysroot.Root, staging *store.Staging, trees []plan.PlannedTree, planned, active *record.Generation, now time.Time) (*record.Generation, error) {
+	var manifests []*record.Manifest
 	for _, t := range trees {
 		if !t.Present {
 			manifests = append(manifests, t.Manifest)
@@ -142,7 +144,7 @@ func statFiles(paths []string) ([]packageFile, error) {
 }
 
 // makePlan stages the packages and plans.
-func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *layout.Generation) (*layout.Plan, error) {
+func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *record.Generation) (*plan.Plan, error) {
 	keys := o.Keyring.Len() // that somebody gave: those of the root only tell
 	if keys == 0 && o.Signature != SignatureOff {
 		keyring, err := rootKeyring(ctx, o.Root, files)
@@ -178,11 +180,11 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		return packages
 	})
 	s := o.Root.Store()
-	plan, err := layout.MakePlan(layout.Input{
+	made, err := plan.Make(plan.Input{
 		Prefix:     o.Root.Prefix(),
 		Generation: active,
 		Command:    drafts,
-		Installed: func(t *layout.Tree) (*layout.Manifest, error) {
+		Installed: func(t *record.Tree) (*record.Manifest, error) {
 			return s.Manifest(t.Name, t.Tree)
 		},
 		Occupied:       s.Manifests,
@@ -195,17 +197,17 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	if err != nil {
 		return nil, err
 	}
-	plan.Warnings = slices.Insert(plan.Warnings, 0, warnings...)
-	if len(plan.Problems) > 0 {
-		return plan, &layout.ProblemsError{Problems: plan.Problems}
+	made.Warnings = slices.Insert(made.Warnings, 0, warnings...)
+	if len(made.Problems) > 0 {
+		return made, &plan.ProblemsError{Problems: made.Problems}
 	}
-	return plan, nil
+	return made, nil
 }
 
 // stageAll reads the packages, several at a time, the largest first. Files that
 // hold the same package are taken once. sums has the SHA-256 of the debs' files,
 // unless signatures do not matter.
-func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sink) (out []*layout.Manifest, sums map[*layout.Manifest][sha256.Size]byte, err error) {
+func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sink) (out []*record.Manifest, sums map[*record.Manifest][sha256.Size]byte, err error) {
 	var total int64
 	order := make([]int, len(files))
 	for i, f := range files {
@@ -218,7 +220,7 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	defer cancel()
 	var mu sync.Mutex
 	var done int64
-	drafts := make([]*layout.Manifest, len(files))
+	drafts := make([]*record.Manifest, len(files))
 	hashes := make([]hash.Hash, len(files))
 	faults := make([]error, len(files))
 	read := func(n int64) {
@@ -252,9 +254,9 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		return nil, nil, err
 	}
 
-	sums = map[*layout.Manifest][sha256.Size]byte{}
+	sums = map[*record.Manifest][sha256.Size]byte{}
 	for i, d := range drafts {
-		if !slices.ContainsFunc(out, func(o *layout.Manifest) bool { return o.Package.Digest == d.Package.Digest }) {
+		if !slices.ContainsFunc(out, func(o *record.Manifest) bool { return o.Package.Digest == d.Package.Digest }) {
 			out = append(out, d)
 			if hashes[i] != nil {
 				sums[d] = [sha256.Size]byte(hashes[i].Sum(nil))

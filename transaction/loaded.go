@@ -12,8 +12,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/ldso"
 )
 
@@ -98,12 +99,12 @@ func runsNot(err error) bool {
 // compare resolves the program as it is packaged and as it would be. It returns
 // why the edited one must not be used; "" when both load the same libraries, but for
 // those that are pinned.
-func (e *programEditor) compare(c *programChange, info *elfedit.Info, edited []byte, records []layout.EditRecord, pins []*pinnedLibrary, f *finders) (string, error) {
+func (e *programEditor) compare(c *programChange, info *elfedit.Info, edited []byte, records []record.EditRecord, pins []*pinnedLibrary, f *finders) (string, error) {
 	after, err := elfedit.Inspect(edited)
 	if err != nil {
 		return "", err
 	}
-	if err := compareEdited(after, &layout.File{ELF: info, Edits: records}); err != nil {
+	if err := compareEdited(after, &record.File{ELF: info, Edits: records}); err != nil {
 		return "", err
 	}
 	if e.planOnly {

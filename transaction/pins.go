@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -22,8 +24,8 @@ var ErrPin = errors.New("cannot pin")
 
 // pinnedLibrary is a pin and the tree that it is to.
 type pinnedLibrary struct {
-	layout.Pin
-	manifest *layout.Manifest
+	record.Pin
+	manifest *record.Manifest
 }
 
 // name is how a pin stands in the record of an edit.
@@ -44,7 +46,7 @@ func forced(pins []*pinnedLibrary) bool {
 
 // file returns the library of the tree that takes an object's place; nil if it has
 // none.
-func (p *pinnedLibrary) file(o *ldso.Object) *layout.File {
+func (p *pinnedLibrary) file(o *ldso.Object) *record.File {
 	if o.Info.Soname == "" {
 		return nil
 	}
@@ -58,7 +60,7 @@ func (p *pinnedLibrary) file(o *ldso.Object) *layout.File {
 }
 
 // findTree returns what is missing of the tree that a pin is to.
-func findTree(s *store.Store, pin layout.Pin) error {
+func findTree(s *store.Store, pin record.Pin) error {
 	for _, name := range []string{layout.ManifestPath(pin.Library, pin.Tree), layout.TreePath(pin.Library, pin.Tree)} {
 		if _, err := os.Lstat(s.Path(name)); err != nil {
 			return err
@@ -68,10 +70,10 @@ func findTree(s *store.Store, pin layout.Pin) error {
 }
 
 // loadPins reads the trees of pins. A pin whose tree is gone is in lost.
-func loadPins(s *store.Store, pins []layout.Pin) (loaded []*pinnedLibrary, lost []string) {
+func loadPins(s *store.Store, pins []record.Pin) (loaded []*pinnedLibrary, lost []string) {
 	for _, pin := range pins {
 		err := findTree(s, pin)
-		var m *layout.Manifest
+		var m *record.Manifest
 		if err == nil {
 			m, err = s.Manifest(pin.Library, pin.Tree)
 		}
@@ -85,7 +87,7 @@ func loadPins(s *store.Store, pins []layout.Pin) (loaded []*pinnedLibrary, lost 
 	// what is for all.
 	order := func(p *pinnedLibrary) int {
 		switch {
-		case p.Program == layout.EveryProgram:
+		case p.Program == record.EveryProgram:
 			return 2
 		case strings.HasPrefix(p.Program, "/"):
 			return 0
@@ -99,7 +101,7 @@ func loadPins(s *store.Store, pins []layout.Pin) (loaded []*pinnedLibrary, lost 
 // pinRecords returns the edits that make a program load pinned libraries, and the
 // pins that are for it: what it needs by name it then needs by path, and what only
 // its libraries need it needs too, so that it is loaded when they ask for it.
-func (e *programEditor) pinRecords(c *programChange, info *elfedit.Info, f *finders) ([]*pinnedLibrary, []layout.EditRecord, error) {
+func (e *programEditor) pinRecords(c *programChange, info *elfedit.Info, f *finders) ([]*pinnedLibrary, []record.EditRecord, error) {
 	var wanted []*pinnedLibrary
 	for _, p := range e.pins {
 		if p.Of(c.path, c.pkg.Name) {
@@ -113,7 +115,7 @@ func (e *programEditor) pinRecords(c *programChange, info *elfedit.Info, f *find
 	if err != nil {
 		return nil, nil, err
 	}
-	replace, add := layout.EditRecord{Kind: layout.EditReplace}, layout.EditRecord{Kind: layout.EditAdd}
+	replace, add := record.EditRecord{Kind: record.EditReplace}, record.EditRecord{Kind: record.EditAdd}
 	var used []*pinnedLibrary
 	for _, o := range closure.Objects[1:] {
 		for _, p := range wanted {
@@ -138,8 +140,8 @@ func (e *programEditor) pinRecords(c *programChange, info *elfedit.Info, f *find
 			break
 		}
 	}
-	var records []layout.EditRecord
-	for _, r := range []layout.EditRecord{replace, add} {
+	var records []record.EditRecord
+	for _, r := range []record.EditRecord{replace, add} {
 		if len(r.To) > 0 {
 			records = append(records, r)
 		}
@@ -156,7 +158,7 @@ func (e *programEditor) pinRecords(c *programChange, info *elfedit.Info, f *find
 // PinOptions says which programs are to load which libraries.
 type PinOptions struct {
 	Root    *sysroot.Root
-	Program string   // a path in the root, a package's name, or layout.EveryProgram
+	Program string   // a path in the root, a package's name, or record.EveryProgram
 	Specs   []string // "NAME=VERSION"
 	Force   bool     // though symbol versions do not fit
 	Rewrite Rewrite
@@ -165,7 +167,7 @@ type PinOptions struct {
 
 // PinResult says what pins came to.
 type PinResult struct {
-	Pins     []layout.Pin    `json:"pins"`     // the new ones
+	Pins     []record.Pin    `json:"pins"`     // the new ones
 	Programs []ProgramReport `json:"programs"` // that load the library now
 	Left     []LeftReport    `json:"left"`     // that do not, and why
 }
@@ -173,14 +175,14 @@ type PinResult struct {
 // AddPins makes programs load certain versions of libraries, while all others go on
 // with the current ones. The error wraps ErrPin when none of the programs can.
 func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
-	return changePins(ctx, o, true, func(root *sysroot.Root, pins []layout.Pin) ([]layout.Pin, error) {
+	return changePins(ctx, o, true, func(root *sysroot.Root, pins []record.Pin) ([]record.Pin, error) {
 		for _, spec := range o.Specs {
 			pin, err := findPinned(root.Store(), spec)
 			if err != nil {
 				return nil, err
 			}
 			pin.Program, pin.Force = o.Program, o.Force
-			pins = slices.DeleteFunc(pins, func(p layout.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library })
+			pins = slices.DeleteFunc(pins, func(p record.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library })
 			pins = append(pins, pin)
 		}
 		return pins, nil
@@ -190,9 +192,9 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
 // "NAME=VERSION", or without any for all that the program is pinned to.
 func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
-	return changePins(ctx, o, false, func(_ *sysroot.Root, pins []layout.Pin) ([]layout.Pin, error) {
+	return changePins(ctx, o, false, func(_ *sysroot.Root, pins []record.Pin) ([]record.Pin, error) {
 		before := len(pins)
-		pins = slices.DeleteFunc(pins, func(p layout.Pin) bool {
+		pins = slices.DeleteFunc(pins, func(p record.Pin) bool {
 			return p.Program == o.Program && (len(o.Specs) == 0 || slices.Contains(o.Specs, p.Library) || slices.Contains(o.Specs, p.Spec()))
 		})
 		if len(pins) == before {
@@ -203,16 +205,16 @@ func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 }
 
 // findPinned returns a pin to the tree of a library's version.
-func findPinned(s *store.Store, spec string) (layout.Pin, error) {
+func findPinned(s *store.Store, spec string) (record.Pin, error) {
 	name, version, ok := strings.Cut(spec, "=")
 	if !ok || name == "" || version == "" {
-		return layout.Pin{}, fmt.Errorf("%w: %q: want NAME=VERSION", ErrPin, spec)
+		return record.Pin{}, fmt.Errorf("%w: %q: want NAME=VERSION", ErrPin, spec)
 	}
 	manifests, err := s.Manifests(name)
 	if err != nil {
-		return layout.Pin{}, err
+		return record.Pin{}, err
 	}
-	var found []*layout.Manifest
+	var found []*record.Manifest
 	var versions []string
 	for _, m := range manifests {
 		versions = append(versions, m.Version)
@@ -221,29 +223,29 @@ func findPinned(s *store.Store, spec string) (layout.Pin, error) {
 		}
 	}
 	// The distribution's own build goes before one that was edited for a private tree.
-	slices.SortStableFunc(found, func(a, b *layout.Manifest) int { return -cmp.Compare(a.Origin, b.Origin) })
+	slices.SortStableFunc(found, func(a, b *record.Manifest) int { return -cmp.Compare(a.Origin, b.Origin) })
 	switch {
 	case len(found) == 0 && len(versions) == 0:
-		return layout.Pin{}, fmt.Errorf("%w: the store has no %s; hashpkg install brings the version that you want", ErrPin, name)
+		return record.Pin{}, fmt.Errorf("%w: the store has no %s; hashpkg install brings the version that you want", ErrPin, name)
 	case len(found) == 0:
-		return layout.Pin{}, fmt.Errorf("%w: the store has no %s; of %s it has %q", ErrPin, spec, name, slices.Compact(versions))
+		return record.Pin{}, fmt.Errorf("%w: the store has no %s; of %s it has %q", ErrPin, spec, name, slices.Compact(versions))
 	case len(found) > 1 && found[0].Origin == found[1].Origin && found[0].Tree != version:
 		trees := make([]string, len(found))
 		for i, m := range found {
 			trees[i] = m.Name + "=" + m.Tree
 		}
-		return layout.Pin{}, fmt.Errorf("%w: several builds are there, name one of %q", ErrPin, trees)
+		return record.Pin{}, fmt.Errorf("%w: several builds are there, name one of %q", ErrPin, trees)
 	}
 	m := found[0]
-	if slices.ContainsFunc(m.Files, func(f layout.File) bool { return f.ELF != nil && layout.IsGlibcLibrary(f.ELF.Soname) }) {
-		return layout.Pin{}, fmt.Errorf("%w: %s is the C library, of which a program and all its libraries must have one; hashpkg install puts a program beside the system with its own", ErrPin, name)
+	if slices.ContainsFunc(m.Files, func(f record.File) bool { return f.ELF != nil && layout.IsGlibcLibrary(f.ELF.Soname) }) {
+		return record.Pin{}, fmt.Errorf("%w: %s is the C library, of which a program and all its libraries must have one; hashpkg install puts a program beside the system with its own", ErrPin, name)
 	}
-	return layout.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
+	return record.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
 }
 
 // changePins changes the record of pins and edits the programs concerned. With
 // strict, one that cannot follow its pin is left as it is; else it loses it.
-func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sysroot.Root, []layout.Pin) ([]layout.Pin, error)) (result *PinResult, err error) {
+func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sysroot.Root, []record.Pin) ([]record.Pin, error)) (result *PinResult, err error) {
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return nil, cmp.Or(err, fmt.Errorf("%w: there is no hashpkg store at %s yet; run hashpkg sync", ErrNotInstalled, o.Root.Store().Path("")))
 	}
@@ -260,7 +262,7 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	if err != nil {
 		return nil, err
 	}
-	fresh := slices.DeleteFunc(slices.Clone(after), func(p layout.Pin) bool { return slices.Contains(before, p) })
+	fresh := slices.DeleteFunc(slices.Clone(after), func(p record.Pin) bool { return slices.Contains(before, p) })
 	if _, lost := loadPins(o.Root.Store(), fresh); len(lost) > 0 {
 		return nil, fmt.Errorf("%w: %s", ErrPin, strings.Join(lost, "; "))
 	}
@@ -308,14 +310,14 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 
 // checkPins refuses new pins that no program can follow, and those for one
 // program that it cannot.
-func checkPins(o PinOptions, pins []layout.Pin, changes []*programChange) error {
+func checkPins(o PinOptions, pins []record.Pin, changes []*programChange) error {
 	if len(pins) == 0 {
 		return nil
 	}
 	follows := false
 	for _, c := range changes {
 		switch {
-		case c.left != "" && o.Program != layout.EveryProgram && len(changes) == 1:
+		case c.left != "" && o.Program != record.EveryProgram && len(changes) == 1:
 			return fmt.Errorf("%w %s: %s%s", ErrPin, c.path, c.left, forceHint(o))
 		case c.left == "" && c.want != nil && len(c.want.Pins) > 0:
 			follows = true
@@ -341,7 +343,7 @@ func forceHint(o PinOptions) string {
 
 // ListedPin is a pin, and the programs that follow it.
 type ListedPin struct {
-	layout.Pin
+	record.Pin
 	Programs []string `json:"programs"`       // paths in the root
 	Lost     string   `json:"lost,omitempty"` // why its tree is not to be had
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
@@ -39,9 +41,9 @@ func newProgram(pkg *installed, digest, inside, host string, st *unix.Stat_t) *p
 type programChange struct {
 	*program
 	source     digest.Digest       // of the packaged bytes
-	keep       *layout.EditedFile  // its record until now; nil for none
-	had        *layout.AppliedEdit // the edit that it has; nil when it is as packaged
-	want       *layout.AppliedEdit // the edit that it shall have; nil for none
+	keep       *record.EditedFile  // its record until now; nil for none
+	had        *record.AppliedEdit // the edit that it has; nil when it is as packaged
+	want       *record.AppliedEdit // the edit that it shall have; nil for none
 	edit       elfedit.Edit        // from the bytes on disk to the wanted ones; zero when there is nothing to do
 	interp     string
 	loads      []string // the files that it loads as it is packaged, by device and inode
@@ -79,7 +81,7 @@ type programEditor struct {
 	farm     map[string]bool   // the libraries that trees of the system offer
 	trees    map[string]string // path of its tree by package key
 	pins     []*pinnedLibrary
-	edits    map[string]*layout.PackageEdits // by package key
+	edits    map[string]*record.PackageEdits // by package key
 	moved    map[string]bool                 // keys of those in edits that have new paths
 	restored bool                            // also those that somebody wants as packaged
 	strict   bool                            // what cannot be pinned is left: somebody is waiting for the answer
@@ -159,7 +161,7 @@ func (e *programEditor) prepareBytes(c *programChange, data []byte, f *finders) 
 
 // apply makes the edits on the packaged bytes and looks at what the loader would
 // make of the result. It sets left when that must not take the program's place.
-func (e *programEditor) apply(c *programChange, data, packaged []byte, info *elfedit.Info, records []layout.EditRecord, pins []*pinnedLibrary, f *finders) error {
+func (e *programEditor) apply(c *programChange, data, packaged []byte, info *elfedit.Info, records []record.EditRecord, pins []*pinnedLibrary, f *finders) error {
 	if len(records) == 0 {
 		if c.had != nil {
 			c.edit = elfedit.Diff(data, packaged)
@@ -190,11 +192,11 @@ func (e *programEditor) apply(c *programChange, data, packaged []byte, info *elf
 		c.want = c.had
 		return nil
 	}
-	patch, err := layout.PackEdit(edit)
+	patch, err := record.PackEdit(edit)
 	if err != nil {
 		return err
 	}
-	c.want = &layout.AppliedEdit{Object: digest.Of(edited), Edits: records, Patch: patch, Pins: pinNames(pins)}
+	c.want = &record.AppliedEdit{Object: digest.Of(edited), Edits: records, Patch: patch, Pins: pinNames(pins)}
 	c.edit = edit
 	if c.had != nil {
 		c.edit = elfedit.Diff(data, edited)
@@ -257,7 +259,7 @@ func (e *programEditor) packaged(c *programChange, data []byte) ([]byte, error) 
 }
 
 // wantedRecords are the edits that the policy and the pins ask for.
-type wantedRecords struct{ path, pins []layout.EditRecord }
+type wantedRecords struct{ path, pins []record.EditRecord }
 
 // records returns the edits that a program shall have, and the pins that are for it.
 func (e *programEditor) records(c *programChange, info *elfedit.Info, f *finders) (wantedRecords, []*pinnedLibrary, error) {
@@ -288,14 +290,14 @@ func (e *programEditor) records(c *programChange, info *elfedit.Info, f *finders
 }
 
 // searchPath returns the record for RUNPATH: what the author wrote stays in front.
-func (e *programEditor) searchPath(c *programChange, info *elfedit.Info, dir string) layout.EditRecord {
+func (e *programEditor) searchPath(c *programChange, info *elfedit.Info, dir string) record.EditRecord {
 	prefix := e.root.Prefix()
 	var dirs []string
 	if tree := e.trees[c.pkg.key]; e.rewrite.Executables == RewriteFull && tree != "" {
 		dirs = append(dirs, prefix+"/"+tree+"/"+dir, prefix+"/"+c.pkg.Name+"/"+layout.DefaultLink+"/"+dir)
 	}
 	dirs = append(dirs, prefix+"/"+layout.CurrentSystem+"/"+dir)
-	record := layout.EditRecord{Kind: layout.EditRunPath}
+	record := record.EditRecord{Kind: record.EditRunPath}
 	if info.HasRunPath && info.RunPath != "" {
 		record.From = []string{info.RunPath}
 		dirs = append([]string{info.RunPath}, dirs...)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
@@ -244,11 +246,11 @@ func (e *programEditor) stage(c *programChange) error {
 func (e *programEditor) record(c *programChange, both bool) {
 	edits := e.edits[c.pkg.key]
 	if edits == nil {
-		edits = &layout.PackageEdits{Layout: layout.FormatVersion, Key: c.pkg.key}
+		edits = &record.PackageEdits{Layout: layout.FormatVersion, Key: c.pkg.key}
 		e.edits[c.pkg.key] = edits
 	}
-	i, found := slices.BinarySearchFunc(edits.Files, c.path, func(f layout.EditedFile, p string) int { return cmp.Compare(f.Path, p) })
-	file := layout.EditedFile{Path: c.path, Source: c.source, Restored: c.restores}
+	i, found := slices.BinarySearchFunc(edits.Files, c.path, func(f record.EditedFile, p string) int { return cmp.Compare(f.Path, p) })
+	file := record.EditedFile{Path: c.path, Source: c.source, Restored: c.restores}
 	if c.want != nil {
 		file.Applied = append(file.Applied, *c.want)
 	}
@@ -267,7 +269,7 @@ func (e *programEditor) record(c *programChange, both bool) {
 }
 
 func (e *programEditor) writeRecords(keys map[string]bool) error {
-	var list []*layout.PackageEdits
+	var list []*record.PackageEdits
 	for key := range keys {
 		list = append(list, e.edits[key])
 	}

@@ -9,12 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -124,7 +125,7 @@ func packageOf(key string) string {
 
 // restoring returns the change that gives a file its packaged bytes; nil when the
 // file is gone.
-func restoring(root *sysroot.Root, pkg *installed, f *layout.EditedFile) (*programChange, error) {
+func restoring(root *sysroot.Root, pkg *installed, f *record.EditedFile) (*programChange, error) {
 	host, err := root.HostPath(f.Path)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
@@ -24,7 +26,7 @@ import (
 // scanned is what an installed package has that a sync is about.
 type scanned struct {
 	*installed
-	libraries *layout.Manifest // the draft of its tree; nil when it has none
+	libraries *record.Manifest // the draft of its tree; nil when it has none
 	programs  []*program
 }
 
@@ -74,7 +76,7 @@ func (s *scanner) scan(p *installed) (*scanned, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", p.Name, err)
 	}
-	m.Origin, m.Requires, m.Provides, m.Scripts = layout.OriginSystem, nil, nil, nil
+	m.Origin, m.Requires, m.Provides, m.Scripts = record.OriginSystem, nil, nil, nil
 	tree := &stager{m: m, byPath: map[string]int{}}
 	for _, e := range entries {
 		payload := layout.MergeUsr(e.Path)
@@ -115,7 +117,7 @@ func (s *scanner) look(e *pkginfo.Entry, payload string, out *scanned, tree *sta
 		if err != nil {
 			return err
 		}
-		tree.put(layout.File{Path: payload, Type: layout.TypeSymlink, Mode: 0o777, Target: target})
+		tree.put(record.File{Path: payload, Type: record.TypeSymlink, Mode: 0o777, Target: target})
 	case unix.S_IFREG:
 		if !named && st.Mode&0o111 == 0 || st.Size == 0 {
 			return nil
@@ -136,9 +138,9 @@ func (s *scanner) look(e *pkginfo.Entry, payload string, out *scanned, tree *sta
 
 // addLibrary puts a library into its package's tree.
 func (s *scanner) addLibrary(tree *stager, payload, host string, st *unix.Stat_t, info *elfedit.Info) error {
-	f := layout.File{
-		Path: payload, Type: layout.TypeFile, Mode: layout.Mode(st.Mode & 0o7777), UID: int(st.Uid), GID: int(st.Gid),
-		ELF: info, Shared: layout.SharedCopy, System: host,
+	f := record.File{
+		Path: payload, Type: record.TypeFile, Mode: record.Mode(st.Mode & 0o7777), UID: int(st.Uid), GID: int(st.Gid),
+		ELF: info, Shared: record.SharedCopy, System: host,
 	}
 	info.Notes = nil
 	d, size, shared, err := s.to.Share(host)
@@ -152,7 +154,7 @@ func (s *scanner) addLibrary(tree *stager, payload, host string, st *unix.Stat_t
 		shared = false
 	}
 	if shared {
-		f.Shared = layout.SharedLink
+		f.Shared = record.SharedLink
 	}
 	if place := strings.TrimPrefix(s.inside(host), "/"); place != payload {
 		f.Place = place
@@ -162,19 +164,19 @@ func (s *scanner) addLibrary(tree *stager, payload, host string, st *unix.Stat_t
 }
 
 // put adds a file that is known to be new.
-func (s *stager) put(f layout.File) {
+func (s *stager) put(f record.File) {
 	s.byPath[f.Path] = len(s.m.Files)
 	s.m.Files = append(s.m.Files, f)
 }
 
 // finishSystemTree leaves out links that lead to no library of the package; nil
 // when nothing is left.
-func finishSystemTree(s *stager) *layout.Manifest {
+func finishSystemTree(s *stager) *record.Manifest {
 	s.m.Index()
-	var files []layout.File
+	var files []record.File
 	found := false
 	for _, f := range s.m.Files {
-		if f.Type == layout.TypeFile {
+		if f.Type == record.TypeFile {
 			found = true
 		} else if to := s.m.Resolve(f.Path); to == nil {
 			continue

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/backends/rpm"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -30,7 +31,7 @@ var ErrSignature = errors.New("the signature is not good")
 
 // checkOwnSignatures sets what the signatures of a package came to. A deb carries
 // none: its archive signs an index, which checkIndexes looks at.
-func checkOwnSignatures(to *layout.PackageFile, r pkginfo.Reader) {
+func checkOwnSignatures(to *record.PackageFile, r pkginfo.Reader) {
 	signed, ok := r.(*rpm.Reader)
 	if !ok {
 		to.Signature = string(rpm.Unsigned)
@@ -53,7 +54,7 @@ func checkOwnSignatures(to *layout.PackageFile, r pkginfo.Reader) {
 
 // checkSignatures applies the policy to the packages of a command. It returns what
 // is to be told.
-func checkSignatures(policy SignaturePolicy, keys int, drafts []*layout.Manifest) (warnings []string, err error) {
+func checkSignatures(policy SignaturePolicy, keys int, drafts []*record.Manifest) (warnings []string, err error) {
 	if policy == SignatureOff {
 		return nil, nil
 	}

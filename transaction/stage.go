@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/digest"
@@ -105,7 +107,7 @@ func open(in io.Reader, keyring *rpm.Keyring) (pkginfo.Reader, error) {
 // stagePackage reads one package file into the sink and returns the draft of its
 // manifest. read is told of the bytes that were read from the file, and those of a
 // deb are written to sum, unless it is nil.
-func stagePackage(ctx context.Context, name string, keyring *rpm.Keyring, to sink, sum hash.Hash, read func(int64)) (*layout.Manifest, error) {
+func stagePackage(ctx context.Context, name string, keyring *rpm.Keyring, to sink, sum hash.Hash, read func(int64)) (*record.Manifest, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
@@ -149,7 +151,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *layout.Manifest, err error) {
+func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *record.Manifest, err error) {
 	r, err := open(in, keyring)
 	if err != nil {
 		return nil, err
@@ -184,7 +186,7 @@ func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *layout.Manifest, e
 }
 
 // draft returns a manifest with what a package says of itself.
-func draft(p *pkginfo.Package) (*layout.Manifest, error) {
+func draft(p *pkginfo.Package) (*record.Manifest, error) {
 	if err := layout.CheckName(p.Name); err != nil {
 		return nil, err
 	}
@@ -194,9 +196,9 @@ func draft(p *pkginfo.Package) (*layout.Manifest, error) {
 	if _, err := layout.EscapeVersion(p.Architecture); err != nil {
 		return nil, fmt.Errorf("architecture: %w", err)
 	}
-	m := &layout.Manifest{
+	m := &record.Manifest{
 		Layout: layout.FormatVersion, Name: p.Name, Version: p.Version, Architecture: p.Architecture,
-		Format: p.Format, Origin: layout.OriginPrivate, Source: p.Source, Summary: p.Summary,
+		Format: p.Format, Origin: record.OriginPrivate, Source: p.Source, Summary: p.Summary,
 		Requires: p.Requires, Provides: p.Provides,
 	}
 	for _, s := range p.Scripts {
@@ -208,7 +210,7 @@ func draft(p *pkginfo.Package) (*layout.Manifest, error) {
 // stager turns the entries of one package into the files of its manifest.
 type stager struct {
 	to     sink
-	m      *layout.Manifest
+	m      *record.Manifest
 	byPath map[string]int
 }
 
@@ -216,7 +218,7 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 	if e.Path == "." || e.Type == pkginfo.Symlink && layout.MergeUsr(e.Path+"/x") != e.Path+"/x" {
 		return nil // the tree itself, or a link of the merged /usr such as bin, which paths have followed
 	}
-	f := layout.File{Path: e.Path, Mode: layout.Mode(e.Mode), UID: e.UID, GID: e.GID}
+	f := record.File{Path: e.Path, Mode: record.Mode(e.Mode), UID: e.UID, GID: e.GID}
 	if s.m.Format == pkginfo.RPM {
 		// An rpm names its owners, and who they are on this machine is not known:
 		// the files become root's. A program that was to run as another user must
@@ -236,22 +238,22 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 	}
 	switch e.Type {
 	case pkginfo.Directory:
-		f.Type = layout.TypeDirectory
-		if i, ok := s.byPath[f.Path]; ok && s.m.Files[i].Type == layout.TypeDirectory {
+		f.Type = record.TypeDirectory
+		if i, ok := s.byPath[f.Path]; ok && s.m.Files[i].Type == record.TypeDirectory {
 			return nil // "lib" and "usr/lib" are one
 		}
 	case pkginfo.Symlink:
-		f.Type, f.Target = layout.TypeSymlink, e.Link
+		f.Type, f.Target = record.TypeSymlink, e.Link
 	case pkginfo.FIFO:
-		f.Type = layout.TypeFIFO
+		f.Type = record.TypeFIFO
 	case pkginfo.Regular:
-		f.Type = layout.TypeFile
+		f.Type = record.TypeFile
 		if err := s.addContent(&f, e, content); err != nil {
 			return err
 		}
 	case pkginfo.HardLink:
 		i, ok := s.byPath[e.Link]
-		if !ok || s.m.Files[i].Type != layout.TypeFile {
+		if !ok || s.m.Files[i].Type != record.TypeFile {
 			return fmt.Errorf("is a hard link to %s, which is no file that came before", e.Link)
 		}
 		f = s.m.Files[i]
@@ -269,7 +271,7 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 	return nil
 }
 
-func (s *stager) addContent(f *layout.File, e *pkginfo.Entry, content io.Reader) error {
+func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader) error {
 	magic := make([]byte, min(e.Size, int64(len(elf.ELFMAG))))
 	if _, err := io.ReadFull(content, magic); err != nil {
 		return err
@@ -299,11 +301,11 @@ func (s *stager) addContent(f *layout.File, e *pkginfo.Entry, content io.Reader)
 
 // finish sorts the files and makes links that lead out of the tree lead inside.
 func (s *stager) finish() {
-	slices.SortFunc(s.m.Files, func(a, b layout.File) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(s.m.Files, func(a, b record.File) int { return cmp.Compare(a.Path, b.Path) })
 	s.m.Index()
 	for i := range s.m.Files {
 		f := &s.m.Files[i]
-		if f.Type == layout.TypeSymlink {
+		if f.Type == record.TypeSymlink {
 			if target := s.linkInside(f); target != f.Target {
 				f.PackageTarget, f.Target = f.Target, target
 			}
@@ -314,7 +316,7 @@ func (s *stager) finish() {
 // linkInside returns what a payload's symlink holds in the tree. An absolute link
 // to the package's own file becomes a relative one, and ".." stops at the tree's
 // top as it does at a root's.
-func (s *stager) linkInside(f *layout.File) string {
+func (s *stager) linkInside(f *record.File) string {
 	dir := path.Dir(f.Path)
 	if path.IsAbs(f.Target) {
 		to := s.m.Resolve(f.Target)

@@ -5,14 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 func TestLinksStayInside(t *testing.T) {
-	files := []layout.File{
-		{Path: "etc/conf", Type: layout.TypeFile},
-		{Path: "usr/bin/tool", Type: layout.TypeFile},
-		{Path: "usr/lib/x", Type: layout.TypeFile},
+	files := []record.File{
+		{Path: "etc/conf", Type: record.TypeFile},
+		{Path: "usr/bin/tool", Type: record.TypeFile},
+		{Path: "usr/lib/x", Type: record.TypeFile},
 	}
 	for _, tc := range []struct{ link, target, want string }{
 		{"usr/bin/t", "tool", "tool"},
@@ -27,7 +27,7 @@ func TestLinksStayInside(t *testing.T) {
 		{"usr/bin/t", "../../..", "../../."},
 		{"t", "..", "."},
 	} {
-		s := &stager{m: &layout.Manifest{Files: append([]layout.File{{Path: tc.link, Type: layout.TypeSymlink, Target: tc.target}}, files...)}}
+		s := &stager{m: &record.Manifest{Files: append([]record.File{{Path: tc.link, Type: record.TypeSymlink, Target: tc.target}}, files...)}}
 		s.m.Index()
 		got := s.linkInside(&s.m.Files[0])
 		if got != tc.want {

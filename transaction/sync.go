@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
@@ -64,7 +66,7 @@ type TreeReport struct {
 type ProgramReport struct {
 	Path    string              `json:"path"`
 	Package string              `json:"package"`         // "NAME=VERSION"
-	Edits   []layout.EditRecord `json:"edits,omitempty"` // none: it has its packaged bytes again
+	Edits   []record.EditRecord `json:"edits,omitempty"` // none: it has its packaged bytes again
 	Pins    []string            `json:"pins,omitempty"`
 }
 
@@ -75,7 +77,7 @@ type LeftReport struct {
 }
 
 func (c *programChange) report() ProgramReport {
-	r := ProgramReport{Path: c.path, Package: c.pkg.Name + "=" + c.pkg.Version, Edits: []layout.EditRecord{}}
+	r := ProgramReport{Path: c.path, Package: c.pkg.Name + "=" + c.pkg.Version, Edits: []record.EditRecord{}}
 	if c.want != nil {
 		r.Edits, r.Pins = c.want.Edits, c.want.Pins
 	}
@@ -207,11 +209,11 @@ func equalMaps(a, b map[string]string) bool {
 
 // settingsDigest is over what edits of programs follow from, beside the packages.
 // A pin whose tree was removed by hand is none: no program could start with it.
-func settingsDigest(s *store.Store, r Rewrite, pins []layout.Pin) digest.Digest {
-	pins = slices.DeleteFunc(slices.Clone(pins), func(p layout.Pin) bool { return findTree(s, p) != nil })
+func settingsDigest(s *store.Store, r Rewrite, pins []record.Pin) digest.Digest {
+	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(s, p) != nil })
 	b, err := json.Marshal(struct {
 		Rewrite Rewrite
-		Pins    []layout.Pin
+		Pins    []record.Pin
 	}{r, pins})
 	if err != nil {
 		panic(err) // strings only
@@ -220,7 +222,7 @@ func settingsDigest(s *store.Store, r Rewrite, pins []layout.Pin) digest.Digest 
 }
 
 func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (result *SyncResult, err error) {
-	err = locked(ctx, o.Root, o.Wait, false, func(active *layout.Generation, staging *store.Staging) error {
+	err = locked(ctx, o.Root, o.Wait, false, func(active *record.Generation, staging *store.Staging) error {
 		s := &syncer{SyncOptions: o, states: states, active: active, staging: staging, sharer: staging}
 		if result, err = s.run(ctx); err != nil {
 			return err
@@ -240,12 +242,12 @@ func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (r
 type syncer struct {
 	SyncOptions
 	states  map[string]string
-	active  *layout.Generation
+	active  *record.Generation
 	staging *store.Staging // nil for a dry run
 	sharer  sharer
 
-	state    *layout.SystemState // of the last sync
-	pins     []layout.Pin
+	state    *record.SystemState // of the last sync
+	pins     []record.Pin
 	settings digest.Digest
 	result   *SyncResult
 	packages []*installed
@@ -279,7 +281,7 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 func (s *syncer) read(ctx context.Context) (err error) {
 	s.state = s.Root.SystemState()
 	if s.Again || s.state.Databases[diversions] != s.states[diversions] {
-		s.state.Packages = map[string]layout.SystemPackage{}
+		s.state.Packages = map[string]record.SystemPackage{}
 	}
 	if s.pins, err = s.Root.Pins(); err != nil {
 		return err
@@ -319,10 +321,10 @@ func (s *syncer) look(ctx context.Context) error {
 
 // remember writes the state for the next sync, and takes away records of packages
 // that are gone, as their programs are.
-func (s *syncer) remember(programs map[string]layout.SystemPackage) error {
-	state := &layout.SystemState{
+func (s *syncer) remember(programs map[string]record.SystemPackage) error {
+	state := &record.SystemState{
 		Layout: layout.FormatVersion, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
-		Packages: make(map[string]layout.SystemPackage, len(s.packages)),
+		Packages: make(map[string]record.SystemPackage, len(s.packages)),
 	}
 	for _, p := range s.packages {
 		if s.faulty[p.key] {
@@ -340,7 +342,7 @@ func (s *syncer) remember(programs map[string]layout.SystemPackage) error {
 	if s.Image {
 		state.Databases = map[string]string{}
 	}
-	var gone []*layout.PackageEdits
+	var gone []*record.PackageEdits
 	keys, err := s.Root.EditedPackages()
 	if err != nil {
 		return err
@@ -355,7 +357,7 @@ func (s *syncer) remember(programs map[string]layout.SystemPackage) error {
 		}
 		// Those of a package that is half-installed may be there still.
 		before := len(edits.Files)
-		edits.Files = slices.DeleteFunc(edits.Files, func(f layout.EditedFile) bool { return !isEdited(s.Root, &f) })
+		edits.Files = slices.DeleteFunc(edits.Files, func(f record.EditedFile) bool { return !isEdited(s.Root, &f) })
 		if len(edits.Files) != before {
 			gone = append(gone, edits)
 		}

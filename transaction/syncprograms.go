@@ -6,16 +6,17 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
 // editPrograms edits the programs of packages that have changed, and of those whose
 // programs the new generation concerns. It returns what is to be remembered of the
 // packages' programs, by package key.
-func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation) (map[string]layout.SystemPackage, error) {
+func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation) (map[string]record.SystemPackage, error) {
 	pins, lost := loadPins(s.Root.Store(), s.pins)
 	s.result.Warnings = append(s.result.Warnings, lost...)
 	editor := &programEditor{
@@ -60,8 +61,8 @@ func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation
 
 // report puts what became of programs into the result, and returns what is to be
 // remembered of them, by package key.
-func (s *syncer) report(changes []*programChange, concerned []*scanned) map[string]layout.SystemPackage {
-	known := make(map[string]layout.SystemPackage, len(s.packages))
+func (s *syncer) report(changes []*programChange, concerned []*scanned) map[string]record.SystemPackage {
+	known := make(map[string]record.SystemPackage, len(s.packages))
 	for _, p := range s.packages {
 		if s.scans[p.key] == nil {
 			known[p.key] = s.state.Packages[p.key]
@@ -110,7 +111,7 @@ func (s *syncer) concerned(farm map[string]bool) []*installed {
 		offered[link[strings.LastIndexByte(link, '/')+1:]] = true
 	}
 	all := s.state.Settings != s.settings ||
-		s.result.Changed && slices.ContainsFunc(s.pins, func(p layout.Pin) bool { return p.Program == layout.EveryProgram })
+		s.result.Changed && slices.ContainsFunc(s.pins, func(p record.Pin) bool { return p.Program == record.EveryProgram })
 	var out []*installed
 	for _, p := range s.packages {
 		known := s.state.Packages[p.key]
@@ -123,7 +124,7 @@ func (s *syncer) concerned(farm map[string]bool) []*installed {
 }
 
 // isEdited reports whether a file has one of its recorded edits.
-func isEdited(root *sysroot.Root, f *layout.EditedFile) bool {
+func isEdited(root *sysroot.Root, f *record.EditedFile) bool {
 	host, err := root.HostPath(f.Path)
 	if err != nil {
 		return false

@@ -7,13 +7,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/layout"
 )
 
 // makeGeneration makes trees for the packages that have changed, and switches to a
 // generation with them. It returns the generation that is active then, or with
 // DryRun would be.
-func (s *syncer) makeGeneration(ctx context.Context) (*layout.Generation, error) {
+func (s *syncer) makeGeneration(ctx context.Context) (*record.Generation, error) {
 	plan, err := s.plan()
 	if err != nil {
 		return nil, err
@@ -21,7 +24,7 @@ func (s *syncer) makeGeneration(ctx context.Context) (*layout.Generation, error)
 	for _, t := range plan.Trees {
 		key := layout.TreePath(t.Name, t.Tree)
 		r := TreeReport{Name: t.Name, Version: t.Version, Architecture: t.Architecture, Tree: t.Tree}
-		if plan.Generation != nil && !slices.ContainsFunc(s.active.Trees, func(o layout.Tree) bool { return o.Path() == key && o.Identity == t.Identity }) {
+		if plan.Generation != nil && !slices.ContainsFunc(s.active.Trees, func(o record.Tree) bool { return o.Path() == key && o.Identity == t.Identity }) {
 			r.Copied = t.Manifest.Copied()
 			s.result.Trees = append(s.result.Trees, r)
 		}
@@ -45,16 +48,16 @@ func (s *syncer) makeGeneration(ctx context.Context) (*layout.Generation, error)
 	return next, err
 }
 
-func (s *syncer) plan() (*layout.SystemPlan, error) {
+func (s *syncer) plan() (*plan.SystemPlan, error) {
 	defaults, err := s.Root.DefaultLibraries()
 	if err != nil {
 		return nil, err
 	}
-	in := layout.SystemInput{
+	in := plan.SystemInput{
 		Generation: s.active,
 		Occupied:   s.Root.Store().Manifests,
 		Shares:     s.sharesFiles,
-		Loads: func(t *layout.Tree, link string) bool {
+		Loads: func(t *record.Tree, link string) bool {
 			return defaults.Has(t.Places[link], variants(t, link)) && s.isInstalled(t, link)
 		},
 	}
@@ -75,8 +78,8 @@ func (s *syncer) plan() (*layout.SystemPlan, error) {
 			in.Packages = append(in.Packages, scan.libraries)
 		}
 	}
-	in.Stays = func(t *layout.Tree) bool { return stay[t.Path()] }
-	plan, err := layout.PlanSystem(in)
+	in.Stays = func(t *record.Tree) bool { return stay[t.Path()] }
+	plan, err := plan.MakeSystem(in)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +93,7 @@ func (s *syncer) plan() (*layout.SystemPlan, error) {
 
 // variants returns where a tree's builds of a library for certain processors are in
 // the root.
-func variants(t *layout.Tree, link string) []string {
+func variants(t *record.Tree, link string) []string {
 	var places []string
 	for l, place := range t.Places {
 		if strings.HasPrefix(l, path.Dir(link)+"/glibc-hwcaps/") && path.Base(l) == path.Base(link) {
@@ -103,7 +106,7 @@ func variants(t *layout.Tree, link string) []string {
 // isInstalled reports whether the library that a tree has is still the file that
 // its place in the root leads to. Somebody may have put another there, or a newer
 // one beside it to which ldconfig has turned the link.
-func (s *syncer) isInstalled(t *layout.Tree, link string) bool {
+func (s *syncer) isInstalled(t *record.Tree, link string) bool {
 	if t.Copied {
 		return true // the farm leads to the place itself
 	}
@@ -114,7 +117,7 @@ func (s *syncer) isInstalled(t *layout.Tree, link string) bool {
 			continue
 		}
 		for _, l := range m.Links {
-			if f := m.Lookup(layout.InterfaceFile(l)); l.Path == link && f != nil {
+			if f := m.Lookup(l.File()); l.Path == link && f != nil {
 				file = f.System
 			}
 		}
@@ -133,9 +136,9 @@ func (s *syncer) isInstalled(t *layout.Tree, link string) bool {
 
 // sharesFiles reports whether the files of a tree that is there are the very files
 // that the distribution has now.
-func (s *syncer) sharesFiles(m *layout.Manifest) bool {
+func (s *syncer) sharesFiles(m *record.Manifest) bool {
 	for _, f := range m.Files {
-		if f.Type != layout.TypeFile {
+		if f.Type != record.TypeFile {
 			continue
 		}
 		a, errA := os.Lstat(s.Root.Store().Path(layout.TreePath(m.Name, m.Tree) + "/" + f.Path))

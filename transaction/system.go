@@ -9,9 +9,10 @@ import (
 	"os"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/backends/rpm"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -19,7 +20,7 @@ import (
 // installed is one package that a package manager of the root has installed.
 type installed struct {
 	*pkginfo.Package
-	key   string // see layout.PackageKey
+	key   string // see record.PackageKey
 	stamp string // changes when it is installed again
 	// files returns the paths of its files, where they are now, with the digests
 	// that the database has for them and rpm's flags; "config" stands for dpkg's
@@ -64,7 +65,7 @@ func dpkgPackages(root *sysroot.Root) ([]*installed, error) {
 			return nil, err
 		}
 		packages = append(packages, &installed{
-			Package: p, key: layout.PackageKey(p), stamp: p.Version + " " + stamp,
+			Package: p, key: record.PackageKey(p), stamp: p.Version + " " + stamp,
 			files: func() ([]pkginfo.Entry, error) { return db.Files(p) },
 		})
 	}
@@ -73,7 +74,7 @@ func dpkgPackages(root *sysroot.Root) ([]*installed, error) {
 
 func fromRPM(p *rpm.Installed) *installed {
 	return &installed{
-		Package: p.Package, key: layout.PackageKey(p.Package),
+		Package: p.Package, key: record.PackageKey(p.Package),
 		stamp: fmt.Sprintf("%d %d %s", p.Instance, p.InstallTime.Unix(), p.HeaderDigest),
 		files: func() ([]pkginfo.Entry, error) {
 			var entries []pkginfo.Entry

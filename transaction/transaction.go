@@ -13,6 +13,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -36,7 +38,7 @@ type Result struct {
 
 // Use makes the version of a package its default.
 func Use(root *sysroot.Root, name, version string, now time.Time) (Result, error) {
-	return change(root, now, func(g *layout.Generation) (bool, error) {
+	return change(root, now, func(g *record.Generation) (bool, error) {
 		t, err := one(g, name, version)
 		if err != nil {
 			return false, err
@@ -47,7 +49,7 @@ func Use(root *sysroot.Root, name, version string, now time.Time) (Result, error
 
 // UseHighest lets the highest version of a package be its default again.
 func UseHighest(root *sysroot.Root, name string, now time.Time) (Result, error) {
-	return change(root, now, func(g *layout.Generation) (bool, error) {
+	return change(root, now, func(g *record.Generation) (bool, error) {
 		if len(g.Find(name, "")) == 0 {
 			return false, notInstalled(g, name, "")
 		}
@@ -58,8 +60,8 @@ func UseHighest(root *sysroot.Root, name string, now time.Time) (Result, error) 
 // Remove takes a package's version, or with version "" all of them, out of the
 // system. Its trees stay in the store, for the generations before.
 func Remove(root *sysroot.Root, name, version string, now time.Time) (Result, error) {
-	return change(root, now, func(g *layout.Generation) (bool, error) {
-		found := slices.DeleteFunc(g.Find(name, version), func(t *layout.Tree) bool { return t.Origin == layout.OriginSystem })
+	return change(root, now, func(g *record.Generation) (bool, error) {
+		found := slices.DeleteFunc(g.Find(name, version), func(t *record.Tree) bool { return t.Origin == record.OriginSystem })
 		if len(found) == 0 && len(g.Find(name, version)) > 0 {
 			return false, fmt.Errorf("remove %s: it is the system's own; remove it with the system's package manager", name)
 		}
@@ -70,7 +72,7 @@ func Remove(root *sysroot.Root, name, version string, now time.Time) (Result, er
 		for _, t := range found {
 			gone[t.Path()] = true
 		}
-		return g.Remove(func(t *layout.Tree) bool { return gone[t.Path()] }), nil
+		return g.Remove(func(t *record.Tree) bool { return gone[t.Path()] }), nil
 	})
 }
 
@@ -79,7 +81,7 @@ func Remove(root *sysroot.Root, name, version string, now time.Time) (Result, er
 // older one has other system trees, a generation is made of its private trees and
 // the system trees of now.
 func Rollback(root *sysroot.Root, id int, now time.Time) (Result, error) {
-	return write(root, id != 0, func(active *layout.Generation, staging *store.Staging) (Result, error) {
+	return write(root, id != 0, func(active *record.Generation, staging *store.Staging) (Result, error) {
 		if id == 0 {
 			id = active.Parent
 		}
@@ -94,7 +96,7 @@ func Rollback(root *sysroot.Root, id int, now time.Time) (Result, error) {
 			return Result{Generation: id}, nil
 		}
 		if next := withSystemOf(target, active); next != nil {
-			if layout.SameTrees(next, active) {
+			if record.SameTrees(next, active) {
 				return Result{Generation: active.ID}, nil
 			}
 			next.Time = now
@@ -113,15 +115,15 @@ func Rollback(root *sysroot.Root, id int, now time.Time) (Result, error) {
 
 // withSystemOf returns target with the system trees of active; nil when it has the
 // same ones.
-func withSystemOf(target, active *layout.Generation) *layout.Generation {
-	system := func(t layout.Tree) bool { return t.Origin == layout.OriginSystem }
-	private := func(t layout.Tree) bool { return t.Origin != layout.OriginSystem }
+func withSystemOf(target, active *record.Generation) *record.Generation {
+	system := func(t record.Tree) bool { return t.Origin == record.OriginSystem }
+	private := func(t record.Tree) bool { return t.Origin != record.OriginSystem }
 	if active.ID == 0 { // the link is lost, and with it what was active
 		return nil
 	}
 	now := slices.DeleteFunc(slices.Clone(active.Trees), private)
 	then := slices.DeleteFunc(slices.Clone(target.Trees), private)
-	if slices.EqualFunc(now, then, func(a, b layout.Tree) bool {
+	if slices.EqualFunc(now, then, func(a, b record.Tree) bool {
 		return a.Path() == b.Path() && a.Identity == b.Identity && slices.Equal(a.Links, b.Links)
 	}) {
 		return nil
@@ -132,8 +134,8 @@ func withSystemOf(target, active *layout.Generation) *layout.Generation {
 }
 
 // change makes a new generation from the active one, if f changes anything.
-func change(root *sysroot.Root, now time.Time, f func(*layout.Generation) (bool, error)) (Result, error) {
-	return write(root, false, func(active *layout.Generation, staging *store.Staging) (Result, error) {
+func change(root *sysroot.Root, now time.Time, f func(*record.Generation) (bool, error)) (Result, error) {
+	return write(root, false, func(active *record.Generation, staging *store.Staging) (Result, error) {
 		next := active.Next(0, now)
 		changed, err := f(next)
 		if err != nil || !changed {
@@ -146,13 +148,13 @@ func change(root *sysroot.Root, now time.Time, f func(*layout.Generation) (bool,
 
 // write runs f, which changes generations, as the one writer of a store that is
 // there; lost is as of locked.
-func write(root *sysroot.Root, lost bool, f func(*layout.Generation, *store.Staging) (Result, error)) (result Result, err error) {
+func write(root *sysroot.Root, lost bool, f func(*record.Generation, *store.Staging) (Result, error)) (result Result, err error) {
 	if ok, err := root.Exists(); err != nil {
 		return Result{}, err
 	} else if !ok {
 		return Result{}, fmt.Errorf("%w: there is no hashpkg store at %s yet", ErrNotInstalled, root.Store().Path(""))
 	}
-	err = locked(context.Background(), root, 0, lost, func(active *layout.Generation, staging *store.Staging) error {
+	err = locked(context.Background(), root, 0, lost, func(active *record.Generation, staging *store.Staging) error {
 		result, err = f(active, staging)
 		return err
 	})
@@ -161,7 +163,7 @@ func write(root *sysroot.Root, lost bool, f func(*layout.Generation, *store.Stag
 
 // locked runs f as the one writer of a store, waiting up to limit for another to
 // end. With lost, it may be that no generation is active; f then gets an empty one.
-func locked(ctx context.Context, root *sysroot.Root, limit time.Duration, lost bool, f func(*layout.Generation, *store.Staging) error) (err error) {
+func locked(ctx context.Context, root *sysroot.Root, limit time.Duration, lost bool, f func(*record.Generation, *store.Staging) error) (err error) {
 	lock, err := root.LockWait(ctx, limit)
 	if err != nil {
 		return err
@@ -169,7 +171,7 @@ func locked(ctx context.Context, root *sysroot.Root, limit time.Duration, lost b
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	active, err := root.Active()
 	if lost && errors.Is(err, sysroot.ErrNoActive) {
-		active, err = &layout.Generation{}, nil
+		active, err = &record.Generation{}, nil
 	}
 	if err != nil {
 		return err
@@ -184,7 +186,7 @@ func locked(ctx context.Context, root *sysroot.Root, limit time.Duration, lost b
 
 // publish writes the generation next, gives it a number, and commits what was
 // staged with it.
-func publish(root *sysroot.Root, staging *store.Staging, next, active *layout.Generation) (int, error) {
+func publish(root *sysroot.Root, staging *store.Staging, next, active *record.Generation) (int, error) {
 	ids, err := root.Generations()
 	if err != nil {
 		return 0, err
@@ -209,7 +211,7 @@ func publish(root *sysroot.Root, staging *store.Staging, next, active *layout.Ge
 
 // one returns the only tree that fits a name and version, or the one whose
 // directory has the version's name.
-func one(g *layout.Generation, name, version string) (*layout.Tree, error) {
+func one(g *record.Generation, name, version string) (*record.Tree, error) {
 	found := g.Find(name, version)
 	switch len(found) {
 	case 0:
@@ -229,7 +231,7 @@ func one(g *layout.Generation, name, version string) (*layout.Tree, error) {
 	return nil, fmt.Errorf("%w %s=%s: name one of them: %q", ErrAmbiguous, name, version, trees)
 }
 
-func notInstalled(g *layout.Generation, name, version string) error {
+func notInstalled(g *record.Generation, name, version string) error {
 	have := g.Find(name, "")
 	if version == "" || len(have) == 0 {
 		return fmt.Errorf("%w: %s; hashpkg list shows what is", ErrNotInstalled, name)

@@ -16,11 +16,12 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -112,7 +113,7 @@ func (v *verifier) verifyPackage(p *installed) {
 }
 
 // verifyFile puts one file of a package into its class.
-func (v *verifier) verifyFile(p *installed, e *pkginfo.Entry, edits *layout.PackageEdits) error {
+func (v *verifier) verifyFile(p *installed, e *pkginfo.Entry, edits *record.PackageEdits) error {
 	host, err := v.scanner.host(e.Path)
 	if errors.Is(err, unix.ELOOP) {
 		host, err = v.root.Dir()+"/"+e.Path, nil // which cannot be opened either, and is told of
@@ -154,7 +155,7 @@ const (
 	classUnknown
 )
 
-func (v *verifier) classify(e *pkginfo.Entry, host string, edits *layout.PackageEdits) (class fileClass, what string, err error) {
+func (v *verifier) classify(e *pkginfo.Entry, host string, edits *record.PackageEdits) (class fileClass, what string, err error) {
 	f, err := os.OpenFile(host, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR):
@@ -186,9 +187,9 @@ func (v *verifier) classify(e *pkginfo.Entry, host string, edits *layout.Package
 	return class, what, err
 }
 
-func classifyBytes(e *pkginfo.Entry, path string, data []byte, edits *layout.PackageEdits) (fileClass, string, error) {
+func classifyBytes(e *pkginfo.Entry, path string, data []byte, edits *record.PackageEdits) (fileClass, string, error) {
 	known := newHash(strings.SplitN(e.Digest, ":", 2)[0]) != nil
-	i := slices.IndexFunc(edits.Files, func(f layout.EditedFile) bool { return f.Path == path })
+	i := slices.IndexFunc(edits.Files, func(f record.EditedFile) bool { return f.Path == path })
 	if i >= 0 {
 		if applied := edits.Files[i].With(digest.Of(data)); applied != nil {
 			edit, err := applied.Patch.Edit()

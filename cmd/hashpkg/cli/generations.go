@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -37,7 +38,7 @@ func runGenerations(a *app) error {
 	active, err := root.Active()
 	if errors.Is(err, sysroot.ErrNoActive) { // this list is what one needs then
 		a.notice("warning: %v\n", err)
-		active, err = &layout.Generation{}, nil
+		active, err = &record.Generation{}, nil
 	}
 	if err != nil {
 		return err
@@ -105,7 +106,7 @@ func runDiff(a *app, from, to int) error {
 	if err != nil {
 		return err
 	}
-	changes := layout.Diff(before, after)
+	changes := record.Diff(before, after)
 	if a.json {
 		return a.printJSON(map[string]any{"changes": changes})
 	}

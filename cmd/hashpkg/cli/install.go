@@ -7,10 +7,12 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -52,7 +54,7 @@ dpkg's nor rpm's database is involved. Either all packages are installed or none
 // installOutput is what install prints with --json: the plan's own members
 // beside these.
 type installOutput struct {
-	*layout.Plan
+	*plan.Plan
 	Generation int  `json:"generation"`
 	Changed    bool `json:"changed"`
 }
@@ -72,12 +74,12 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 	if err != nil {
 		return err
 	}
-	choice := layout.DefaultHighest
+	choice := record.DefaultHighest
 	switch {
 	case o.useDefault:
-		choice = layout.DefaultThis
+		choice = record.DefaultThis
 	case o.noDefault:
-		choice = layout.DefaultKeep
+		choice = record.DefaultKeep
 	}
 	keyring, policy, err := o.signatures()
 	if err != nil {
@@ -92,7 +94,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 	if err == nil && result.Changed {
 		err = a.settle(root, now)
 	}
-	var problems *layout.ProblemsError
+	var problems *plan.ProblemsError
 	if err != nil && !(errors.As(err, &problems) && result != nil) {
 		return err
 	}
@@ -170,7 +172,7 @@ func (a *app) printInstall(result *transaction.InstallResult, dryRun bool) error
 	return a.printf("generation %d is active\n", result.Generation)
 }
 
-func (a *app) printTreeDetails(t layout.PlannedTree, dryRun bool) error {
+func (a *app) printTreeDetails(t plan.PlannedTree, dryRun bool) error {
 	if len(t.Scripts) > 0 && !t.Present {
 		a.notice("note: %s: these scripts of the package do not run: %v\n", t.Name, t.Scripts)
 	}

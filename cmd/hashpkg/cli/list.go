@@ -3,9 +3,10 @@ package cli
 import (
 	"text/tabwriter"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -26,13 +27,13 @@ type packageOutput struct {
 	Version      string         `json:"version"`
 	Architecture string         `json:"architecture"`
 	Format       pkginfo.Format `json:"format"`
-	Origin       layout.Origin  `json:"origin"`
+	Origin       record.Origin  `json:"origin"`
 	Tree         string         `json:"tree"` // absolute in the root
 	Default      bool           `json:"default"`
 	Since        int            `json:"installed_at_generation"`
 }
 
-func newPackageOutput(root *sysroot.Root, t *layout.Tree) packageOutput {
+func newPackageOutput(root *sysroot.Root, t *record.Tree) packageOutput {
 	return packageOutput{
 		Name: t.Name, Version: t.Version, Architecture: t.Architecture, Format: t.Format, Origin: t.Origin,
 		Tree: root.Prefix() + "/" + t.Path(), Default: t.Default, Since: t.Since,
@@ -85,7 +86,7 @@ type listedPackage struct {
 	Reason    string `json:"signature_reason"`
 }
 
-func (a *app) printListJSON(root *sysroot.Root, g *layout.Generation, packages []packageOutput) error {
+func (a *app) printListJSON(root *sysroot.Root, g *record.Generation, packages []packageOutput) error {
 	listed := make([]listedPackage, len(packages))
 	for i, p := range packages {
 		file, err := root.Store().PackageFile(g.Trees[i].Name, g.Trees[i].Tree)

@@ -6,9 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -45,7 +46,7 @@ not start.`,
 
 // options turns the arguments of pin and unpin into a call.
 func (o *pinOptions) options(a *app, given []string) (transaction.PinOptions, error) {
-	p := transaction.PinOptions{Program: layout.EveryProgram, Specs: given, Force: o.force, Wait: o.wait}
+	p := transaction.PinOptions{Program: record.EveryProgram, Specs: given, Force: o.force, Wait: o.wait}
 	if !o.all {
 		p.Program, p.Specs = given[0], given[1:]
 	}
@@ -146,7 +147,7 @@ func newPinsCommand(a *app) *cobra.Command {
 			}
 			for _, p := range pins {
 				program := p.Program
-				if program == layout.EveryProgram {
+				if program == record.EveryProgram {
 					program = "every program"
 				}
 				if err := a.printf("%s: %s (%d programs)\n", program, p.Spec(), len(p.Programs)); err != nil {

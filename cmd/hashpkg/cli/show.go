@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -42,13 +43,13 @@ type showOutput struct {
 
 type fileOutput struct {
 	Path   string              `json:"path"`
-	Type   layout.FileType     `json:"type"`
+	Type   record.FileType     `json:"type"`
 	Object digest.Digest       `json:"object"`
 	Size   int64               `json:"size"`
-	Mode   layout.Mode         `json:"mode"`
+	Mode   record.Mode         `json:"mode"`
 	Source digest.Digest       `json:"source_digest"`
 	Target string              `json:"target,omitempty"`
-	Edits  []layout.EditRecord `json:"edits"`
+	Edits  []record.EditRecord `json:"edits"`
 }
 
 type libraryOutput struct {
@@ -73,7 +74,7 @@ func splitSpec(spec string) (name, version string, err error) {
 }
 
 // find returns the tree that a spec names: of several versions the default.
-func find(g *layout.Generation, spec string) (*layout.Tree, error) {
+func find(g *record.Generation, spec string) (*record.Tree, error) {
 	name, version, err := splitSpec(spec)
 	if err != nil {
 		return nil, err
@@ -95,7 +96,7 @@ func find(g *layout.Generation, spec string) (*layout.Tree, error) {
 	return found[len(found)-1], nil
 }
 
-func newShowOutput(root *sysroot.Root, t *layout.Tree, m *layout.Manifest) showOutput {
+func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showOutput {
 	out := showOutput{
 		packageOutput: newPackageOutput(root, t), Summary: m.Summary, Package: m.Package.File, Digest: m.Package.Digest,
 		Signature: m.Package.Signature, Signer: m.Package.Signer, Reason: m.Package.SignatureReason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
@@ -106,14 +107,14 @@ func newShowOutput(root *sysroot.Root, t *layout.Tree, m *layout.Manifest) showO
 		f := &m.Files[i]
 		out.Files = append(out.Files, fileOutput{
 			Path: f.Path, Type: f.Type, Object: f.Object, Size: f.Size, Mode: f.Mode, Source: f.Source,
-			Target: f.Target, Edits: append([]layout.EditRecord{}, f.Edits...),
+			Target: f.Target, Edits: append([]record.EditRecord{}, f.Edits...),
 		})
 		for _, n := range f.Needs {
 			out.Needs = append(out.Needs, needOutput{f.Path, n.Soname, n.Provider, n.Path})
 		}
 	}
 	for _, l := range m.Links {
-		if f := m.Resolve(layout.InterfaceFile(l)); f != nil && strings.HasPrefix(l.Path, "lib") && f.ELF != nil {
+		if f := m.Resolve(l.File()); f != nil && strings.HasPrefix(l.Path, "lib") && f.ELF != nil {
 			out.Libraries = append(out.Libraries, libraryOutput{f.ELF.Soname, f.Path})
 		}
 	}
@@ -190,7 +191,7 @@ func (a *app) printShow(out showOutput) error {
 }
 
 // signedBy says what the package's signatures came to.
-func signedBy(p layout.PackageFile) string {
+func signedBy(p record.PackageFile) string {
 	text := "no"
 	switch p.Signature {
 	case "good":

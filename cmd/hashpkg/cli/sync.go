@@ -7,10 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/hooks"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -128,7 +129,7 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 		len(r.Trees), len(r.Gone), len(r.Programs), would, r.Generation)
 }
 
-func describeEdits(edits []layout.EditRecord) string {
+func describeEdits(edits []record.EditRecord) string {
 	if len(edits) == 0 {
 		return "as packaged"
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -65,7 +67,7 @@ func runVerify(a *app, specs []string) error {
 	if err != nil {
 		return err
 	}
-	var trees []*layout.Tree
+	var trees []*record.Tree
 	for _, spec := range specs {
 		t, err := find(g, spec)
 		if err != nil {
@@ -88,7 +90,7 @@ func runVerify(a *app, specs []string) error {
 			trees = append(trees, &g.Trees[i])
 		}
 	}
-	var manifests []*layout.Manifest
+	var manifests []*record.Manifest
 	for _, t := range trees {
 		m, err := root.Store().Manifest(t.Name, t.Tree)
 		if err != nil {

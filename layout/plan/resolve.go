@@ -1,4 +1,4 @@
-package layout
+package plan
 
 import (
 	"cmp"
@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
 )
@@ -16,13 +19,13 @@ import (
 type planner struct {
 	in        Input
 	command   []*candidate
-	installed map[*Tree]*candidate // manifests read so far
-	defaults  []*Tree              // of the generation, by name
-	others    []*Tree              // the rest, newest first
+	installed map[*record.Tree]*candidate // manifests read so far
+	defaults  []*record.Tree              // of the generation, by name
+	others    []*record.Tree              // the rest, newest first
 	owners    map[*ldso.Object]*candidate
-	files     map[*ldso.Object]*File
+	files     map[*ldso.Object]*record.File
 	systems   map[string]ldso.Finder // by triplet
-	results   map[*File]*resolution
+	results   map[*record.File]*resolution
 	warned    map[string]bool
 	fault     error // of reading an installed manifest, where it could not be returned
 }
@@ -30,11 +33,11 @@ type planner struct {
 func newPlanner(in Input) (*planner, error) {
 	p := &planner{
 		in:        in,
-		installed: map[*Tree]*candidate{},
+		installed: map[*record.Tree]*candidate{},
 		owners:    map[*ldso.Object]*candidate{},
-		files:     map[*ldso.Object]*File{},
+		files:     map[*ldso.Object]*record.File{},
 		systems:   map[string]ldso.Finder{},
-		results:   map[*File]*resolution{},
+		results:   map[*record.File]*resolution{},
 		warned:    map[string]bool{},
 	}
 	for _, m := range in.Command {
@@ -46,7 +49,7 @@ func newPlanner(in Input) (*planner, error) {
 	})
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
-		if t.Origin == OriginSystem {
+		if t.Origin == record.OriginSystem {
 			continue // they come and go with the package manager; the root's own files answer for them
 		}
 		if t.Default {
@@ -55,14 +58,14 @@ func newPlanner(in Input) (*planner, error) {
 			p.others = append(p.others, t)
 		}
 	}
-	slices.SortStableFunc(p.others, func(a, b *Tree) int {
+	slices.SortStableFunc(p.others, func(a, b *record.Tree) int {
 		return cmp.Or(-cmp.Compare(a.Since, b.Since), -a.Format.Compare(a.Version, b.Version))
 	})
 	return p, nil
 }
 
 // load returns the candidate of a tree of the generation.
-func (p *planner) load(t *Tree) (*candidate, error) {
+func (p *planner) load(t *record.Tree) (*candidate, error) {
 	if c := p.installed[t]; c != nil {
 		return c, nil
 	}
@@ -92,7 +95,7 @@ func (p *planner) system(abi *elfedit.Info) (ldso.Finder, error) {
 }
 
 // object returns the ldso object of a candidate's file and remembers whose it is.
-func (p *planner) object(c *candidate, f *File) *ldso.Object {
+func (p *planner) object(c *candidate, f *record.File) *ldso.Object {
 	o := c.object(f)
 	p.owners[o], p.files[o] = c, f
 	return o
@@ -141,7 +144,7 @@ func (r *resolution) badVersions() []ldso.MissingVersion {
 // The C library decides. It is chosen first, and with it whether the closure is
 // private or the root's; each choice is tried until the loader would start the
 // file. When none does, the first choice's faults are the ones to tell.
-func (p *planner) resolve(c *candidate, f *File) (*resolution, error) {
+func (p *planner) resolve(c *candidate, f *record.File) (*resolution, error) {
 	if r := p.results[f]; r != nil {
 		return r, nil
 	}
@@ -196,9 +199,9 @@ func (p *planner) libcChoices(c *candidate, abi *elfedit.Info) ([]libcChoice, er
 	if len(choices) == 0 && rootHas {
 		add(nil, false)
 	}
-	for _, trees := range [][]*Tree{p.defaults, p.others} {
+	for _, trees := range [][]*record.Tree{p.defaults, p.others} {
 		for _, t := range trees {
-			if !t.hasLibrary(libcName(abi)) {
+			if !hasLibrary(t, layout.LibcName(abi)) {
 				continue
 			}
 			o, err := p.load(t)
@@ -222,7 +225,7 @@ func (p *planner) rootHasLibc(abi *elfedit.Info) (bool, error) {
 	if err != nil || system == nil {
 		return false, err
 	}
-	_, err = system.Find(libcName(abi), []*ldso.Object{{Path: "/", ID: "/", Info: plainInfo(abi)}})
+	_, err = system.Find(layout.LibcName(abi), []*ldso.Object{{Path: "/", ID: "/", Info: plainInfo(abi)}})
 	if errors.Is(err, ldso.ErrNotFound) {
 		return false, nil
 	}
@@ -243,7 +246,7 @@ const maxAttempts = 64
 
 // resolveWith computes the closure with one C library. A candidate whose package
 // a later member's relation forbids is excluded and the closure computed anew.
-func (p *planner) resolveWith(c *candidate, f *File, choice libcChoice) (*resolution, error) {
+func (p *planner) resolveWith(c *candidate, f *record.File, choice libcChoice) (*resolution, error) {
 	system, err := p.system(f.ELF)
 	if err != nil {
 		return nil, err
@@ -305,12 +308,12 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 		}
 	}
 	if strings.Contains(name, "/") {
-		if !isGlibcSoname(path.Base(name)) || s.choice.libc == nil {
+		if !layout.IsGlibcLibrary(path.Base(name)) || s.choice.libc == nil {
 			return s.findPath(name, from, chain)
 		}
 		name = path.Base(name) // whatever the path, it must be of the process's own family
 	}
-	if isGlibcSoname(name) {
+	if layout.IsGlibcLibrary(name) {
 		if o, err := s.findGlibc(name, abi); o != nil || err != nil {
 			return o, err
 		}
@@ -330,7 +333,7 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 	}
 	var spare *ldso.Object // right name, but a symbol version is missing
 	var spareOwner *candidate
-	consider := func(c *candidate, f *File) *ldso.Object {
+	consider := func(c *candidate, f *record.File) *ldso.Object {
 		if f == nil || f.ELF == nil || !sameABI(f.ELF, abi) {
 			return nil
 		}
@@ -407,9 +410,9 @@ func (s *search) sources(name string, from *candidate, abi *elfedit.Info) ([]*ca
 	if !s.choice.private {
 		add(nil)
 	}
-	for _, trees := range [][]*Tree{s.p.defaults, s.p.others} {
+	for _, trees := range [][]*record.Tree{s.p.defaults, s.p.others} {
 		for _, t := range trees {
-			if t.hasLibrary(name) {
+			if hasLibrary(t, name) {
 				c, err := s.p.load(t)
 				if err != nil {
 					return nil, err
@@ -518,7 +521,7 @@ func (s *search) findSystem(name string, chain []*ldso.Object) (*ldso.Object, er
 	if s.system == nil {
 		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
 	}
-	if s.choice.libc != nil && isGlibcSoname(name) {
+	if s.choice.libc != nil && layout.IsGlibcLibrary(name) {
 		return nil, fmt.Errorf("%w: %s: a process has one C library", ldso.ErrNotFound, name)
 	}
 	asked := chain
@@ -568,7 +571,7 @@ func payloadDir(file, element string) (dir string, ok bool) {
 	if !path.IsAbs(element) || strings.Contains(element, "$") {
 		return "", false
 	}
-	return strings.TrimPrefix(MergeUsr(strings.TrimPrefix(path.Clean(element), "/")), "/"), true
+	return strings.TrimPrefix(layout.MergeUsr(strings.TrimPrefix(path.Clean(element), "/")), "/"), true
 }
 
 // lacksVersion returns a symbol version that the requester needs of name and the

@@ -1,10 +1,12 @@
-package layout
+package record
 
 import (
 	"encoding/json"
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -50,7 +52,7 @@ func PackageKey(p *pkginfo.Package) string {
 // package's edited programs.
 func EditsPath(key string) string {
 	format, rest, _ := strings.Cut(key, ":")
-	return SystemDir + "/edits/" + format + "/" + rest + ".json"
+	return layout.SystemDir + "/edits/" + format + "/" + rest + ".json"
 }
 
 // PackageEdits is the record of the programs that were edited in place in one
@@ -122,10 +124,10 @@ type Pins struct {
 // that it is for.
 func (p *Pins) check() error {
 	for _, pin := range p.Pins {
-		if err := CheckName(pin.Library); err != nil {
+		if err := layout.CheckName(pin.Library); err != nil {
 			return err
 		}
-		if CheckPayloadPath(pin.Tree) != nil || strings.Contains(pin.Tree, "/") {
+		if layout.CheckPayloadPath(pin.Tree) != nil || strings.Contains(pin.Tree, "/") {
 			return fmt.Errorf("tree %q of %s is no directory name", pin.Tree, pin.Library)
 		}
 	}
@@ -156,8 +158,8 @@ func DecodeSystemRecord[R systemRecord](b []byte, r R) error {
 	if err := json.Unmarshal(b, &version); err != nil {
 		return fmt.Errorf("decode record: %v", err)
 	}
-	if version.Layout != FormatVersion {
-		return fmt.Errorf("decode record: layout %d, this program knows %d", version.Layout, FormatVersion)
+	if version.Layout != layout.FormatVersion {
+		return fmt.Errorf("decode record: layout %d, this program knows %d", version.Layout, layout.FormatVersion)
 	}
 	if err := json.Unmarshal(b, r); err != nil {
 		return fmt.Errorf("decode record: %v", err)

@@ -1,4 +1,4 @@
-package layout
+package plan
 
 import (
 	"cmp"
@@ -7,29 +7,33 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/hashpkg/hashpkg/digest"
 )
 
 // SystemInput is everything that the plan of a sync follows from.
 type SystemInput struct {
-	Generation *Generation // the active one
-	ToRoot     string      // see Generation
+	Generation *record.Generation // the active one
+	ToRoot     string             // see Generation
 	// Packages holds drafts of the packages with libraries that the package
 	// manager has installed, or installed again, since the last sync: manifests
 	// whose files are known. They were indexed.
-	Packages []*Manifest
+	Packages []*record.Manifest
 	// Stays reports whether the package of a system tree of Generation is
 	// installed as it was.
-	Stays func(*Tree) bool
+	Stays func(*record.Tree) bool
 	// Occupied returns the trees of a package that stand on disk.
-	Occupied func(name string) ([]*Manifest, error)
+	Occupied func(name string) ([]*record.Manifest, error)
 	// Shares reports whether the libraries of a draft's tree, which is there
 	// already, are the very files that the distribution has now.
-	Shares func(*Manifest) bool
+	Shares func(*record.Manifest) bool
 	// Loads reports whether the root's own loader, asked for the library that a
 	// link of a tree is named for, would load the file that the tree has of it: the
 	// farm must not say otherwise.
-	Loads func(t *Tree, link string) bool
+	Loads func(t *record.Tree, link string) bool
 }
 
 // SystemPlan is what a sync would do to the trees.
@@ -38,22 +42,22 @@ type SystemPlan struct {
 	Gone  []string      // "NAME=VERSION" of the system trees that leave the generation
 	// Generation is the state after the plan, still without number and time; nil
 	// when nothing would change.
-	Generation *Generation
+	Generation *record.Generation
 }
 
-// PlanSystem decides the trees and the generation that agree with what a package
+// MakeSystem decides the trees and the generation that agree with what a package
 // manager has installed.
-func PlanSystem(in SystemInput) (*SystemPlan, error) {
+func MakeSystem(in SystemInput) (*SystemPlan, error) {
 	plan := &SystemPlan{}
 	next := in.Generation.Next(in.Generation.ID, in.Generation.Time)
 	next.ToRoot = in.ToRoot
-	came := map[string]Tree{}
+	came := map[string]record.Tree{}
 	for _, m := range in.Packages {
 		present, err := in.nameTree(m)
 		if err != nil {
 			return nil, err
 		}
-		t := m.GenerationTree()
+		t := generationTree(m)
 		t.Copied = t.Copied || present && !in.Shares(m)
 		came[t.Path()] = t
 		plan.Trees = append(plan.Trees, PlannedTree{
@@ -64,7 +68,7 @@ func PlanSystem(in SystemInput) (*SystemPlan, error) {
 	kept := next.Trees[:0:0]
 	for _, t := range next.Trees {
 		switch again, ok := came[t.Path()]; {
-		case t.Origin != OriginSystem:
+		case t.Origin != record.OriginSystem:
 			kept = append(kept, t)
 		case ok && again.Identity == t.Identity: // installed again, as it was
 			again.Since, again.Chosen = t.Since, t.Chosen
@@ -77,19 +81,18 @@ func PlanSystem(in SystemInput) (*SystemPlan, error) {
 		}
 	}
 	for _, m := range in.Packages {
-		if t, ok := came[TreePath(m.Name, m.Tree)]; ok {
+		if t, ok := came[layout.TreePath(m.Name, m.Tree)]; ok {
 			kept = append(kept, t)
 			delete(came, t.Path())
 		}
 	}
-	next.Trees = kept
-	for i := range next.Trees {
-		if t := &next.Trees[i]; t.Origin == OriginSystem {
-			t.Links = t.loaded(in.Loads)
+	for i := range kept {
+		if t := &kept[i]; t.Origin == record.OriginSystem {
+			t.Links = loaded(t, in.Loads)
 		}
 	}
-	next.normalize()
-	if !SameTrees(next, in.Generation) {
+	next.SetTrees(kept)
+	if !record.SameTrees(next, in.Generation) {
 		plan.Generation = next
 	}
 	return plan, nil
@@ -97,19 +100,19 @@ func PlanSystem(in SystemInput) (*SystemPlan, error) {
 
 // nameTree gives a system package its interface, identity and directory. It
 // reports whether that very tree is there already.
-func (in *SystemInput) nameTree(m *Manifest) (present bool, err error) {
-	if err := CheckName(m.Name); err != nil {
+func (in *SystemInput) nameTree(m *record.Manifest) (present bool, err error) {
+	if err := layout.CheckName(m.Name); err != nil {
 		return false, err
 	}
 	plain, err := treeName(m, in.Generation.Architecture)
 	if err != nil {
 		return false, err
 	}
-	m.Links = slices.DeleteFunc(m.interfaceLinks(in.Generation.Architecture, func(string) string { return "" }),
-		func(l Link) bool { return !IsLibraryLink(l.Path) })
-	m.Package.Digest = m.contents()
+	m.Links = slices.DeleteFunc(interfaceLinks(m, in.Generation.Architecture, func(string) string { return "" }),
+		func(l record.Link) bool { return !farm.IsLibraryLink(l.Path) })
+	m.Package.Digest = contents(m)
 	h := digest.New()
-	m.hashOrigin(h)
+	hashOrigin(h, m)
 	m.Identity = digest.Sum(h)
 	trees, err := in.Occupied(m.Name)
 	if err != nil {
@@ -130,7 +133,7 @@ func (in *SystemInput) nameTree(m *Manifest) (present bool, err error) {
 
 // contents is the digest over the files of a system tree: with no package file at
 // hand, they are what a build is known by.
-func (m *Manifest) contents() digest.Digest {
+func contents(m *record.Manifest) digest.Digest {
 	h := digest.New()
 	hashStrings(h, "system package", string(m.Format), m.Name, m.Version, m.Architecture)
 	for i := range m.Files {
@@ -143,12 +146,12 @@ func (m *Manifest) contents() digest.Digest {
 // places returns where the distribution has the libraries that a tree's interface
 // offers, by link, but for the loader family, which is in no farm: between the
 // unpacking and the next sync its members would not fit together.
-func (m *Manifest) places() map[string]string {
-	family := slices.ContainsFunc(m.Links, func(l Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })
+func places(m *record.Manifest) map[string]string {
+	family := slices.ContainsFunc(m.Links, func(l record.Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })
 	places := map[string]string{}
 	for _, l := range m.Links {
-		f := m.Lookup(InterfaceFile(l))
-		if family || f == nil || isGlibcSoname(path.Base(l.Path)) {
+		f := m.Lookup(l.File())
+		if family || f == nil || layout.IsGlibcLibrary(path.Base(l.Path)) {
 			continue
 		}
 		places[l.Path] = path.Join("/", path.Dir(cmp.Or(f.Place, f.Path)), path.Base(l.Path))
@@ -156,31 +159,9 @@ func (m *Manifest) places() map[string]string {
 	return places
 }
 
-// SystemLibraries returns the links of libraries that the farm has of system trees.
-func (g *Generation) SystemLibraries() map[string]bool {
-	links := map[string]bool{}
-	for i := range g.Trees {
-		if t := &g.Trees[i]; t.Origin == OriginSystem && t.Default {
-			for _, l := range t.Links {
-				links[l] = true
-			}
-		}
-	}
-	return links
-}
-
-// Copied reports whether one of the libraries that a system tree offers is
-// another file than the distribution's.
-func (m *Manifest) Copied() bool {
-	return slices.ContainsFunc(m.Links, func(l Link) bool {
-		f := m.Lookup(InterfaceFile(l))
-		return f != nil && f.Shared != SharedLink
-	})
-}
-
 // loaded returns the names of a system tree that the loader finds where the tree's
 // package has them. Those of a glibc-hwcaps directory go with the plain one.
-func (t *Tree) loaded(loads func(t *Tree, link string) bool) []string {
+func loaded(t *record.Tree, loads func(t *record.Tree, link string) bool) []string {
 	var links []string
 	for link := range t.Places {
 		plain := link
@@ -196,11 +177,4 @@ func (t *Tree) loaded(loads func(t *Tree, link string) bool) []string {
 	}
 	slices.Sort(links)
 	return links
-}
-
-// SameTrees reports whether two generations have the same trees and links.
-func SameTrees(a, b *Generation) bool {
-	return a.ToRoot == b.ToRoot && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
-		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default && a.Copied == b.Copied && slices.Equal(a.Links, b.Links)
-	})
 }

@@ -1,8 +1,6 @@
-package layout
+package record
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -21,7 +21,7 @@ func tree(name, version string, links ...string) Tree {
 }
 
 func newGeneration(trees ...Tree) *Generation {
-	g := &Generation{Layout: FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC()}
+	g := &Generation{Layout: layout.FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC()}
 	g.Add(DefaultHighest, trees...)
 	return g
 }
@@ -75,82 +75,6 @@ func TestDefaults(t *testing.T) {
 	check("another architecture does not compete", "jq=3", "libjq1=1", "libjq1=2")
 }
 
-func TestFarmConflicts(t *testing.T) {
-	g := newGeneration(tree("mawk", "1", "bin/awk"), tree("gawk", "5", "bin/awk", "bin/gawk"))
-	target := func() string {
-		for _, l := range g.Farm() {
-			if l.Path == "bin/awk" {
-				return l.Target
-			}
-		}
-		return ""
-	}
-	if got := target(); got != "../../../../gawk/5/bin/awk" {
-		t.Errorf("awk leads to %s; the first by name should have it", got)
-	}
-	want := []Conflict{{Link: "bin/awk", Winner: "gawk=5", Losers: []string{"mawk=1"}}}
-	for _, of := range []string{"mawk/1", "gawk/5"} {
-		if diff := cmp.Diff(want, g.Conflicts(map[string]bool{of: true})); diff != "" {
-			t.Errorf("%s: %s", of, diff)
-		}
-	}
-	if got := g.Conflicts(map[string]bool{"other/1": true}); got != nil {
-		t.Errorf("conflicts of a package that has none: %v", got)
-	}
-	g.Use("mawk", "1")
-	if got := target(); got != "../../../../mawk/1/bin/awk" {
-		t.Errorf("awk leads to %s; mawk was chosen", got)
-	}
-}
-
-// TestFarmChanges applies the changes between random generations to one's farm
-// and expects the other's.
-func TestFarmChanges(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	next := func() *Generation {
-		g := newGeneration()
-		for i := range 12 {
-			if random.IntN(3) > 0 {
-				links := []string{fmt.Sprintf("bin/p%d", i), fmt.Sprintf("bin/shared%d", i%3)}
-				g.Add(DefaultHighest, tree(fmt.Sprintf("p%d", i), fmt.Sprint(random.IntN(3)), links...))
-			}
-		}
-		return g
-	}
-	before := &Generation{}
-	for i := range 50 {
-		after := next()
-		if name := fmt.Sprintf("p%d", i%12); i%3 == 0 && len(after.Find(name, "")) > 0 {
-			after.Use(name, after.Find(name, "")[0].Tree)
-		}
-		farm := map[string]string{}
-		for _, l := range before.Farm() {
-			farm[l.Path] = l.Target
-		}
-		gone, made := after.FarmChanges(before)
-		for _, l := range gone {
-			if farm[l.Path] != l.Target {
-				t.Fatalf("%s -> %s is to go, and is not there", l.Path, l.Target)
-			}
-			delete(farm, l.Path)
-		}
-		for _, l := range made {
-			if _, there := farm[l.Path]; there {
-				t.Fatalf("%s is to be made, and is there", l.Path)
-			}
-			farm[l.Path] = l.Target
-		}
-		want := map[string]string{}
-		for _, l := range after.Farm() {
-			want[l.Path] = l.Target
-		}
-		if diff := cmp.Diff(want, farm); diff != "" {
-			t.Fatal(diff)
-		}
-		before = after
-	}
-}
-
 func indexed(t testing.TB) (*Generation, []byte, []byte) {
 	a, b := tree("jq", "1.6", "bin/jq"), tree("libjq1", "1.6", "lib64/libjq.so.1")
 	a.Chosen, b.Inner, b.Provides = true, []string{"libinner.so"}, []pkginfo.Capability{{Name: "x", Version: "1"}, {Name: "y"}}
@@ -200,8 +124,7 @@ func FuzzDecodeIndex(f *testing.F) {
 }
 
 func FuzzDecodeManifest(f *testing.F) {
-	m := jq("1.6", "GLIBC_2.34")
-	m.Tree = "1.6"
+	m := jqManifest()
 	b, err := m.Encode()
 	if err != nil {
 		f.Fatal(err)
@@ -219,4 +142,19 @@ func FuzzDecodeManifest(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// jqManifest is a manifest with a little of everything.
+func jqManifest() *Manifest {
+	jq := File{
+		Path: "usr/bin/jq", Type: TypeFile, Mode: 0o755, Object: digest.Of([]byte("jq")), Size: 2,
+		ELF:   &elfedit.Info{Interpreter: "/lib64/ld-linux-x86-64.so.2", HasDynamic: true, Needed: []string{"libjq.so.1"}},
+		Edits: []EditRecord{{Kind: EditNeeded, From: []string{"libjq.so.1"}, To: []string{"/var/sys/libjq1/1.6/usr/lib/libjq.so.1"}}},
+	}
+	m := &Manifest{
+		Layout: layout.FormatVersion, Name: "jq", Version: "1.6", Tree: "1.6", Architecture: "amd64", Format: pkginfo.Deb, Origin: OriginPrivate,
+		Files: []File{{Path: "usr", Type: TypeDirectory, Mode: 0o755}, jq}, Links: []Link{{Path: "bin/jq", Target: "../usr/bin/jq"}},
+	}
+	m.Index()
+	return m
 }

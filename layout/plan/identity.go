@@ -1,4 +1,4 @@
-package layout
+package plan
 
 import (
 	"encoding/binary"
@@ -6,6 +6,9 @@ import (
 	"hash"
 	"slices"
 	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/hashpkg/hashpkg/digest"
 )
@@ -20,9 +23,9 @@ import (
 // moves. A package moves at most once for each tree that stands there and once
 // more, so this ends.
 func (p *planner) nameTrees(plan *Plan) error {
-	occupied := map[*candidate][]*Manifest{}
+	occupied := map[*candidate][]*record.Manifest{}
 	for _, c := range p.command {
-		if err := CheckName(c.m.Name); err != nil {
+		if err := layout.CheckName(c.m.Name); err != nil {
 			return err
 		}
 		trees, err := p.in.Occupied(c.m.Name)
@@ -46,7 +49,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 	for moved := true; moved; {
 		moved = false
 		for _, c := range p.command {
-			c.m.Links = c.m.interfaceLinks(p.own(), func(path string) string { return p.foreign(c, path) })
+			c.m.Links = interfaceLinks(c.m, p.own(), func(path string) string { return p.foreign(c, path) })
 		}
 		for _, c := range p.command {
 			p.setEdits(c)
@@ -70,7 +73,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 		there := manifestAt(occupied[c], c.m.Tree)
 		t := PlannedTree{
 			Name: c.m.Name, Version: c.m.Version, Architecture: c.m.Architecture, Tree: c.m.Tree,
-			Identity: c.m.Identity, Present: there != nil, Links: append([]Link{}, c.m.Links...), Edits: []PlannedEdit{},
+			Identity: c.m.Identity, Present: there != nil, Links: append([]record.Link{}, c.m.Links...), Edits: []PlannedEdit{},
 			Scripts: append([]string{}, c.m.Scripts...), Manifest: c.m,
 		}
 		for _, f := range c.m.Files {
@@ -85,7 +88,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 
 // earlier returns the package of the command before c that has c's directory; nil
 // if none has.
-func (p *planner) earlier(c *candidate) *Manifest {
+func (p *planner) earlier(c *candidate) *record.Manifest {
 	for _, o := range p.command {
 		if o == c {
 			break
@@ -99,12 +102,12 @@ func (p *planner) earlier(c *candidate) *Manifest {
 
 // treeName is the directory of a version's first identity in a root of the
 // architecture own.
-func treeName(m *Manifest, own string) (string, error) {
-	name, err := EscapeVersion(m.Version)
+func treeName(m *record.Manifest, own string) (string, error) {
+	name, err := layout.EscapeVersion(m.Version)
 	if err != nil {
 		return "", err
 	}
-	triplet, known := Triplet(m.Architecture)
+	triplet, known := layout.Triplet(m.Architecture)
 	if !known || triplet != "" && triplet != own {
 		name += "@" + m.Architecture
 	}
@@ -113,7 +116,7 @@ func treeName(m *Manifest, own string) (string, error) {
 
 // refuseRebuilds makes a problem of a package file with other contents than the
 // one that a tree of the same name, version and architecture was made of.
-func (p *planner) refuseRebuilds(occupied map[*candidate][]*Manifest, plan *Plan) {
+func (p *planner) refuseRebuilds(occupied map[*candidate][]*record.Manifest, plan *Plan) {
 	if p.in.Rebuild {
 		return
 	}
@@ -135,7 +138,7 @@ func (p *planner) refuseRebuilds(occupied map[*candidate][]*Manifest, plan *Plan
 	}
 }
 
-func manifestAt(trees []*Manifest, name string) *Manifest {
+func manifestAt(trees []*record.Manifest, name string) *record.Manifest {
 	for _, m := range trees {
 		if m.Tree == name {
 			return m
@@ -146,7 +149,7 @@ func manifestAt(trees []*Manifest, name string) *Manifest {
 
 // nextName returns the directory to try after those that were found to hold
 // another identity: one of the same package file's other trees, then a new one.
-func (p *planner) nextName(c *candidate, trees []*Manifest, tried map[string]bool, label string) string {
+func (p *planner) nextName(c *candidate, trees []*record.Manifest, tried map[string]bool, label string) string {
 	plain, _ := treeName(c.m, p.own())
 	for _, m := range trees {
 		if !tried[m.Tree] && m.Origin == c.m.Origin && m.Package.Digest == c.m.Package.Digest && strings.HasPrefix(m.Tree, plain) {
@@ -176,7 +179,7 @@ func (p *planner) setEdits(c *candidate) {
 // architecture, the origin, the edits and the layout's number.
 func (c *candidate) identity() digest.Digest {
 	h := digest.New()
-	c.m.hashOrigin(h)
+	hashOrigin(h, c.m)
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
 		if len(f.Edits) == 0 {
@@ -190,7 +193,7 @@ func (c *candidate) identity() digest.Digest {
 		}
 	}
 	for _, l := range c.m.Links {
-		if strings.HasPrefix(InterfaceFile(l), "../") { // into another tree
+		if strings.HasPrefix(l.File(), "../") { // into another tree
 			hashStrings(h, "link", l.Path, l.Target)
 		}
 	}
@@ -201,8 +204,8 @@ func (c *candidate) identity() digest.Digest {
 // c's relations name, or else one of the command.
 func (p *planner) foreign(c *candidate, path string) string {
 	way := func(o *candidate) string {
-		if f := o.m.Resolve(path); o != c && f != nil && f.Type == TypeFile {
-			return "../../" + TreePath(o.m.Name, o.m.Tree) + "/" + f.Path
+		if f := o.m.Resolve(path); o != c && f != nil && f.Type == record.TypeFile {
+			return "../../" + layout.TreePath(o.m.Name, o.m.Tree) + "/" + f.Path
 		}
 		return ""
 	}
@@ -224,8 +227,8 @@ func (p *planner) foreign(c *candidate, path string) string {
 	return ""
 }
 
-func (m *Manifest) hashOrigin(h hash.Hash) {
-	hashStrings(h, "hashpkg tree", fmt.Sprint(FormatVersion), m.Package.Digest.String(), m.Architecture, string(m.Origin))
+func hashOrigin(h hash.Hash, m *record.Manifest) {
+	hashStrings(h, "hashpkg tree", fmt.Sprint(layout.FormatVersion), m.Package.Digest.String(), m.Architecture, string(m.Origin))
 }
 
 // hashStrings adds strings to h, each and their number with its length, so that
@@ -265,7 +268,7 @@ func (p *planner) labels() map[*candidate]string {
 			}
 		}
 		h := digest.New()
-		c.m.hashOrigin(h)
+		hashOrigin(h, c.m)
 		list := make([]string, 0, len(bound))
 		for b := range bound {
 			list = append(list, b)

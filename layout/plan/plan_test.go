@@ -1,4 +1,4 @@
-package layout
+package plan
 
 import (
 	"debug/elf"
@@ -12,6 +12,9 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
@@ -27,7 +30,7 @@ type facts struct {
 	opens                 bool
 }
 
-func (e facts) file() File {
+func (e facts) file() record.File {
 	info := &elfedit.Info{
 		Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_X86_64, Type: elf.ET_DYN,
 		HasDynamic: true, Soname: e.soname, Needed: e.needed, RunPath: e.runpath, HasRunPath: e.runpath != "", ImportsOpen: e.opens,
@@ -42,14 +45,14 @@ func (e facts) file() File {
 		info.VersionDefs = append(info.VersionDefs, elfedit.VersionDef{Name: v})
 	}
 	d := digest.Of([]byte(e.path + e.soname))
-	return File{Path: e.path, Type: TypeFile, Mode: 0o755, Object: d, Source: d, ELF: info}
+	return record.File{Path: e.path, Type: record.TypeFile, Mode: 0o755, Object: d, Source: d, ELF: info}
 }
 
 // pkg returns the draft of a package; requires are "name op version" or "name".
-func pkg(name, version string, requires []string, files ...facts) *Manifest {
-	m := &Manifest{
-		Layout: FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: pkginfo.Deb, Origin: OriginPrivate,
-		Package: PackageFile{File: name + ".deb", Digest: digest.Of([]byte(name + version))},
+func pkg(name, version string, requires []string, files ...facts) *record.Manifest {
+	m := &record.Manifest{
+		Layout: layout.FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: pkginfo.Deb, Origin: record.OriginPrivate,
+		Package: record.PackageFile{File: name + ".deb", Digest: digest.Of([]byte(name + version))},
 	}
 	for _, r := range requires {
 		c := pkginfo.Constraint{Name: r}
@@ -61,12 +64,12 @@ func pkg(name, version string, requires []string, files ...facts) *Manifest {
 	for _, f := range files {
 		m.Files = append(m.Files, f.file())
 	}
-	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(m.Files, func(a, b record.File) int { return strings.Compare(a.Path, b.Path) })
 	m.Index()
 	return m
 }
 
-func libc(version string, offers ...string) *Manifest {
+func libc(version string, offers ...string) *record.Manifest {
 	return pkg("libc6", version, nil,
 		facts{path: libDir + "ld-linux-x86-64.so.2", soname: "ld-linux-x86-64.so.2"},
 		facts{path: libDir + "libc.so.6", soname: "libc.so.6", needed: []string{"ld-linux-x86-64.so.2"}, offers: offers},
@@ -74,31 +77,31 @@ func libc(version string, offers ...string) *Manifest {
 	)
 }
 
-func onig(version string) *Manifest {
+func onig(version string) *record.Manifest {
 	return pkg("libonig5", version, []string{"libc6"}, facts{path: libDir + "libonig.so.5." + version, soname: "libonig.so.5", needed: []string{"libc.so.6"}})
 }
 
-func libjq(version string) *Manifest {
+func libjq(version string) *record.Manifest {
 	return pkg("libjq1", version, []string{"libonig5", "libc6"},
 		facts{path: libDir + "libjq.so.1.0.4", soname: "libjq.so.1", needed: []string{"libm.so.6", "libonig.so.5", "libc.so.6"}})
 }
 
-func jq(version string, wants string) *Manifest {
+func jq(version string, wants string) *record.Manifest {
 	return pkg("jq", version, []string{"libjq1 = " + version, "libc6"},
 		facts{path: "usr/bin/jq", needed: []string{"libjq.so.1", "libc.so.6"}, wants: map[string]string{"libc.so.6": wants}})
 }
 
 // world is a root as the planner sees it: what is installed there so far.
 type world struct {
-	generation *Generation
-	manifests  map[string]*Manifest
+	generation *record.Generation
+	manifests  map[string]*record.Manifest
 	system     map[string]*ldso.Object // by soname and by path
 }
 
 func newWorld() *world {
 	return &world{
-		generation: &Generation{Layout: FormatVersion, Architecture: "x86_64-linux-gnu"},
-		manifests:  map[string]*Manifest{},
+		generation: &record.Generation{Layout: layout.FormatVersion, Architecture: "x86_64-linux-gnu"},
+		manifests:  map[string]*record.Manifest{},
 	}
 }
 
@@ -109,31 +112,31 @@ func (w *world) Find(name string, _ []*ldso.Object) (*ldso.Object, error) {
 	return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
 }
 
-func (w *world) plan(t *testing.T, command ...*Manifest) *Plan {
+func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 	t.Helper()
 	in := Input{
-		Prefix: DefaultPrefix, Generation: w.generation, Command: command,
-		Installed: func(tree *Tree) (*Manifest, error) {
+		Prefix: layout.DefaultPrefix, Generation: w.generation, Command: command,
+		Installed: func(tree *record.Tree) (*record.Manifest, error) {
 			if m := w.manifests[tree.Path()]; m != nil {
 				return m, nil
 			}
 			return nil, fmt.Errorf("no manifest %s", tree.Path())
 		},
-		Occupied: func(name string) ([]*Manifest, error) {
-			var out []*Manifest
+		Occupied: func(name string) ([]*record.Manifest, error) {
+			var out []*record.Manifest
 			for _, m := range w.manifests {
 				if m.Name == name {
 					out = append(out, m)
 				}
 			}
-			slices.SortFunc(out, func(a, b *Manifest) int { return strings.Compare(a.Tree, b.Tree) })
+			slices.SortFunc(out, func(a, b *record.Manifest) int { return strings.Compare(a.Tree, b.Tree) })
 			return out, nil
 		},
 	}
 	if w.system != nil {
 		in.System = func(*elfedit.Info) (ldso.Finder, error) { return w, nil }
 	}
-	plan, err := MakePlan(in)
+	plan, err := Make(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,14 +145,14 @@ func (w *world) plan(t *testing.T, command ...*Manifest) *Plan {
 
 // install plans and takes the plan as done. A second plan of the same must find
 // nothing to do.
-func (w *world) install(t *testing.T, command func() []*Manifest) *Plan {
+func (w *world) install(t *testing.T, command func() []*record.Manifest) *Plan {
 	t.Helper()
 	plan := w.plan(t, command()...)
 	if len(plan.Problems) > 0 {
 		t.Fatalf("problems: %+v", plan.Problems)
 	}
 	for _, tree := range plan.Trees {
-		w.manifests[TreePath(tree.Name, tree.Tree)] = tree.Manifest
+		w.manifests[layout.TreePath(tree.Name, tree.Tree)] = tree.Manifest
 	}
 	if plan.Generation != nil {
 		next := plan.Generation.Next(w.generation.ID+1, plan.Generation.Time)
@@ -167,7 +170,7 @@ func (w *world) install(t *testing.T, command func() []*Manifest) *Plan {
 	return plan
 }
 
-func edits(t *testing.T, plan *Plan, name, file string) []EditRecord {
+func edits(t *testing.T, plan *Plan, name, file string) []record.EditRecord {
 	t.Helper()
 	for _, tree := range plan.Trees {
 		if tree.Name != name {
@@ -184,28 +187,28 @@ func edits(t *testing.T, plan *Plan, name, file string) []EditRecord {
 
 func TestProgramIsBoundToTheCommandsPackages(t *testing.T) {
 	w := newWorld()
-	plan := w.install(t, func() []*Manifest {
-		return []*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
 	})
 	lib := func(tree, file string) string { return "/var/sys/" + tree + "/" + libDir + file }
-	want := []EditRecord{
-		{Kind: EditInterpreter, From: []string{"/lib64/ld-linux-x86-64.so.2"}, To: []string{lib("libc6/2.36", "ld-linux-x86-64.so.2")}},
+	want := []record.EditRecord{
+		{Kind: record.EditInterpreter, From: []string{"/lib64/ld-linux-x86-64.so.2"}, To: []string{lib("libc6/2.36", "ld-linux-x86-64.so.2")}},
 		{
-			Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+			Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
 			To: []string{lib("libjq1/1.6", "libjq.so.1.0.4"), lib("libc6/2.36", "libc.so.6"), lib("libc6/2.36", "libm.so.6"), lib("libonig5/6.9", "libonig.so.5.6.9")},
 		},
 	}
 	if diff := cmp.Diff(want, edits(t, plan, "jq", "usr/bin/jq")); diff != "" {
 		t.Errorf("edits of jq (-want +have):\n%s", diff)
 	}
-	wantLib := []EditRecord{{Kind: EditRunPath, To: []string{"/var/sys/libc6/2.36/lib64:/var/sys/libonig5/6.9/lib64"}}}
+	wantLib := []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/var/sys/libc6/2.36/lib64:/var/sys/libonig5/6.9/lib64"}}}
 	if diff := cmp.Diff(wantLib, edits(t, plan, "libjq1", libDir+"libjq.so.1.0.4")); diff != "" {
 		t.Errorf("edits of libjq (-want +have):\n%s", diff)
 	}
 	if len(plan.Warnings) > 0 {
 		t.Errorf("warnings: %q", plan.Warnings)
 	}
-	farm := w.generation.Farm()
+	farm := farm.Links(w.generation)
 	var links []string
 	for _, l := range farm {
 		links = append(links, l.Path+" -> "+l.Target)
@@ -227,50 +230,50 @@ func TestProgramIsBoundToTheCommandsPackages(t *testing.T) {
 func TestProgramWithoutRoom(t *testing.T) {
 	lib := func(tree, file string) string { return "/var/sys/" + tree + "/" + libDir + file }
 	libjqPath, libcPath, libmPath := lib("libjq1/1.6", "libjq.so.1.0.4"), lib("libc6/2.36", "libc.so.6"), lib("libc6/2.36", "libm.so.6")
-	tight := func(room int) *Manifest {
+	tight := func(room int) *record.Manifest {
 		m := jq("1.6", "GLIBC_2.34")
 		m.Files[0].ELF.DynamicRelRO, m.Files[0].ELF.DynamicRoom = true, room
 		return m
 	}
-	own := EditRecord{Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6"}, To: []string{libjqPath, libcPath}}
-	whole := EditRecord{
-		Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+	own := record.EditRecord{Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6"}, To: []string{libjqPath, libcPath}}
+	whole := record.EditRecord{
+		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
 		To: []string{libjqPath, libcPath, libmPath, lib("libonig5/6.9", "libonig.so.5.6.9")},
 	}
-	other := EditRecord{
-		Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libonig.so.5"},
+	other := record.EditRecord{
+		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libonig.so.5"},
 		To: []string{libjqPath, libcPath, lib("libonig5/7.0", "libonig.so.5.7.0")},
 	}
-	otherWhole := EditRecord{
-		Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+	otherWhole := record.EditRecord{
+		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
 		To: []string{libjqPath, libcPath, libmPath, lib("libonig5/7.0", "libonig.so.5.7.0")},
 	}
 	for _, tt := range []struct {
 		name   string
 		room   int
-		before []*Manifest // installed already
-		want   EditRecord
+		before []*record.Manifest // installed already
+		want   record.EditRecord
 	}{
 		{name: "enough", room: 2, want: whole},
 		{name: "too little", room: 1, want: own},
 		{name: "none", room: 0, want: own},
-		{name: "one library is found elsewhere", room: 1, before: []*Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: other},
-		{name: "and does not fit", room: 0, before: []*Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: otherWhole},
+		{name: "one library is found elsewhere", room: 1, before: []*record.Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: other},
+		{name: "and does not fit", room: 0, before: []*record.Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: otherWhole},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld()
 			var plan *Plan
 			if tt.before == nil {
-				plan = w.install(t, func() []*Manifest {
-					return []*Manifest{tight(tt.room), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+				plan = w.install(t, func() []*record.Manifest {
+					return []*record.Manifest{tight(tt.room), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
 				})
 			} else {
-				w.install(t, func() []*Manifest { return tt.before })
+				w.install(t, func() []*record.Manifest { return tt.before })
 				plan = w.plan(t, tight(tt.room), onig("7.0"))
 			}
-			var have EditRecord
+			var have record.EditRecord
 			for _, e := range edits(t, plan, "jq", "usr/bin/jq") {
-				if e.Kind == EditNeeded {
+				if e.Kind == record.EditNeeded {
 					have = e
 				}
 			}
@@ -288,9 +291,11 @@ func TestProgramWithoutRoom(t *testing.T) {
 
 func TestRelationsNarrowTheCandidates(t *testing.T) {
 	w := newWorld()
-	w.install(t, func() []*Manifest { return []*Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")} })
-	w.install(t, func() []*Manifest { return []*Manifest{libjq("1.7"), onig("7.0")} })
-	plan := w.install(t, func() []*Manifest { return []*Manifest{jq("1.6", "GLIBC_2.34")} })
+	w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	})
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{libjq("1.7"), onig("7.0")} })
+	plan := w.install(t, func() []*record.Manifest { return []*record.Manifest{jq("1.6", "GLIBC_2.34")} })
 	to := edits(t, plan, "jq", "usr/bin/jq")[1].To
 	if !strings.Contains(to[0], "libjq1/1.6/") {
 		t.Errorf("jq 1.6 is bound to %s, and wants libjq1 (= 1.6)", to[0])
@@ -303,27 +308,27 @@ func TestRelationsNarrowTheCandidates(t *testing.T) {
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
-		command []*Manifest
+		command []*record.Manifest
 		want    []string // parts of the first message
 	}{
 		{
 			"library",
-			[]*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), libc("2.36", "GLIBC_2.34")},
+			[]*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), libc("2.36", "GLIBC_2.34")},
 			[]string{libDir + "libjq.so.1.0.4 of libjq1=1.6 needs libonig.so.5", `its relation "libonig5"`},
 		},
 		{
 			"symbol version",
-			[]*Manifest{jq("1.6", "GLIBC_2.38"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
+			[]*record.Manifest{jq("1.6", "GLIBC_2.38"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
 			[]string{"usr/bin/jq of jq=1.6", "GLIBC_2.38", "libc6=2.36", `its relation "libc6"`},
 		},
 		{
 			"relation",
-			[]*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.7"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
+			[]*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.7"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
 			[]string{"needs libjq.so.1", "libjq1=1.7 has it, but jq=1.6 wants libjq1 (= 1.6)"},
 		},
 		{
 			"C library",
-			[]*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9")},
+			[]*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9")},
 			[]string{"ld-linux-x86-64.so.2", `its relation "libc6"`},
 		},
 	} {
@@ -347,9 +352,9 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 
 func TestOneCLibraryInAProcess(t *testing.T) {
 	w := newWorld()
-	w.install(t, func() []*Manifest { return []*Manifest{libc("2.41", "GLIBC_2.34", "GLIBC_2.38")} })
-	plan := w.install(t, func() []*Manifest {
-		return []*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{libc("2.41", "GLIBC_2.34", "GLIBC_2.38")} })
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
 	})
 	for _, e := range edits(t, plan, "jq", "usr/bin/jq") {
 		for _, p := range e.To {
@@ -363,7 +368,7 @@ func TestOneCLibraryInAProcess(t *testing.T) {
 func TestSystemCLibraryStays(t *testing.T) {
 	w := newWorld()
 	w.system = map[string]*ldso.Object{}
-	for _, m := range []*Manifest{libc("2.36", "GLIBC_2.34"), onig("6.9")} {
+	for _, m := range []*record.Manifest{libc("2.36", "GLIBC_2.34"), onig("6.9")} {
 		for i := range m.Files {
 			f := &m.Files[i]
 			o := &ldso.Object{Path: "/" + f.Path, ID: f.Path, Info: f.ELF}
@@ -371,10 +376,10 @@ func TestSystemCLibraryStays(t *testing.T) {
 		}
 	}
 	w.system["/lib64/ld-linux-x86-64.so.2"] = w.system["ld-linux-x86-64.so.2"]
-	w.install(t, func() []*Manifest { return []*Manifest{onig("7.0")} }) // another tree: the root's own comes first
-	plan := w.install(t, func() []*Manifest { return []*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6")} })
-	want := []EditRecord{{
-		Kind: EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{onig("7.0")} }) // another tree: the root's own comes first
+	plan := w.install(t, func() []*record.Manifest { return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6")} })
+	want := []record.EditRecord{{
+		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
 		To: []string{"/var/sys/libjq1/1.6/" + libDir + "libjq.so.1.0.4", "libc.so.6", "libm.so.6", "libonig.so.5"},
 	}}
 	if diff := cmp.Diff(want, edits(t, plan, "jq", "usr/bin/jq")); diff != "" {
@@ -382,20 +387,22 @@ func TestSystemCLibraryStays(t *testing.T) {
 	}
 
 	// A program that wants a newer C library than the root's goes private.
-	w.install(t, func() []*Manifest { return []*Manifest{libc("2.41", "GLIBC_2.34", "GLIBC_2.38")} })
-	newer := w.install(t, func() []*Manifest { return []*Manifest{jq("1.8", "GLIBC_2.38"), libjq("1.8")} })
-	if got := edits(t, newer, "jq", "usr/bin/jq")[0]; got.Kind != EditInterpreter || !strings.HasPrefix(got.To[0], "/var/sys/libc6/2.41/") {
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{libc("2.41", "GLIBC_2.34", "GLIBC_2.38")} })
+	newer := w.install(t, func() []*record.Manifest { return []*record.Manifest{jq("1.8", "GLIBC_2.38"), libjq("1.8")} })
+	if got := edits(t, newer, "jq", "usr/bin/jq")[0]; got.Kind != record.EditInterpreter || !strings.HasPrefix(got.To[0], "/var/sys/libc6/2.41/") {
 		t.Errorf("the interpreter is edited as %+v, want that of libc6 2.41", got)
 	}
 }
 
 func TestAnotherBindingStandsBeside(t *testing.T) {
 	w := newWorld()
-	first := func() []*Manifest {
-		return []*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	first := func() []*record.Manifest {
+		return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
 	}
 	w.install(t, first)
-	second := w.install(t, func() []*Manifest { return []*Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("7.0")} })
+	second := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("7.0")}
+	})
 	for _, tree := range second.Trees {
 		switch tree.Name {
 		case "jq", "libjq1":
@@ -416,7 +423,7 @@ func TestAnotherBindingStandsBeside(t *testing.T) {
 
 func TestAnotherBuildIsRefused(t *testing.T) {
 	w := newWorld()
-	w.install(t, func() []*Manifest { return []*Manifest{onig("6.9"), libc("2.36")} })
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{onig("6.9"), libc("2.36")} })
 	other := onig("6.9")
 	other.Package.Digest = digest.Of([]byte("another build"))
 	plan := w.plan(t, other)
@@ -432,8 +439,8 @@ func TestAnotherBuildIsRefused(t *testing.T) {
 
 func TestAuthorsSearchPathIsKept(t *testing.T) {
 	w := newWorld()
-	plan := w.install(t, func() []*Manifest {
-		return []*Manifest{
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{
 			libc("2.36"),
 			pkg("app", "1", nil,
 				facts{path: "usr/lib/app/libpart.so", soname: "libpart.so", needed: []string{"libc.so.6"}},
@@ -443,7 +450,7 @@ func TestAuthorsSearchPathIsKept(t *testing.T) {
 	})
 	got := edits(t, plan, "app", "usr/bin/app")
 	want := "/var/sys/app/1/usr/lib/app:/var/sys/shared/2/usr/lib/shared"
-	if last := got[len(got)-1]; last.Kind != EditRunPath || last.To[0] != want {
+	if last := got[len(got)-1]; last.Kind != record.EditRunPath || last.To[0] != want {
 		t.Errorf("the search path is %+v, want %s", last, want)
 	}
 	if to := got[1].To; to[0] != "/var/sys/app/1/usr/lib/app/libpart.so" || path.Dir(to[1]) != "/var/sys/shared/2/usr/lib/shared" {
@@ -452,8 +459,8 @@ func TestAuthorsSearchPathIsKept(t *testing.T) {
 }
 
 func TestDriverIsTheMachines(t *testing.T) {
-	command := func() []*Manifest {
-		return []*Manifest{
+	command := func() []*record.Manifest {
+		return []*record.Manifest{
 			libc("2.36"),
 			pkg("app", "1", nil, facts{path: "usr/bin/app", needed: []string{"libGL.so.1"}}),
 			pkg("libgl1", "1", nil, facts{path: libDir + "libGL.so.1", soname: "libGL.so.1"}),
@@ -461,7 +468,7 @@ func TestDriverIsTheMachines(t *testing.T) {
 	}
 	needed := func(w *world) []string {
 		for _, e := range edits(t, w.install(t, command), "app", "usr/bin/app") {
-			if e.Kind == EditNeeded {
+			if e.Kind == record.EditNeeded {
 				return e.To
 			}
 		}
@@ -480,8 +487,8 @@ func TestDriverIsTheMachines(t *testing.T) {
 
 func TestLibraryOfAlternatives(t *testing.T) {
 	w := newWorld()
-	plan := w.install(t, func() []*Manifest {
-		return []*Manifest{
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{
 			libc("2.36"),
 			pkg("app", "1", nil, facts{path: "usr/bin/app", needed: []string{"libblas.so.3"}}),
 			pkg("libblas3", "3.11", nil, facts{path: libDir + "blas/libblas.so.3.11.0", soname: "libblas.so.3"}),
@@ -495,17 +502,17 @@ func TestLibraryOfAlternatives(t *testing.T) {
 func TestCommandOfAnotherPackage(t *testing.T) {
 	w := newWorld()
 	link := pkg("python3", "3.11", []string{"python3-minimal"})
-	link.Files = []File{{Path: "usr/bin/python3", Type: TypeSymlink, Target: "python3.11"}}
+	link.Files = []record.File{{Path: "usr/bin/python3", Type: record.TypeSymlink, Target: "python3.11"}}
 	link.Index()
-	plan := w.install(t, func() []*Manifest {
+	plan := w.install(t, func() []*record.Manifest {
 		m := *link
-		return []*Manifest{&m, libc("2.36"), pkg("python3-minimal", "3.11.2", nil, facts{path: "usr/bin/python3.11"})}
+		return []*record.Manifest{&m, libc("2.36"), pkg("python3-minimal", "3.11.2", nil, facts{path: "usr/bin/python3.11"})}
 	})
 	for _, tree := range plan.Trees {
 		if tree.Name != "python3" {
 			continue
 		}
-		want := []Link{{Path: "bin/python3", Target: "../../../python3-minimal/3.11.2/usr/bin/python3.11"}}
+		want := []record.Link{{Path: "bin/python3", Target: "../../../python3-minimal/3.11.2/usr/bin/python3.11"}}
 		if diff := cmp.Diff(want, tree.Links); diff != "" {
 			t.Error(diff)
 		}
@@ -514,17 +521,17 @@ func TestCommandOfAnotherPackage(t *testing.T) {
 
 func TestNoLoaderFamilyInTheFarm(t *testing.T) {
 	w := newWorld()
-	w.install(t, func() []*Manifest {
-		return []*Manifest{libc("2.36"), jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9")}
+	w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{libc("2.36"), jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9")}
 	})
-	for _, l := range w.generation.Farm() {
+	for _, l := range farm.Links(w.generation) {
 		if strings.HasPrefix(l.Path, "lib64/libc.") || strings.HasPrefix(l.Path, "lib64/ld-") || strings.HasPrefix(l.Path, "lib64/libm.") {
 			t.Errorf("the farm has %s", l.Path)
 		}
 	}
 	// It answers later packages all the same.
-	plan := w.install(t, func() []*Manifest {
-		return []*Manifest{pkg("tool", "1", nil, facts{path: "usr/bin/tool", needed: []string{"libm.so.6"}})}
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{pkg("tool", "1", nil, facts{path: "usr/bin/tool", needed: []string{"libm.so.6"}})}
 	})
 	if to := edits(t, plan, "tool", "usr/bin/tool")[0].To[0]; !strings.HasPrefix(to, "/var/sys/libc6/2.36/") {
 		t.Errorf("the interpreter is %s", to)

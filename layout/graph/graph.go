@@ -1,29 +1,34 @@
-package layout
+// Package graph says who leads to whom: which trees the files of a tree, the edited
+// programs of a package and the generations use. Everything in it is a pure function.
+package graph
 
 import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
-// LeadsTo returns the paths of the other trees, of those that are known, to which
+// OfManifest returns the paths of the other trees, of those that are known, to which
 // files of m's tree lead: which programs and libraries are bound to or search, and
 // which links end in. They are sorted.
 //
 // A tree is recognized by its name and directory wherever they stand in a path:
 // programs carry the prefix that their command was given, which may be another
 // name of the one that is in use now.
-func (m *Manifest) LeadsTo(known func(tree string) bool) []string {
+func OfManifest(m *record.Manifest, known func(tree string) bool) []string {
 	found := map[string]bool{}
 	link := func(at, target string) {
 		if !path.IsAbs(target) {
-			target = path.Join("/", TreePath(m.Name, m.Tree), path.Dir(at), target)
+			target = path.Join("/", layout.TreePath(m.Name, m.Tree), path.Dir(at), target)
 		}
 		noteTrees(target, known, found)
 	}
 	for i := range m.Files {
 		f := &m.Files[i]
-		if f.Type == TypeSymlink {
+		if f.Type == record.TypeSymlink {
 			link(f.Path, f.Target)
 		}
 		noteEdits(f.Edits, known, found)
@@ -39,20 +44,20 @@ func (m *Manifest) LeadsTo(known func(tree string) bool) []string {
 	for _, l := range m.Links {
 		link(l.Path, l.Target)
 	}
-	delete(found, TreePath(m.Name, m.Tree))
+	delete(found, layout.TreePath(m.Name, m.Tree))
 	return sorted(found)
 }
 
-// LeadsTo returns the paths of the trees, of those that are known, that the edited
+// OfEdits returns the paths of the trees, of those that are known, that the edited
 // programs load libraries from. They are sorted.
-func (e *PackageEdits) LeadsTo(known func(tree string) bool) []string {
+func OfEdits(e *record.PackageEdits, known func(tree string) bool) []string {
 	found := map[string]bool{}
 	for i := range e.Files {
 		for _, a := range e.Files[i].Applied {
 			noteEdits(a.Edits, known, found)
 			for _, pin := range a.Pins {
-				if name, tree, ok := strings.Cut(pin, "="); ok && known(TreePath(name, tree)) {
-					found[TreePath(name, tree)] = true
+				if name, tree, ok := strings.Cut(pin, "="); ok && known(layout.TreePath(name, tree)) {
+					found[layout.TreePath(name, tree)] = true
 				}
 			}
 		}
@@ -60,7 +65,7 @@ func (e *PackageEdits) LeadsTo(known func(tree string) bool) []string {
 	return sorted(found)
 }
 
-func noteEdits(edits []EditRecord, known func(string) bool, found map[string]bool) {
+func noteEdits(edits []record.EditRecord, known func(string) bool, found map[string]bool) {
 	for _, e := range edits {
 		for _, to := range e.To {
 			noteTrees(to, known, found)
@@ -77,7 +82,7 @@ func noteTrees(list string, known func(string) bool, found map[string]bool) {
 	for _, p := range strings.Split(list, ":") {
 		parts := strings.Split(path.Clean(p), "/")
 		for i := 1; i < len(parts); i++ {
-			if tree := TreePath(parts[i-1], parts[i]); known(tree) {
+			if tree := layout.TreePath(parts[i-1], parts[i]); known(tree) {
 				found[tree] = true
 			}
 		}
@@ -110,7 +115,7 @@ func Reachable(roots []string, leads map[string][]string) map[string]bool {
 
 // OldGenerations returns which of the generations ids, in ascending order, are not
 // among the last keep, not the active one, and not the one that it was made from.
-func OldGenerations(ids []int, active *Generation, keep int) []int {
+func OldGenerations(ids []int, active *record.Generation, keep int) []int {
 	var old []int
 	for _, id := range ids[:max(0, len(ids)-keep)] {
 		if id != active.ID && id != active.Parent {

@@ -1,4 +1,4 @@
-package layout
+package record
 
 import (
 	"cmp"
@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hashpkg/hashpkg/layout"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -64,9 +66,9 @@ type Tree struct {
 	Copied bool `json:"copied,omitempty"`
 }
 
-// SystemGeneration reports whether g has trees that follow a package manager's
+// HasSystemTrees reports whether g has trees that follow a package manager's
 // database.
-func (g *Generation) SystemGeneration() bool {
+func (g *Generation) HasSystemTrees() bool {
 	return slices.ContainsFunc(g.Trees, func(t Tree) bool { return t.Origin == OriginSystem })
 }
 
@@ -74,7 +76,7 @@ func (g *Generation) SystemGeneration() bool {
 func (t *Tree) Spec() string { return t.Name + "=" + t.Version }
 
 // Path returns the tree's path relative to the prefix.
-func (t *Tree) Path() string { return TreePath(t.Name, t.Tree) }
+func (t *Tree) Path() string { return layout.TreePath(t.Name, t.Tree) }
 
 // slot is what has one default: a package of one architecture. Versions of one
 // package for two architectures do not compete, as under dpkg, and neither do the
@@ -86,7 +88,7 @@ type slot struct {
 }
 
 func (t *Tree) slot(own string) slot {
-	triplet, _ := Triplet(t.Architecture)
+	triplet, _ := layout.Triplet(t.Architecture)
 	return slot{t.Name, cmp.Or(triplet, own), t.Origin}
 }
 
@@ -105,8 +107,8 @@ func DecodeGeneration(b []byte) (*Generation, error) {
 	if err := json.Unmarshal(b, &g); err != nil {
 		return nil, fmt.Errorf("decode generation: %v", err)
 	}
-	if g.Layout != FormatVersion {
-		return nil, fmt.Errorf("decode generation: layout %d, this program knows %d", g.Layout, FormatVersion)
+	if g.Layout != layout.FormatVersion {
+		return nil, fmt.Errorf("decode generation: layout %d, this program knows %d", g.Layout, layout.FormatVersion)
 	}
 	if err := g.check(); err != nil {
 		return nil, err
@@ -119,19 +121,19 @@ func DecodeGeneration(b []byte) (*Generation, error) {
 func (g *Generation) check() error {
 	for i := range g.Trees {
 		t := &g.Trees[i]
-		if err := CheckName(t.Name); err != nil {
+		if err := layout.CheckName(t.Name); err != nil {
 			return fmt.Errorf("decode generation: %w", err)
 		}
-		if err := CheckPayloadPath(t.Tree); err != nil || strings.Contains(t.Tree, "/") {
+		if err := layout.CheckPayloadPath(t.Tree); err != nil || strings.Contains(t.Tree, "/") {
 			return fmt.Errorf("decode generation: tree %q of %s is no directory name", t.Tree, t.Name)
 		}
 		for _, l := range t.Links {
-			if err := CheckPayloadPath(l); err != nil || !strings.Contains(l, "/") {
+			if err := layout.CheckPayloadPath(l); err != nil || !strings.Contains(l, "/") {
 				return fmt.Errorf("decode generation: link %q of %s does not stand below the farm", l, t.Name)
 			}
 		}
 		for link, place := range t.Places {
-			if CheckPayloadPath(link) != nil || !path.IsAbs(place) || path.Clean(place) != place {
+			if layout.CheckPayloadPath(link) != nil || !path.IsAbs(place) || path.Clean(place) != place {
 				return fmt.Errorf("decode generation: %s has %q at %q, which is no path in a root", t.Name, link, place)
 			}
 		}
@@ -162,10 +164,10 @@ func (g *Generation) DefaultOf(name string) *Tree {
 	return nil
 }
 
-// compare orders the trees of a generation in a root of the architecture own: by
+// Compare orders the trees of a generation in a root of the architecture own: by
 // slot, then oldest version first, then as they came, those last that are only
 // planned.
-func (t *Tree) compare(o *Tree, own string) int {
+func (t *Tree) Compare(o *Tree, own string) int {
 	if n := strings.Compare(t.Name, o.Name); n != 0 {
 		return n // most end here; versions take long to compare
 	}
@@ -192,7 +194,7 @@ func (t *Tree) compare(o *Tree, own string) int {
 // normalize sorts the trees and sets the defaults: what was chosen, else the
 // highest version that is not held.
 func (g *Generation) normalize() {
-	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return a.compare(&b, g.Architecture) })
+	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return a.Compare(&b, g.Architecture) })
 	best := make(map[slot]*Tree, len(g.Trees))
 	for i := range g.Trees {
 		t := &g.Trees[i]
@@ -223,7 +225,7 @@ func (g *Generation) choose(t *Tree) {
 // Next returns a copy of g to be changed into the generation id, whose parent is g.
 func (g *Generation) Next(id int, now time.Time) *Generation {
 	next := *g
-	next.Layout, next.ID, next.Parent, next.Time = FormatVersion, id, g.ID, now
+	next.Layout, next.ID, next.Parent, next.Time = layout.FormatVersion, id, g.ID, now
 	next.Trees = slices.Clone(g.Trees)
 	return &next
 }
@@ -313,224 +315,22 @@ func (g *Generation) UseAll(paths map[string]bool) bool {
 	return changed
 }
 
-// Conflict is a farm link that several defaults offer.
-type Conflict struct {
-	Link   string   `json:"link"`   // "bin/awk"
-	Winner string   `json:"winner"` // the package whose file the link leads to
-	Losers []string `json:"losers"`
-}
-
-// FarmLink is one link of a generation's farm.
-type FarmLink struct {
-	Path   string // relative to the generation: "bin/jq"
-	Target string // what the link holds, relative
-}
-
-// offered calls f with each name that the default trees offer to the farm, tree
-// after tree. Where the system's libraries have trees, its programs search the
-// farm, and only those are in it: a library installed beside the system may want
-// another C library than they have.
-func (g *Generation) offered(f func(name string, t *Tree)) {
-	system := g.SystemGeneration()
+// SystemLibraries returns the links of libraries that the farm has of system trees.
+func (g *Generation) SystemLibraries() map[string]bool {
+	links := map[string]bool{}
 	for i := range g.Trees {
-		t := &g.Trees[i]
-		if !t.Default {
-			continue
-		}
-		f(DefaultLink+"/"+t.Name, t)
-		for _, l := range t.Links {
-			if !system || t.Origin == OriginSystem || !IsLibraryLink(l) {
-				f(l, t)
-			}
-		}
-	}
-}
-
-// IsLibraryLink reports whether a name of the farm or of a tree's interface is
-// that of a library.
-func IsLibraryLink(link string) bool { return strings.HasPrefix(link, "lib") }
-
-// beats reports whether t has a name that have offers before it: the system's own
-// wins, then the package that somebody chose, then the first by name. Of two
-// architectures of one package the root's own is the default.
-func (g *Generation) beats(t, have *Tree) bool {
-	if t.Origin != have.Origin {
-		return t.Origin == OriginSystem
-	}
-	if t.Chosen != have.Chosen {
-		return t.Chosen
-	}
-	triplet, _ := Triplet(t.Architecture)
-	return t.Name == have.Name && triplet == g.Architecture
-}
-
-// Farm returns the generation's links, sorted by path.
-func (g *Generation) Farm() []FarmLink {
-	_, made := g.FarmChanges(&Generation{})
-	return made
-}
-
-// Conflicts returns the names that more than one default offers and that one of
-// the trees has, which are named by their paths. They are sorted by name.
-func (g *Generation) Conflicts(of map[string]bool) []Conflict {
-	names := map[string][]*Tree{}
-	for i := range g.Trees {
-		if t := &g.Trees[i]; t.Default && of[t.Path()] {
+		if t := &g.Trees[i]; t.Origin == OriginSystem && t.Default {
 			for _, l := range t.Links {
-				names[l] = nil
+				links[l] = true
 			}
-		}
-	}
-	g.offered(func(name string, t *Tree) {
-		if have, ok := names[name]; ok && (len(have) == 0 || have[0].Name != t.Name) {
-			if len(have) > 0 && g.beats(t, have[0]) {
-				names[name] = append([]*Tree{t}, have...)
-			} else {
-				names[name] = append(have, t)
-			}
-		}
-	})
-	var conflicts []Conflict
-	for name, ts := range names {
-		if len(ts) < 2 {
-			continue
-		}
-		c := Conflict{Link: name, Winner: ts[0].Spec()}
-		for _, t := range ts[1:] {
-			c.Losers = append(c.Losers, t.Spec())
-		}
-		conflicts = append(conflicts, c)
-	}
-	slices.SortFunc(conflicts, func(a, b Conflict) int { return strings.Compare(a.Link, b.Link) })
-	return conflicts
-}
-
-// FarmChanges returns what turns the farm of before into that of g: the links to
-// take away, then those to make, each sorted by path.
-func (g *Generation) FarmChanges(before *Generation) (gone, made []FarmLink) {
-	// Only a name that a changed tree offers, or offered, can lead elsewhere.
-	names := map[string]bool{}
-	note := func(t *Tree) {
-		names[DefaultLink+"/"+t.Name] = true
-		for _, l := range t.Links {
-			names[l] = true
-		}
-	}
-	for a, b := g.Trees, before.Trees; len(a) > 0 || len(b) > 0; {
-		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].compare(&b[0], g.Architecture) < 0:
-			note(&a[0])
-			a = a[1:]
-		case len(a) == 0 || a[0].compare(&b[0], g.Architecture) > 0:
-			note(&b[0])
-			b = b[1:]
-		default:
-			if a[0].Identity != b[0].Identity || a[0].Default != b[0].Default || a[0].Chosen != b[0].Chosen || a[0].Copied != b[0].Copied || !slices.Equal(a[0].Links, b[0].Links) {
-				note(&a[0])
-				note(&b[0])
-			}
-			a, b = a[1:], b[1:]
-		}
-	}
-	if g.SystemGeneration() != before.SystemGeneration() || g.ToRoot != before.ToRoot { // which decide about every library
-		for _, trees := range [][]Tree{g.Trees, before.Trees} {
-			for i := range trees {
-				note(&trees[i])
-			}
-		}
-	}
-	was, is := before.links(names), g.links(names)
-	for path, target := range was {
-		if is[path] != target {
-			gone = append(gone, FarmLink{path, target})
-		}
-	}
-	for path, target := range is {
-		if was[path] != target {
-			made = append(made, FarmLink{path, target})
-		}
-	}
-	for _, links := range [][]FarmLink{gone, made} {
-		slices.SortFunc(links, func(a, b FarmLink) int { return strings.Compare(a.Path, b.Path) })
-	}
-	return gone, made
-}
-
-// winners returns which tree each of the names leads to, of those that are
-// offered at all.
-func (g *Generation) winners(names map[string]bool) map[string]*Tree {
-	winners := make(map[string]*Tree, len(names))
-	g.offered(func(name string, t *Tree) {
-		if !names[name] {
-			return
-		}
-		if have := winners[name]; have == nil || g.beats(t, have) {
-			winners[name] = t
-		}
-	})
-	return winners
-}
-
-// FarmPaths returns the paths of the generation's links, whoever has them.
-func (g *Generation) FarmPaths() map[string]bool {
-	paths := make(map[string]bool, 4*len(g.Trees))
-	system := g.SystemGeneration()
-	g.offered(func(name string, _ *Tree) {
-		paths[name] = true
-		if system && IsLibraryLink(name) {
-			paths[FollowingDir+"/"+name] = true
-		}
-	})
-	if system {
-		for _, top := range followingLinks {
-			paths[FollowingDir+"/"+top] = true
-		}
-	}
-	return paths
-}
-
-// followingLinks are what a following farm has in common with the farm.
-var followingLinks = []string{"bin", "sbin", "share", DefaultLink}
-
-// links returns the links, by path, that follow from what the trees offer under
-// these names.
-func (g *Generation) links(names map[string]bool) map[string]string {
-	links := map[string]string{}
-	system := g.SystemGeneration()
-	for path, t := range g.winners(names) {
-		links[path] = g.farmTarget(path, t)
-		if system && IsLibraryLink(path) {
-			links[FollowingDir+"/"+path] = g.placeTarget(FollowingDir+"/"+path, t.Places[path])
-		}
-	}
-	if system {
-		for _, top := range followingLinks {
-			links[FollowingDir+"/"+top] = "../" + top
 		}
 	}
 	return links
 }
 
-// up is the way from a link's directory, .hashpkg/generations/N/..., to the
-// prefix.
-func up(link string) string { return ToPrefix + strings.Repeat("/..", strings.Count(link, "/")-1) }
-
-// placeTarget returns what a link holds that leads to the distribution's own file.
-func (g *Generation) placeTarget(link, place string) string {
-	return up(link) + "/" + g.ToRoot + place
-}
-
-// farmTarget returns what a link of the farm holds: the way to the tree.
-func (g *Generation) farmTarget(link string, t *Tree) string {
-	if t.Copied && IsLibraryLink(link) {
-		return g.placeTarget(link, t.Places[link])
-	}
-	up := up(link)
-	switch top, rest, _ := strings.Cut(link, "/"); top {
-	case DefaultLink:
-		return up + "/" + t.Path()
-	case "share":
-		return up + "/" + t.Path() + "/usr/share/" + rest
-	}
-	return up + "/" + t.Path() + "/" + link
+// SameTrees reports whether two generations have the same trees and links.
+func SameTrees(a, b *Generation) bool {
+	return a.ToRoot == b.ToRoot && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
+		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default && a.Copied == b.Copied && slices.Equal(a.Links, b.Links)
+	})
 }

@@ -1,4 +1,4 @@
-package layout
+package record
 
 import (
 	"bytes"
@@ -12,10 +12,6 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
-
-// IndexFile stands beside GenerationFile and holds the same, for speed. It is
-// derived, and does not count when it is missing or made from another record.
-const IndexFile = "index"
 
 const indexMagic = "hashpkg index 2\n"
 

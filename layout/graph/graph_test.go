@@ -1,12 +1,14 @@
-package layout_test
+package graph_test
 
 import (
 	"testing"
 
+	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/record"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/layout"
 )
 
 func knownTrees(trees ...string) func(string) bool {
@@ -22,41 +24,41 @@ func knownTrees(trees ...string) func(string) bool {
 
 func TestLeadsTo(t *testing.T) {
 	known := knownTrees("jq/1.6", "libjq1/1.6", "libc6/2.36", "libc6/2.41", "libonig5/1%3a6.9@0123abcd")
-	edited := func(kind string, to ...string) []layout.File {
-		return []layout.File{{Path: "usr/bin/jq", Type: layout.TypeFile, Edits: []layout.EditRecord{{Kind: kind, To: to}}}}
+	edited := func(kind string, to ...string) []record.File {
+		return []record.File{{Path: "usr/bin/jq", Type: record.TypeFile, Edits: []record.EditRecord{{Kind: kind, To: to}}}}
 	}
-	symlink := func(at, target string) []layout.File {
-		return []layout.File{{Path: at, Type: layout.TypeSymlink, Target: target}}
+	symlink := func(at, target string) []record.File {
+		return []record.File{{Path: at, Type: record.TypeSymlink, Target: target}}
 	}
 	for _, tt := range []struct {
 		name  string
-		files []layout.File
-		links []layout.Link
+		files []record.File
+		links []record.Link
 		want  []string
 	}{
 		{name: "nothing"},
-		{name: "interpreter", files: edited(layout.EditInterpreter, "/var/sys/libc6/2.41/usr/lib64/ld.so.2"), want: []string{"libc6/2.41"}},
+		{name: "interpreter", files: edited(record.EditInterpreter, "/var/sys/libc6/2.41/usr/lib64/ld.so.2"), want: []string{"libc6/2.41"}},
 		{
 			name:  "needed by path and by name",
-			files: edited(layout.EditNeeded, "/var/sys/libjq1/1.6/usr/lib/libjq.so.1", "libm.so.6", "/var/sys/libc6/2.36/usr/lib/libc.so.6"),
+			files: edited(record.EditNeeded, "/var/sys/libjq1/1.6/usr/lib/libjq.so.1", "libm.so.6", "/var/sys/libc6/2.36/usr/lib/libc.so.6"),
 			want:  []string{"libc6/2.36", "libjq1/1.6"},
 		},
 		{
 			name:  "search path",
-			files: edited(layout.EditRunPath, "$ORIGIN/../lib:/var/sys/libonig5/1%3a6.9@0123abcd/lib64:/var/sys/jq/default/lib64:/var/sys/current-system/lib64"),
+			files: edited(record.EditRunPath, "$ORIGIN/../lib:/var/sys/libonig5/1%3a6.9@0123abcd/lib64:/var/sys/jq/default/lib64:/var/sys/current-system/lib64"),
 			want:  []string{"libonig5/1%3a6.9@0123abcd"},
 		},
-		{name: "another prefix", files: edited(layout.EditAdd, "/home/me/sys//libjq1/./1.6/lib64/libjq.so.1"), want: []string{"libjq1/1.6"}},
-		{name: "its own tree", files: edited(layout.EditRunPath, "/var/sys/jq/1.6/lib64")},
-		{name: "a tree that is not there", files: edited(layout.EditRunPath, "/var/sys/libjq1/1.5/lib64")},
+		{name: "another prefix", files: edited(record.EditAdd, "/home/me/sys//libjq1/./1.6/lib64/libjq.so.1"), want: []string{"libjq1/1.6"}},
+		{name: "its own tree", files: edited(record.EditRunPath, "/var/sys/jq/1.6/lib64")},
+		{name: "a tree that is not there", files: edited(record.EditRunPath, "/var/sys/libjq1/1.5/lib64")},
 		{
 			name:  "need of a library that searches",
-			files: []layout.File{{Path: "usr/lib/x.so", Type: layout.TypeFile, Needs: []layout.Need{{Soname: "libjq.so.1", Path: "/var/sys/libjq1/1.6/usr/lib/libjq.so.1"}}}},
+			files: []record.File{{Path: "usr/lib/x.so", Type: record.TypeFile, Needs: []record.Need{{Soname: "libjq.so.1", Path: "/var/sys/libjq1/1.6/usr/lib/libjq.so.1"}}}},
 			want:  []string{"libjq1/1.6"},
 		},
 		{
 			name: "built for its place",
-			files: []layout.File{{Path: "usr/bin/x", Type: layout.TypeFile, ELF: &elfedit.Info{
+			files: []record.File{{Path: "usr/bin/x", Type: record.TypeFile, ELF: &elfedit.Info{
 				Interpreter: "/var/sys/libc6/2.36/ld.so", RunPath: "/var/sys/libc6/2.41/lib64", Needed: []string{"/var/sys/libjq1/1.6/lib64/libjq.so.1"},
 			}}},
 			want: []string{"libc6/2.36", "libc6/2.41", "libjq1/1.6"},
@@ -65,11 +67,11 @@ func TestLeadsTo(t *testing.T) {
 		{name: "absolute symlink", files: symlink("usr/lib/x", "/var/sys/libjq1/1.6/x"), want: []string{"libjq1/1.6"}},
 		{name: "symlink inside", files: symlink("usr/lib/libjq.so", "libjq1/1.6/x"), want: []string{"libjq1/1.6"}}, // too many rather than too few
 		{name: "symlink out of everything", files: symlink("usr/x", "../../../../../../../../etc/x")},
-		{name: "interface link", links: []layout.Link{{Path: "lib64/libjq.so", Target: "../../../libjq1/1.6/usr/lib/libjq.so.1"}}, want: []string{"libjq1/1.6"}},
+		{name: "interface link", links: []record.Link{{Path: "lib64/libjq.so", Target: "../../../libjq1/1.6/usr/lib/libjq.so.1"}}, want: []string{"libjq1/1.6"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := &layout.Manifest{Name: "jq", Tree: "1.6", Files: tt.files, Links: tt.links}
-			if diff := cmp.Diff(tt.want, m.LeadsTo(known)); diff != "" {
+			m := &record.Manifest{Name: "jq", Tree: "1.6", Files: tt.files, Links: tt.links}
+			if diff := cmp.Diff(tt.want, graph.OfManifest(m, known)); diff != "" {
 				t.Errorf("(-want +have)\n%s", diff)
 			}
 		})
@@ -77,11 +79,11 @@ func TestLeadsTo(t *testing.T) {
 }
 
 func TestEditedProgramsLeadTo(t *testing.T) {
-	e := &layout.PackageEdits{Files: []layout.EditedFile{{Path: "/usr/bin/a", Applied: []layout.AppliedEdit{
-		{Edits: []layout.EditRecord{{Kind: layout.EditRunPath, To: []string{"/var/sys/a/1/lib64:/var/sys/a/default/lib64"}}}},
+	e := &record.PackageEdits{Files: []record.EditedFile{{Path: "/usr/bin/a", Applied: []record.AppliedEdit{
+		{Edits: []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/var/sys/a/1/lib64:/var/sys/a/default/lib64"}}}},
 		{Pins: []string{"b=2", "gone=1"}},
 	}}, {Path: "/usr/bin/c", Restored: true}}}
-	if diff := cmp.Diff([]string{"a/1", "b/2"}, e.LeadsTo(knownTrees("a/1", "b/2", "c/3"))); diff != "" {
+	if diff := cmp.Diff([]string{"a/1", "b/2"}, graph.OfEdits(e, knownTrees("a/1", "b/2", "c/3"))); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
 }
@@ -98,7 +100,7 @@ func TestReachable(t *testing.T) {
 		{[]string{"b/1", "b/1"}, map[string]bool{"b/1": true, "d/1": true}},
 		{[]string{"f/1"}, map[string]bool{"f/1": true}},
 	} {
-		if diff := cmp.Diff(tt.want, layout.Reachable(tt.roots, leads)); diff != "" {
+		if diff := cmp.Diff(tt.want, graph.Reachable(tt.roots, leads)); diff != "" {
 			t.Errorf("%q (-want +have)\n%s", tt.roots, diff)
 		}
 	}
@@ -117,7 +119,7 @@ func TestOldGenerations(t *testing.T) {
 		{2, 0, 2, []int{3, 5}}, // rolled back
 		{3, 1, 1, []int{2, 5, 8}},
 	} {
-		if diff := cmp.Diff(tt.want, layout.OldGenerations(ids, &layout.Generation{ID: tt.active, Parent: tt.parent}, tt.keep)); diff != "" {
+		if diff := cmp.Diff(tt.want, graph.OldGenerations(ids, &record.Generation{ID: tt.active, Parent: tt.parent}, tt.keep)); diff != "" {
 			t.Errorf("%+v (-want +have)\n%s", tt, diff)
 		}
 	}

@@ -1,4 +1,11 @@
-package layout
+// Package record holds hashpkg's records as data: the [Manifest] of a tree, a
+// [Generation] of the system, and what is known of programs that were edited in
+// place ([PackageEdits], [Pin], [SystemState]). It reads and writes their JSON and
+// refuses what contradicts itself or would lead out of its place.
+//
+// Who reads and writes the files is not its business (packages store and sysroot),
+// and what they should hold is decided in packages plan and programs.
+package record
 
 import (
 	"encoding/json"
@@ -7,8 +14,11 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
@@ -203,15 +213,15 @@ func (m *Manifest) Lookup(p string) *File {
 // it, absolute ones as from the payload's top; nil when that leads nowhere or
 // out of the payload.
 func (m *Manifest) Resolve(p string) *File {
-	f, _ := m.follow(p)
+	f, _ := m.Follow(p)
 	return f
 }
 
-// follow is Resolve, and says at which path of the root the links ended: of the
+// Follow is Resolve, and says at which path of the root the links ended: of the
 // file, or of what the payload does not have.
-func (m *Manifest) follow(p string) (*File, string) {
+func (m *Manifest) Follow(p string) (*File, string) {
 	for range 40 { // MAXSYMLINKS
-		p = MergeUsr(strings.TrimPrefix(path.Clean("/"+p), "/"))
+		p = layout.MergeUsr(strings.TrimPrefix(path.Clean("/"+p), "/"))
 		f := m.Lookup(p)
 		if f != nil && f.Type != TypeSymlink {
 			return f, p
@@ -256,19 +266,6 @@ func splitAtLink(m *Manifest, p string) (*File, string) {
 	return nil, ""
 }
 
-// MergeUsr returns where a payload's path stands after the merge of / and /usr:
-// "bin/sh" is "usr/bin/sh".
-func MergeUsr(p string) string {
-	top, _, below := strings.Cut(p, "/")
-	switch top {
-	case "bin", "sbin", "lib", "lib64", "lib32", "libx32", "libo32":
-		if below {
-			return "usr/" + p
-		}
-	}
-	return p
-}
-
 // Encode returns the manifest as it stands on disk.
 func (m *Manifest) Encode() ([]byte, error) {
 	b, err := json.Marshal(m)
@@ -285,19 +282,19 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, fmt.Errorf("decode manifest: %v", err)
 	}
-	if m.Layout != FormatVersion {
-		return nil, fmt.Errorf("decode manifest: layout %d, this program knows %d", m.Layout, FormatVersion)
+	if m.Layout != layout.FormatVersion {
+		return nil, fmt.Errorf("decode manifest: layout %d, this program knows %d", m.Layout, layout.FormatVersion)
 	}
-	if err := CheckName(m.Name); err != nil {
+	if err := layout.CheckName(m.Name); err != nil {
 		return nil, fmt.Errorf("decode manifest: %w", err)
 	}
 	for i := range m.Files {
-		if err := CheckPayloadPath(m.Files[i].Path); err != nil {
+		if err := layout.CheckPayloadPath(m.Files[i].Path); err != nil {
 			return nil, fmt.Errorf("decode manifest of %s: %v", m.Spec(), err)
 		}
 	}
 	for _, l := range m.Links {
-		if err := CheckPayloadPath(l.Path); err != nil {
+		if err := layout.CheckPayloadPath(l.Path); err != nil {
 			return nil, fmt.Errorf("decode manifest of %s: %v", m.Spec(), err)
 		}
 	}
@@ -331,8 +328,8 @@ func ReadPackageFile(r io.Reader) (p PackageFile, err error) {
 			return p, fmt.Errorf("decode manifest: %v", err)
 		}
 		switch {
-		case key == "layout" && version != FormatVersion:
-			return p, fmt.Errorf("decode manifest: layout %d, this program knows %d", version, FormatVersion)
+		case key == "layout" && version != layout.FormatVersion:
+			return p, fmt.Errorf("decode manifest: layout %d, this program knows %d", version, layout.FormatVersion)
 		case key == "package":
 			return p, nil
 		}
@@ -340,17 +337,28 @@ func ReadPackageFile(r io.Reader) (p PackageFile, err error) {
 	return p, errors.New("decode manifest: it names no package file")
 }
 
-// CheckPayloadPath returns an error for a path that is not strictly below its
-// tree.
-func CheckPayloadPath(p string) error {
-	if !fs.ValidPath(p) || p == "." || strings.ContainsRune(p, 0) {
-		return fmt.Errorf("path %q does not stand below its tree", p)
-	}
-	return nil
-}
-
 // Spec returns "NAME=VERSION", as people name a package.
 func (m *Manifest) Spec() string { return m.Name + "=" + m.Version }
 
 // String returns four octal digits.
 func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
+
+// HasDir reports whether something of the payload stands below dir.
+func (m *Manifest) HasDir(dir string) bool {
+	if f := m.Lookup(dir); f != nil {
+		return f.Type == TypeDirectory
+	}
+	return slices.ContainsFunc(m.Files, func(f File) bool { return strings.HasPrefix(f.Path, dir+"/") })
+}
+
+// File returns the payload path that an interface link leads to.
+func (l Link) File() string { return path.Join(path.Dir(l.Path), l.Target) }
+
+// Copied reports whether one of the libraries that a system tree offers is
+// another file than the distribution's.
+func (m *Manifest) Copied() bool {
+	return slices.ContainsFunc(m.Links, func(l Link) bool {
+		f := m.Lookup(l.File())
+		return f != nil && f.Shared != SharedLink
+	})
+}

@@ -1,4 +1,4 @@
-package layout
+package plan
 
 import (
 	"cmp"
@@ -6,6 +6,9 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -40,38 +43,35 @@ func libraryDirs(info *elfedit.Info) []string {
 // libraries in the loader's own directories by soname. A command may be a link to
 // another package's file, as python3 is; foreign returns the way from the tree to
 // that file, or "" when no package has it.
-func (m *Manifest) interfaceLinks(own string, foreign func(path string) string) []Link {
+func interfaceLinks(m *record.Manifest, own string, foreign func(path string) string) []record.Link {
 	links := map[string]string{}
 	for i := range m.Files {
 		f := &m.Files[i]
 		dir, base := path.Dir(f.Path), path.Base(f.Path)
-		if to, ok := commandDirs[dir]; ok && (f.Type == TypeFile || f.Type == TypeSymlink) {
+		if to, ok := commandDirs[dir]; ok && (f.Type == record.TypeFile || f.Type == record.TypeSymlink) {
 			name := to + "/" + base
 			if _, taken := links[name]; taken && dir != "usr/bin" {
 				continue
 			}
 			links[name] = f.Path
-			if to, where := m.follow(f.Path); to == nil {
+			if to, where := m.Follow(f.Path); to == nil {
 				links[name] = cmp.Or(foreign(where), f.Path)
 			}
 		}
 		if sub, ok := publicLibrary(f); ok {
-			links[LibraryDir(own, f.ELF)+sub+"/"+interfaceName(f)] = f.Path
+			links[layout.LibraryDir(own, f.ELF)+sub+"/"+interfaceName(f)] = f.Path
 		}
 	}
-	out := make([]Link, 0, len(links))
+	out := make([]record.Link, 0, len(links))
 	for p, file := range links {
-		out = append(out, Link{Path: p, Target: strings.Repeat("../", strings.Count(p, "/")) + file})
+		out = append(out, record.Link{Path: p, Target: strings.Repeat("../", strings.Count(p, "/")) + file})
 	}
-	slices.SortFunc(out, func(a, b Link) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(out, func(a, b record.Link) int { return strings.Compare(a.Path, b.Path) })
 	return out
 }
 
-// InterfaceFile returns the payload path that an interface link leads to.
-func InterfaceFile(l Link) string { return path.Join(path.Dir(l.Path), l.Target) }
-
 // interfaceName is the name by which programs ask for a library.
-func interfaceName(f *File) string {
+func interfaceName(f *record.File) string {
 	if f.ELF.Soname != "" && !strings.Contains(f.ELF.Soname, "/") {
 		return f.ELF.Soname
 	}
@@ -80,8 +80,8 @@ func interfaceName(f *File) string {
 
 // publicLibrary reports whether f is a shared library that a loader finds on its
 // own; sub is its glibc-hwcaps subdirectory with a leading slash, or "".
-func publicLibrary(f *File) (sub string, ok bool) {
-	if f.Type != TypeFile || f.ELF == nil || f.ELF.Type != elf.ET_DYN || !f.ELF.HasDynamic || f.ELF.IsProgram() {
+func publicLibrary(f *record.File) (sub string, ok bool) {
+	if f.Type != record.TypeFile || f.ELF == nil || f.ELF.Type != elf.ET_DYN || !f.ELF.HasDynamic || f.ELF.IsProgram() {
 		return "", false
 	}
 	if f.ELF.Soname == "" && !strings.Contains(path.Base(f.Path), ".so") {
@@ -95,11 +95,11 @@ func publicLibrary(f *File) (sub string, ok bool) {
 }
 
 // shareLinks returns the names in the farm's share/ that the tree offers.
-func (m *Manifest) shareLinks() []string {
+func shareLinks(m *record.Manifest) []string {
 	var links []string
 	for i := range m.Files {
 		f := &m.Files[i]
-		if to := m.Resolve(f.Path); to == nil || to.Type == TypeDirectory {
+		if to := m.Resolve(f.Path); to == nil || to.Type == record.TypeDirectory {
 			continue // a directory by another name would stand where others' files do
 		}
 		if slices.ContainsFunc(shareDirs, func(d string) bool { return strings.HasPrefix(f.Path, d) }) {

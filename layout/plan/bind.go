@@ -1,4 +1,4 @@
-package layout
+package plan
 
 import (
 	"debug/elf"
@@ -7,6 +7,9 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -55,19 +58,19 @@ func (p *planner) bindPackage(c *candidate, plan *Plan) error {
 
 // binds reports whether a file's libraries are the planner's business: it is
 // dynamically linked, and not the loader itself.
-func binds(f *File) bool {
+func binds(f *record.File) bool {
 	e := f.ELF
 	if e == nil || !e.HasDynamic || (e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN) {
 		return false
 	}
-	if isGlibcSoname(e.Soname) && strings.HasPrefix(e.Soname, "ld") {
+	if layout.IsGlibcLibrary(e.Soname) && strings.HasPrefix(e.Soname, "ld") {
 		return false
 	}
 	return e.Interpreter != "" || len(e.Needed) > 0 || e.ImportsOpen
 }
 
 // problems says what keeps a file from being loaded.
-func (p *planner) problems(c *candidate, f *File, r *resolution) []Problem {
+func (p *planner) problems(c *candidate, f *record.File, r *resolution) []Problem {
 	var out []Problem
 	for _, m := range r.misses() {
 		file, owner := p.whereIs(m.From)
@@ -96,7 +99,7 @@ func (p *planner) problems(c *candidate, f *File, r *resolution) []Problem {
 	}
 	if len(out) == 0 && r.unwanted != "" {
 		out = append(out, Problem{
-			Package: c.m.Spec(), File: f.Path, Soname: libcName(f.ELF),
+			Package: c.m.Spec(), File: f.Path, Soname: layout.LibcName(f.ELF),
 			Message: fmt.Sprintf("%s of %s would use the C library of %s, but %s; add the package that this names",
 				f.Path, c.m.Spec(), r.libc.m.Spec(), r.unwanted),
 		})
@@ -142,7 +145,7 @@ func isSonameRelation(r pkginfo.Relation) bool {
 // an rpm asks for the soname itself.
 func packageNames(soname string) []string {
 	names := []string{soname, soname + "()(64bit)"}
-	if isGlibcSoname(soname) {
+	if layout.IsGlibcLibrary(soname) {
 		return append(names, "libc6", "glibc", "libc.so.6()(64bit)", "libc.so.6")
 	}
 	stem, version, ok := strings.Cut(soname, ".so")
@@ -174,7 +177,7 @@ func (p *planner) whereIs(o *ldso.Object) (file, owner string) {
 
 // warnBinding tells, once each, of libraries that are taken from the root for
 // want of a package, and of those left to the machine's driver.
-func (p *planner) warnBinding(c *candidate, f *File, r *resolution, plan *Plan) {
+func (p *planner) warnBinding(c *candidate, f *record.File, r *resolution, plan *Plan) {
 	warn := func(message string) {
 		if !p.warned[message] {
 			p.warned[message] = true
@@ -198,7 +201,7 @@ func (p *planner) warnBinding(c *candidate, f *File, r *resolution, plan *Plan) 
 
 // edits returns what has to be changed in a file of the command's package c, now
 // that every tree has a name, and the libraries that it will load.
-func (p *planner) edits(c *candidate, f *File) ([]EditRecord, []Need) {
+func (p *planner) edits(c *candidate, f *record.File) ([]record.EditRecord, []record.Need) {
 	r := p.results[f]
 	if r == nil || !r.ok() && f.ELF.IsProgram() {
 		return nil, nil
@@ -212,10 +215,10 @@ func (p *planner) edits(c *candidate, f *File) ([]EditRecord, []Need) {
 // editProgram binds a program: the interpreter by path, and the whole closure,
 // breadth first, by path, so that the loader searches for nothing. What the
 // root's own loader finds keeps its bare name.
-func (p *planner) editProgram(c *candidate, f *File, r *resolution) ([]EditRecord, []Need) {
-	var records []EditRecord
+func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
+	var records []record.EditRecord
 	if i := r.closure.Interpreter; i != nil && p.owners[i] != nil {
-		records = append(records, EditRecord{Kind: EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
+		records = append(records, record.EditRecord{Kind: record.EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
 	}
 	asked := map[*ldso.Object]string{} // the name by which each was first needed
 	byTree := map[*ldso.Object]bool{}  // needed by something that is no system library
@@ -229,7 +232,7 @@ func (p *planner) editProgram(c *candidate, f *File, r *resolution) ([]EditRecor
 		byTree[n.Provider] = byTree[n.Provider] || p.owners[n.From] != nil
 	}
 	var from, to []string
-	var needs []Need
+	var needs []record.Need
 	list := func(old, name string) { from, to = append(from, old), append(to, name) }
 	bound := false
 	for _, o := range r.closure.Objects[1:] {
@@ -269,7 +272,7 @@ func (p *planner) editProgram(c *candidate, f *File, r *resolution) ([]EditRecor
 				from, to = fewFrom, few
 			}
 		}
-		records = append(records, EditRecord{Kind: EditNeeded, From: from, To: to})
+		records = append(records, record.EditRecord{Kind: record.EditNeeded, From: from, To: to})
 	}
 	return append(records, searchPath...), needs
 }
@@ -278,7 +281,7 @@ func (p *planner) editProgram(c *candidate, f *File, r *resolution) ([]EditRecor
 // what the whole list from-to names: the program's own, in their place, and those
 // that a library further down would find elsewhere, or not at all, by its own
 // search path.
-func (p *planner) fewest(f *File, r *resolution, from, to []string) (fewFrom, few []string) {
+func (p *planner) fewest(f *record.File, r *resolution, from, to []string) (fewFrom, few []string) {
 	astray := map[string]bool{} // names that are not found by search where they should be
 	for _, n := range r.closure.Needs {
 		if n.Provider != nil && n.From != r.start && p.found(n.From, n.Name) != p.path(n.Provider) {
@@ -330,13 +333,13 @@ func (p *planner) found(o *ldso.Object, name string) string {
 // editLibrary gives a library that is loaded outside its program's list, by
 // dlopen or by hand, the directories in which its needs are answered. Its needs
 // stay sonames, so that what a program has bound is what it gets.
-func (p *planner) editLibrary(c *candidate, f *File, r *resolution) ([]EditRecord, []Need) {
-	var records []EditRecord
+func (p *planner) editLibrary(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
+	var records []record.EditRecord
 	if i := r.closure.Interpreter; i != nil && p.owners[i] != nil {
-		records = append(records, EditRecord{Kind: EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
+		records = append(records, record.EditRecord{Kind: record.EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
 	}
-	var needs []Need
-	replace := EditRecord{Kind: EditReplace}
+	var needs []record.Need
+	replace := record.EditRecord{Kind: record.EditReplace}
 	for _, n := range r.closure.Needs {
 		if n.From != r.start || n.Provider == nil {
 			continue
@@ -354,8 +357,8 @@ func (p *planner) editLibrary(c *candidate, f *File, r *resolution) ([]EditRecor
 	return p.editSearchPath(c, f, r, records), needs
 }
 
-func (p *planner) need(name string, o *ldso.Object) Need {
-	n := Need{Soname: name, Path: p.path(o)}
+func (p *planner) need(name string, o *ldso.Object) record.Need {
+	n := record.Need{Soname: name, Path: p.path(o)}
 	if c := p.owners[o]; c != nil {
 		n.Provider = c.m.Spec()
 	}
@@ -365,10 +368,10 @@ func (p *planner) need(name string, o *ldso.Object) Need {
 // editSearchPath adds the record for RUNPATH (or RPATH, where the file has that
 // alone): what the author wrote, as it reads inside the trees, then the
 // directories that can answer for this file.
-func (p *planner) editSearchPath(c *candidate, f *File, r *resolution, records []EditRecord) []EditRecord {
-	kind, have, has := EditRunPath, f.ELF.RunPath, f.ELF.HasRunPath
+func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, records []record.EditRecord) []record.EditRecord {
+	kind, have, has := record.EditRunPath, f.ELF.RunPath, f.ELF.HasRunPath
 	if !has && f.ELF.HasRPath {
-		kind, have, has = EditRPath, f.ELF.RPath, true
+		kind, have, has = record.EditRPath, f.ELF.RPath, true
 	}
 	var dirs []string
 	add := func(d string) {
@@ -390,7 +393,7 @@ func (p *planner) editSearchPath(c *candidate, f *File, r *resolution, records [
 			}
 		}
 	}
-	if f.ELF.ImportsOpen || f.ELF.Soname == libcName(f.ELF) {
+	if f.ELF.ImportsOpen || f.ELF.Soname == layout.LibcName(f.ELF) {
 		for _, d := range p.openDirs(c, f, r) {
 			add(d)
 		}
@@ -399,7 +402,7 @@ func (p *planner) editSearchPath(c *candidate, f *File, r *resolution, records [
 	if list == have && (has || list == "") {
 		return records
 	}
-	record := EditRecord{Kind: kind, To: []string{list}}
+	record := record.EditRecord{Kind: kind, To: []string{list}}
 	if has {
 		record.From = []string{have}
 	}
@@ -409,10 +412,10 @@ func (p *planner) editSearchPath(c *candidate, f *File, r *resolution, records [
 // openDirs returns the directories for names that a file may ask dlopen for: its
 // own package's libraries, those of its closure, and those of the packages that
 // its relations name, such as libgcc_s for the C library's thread cancellation.
-func (p *planner) openDirs(c *candidate, f *File, r *resolution) []string {
+func (p *planner) openDirs(c *candidate, f *record.File, r *resolution) []string {
 	var dirs []string
 	add := func(o *candidate) {
-		if d := LibraryDir(p.own(), f.ELF); o.offersDir(d) {
+		if d := layout.LibraryDir(p.own(), f.ELF); o.offersDir(d) {
 			dirs = append(dirs, p.treePath(o)+"/"+d)
 		}
 	}
@@ -446,7 +449,7 @@ func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
 			}
 		}
 	}
-	for _, trees := range [][]*Tree{p.defaults, p.others} {
+	for _, trees := range [][]*record.Tree{p.defaults, p.others} {
 		for _, t := range trees {
 			if !offers(t.Format, t.Name, t.Version, t.Provides, want) {
 				continue
@@ -466,13 +469,13 @@ func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
 
 // offersDir reports whether the interface has libraries in this directory.
 func (c *candidate) offersDir(dir string) bool {
-	return slices.ContainsFunc(c.m.Links, func(l Link) bool { return strings.HasPrefix(l.Path, dir+"/") })
+	return slices.ContainsFunc(c.m.Links, func(l record.Link) bool { return strings.HasPrefix(l.Path, dir+"/") })
 }
 
 // mapSearchDir returns what one element of an author's search path is inside the
 // trees: the directory in the package's own tree if it is there, and in the
 // trees that answered through it.
-func (p *planner) mapSearchDir(c *candidate, f *File, r *resolution, element string) []string {
+func (p *planner) mapSearchDir(c *candidate, f *record.File, r *resolution, element string) []string {
 	dir, ok := payloadDir(f.Path, element)
 	if !ok {
 		if r.private || !strings.HasPrefix(element, "/") {
@@ -481,7 +484,7 @@ func (p *planner) mapSearchDir(c *candidate, f *File, r *resolution, element str
 		return []string{element}
 	}
 	var out []string
-	if c.m.hasDir(dir) {
+	if c.m.HasDir(dir) {
 		out = append(out, p.treePath(c)+"/"+dir)
 	}
 	for _, o := range r.closure.Objects {
@@ -497,19 +500,11 @@ func (p *planner) mapSearchDir(c *candidate, f *File, r *resolution, element str
 	return out
 }
 
-// hasDir reports whether something of the payload stands below dir.
-func (m *Manifest) hasDir(dir string) bool {
-	if f := m.Lookup(dir); f != nil {
-		return f.Type == TypeDirectory
-	}
-	return slices.ContainsFunc(m.Files, func(f File) bool { return strings.HasPrefix(f.Path, dir+"/") })
-}
-
 func (p *planner) own() string { return p.in.Generation.Architecture }
 
 // treePath returns the absolute path, in the root, of a candidate's tree.
 func (p *planner) treePath(c *candidate) string {
-	return p.in.Prefix + "/" + TreePath(c.m.Name, c.m.Tree)
+	return p.in.Prefix + "/" + layout.TreePath(c.m.Name, c.m.Tree)
 }
 
 // path returns the absolute path, in the root, at which an object is loaded.
@@ -525,7 +520,7 @@ func (p *planner) path(o *ldso.Object) string {
 func (p *planner) libraryDir(o *ldso.Object) string {
 	c, f := p.owners[o], p.files[o]
 	if sub, ok := publicLibrary(f); ok && sub == "" {
-		return p.treePath(c) + "/" + LibraryDir(p.own(), f.ELF)
+		return p.treePath(c) + "/" + layout.LibraryDir(p.own(), f.ELF)
 	}
 	return p.treePath(c) + "/" + f.Path[:strings.LastIndexByte(f.Path, '/')]
 }

@@ -1,10 +1,13 @@
-package layout
+package plan
 
 import (
 	"debug/elf"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -14,15 +17,15 @@ import (
 // candidate is one package that may answer a needed library: of the command, or
 // a tree of the generation.
 type candidate struct {
-	m         *Manifest
-	tree      *Tree // nil for a package of the command
-	objects   map[*File]*ldso.Object
-	libraries map[string][]*File // in the loader's own directories, by every name they are found by
+	m         *record.Manifest
+	tree      *record.Tree // nil for a package of the command
+	objects   map[*record.File]*ldso.Object
+	libraries map[string][]*record.File // in the loader's own directories, by every name they are found by
 }
 
-func newCandidate(m *Manifest, tree *Tree) *candidate {
-	c := &candidate{m: m, tree: tree, objects: map[*File]*ldso.Object{}, libraries: map[string][]*File{}}
-	add := func(name string, f *File) {
+func newCandidate(m *record.Manifest, tree *record.Tree) *candidate {
+	c := &candidate{m: m, tree: tree, objects: map[*record.File]*ldso.Object{}, libraries: map[string][]*record.File{}}
+	add := func(name string, f *record.File) {
 		if !slices.Contains(c.libraries[name], f) {
 			c.libraries[name] = append(c.libraries[name], f)
 		}
@@ -33,7 +36,7 @@ func newCandidate(m *Manifest, tree *Tree) *candidate {
 			add(interfaceName(f), f)
 			add(path.Base(f.Path), f)
 		}
-		if f.Type == TypeSymlink && strings.Contains(path.Base(f.Path), ".so") {
+		if f.Type == record.TypeSymlink && strings.Contains(path.Base(f.Path), ".so") {
 			to := m.Resolve(f.Path)
 			if to == nil || to.ELF == nil || to.ELF.Type != elf.ET_DYN {
 				continue
@@ -48,7 +51,7 @@ func newCandidate(m *Manifest, tree *Tree) *candidate {
 
 // object returns what stands for a file while a closure is computed. Its Path is
 // for messages and for comparison: the tree has no name yet.
-func (c *candidate) object(f *File) *ldso.Object {
+func (c *candidate) object(f *record.File) *ldso.Object {
 	o := c.objects[f]
 	if o == nil {
 		where := c.m.Spec() + ":/" + f.Path
@@ -63,7 +66,7 @@ func (c *candidate) object(f *File) *ldso.Object {
 
 // library returns the library of this ABI that a loader finds by name in its own
 // directories; nil if there is none.
-func (c *candidate) library(name string, abi *elfedit.Info) *File {
+func (c *candidate) library(name string, abi *elfedit.Info) *record.File {
 	for _, f := range c.libraries[name] {
 		if sameABI(f.ELF, abi) {
 			return f
@@ -74,7 +77,7 @@ func (c *candidate) library(name string, abi *elfedit.Info) *File {
 
 // inner returns the library with this soname wherever it stands; nil if there is
 // none.
-func (c *candidate) inner(soname string, abi *elfedit.Info) *File {
+func (c *candidate) inner(soname string, abi *elfedit.Info) *record.File {
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
 		if f.ELF != nil && f.ELF.Soname == soname && sameABI(f.ELF, abi) {
@@ -85,7 +88,7 @@ func (c *candidate) inner(soname string, abi *elfedit.Info) *File {
 }
 
 // hasLibrary reports whether the tree has a library by that name anywhere.
-func (t *Tree) hasLibrary(name string) bool {
+func hasLibrary(t *record.Tree, name string) bool {
 	return slices.Contains(t.Inner, name) || slices.ContainsFunc(t.Links, func(l string) bool {
 		return strings.HasPrefix(l, "lib") && path.Base(l) == name
 	})
@@ -93,7 +96,7 @@ func (t *Tree) hasLibrary(name string) bool {
 
 // interpreter returns the file that a program's PT_INTERP names, if c is its
 // loader family; nil otherwise.
-func (c *candidate) interpreter(program *elfedit.Info) *File {
+func (c *candidate) interpreter(program *elfedit.Info) *record.File {
 	if f := c.library(path.Base(program.Interpreter), program); f != nil {
 		return f
 	}
@@ -106,7 +109,9 @@ func (c *candidate) interpreter(program *elfedit.Info) *File {
 }
 
 // isLibc reports whether c is a C library's package for this ABI.
-func (c *candidate) isLibc(abi *elfedit.Info) bool { return c.library(libcName(abi), abi) != nil }
+func (c *candidate) isLibc(abi *elfedit.Info) bool {
+	return c.library(layout.LibcName(abi), abi) != nil
+}
 
 // allows reports whether a relation of one of the members forbids c: each that
 // names c must be satisfied by it or by another of its alternatives' names.
@@ -136,35 +141,6 @@ func (c *candidate) allows(members []*candidate) (forbidding string, ok bool) {
 func sameABI(a, b *elfedit.Info) bool {
 	return a.Class == b.Class && a.Data == b.Data && a.Machine == b.Machine && ldso.Triplet(a) == ldso.Triplet(b)
 }
-
-// libcName is the soname of glibc's C library (glibc shlib-versions).
-func libcName(abi *elfedit.Info) string {
-	if abi.Machine == elf.EM_ALPHA || abi.Machine == elf.EM_IA_64 {
-		return "libc.so.6.1"
-	}
-	return "libc.so.6"
-}
-
-// glibcSonames are the libraries that glibc builds together, which work with one
-// another only (glibc shlib-versions). libcrypt, libnsl and libgcc_s come from
-// elsewhere by now.
-var glibcSonames = map[string]bool{
-	"libc.so.6": true, "libm.so.6": true, "libmvec.so.1": true, "libpthread.so.0": true, "libdl.so.2": true,
-	"librt.so.1": true, "libutil.so.1": true, "libresolv.so.2": true, "libanl.so.1": true,
-	"libBrokenLocale.so.1": true, "libthread_db.so.1": true, "libc_malloc_debug.so.0": true,
-	"libnss_files.so.2": true, "libnss_dns.so.2": true, "libnss_compat.so.2": true, "libnss_hesiod.so.2": true,
-}
-
-// IsGlibcLibrary reports whether a soname is that of a library which glibc builds,
-// the loader's included.
-func IsGlibcLibrary(soname string) bool { return isGlibcSoname(soname) }
-
-func isGlibcSoname(name string) bool {
-	return glibcSonames[name] || strings.HasPrefix(name, "ld-linux") || strings.HasPrefix(name, "ld64.so.") || name == "ld.so.1"
-}
-
-// IsGlibcLoader reports whether a program's interpreter is glibc's.
-func IsGlibcLoader(interpreter string) bool { return isGlibcSoname(path.Base(interpreter)) }
 
 // driverSonames are libraries that must match the machine's own driver, whatever
 // a package brings: they stay bare names.

@@ -1,4 +1,4 @@
-package layout
+package plan
 
 import (
 	"slices"
@@ -6,11 +6,14 @@ import (
 	"testing"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // systemPkg returns the draft of a package as a sync has it.
-func systemPkg(m *Manifest, shared string) *Manifest {
-	m.Origin, m.Requires, m.Package = OriginSystem, nil, PackageFile{}
+func systemPkg(m *record.Manifest, shared string) *record.Manifest {
+	m.Origin, m.Requires, m.Package = record.OriginSystem, nil, record.PackageFile{}
 	for i := range m.Files {
 		m.Files[i].Shared = shared
 	}
@@ -20,21 +23,21 @@ func systemPkg(m *Manifest, shared string) *Manifest {
 // syncer plays a package manager and the store: it plans, and remembers what is on
 // disk then.
 type syncer struct {
-	disk       map[string][]*Manifest
-	generation *Generation
+	disk       map[string][]*record.Manifest
+	generation *record.Generation
 	installed  map[string]bool // trees whose packages stay as they are
 	elsewhere  map[string]bool // places at which the loader does not look first
 	stale      bool            // trees that are there are not the distribution's files any more
 }
 
-func (s *syncer) sync(t *testing.T, packages ...*Manifest) *SystemPlan {
+func (s *syncer) sync(t *testing.T, packages ...*record.Manifest) *SystemPlan {
 	t.Helper()
-	plan, err := PlanSystem(SystemInput{
+	plan, err := MakeSystem(SystemInput{
 		Generation: s.generation, ToRoot: "../..", Packages: packages,
-		Stays:    func(t *Tree) bool { return s.installed[t.Path()] },
-		Occupied: func(name string) ([]*Manifest, error) { return s.disk[name], nil },
-		Shares:   func(*Manifest) bool { return !s.stale },
-		Loads:    func(t *Tree, link string) bool { return !s.elsewhere[t.Places[link]] },
+		Stays:    func(t *record.Tree) bool { return s.installed[t.Path()] },
+		Occupied: func(name string) ([]*record.Manifest, error) { return s.disk[name], nil },
+		Shares:   func(*record.Manifest) bool { return !s.stale },
+		Loads:    func(t *record.Tree, link string) bool { return !s.elsewhere[t.Places[link]] },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -50,13 +53,13 @@ func (s *syncer) sync(t *testing.T, packages ...*Manifest) *SystemPlan {
 	return plan
 }
 
-func newSyncer(trees ...Tree) *syncer {
-	return &syncer{disk: map[string][]*Manifest{}, generation: newGeneration(trees...), installed: map[string]bool{}, elsewhere: map[string]bool{}}
+func newSyncer(trees ...record.Tree) *syncer {
+	return &syncer{disk: map[string][]*record.Manifest{}, generation: newGeneration(trees...), installed: map[string]bool{}, elsewhere: map[string]bool{}}
 }
 
-func farm(g *Generation) map[string]string {
+func farmOf(g *record.Generation) map[string]string {
 	links := map[string]string{}
-	for _, l := range g.Farm() {
+	for _, l := range farm.Links(g) {
 		links[l.Path] = l.Target
 	}
 	return links
@@ -64,9 +67,9 @@ func farm(g *Generation) map[string]string {
 
 func TestSystemFarm(t *testing.T) {
 	s := newSyncer(tree("beside", "1", "bin/tool", "lib64/libonig.so.5", "lib64/libown.so.1"))
-	s.sync(t, systemPkg(onig("6.9"), SharedLink), systemPkg(libc("2.36"), SharedLink))
-	got := farm(s.generation)
-	if paths := s.generation.FarmPaths(); len(paths) != len(got) || !paths["following/lib64/libonig.so.5"] || !paths["following/bin"] {
+	s.sync(t, systemPkg(onig("6.9"), record.SharedLink), systemPkg(libc("2.36"), record.SharedLink))
+	got := farmOf(s.generation)
+	if paths := farm.Paths(s.generation); len(paths) != len(got) || !paths["following/lib64/libonig.so.5"] || !paths["following/bin"] {
 		t.Errorf("the farm's paths are %v, and its links %v", paths, got)
 	}
 	for path, want := range map[string]string{
@@ -83,8 +86,8 @@ func TestSystemFarm(t *testing.T) {
 			t.Errorf("%s leads to %q, want %q", path, got[path], want)
 		}
 	}
-	s.generation.Trees = slices.DeleteFunc(s.generation.Trees, func(t Tree) bool { return t.Origin == OriginSystem })
-	got = farm(s.generation)
+	s.generation.Trees = slices.DeleteFunc(s.generation.Trees, func(t record.Tree) bool { return t.Origin == record.OriginSystem })
+	got = farmOf(s.generation)
 	if got["lib64/libonig.so.5"] != "../../../../beside/1/lib64/libonig.so.5" || got["following/bin"] != "" {
 		t.Errorf("without system trees the farm is %v", got)
 	}
@@ -94,8 +97,8 @@ func TestSystemFarm(t *testing.T) {
 func TestSystemFarmFollowsTheLoader(t *testing.T) {
 	s := newSyncer()
 	s.elsewhere["/usr/lib/x86_64-linux-gnu/libonig.so.5"] = true
-	s.sync(t, systemPkg(onig("6.9"), SharedLink))
-	if l := farm(s.generation)["lib64/libonig.so.5"]; l != "" {
+	s.sync(t, systemPkg(onig("6.9"), record.SharedLink))
+	if l := farmOf(s.generation)["lib64/libonig.so.5"]; l != "" {
 		t.Errorf("the farm has it: %s", l)
 	}
 	s.installed["libonig5/6.9"] = true
@@ -103,7 +106,7 @@ func TestSystemFarmFollowsTheLoader(t *testing.T) {
 	if plan := s.sync(t); plan.Generation == nil {
 		t.Error("that the loader finds it now changes nothing")
 	}
-	if l := farm(s.generation)["lib64/libonig.so.5"]; l == "" {
+	if l := farmOf(s.generation)["lib64/libonig.so.5"]; l == "" {
 		t.Error("the farm does not have it")
 	}
 }
@@ -111,16 +114,16 @@ func TestSystemFarmFollowsTheLoader(t *testing.T) {
 // A library that is a copy must not be loaded beside the distribution's own.
 func TestSystemCopiesAreNotLoaded(t *testing.T) {
 	s := newSyncer()
-	s.sync(t, systemPkg(onig("6.9"), SharedCopy))
-	if got := farm(s.generation)["lib64/libonig.so.5"]; got != "../../../../../../usr/lib/x86_64-linux-gnu/libonig.so.5" {
+	s.sync(t, systemPkg(onig("6.9"), record.SharedCopy))
+	if got := farmOf(s.generation)["lib64/libonig.so.5"]; got != "../../../../../../usr/lib/x86_64-linux-gnu/libonig.so.5" {
 		t.Errorf("the farm leads to %s", got)
 	}
 
 	s = newSyncer()
-	s.sync(t, systemPkg(onig("6.9"), SharedLink))
+	s.sync(t, systemPkg(onig("6.9"), record.SharedLink))
 	s.stale = true // the same bytes, installed again
-	s.sync(t, systemPkg(onig("6.9"), SharedLink))
-	if got := farm(s.generation)["lib64/libonig.so.5"]; !strings.HasSuffix(got, "/usr/lib/x86_64-linux-gnu/libonig.so.5") || strings.Contains(got, "6.9") {
+	s.sync(t, systemPkg(onig("6.9"), record.SharedLink))
+	if got := farmOf(s.generation)["lib64/libonig.so.5"]; !strings.HasSuffix(got, "/usr/lib/x86_64-linux-gnu/libonig.so.5") || strings.Contains(got, "6.9") {
 		t.Errorf("after another installation the farm leads to %s", got)
 	}
 }
@@ -143,18 +146,18 @@ func TestSystemGenerations(t *testing.T) {
 			t.Errorf("%s: gone are %q, want %q", what, plan.Gone, gone)
 		}
 	}
-	check("first", s.sync(t, systemPkg(onig("6.9"), SharedLink)), "beside/1 libonig5/6.9")
+	check("first", s.sync(t, systemPkg(onig("6.9"), record.SharedLink)), "beside/1 libonig5/6.9")
 	s.installed["libonig5/6.9"] = true
 	if plan := s.sync(t); plan.Generation != nil {
 		t.Error("a sync with nothing new makes a generation")
 	}
-	if plan := s.sync(t, systemPkg(onig("6.9"), SharedLink)); plan.Generation != nil || !plan.Trees[0].Present {
+	if plan := s.sync(t, systemPkg(onig("6.9"), record.SharedLink)); plan.Generation != nil || !plan.Trees[0].Present {
 		t.Error("the same package again makes a generation")
 	}
 	s.installed = map[string]bool{}
-	check("upgraded", s.sync(t, systemPkg(onig("6.10"), SharedLink)), "beside/1 libonig5/6.10", "libonig5=6.9")
-	check("downgraded", s.sync(t, systemPkg(onig("6.9"), SharedLink)), "beside/1 libonig5/6.9", "libonig5=6.10")
-	rebuilt := systemPkg(onig("6.9"), SharedLink)
+	check("upgraded", s.sync(t, systemPkg(onig("6.10"), record.SharedLink)), "beside/1 libonig5/6.10", "libonig5=6.9")
+	check("downgraded", s.sync(t, systemPkg(onig("6.9"), record.SharedLink)), "beside/1 libonig5/6.9", "libonig5=6.10")
+	rebuilt := systemPkg(onig("6.9"), record.SharedLink)
 	rebuilt.Files[0].Object = digest.Of([]byte("other bytes"))
 	check("rebuilt", s.sync(t, rebuilt), "beside/1 libonig5/6.9@"+rebuilt.Identity.Short(), "libonig5=6.9")
 	check("removed", s.sync(t), "beside/1", "libonig5=6.9")
@@ -164,15 +167,15 @@ func TestSystemTreesAnswerNoPrivateProgram(t *testing.T) {
 	w := newWorld()
 	s := newSyncer()
 	s.generation = w.generation
-	s.sync(t, systemPkg(libjq("1.6"), SharedLink), systemPkg(onig("6.9"), SharedLink), systemPkg(libc("2.36", "GLIBC_2.34"), SharedLink))
+	s.sync(t, systemPkg(libjq("1.6"), record.SharedLink), systemPkg(onig("6.9"), record.SharedLink), systemPkg(libc("2.36", "GLIBC_2.34"), record.SharedLink))
 	w.generation = s.generation
-	plan, err := MakePlan(Input{
-		Prefix: DefaultPrefix, Generation: w.generation, Command: []*Manifest{jq("1.6", "GLIBC_2.34")},
-		Installed: func(tree *Tree) (*Manifest, error) {
+	plan, err := Make(Input{
+		Prefix: layout.DefaultPrefix, Generation: w.generation, Command: []*record.Manifest{jq("1.6", "GLIBC_2.34")},
+		Installed: func(tree *record.Tree) (*record.Manifest, error) {
 			t.Errorf("the tree %s is looked at", tree.Path())
 			return s.disk[tree.Name][0], nil
 		},
-		Occupied: func(string) ([]*Manifest, error) { return nil, nil },
+		Occupied: func(string) ([]*record.Manifest, error) { return nil, nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -184,16 +187,16 @@ func TestSystemTreesAnswerNoPrivateProgram(t *testing.T) {
 
 func TestIndexHasSystemTrees(t *testing.T) {
 	s := newSyncer(tree("beside", "1"))
-	s.sync(t, systemPkg(onig("6.9"), SharedCopy))
-	record, err := s.generation.Encode()
+	s.sync(t, systemPkg(onig("6.9"), record.SharedCopy))
+	text, err := s.generation.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := DecodeIndex(s.generation.EncodeIndex(record), record)
+	got, err := record.DecodeIndex(s.generation.EncodeIndex(text), text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !SameTrees(got, s.generation) || got.ToRoot != "../.." || !got.Trees[1].Copied || got.Trees[1].Places["lib64/libonig.so.5"] == "" {
+	if !record.SameTrees(got, s.generation) || got.ToRoot != "../.." || !got.Trees[1].Copied || got.Trees[1].Places["lib64/libonig.so.5"] == "" {
 		t.Errorf("the index holds %+v", got)
 	}
 }

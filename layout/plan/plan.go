@@ -1,4 +1,8 @@
-package layout
+// Package plan decides: which library answers which program of the packages that are
+// to be installed ([Make]), and which trees and links agree with what a package
+// manager has installed ([MakeSystem]). A plan is a value; nothing is changed by
+// making one.
+package plan
 
 import (
 	"errors"
@@ -6,6 +10,10 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
@@ -15,17 +23,17 @@ import (
 
 // Input is everything that a plan follows from.
 type Input struct {
-	Prefix     string      // absolute in the root
-	Generation *Generation // the active one; an empty one for a new root
+	Prefix     string             // absolute in the root
+	Generation *record.Generation // the active one; an empty one for a new root
 	// Command holds the packages of this command as drafts: manifests whose
 	// files are known, with ELF facts as packaged, but without tree, identity,
 	// edits and links. They were indexed.
-	Command []*Manifest
+	Command []*record.Manifest
 	// Installed returns the manifest of a tree of Generation.
-	Installed func(*Tree) (*Manifest, error)
+	Installed func(*record.Tree) (*record.Manifest, error)
 	// Occupied returns the trees of a package that stand on disk, whether or not
 	// the generation has them.
-	Occupied func(name string) ([]*Manifest, error)
+	Occupied func(name string) ([]*record.Manifest, error)
 	// System returns what finds the root's own libraries for programs of this
 	// ABI, as the root's loader would.
 	System func(*elfedit.Info) (ldso.Finder, error)
@@ -35,20 +43,20 @@ type Input struct {
 	// HasFile reports whether the root has a file, for relations that name one;
 	// nil when it has none.
 	HasFile func(name string) bool
-	Choice  DefaultChoice
+	Choice  record.DefaultChoice
 	Rebuild bool // another package file may take an occupied version
 }
 
 // Plan is what an install would do. Its value is what --dry-run prints.
 type Plan struct {
-	Trees     []PlannedTree `json:"trees"`
-	Conflicts []Conflict    `json:"conflicts"` // farm links that several defaults offer, of this command's packages
-	Warnings  []string      `json:"warnings"`
-	Problems  []Problem     `json:"problems"` // what cannot be resolved; nothing is committed while there is one
+	Trees     []PlannedTree   `json:"trees"`
+	Conflicts []farm.Conflict `json:"conflicts"` // farm links that several defaults offer, of this command's packages
+	Warnings  []string        `json:"warnings"`
+	Problems  []Problem       `json:"problems"` // what cannot be resolved; nothing is committed while there is one
 
 	// Generation is the state after the plan, still without number and time.
 	// It is nil when nothing would change.
-	Generation *Generation `json:"-"`
+	Generation *record.Generation `json:"-"`
 }
 
 // PlannedTree is one package of the command.
@@ -60,17 +68,17 @@ type PlannedTree struct {
 	Identity     digest.Digest `json:"identity"`
 	Present      bool          `json:"present"` // the very same tree is there already
 	Default      bool          `json:"default"`
-	Links        []Link        `json:"links"`
+	Links        []record.Link `json:"links"`
 	Edits        []PlannedEdit `json:"edits"`
 	Scripts      []string      `json:"scripts_skipped"`
 
-	Manifest *Manifest `json:"-"` // the draft, completed; objects of edited files are not known yet
+	Manifest *record.Manifest `json:"-"` // the draft, completed; objects of edited files are not known yet
 }
 
 // PlannedEdit is what is to be changed in one file.
 type PlannedEdit struct {
-	File  string       `json:"file"`
-	Edits []EditRecord `json:"edits"`
+	File  string              `json:"file"`
+	Edits []record.EditRecord `json:"edits"`
 }
 
 // Problem is one thing that would keep a program from starting or a package from
@@ -123,15 +131,15 @@ func summarize(problems []Problem) []string {
 	return lines
 }
 
-// MakePlan decides trees, edits and links for the packages of a command. The
+// Make decides trees, edits and links for the packages of a command. The
 // error is a fault of the input's readers; what cannot be resolved is in the
 // plan's Problems.
-func MakePlan(in Input) (*Plan, error) {
+func Make(in Input) (*Plan, error) {
 	p, err := newPlanner(in)
 	if err != nil {
 		return nil, err
 	}
-	plan := &Plan{Trees: []PlannedTree{}, Conflicts: []Conflict{}, Warnings: []string{}, Problems: []Problem{}}
+	plan := &Plan{Trees: []PlannedTree{}, Conflicts: []farm.Conflict{}, Warnings: []string{}, Problems: []Problem{}}
 	for _, c := range p.command {
 		if err := p.bindPackage(c, plan); err != nil {
 			return nil, err
@@ -162,10 +170,10 @@ func (p *planner) planGeneration(plan *Plan) {
 			have[t.Path()] = t.Identity
 		}
 	}
-	var added []Tree
+	var added []record.Tree
 	for _, c := range p.command {
-		if have[TreePath(c.m.Name, c.m.Tree)] != c.m.Identity {
-			added = append(added, c.m.GenerationTree())
+		if have[layout.TreePath(c.m.Name, c.m.Tree)] != c.m.Identity {
+			added = append(added, generationTree(c.m))
 		}
 	}
 	// A tree that the generation has and the disk has not is put back.
@@ -176,12 +184,12 @@ func (p *planner) planGeneration(plan *Plan) {
 	}
 	ours := make(map[string]bool, len(p.command))
 	for _, c := range p.command {
-		ours[TreePath(c.m.Name, c.m.Tree)] = true
+		ours[layout.TreePath(c.m.Name, c.m.Tree)] = true
 	}
-	if p.in.Choice == DefaultThis {
+	if p.in.Choice == record.DefaultThis {
 		changed = next.UseAll(ours) || changed
 	}
-	plan.Conflicts = append(plan.Conflicts, next.Conflicts(ours)...)
+	plan.Conflicts = append(plan.Conflicts, farm.Conflicts(next, ours)...)
 	defaults := map[string]bool{}
 	for i := range next.Trees {
 		if t := &next.Trees[i]; names[t.Name] {
@@ -189,7 +197,7 @@ func (p *planner) planGeneration(plan *Plan) {
 		}
 	}
 	for i := range plan.Trees {
-		plan.Trees[i].Default = defaults[TreePath(plan.Trees[i].Name, plan.Trees[i].Tree)]
+		plan.Trees[i].Default = defaults[layout.TreePath(plan.Trees[i].Name, plan.Trees[i].Tree)]
 	}
 	if changed {
 		plan.Generation = next
@@ -260,28 +268,28 @@ func offers(f pkginfo.Format, name, version string, provides []pkginfo.Capabilit
 	})
 }
 
-// GenerationTree returns the manifest's line in a generation.
-func (m *Manifest) GenerationTree() Tree {
-	t := Tree{
+// generationTree returns the manifest's line in a generation.
+func generationTree(m *record.Manifest) record.Tree {
+	t := record.Tree{
 		Name: m.Name, Version: m.Version, Architecture: m.Architecture, Format: m.Format,
 		Origin: m.Origin, Tree: m.Tree, Identity: m.Identity, Provides: m.Provides,
 	}
-	if m.Origin == OriginSystem {
-		t.Places, t.Copied = m.places(), m.Copied()
+	if m.Origin == record.OriginSystem {
+		t.Places, t.Copied = places(m), m.Copied()
 		return t
 	}
 	// The loader family works with itself only. A farm that mixed two, or that a
 	// program of another one searched, would keep programs from starting.
-	family := slices.ContainsFunc(m.Links, func(l Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })
-	public := map[*File]bool{}
+	family := slices.ContainsFunc(m.Links, func(l record.Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })
+	public := map[*record.File]bool{}
 	for _, l := range m.Links {
 		if family && strings.HasPrefix(l.Path, "lib") {
 			continue
 		}
 		t.Links = append(t.Links, l.Path)
-		public[m.Resolve(InterfaceFile(l))] = true
+		public[m.Resolve(l.File())] = true
 	}
-	t.Links = append(t.Links, m.shareLinks()...)
+	t.Links = append(t.Links, shareLinks(m)...)
 	for i := range m.Files {
 		f := &m.Files[i]
 		if f.ELF != nil && f.ELF.Soname != "" && !public[f] {
