@@ -12,7 +12,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-11s %s\n' "$$name" "$$what"; done
 
 build: ## build bin/hashpkg and bin/patchelf
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X github.com/hashpkg/hashpkg/cmd/hashpkg/cli.Version=$(VERSION)' -o bin/ ./cmd/hashpkg ./cmd/hashpkg/patchelf
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X github.com/hashpkg/hashpkg/cmd/internal/cli.Version=$(VERSION)' -o bin/ ./cmd/hashpkg ./cmd/patchelf
 
 test: ## install what the tests need (when root), run them all and count them
 	scripts/test-deps.sh
@@ -47,7 +47,7 @@ demo: build ## put two Debian releases' jq side by side into ./demo-root
 	scripts/demo.sh
 
 docs: ## write the manual pages and the command reference from the help texts
-	$(GO) run ./internal/gendocs
+	$(GO) run ./cmd/internal/gendocs
 
 deb: ## build bin/hashpkg_VERSION_ARCH.deb, which follows dpkg
 	scripts/package.sh deb

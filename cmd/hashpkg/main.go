@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/hashpkg/hashpkg/cmd/hashpkg/cli"
-	"github.com/hashpkg/hashpkg/cmd/hashpkg/elfcmd"
+	"github.com/hashpkg/hashpkg/cmd/internal/cli"
+	"github.com/hashpkg/hashpkg/cmd/internal/elfcmd"
 )
 
 func main() {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/cmd/hashpkg/elfcmd"
+	"github.com/hashpkg/hashpkg/cmd/internal/elfcmd"
 )
 
 func newElfCommand(a *app) *cobra.Command {

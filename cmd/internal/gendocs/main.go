@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra/doc"
 
-	"github.com/hashpkg/hashpkg/cmd/hashpkg/cli"
+	"github.com/hashpkg/hashpkg/cmd/internal/cli"
 )
 
 func main() {

@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"github.com/hashpkg/hashpkg/cmd/hashpkg/elfcmd"
+	"github.com/hashpkg/hashpkg/cmd/internal/elfcmd"
 )
 
 func main() {
