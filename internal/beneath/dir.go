@@ -112,7 +112,10 @@ func (d *Dir) At(name string) (parent *Dir, base string, err error) {
 // OpenFile opens or makes a file below d with flags as of open(2). A link in its
 // place is an error, and a pipe is not waited for.
 func (d *Dir) OpenFile(name string, flags int, mode fs.FileMode) (*os.File, error) {
-	fd, err := d.open(name, flags|unix.O_NONBLOCK, uint32(mode.Perm()))
+	if flags&unix.O_PATH == 0 { // with which openat2 takes few others
+		flags |= unix.O_NONBLOCK
+	}
+	fd, err := d.open(name, flags, uint32(mode.Perm()))
 	if err != nil {
 		return nil, err
 	}

@@ -275,7 +275,7 @@ func generationTree(m *record.Manifest) record.Tree {
 		Origin: m.Origin, Tree: m.Tree, Identity: m.Identity, Provides: m.Provides,
 	}
 	if m.Origin == record.OriginSystem {
-		t.Places, t.Copied = places(m), m.Copied()
+		t.Places = places(m)
 		return t
 	}
 	// The loader family works with itself only. A farm that mixed two, or that a

@@ -27,9 +27,6 @@ type SystemInput struct {
 	Stays func(*record.Tree) bool
 	// Occupied returns the trees of a package that stand on disk.
 	Occupied func(name string) ([]*record.Manifest, error)
-	// Shares reports whether the libraries of a draft's tree, which is there
-	// already, are the very files that the distribution has now.
-	Shares func(*record.Manifest) bool
 	// Loads reports whether the root's own loader, asked for the library that a
 	// link of a tree is named for, would load the file that the tree has of it: the
 	// farm must not say otherwise.
@@ -58,7 +55,6 @@ func MakeSystem(in SystemInput) (*SystemPlan, error) {
 			return nil, err
 		}
 		t := generationTree(m)
-		t.Copied = t.Copied || present && !in.Shares(m)
 		came[t.Path()] = t
 		plan.Trees = append(plan.Trees, PlannedTree{
 			Name: m.Name, Version: m.Version, Architecture: m.Architecture, Tree: m.Tree, Identity: m.Identity,

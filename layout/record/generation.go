@@ -25,7 +25,7 @@ type Generation struct {
 	Time         time.Time `json:"time"`
 	Architecture string    `json:"architecture"` // the root's own, as a multi-arch triplet
 	// ToRoot is the way from the prefix up to the root, "../..", of a generation
-	// with system trees: links of the following farm take it.
+	// with system trees: links to the distribution's libraries take it.
 	ToRoot string `json:"to_root,omitempty"`
 	Trees  []Tree `json:"trees"` // by name, then oldest version first
 }
@@ -60,10 +60,6 @@ type Tree struct {
 	// has each, as a path in the root. Links has those of them that the root's
 	// loader finds there too.
 	Places map[string]string `json:"places,omitempty"`
-	// Copied says that its files are copies of the distribution's, which the
-	// loader would take for other libraries: the farm leads to the
-	// distribution's own.
-	Copied bool `json:"copied,omitempty"`
 }
 
 // HasSystemTrees reports whether g has trees that follow a package manager's
@@ -331,6 +327,6 @@ func (g *Generation) SystemLibraries() map[string]bool {
 // SameTrees reports whether two generations have the same trees and links.
 func SameTrees(a, b *Generation) bool {
 	return a.ToRoot == b.ToRoot && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
-		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default && a.Copied == b.Copied && slices.Equal(a.Links, b.Links)
+		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default && slices.Equal(a.Links, b.Links)
 	})
 }
