@@ -1,13 +1,20 @@
-package transaction
+// Package gc removes from a store what nothing uses: old generations, then trees that
+// nothing reaches, then objects that no tree has. [Collect] is all of it.
+package gc
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/transaction"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
@@ -15,30 +22,31 @@ import (
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
-// CollectOptions says what is removed from the store.
-type CollectOptions struct {
+// Options says what is removed from the store.
+type Options struct {
 	Root *sysroot.Root
+	Wait time.Duration // for the lock
 	// Keep is how many of the newest generations stay, besides the active one and
 	// that which it was made from; at least 1, so that no number is used twice.
 	Keep     int
 	DryRun   bool
-	Progress func(Progress)
+	Progress func(transaction.Progress)
 }
 
-// CollectResult says what was removed, or with DryRun would be.
-type CollectResult struct {
-	Generations []int           `json:"generations"`
-	Trees       []CollectedTree `json:"trees"`
-	Objects     int             `json:"objects"`
-	Bytes       int64           `json:"bytes"`  // of the disk that are free now
-	InUse       []TreeInUse     `json:"in_use"` // trees that stay for running processes only
+// Result says what was removed, or with DryRun would be.
+type Result struct {
+	Generations []int       `json:"generations"`
+	Trees       []TreeName  `json:"trees"`
+	Objects     int         `json:"objects"`
+	Bytes       int64       `json:"bytes"`  // of the disk that are free now
+	InUse       []TreeInUse `json:"in_use"` // trees that stay for running processes only
 }
 
 // Changes reports whether there is anything to be removed.
-func (r *CollectResult) Changes() bool { return len(r.Generations)+len(r.Trees)+r.Objects > 0 }
+func (r *Result) Changes() bool { return len(r.Generations)+len(r.Trees)+r.Objects > 0 }
 
-// CollectedTree is a tree that nothing uses.
-type CollectedTree struct {
+// TreeName names a tree.
+type TreeName struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	Tree    string `json:"tree"`
@@ -46,7 +54,7 @@ type CollectedTree struct {
 
 // TreeInUse is a tree of which a process executes or has mapped a file.
 type TreeInUse struct {
-	CollectedTree
+	TreeName
 	PID int `json:"pid"` // of one such process
 }
 
@@ -55,15 +63,15 @@ type TreeInUse struct {
 // those that a library is pinned to or that a program of the system loads from,
 // those that a running process has files of; and what programs and libraries of
 // these are bound to.
-func Collect(ctx context.Context, o CollectOptions) (*CollectResult, error) {
+func Collect(ctx context.Context, o Options) (result *Result, err error) {
 	if o.Keep < 1 {
 		return nil, fmt.Errorf("keep %d generations: want 1 or more", o.Keep)
 	}
 	if o.Progress == nil {
-		o.Progress = func(Progress) {}
+		o.Progress = func(transaction.Progress) {}
 	}
-	c := &collector{CollectOptions: o, store: o.Root.Store(), result: &CollectResult{
-		Generations: []int{}, Trees: []CollectedTree{}, InUse: []TreeInUse{},
+	c := &collector{Options: o, store: o.Root.Store(), result: &Result{
+		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{},
 	}}
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return c.result, err
@@ -75,17 +83,19 @@ func Collect(ctx context.Context, o CollectOptions) (*CollectResult, error) {
 		}
 		return c.result, c.wouldCollect(ctx, active)
 	}
-	_, err := write(o.Root, false, func(active *record.Generation, staging *store.Staging) (Result, error) {
-		return Result{}, c.collect(ctx, active, staging)
-	})
-	return c.result, err
+	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Wait: o.Wait})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	return c.result, c.collect(ctx, w.Active(), w.Staging())
 }
 
 // collector is one garbage collection.
 type collector struct {
-	CollectOptions
+	Options
 	store  *store.Store
-	result *CollectResult
+	result *Result
 
 	old   []int
 	trees map[string]*treeRecord // by path
@@ -95,7 +105,7 @@ type collector struct {
 
 // treeRecord is what the collection has of a manifest.
 type treeRecord struct {
-	CollectedTree
+	TreeName
 	objects []digest.Digest
 	leads   []string
 }
@@ -103,7 +113,7 @@ type treeRecord struct {
 // find decides what is to go: the old generations, and the trees that nothing
 // reaches, by their paths.
 func (c *collector) find(ctx context.Context, active *record.Generation) (trees []string, err error) {
-	c.Progress(Progress{Step: "looking for what is used"})
+	c.Progress(transaction.Progress{Step: "looking for what is used"})
 	ids, err := c.Root.Generations()
 	if err != nil {
 		return nil, err
@@ -127,7 +137,7 @@ func (c *collector) find(ctx context.Context, active *record.Generation) (trees 
 		return nil, err
 	}
 	unused := c.unreached(c.roots)
-	running, err := c.running(unused, c.placeOf)
+	running, err := c.running(unused, func(tree string) string { return tree })
 	if err != nil {
 		return nil, err
 	}
@@ -147,19 +157,15 @@ func (c *collector) readTrees() error {
 			return err
 		}
 		for _, t := range trees {
-			c.trees[layout.TreePath(name, t)] = &treeRecord{CollectedTree: CollectedTree{Name: name, Tree: t}}
+			c.trees[layout.TreePath(name, t)] = &treeRecord{TreeName: TreeName{Name: name, Tree: t}}
 		}
 	}
-	var list []*treeRecord
+	var reading errgroup.Group
+	reading.SetLimit(runtime.GOMAXPROCS(0))
 	for _, t := range c.trees {
-		list = append(list, t)
+		reading.Go(func() error { return c.readTree(t) })
 	}
-	faults := make(chan error, len(list))
-	inParallel(len(list), func(i int) { faults <- c.readTree(list[i]) })
-	close(faults)
-	for fault := range faults {
-		err = errors.Join(err, fault)
-	}
+	err = reading.Wait()
 	c.leads = make(map[string][]string, len(c.trees))
 	for path, t := range c.trees {
 		c.leads[path] = t.leads
@@ -238,16 +244,14 @@ func (c *collector) unreached(roots []string) []string {
 	return trees
 }
 
-func (c *collector) placeOf(tree string) string { return c.store.Path(tree) }
-
-// running returns those of the trees, which at tells the places of, that processes
-// use, and notes them in the result.
+// running returns those of the trees that processes use, and notes them in the
+// result. at tells where below the prefix a tree is meanwhile.
 func (c *collector) running(trees []string, at func(tree string) string) ([]string, error) {
 	places := make([]string, len(trees))
 	for i, t := range trees {
 		places[i] = at(t)
 	}
-	pids, err := sysroot.InUse(places)
+	pids, err := c.Root.InUse(places)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +259,7 @@ func (c *collector) running(trees []string, at func(tree string) string) ([]stri
 	for i, t := range trees {
 		if pid := pids[places[i]]; pid != 0 {
 			running = append(running, t)
-			c.result.InUse = append(c.result.InUse, TreeInUse{c.trees[t].CollectedTree, pid})
+			c.result.InUse = append(c.result.InUse, TreeInUse{c.trees[t].TreeName, pid})
 		}
 	}
 	return running, nil
@@ -267,21 +271,14 @@ func (c *collector) wouldCollect(ctx context.Context, active *record.Generation)
 	if err != nil {
 		return err
 	}
-	paths, err := c.names(trees)
-	if err != nil {
-		return err
-	}
-	for i, name := range paths {
-		paths[i] = c.store.Path(name)
-	}
-	_, err = c.measure(trees, paths)
+	_, err = c.measure(trees, c.names(trees))
 	return err
 }
 
 // names returns the names below the prefix that go with trees: the records of the
 // old generations and of the trees, the trees, and the links to the default of
 // packages that have no other tree.
-func (c *collector) names(trees []string) ([]string, error) {
+func (c *collector) names(trees []string) []string {
 	var names []string
 	for _, id := range c.old {
 		names = append(names, layout.GenerationPath(id))
@@ -297,16 +294,16 @@ func (c *collector) names(trees []string) ([]string, error) {
 			names = append(names, t.Name+"/"+layout.DefaultLink)
 		}
 	}
-	return names, nil
+	return names
 }
 
-// measure fills in the result: trees go, and paths, on the host, are all that goes
+// measure fills in the result: trees go, and names below the prefix are all that goes
 // beside objects. It returns the names of these.
-func (c *collector) measure(trees, paths []string) (objects []string, err error) {
+func (c *collector) measure(trees, names []string) (objects []string, err error) {
 	gone := map[string]bool{}
 	for _, path := range trees {
 		gone[path] = true
-		c.result.Trees = append(c.result.Trees, c.trees[path].CollectedTree)
+		c.result.Trees = append(c.result.Trees, c.trees[path].TreeName)
 	}
 	c.result.Generations = append(c.result.Generations, c.old...)
 	used := map[digest.Digest]bool{}
@@ -322,59 +319,83 @@ func (c *collector) measure(trees, paths []string) (objects []string, err error)
 		return nil, err
 	}
 	c.result.Objects = len(objects)
-	for _, name := range objects {
-		paths = append(paths, c.store.Path(name))
-	}
-	c.result.Bytes, err = store.DiskUse(paths)
+	c.result.Bytes, err = c.store.DiskUse(append(slices.Clone(names), objects...))
 	return objects, err
 }
 
-// collect removes what is not used.
+// collect removes what is not used. A process may have begun to use a tree since it
+// was found unused: when the trees are out of everybody's reach, it looks again, and
+// puts those back.
 func (c *collector) collect(ctx context.Context, active *record.Generation, staging *store.Staging) error {
 	trees, err := c.find(ctx, active)
 	if err != nil {
 		return err
 	}
-	names, err := c.names(trees)
-	if err != nil {
-		return err
-	}
-	if len(names) > 0 {
-		err = staging.Remove(names, func(at func(string) string) ([]string, error) {
-			back, err := c.lookAgain(ctx, trees, at)
-			if len(back) > 0 {
-				trees = slices.DeleteFunc(trees, func(t string) bool { return slices.Contains(back, t) })
-			}
-			return back, err
-		})
+	var taken []string
+	if names := c.names(trees); len(names) > 0 {
+		if err := staging.TakeOut(names); err != nil {
+			return errors.Join(err, staging.Undo())
+		}
+		back, err := c.usedSince(ctx, trees, staging)
+		if err == nil {
+			err = staging.PutBack(c.namesOf(back))
+		}
+		if err == nil {
+			err = c.store.Sync()
+		}
 		if err != nil {
+			return errors.Join(err, staging.Undo())
+		}
+		// From here on nothing comes back; Sweep makes that durable before it deletes.
+		if err := staging.Forget(); err != nil {
 			return err
 		}
+		trees = slices.DeleteFunc(trees, func(t string) bool { return slices.Contains(back, t) })
+		for _, name := range names {
+			if at := staging.Taken(name); at != "" {
+				taken = append(taken, at)
+			}
+		}
 	}
-	objects, err := c.measure(trees, staging.Gone())
+	objects, err := c.measure(trees, taken)
 	if err != nil {
 		return err
 	}
-	total := len(staging.Gone()) + len(objects)
+	total := len(taken) + len(objects)
 	return staging.Sweep(objects, func(done int) {
-		c.Progress(Progress{Step: fmt.Sprintf("removing %d of %d", done, total)})
+		c.Progress(transaction.Progress{Step: fmt.Sprintf("removing %d of %d", done, total)})
 	})
 }
 
-// lookAgain returns the names that are to be put back when nobody can begin to use
-// the trees any more: those of trees that a process has begun to use since find
-// looked, and of what these lead to.
-func (c *collector) lookAgain(ctx context.Context, trees []string, at func(string) string) ([]string, error) {
-	running, err := c.running(trees, at)
+// usedSince returns those of the trees that a process has begun to use since find
+// looked, and those that these lead to.
+func (c *collector) usedSince(ctx context.Context, trees []string, staging *store.Staging) ([]string, error) {
+	running, err := c.running(trees, func(tree string) string {
+		if at := staging.Taken(tree); at != "" {
+			return at
+		}
+		return tree
+	})
 	if err != nil {
 		return nil, err
 	}
 	needed := graph.Reachable(running, c.leads)
-	var names []string
+	var back []string
 	for _, path := range trees {
-		if t := c.trees[path]; needed[path] {
-			names = append(names, path, layout.ManifestPath(t.Name, t.Tree), t.Name+"/"+layout.DefaultLink)
+		if needed[path] {
+			back = append(back, path)
 		}
 	}
-	return names, ctx.Err()
+	return back, ctx.Err()
+}
+
+// namesOf returns the names that go with trees, the default links of their packages
+// included.
+func (c *collector) namesOf(trees []string) []string {
+	var names []string
+	for _, path := range trees {
+		t := c.trees[path]
+		names = append(names, path, layout.ManifestPath(t.Name, t.Tree), t.Name+"/"+layout.DefaultLink)
+	}
+	return names
 }
