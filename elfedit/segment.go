@@ -61,15 +61,16 @@ func (e *editor) holdsOnly(load int, suitable func(*region) bool) bool {
 }
 
 // payload refuses a file that has bytes of its own behind everything that the
-// headers refer to: programs that look for such bytes look for them at the end
-// of the file.
+// headers refer to. Some programs look for such bytes at the end of the file,
+// others at the offset that they were put at, so that the file can grow neither
+// behind them nor before them.
 func (e *editor) payload() error {
 	var end uint64
 	for _, s := range e.covered() {
 		end = max(end, s.hi)
 	}
 	if end < uint64(len(e.data)) && zeroPrefix(e.data[end:]) != len(e.data)-int(end) {
-		return refused("the file must grow, and has data of its own behind the ELF file that must stay its end")
+		return refused("the file must grow, and behind the ELF file, from offset %#x on, it has %d bytes of its own that must stay its end", end, uint64(len(e.data))-end)
 	}
 	return nil
 }
