@@ -152,7 +152,9 @@ func (e *editor) findProgRegions() {
 
 // findTables finds the regions that dynamic entries refer to.
 func (e *editor) findTables() error {
-	e.add(regionDynstr, e.table.off, uint64(len(e.table.old)), 1)
+	if e.table != nil {
+		e.add(regionDynstr, e.table.off, uint64(len(e.table.old)), 1)
+	}
 	off, count, exact, err := e.symbolTable()
 	if err != nil {
 		return err

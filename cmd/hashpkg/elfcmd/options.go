@@ -280,6 +280,15 @@ func (o *options) edits() bool {
 		o.noDefaultLib || o.debugTag || len(o.clearVersions)+len(o.renameSymbols) > 0
 }
 
+// needsNames reports whether an option was given that prints or changes names of
+// the dynamic section.
+func (o *options) needsNames() bool {
+	return o.json || o.printSoname || o.printRPath || o.printNeeded || o.soname != nil ||
+		o.shrinkRPath || o.removeRPath || o.setRPath != nil || o.addRPath != nil ||
+		o.setNeeded != nil || len(o.addNeeded)+len(o.removeNeeded)+len(o.replaceNeeded) > 0 ||
+		len(o.clearVersions)+len(o.renameSymbols) > 0
+}
+
 func setPageSize(o *options, v []string) error {
 	n, err := strconv.ParseUint(v[0], 10, 32)
 	if err != nil || n == 0 {

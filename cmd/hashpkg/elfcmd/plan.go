@@ -25,6 +25,7 @@ import (
 type filePlan struct {
 	changes  elfedit.Changes
 	want     elfedit.Info // what Inspect says of the edited file
+	inspect  func(data []byte) (*elfedit.Info, error)
 	warnings []string
 }
 
@@ -61,6 +62,7 @@ func (o *options) plan(info *elfedit.Info) (*filePlan, error) {
 	p.changes.DebugTag = o.debugTag
 	p.changes.ClearSymbolVersions = o.clearVersions
 	p.changes.RenameSymbols = o.renameSymbols
+	p.inspect = o.inspect
 	return p, nil
 }
 
@@ -79,7 +81,7 @@ func (p *filePlan) make(data []byte) (elfedit.Edit, error) {
 
 // check compares an edited file with the plan.
 func (p *filePlan) check(data []byte) error {
-	got, err := elfedit.Inspect(data)
+	got, err := p.inspect(data)
 	if err != nil {
 		return fmt.Errorf("the edited file cannot be read: %w", err)
 	}
