@@ -276,8 +276,11 @@ func TestGoldPayload(t *testing.T) {
 	}
 	payload := bytes.Repeat([]byte("payload\n"), 8192)
 	for _, args := range [][]string{
-		{"-fcf-protection=full"}, {"-fcf-protection=full", "-Wl,-z,now"}, {"-fcf-protection=full", "-s"},
-		{"-fcf-protection=full", "-Wl,--rosegment"}, {"-fcf-protection=full", "-no-pie"},
+		{"-fcf-protection=full"},
+		{"-fcf-protection=full", "-Wl,-z,now"},
+		{"-fcf-protection=full", "-s"},
+		{"-fcf-protection=full", "-Wl,--rosegment"},
+		{"-fcf-protection=full", "-no-pie"},
 	} {
 		data := b.make("throw", append([]string{"-pie", "-fPIE", "-fuse-ld=gold", b.path("throw.cc")}, args...)...)
 		long := strings.Repeat("/directory", 3000)
