@@ -83,6 +83,25 @@ func TestInterpreterWithoutStringTable(t *testing.T) {
 	}
 }
 
+// TestTwoDynamic edits a file with a second PT_DYNAMIC, which has no room for
+// the entries of the first.
+func TestTwoDynamic(t *testing.T) {
+	data := tinyLibrary(2, 1)
+	img, err := parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range img.progs {
+		if p.kind == elf.PT_NOTE {
+			p.kind = elf.PT_DYNAMIC
+			img.putProg(data[img.phoff+uint64(i)*img.progSize():], p)
+		}
+	}
+	if got := mustInspect(t, mustMake(t, data, Changes{Path: &SearchPath{Set: ptr("/x")}})); got.RunPath != "/x" {
+		t.Errorf("the search path is %q", got.RunPath)
+	}
+}
+
 func TestStringTableIsMade(t *testing.T) {
 	for _, class := range []byte{1, 2} {
 		for _, order := range []byte{1, 2} {
