@@ -265,6 +265,49 @@ func TestWithoutSectionHeaders(t *testing.T) {
 	}
 }
 
+// TestGoldPayload makes C++ programs longer that gold linked, with and without
+// data behind them. That data keeps its place, or the edit is refused.
+func TestGoldPayload(t *testing.T) {
+	b := newBench(t)
+	b.gcc = tool(t, "g++")
+	source := "#include <cstdio>\nint main() { try { throw 42; } catch (int v) { std::printf(\"%d\", v); } return 0; }\n"
+	if err := os.WriteFile(b.path("throw.cc"), []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	payload := bytes.Repeat([]byte("payload\n"), 8192)
+	for _, args := range [][]string{
+		{"-fcf-protection=full"},
+		{"-fcf-protection=full", "-Wl,-z,now"},
+		{"-fcf-protection=full", "-s"},
+		{"-fcf-protection=full", "-Wl,--rosegment"},
+		{"-fcf-protection=full", "-no-pie"},
+	} {
+		data := b.make("throw", append([]string{"-pie", "-fPIE", "-fuse-ld=gold", b.path("throw.cc")}, args...)...)
+		long := strings.Repeat("/directory", 3000)
+		for _, changes := range [][]Changes{
+			{{Path: &SearchPath{Set: &long}}},
+			{{Interpreter: ptr("/lib64/" + strings.Repeat("./", 1500) + "ld-linux-x86-64.so.2")}, {Path: &SearchPath{Set: &long}}},
+			{{SetNotes: []Note{{Name: "x", Type: 1, Desc: payload}}}, {AddNeededLast: []string{"libm.so.6"}}},
+		} {
+			edited := data
+			for _, c := range changes {
+				edited = mustMake(t, edited, c)
+				b.mustSay(edited, "42")
+			}
+			_, err := Make(append(bytes.Clone(data), payload...), changes[0])
+			var reason *RefusedError
+			if want := fmt.Sprintf("from offset %#x on, it has %d bytes of its own", len(data), len(payload)); !errors.As(err, &reason) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: with data behind the file the error is %v; want %q", args, err, want)
+			}
+		}
+		// An edit for which there is room leaves the data where it is.
+		edited := mustMake(t, append(bytes.Clone(data), payload...), Changes{Path: &SearchPath{Set: ptr("/x")}})
+		if len(edited) != len(data)+len(payload) || !bytes.HasSuffix(edited, payload) {
+			t.Errorf("%q: the data behind the file has moved", args)
+		}
+	}
+}
+
 // TestManyNeeded makes the dynamic section outgrow its room.
 func TestManyNeeded(t *testing.T) {
 	b := newBench(t)

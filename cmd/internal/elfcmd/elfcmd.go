@@ -26,7 +26,7 @@ import (
 
 // version is the version that programs are told which ask for one: that of the
 // patchelf whose options these are.
-const version = "patchelf 0.18.0"
+const version = "patchelf 0.19.1"
 
 // Env is what the command has of the process around it.
 type Env struct {

@@ -2,6 +2,7 @@ package elfcmd
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -66,6 +67,60 @@ func TestElfManyFiles(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != len(good)+1 {
 		t.Errorf("%d entries are in the directory, %v; want %d", len(entries), err, len(good)+1)
+	}
+}
+
+// TestElfWithoutStringTable edits programs whose dynamic section is lost, or names
+// no string table.
+func TestElfWithoutStringTable(t *testing.T) {
+	b, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil || f.Class != elf.ELFCLASS64 {
+		t.Skip("/bin/sh is no program of 64 bits")
+	}
+	header := func(kind elf.ProgType) (at, offset uint64) {
+		for i, p := range f.Progs {
+			if p.Type == kind {
+				return f.ByteOrder.Uint64(b[32:]) + 56*uint64(i), p.Off
+			}
+		}
+		t.Skipf("/bin/sh has no %v", kind)
+		return 0, 0
+	}
+	at, dynamic := header(elf.PT_DYNAMIC)
+	for _, c := range []struct {
+		name   string
+		change func(b []byte)
+		path   string // what is told of --set-rpath
+	}{
+		{"no PT_DYNAMIC", func(b []byte) { f.ByteOrder.PutUint32(b[at:], uint32(elf.PT_NULL)) }, "cannot find section '.dynamic'"},
+		{"empty", func(b []byte) { clear(b[at+32 : at+48]) }, "cannot find section '.dynamic'"},
+		{"no DT_STRTAB, no sections", func(b []byte) {
+			for ; f.ByteOrder.Uint64(b[dynamic:]) != uint64(elf.DT_STRTAB); dynamic += 16 {
+			}
+			f.ByteOrder.PutUint64(b[dynamic:], uint64(elf.DT_DEBUG))
+			clear(b[40:48])
+			clear(b[60:64])
+		}, "the dynamic section names no string table"},
+	} {
+		data := bytes.Clone(b)
+		c.change(data)
+		path := filepath.Join(t.TempDir(), "sh")
+		if err := os.WriteFile(path, data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if status, _, notes := callElf("--set-interpreter", "/a/ld.so", path); status != 0 || notes != "" {
+			t.Errorf("%s: set: status %d, %q", c.name, status, notes)
+		}
+		if status, out, _ := callElf("--print-interpreter", path); status != 0 || out != "/a/ld.so\n" {
+			t.Errorf("%s: print: status %d, %q", c.name, status, out)
+		}
+		if status, _, notes := callElf("--set-rpath", "/x", path); status != 1 || !strings.Contains(notes, c.path) {
+			t.Errorf("%s: search path: status %d, %q", c.name, status, notes)
+		}
 	}
 }
 

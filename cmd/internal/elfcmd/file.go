@@ -16,7 +16,7 @@ import (
 // patchelf's.
 var (
 	errNoInterpreter = errors.New("cannot find section '.interp': it is a library, or linked statically")
-	errNoDynamic     = errors.New("cannot find section '.dynamic': it is linked statically")
+	errNoDynamic     = errors.New("cannot find section '.dynamic': it is linked statically, or has lost it")
 )
 
 // output is what the command prints with --json.
@@ -95,7 +95,7 @@ func (r *run) edit(name string, result *fileResult) error {
 	var e elfedit.Edit
 	var before checksum
 	err := atomicfile.ReadMapped(name, func(data []byte) error {
-		info, err := elfedit.Inspect(data)
+		info, err := o.inspect(data)
 		if err != nil {
 			return err
 		}
@@ -146,6 +146,16 @@ func (r *run) edit(name string, result *fileResult) error {
 		result.ELF = &plan.want
 	}
 	return nil
+}
+
+// inspect reads a file. One whose names are in no table is read all the same,
+// for what needs no names.
+func (o *options) inspect(data []byte) (*elfedit.Info, error) {
+	info, err := elfedit.Inspect(data)
+	if errors.Is(err, elfedit.ErrNoStringTable) && !o.needsNames() {
+		err = nil
+	}
+	return info, err
 }
 
 // editable refuses what patchelf refuses.
