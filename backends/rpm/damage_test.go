@@ -295,7 +295,8 @@ func TestForged(t *testing.T) {
 			Edit:          func(h *testrpm.Header) { h.Delete(5092); h.Delete(5097) },
 			EditSignature: func(h *testrpm.Header) { h.Delete(269); h.Delete(273) },
 		}, ""},
-		{"format 6 with old tags", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Uint32s(1000, 1) }}, "format 6 does not allow"},
+		{"format 6 with old tags", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Uint32s(1000, 1) }}, ""},
+		{"format 6 with old tags, without reserve", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Delete(999); h.Uint32s(1000, 1) }}, "ends in the header"},
 		{"format 6 without digests", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Delete(279) }}, "no digests"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,7 +11,7 @@ const (
 )
 
 // Tags of the signature header (rpm: rpmSigTag_e). Those from 1000 on mean other
-// things in the header, and are not allowed in format 6.
+// things in the header, and are not in format 6.
 const (
 	sigDSAHeader       tag = 267
 	sigRSAHeader       tag = 268
@@ -21,6 +21,7 @@ const (
 	sigSHA256          tag = 273
 	sigOpenPGP         tag = 278
 	sigSHA3            tag = 279
+	sigReserved        tag = 999
 	sigFirstLegacy     tag = 1000
 	sigSize            tag = 1000
 	sigPGP             tag = 1002
