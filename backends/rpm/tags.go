@@ -5,6 +5,7 @@ type tag uint32
 
 // Tags of every header.
 const (
+	tagOldRegion       tag = 61
 	tagSignatureRegion tag = 62
 	tagHeaderRegion    tag = 63
 	tagI18nTable       tag = 100
