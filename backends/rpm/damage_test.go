@@ -33,6 +33,16 @@ func small(format int, compression testdeb.Compression) testrpm.Package {
 	}
 }
 
+// withDribbles has values behind the region of its signature header.
+func withDribbles() testrpm.Package {
+	p := small(4, testdeb.None)
+	p.EditSignature = func(h *testrpm.Header) {
+		h.Dribble(testrpm.Value{Tag: 274, Type: 8, Count: 2, Data: []byte("0302\x000303\x00")})
+		h.Dribble(testrpm.Value{Tag: 275, Type: 4, Count: 1, Data: []byte{0, 0, 0, 2}})
+	}
+	return p
+}
+
 // smallPackages are what the tests damage.
 func smallPackages(t *testing.T) map[string][]byte {
 	t.Helper()
@@ -42,6 +52,7 @@ func smallPackages(t *testing.T) map[string][]byte {
 		"format 4 zstd": testrpm.RPM(t, small(4, testdeb.Zstd)),
 		"format 6":      testrpm.RPM(t, small(6, testdeb.None)),
 		"format 6 xz":   testrpm.RPM(t, small(6, testdeb.Xz)),
+		"dribbles":      testrpm.RPM(t, withDribbles()),
 	}
 	if testing.Short() {
 		return all
@@ -295,7 +306,8 @@ func TestForged(t *testing.T) {
 			Edit:          func(h *testrpm.Header) { h.Delete(5092); h.Delete(5097) },
 			EditSignature: func(h *testrpm.Header) { h.Delete(269); h.Delete(273) },
 		}, ""},
-		{"format 6 with old tags", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Uint32s(1000, 1) }}, "format 6 does not allow"},
+		{"format 6 with old tags", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Uint32s(1000, 1) }}, ""},
+		{"format 6 with old tags, without reserve", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Delete(999); h.Uint32s(1000, 1) }}, "ends in the header"},
 		{"format 6 without digests", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Delete(279) }}, "no digests"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -423,6 +423,55 @@ func TestSignatureStates(t *testing.T) {
 	}
 }
 
+// TestOldSignaturesOfFormat6 has packages of format 6 with what programs for format
+// 4 add to them, and what rpm 6.1 says of them: it looks at none of that, unless the
+// package lacks one of the two tags by which rpm 6 knows the format.
+func TestOldSignaturesOfFormat6(t *testing.T) {
+	rsa := newSigner(t, packet.PubKeyAlgoRSA)
+	now := time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC)
+	sign := func(data ...[]byte) []byte { return rsa.sign(t, packet.SigTypeBinary, now, crypto.SHA512, data...) }
+	for _, test := range []struct {
+		name       string
+		sign       func(sig *testrpm.Header, h, p []byte)
+		want       rpm.State
+		signatures int
+	}{
+		{"good", func(sig *testrpm.Header, h, p []byte) {
+			sig.Bytes(268, sign(h))
+			sig.Bytes(1002, sign(h, p))
+		}, rpm.Good, 1},
+		{"of other data", func(sig *testrpm.Header, h, p []byte) {
+			sig.Bytes(268, sign(h))
+			sig.Bytes(1002, sign(p))
+		}, rpm.Good, 1},
+		{"alone", func(sig *testrpm.Header, h, p []byte) { sig.Bytes(1002, sign(h, p)) }, rpm.Unsigned, 0},
+		{"wrong sizes and digest", func(sig *testrpm.Header, h, p []byte) {
+			sig.Uint32s(1000, 1)
+			sig.Strings(1004, "no digest")
+			sig.Uint32s(1007, 1, 2)
+		}, rpm.Unsigned, 0},
+		{"without reserve", func(sig *testrpm.Header, h, p []byte) {
+			sig.Delete(999)
+			sig.Bytes(1002, sign(h, p))
+		}, rpm.Good, 1},
+		{"without reserve, of other data", func(sig *testrpm.Header, h, p []byte) {
+			sig.Delete(999)
+			sig.Bytes(1002, sign(p))
+		}, rpm.Bad, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := small(6, "none")
+			var header, payload []byte
+			p.Sign = func(h, p []byte) []testrpm.Value { header, payload = h, p; return nil }
+			p.EditSignature = func(sig *testrpm.Header) { test.sign(sig, header, payload) }
+			b := testrpm.RPM(t, p)
+			if verdict, signatures := verify(t, b, keyring(t, rsa.public(t))); verdict != test.want || len(signatures) != test.signatures {
+				t.Errorf("%s, want %s: %v", verdict, test.want, signatures)
+			}
+		})
+	}
+}
+
 // saltOf returns the salt of a signature of version 6.
 func saltOf(t testing.TB, b []byte) []byte {
 	t.Helper()
