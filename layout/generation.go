@@ -26,6 +26,10 @@ type Generation struct {
 	// with system trees: links of the following farm take it.
 	ToRoot string `json:"to_root,omitempty"`
 	Trees  []Tree `json:"trees"` // by name, then oldest version first
+
+	// Orders order the versions of trees. They are no part of the record: who reads
+	// one says how. Without them versions are ordered by their bytes.
+	Orders pkginfo.Orders `json:"-"`
 }
 
 // Tree is one tree in a generation.
@@ -162,10 +166,10 @@ func (g *Generation) DefaultOf(name string) *Tree {
 	return nil
 }
 
-// compare orders the trees of a generation in a root of the architecture own: by
-// slot, then oldest version first, then as they came, those last that are only
-// planned.
-func (t *Tree) compare(o *Tree, own string) int {
+// compare orders trees: by slot, then oldest version first, then as they came, those
+// last that are only planned.
+func (g *Generation) compare(t, o *Tree) int {
+	own := g.Architecture
 	if n := strings.Compare(t.Name, o.Name); n != 0 {
 		return n // most end here; versions take long to compare
 	}
@@ -185,14 +189,14 @@ func (t *Tree) compare(o *Tree, own string) int {
 		return t.Since
 	}
 	return cmp.Or(
-		t.Format.Compare(t.Version, o.Version), cmp.Compare(planned(t), planned(o)),
+		g.Orders.Compare(t.Format, t.Version, o.Version), cmp.Compare(planned(t), planned(o)),
 		strings.Compare(t.Architecture, o.Architecture), strings.Compare(t.Tree, o.Tree))
 }
 
 // normalize sorts the trees and sets the defaults: what was chosen, else the
 // highest version that is not held.
 func (g *Generation) normalize() {
-	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return a.compare(&b, g.Architecture) })
+	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return g.compare(&a, &b) })
 	best := make(map[slot]*Tree, len(g.Trees))
 	for i := range g.Trees {
 		t := &g.Trees[i]
@@ -418,10 +422,10 @@ func (g *Generation) FarmChanges(before *Generation) (gone, made []FarmLink) {
 	}
 	for a, b := g.Trees, before.Trees; len(a) > 0 || len(b) > 0; {
 		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].compare(&b[0], g.Architecture) < 0:
+		case len(b) == 0 || len(a) > 0 && g.compare(&a[0], &b[0]) < 0:
 			note(&a[0])
 			a = a[1:]
-		case len(a) == 0 || a[0].compare(&b[0], g.Architecture) > 0:
+		case len(a) == 0 || g.compare(&a[0], &b[0]) > 0:
 			note(&b[0])
 			b = b[1:]
 		default:

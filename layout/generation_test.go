@@ -9,19 +9,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
+var debOrders = pkginfo.Orders{deb.Name: deb.Format{}.Order()}
+
 func tree(name, version string, links ...string) Tree {
 	return Tree{
-		Name: name, Version: version, Architecture: "amd64", Format: pkginfo.Deb, Origin: OriginPrivate,
+		Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: OriginPrivate,
 		Tree: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
 	}
 }
 
 func newGeneration(trees ...Tree) *Generation {
-	g := &Generation{Layout: FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC()}
+	g := &Generation{Layout: FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC(), Orders: debOrders}
 	g.Add(DefaultHighest, trees...)
 	return g
 }
@@ -165,6 +168,7 @@ func indexed(t testing.TB) (*Generation, []byte, []byte) {
 
 func TestIndex(t *testing.T) {
 	g, record, index := indexed(t)
+	g.Orders = nil // no part of the record
 	for what, decode := range map[string]func() (*Generation, error){
 		"record": func() (*Generation, error) { return DecodeGeneration(record) },
 		"index":  func() (*Generation, error) { return DecodeIndex(index, record) },

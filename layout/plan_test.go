@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -48,7 +49,7 @@ func (e facts) file() File {
 // pkg returns the draft of a package; requires are "name op version" or "name".
 func pkg(name, version string, requires []string, files ...facts) *Manifest {
 	m := &Manifest{
-		Layout: FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: pkginfo.Deb, Origin: OriginPrivate,
+		Layout: FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: OriginPrivate,
 		Package: PackageFile{File: name + ".deb", Digest: digest.Of([]byte(name + version))},
 	}
 	for _, r := range requires {
@@ -97,7 +98,7 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		generation: &Generation{Layout: FormatVersion, Architecture: "x86_64-linux-gnu"},
+		generation: &Generation{Layout: FormatVersion, Architecture: "x86_64-linux-gnu", Orders: debOrders},
 		manifests:  map[string]*Manifest{},
 	}
 }
@@ -112,7 +113,7 @@ func (w *world) Find(name string, _ []*ldso.Object) (*ldso.Object, error) {
 func (w *world) plan(t *testing.T, command ...*Manifest) *Plan {
 	t.Helper()
 	in := Input{
-		Prefix: DefaultPrefix, Generation: w.generation, Command: command,
+		Prefix: DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command,
 		Installed: func(tree *Tree) (*Manifest, error) {
 			if m := w.manifests[tree.Path()]; m != nil {
 				return m, nil

@@ -50,7 +50,7 @@ func (r *Root) Active() (*layout.Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &layout.Generation{Layout: layout.FormatVersion, Architecture: arch}, nil
+	return &layout.Generation{Layout: layout.FormatVersion, Architecture: arch, Orders: r.formats.Orders()}, nil
 }
 
 // Generation reads one generation.
@@ -67,6 +67,7 @@ func (r *Root) Generation(id int) (*layout.Generation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
+	g.Orders = r.formats.Orders()
 	if g.ID != id {
 		return nil, fmt.Errorf("read %s: it says that it is generation %d", path, g.ID)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/store"
 )
 
@@ -30,7 +31,7 @@ func (r *Root) SystemState() *layout.SystemState {
 			return s
 		}
 	}
-	return &layout.SystemState{Layout: layout.FormatVersion, Packages: map[string]layout.SystemPackage{}}
+	return &layout.SystemState{Layout: layout.FormatVersion, Packages: map[pkginfo.Key]layout.SystemPackage{}}
 }
 
 // SetSystemState remembers the state for the next sync.
@@ -59,7 +60,7 @@ func (r *Root) SetPins(pins []layout.Pin) error {
 
 // Edits returns the record of a package's edited programs; an empty one when none
 // was edited.
-func (r *Root) Edits(key string) (*layout.PackageEdits, error) {
+func (r *Root) Edits(key pkginfo.Key) (*layout.PackageEdits, error) {
 	e := &layout.PackageEdits{Layout: layout.FormatVersion, Key: key}
 	path := r.store.Path(layout.EditsPath(key))
 	b, err := store.ReadFile(path)
@@ -118,17 +119,40 @@ func (r *Root) SetEdits(edits []*layout.PackageEdits) error {
 
 // EditedPackages returns the keys of the packages that have a record of edited
 // programs, sorted.
-func (r *Root) EditedPackages() ([]string, error) {
-	var keys []string
-	for _, format := range []string{"deb", "rpm"} {
-		entries, err := os.ReadDir(r.store.Path(layout.SystemDir + "/edits/" + format))
+//
+// Formats that are not in use any more are looked at too: what was edited of their
+// packages is still edited.
+func (r *Root) EditedPackages() ([]pkginfo.Key, error) {
+	list := func(dir string) ([]fs.DirEntry, error) {
+		entries, err := os.ReadDir(r.store.Path(dir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("list records: %w", err)
 		}
+		return entries, nil
+	}
+	formats, err := list(layout.EditsDir)
+	if err != nil {
+		return nil, err
+	}
+	var keys []pkginfo.Key
+	for _, format := range formats {
+		if !format.IsDir() {
+			continue
+		}
+		entries, err := list(layout.EditsDir + "/" + format.Name())
+		if err != nil {
+			return nil, err
+		}
 		for _, e := range entries {
-			if name, ok := strings.CutSuffix(e.Name(), ".json"); ok {
-				keys = append(keys, format+":"+name)
+			name, ok := strings.CutSuffix(e.Name(), layout.EditsSuffix)
+			if !ok {
+				continue
 			}
+			key, err := pkginfo.KeyOfFile(format.Name(), name)
+			if err != nil {
+				return nil, fmt.Errorf("list records: %w", err)
+			}
+			keys = append(keys, key)
 		}
 	}
 	return keys, nil

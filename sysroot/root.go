@@ -16,6 +16,7 @@ import (
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
 )
@@ -25,12 +26,15 @@ type Root struct {
 	dir    string // on the host, absolute
 	prefix string // in the root, absolute
 	store  *store.Store
+
+	formats backends.Formats
 }
 
 // Open returns the root at dir ("" and "/" are the host's own) with the prefix,
-// an absolute path in it. It creates nothing. dir may be missing; a dir that is
+// an absolute path in it, and the package formats that may be in it. It creates
+// nothing. dir may be missing; a dir that is
 // no directory is an error.
-func Open(dir, prefix string) (*Root, error) {
+func Open(dir, prefix string, formats backends.Formats) (*Root, error) {
 	if err := layout.CheckPrefix(prefix); err != nil {
 		return nil, err
 	}
@@ -44,7 +48,7 @@ func Open(dir, prefix string) (*Root, error) {
 	if info, err := os.Stat(abs); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("open root: %s is no directory", abs)
 	}
-	r := &Root{dir: abs, prefix: prefix}
+	r := &Root{dir: abs, prefix: prefix, formats: formats}
 	host, err := r.HostPath(prefix)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // ErrInterrupted is returned for what was stopped after it had changed something:
@@ -126,7 +127,7 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 		}
 	})
 	var paths []string
-	touched := map[string]bool{}
+	touched := map[pkginfo.Key]bool{}
 	for _, c := range work {
 		for _, other := range append(same[c.result()], c) {
 			if !c.changes() {
@@ -134,7 +135,7 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 				continue
 			}
 			e.record(other, true)
-			touched[other.pkg.key] = true
+			touched[other.pkg.Key] = true
 		}
 		if c.changes() {
 			paths = append(paths, c.newFile)
@@ -150,7 +151,7 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 		return err
 	}
 	hosts := make([]string, 0, len(work))
-	replaced := map[string]bool{} // packages whose records have an edit too many now
+	replaced := map[pkginfo.Key]bool{} // packages whose records have an edit too many now
 	for _, c := range work {
 		if !c.changes() {
 			continue
@@ -169,7 +170,7 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 			}
 			e.record(other, false)
 			if other.had != nil || other.want == nil {
-				replaced[other.pkg.key] = true
+				replaced[other.pkg.Key] = true
 			}
 		}
 	}
@@ -242,10 +243,10 @@ func (e *programEditor) stage(c *programChange) error {
 // record puts a change into its package's record: both edits while one takes the
 // other's place, then the new one alone.
 func (e *programEditor) record(c *programChange, both bool) {
-	edits := e.edits[c.pkg.key]
+	edits := e.edits[c.pkg.Key]
 	if edits == nil {
-		edits = &layout.PackageEdits{Layout: layout.FormatVersion, Key: c.pkg.key}
-		e.edits[c.pkg.key] = edits
+		edits = &layout.PackageEdits{Layout: layout.FormatVersion, Key: c.pkg.Key}
+		e.edits[c.pkg.Key] = edits
 	}
 	i, found := slices.BinarySearchFunc(edits.Files, c.path, func(f layout.EditedFile, p string) int { return cmp.Compare(f.Path, p) })
 	file := layout.EditedFile{Path: c.path, Source: c.source, Restored: c.restores}
@@ -266,7 +267,7 @@ func (e *programEditor) record(c *programChange, both bool) {
 	}
 }
 
-func (e *programEditor) writeRecords(keys map[string]bool) error {
+func (e *programEditor) writeRecords(keys map[pkginfo.Key]bool) error {
 	var list []*layout.PackageEdits
 	for key := range keys {
 		list = append(list, e.edits[key])
