@@ -16,7 +16,7 @@ import (
 )
 
 func begin(t *testing.T) *store.Staging {
-	root, err := sysroot.Open(t.TempDir(), layout.DefaultPrefix)
+	root, err := sysroot.Open(t.TempDir(), layout.DefaultPrefix, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

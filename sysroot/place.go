@@ -2,7 +2,6 @@ package sysroot
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -11,8 +10,11 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 )
+
+var _ backends.Root = (*Root)(nil)
 
 // Place is a name in a directory of the root that is held open.
 type Place struct {
@@ -161,7 +163,7 @@ func (r *Root) Stat(inside string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// Exists reports whether something has a path in the root, be it a link that leads
+// HasFile reports whether something has a path in the root, be it a link that leads
 // nowhere.
 func (r *Root) HasFile(inside string) bool {
 	p, err := r.Find(inside)
@@ -196,9 +198,4 @@ func (r *Root) Remove(inside string) error {
 		return err
 	}
 	return errors.Join(p.Dir.RemoveIfThere(p.Base), p.Close())
-}
-
-// errNotRegular says that a file of the root is something else.
-func (r *Root) errNotRegular(inside string) error {
-	return fmt.Errorf("read %s: %w", r.host(inside), beneath.ErrNotRegular)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // Names in layout.SystemDir.
@@ -18,7 +19,6 @@ const (
 	pinsFile    = layout.SystemDir + "/pins.json"
 	failureFile = layout.SystemDir + "/failure"
 	retiredFile = layout.SystemDir + "/retired"
-	editsDir    = layout.SystemDir + "/edits"
 )
 
 // SystemState returns what the last sync remembered. One that is missing or cannot
@@ -30,7 +30,7 @@ func (r *Root) SystemState() *record.SystemState {
 			return s
 		}
 	}
-	return &record.SystemState{Layout: layout.FormatVersion, Packages: map[string]record.SystemPackage{}}
+	return &record.SystemState{Layout: layout.FormatVersion, Packages: map[pkginfo.Key]record.SystemPackage{}}
 }
 
 // SetSystemState remembers the state for the next sync.
@@ -59,7 +59,7 @@ func (r *Root) SetPins(pins []record.Pin) error {
 
 // Edits returns the record of a package's edited programs; an empty one when none
 // was edited.
-func (r *Root) Edits(key string) (*record.PackageEdits, error) {
+func (r *Root) Edits(key pkginfo.Key) (*record.PackageEdits, error) {
 	e := &record.PackageEdits{Layout: layout.FormatVersion, Key: key}
 	name := record.EditsPath(key)
 	b, err := r.store.Dir().ReadFile(name, maxRecord)
@@ -126,21 +126,40 @@ func (r *Root) SetEdits(edits []*record.PackageEdits) (err error) {
 
 // EditedPackages returns the keys of the packages that have a record of edited
 // programs, sorted.
-func (r *Root) EditedPackages() ([]string, error) {
-	var keys []string
-	formats, err := r.store.Dir().ReadDir(editsDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list records: %w", err)
-	}
-	for _, format := range formats {
-		entries, err := r.store.Dir().ReadDir(editsDir + "/" + format.Name())
-		if err != nil {
+//
+// Formats that are not in use any more are looked at too: what was edited of their
+// packages is still edited.
+func (r *Root) EditedPackages() ([]pkginfo.Key, error) {
+	list := func(dir string) ([]fs.DirEntry, error) {
+		entries, err := r.store.Dir().ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("list records: %w", err)
 		}
+		return entries, nil
+	}
+	formats, err := list(record.EditsDir)
+	if err != nil {
+		return nil, err
+	}
+	var keys []pkginfo.Key
+	for _, format := range formats {
+		if !format.IsDir() {
+			continue
+		}
+		entries, err := list(record.EditsDir + "/" + format.Name())
+		if err != nil {
+			return nil, err
+		}
 		for _, e := range entries {
-			if name, ok := strings.CutSuffix(e.Name(), ".json"); ok {
-				keys = append(keys, format.Name()+":"+name)
+			name, ok := strings.CutSuffix(e.Name(), record.EditsSuffix)
+			if !ok {
+				continue
 			}
+			key, err := pkginfo.KeyOfFile(format.Name(), name)
+			if err != nil {
+				return nil, fmt.Errorf("list records: %w", err)
+			}
+			keys = append(keys, key)
 		}
 	}
 	return keys, nil

@@ -22,7 +22,7 @@ func confinedIn(t *testing.T, files map[string]string, program string) string {
 			t.Fatal(err)
 		}
 	}
-	root, err := sysroot.Open(dir, layout.DefaultPrefix)
+	root, err := sysroot.Open(dir, layout.DefaultPrefix, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -17,7 +19,7 @@ func newProgramEditor(root *sysroot.Root, rewrite Rewrite, pins []*pinnedLibrary
 	if err != nil {
 		return nil, err
 	}
-	trees := map[string]string{}
+	trees := map[pkginfo.Key]string{}
 	for key, p := range root.SystemState().Packages {
 		trees[key] = p.Tree
 	}
@@ -38,8 +40,8 @@ func oncePerPath(programs []*program) []*program {
 }
 
 // readRecords reads the records of packages' edited programs.
-func (e *programEditor) readRecords(keys []string) error {
-	e.edits = make(map[string]*record.PackageEdits, len(keys))
+func (e *programEditor) readRecords(keys []pkginfo.Key) error {
+	e.edits = make(map[pkginfo.Key]*record.PackageEdits, len(keys))
 	for _, key := range keys {
 		edits, err := e.root.Edits(key)
 		if err != nil {
@@ -50,29 +52,35 @@ func (e *programEditor) readRecords(keys []string) error {
 	return nil
 }
 
+// pathOf is a path that a package has.
+type pathOf struct {
+	key  pkginfo.Key
+	path string
+}
+
 // followMoved gives records of edited programs the paths that these have now:
 // dpkg-divert renames files of packages.
 func (e *programEditor) followMoved(programs []*program) {
-	e.moved = map[string]bool{}
-	here := map[string]bool{}
+	e.moved = map[pkginfo.Key]bool{}
+	here := map[pathOf]bool{}
 	for _, p := range programs {
-		here[p.pkg.key+" "+p.path] = true
+		here[pathOf{p.pkg.Key, p.path}] = true
 	}
 	for _, p := range programs {
-		edits := e.edits[p.pkg.key]
+		edits := e.edits[p.pkg.Key]
 		named := func(f record.EditedFile) bool { return f.Path == p.path }
 		if edits == nil || slices.ContainsFunc(edits.Files, named) {
 			continue
 		}
 		for i := range edits.Files {
 			f := &edits.Files[i]
-			if here[p.pkg.key+" "+f.Path] {
+			if here[pathOf{p.pkg.Key, f.Path}] {
 				continue
 			}
 			at := *f
 			if at.Path = p.path; isEdited(e.root, &at) {
 				*f = at
-				e.moved[p.pkg.key] = true
+				e.moved[p.pkg.Key] = true
 				break
 			}
 		}
@@ -84,11 +92,11 @@ func (e *programEditor) followMoved(programs []*program) {
 // left any more: their package came again, or dropped them. That the package
 // manager's list does not name one says nothing: the list may be lost, and the edit
 // could never be proved and undone again.
-func (e *programEditor) dropRecords(changes []*programChange, keys []string) error {
-	holds := map[string]bool{}
+func (e *programEditor) dropRecords(changes []*programChange, keys []pkginfo.Key) error {
+	holds := map[pathOf]bool{}
 	for _, c := range changes {
 		if c.left != "" || c.fault != nil || c.keep != nil || c.want != nil {
-			holds[c.pkg.key+" "+c.path] = true
+			holds[pathOf{c.pkg.Key, c.path}] = true
 		}
 	}
 	var stale []*record.PackageEdits
@@ -96,7 +104,7 @@ func (e *programEditor) dropRecords(changes []*programChange, keys []string) err
 		edits := e.edits[key]
 		before := len(edits.Files)
 		edits.Files = slices.DeleteFunc(edits.Files, func(f record.EditedFile) bool {
-			return !holds[key+" "+f.Path] && !isEdited(e.root, &f)
+			return !holds[pathOf{key, f.Path}] && !isEdited(e.root, &f)
 		})
 		if len(edits.Files) != before || e.moved[key] {
 			stale = append(stale, edits)
@@ -107,22 +115,22 @@ func (e *programEditor) dropRecords(changes []*programChange, keys []string) err
 
 // programsOf returns the programs that a pin's Program names, and reads the
 // records of their packages.
-func (e *programEditor) programsOf(packages []*installed, name string) ([]*program, error) {
+func (e *programEditor) programsOf(packages []*backends.Installed, name string) ([]*program, error) {
 	wanted := packages
 	if name != record.EveryProgram && !strings.HasPrefix(name, "/") {
-		wanted = slices.DeleteFunc(slices.Clone(packages), func(p *installed) bool { return p.Name != name })
+		wanted = slices.DeleteFunc(slices.Clone(packages), func(p *backends.Installed) bool { return p.Name != name })
 	}
 	found, err := scanPackages(context.Background(), e.root, wanted, nil, func(int) {})
 	if err != nil {
 		return nil, err
 	}
 	var programs []*program
-	var keys []string
+	var keys []pkginfo.Key
 	for _, f := range found {
 		for _, p := range f.programs {
 			if !strings.HasPrefix(name, "/") || p.path == name {
 				programs = append(programs, p)
-				keys = append(keys, f.key)
+				keys = append(keys, f.Key)
 			}
 		}
 	}
@@ -135,9 +143,9 @@ func (e *programEditor) rememberPins(pins []record.Pin, changes []*programChange
 	state := e.root.SystemState()
 	state.Settings = settingsDigest(e.root.Store(), e.rewrite, pins)
 	for _, c := range changes {
-		if p, ok := state.Packages[c.pkg.key]; ok && c.want != nil && len(c.want.Pins) > 0 {
+		if p, ok := state.Packages[c.pkg.Key]; ok && c.want != nil && len(c.want.Pins) > 0 {
 			p.Pinned = true
-			state.Packages[c.pkg.key] = p
+			state.Packages[c.pkg.Key] = p
 		}
 	}
 	return e.root.SetSystemState(state)

@@ -3,10 +3,8 @@ package transaction
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"os"
 	"runtime"
 	"slices"
@@ -16,7 +14,8 @@ import (
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 
-	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -31,12 +30,12 @@ type InstallOptions struct {
 	// Rebuild allows a package file whose name, version and architecture are
 	// taken by another build.
 	Rebuild bool
-	// Keyring has the keys of rpms, and of archives of debs, in place of those that
-	// the root's rpm and apt trust; nil for these.
-	Keyring   *rpm.Keyring
-	Signature SignaturePolicy
-	// Index is a directory of the host with the signed indexes that debs are
-	// looked up in; "" for that of the root's apt.
+	// Keyring has the keys that may sign, in place of those that the root's package
+	// managers trust; nil or an empty one for these.
+	Keyring   *trust.Keyring
+	Signature trust.Policy
+	// Index is a directory of the host with the signed indexes that packages are
+	// looked up in whose formats carry no signatures; "" for the root's own.
 	Index string
 	Now   time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
@@ -64,7 +63,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	files, err := statFiles(o.Files)
+	files, err := lookAtFiles(o.Files, o.Root.Formats())
 	if err != nil {
 		return nil, err
 	}
@@ -122,13 +121,14 @@ func commit(root *sysroot.Root, staging *store.Staging, trees []plan.PlannedTree
 
 // packageFile is one file of the command line.
 type packageFile struct {
-	path string
-	size int64
+	path   string
+	size   int64
+	format backends.Format
 }
 
-// statFiles looks at the files before anything is done, so that a slip of the
-// pen costs nothing.
-func statFiles(paths []string) ([]packageFile, error) {
+// lookAtFiles looks at the files before anything is done, so that a slip of the
+// pen costs nothing, and decides of what format each is.
+func lookAtFiles(paths []string, formats backends.Formats) ([]packageFile, error) {
 	files := make([]packageFile, 0, len(paths))
 	for _, p := range paths {
 		info, err := os.Stat(p)
@@ -138,34 +138,44 @@ func statFiles(paths []string) ([]packageFile, error) {
 		if !info.Mode().IsRegular() {
 			return nil, fmt.Errorf("open package: %s is no regular file", p)
 		}
-		files = append(files, packageFile{p, info.Size()})
+		format, err := formatOf(p, formats)
+		if err != nil {
+			return nil, fmt.Errorf("read package %s: %w", p, err)
+		}
+		files = append(files, packageFile{p, info.Size(), format})
 	}
 	return files, nil
 }
 
+func formatOf(path string, formats backends.Formats) (backends.Format, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	format, _, err := formats.Identify(f)
+	return format, err
+}
+
 // makePlan stages the packages and plans.
 func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *record.Generation) (*plan.Plan, error) {
-	keys := o.Keyring.Len() // that somebody gave: those of the root only tell
-	if keys == 0 && o.Signature != SignatureOff {
-		keyring, err := rootKeyring(ctx, o.Root, files)
-		if err != nil {
-			return nil, err
-		}
-		o.Keyring = keyring
-	}
-	drafts, sums, err := stageAll(ctx, o, files, to)
+	keys, warnings, err := keysFor(ctx, o, files)
 	if err != nil {
 		return nil, err
 	}
-	indexWarnings, err := checkIndexes(ctx, o, keys > 0, drafts, sums)
+	staged, err := stageAll(ctx, o, files, keys, to)
 	if err != nil {
 		return nil, err
 	}
-	warnings, err := checkSignatures(o.Signature, keys, drafts)
+	told, err := checkSignatures(ctx, o, staged)
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, indexWarnings...)
+	warnings = append(warnings, told...)
+	drafts := make([]*record.Manifest, len(staged))
+	for i, p := range staged {
+		drafts[i] = p.manifest
+	}
 	// The databases are read when a relation asks for them. They only answer
 	// relations, so that one which cannot be read is told and no more.
 	packages := sync.OnceValue(func() []*pkginfo.Package {
@@ -180,9 +190,10 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		return packages
 	})
 	s := o.Root.Store()
-	made, err := plan.Make(plan.Input{
+	plan, err := plan.Make(plan.Input{
 		Prefix:     o.Root.Prefix(),
 		Generation: active,
+		Orders:     o.Root.Formats().Orders(),
 		Command:    drafts,
 		Installed: func(t *record.Tree) (*record.Manifest, error) {
 			return s.Manifest(t.Name, t.Tree)
@@ -197,17 +208,16 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	if err != nil {
 		return nil, err
 	}
-	made.Warnings = slices.Insert(made.Warnings, 0, warnings...)
-	if len(made.Problems) > 0 {
-		return made, &plan.ProblemsError{Problems: made.Problems}
+	plan.Warnings = slices.Insert(plan.Warnings, 0, warnings...)
+	if len(plan.Problems) > 0 {
+		return plan, &plan.ProblemsError{Problems: plan.Problems}
 	}
-	return made, nil
+	return plan, nil
 }
 
 // stageAll reads the packages, several at a time, the largest first. Files that
-// hold the same package are taken once. sums has the SHA-256 of the debs' files,
-// unless signatures do not matter.
-func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sink) (out []*record.Manifest, sums map[*record.Manifest][sha256.Size]byte, err error) {
+// hold the same package are taken once.
+func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys map[pkginfo.Format]*trust.Keyring, to sink) (out []*stagedPackage, err error) {
 	var total int64
 	order := make([]int, len(files))
 	for i, f := range files {
@@ -220,8 +230,7 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	defer cancel()
 	var mu sync.Mutex
 	var done int64
-	drafts := make([]*record.Manifest, len(files))
-	hashes := make([]hash.Hash, len(files))
+	all := make([]*stagedPackage, len(files))
 	faults := make([]error, len(files))
 	read := func(n int64) {
 		mu.Lock()
@@ -235,10 +244,7 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	for range min(runtime.GOMAXPROCS(0), len(files)) {
 		wg.Go(func() {
 			for i := range work {
-				if o.Signature != SignatureOff {
-					hashes[i] = sha256.New()
-				}
-				drafts[i], faults[i] = stagePackage(ctx, files[i].path, o.Keyring, to, hashes[i], read)
+				all[i], faults[i] = stagePackage(ctx, files[i], keys, o.Signature != trust.Off, to, read)
 				if faults[i] != nil {
 					cancel()
 				}
@@ -251,19 +257,14 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	close(work)
 	wg.Wait()
 	if err := firstFault(faults); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-
-	sums = map[*record.Manifest][sha256.Size]byte{}
-	for i, d := range drafts {
-		if !slices.ContainsFunc(out, func(o *record.Manifest) bool { return o.Package.Digest == d.Package.Digest }) {
-			out = append(out, d)
-			if hashes[i] != nil {
-				sums[d] = [sha256.Size]byte(hashes[i].Sum(nil))
-			}
+	for _, p := range all {
+		if !slices.ContainsFunc(out, func(o *stagedPackage) bool { return o.manifest.Package.Digest == p.manifest.Package.Digest }) {
+			out = append(out, p)
 		}
 	}
-	return out, sums, nil
+	return out, nil
 }
 
 // firstFault returns the first error that is not only the echo of another.

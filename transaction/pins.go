@@ -374,7 +374,7 @@ func ListPins(root *sysroot.Root) ([]ListedPin, error) {
 		for _, f := range edits.Files {
 			for i := range listed {
 				l := &listed[i]
-				if l.Of(f.Path, packageOf(key)) && len(f.Applied) > 0 && slices.Contains(f.Applied[0].Pins, l.Library+"="+l.Tree) {
+				if l.Of(f.Path, root.Formats().PackageName(key)) && len(f.Applied) > 0 && slices.Contains(f.Applied[0].Pins, l.Library+"="+l.Tree) {
 					l.Programs = append(l.Programs, f.Path)
 				}
 			}

@@ -14,17 +14,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
 // program is one dynamic executable of an installed package.
 type program struct {
-	pkg    *installed
+	pkg    *backends.Installed
 	path   string // in the root, absolute, without links in its directory
 	host   string
 	digest string // as the package manager's database has it: "md5:hex"; "" for none
@@ -33,7 +35,7 @@ type program struct {
 
 type fileID struct{ dev, ino uint64 }
 
-func newProgram(pkg *installed, digest, inside, host string, st *unix.Stat_t) *program {
+func newProgram(pkg *backends.Installed, digest, inside, host string, st *unix.Stat_t) *program {
 	return &program{pkg: pkg, path: inside, host: host, digest: digest, file: fileID{st.Dev, st.Ino}}
 }
 
@@ -77,15 +79,15 @@ func (c *programChange) fails(err error) {
 type programEditor struct {
 	root     *sysroot.Root
 	rewrite  Rewrite
-	own      string            // the root's architecture
-	farm     map[string]bool   // the libraries that trees of the system offer
-	trees    map[string]string // path of its tree by package key
+	own      string                 // the root's architecture
+	farm     map[string]bool        // the libraries that trees of the system offer
+	trees    map[pkginfo.Key]string // path of its tree
 	pins     []*pinnedLibrary
-	edits    map[string]*record.PackageEdits // by package key
-	moved    map[string]bool                 // keys of those in edits that have new paths
-	restored bool                            // also those that somebody wants as packaged
-	strict   bool                            // what cannot be pinned is left: somebody is waiting for the answer
-	planOnly bool                            // the farm is not there yet: nothing can be resolved in it
+	edits    map[pkginfo.Key]*record.PackageEdits
+	moved    map[pkginfo.Key]bool // those in edits that have new paths
+	restored bool                 // also those that somebody wants as packaged
+	strict   bool                 // what cannot be pinned is left: somebody is waiting for the answer
+	planOnly bool                 // the farm is not there yet: nothing can be resolved in it
 }
 
 // finders are the loader's models for the architectures of a root, for one
@@ -224,7 +226,7 @@ func otherPrefix(data []byte, prefix string) string {
 // file.
 func (e *programEditor) packaged(c *programChange, data []byte) ([]byte, error) {
 	disk := digest.Of(data)
-	if edits := e.edits[c.pkg.key]; edits != nil {
+	if edits := e.edits[c.pkg.Key]; edits != nil {
 		for i := range edits.Files {
 			if edits.Files[i].Path == c.path {
 				c.keep = &edits.Files[i]
@@ -293,7 +295,7 @@ func (e *programEditor) records(c *programChange, info *elfedit.Info, f *finders
 func (e *programEditor) searchPath(c *programChange, info *elfedit.Info, dir string) record.EditRecord {
 	prefix := e.root.Prefix()
 	var dirs []string
-	if tree := e.trees[c.pkg.key]; e.rewrite.Executables == RewriteFull && tree != "" {
+	if tree := e.trees[c.pkg.Key]; e.rewrite.Executables == RewriteFull && tree != "" {
 		dirs = append(dirs, prefix+"/"+tree+"/"+dir, prefix+"/"+c.pkg.Name+"/"+layout.DefaultLink+"/"+dir)
 	}
 	dirs = append(dirs, prefix+"/"+layout.CurrentSystem+"/"+dir)

@@ -16,6 +16,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // ErrInterrupted is returned for what was stopped after it had changed something:
@@ -128,7 +129,7 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 		}
 	})
 	var paths []string
-	touched := map[string]bool{}
+	touched := map[pkginfo.Key]bool{}
 	for _, c := range work {
 		for _, other := range append(same[c.result()], c) {
 			if !c.changes() {
@@ -136,7 +137,7 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 				continue
 			}
 			e.record(other, true)
-			touched[other.pkg.key] = true
+			touched[other.pkg.Key] = true
 		}
 		if c.changes() {
 			paths = append(paths, c.newFile)
@@ -152,7 +153,7 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 		return err
 	}
 	hosts := make([]string, 0, len(work))
-	replaced := map[string]bool{} // packages whose records have an edit too many now
+	replaced := map[pkginfo.Key]bool{} // packages whose records have an edit too many now
 	for _, c := range work {
 		if !c.changes() {
 			continue
@@ -171,7 +172,7 @@ func (e *programEditor) editSome(work []*programChange, same map[result][]*progr
 			}
 			e.record(other, false)
 			if other.had != nil || other.want == nil {
-				replaced[other.pkg.key] = true
+				replaced[other.pkg.Key] = true
 			}
 		}
 	}
@@ -244,10 +245,10 @@ func (e *programEditor) stage(c *programChange) error {
 // record puts a change into its package's record: both edits while one takes the
 // other's place, then the new one alone.
 func (e *programEditor) record(c *programChange, both bool) {
-	edits := e.edits[c.pkg.key]
+	edits := e.edits[c.pkg.Key]
 	if edits == nil {
-		edits = &record.PackageEdits{Layout: layout.FormatVersion, Key: c.pkg.key}
-		e.edits[c.pkg.key] = edits
+		edits = &record.PackageEdits{Layout: layout.FormatVersion, Key: c.pkg.Key}
+		e.edits[c.pkg.Key] = edits
 	}
 	i, found := slices.BinarySearchFunc(edits.Files, c.path, func(f record.EditedFile, p string) int { return cmp.Compare(f.Path, p) })
 	file := record.EditedFile{Path: c.path, Source: c.source, Restored: c.restores}
@@ -268,7 +269,7 @@ func (e *programEditor) record(c *programChange, both bool) {
 	}
 }
 
-func (e *programEditor) writeRecords(keys map[string]bool) error {
+func (e *programEditor) writeRecords(keys map[pkginfo.Key]bool) error {
 	var list []*record.PackageEdits
 	for key := range keys {
 		list = append(list, e.edits[key])

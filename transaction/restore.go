@@ -13,9 +13,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -69,14 +71,14 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 }
 
 // changes returns what has to be done to the programs that are named.
-func (o *RestoreOptions) changes(editor *programEditor, keys []string) ([]*programChange, error) {
+func (o *RestoreOptions) changes(editor *programEditor, keys []pkginfo.Key) ([]*programChange, error) {
 	var changes []*programChange
 	found := map[string]bool{}
 	for _, key := range keys {
-		pkg := &installed{key: key}
+		pkg := &backends.Installed{Key: key}
 		for i := range editor.edits[key].Files {
 			f := &editor.edits[key].Files[i]
-			name := o.named(f.Path, key)
+			name := o.named(f.Path, o.Root.Formats().PackageName(key))
 			if name == "" && !o.All {
 				continue
 			}
@@ -98,34 +100,19 @@ func (o *RestoreOptions) changes(editor *programEditor, keys []string) ([]*progr
 	return changes, nil
 }
 
-// named returns which of the names stands for a file of a package.
-func (o *RestoreOptions) named(file, key string) string {
+// named returns which of the names stands for a file of a package; "" if none does.
+func (o *RestoreOptions) named(file, pkg string) string {
 	for _, n := range o.Names {
-		if n == file || !strings.HasPrefix(n, "/") && packageOf(key) == n {
+		if n == file || !strings.HasPrefix(n, "/") && pkg == n {
 			return n
 		}
 	}
 	return ""
 }
 
-// packageOf returns the name in a package's key.
-func packageOf(key string) string {
-	format, rest, _ := strings.Cut(key, ":")
-	if format == "deb" {
-		name, _, _ := strings.Cut(rest, ":")
-		return name
-	}
-	for range 2 { // NAME-VERSION-RELEASE.ARCHITECTURE
-		if i := strings.LastIndexByte(rest, '-'); i > 0 {
-			rest = rest[:i]
-		}
-	}
-	return rest
-}
-
 // restoring returns the change that gives a file its packaged bytes; nil when the
 // file is gone.
-func restoring(root *sysroot.Root, pkg *installed, f *record.EditedFile) (*programChange, error) {
+func restoring(root *sysroot.Root, pkg *backends.Installed, f *record.EditedFile) (*programChange, error) {
 	host, err := root.HostPath(f.Path)
 	if err != nil {
 		return nil, err

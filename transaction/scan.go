@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
@@ -25,7 +26,7 @@ import (
 
 // scanned is what an installed package has that a sync is about.
 type scanned struct {
-	*installed
+	*backends.Installed
 	libraries *record.Manifest // the draft of its tree; nil when it has none
 	programs  []*program
 }
@@ -66,12 +67,12 @@ var passedOver = []string{
 }
 
 // scan looks at a package's files, and stages its libraries.
-func (s *scanner) scan(p *installed) (*scanned, error) {
-	entries, err := p.files()
+func (s *scanner) scan(p *backends.Installed) (*scanned, error) {
+	entries, err := p.Files()
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", p.Name, err)
 	}
-	out := &scanned{installed: p}
+	out := &scanned{Installed: p}
 	m, err := draft(p.Package)
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", p.Name, err)
@@ -128,7 +129,7 @@ func (s *scanner) look(e *pkginfo.Entry, payload string, out *scanned, tree *sta
 		}
 		switch {
 		case isSystemProgram(info) && st.Mode&0o111 != 0:
-			out.programs = append(out.programs, newProgram(out.installed, e.Digest, s.inside(host), host, &st))
+			out.programs = append(out.programs, newProgram(out.Installed, e.Digest, s.inside(host), host, &st))
 		case isSystemLibrary(info) && named && !twice && s.to != nil:
 			return s.addLibrary(tree, payload, host, &st, info)
 		}

@@ -18,8 +18,8 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
-	"github.com/hashpkg/hashpkg/backends/deb"
-	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
@@ -82,48 +82,39 @@ func (s *memorySink) Map(d digest.Digest, f func([]byte) error) error {
 	return f(k.bytes)
 }
 
-// open returns a reader for a package of whatever format. What is no rpm is left
-// to the reader of debs, which says what is wrong with it.
-func open(in io.Reader, keyring *rpm.Keyring) (pkginfo.Reader, error) {
-	magic := make([]byte, rpm.MagicSize)
-	n, err := io.ReadFull(in, magic)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
-	}
-	r := io.MultiReader(bytes.NewReader(magic[:n]), in)
-	if rpm.IsRPM(magic[:n]) {
-		return rpm.NewReader(r, keyring)
-	}
-	d, err := deb.NewReader(r)
-	if errors.Is(err, deb.ErrNotDeb) {
-		return nil, fmt.Errorf("%w, and no rpm package either", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return d, nil
+// stagedPackage is a package file that was read into the sink.
+type stagedPackage struct {
+	format   backends.Format
+	manifest *record.Manifest // a draft
+	sum      []byte           // of the file, if the format proves packages by one: see backends.Prover
 }
 
-// stagePackage reads one package file into the sink and returns the draft of its
-// manifest. read is told of the bytes that were read from the file, and those of a
-// deb are written to sum, unless it is nil.
-func stagePackage(ctx context.Context, name string, keyring *rpm.Keyring, to sink, sum hash.Hash, read func(int64)) (*record.Manifest, error) {
-	f, err := os.Open(name)
+// stagePackage reads one package file into the sink. keys has, by format, the keys
+// that may sign. With prove, what the package can be proved by is computed. read is told of the bytes that were read from the file.
+func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format]*trust.Keyring, prove bool, to sink, read func(int64)) (*stagedPackage, error) {
+	f, err := os.Open(file.path)
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
 	defer f.Close()
-	in := &source{ctx: ctx, r: f, hash: digest.New(), sum: sum, read: read}
-	m, err := stageFrom(in, keyring, to)
+	in := &source{ctx: ctx, r: f, hash: digest.New(), read: read}
+	if prover, ok := file.format.(backends.Prover); ok && prove {
+		in.sum = prover.NewHash()
+	}
+	m, err := stageFrom(in, file.format, keys[file.format.Name()], to)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			return nil, cause
 		}
-		return nil, fmt.Errorf("read package %s: %w", name, err)
+		return nil, fmt.Errorf("read package %s: %w", file.path, err)
 	}
-	m.Package.File, m.Package.Size, m.Package.Digest = filepath.Base(name), in.size, digest.Sum(in.hash)
+	m.Package.File, m.Package.Size, m.Package.Digest = filepath.Base(file.path), in.size, digest.Sum(in.hash)
 	m.Index()
-	return m, nil
+	p := &stagedPackage{format: file.format, manifest: m}
+	if in.sum != nil {
+		p.sum = in.sum.Sum(nil)
+	}
+	return p, nil
 }
 
 // source is a package file: it hashes and counts what passes through, and ends
@@ -151,20 +142,17 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *record.Manifest, err error) {
-	r, err := open(in, keyring)
+func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink) (m *record.Manifest, err error) {
+	r, err := format.Open(in, keys)
 	if err != nil {
 		return nil, err
-	}
-	if _, isRPM := r.(*rpm.Reader); isRPM {
-		in.sum = nil // it has signatures of its own
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	m, err = draft(r.Package())
 	if err != nil {
 		return nil, err
 	}
-	s := &stager{to: to, m: m, byPath: map[string]int{}}
+	s := &stager{to: to, m: m, byPath: map[string]int{}, namesOwners: r.NamesOwners()}
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -181,7 +169,7 @@ func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *record.Manifest, e
 		return nil, err
 	}
 	s.finish()
-	checkOwnSignatures(&m.Package, r)
+	m.Package.Signature = r.Signature()
 	return m, nil
 }
 
@@ -212,6 +200,8 @@ type stager struct {
 	to     sink
 	m      *record.Manifest
 	byPath map[string]int
+
+	namesOwners bool // see backends.Reader
 }
 
 func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
@@ -219,10 +209,10 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 		return nil // the tree itself, or a link of the merged /usr such as bin, which paths have followed
 	}
 	f := record.File{Path: e.Path, Mode: record.Mode(e.Mode), UID: e.UID, GID: e.GID}
-	if s.m.Format == pkginfo.RPM {
-		// An rpm names its owners, and who they are on this machine is not known:
-		// the files become root's. A program that was to run as another user must
-		// not run as root for that, and neither would rpm let it.
+	if s.namesOwners {
+		// Who the owners are on this machine is not known: the files become root's. A
+		// program that was to run as another user must not run as root for that, and
+		// neither would rpm let it.
 		if e.Owner != "root" {
 			f.Mode &^= 0o4000
 		}

@@ -13,8 +13,10 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -250,11 +252,11 @@ type syncer struct {
 	pins     []record.Pin
 	settings digest.Digest
 	result   *SyncResult
-	packages []*installed
-	changed  []*installed // since then
-	scans    map[string]*scanned
-	trees    map[string]string // path of its tree by package key, as it shall be
-	faulty   map[string]bool   // keys of packages with a program that could not be edited
+	packages []*backends.Installed
+	changed  []*backends.Installed // since then
+	scans    map[pkginfo.Key]*scanned
+	trees    map[pkginfo.Key]string // path of its tree, as it shall be
+	faulty   map[pkginfo.Key]bool   // packages with a program that could not be edited
 	faults   []error
 }
 
@@ -280,8 +282,8 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 // read reads the databases and decides which packages have changed.
 func (s *syncer) read(ctx context.Context) (err error) {
 	s.state = s.Root.SystemState()
-	if s.Again || s.state.Databases[diversions] != s.states[diversions] {
-		s.state.Packages = map[string]record.SystemPackage{}
+	if s.Again {
+		s.state.Packages = map[pkginfo.Key]record.SystemPackage{}
 	}
 	if s.pins, err = s.Root.Pins(); err != nil {
 		return err
@@ -295,8 +297,8 @@ func (s *syncer) read(ctx context.Context) (err error) {
 		trees[s.active.Trees[i].Path()] = true
 	}
 	for _, p := range s.packages {
-		known, ok := s.state.Packages[p.key]
-		if !ok || known.Stamp != p.stamp || !trees[known.Tree] {
+		known, ok := s.state.Packages[p.Key]
+		if !ok || known.Stamp != p.Stamp || !trees[known.Tree] {
 			s.changed = append(s.changed, p)
 		}
 	}
@@ -306,7 +308,7 @@ func (s *syncer) read(ctx context.Context) (err error) {
 // look reads the files of the packages that have changed.
 func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
-	s.scans = make(map[string]*scanned, len(s.changed))
+	s.scans = make(map[pkginfo.Key]*scanned, len(s.changed))
 	found, err := scanPackages(ctx, s.Root, s.changed, s.sharer, func(done int) {
 		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(s.changed)), Packages: true})
 	})
@@ -314,30 +316,30 @@ func (s *syncer) look(ctx context.Context) error {
 		return err
 	}
 	for _, f := range found {
-		s.scans[f.key] = f
+		s.scans[f.Key] = f
 	}
 	return nil
 }
 
 // remember writes the state for the next sync, and takes away records of packages
 // that are gone, as their programs are.
-func (s *syncer) remember(programs map[string]record.SystemPackage) error {
+func (s *syncer) remember(programs map[pkginfo.Key]record.SystemPackage) error {
 	state := &record.SystemState{
 		Layout: layout.FormatVersion, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
-		Packages: make(map[string]record.SystemPackage, len(s.packages)),
+		Packages: make(map[pkginfo.Key]record.SystemPackage, len(s.packages)),
 	}
 	for _, p := range s.packages {
-		if s.faulty[p.key] {
+		if s.faulty[p.Key] {
 			continue // to be looked at again
 		}
-		known := programs[p.key]
-		known.Stamp, known.Tree = p.stamp, s.trees[p.key]
+		known := programs[p.Key]
+		known.Stamp, known.Tree = p.Stamp, s.trees[p.Key]
 		slices.Sort(known.Unanswered)
 		known.Unanswered = slices.Compact(known.Unanswered)
 		if s.Image {
 			known.Stamp = ""
 		}
-		state.Packages[p.key] = known
+		state.Packages[p.Key] = known
 	}
 	if s.Image {
 		state.Databases = map[string]string{}
@@ -370,7 +372,7 @@ func (s *syncer) remember(programs map[string]record.SystemPackage) error {
 
 // scanPackages looks at the files of packages on as many processors as there are,
 // and stages their libraries in to; without it only programs are looked for.
-func scanPackages(ctx context.Context, root *sysroot.Root, packages []*installed, to sharer, progress func(done int)) ([]*scanned, error) {
+func scanPackages(ctx context.Context, root *sysroot.Root, packages []*backends.Installed, to sharer, progress func(done int)) ([]*scanned, error) {
 	sc := &scanner{root: root, to: to, dirs: map[string]string{}}
 	found := make([]*scanned, len(packages))
 	faults := make([]error, len(packages))

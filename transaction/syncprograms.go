@@ -8,15 +8,17 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
 // editPrograms edits the programs of packages that have changed, and of those whose
 // programs the new generation concerns. It returns what is to be remembered of the
-// packages' programs, by package key.
-func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation) (map[string]record.SystemPackage, error) {
+// packages' programs.
+func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation) (map[pkginfo.Key]record.SystemPackage, error) {
 	pins, lost := loadPins(s.Root.Store(), s.pins)
 	s.result.Warnings = append(s.result.Warnings, lost...)
 	editor := &programEditor{
@@ -29,14 +31,14 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 		return nil, err
 	}
 	var programs []*program
-	var keys []string
+	var keys []pkginfo.Key
 	for _, p := range s.changed {
-		programs = append(programs, s.scans[p.key].programs...)
-		keys = append(keys, p.key)
+		programs = append(programs, s.scans[p.Key].programs...)
+		keys = append(keys, p.Key)
 	}
 	for _, f := range more {
 		programs = append(programs, f.programs...)
-		keys = append(keys, f.key)
+		keys = append(keys, f.Key)
 	}
 	programs = oncePerPath(programs)
 	if err := editor.readRecords(keys); err != nil {
@@ -60,25 +62,25 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 }
 
 // report puts what became of programs into the result, and returns what is to be
-// remembered of them, by package key.
-func (s *syncer) report(changes []*programChange, concerned []*scanned) map[string]record.SystemPackage {
-	known := make(map[string]record.SystemPackage, len(s.packages))
+// remembered of them.
+func (s *syncer) report(changes []*programChange, concerned []*scanned) map[pkginfo.Key]record.SystemPackage {
+	known := make(map[pkginfo.Key]record.SystemPackage, len(s.packages))
 	for _, p := range s.packages {
-		if s.scans[p.key] == nil {
-			known[p.key] = s.state.Packages[p.key]
+		if s.scans[p.Key] == nil {
+			known[p.Key] = s.state.Packages[p.Key]
 		}
 	}
 	for _, f := range concerned {
-		delete(known, f.key)
+		delete(known, f.Key)
 	}
-	s.faulty = map[string]bool{}
+	s.faulty = map[pkginfo.Key]bool{}
 	others := map[string]bool{}
 	for _, c := range changes {
-		k := known[c.pkg.key]
+		k := known[c.pkg.Key]
 		k.Unanswered = append(k.Unanswered, c.unanswered...)
 		k.Pinned = k.Pinned || c.want != nil && len(c.want.Pins) > 0
 		k.Unsettled = k.Unsettled || c.unsettled
-		known[c.pkg.key] = k
+		known[c.pkg.Key] = k
 		if c.elsewhere != "" && !others[c.elsewhere] {
 			others[c.elsewhere] = true
 			s.result.Warnings = append(s.result.Warnings, fmt.Sprintf(
@@ -90,7 +92,7 @@ func (s *syncer) report(changes []*programChange, concerned []*scanned) map[stri
 		}
 		switch {
 		case c.fault != nil:
-			s.faulty[c.pkg.key] = true
+			s.faulty[c.pkg.Key] = true
 			s.faults = append(s.faults, c.fault)
 		case c.left != "":
 			s.result.Left = append(s.result.Left, c.leftReport())
@@ -105,17 +107,17 @@ func (s *syncer) report(changes []*programChange, concerned []*scanned) map[stri
 // be looked at again all the same: after a change of settings all of them, after
 // one of the libraries those that are pinned, those that need a library which has
 // come, and always those that the loader had other ideas about.
-func (s *syncer) concerned(farm map[string]bool) []*installed {
+func (s *syncer) concerned(farm map[string]bool) []*backends.Installed {
 	offered := map[string]bool{}
 	for link := range farm {
 		offered[link[strings.LastIndexByte(link, '/')+1:]] = true
 	}
 	all := s.state.Settings != s.settings ||
 		s.result.Changed && slices.ContainsFunc(s.pins, func(p record.Pin) bool { return p.Program == record.EveryProgram })
-	var out []*installed
+	var out []*backends.Installed
 	for _, p := range s.packages {
-		known := s.state.Packages[p.key]
-		if s.scans[p.key] == nil && (all || known.Unsettled || s.result.Changed && known.Pinned ||
+		known := s.state.Packages[p.Key]
+		if s.scans[p.Key] == nil && (all || known.Unsettled || s.result.Changed && known.Pinned ||
 			slices.ContainsFunc(known.Unanswered, func(name string) bool { return offered[name] })) {
 			out = append(out, p)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // makeGeneration makes trees for the packages that have changed, and switches to a
@@ -65,13 +66,13 @@ func (s *syncer) plan() (*plan.SystemPlan, error) {
 		return nil, err
 	}
 	stay := map[string]bool{}
-	s.trees = make(map[string]string, len(s.packages))
+	s.trees = make(map[pkginfo.Key]string, len(s.packages))
 	for _, p := range s.packages {
-		scan := s.scans[p.key]
+		scan := s.scans[p.Key]
 		switch {
 		case scan == nil:
-			if tree := s.state.Packages[p.key].Tree; tree != "" {
-				s.trees[p.key] = tree
+			if tree := s.state.Packages[p.Key].Tree; tree != "" {
+				s.trees[p.Key] = tree
 				stay[tree] = true
 			}
 		case scan.libraries != nil:
@@ -84,8 +85,8 @@ func (s *syncer) plan() (*plan.SystemPlan, error) {
 		return nil, err
 	}
 	for _, p := range s.changed {
-		if m := s.scans[p.key].libraries; m != nil {
-			s.trees[p.key] = layout.TreePath(m.Name, m.Tree)
+		if m := s.scans[p.Key].libraries; m != nil {
+			s.trees[p.Key] = layout.TreePath(m.Name, m.Tree)
 		}
 	}
 	return plan, nil
@@ -112,7 +113,7 @@ func (s *syncer) isInstalled(t *record.Tree, link string) bool {
 	}
 	file := s.Root.Store().Path(t.Path() + "/" + link)
 	for _, p := range s.changed {
-		m := s.scans[p.key].libraries
+		m := s.scans[p.Key].libraries
 		if m == nil || m.Name != t.Name || m.Tree != t.Tree {
 			continue
 		}

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -53,7 +54,7 @@ func VerifySystem(ctx context.Context, root *sysroot.Root, names []string, progr
 	}
 	if len(names) > 0 {
 		have := map[string]bool{}
-		packages = slices.DeleteFunc(packages, func(p *installed) bool {
+		packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool {
 			have[p.Name] = true
 			return !slices.Contains(names, p.Name)
 		})
@@ -93,9 +94,9 @@ type verifier struct {
 	fault   error
 }
 
-func (v *verifier) verifyPackage(p *installed) {
-	entries, err := p.files()
-	edits, editsErr := v.root.Edits(p.key)
+func (v *verifier) verifyPackage(p *backends.Installed) {
+	entries, err := p.Files()
+	edits, editsErr := v.root.Edits(p.Key)
 	if err = errors.Join(err, editsErr); err == nil {
 		for i := range entries {
 			if err = v.verifyFile(p, &entries[i], edits); err != nil {
@@ -113,7 +114,7 @@ func (v *verifier) verifyPackage(p *installed) {
 }
 
 // verifyFile puts one file of a package into its class.
-func (v *verifier) verifyFile(p *installed, e *pkginfo.Entry, edits *record.PackageEdits) error {
+func (v *verifier) verifyFile(p *backends.Installed, e *pkginfo.Entry, edits *record.PackageEdits) error {
 	host, err := v.scanner.host(e.Path)
 	if errors.Is(err, unix.ELOOP) {
 		host, err = v.root.Dir()+"/"+e.Path, nil // which cannot be opened either, and is told of

@@ -264,21 +264,27 @@ func TestSourceError(t *testing.T) {
 	}
 }
 
-func TestIsDeb(t *testing.T) {
+// TestMatches sees to it that files of which the reader has something to say are
+// given to it.
+func TestMatches(t *testing.T) {
 	whole := testdeb.Deb(t, testdeb.Package{})
+	textMode := strings.ReplaceAll(string(whole), "\n", "\r\n")
 	for _, c := range []struct {
 		magic string
 		want  bool
 	}{
 		{string(whole), true},
-		{string(whole[:deb.MagicSize]), true},
-		{string(whole[:deb.MagicSize-1]), false},
+		{string(whole[:21]), true},
+		{string(whole[:20]), true}, // cut off
+		{string(whole[:1]), true},
+		{textMode, true},
+		{"0.939000\n", true},
 		{"!<arch>\n/               0           ", false},
 		{"\xed\xab\xee\xdb", false},
 		{"", false},
 	} {
-		if got := deb.IsDeb([]byte(c.magic)); got != c.want {
-			t.Errorf("IsDeb(%.30q) = %t, want %t", c.magic, got, c.want)
+		if got := (deb.Format{}).Matches([]byte(c.magic)); got != c.want {
+			t.Errorf("Matches(%.30q) = %t, want %t", c.magic, got, c.want)
 		}
 	}
 }

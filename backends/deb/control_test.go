@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
@@ -109,7 +110,7 @@ func TestPackage(t *testing.T) {
 		return pkginfo.Relation{Text: text, Alternatives: []pkginfo.Constraint{{Name: name, Operator: operator, Version: version}}}
 	}
 	want := &pkginfo.Package{
-		Format: pkginfo.Deb, Name: "libfoo1", Version: "2:1.0-3", Architecture: "amd64",
+		Format: deb.Name, Name: "libfoo1", Version: "2:1.0-3", Architecture: "amd64",
 		Source: "foo", Summary: "does foo", MultiArch: "same",
 		Requires: []pkginfo.Relation{
 			one("dpkg (>= 1.17.14)", "dpkg", ">=", "1.17.14"),

@@ -34,7 +34,7 @@ func parseControl(text string) (*pkginfo.Package, error) {
 		return nil, err
 	}
 
-	p := &pkginfo.Package{Format: pkginfo.Deb}
+	p := &pkginfo.Package{Format: Name}
 	values := map[string]string{} // by name in lower case: deb-control(5)
 	for _, name := range paragraph.Order {
 		value := strings.TrimSuffix(paragraph.Values[name], "\n")

@@ -12,14 +12,13 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/internal/unpack"
 )
 
@@ -68,19 +67,15 @@ type Proof struct {
 // SHA-256. An index that is not proved itself is not believed in anything; what is
 // wrong with it is in the reason for the files that are not proved otherwise.
 //
-// Indexes are read once, as a stream, and only those of a signed Release file. An
+// dir opens pipes without waiting for their other end, and follows no link out of the
+// directory. Indexes are read once, as a stream, and only those of a signed Release file. An
 // error means that the directory cannot be read.
-func CheckFiles(ctx context.Context, dir string, files []File, keysOf func(prefix string) Keys) ([]Proof, error) {
-	root, err := os.OpenRoot(dir)
+func CheckFiles(ctx context.Context, dir fs.FS, files []File, keysOf func(prefix string) *trust.Keyring) ([]Proof, error) {
+	entries, err := fs.ReadDir(dir, ".")
 	if err != nil {
 		return nil, fmt.Errorf("read indexes: %w", err)
 	}
-	defer root.Close()
-	entries, err := fs.ReadDir(root.FS(), ".")
-	if err != nil {
-		return nil, fmt.Errorf("read indexes: %w", err)
-	}
-	c := &indexCheck{ctx: ctx, root: root, files: map[fileKey][]int{}, proofs: make([]Proof, len(files)), want: files}
+	c := &indexCheck{ctx: ctx, dir: dir, files: map[fileKey][]int{}, proofs: make([]Proof, len(files)), want: files}
 	for _, e := range entries {
 		c.names = append(c.names, e.Name())
 	}
@@ -125,7 +120,7 @@ type fileKey struct{ name, version, architecture string }
 // indexCheck is one call of CheckFiles.
 type indexCheck struct {
 	ctx      context.Context
-	root     *os.Root
+	dir      fs.FS
 	names    []string // of the files of the directory
 	want     []File
 	files    map[fileKey][]int // in want, and in proofs
@@ -151,21 +146,21 @@ func (c *indexCheck) reason(p *Proof, releases int) string {
 }
 
 // checkRelease verifies a Release file, and looks the files up in its indexes.
-func (c *indexCheck) checkRelease(prefix, name string, keys Keys) error {
+func (c *indexCheck) checkRelease(prefix, name string, keys *trust.Keyring) error {
 	text, err := c.readFile(name)
 	if err != nil {
 		return err
 	}
 	var signer string
 	if strings.HasSuffix(name, "InRelease") {
-		text, signer, err = keys.verifyClear(text)
+		text, signer, err = verifyClear(keys, text)
 	} else {
 		var signature []byte
 		if signature, err = c.readFile(name + ".gpg"); errors.Is(err, fs.ErrNotExist) {
 			return errors.New("it is not signed")
 		}
 		if err == nil {
-			signer, err = keys.verifyDetached(text, signature)
+			signer, err = verifyDetached(keys, text, signature)
 		}
 	}
 	if err != nil {
@@ -218,30 +213,25 @@ func (c *indexCheck) take(f File, proof Proof) {
 	}
 }
 
-// open opens a file of the directory. A link does not lead out of it, and a pipe
-// holds nobody up.
-func (c *indexCheck) open(name string) (*os.File, error) {
-	f, err := c.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+// open opens a regular file of the directory.
+func (c *indexCheck) open(name string, limit int64) (fs.File, error) {
+	f, err := c.dir.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(errors.New("it is no regular file"), err, f.Close())
+	if err := backends.CheckRegular(f, limit); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
 func (c *indexCheck) readFile(name string) ([]byte, error) {
-	f, err := c.open(name)
+	f, err := c.open(name, maxRelease)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxRelease+1))
-	if err == nil && len(b) > maxRelease {
-		err = fmt.Errorf("it has more than %d bytes", maxRelease)
-	}
-	return b, err
+	return backends.ReadAll(f, maxRelease)
 }
 
 // indexCompression tells the name of an index, how it is packed, and its name if it
@@ -270,7 +260,7 @@ func indexCompression(name string) (plain string, c unpack.Compression, ok bool)
 // wanted, provided that it is the listed one: its unpacked bytes are, for apt may
 // have packed them anew, or its own where the Release file has only those.
 func (c *indexCheck) readIndex(name string, compression unpack.Compression, packed listedFile, isPacked bool, unpacked listedFile, isPlain bool) ([]File, error) {
-	f, err := c.open(name)
+	f, err := c.open(name, maxIndex)
 	if err != nil {
 		return nil, err
 	}

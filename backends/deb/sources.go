@@ -1,8 +1,6 @@
 package deb
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -107,21 +105,4 @@ func indexPrefix(uri, suite string) string {
 		return aptFileName(at + suite)
 	}
 	return aptFileName(at + "dists/" + suite + "/")
-}
-
-// WithFingerprint returns the keys that have a fingerprint, in hexadecimal digits;
-// an exclamation mark after it, for that key and no subkey, does not matter.
-func (k Keys) WithFingerprint(fingerprint string) Keys {
-	fingerprint = strings.TrimSuffix(fingerprint, "!")
-	var found Keys
-	for _, e := range k {
-		all := []string{fmt.Sprintf("%x", e.PrimaryKey.Fingerprint)}
-		for _, s := range e.Subkeys {
-			all = append(all, fmt.Sprintf("%x", s.PublicKey.Fingerprint))
-		}
-		if slices.Contains(all, strings.ToLower(fingerprint)) {
-			found = append(found, e)
-		}
-	}
-	return found
 }

@@ -28,7 +28,7 @@ func ReadStatus(r io.Reader) ([]*pkginfo.Package, error) {
 			return nil
 		}
 		p := &pkginfo.Package{
-			Format: pkginfo.Deb, Name: fields["package"], Version: fields["version"], Architecture: fields["architecture"],
+			Format: Name, Name: fields["package"], Version: fields["version"], Architecture: fields["architecture"],
 			MultiArch: fields["multi-arch"],
 		}
 		if err := checkIdentity(p); err != nil {

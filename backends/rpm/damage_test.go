@@ -355,12 +355,12 @@ func TestNotRPM(t *testing.T) {
 		if want := name != "empty"; errors.Is(err, rpm.ErrNotRPM) != want {
 			t.Errorf("%s: %v", name, err)
 		}
-		if rpm.IsRPM(b) {
+		if (rpm.Format{}).Matches(b) {
 			t.Errorf("%s is an rpm", name)
 		}
 	}
 	b := testrpm.RPM(t, testrpm.Package{})
-	if !rpm.IsRPM(b[:rpm.MagicSize]) {
+	if !(rpm.Format{}).Matches(b[:4]) {
 		t.Error("an rpm is none")
 	}
 	for _, lead := range []struct {

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -19,14 +21,7 @@ const (
 	headerSignature = 5
 )
 
-// MagicSize is how many bytes [IsRPM] needs.
-const MagicSize = len(leadMagic)
-
-// IsRPM reports whether a file that begins with magic is meant to be an rpm. At
-// least [MagicSize] bytes are needed.
-func IsRPM(magic []byte) bool { return bytes.HasPrefix(magic, []byte(leadMagic)) }
-
-// Reader reads one rpm. It implements [pkginfo.Reader]. It is not safe for use by
+// Reader reads one rpm. It implements [backends.Reader]. It is not safe for use by
 // several goroutines at once.
 type Reader struct {
 	format     int
@@ -45,7 +40,7 @@ type Reader struct {
 	err        error // what Next returned last, if it was an error
 }
 
-var _ pkginfo.Reader = (*Reader)(nil)
+var _ backends.Reader = (*Reader)(nil)
 
 // NewReader reads from r all that an rpm says of itself, up to where its payload
 // begins, and checks the digests of that. What is no rpm at all gives an error
@@ -55,7 +50,7 @@ var _ pkginfo.Reader = (*Reader)(nil)
 //
 // The caller must call Close. Until then the reader may read from r at any time,
 // from a goroutine of its own.
-func NewReader(r io.Reader, keyring *Keyring) (*Reader, error) {
+func NewReader(r io.Reader, keyring *trust.Keyring) (*Reader, error) {
 	if err := readLead(r); err != nil {
 		return nil, err
 	}
@@ -173,6 +168,9 @@ func checkKind(h *header) error {
 
 // Package returns what the rpm says of itself.
 func (d *Reader) Package() *pkginfo.Package { return d.pkg }
+
+// NamesOwners is true: see the package's comment.
+func (d *Reader) NamesOwners() bool { return true }
 
 // Format returns the number of the package's format: 3, 4 or 6.
 func (d *Reader) Format() int { return d.format }

@@ -243,7 +243,7 @@ func TestDatabases(t *testing.T) {
 		}
 		t.Run(d.Name(), func(t *testing.T) {
 			root := rootWith(t, filepath.Join(dir, d.Name()))
-			all, err := ReadDatabase(context.Background(), root)
+			all, err := ReadDatabase(context.Background(), openRoot(t, root))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,7 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/sysroot"
 )
 
 // needRPM skips a test that needs rpm, and root, which rpm needs for --root.
@@ -37,10 +40,20 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
+// openRoot returns a directory as a root.
+func openRoot(t testing.TB, dir string) backends.Root {
+	t.Helper()
+	root, err := sysroot.Open(dir, layout.DefaultPrefix, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
 // read reads the database of a root, which must be right.
 func read(t *testing.T, root string) []*Installed {
 	t.Helper()
-	all, err := ReadDatabase(context.Background(), root)
+	all, err := ReadDatabase(context.Background(), openRoot(t, root))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +107,7 @@ func TestDatabaseOfRoot(t *testing.T) {
 	}
 
 	t.Run("export", func(t *testing.T) {
-		d := &database{file: filepath.Join(alone, "var/lib/rpm/rpmdb.sqlite")}
+		d := &database{root: openRoot(t, alone), file: "/var/lib/rpm/rpmdb.sqlite"}
 		exported, err := exportPackages(context.Background(), d, errUnreadable)
 		if err != nil {
 			t.Fatal(err)
@@ -225,7 +238,7 @@ end`
 
 func TestNoDatabase(t *testing.T) {
 	root := t.TempDir()
-	if _, err := ReadDatabase(context.Background(), root); !errors.Is(err, ErrNoDatabase) {
+	if _, err := ReadDatabase(context.Background(), openRoot(t, root)); !errors.Is(err, backends.ErrNoDatabase) {
 		t.Errorf("got %v", err)
 	}
 	dir := filepath.Join(root, "var/lib/rpm")
@@ -241,7 +254,7 @@ func TestNoDatabase(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Packages"), bdbDatabase(storedBlob(t, "one")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadDatabase(context.Background(), root); err == nil || !strings.Contains(err.Error(), "both ") {
+	if _, err := ReadDatabase(context.Background(), openRoot(t, root)); err == nil || !strings.Contains(err.Error(), "both ") {
 		t.Errorf("of two databases: %v", err)
 	}
 	if err := os.Remove(filepath.Join(dir, "Packages.db")); err != nil {
@@ -250,7 +263,7 @@ func TestNoDatabase(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Packages"), bytes.Repeat([]byte("?"), 4096), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadDatabase(context.Background(), root); !errors.Is(err, errUnreadable) {
+	if _, err := ReadDatabase(context.Background(), openRoot(t, root)); !errors.Is(err, errUnreadable) {
 		t.Errorf("of an unknown database: %v", err)
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
@@ -262,7 +275,7 @@ func TestNoDatabase(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "rpmdb.sqlite"), sqliteDatabase(storedBlob(t, "one")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadDatabase(context.Background(), root); err == nil || !strings.Contains(err.Error(), "rpm -qa") {
+	if _, err := ReadDatabase(context.Background(), openRoot(t, root)); err == nil || !strings.Contains(err.Error(), "rpm -qa") {
 		t.Errorf("of an unfinished change: %v", err)
 	}
 }

@@ -116,10 +116,10 @@ func Changes(g, before *record.Generation) (gone, made []Link) {
 	}
 	for a, b := g.Trees, before.Trees; len(a) > 0 || len(b) > 0; {
 		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].Compare(&b[0], g.Architecture) < 0:
+		case len(b) == 0 || len(a) > 0 && g.Compare(&a[0], &b[0]) < 0:
 			note(&a[0])
 			a = a[1:]
-		case len(a) == 0 || a[0].Compare(&b[0], g.Architecture) > 0:
+		case len(a) == 0 || g.Compare(&a[0], &b[0]) > 0:
 			note(&b[0])
 			b = b[1:]
 		default:

@@ -439,19 +439,19 @@ func (p *planner) openDirs(c *candidate, f *record.File, r *resolution) []string
 // library than it brings.
 func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
 	ok := func(o *candidate) bool {
-		return offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) &&
+		return p.offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) &&
 			(r.start == nil || o == r.libc || !o.isLibc(r.start.Info))
 	}
 	for _, o := range p.command {
 		if ok(o) {
-			if _, allowed := o.allows(r.members); allowed {
+			if _, allowed := o.allows(r.members, p.in.Orders); allowed {
 				return o
 			}
 		}
 	}
 	for _, trees := range [][]*record.Tree{p.defaults, p.others} {
 		for _, t := range trees {
-			if !offers(t.Format, t.Name, t.Version, t.Provides, want) {
+			if !p.offers(t.Format, t.Name, t.Version, t.Provides, want) {
 				continue
 			}
 			o, err := p.load(t)
@@ -459,7 +459,7 @@ func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
 				p.fault = errors.Join(p.fault, err)
 				continue
 			}
-			if _, allowed := o.allows(r.members); allowed && ok(o) {
+			if _, allowed := o.allows(r.members, p.in.Orders); allowed && ok(o) {
 				return o
 			}
 		}

@@ -115,7 +115,7 @@ func (c *candidate) isLibc(abi *elfedit.Info) bool {
 
 // allows reports whether a relation of one of the members forbids c: each that
 // names c must be satisfied by it or by another of its alternatives' names.
-func (c *candidate) allows(members []*candidate) (forbidding string, ok bool) {
+func (c *candidate) allows(members []*candidate, orders pkginfo.Orders) (forbidding string, ok bool) {
 	for _, member := range members {
 		if member == c {
 			continue
@@ -125,9 +125,9 @@ func (c *candidate) allows(members []*candidate) (forbidding string, ok bool) {
 			for _, want := range r.Alternatives {
 				if want.Name == c.m.Name {
 					named = true
-					fits = fits || want.Satisfies(c.m.Format, c.m.Version)
+					fits = fits || orders.Satisfies(c.m.Format, c.m.Version, want)
 				} else if slices.ContainsFunc(c.m.Provides, func(p pkginfo.Capability) bool { return p.Name == want.Name }) {
-					fits = fits || offers(c.m.Format, c.m.Name, c.m.Version, c.m.Provides, want)
+					fits = fits || offers(orders, c.m.Format, c.m.Name, c.m.Version, c.m.Provides, want)
 				}
 			}
 			if named && !fits {

@@ -25,6 +25,8 @@ import (
 type Input struct {
 	Prefix     string             // absolute in the root
 	Generation *record.Generation // the active one; an empty one for a new root
+	// Orders order the versions of packages, and say which fit a relation.
+	Orders pkginfo.Orders
 	// Command holds the packages of this command as drafts: manifests whose
 	// files are known, with ELF facts as packaged, but without tree, identity,
 	// edits and links. They were indexed.
@@ -228,25 +230,22 @@ func (p *planner) answered(c *candidate, r pkginfo.Relation) bool {
 		return true
 	}
 	return slices.ContainsFunc(r.Alternatives, func(want pkginfo.Constraint) bool {
-		if strings.HasPrefix(want.Name, "rpmlib(") { // of rpm itself, and checked by the reader
-			return true
-		}
 		if strings.HasPrefix(want.Name, "/") && p.hasFile(want.Name) {
 			return true
 		}
 		for _, o := range p.command {
-			if offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) {
+			if p.offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) {
 				return true
 			}
 		}
 		for i := range p.in.Generation.Trees {
 			t := &p.in.Generation.Trees[i]
-			if offers(t.Format, t.Name, t.Version, t.Provides, want) {
+			if p.offers(t.Format, t.Name, t.Version, t.Provides, want) {
 				return true
 			}
 		}
 		return p.in.SystemPackages != nil && slices.ContainsFunc(p.in.SystemPackages(), func(s *pkginfo.Package) bool {
-			return offers(s.Format, s.Name, s.Version, s.Provides, want)
+			return p.offers(s.Format, s.Name, s.Version, s.Provides, want)
 		})
 	})
 }
@@ -259,12 +258,16 @@ func (p *planner) hasFile(name string) bool {
 
 // offers reports whether a package satisfies a constraint, by its own name or by
 // one that it provides.
-func offers(f pkginfo.Format, name, version string, provides []pkginfo.Capability, want pkginfo.Constraint) bool {
-	if name == want.Name && want.Satisfies(f, version) {
+func (p *planner) offers(f pkginfo.Format, name, version string, provides []pkginfo.Capability, want pkginfo.Constraint) bool {
+	return offers(p.in.Orders, f, name, version, provides, want)
+}
+
+func offers(orders pkginfo.Orders, f pkginfo.Format, name, version string, provides []pkginfo.Capability, want pkginfo.Constraint) bool {
+	if name == want.Name && orders.Satisfies(f, version, want) {
 		return true
 	}
 	return slices.ContainsFunc(provides, func(c pkginfo.Capability) bool {
-		return c.Name == want.Name && want.Satisfies(f, c.Version)
+		return c.Name == want.Name && orders.Satisfies(f, c.Version, want)
 	})
 }
 

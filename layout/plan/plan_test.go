@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
@@ -51,7 +52,7 @@ func (e facts) file() record.File {
 // pkg returns the draft of a package; requires are "name op version" or "name".
 func pkg(name, version string, requires []string, files ...facts) *record.Manifest {
 	m := &record.Manifest{
-		Layout: layout.FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: pkginfo.Deb, Origin: record.OriginPrivate,
+		Layout: layout.FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate,
 		Package: record.PackageFile{File: name + ".deb", Digest: digest.Of([]byte(name + version))},
 	}
 	for _, r := range requires {
@@ -100,7 +101,7 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		generation: &record.Generation{Layout: layout.FormatVersion, Architecture: "x86_64-linux-gnu"},
+		generation: &record.Generation{Layout: layout.FormatVersion, Architecture: "x86_64-linux-gnu", Orders: debOrders},
 		manifests:  map[string]*record.Manifest{},
 	}
 }
@@ -115,7 +116,7 @@ func (w *world) Find(name string, _ []*ldso.Object) (*ldso.Object, error) {
 func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 	t.Helper()
 	in := Input{
-		Prefix: layout.DefaultPrefix, Generation: w.generation, Command: command,
+		Prefix: layout.DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command,
 		Installed: func(tree *record.Tree) (*record.Manifest, error) {
 			if m := w.manifests[tree.Path()]; m != nil {
 				return m, nil

@@ -45,7 +45,7 @@ func newPlanner(in Input) (*planner, error) {
 	}
 	// Of two builds of one package in a command, the higher version answers first.
 	slices.SortStableFunc(p.command, func(a, b *candidate) int {
-		return cmp.Or(cmp.Compare(a.m.Name, b.m.Name), -a.m.Format.Compare(a.m.Version, b.m.Version))
+		return cmp.Or(cmp.Compare(a.m.Name, b.m.Name), -in.Orders.Compare(a.m.Format, a.m.Version, b.m.Version))
 	})
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
@@ -59,7 +59,7 @@ func newPlanner(in Input) (*planner, error) {
 		}
 	}
 	slices.SortStableFunc(p.others, func(a, b *record.Tree) int {
-		return cmp.Or(-cmp.Compare(a.Since, b.Since), -a.Format.Compare(a.Version, b.Version))
+		return cmp.Or(-cmp.Compare(a.Since, b.Since), -in.Orders.Compare(a.Format, a.Version, b.Version))
 	})
 	return p, nil
 }
@@ -265,7 +265,7 @@ func (p *planner) resolveWith(c *candidate, f *record.File, choice libcChoice) (
 		}
 		again := false
 		for _, m := range s.members {
-			why, ok := m.allows(s.members)
+			why, ok := m.allows(s.members, s.p.in.Orders)
 			switch {
 			case ok || m == c:
 			case m == choice.libc: // without another one it would only be missing
@@ -439,7 +439,7 @@ func (s *search) fits(c *candidate, abi *elfedit.Info) (why string, ok bool) {
 	if c.isLibc(abi) {
 		return "a process has one C library, and another was chosen", false
 	}
-	return c.allows(s.members)
+	return c.allows(s.members, s.p.in.Orders)
 }
 
 func (s *search) join(c *candidate) {

@@ -28,6 +28,10 @@ type Generation struct {
 	// with system trees: links to the distribution's libraries take it.
 	ToRoot string `json:"to_root,omitempty"`
 	Trees  []Tree `json:"trees"` // by name, then oldest version first
+
+	// Orders order the versions of trees. They are no part of the record: who reads
+	// one says how. Without them versions are ordered by their bytes.
+	Orders pkginfo.Orders `json:"-"`
 }
 
 // Tree is one tree in a generation.
@@ -160,10 +164,10 @@ func (g *Generation) DefaultOf(name string) *Tree {
 	return nil
 }
 
-// Compare orders the trees of a generation in a root of the architecture own: by
-// slot, then oldest version first, then as they came, those last that are only
-// planned.
-func (t *Tree) Compare(o *Tree, own string) int {
+// Compare orders trees: by slot, then oldest version first, then as they came, those
+// last that are only planned.
+func (g *Generation) Compare(t, o *Tree) int {
+	own := g.Architecture
 	if n := strings.Compare(t.Name, o.Name); n != 0 {
 		return n // most end here; versions take long to compare
 	}
@@ -183,14 +187,14 @@ func (t *Tree) Compare(o *Tree, own string) int {
 		return t.Since
 	}
 	return cmp.Or(
-		t.Format.Compare(t.Version, o.Version), cmp.Compare(planned(t), planned(o)),
+		g.Orders.Compare(t.Format, t.Version, o.Version), cmp.Compare(planned(t), planned(o)),
 		strings.Compare(t.Architecture, o.Architecture), strings.Compare(t.Tree, o.Tree))
 }
 
 // normalize sorts the trees and sets the defaults: what was chosen, else the
 // highest version that is not held.
 func (g *Generation) normalize() {
-	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return a.Compare(&b, g.Architecture) })
+	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return g.Compare(&a, &b) })
 	best := make(map[slot]*Tree, len(g.Trees))
 	for i := range g.Trees {
 		t := &g.Trees[i]

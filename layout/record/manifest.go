@@ -62,13 +62,8 @@ type PackageFile struct {
 	File   string        `json:"file"` // base name
 	Size   int64         `json:"size"`
 	Digest digest.Digest `json:"digest"`
-	// Signature is what its signatures came to when it was installed: "unsigned",
-	// "unsupported", "nokey" or "good"; Signer is who made a good one.
-	Signature string `json:"signature,omitempty"`
-	Signer    string `json:"signer,omitempty"`
-	// SignatureReason says why it is not "good", or what is to be known of the
-	// index of a deb's archive if it is.
-	SignatureReason string `json:"signature_reason,omitempty"`
+	// Signature is what its signatures came to when it was installed.
+	pkginfo.Signature
 }
 
 // FileType is the kind of a file in a tree.

@@ -35,7 +35,7 @@ type rewriteConfig struct {
 // say has its default; what is not known is an error, for it is likely to be meant.
 func (a *app) readConfig() (config, error) {
 	c := config{Prefix: layout.DefaultPrefix, Rewrite: rewriteConfig{Executables: transaction.RewriteMinimal}}
-	r, err := sysroot.Open(a.root, layout.DefaultPrefix)
+	r, err := sysroot.Open(a.root, layout.DefaultPrefix, a.Formats)
 	if err != nil {
 		return c, usageError{err}
 	}

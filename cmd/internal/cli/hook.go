@@ -80,7 +80,7 @@ func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) {
 		case err != nil:
 			prefix = layout.DefaultPrefix // to keep the failure
 		}
-		root, errRoot := sysroot.Open(a.root, prefix)
+		root, errRoot := sysroot.Open(a.root, prefix, a.Formats)
 		h.Root = root
 		return h, errors.Join(errNow, err, errRoot)
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -30,7 +31,7 @@ type showOutput struct {
 	Summary   string          `json:"summary"`
 	Package   string          `json:"package_file"`
 	Digest    digest.Digest   `json:"package_digest"`
-	Signature string          `json:"signature"`
+	Signature pkginfo.Verdict `json:"signature"`
 	Signer    string          `json:"signer"`
 	Reason    string          `json:"signature_reason"`
 	Identity  digest.Digest   `json:"identity"`
@@ -99,7 +100,7 @@ func find(g *record.Generation, spec string) (*record.Tree, error) {
 func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showOutput {
 	out := showOutput{
 		packageOutput: newPackageOutput(root, t), Summary: m.Summary, Package: m.Package.File, Digest: m.Package.Digest,
-		Signature: m.Package.Signature, Signer: m.Package.Signer, Reason: m.Package.SignatureReason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
+		Signature: m.Package.Verdict, Signer: m.Package.Signer, Reason: m.Package.Reason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
 		signed: signedBy(m.Package),
 		Files:  []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{},
 	}
@@ -193,16 +194,16 @@ func (a *app) printShow(out showOutput) error {
 // signedBy says what the package's signatures came to.
 func signedBy(p record.PackageFile) string {
 	text := "no"
-	switch p.Signature {
-	case "good":
+	switch p.Verdict {
+	case pkginfo.Good:
 		text = "by " + p.Signer
-	case "nokey":
+	case pkginfo.NoKey:
 		text = "with a key that was not known"
-	case "unsupported":
+	case pkginfo.Unsupported:
 		text = "in a way that was not verified"
 	}
-	if p.SignatureReason != "" {
-		text += ": " + p.SignatureReason
+	if p.Reason != "" {
+		text += ": " + p.Reason
 	}
 	return text
 }

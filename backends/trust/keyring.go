@@ -1,4 +1,4 @@
-package rpm
+package trust
 
 import (
 	"bufio"
@@ -6,17 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// Keyring is the public keys that signatures are verified with. A nil Keyring has
-// none.
+// Keyring is public keys that may sign. A nil Keyring has none. It does not change
+// once it is made, so that several goroutines may use it.
 type Keyring struct{ entities openpgp.EntityList }
 
 // ParseKeyring reads OpenPGP public keys, each of files being any number of keys,
-// armored or not.
+// armored or not (RFC 9580, 10.1 and 6).
 func ParseKeyring(files ...[]byte) (*Keyring, error) {
 	k := &Keyring{}
 	for _, b := range files {
@@ -84,11 +87,44 @@ func (k *Keyring) addPackets(r io.Reader) error {
 	return nil
 }
 
-// find returns the keys and subkeys with an ID, of which one may exist by accident
+// ByID returns the keys and subkeys with an ID, of which one may exist by accident
 // or design more than once.
-func (k *Keyring) find(id uint64) []openpgp.Key {
+func (k *Keyring) ByID(id uint64) []openpgp.Key {
 	if k == nil {
 		return nil
 	}
 	return k.entities.KeysById(id)
+}
+
+// With returns a keyring with the keys of k and of others.
+func (k *Keyring) With(others ...*Keyring) *Keyring {
+	all := &Keyring{entities: slices.Clone(k.Entities())}
+	for _, o := range others {
+		all.entities = append(all.entities, o.Entities()...)
+	}
+	return all
+}
+
+// WithFingerprint returns the keys that have a fingerprint, or a subkey that has it,
+// in hexadecimal digits. An exclamation mark after it, by which GnuPG means this key
+// and no subkey, does not matter.
+func (k *Keyring) WithFingerprint(fingerprint string) *Keyring {
+	fingerprint = strings.ToLower(strings.TrimSuffix(fingerprint, "!"))
+	found := &Keyring{}
+	for _, e := range k.Entities() {
+		is := func(key *packet.PublicKey) bool { return fmt.Sprintf("%x", key.Fingerprint) == fingerprint }
+		if is(e.PrimaryKey) || slices.ContainsFunc(e.Subkeys, func(s openpgp.Subkey) bool { return is(s.PublicKey) }) {
+			found.entities = append(found.entities, e)
+		}
+	}
+	return found
+}
+
+// SignerName returns how a signature's maker is named to people and in records: the
+// user, if the key has one, and the number of the key that made the signature.
+func SignerName(user, keyID string) string {
+	if user == "" {
+		return "key " + keyID
+	}
+	return fmt.Sprintf("%s (key %s)", user, keyID)
 }
