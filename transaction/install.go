@@ -73,8 +73,12 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		if err != nil {
 			return nil, err
 		}
-		plan, err := makePlan(ctx, o, files, &memorySink{}, active)
-		return &InstallResult{Plan: plan, Generation: active.ID}, err
+		spool, err := newSpool()
+		if err != nil {
+			return nil, err
+		}
+		plan, err := makePlan(ctx, o, files, spool, active)
+		return &InstallResult{Plan: plan, Generation: active.ID}, errors.Join(err, spool.Close())
 	}
 
 	err = locked(ctx, o.Root, 0, false, func(active *record.Generation, staging *store.Staging) error {
