@@ -16,8 +16,8 @@ import (
 )
 
 // bindPackage resolves every ELF file of a package of the command and adds what
-// is missing to the plan. The edits that follow are made by [planner.edits],
-// once the trees have names.
+// is missing to the plan. The edits that follow are decided by
+// [planner.wantedEdits], once the trees have names.
 //
 // A program that would not start is a problem, and so is a package of libraries
 // of which none could be loaded. A plugin, or one library among others, may want
@@ -199,9 +199,9 @@ func (p *planner) warnBinding(c *candidate, f *record.File, r *resolution, plan 
 	}
 }
 
-// edits returns what has to be changed in a file of the command's package c, now
-// that every tree has a name, and the libraries that it will load.
-func (p *planner) edits(c *candidate, f *record.File) ([]record.EditRecord, []record.Need) {
+// wantedEdits returns what has to be changed in a file of the command's package c,
+// with the names that trees have now, and the libraries that it will load.
+func (p *planner) wantedEdits(c *candidate, f *record.File) ([]record.EditRecord, []record.Need) {
 	r := p.results[f]
 	if r == nil || !r.ok() && f.ELF.IsProgram() {
 		return nil, nil
@@ -314,6 +314,9 @@ func (p *planner) found(o *ldso.Object, name string) string {
 	if file == nil {
 		return "" // the root's own file, which has no search path of ours
 	}
+	if p.edited[file].Refused != "" {
+		return ""
+	}
 	if r := p.results[file]; r != nil && r.ok() {
 		for _, n := range r.closure.Needs {
 			if n.From == r.start && n.Name == name && n.Provider != nil {
@@ -323,7 +326,7 @@ func (p *planner) found(o *ldso.Object, name string) string {
 		return ""
 	}
 	for _, n := range file.Needs {
-		if n.Soname == name {
+		if n.Soname == name && (n.Provider == "" || len(file.Edits) > 0) { // else its edit was refused
 			return n.Path
 		}
 	}

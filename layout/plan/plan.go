@@ -27,7 +27,7 @@ type Input struct {
 	Generation *record.Generation // the active one; an empty one for a new root
 	// Command holds the packages of this command as drafts: manifests whose
 	// files are known, with ELF facts as packaged, but without tree, identity,
-	// edits and links. They were indexed.
+	// edits and links. They were indexed. Make works on copies of them.
 	Command []*record.Manifest
 	// Installed returns the manifest of a tree of Generation.
 	Installed func(*record.Tree) (*record.Manifest, error)
@@ -43,6 +43,9 @@ type Input struct {
 	// HasFile reports whether the root has a file, for relations that name one;
 	// nil when it has none.
 	HasFile func(name string) bool
+	// Edit makes the edits; nil for none that could: then every edit counts as made,
+	// and files have no patches.
+	Edit    Editor
 	Choice  record.DefaultChoice
 	Rebuild bool // another package file may take an occupied version
 }
@@ -72,7 +75,9 @@ type PlannedTree struct {
 	Edits        []PlannedEdit `json:"edits"`
 	Scripts      []string      `json:"scripts_skipped"`
 
-	Manifest *record.Manifest `json:"-"` // the draft, completed; objects of edited files are not known yet
+	// Manifest is the draft, completed. Edited files have their edits and patches; their
+	// objects and sizes are those of the packaged bytes still.
+	Manifest *record.Manifest `json:"-"`
 }
 
 // PlannedEdit is what is to be changed in one file.
@@ -132,7 +137,7 @@ func summarize(problems []Problem) []string {
 }
 
 // Make decides trees, edits and links for the packages of a command. The
-// error is a fault of the input's readers; what cannot be resolved is in the
+// error is a fault of the input's readers or its editor; what cannot be resolved is in the
 // plan's Problems.
 func Make(in Input) (*Plan, error) {
 	p, err := newPlanner(in)

@@ -96,6 +96,7 @@ type world struct {
 	generation *record.Generation
 	manifests  map[string]*record.Manifest
 	system     map[string]*ldso.Object // by soname and by path
+	editor     Editor
 }
 
 func newWorld() *world {
@@ -115,7 +116,7 @@ func (w *world) Find(name string, _ []*ldso.Object) (*ldso.Object, error) {
 func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 	t.Helper()
 	in := Input{
-		Prefix: layout.DefaultPrefix, Generation: w.generation, Command: command,
+		Prefix: layout.DefaultPrefix, Generation: w.generation, Command: command, Edit: w.editor,
 		Installed: func(tree *record.Tree) (*record.Manifest, error) {
 			if m := w.manifests[tree.Path()]; m != nil {
 				return m, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
 )
@@ -26,6 +27,9 @@ type planner struct {
 	files     map[*ldso.Object]*record.File
 	systems   map[string]ldso.Finder // by triplet
 	results   map[*record.File]*resolution
+	occupied  map[*candidate][]*record.Manifest // trees that stand on disk, by package of the command
+	made      map[digest.Digest]EditResult      // what the editor has answered, by request
+	edited    map[*record.File]EditResult       // what came of the edits that a file has now
 	warned    map[string]bool
 	fault     error // of reading an installed manifest, where it could not be returned
 }
@@ -38,10 +42,13 @@ func newPlanner(in Input) (*planner, error) {
 		files:     map[*ldso.Object]*record.File{},
 		systems:   map[string]ldso.Finder{},
 		results:   map[*record.File]*resolution{},
+		occupied:  map[*candidate][]*record.Manifest{},
+		made:      map[digest.Digest]EditResult{},
+		edited:    map[*record.File]EditResult{},
 		warned:    map[string]bool{},
 	}
 	for _, m := range in.Command {
-		p.command = append(p.command, newCandidate(m, nil))
+		p.command = append(p.command, newCandidate(m.Clone(), nil))
 	}
 	// Of two builds of one package in a command, the higher version answers first.
 	slices.SortStableFunc(p.command, func(a, b *candidate) int {
