@@ -86,56 +86,6 @@ type PlannedEdit struct {
 	Edits []record.EditRecord `json:"edits"`
 }
 
-// Problem is one thing that would keep a program from starting or a package from
-// being installed.
-type Problem struct {
-	Package string `json:"package"` // "NAME=VERSION"
-	File    string `json:"file,omitempty"`
-	Soname  string `json:"soname,omitempty"`
-	Version string `json:"version,omitempty"` // symbol version
-	Message string `json:"message"`           // whole, with what to do
-}
-
-// ProblemsError is the error of a plan that has problems.
-type ProblemsError struct{ Problems []Problem }
-
-// maxShown is how many problems an error's text has.
-const maxShown = 10
-
-// Error tells each missing library or symbol version once, however many files
-// want it.
-func (e *ProblemsError) Error() string {
-	lines := summarize(e.Problems)
-	if left := len(lines) - maxShown; left > 0 {
-		lines = append(lines[:maxShown], fmt.Sprintf("and %d more; --json has all", left))
-	}
-	return strings.Join(lines, "\n")
-}
-
-// summarize returns the messages of problems, one for each library or symbol
-// version that is missing: the first, and how many files more want it.
-func summarize(problems []Problem) []string {
-	type wanted struct{ soname, version string }
-	count := map[wanted]int{}
-	for _, p := range problems {
-		count[wanted{p.Soname, p.Version}]++
-	}
-	var lines []string
-	for _, p := range problems {
-		w := wanted{p.Soname, p.Version}
-		switch n := count[w]; {
-		case p.Soname == "":
-			lines = append(lines, p.Message)
-		case n == 1:
-			lines = append(lines, p.Message)
-		case n > 1:
-			lines = append(lines, fmt.Sprintf("%s (and %d more)", p.Message, n-1))
-			count[w] = 0
-		}
-	}
-	return lines
-}
-
 // Make decides trees, edits and links for the packages of a command. The
 // error is a fault of the input's readers or its editor; what cannot be resolved is in the
 // plan's Problems.
