@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -85,16 +86,9 @@ func packagedBytes(root *sysroot.Root, name string, data []byte) ([]byte, error)
 			if f.Path != "/"+real || applied == nil {
 				continue
 			}
-			edit, err := applied.Patch.Edit()
+			packaged, err := rewrite.Undo(data, applied.Patch, f.Source)
 			if err != nil {
-				return nil, err
-			}
-			packaged, err := edit.Invert().Apply(data)
-			if err != nil {
-				return nil, err
-			}
-			if digest.Of(packaged) != f.Source {
-				return nil, fmt.Errorf("undoing the recorded edit of %s does not give the recorded bytes", name)
+				return nil, fmt.Errorf("read packaged bytes of %s: %w", name, err)
 			}
 			return packaged, nil
 		}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 
 	"golang.org/x/sys/unix"
 
@@ -119,16 +120,9 @@ func (s *Store) verifyObject(d digest.Digest, size int64, edited *record.File) (
 	if err != nil || what != "" || edited == nil {
 		return what, err
 	}
-	edit, err := edited.Patch.Edit()
-	if err != nil {
-		return "its recorded edit cannot be read: " + err.Error(), nil
-	}
 	err = atomicfile.ReadMapped(path, func(b []byte) error {
-		original, err := edit.Invert().Apply(b)
-		if err != nil {
-			what = "its recorded edit cannot be undone: " + err.Error()
-		} else if digest.Of(original) != edited.Source {
-			what = "undoing its recorded edit does not give the packaged bytes"
+		if _, err := rewrite.Undo(b, edited.Patch, edited.Source); err != nil {
+			what = "cannot be proved to be the packaged file with the recorded edit: " + err.Error()
 		}
 		return nil
 	})

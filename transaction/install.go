@@ -72,8 +72,12 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		if err != nil {
 			return nil, err
 		}
-		plan, err := makePlan(ctx, o, files, &memorySink{}, active)
-		return &InstallResult{Plan: plan, Generation: active.ID}, err
+		spool, err := newSpool()
+		if err != nil {
+			return nil, err
+		}
+		plan, err := makePlan(ctx, o, files, spool, active)
+		return &InstallResult{Plan: plan, Generation: active.ID}, errors.Join(err, spool.Close())
 	}
 
 	err = locked(ctx, o.Root, 0, false, func(active *record.Generation, staging *store.Staging) error {
@@ -82,15 +86,15 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		if err != nil || plan.Generation == nil {
 			return err
 		}
-		o.Progress(Progress{Step: "editing"})
-		if err := applyEdits(ctx, staging, plan); err != nil {
+		manifests, err := applyEdits(ctx, staging, plan)
+		if err != nil {
 			return err
 		}
 		o.Progress(Progress{Step: "committing"})
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		next, err := commit(o.Root, staging, plan.Trees, plan.Generation, active, o.Now)
+		next, err := commit(o.Root, staging, manifests, plan.Generation, active, o.Now)
 		if err == nil {
 			result.Generation, result.Changed = next.ID, true
 		}
@@ -99,15 +103,9 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	return result, err
 }
 
-// commit puts new trees in their places and makes a planned generation of them the
-// active one, which it returns.
-func commit(root *sysroot.Root, staging *store.Staging, trees []plan.PlannedTree, planned, active *record.Generation, now time.Time) (*record.Generation, error) {
-	var manifests []*record.Manifest
-	for _, t := range trees {
-		if !t.Present {
-			manifests = append(manifests, t.Manifest)
-		}
-	}
+// commit puts the trees of manifests in their places and makes a planned generation
+// of them the active one, which it returns.
+func commit(root *sysroot.Root, staging *store.Staging, manifests []*record.Manifest, planned, active *record.Generation, now time.Time) (*record.Generation, error) {
 	if err := staging.AddTrees(manifests); err != nil {
 		return nil, err
 	}
@@ -189,6 +187,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		}
 		return packages
 	})
+	o.Progress(Progress{Step: "editing"})
 	s := o.Root.Store()
 	plan, err := plan.Make(plan.Input{
 		Prefix:     o.Root.Prefix(),
@@ -202,6 +201,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		System:         o.Root.System,
 		SystemPackages: packages,
 		HasFile:        o.Root.HasFile,
+		Edit:           &editor{ctx, to},
 		Choice:         o.Choice,
 		Rebuild:        o.Rebuild,
 	})

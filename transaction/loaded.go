@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -104,7 +105,7 @@ func (e *programEditor) compare(c *programChange, info *elfedit.Info, edited []b
 	if err != nil {
 		return "", err
 	}
-	if err := compareEdited(after, &record.File{ELF: info, Edits: records}); err != nil {
+	if err := rewrite.Compare(after, info, records); err != nil {
 		return "", err
 	}
 	if e.planOnly {

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 
 	"golang.org/x/sys/unix"
 
@@ -174,7 +175,7 @@ func (e *programEditor) apply(c *programChange, data, packaged []byte, info *elf
 		c.want = c.had
 		return nil
 	}
-	changes, err := changesOf(records)
+	changes, err := rewrite.Changes(records)
 	if err != nil {
 		return err
 	}
@@ -235,19 +236,12 @@ func (e *programEditor) packaged(c *programChange, data []byte) ([]byte, error) 
 	}
 	if c.keep != nil {
 		if c.had = c.keep.With(disk); c.had != nil {
-			edit, err := c.had.Patch.Edit()
-			if err != nil {
-				return nil, err
-			}
-			packaged, err := edit.Invert().Apply(data)
-			if err != nil {
-				return nil, err
-			}
-			if digest.Of(packaged) != c.keep.Source {
-				return nil, errors.New("undoing its recorded edit does not give the packaged bytes; run hashpkg verify --system")
-			}
 			c.source = c.keep.Source
-			return packaged, nil
+			packaged, err := rewrite.Undo(data, c.had.Patch, c.source)
+			if errors.Is(err, rewrite.ErrNotPackaged) {
+				err = fmt.Errorf("%w; run hashpkg verify --system", err)
+			}
+			return packaged, err
 		}
 		if c.keep.Source != disk {
 			c.keep = nil // of a file that was there before this one

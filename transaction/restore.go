@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 
 	"golang.org/x/sys/unix"
 
@@ -143,14 +144,9 @@ func restoring(root *sysroot.Root, pkg *backends.Installed, f *record.EditedFile
 			c.left = "is neither what its package brought nor what hashpkg made of it"
 			return nil
 		}
-		edit, err := c.had.Patch.Edit()
-		if err != nil {
-			return err
-		}
-		c.edit = edit.Invert()
-		packaged, err := c.edit.Apply(data)
-		if err == nil && digest.Of(packaged) != f.Source {
-			err = fmt.Errorf("%w: undoing the recorded edit does not give the packaged bytes", elfedit.ErrEditMismatch)
+		packaged, err := rewrite.Undo(data, c.had.Patch, f.Source)
+		if err == nil {
+			c.edit = elfedit.Diff(data, packaged)
 		}
 		return err
 	})

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
@@ -26,60 +25,12 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-// sink takes the files of packages: a *store.Staging, or memory for a dry run.
+// sink takes the files of packages: a *store.Staging, or a *spool for a dry run.
 type sink interface {
 	// Add takes a file's bytes and returns their digest and number.
 	Add(r io.Reader, size int64) (digest.Digest, int64, error)
-	// Map calls f with the bytes of a file that was added.
+	// Map calls f with the bytes of an ELF file that was added.
 	Map(d digest.Digest, f func([]byte) error) error
-}
-
-// memorySink keeps ELF files until they were looked at, and nothing else.
-type memorySink struct {
-	mu  sync.Mutex
-	elf map[digest.Digest]*kept
-}
-
-type kept struct {
-	bytes []byte
-	users int // that have still to look at it
-}
-
-func (s *memorySink) Add(r io.Reader, _ int64) (digest.Digest, int64, error) {
-	var magic [len(elf.ELFMAG)]byte
-	n, err := io.ReadFull(r, magic[:])
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return digest.Digest{}, 0, err
-	}
-	r = io.MultiReader(bytes.NewReader(magic[:n]), r)
-	if string(magic[:n]) != elf.ELFMAG {
-		return digest.OfReader(r)
-	}
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return digest.Digest{}, 0, err
-	}
-	d := digest.Of(b)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.elf == nil {
-		s.elf = map[digest.Digest]*kept{}
-	}
-	if s.elf[d] == nil {
-		s.elf[d] = &kept{bytes: b}
-	}
-	s.elf[d].users++
-	return d, int64(len(b)), nil
-}
-
-func (s *memorySink) Map(d digest.Digest, f func([]byte) error) error {
-	s.mu.Lock()
-	k := s.elf[d]
-	if k.users--; k.users == 0 {
-		delete(s.elf, d)
-	}
-	s.mu.Unlock()
-	return f(k.bytes)
 }
 
 // stagedPackage is a package file that was read into the sink.

@@ -42,7 +42,7 @@ func (s *syncer) makeGeneration(ctx context.Context) (*record.Generation, error)
 		return nil, err
 	}
 	s.Progress(Progress{Step: "committing"})
-	next, err := commit(s.Root, s.staging, plan.Trees, plan.Generation, s.active, s.Now)
+	next, err := commit(s.Root, s.staging, newManifests(plan.Trees), plan.Generation, s.active, s.Now)
 	if err == nil {
 		s.result.Generation, s.result.Changed = next.ID, true
 	}

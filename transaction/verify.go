@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 
 	"golang.org/x/sys/unix"
 
@@ -193,13 +194,12 @@ func classifyBytes(e *pkginfo.Entry, path string, data []byte, edits *record.Pac
 	i := slices.IndexFunc(edits.Files, func(f record.EditedFile) bool { return f.Path == path })
 	if i >= 0 {
 		if applied := edits.Files[i].With(digest.Of(data)); applied != nil {
-			edit, err := applied.Patch.Edit()
+			packaged, err := rewrite.Undo(data, applied.Patch, edits.Files[i].Source)
+			if errors.Is(err, rewrite.ErrNotPackaged) {
+				return classAltered, "undoing its recorded edit does not give the recorded bytes", nil
+			}
 			if err != nil {
 				return classNone, "", err
-			}
-			packaged, err := edit.Invert().Apply(data)
-			if err != nil || digest.Of(packaged) != edits.Files[i].Source {
-				return classAltered, "undoing its recorded edit does not give the recorded bytes", nil
 			}
 			if !hasDigest(packaged, e.Digest) {
 				return classAltered, "undoing its recorded edit does not give the packaged bytes", nil

@@ -97,6 +97,7 @@ type world struct {
 	generation *record.Generation
 	manifests  map[string]*record.Manifest
 	system     map[string]*ldso.Object // by soname and by path
+	editor     Editor
 }
 
 func newWorld() *world {
@@ -116,7 +117,7 @@ func (w *world) Find(name string, _ []*ldso.Object) (*ldso.Object, error) {
 func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 	t.Helper()
 	in := Input{
-		Prefix: layout.DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command,
+		Prefix: layout.DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command, Edit: w.editor,
 		Installed: func(tree *record.Tree) (*record.Manifest, error) {
 			if m := w.manifests[tree.Path()]; m != nil {
 				return m, nil
@@ -325,7 +326,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		{
 			"relation",
 			[]*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.7"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
-			[]string{"needs libjq.so.1", "libjq1=1.7 has it, but jq=1.6 wants libjq1 (= 1.6)"},
+			[]string{"needs libjq.so.1", "libjq1=1.7 has it, but jq=1.6 requires libjq1 (= 1.6)"},
 		},
 		{
 			"C library",

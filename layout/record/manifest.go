@@ -187,6 +187,14 @@ func (m Mode) Shareable() bool {
 	return false
 }
 
+// Clone returns a copy of m whose own fields, and those of its files, can be set
+// without changing m. What the fields refer to is shared.
+func (m *Manifest) Clone() *Manifest {
+	c := *m
+	c.Files = slices.Clone(m.Files)
+	return &c
+}
+
 // Index makes Lookup fast and is called once after Files was filled.
 func (m *Manifest) Index() {
 	m.index = make(map[string]int, len(m.Files))
