@@ -28,15 +28,13 @@ type pinnedLibrary struct {
 	manifest *record.Manifest
 }
 
-// name is how a pin stands in the record of an edit.
-func (p *pinnedLibrary) name() string { return p.Library + "=" + p.Tree }
-
-func pinNames(pins []*pinnedLibrary) []string {
-	var names []string
+// pinnedTrees returns how pins stand in the record of an edit.
+func pinnedTrees(pins []*pinnedLibrary) []record.PinnedTree {
+	var trees []record.PinnedTree
 	for _, p := range pins {
-		names = append(names, p.name())
+		trees = append(trees, p.Pinned())
 	}
-	return names
+	return trees
 }
 
 // forced reports whether one of the pins is wanted though it does not fit.
@@ -374,7 +372,7 @@ func ListPins(root *sysroot.Root) ([]ListedPin, error) {
 		for _, f := range edits.Files {
 			for i := range listed {
 				l := &listed[i]
-				if l.Of(f.Path, packageOf(key)) && len(f.Applied) > 0 && slices.Contains(f.Applied[0].Pins, l.Library+"="+l.Tree) {
+				if l.Of(f.Path, edits.Package) && len(f.Applied) > 0 && slices.Contains(f.Applied[0].Pins, l.Pinned()) {
 					l.Programs = append(l.Programs, f.Path)
 				}
 			}

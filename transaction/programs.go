@@ -52,7 +52,7 @@ type programChange struct {
 	unpinned   string   // why its pins are not followed
 	unsettled  bool     // left or not pinned because of what the loader finds at the moment
 	fault      error    // what kept it from being edited, and may not the next time
-	unanswered []string // sonames that it needs and that no tree offers
+	unresolved []string // sonames that it needs and that no tree offers
 	staged     *atomicfile.Replacement
 	newFile    string // the staged file on the host
 	restores   bool   // somebody wants the packaged bytes
@@ -196,7 +196,7 @@ func (e *programEditor) apply(c *programChange, data, packaged []byte, info *elf
 	if err != nil {
 		return err
 	}
-	c.want = &record.AppliedEdit{Object: digest.Of(edited), Edits: records, Patch: patch, Pins: pinNames(pins)}
+	c.want = &record.AppliedEdit{Object: digest.Of(edited), Edits: records, Patch: patch, Pins: pinnedTrees(pins)}
 	c.edit = edit
 	if c.had != nil {
 		c.edit = elfedit.Diff(data, edited)
@@ -272,7 +272,7 @@ func (e *programEditor) records(c *programChange, info *elfedit.Info, f *finders
 		case e.farm[dir+"/"+name]:
 			answers = true
 		case !layout.IsGlibcLibrary(name):
-			c.unanswered = append(c.unanswered, name)
+			c.unresolved = append(c.unresolved, name)
 		}
 	}
 	if reason := e.rewrite.passes(c.path, c.pkg.Name); reason == "" && (answers || e.rewrite.Executables == RewriteFull) {

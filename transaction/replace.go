@@ -249,6 +249,7 @@ func (e *programEditor) record(c *programChange, both bool) {
 		edits = &record.PackageEdits{Layout: layout.FormatVersion, Key: c.pkg.key}
 		e.edits[c.pkg.key] = edits
 	}
+	edits.Package = c.pkg.Name
 	i, found := slices.BinarySearchFunc(edits.Files, c.path, func(f record.EditedFile, p string) int { return cmp.Compare(f.Path, p) })
 	file := record.EditedFile{Path: c.path, Source: c.source, Restored: c.restores}
 	if c.want != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -73,10 +74,10 @@ func (o *RestoreOptions) changes(editor *programEditor, keys []string) ([]*progr
 	var changes []*programChange
 	found := map[string]bool{}
 	for _, key := range keys {
-		pkg := &installed{key: key}
+		pkg := &installed{Package: &pkginfo.Package{Name: editor.edits[key].Package}, key: key}
 		for i := range editor.edits[key].Files {
 			f := &editor.edits[key].Files[i]
-			name := o.named(f.Path, key)
+			name := o.named(f.Path, editor.edits[key].Package)
 			if name == "" && !o.All {
 				continue
 			}
@@ -99,28 +100,13 @@ func (o *RestoreOptions) changes(editor *programEditor, keys []string) ([]*progr
 }
 
 // named returns which of the names stands for a file of a package.
-func (o *RestoreOptions) named(file, key string) string {
+func (o *RestoreOptions) named(file, pkg string) string {
 	for _, n := range o.Names {
-		if n == file || !strings.HasPrefix(n, "/") && packageOf(key) == n {
+		if n == file || !strings.HasPrefix(n, "/") && pkg == n {
 			return n
 		}
 	}
 	return ""
-}
-
-// packageOf returns the name in a package's key.
-func packageOf(key string) string {
-	format, rest, _ := strings.Cut(key, ":")
-	if format == "deb" {
-		name, _, _ := strings.Cut(rest, ":")
-		return name
-	}
-	for range 2 { // NAME-VERSION-RELEASE.ARCHITECTURE
-		if i := strings.LastIndexByte(rest, '-'); i > 0 {
-			rest = rest[:i]
-		}
-	}
-	return rest
 }
 
 // restoring returns the change that gives a file its packaged bytes; nil when the

@@ -67,7 +67,7 @@ type ProgramReport struct {
 	Path    string              `json:"path"`
 	Package string              `json:"package"`         // "NAME=VERSION"
 	Edits   []record.EditRecord `json:"edits,omitempty"` // none: it has its packaged bytes again
-	Pins    []string            `json:"pins,omitempty"`
+	Pins    []record.PinnedTree `json:"pins,omitempty"`
 }
 
 // LeftReport is one program that the policy would have edited.
@@ -332,8 +332,8 @@ func (s *syncer) remember(programs map[string]record.SystemPackage) error {
 		}
 		known := programs[p.key]
 		known.Stamp, known.Tree = p.stamp, s.trees[p.key]
-		slices.Sort(known.Unanswered)
-		known.Unanswered = slices.Compact(known.Unanswered)
+		slices.Sort(known.Unresolved)
+		known.Unresolved = slices.Compact(known.Unresolved)
 		if s.Image {
 			known.Stamp = ""
 		}

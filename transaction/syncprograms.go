@@ -75,7 +75,7 @@ func (s *syncer) report(changes []*programChange, concerned []*scanned) map[stri
 	others := map[string]bool{}
 	for _, c := range changes {
 		k := known[c.pkg.key]
-		k.Unanswered = append(k.Unanswered, c.unanswered...)
+		k.Unresolved = append(k.Unresolved, c.unresolved...)
 		k.Pinned = k.Pinned || c.want != nil && len(c.want.Pins) > 0
 		k.Unsettled = k.Unsettled || c.unsettled
 		known[c.pkg.key] = k
@@ -116,7 +116,7 @@ func (s *syncer) concerned(farm map[string]bool) []*installed {
 	for _, p := range s.packages {
 		known := s.state.Packages[p.key]
 		if s.scans[p.key] == nil && (all || known.Unsettled || s.result.Changed && known.Pinned ||
-			slices.ContainsFunc(known.Unanswered, func(name string) bool { return offered[name] })) {
+			slices.ContainsFunc(known.Unresolved, func(name string) bool { return offered[name] })) {
 			out = append(out, p)
 		}
 	}
