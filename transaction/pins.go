@@ -17,6 +17,7 @@ import (
 	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
 
 // ErrPin is returned (wrapped) for a pin that cannot be.
@@ -145,7 +146,7 @@ func (e *programEditor) pinRecords(c *programChange, info *elfedit.Info, f *find
 		}
 	}
 	if len(used) > 0 {
-		if reason := e.confined(c.path); reason != "" {
+		if reason := confine.Read(e.root.Files(), e.root.Prefix()).Denies(c.path); reason != "" {
 			c.left = reason
 			return nil, nil, nil
 		}
