@@ -2,11 +2,13 @@ package transaction
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/hashpkg/hashpkg/layout/graph"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/hashpkg/hashpkg/digest"
@@ -154,12 +156,12 @@ func (c *collector) readTrees() error {
 	for _, t := range c.trees {
 		list = append(list, t)
 	}
-	faults := make(chan error, len(list))
-	inParallel(len(list), func(i int) { faults <- c.readTree(list[i]) })
-	close(faults)
-	for fault := range faults {
-		err = errors.Join(err, fault)
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, t := range list {
+		group.Go(func() error { return c.readTree(t) })
 	}
+	err = group.Wait()
 	c.leads = make(map[string][]string, len(c.trees))
 	for path, t := range c.trees {
 		c.leads[path] = t.leads

@@ -20,6 +20,7 @@ import (
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -27,7 +28,7 @@ import (
 type scanned struct {
 	*installed
 	libraries *record.Manifest // the draft of its tree; nil when it has none
-	programs  []*program
+	programs  []*programs.Program
 }
 
 // sharer takes the libraries of the system: a *store.Staging, or a dry run's.
@@ -128,7 +129,7 @@ func (s *scanner) look(e *pkginfo.Entry, payload string, out *scanned, tree *sta
 		}
 		switch {
 		case isSystemProgram(info) && st.Mode&0o111 != 0:
-			out.programs = append(out.programs, newProgram(out.installed, e.Digest, s.inside(host), host, &st))
+			out.programs = append(out.programs, &programs.Program{Package: out.named(), Path: s.inside(host), Digest: e.Digest})
 		case isSystemLibrary(info) && named && !twice && s.to != nil:
 			return s.addLibrary(tree, payload, host, &st, info)
 		}

@@ -7,14 +7,18 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -22,7 +26,7 @@ import (
 // SyncOptions says how the prefix is made to agree with the package managers.
 type SyncOptions struct {
 	Root    *sysroot.Root
-	Rewrite Rewrite
+	Rewrite programs.Rewrite
 	DryRun  bool
 	Again   bool // look at everything, whatever was remembered, and edit restored programs too
 	// Following leaves the following farm active where it is: the package manager
@@ -76,15 +80,19 @@ type LeftReport struct {
 	Reason string `json:"reason"`
 }
 
-func (c *programChange) report() ProgramReport {
-	r := ProgramReport{Path: c.path, Package: c.pkg.Name + "=" + c.pkg.Version, Edits: []record.EditRecord{}}
-	if c.want != nil {
-		r.Edits, r.Pins = c.want.Edits, c.want.Pins
+// programReport says what became of a program that was edited or given back.
+func programReport(o programs.Outcome) ProgramReport {
+	r := ProgramReport{Path: o.Path, Package: o.Package.Spec(), Edits: []record.EditRecord{}}
+	if o.Desired != nil {
+		r.Edits, r.Pins = o.Desired.Edits, o.Desired.Pins
 	}
 	return r
 }
 
-func (c *programChange) leftReport() LeftReport { return LeftReport{c.path, c.left} }
+func leftReport(o programs.Outcome) LeftReport { return LeftReport{o.Path, string(o.Reason)} }
+
+// ErrInterrupted is returned for what was stopped after it had changed something.
+var ErrInterrupted = programs.ErrInterrupted
 
 // Sync makes the prefix agree with what dpkg's and rpm's databases say is
 // installed: a tree for each package with libraries, a generation of them, and
@@ -209,10 +217,10 @@ func equalMaps(a, b map[string]string) bool {
 
 // settingsDigest is over what edits of programs follow from, beside the packages.
 // A pin whose tree was removed by hand is none: no program could start with it.
-func settingsDigest(s *store.Store, r Rewrite, pins []record.Pin) digest.Digest {
+func settingsDigest(s *store.Store, r programs.Rewrite, pins []record.Pin) digest.Digest {
 	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(s, p) != nil })
 	b, err := json.Marshal(struct {
-		Rewrite Rewrite
+		Rewrite programs.Rewrite
 		Pins    []record.Pin
 	}{r, pins})
 	if err != nil {
@@ -342,30 +350,28 @@ func (s *syncer) remember(programs map[string]record.SystemPackage) error {
 	if s.Image {
 		state.Databases = map[string]string{}
 	}
-	var gone []*record.PackageEdits
+	if err := s.forgetGone(state); err != nil {
+		return err
+	}
+	return s.Root.SetSystemState(state)
+}
+
+// forgetGone takes away records of packages that are gone. Programs of one that is
+// half-installed may be there still.
+func (s *syncer) forgetGone(state *record.SystemState) error {
 	keys, err := s.Root.EditedPackages()
 	if err != nil {
 		return err
 	}
-	for _, key := range keys {
-		if _, ok := state.Packages[key]; ok || s.faulty[key] {
-			continue
-		}
-		edits, err := s.Root.Edits(key)
-		if err != nil {
-			return err
-		}
-		// Those of a package that is half-installed may be there still.
-		before := len(edits.Files)
-		edits.Files = slices.DeleteFunc(edits.Files, func(f record.EditedFile) bool { return !isEdited(s.Root, &f) })
-		if len(edits.Files) != before {
-			gone = append(gone, edits)
-		}
-	}
-	if err := s.Root.SetEdits(gone); err != nil {
+	keys = slices.DeleteFunc(keys, func(key string) bool {
+		_, known := state.Packages[key]
+		return known || s.faulty[key]
+	})
+	records, err := programs.ReadRecords(s.Root, keys)
+	if err != nil {
 		return err
 	}
-	return s.Root.SetSystemState(state)
+	return records.Prune(s.Root, nil)
 }
 
 // scanPackages looks at the files of packages on as many processors as there are,
@@ -373,13 +379,18 @@ func (s *syncer) remember(programs map[string]record.SystemPackage) error {
 func scanPackages(ctx context.Context, root *sysroot.Root, packages []*installed, to sharer, progress func(done int)) ([]*scanned, error) {
 	sc := &scanner{root: root, to: to, dirs: map[string]string{}}
 	found := make([]*scanned, len(packages))
-	faults := make([]error, len(packages))
 	var done atomic.Int64
-	inParallel(len(packages), func(i int) {
-		if faults[i] = ctx.Err(); faults[i] == nil {
-			found[i], faults[i] = sc.scan(packages[i])
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, p := range packages {
+		group.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			found[i], err = sc.scan(p)
 			progress(int(done.Add(1)))
-		}
-	})
-	return found, firstFault(faults)
+			return err
+		})
+	}
+	return found, group.Wait()
 }

@@ -8,9 +8,9 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
-	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
 
 // editPrograms edits the programs of packages that have changed, and of those whose
@@ -19,49 +19,69 @@ import (
 func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation) (map[string]record.SystemPackage, error) {
 	pins, lost := loadPins(s.Root.Store(), s.pins)
 	s.result.Warnings = append(s.result.Warnings, lost...)
-	editor := &programEditor{
-		root: s.Root, rewrite: s.Rewrite, own: generation.Architecture, farm: generation.SystemLibraries(), trees: s.trees, pins: pins,
-		restored: s.Again, planOnly: s.DryRun && s.result.Changed,
+	policy := &programs.Policy{
+		Rewrite: s.Rewrite, Prefix: s.Root.Prefix(), Architecture: generation.Architecture,
+		Farm: generation.SystemLibraries(), Trees: s.trees, Pins: pins, Confinement: confinement(s.Root, pins),
+		Restored: s.Again, FarmPlanned: s.DryRun && s.result.Changed,
 	}
-	concerned := s.concerned(editor.farm)
+	concerned := s.concerned(policy.Farm)
 	more, err := scanPackages(ctx, s.Root, concerned, nil, func(int) {})
 	if err != nil {
 		return nil, err
 	}
-	var programs []*program
+	var list []*programs.Program
 	var keys []string
 	for _, p := range s.changed {
-		programs = append(programs, s.scans[p.key].programs...)
+		list = append(list, s.scans[p.key].programs...)
 		keys = append(keys, p.key)
 	}
 	for _, f := range more {
-		programs = append(programs, f.programs...)
+		list = append(list, f.programs...)
 		keys = append(keys, f.key)
 	}
-	programs = oncePerPath(programs)
-	if err := editor.readRecords(keys); err != nil {
-		return nil, err
-	}
-	editor.followMoved(programs)
-	s.Progress(Progress{Step: "editing"})
-	changes, err := editor.prepareAll(programs)
+	list = oncePerPath(list)
+	records, err := programs.ReadRecords(s.Root, keys)
 	if err != nil {
 		return nil, err
 	}
-	if !s.DryRun {
-		if err := editor.edit(ctx, changes); err != nil {
-			return nil, err
-		}
-		if err := editor.dropRecords(changes, keys); err != nil {
-			return nil, err
-		}
+	records.FollowMoved(s.Root, list)
+	s.Progress(Progress{Step: "editing"})
+	decisions, err := programs.Plan(ctx, s.Root, records, list, policy)
+	if err != nil {
+		return nil, err
 	}
-	return s.report(changes, more), nil
+	if s.DryRun {
+		return s.report(programs.Expected(decisions), more), nil
+	}
+	outcomes, err := programs.Apply(ctx, s.Root, records, decisions)
+	if err != nil {
+		return nil, err
+	}
+	return s.report(outcomes, more), records.Prune(s.Root, outcomes)
+}
+
+// confinement reads what keeps confined programs from the prefix. Only pins need it.
+func confinement(root *sysroot.Root, pins []programs.Pin) *confine.Rules {
+	if len(pins) == 0 {
+		return nil
+	}
+	return confine.Read(root.Files(), root.Prefix())
+}
+
+// oncePerPath leaves out programs that another package before theirs has at the same
+// path.
+func oncePerPath(list []*programs.Program) []*programs.Program {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(list, func(p *programs.Program) bool {
+		twice := seen[p.Path]
+		seen[p.Path] = true
+		return twice
+	})
 }
 
 // report puts what became of programs into the result, and returns what is to be
 // remembered of them, by package key.
-func (s *syncer) report(changes []*programChange, concerned []*scanned) map[string]record.SystemPackage {
+func (s *syncer) report(outcomes []programs.Outcome, concerned []*scanned) map[string]record.SystemPackage {
 	known := make(map[string]record.SystemPackage, len(s.packages))
 	for _, p := range s.packages {
 		if s.scans[p.key] == nil {
@@ -73,29 +93,31 @@ func (s *syncer) report(changes []*programChange, concerned []*scanned) map[stri
 	}
 	s.faulty = map[string]bool{}
 	others := map[string]bool{}
-	for _, c := range changes {
-		k := known[c.pkg.key]
-		k.Unresolved = append(k.Unresolved, c.unresolved...)
-		k.Pinned = k.Pinned || c.want != nil && len(c.want.Pins) > 0
-		k.Unsettled = k.Unsettled || c.unsettled
-		known[c.pkg.key] = k
-		if c.elsewhere != "" && !others[c.elsewhere] {
-			others[c.elsewhere] = true
+	for _, o := range outcomes {
+		key := o.Package.Key
+		k := known[key]
+		k.Unresolved = append(k.Unresolved, o.Unresolved...)
+		k.Pinned = k.Pinned || o.Desired != nil && len(o.Desired.Pins) > 0
+		k.Unsettled = k.Unsettled || o.LookAgain
+		known[key] = k
+		if o.Elsewhere != "" && !others[o.Elsewhere] {
+			others[o.Elsewhere] = true
 			s.result.Warnings = append(s.result.Warnings, fmt.Sprintf(
 				"%[1]s and maybe others search %[2]s, which follows no package manager any more; run hashpkg --prefix %[2]s restore --all, and then hashpkg sync --again",
-				c.path, c.elsewhere))
+				o.Path, o.Elsewhere))
 		}
-		if c.unpinned != "" {
-			s.result.Warnings = append(s.result.Warnings, fmt.Sprintf("%s goes on without its pin: %s", c.path, c.unpinned))
+		if o.Unpinned != "" {
+			s.result.Warnings = append(s.result.Warnings, fmt.Sprintf("%s goes on without its pin: %s", o.Path, o.Unpinned))
 		}
-		switch {
-		case c.fault != nil:
-			s.faulty[c.pkg.key] = true
-			s.faults = append(s.faults, c.fault)
-		case c.left != "":
-			s.result.Left = append(s.result.Left, c.leftReport())
-		case c.changes():
-			s.result.Programs = append(s.result.Programs, c.report())
+		switch o.State {
+		case programs.Failed:
+			s.faulty[key] = true
+			s.faults = append(s.faults, o.Err)
+		case programs.Left:
+			s.result.Left = append(s.result.Left, leftReport(o))
+		case programs.Edited, programs.Restored:
+			s.result.Programs = append(s.result.Programs, programReport(o))
+		case programs.Unchanged:
 		}
 	}
 	return known
@@ -121,18 +143,4 @@ func (s *syncer) concerned(farm map[string]bool) []*installed {
 		}
 	}
 	return out
-}
-
-// isEdited reports whether a file has one of its recorded edits.
-func isEdited(root *sysroot.Root, f *record.EditedFile) bool {
-	host, err := root.HostPath(f.Path)
-	if err != nil {
-		return false
-	}
-	edited := false
-	err = atomicfile.ReadMapped(host, func(data []byte) error {
-		edited = f.With(digest.Of(data)) != nil
-		return nil
-	})
-	return err == nil && edited
 }

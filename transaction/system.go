@@ -14,6 +14,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -26,6 +27,11 @@ type installed struct {
 	// that the database has for them and rpm's flags; "config" stands for dpkg's
 	// conffiles too.
 	files func() ([]pkginfo.Entry, error)
+}
+
+// named returns how records and reports name the package.
+func (p *installed) named() programs.Package {
+	return programs.Package{Key: p.key, Name: p.Name, Version: p.Version}
 }
 
 // systemPackages returns what the root's own package managers have installed;

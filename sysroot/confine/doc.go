@@ -63,14 +63,14 @@ func Read(files Files, prefix string) *Rules {
 }
 
 // Denies returns why a program, by its path in the root, may not load a library in
-// the prefix; "" when it may, as far as the rules tell.
+// the prefix; "" when it may, as far as the rules tell. It reads after the path.
 func (r *Rules) Denies(program string) string {
 	if r.unlabeled {
-		return "SELinux enforces, and no rule says how " + r.prefix + " is labeled; run hashpkg hooks install selinux && restorecon -RF " + r.prefix
+		return "may not read " + r.prefix + ": SELinux enforces, and no rule says how that is labeled; run hashpkg hooks install selinux && restorecon -RF " + r.prefix
 	}
 	for _, p := range r.profiles {
 		if p.IsFor(program) && !p.ReadsPrefix && !(p.IncludesBase && r.base) {
-			return "its AppArmor profile " + p.File + " does not let it read " + r.prefix +
+			return "may not read " + r.prefix + " by its AppArmor profile " + p.File +
 				"; hashpkg hooks install allows that to profiles which include abstractions/base"
 		}
 	}
