@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -38,7 +39,7 @@ type CheckResult struct {
 // CheckOptions says what to check.
 type CheckOptions struct {
 	Root    *sysroot.Root
-	Rewrite transaction.Rewrite
+	Rewrite programs.Rewrite
 	Now     time.Time
 }
 

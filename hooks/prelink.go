@@ -9,9 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
-	"github.com/hashpkg/hashpkg/layout/rewrite"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -75,20 +74,21 @@ func packagedBytes(root *sysroot.Root, name string, data []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	disk := digest.Of(data)
 	for _, key := range keys {
 		edits, err := root.Edits(key)
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range edits.Files {
-			applied := f.With(disk)
-			if f.Path != "/"+real || applied == nil {
+			if f.Path != "/"+real {
 				continue
 			}
-			packaged, err := rewrite.Undo(data, applied.Patch, f.Source)
+			packaged, current, err := programs.Undo(&f, data)
 			if err != nil {
-				return nil, fmt.Errorf("read packaged bytes of %s: %w", name, err)
+				return nil, fmt.Errorf("undo the edit of %s: %w", name, err)
+			}
+			if current == nil {
+				continue
 			}
 			return packaged, nil
 		}

@@ -12,52 +12,14 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
-	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
 // ErrPin is returned (wrapped) for a pin that cannot be.
 var ErrPin = errors.New("cannot pin")
-
-// pinnedLibrary is a pin and the tree that it is to.
-type pinnedLibrary struct {
-	record.Pin
-	manifest *record.Manifest
-}
-
-// name is how a pin stands in the record of an edit.
-func (p *pinnedLibrary) name() string { return p.Library + "=" + p.Tree }
-
-func pinNames(pins []*pinnedLibrary) []string {
-	var names []string
-	for _, p := range pins {
-		names = append(names, p.name())
-	}
-	return names
-}
-
-// forced reports whether one of the pins is wanted though it does not fit.
-func forced(pins []*pinnedLibrary) bool {
-	return slices.ContainsFunc(pins, func(p *pinnedLibrary) bool { return p.Force })
-}
-
-// file returns the library of the tree that takes an object's place; nil if it has
-// none.
-func (p *pinnedLibrary) file(o *ldso.Object) *record.File {
-	if o.Info.Soname == "" {
-		return nil
-	}
-	for i := range p.manifest.Files {
-		f := &p.manifest.Files[i]
-		if f.ELF != nil && f.ELF.Soname == o.Info.Soname && ldso.Triplet(f.ELF) == ldso.Triplet(o.Info) && f.ELF.Class == o.Info.Class {
-			return f
-		}
-	}
-	return nil
-}
 
 // findTree returns what is missing of the tree that a pin is to.
 func findTree(s *store.Store, pin record.Pin) error {
@@ -69,8 +31,8 @@ func findTree(s *store.Store, pin record.Pin) error {
 	return nil
 }
 
-// loadPins reads the trees of pins. A pin whose tree is gone is in lost.
-func loadPins(s *store.Store, pins []record.Pin) (loaded []*pinnedLibrary, lost []string) {
+// loadPins reads the trees of pins. lost says which pins have none.
+func loadPins(s *store.Store, pins []record.Pin) (loaded []programs.Pin, lost []string) {
 	for _, pin := range pins {
 		err := findTree(s, pin)
 		var m *record.Manifest
@@ -81,78 +43,10 @@ func loadPins(s *store.Store, pins []record.Pin) (loaded []*pinnedLibrary, lost 
 			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is not to be had: %v", pin.Program, pin.Spec(), err))
 			continue
 		}
-		loaded = append(loaded, &pinnedLibrary{pin, m})
+		loaded = append(loaded, programs.Pin{Pin: pin, Manifest: m})
 	}
-	// What names a program goes before what names its package, and that before
-	// what is for all.
-	order := func(p *pinnedLibrary) int {
-		switch {
-		case p.Program == record.EveryProgram:
-			return 2
-		case strings.HasPrefix(p.Program, "/"):
-			return 0
-		}
-		return 1
-	}
-	slices.SortStableFunc(loaded, func(a, b *pinnedLibrary) int { return cmp.Compare(order(a), order(b)) })
+	programs.SortPins(loaded)
 	return loaded, lost
-}
-
-// pinRecords returns the edits that make a program load pinned libraries, and the
-// pins that are for it: what it needs by name it then needs by path, and what only
-// its libraries need it needs too, so that it is loaded when they ask for it.
-func (e *programEditor) pinRecords(c *programChange, info *elfedit.Info, f *finders) ([]*pinnedLibrary, []record.EditRecord, error) {
-	var wanted []*pinnedLibrary
-	for _, p := range e.pins {
-		if p.Of(c.path, c.pkg.Name) {
-			wanted = append(wanted, p)
-		}
-	}
-	if len(wanted) == 0 {
-		return nil, nil, nil
-	}
-	closure, err := c.load(info, f)
-	if err != nil {
-		return nil, nil, err
-	}
-	replace, add := record.EditRecord{Kind: record.EditReplace}, record.EditRecord{Kind: record.EditAdd}
-	var used []*pinnedLibrary
-	for _, o := range closure.Objects[1:] {
-		for _, p := range wanted {
-			library := p.file(o)
-			if library == nil {
-				continue
-			}
-			path := e.root.Prefix() + "/" + layout.TreePath(p.Library, p.Tree) + "/" + library.Path
-			direct := false
-			for _, n := range closure.Needs {
-				if n.From == closure.Objects[0] && n.Provider == o {
-					replace.From, replace.To = append(replace.From, n.Name), append(replace.To, path)
-					direct = true
-				}
-			}
-			if !direct {
-				add.To = append(add.To, path)
-			}
-			if !slices.Contains(used, p) {
-				used = append(used, p)
-			}
-			break
-		}
-	}
-	var records []record.EditRecord
-	for _, r := range []record.EditRecord{replace, add} {
-		if len(r.To) > 0 {
-			records = append(records, r)
-		}
-	}
-	if len(used) > 0 {
-		if reason := e.confined(c.path); reason != "" {
-			c.left = reason
-			return nil, nil, nil
-		}
-	}
-	return used, records, nil
 }
 
 // PinOptions says which programs are to load which libraries.
@@ -161,7 +55,7 @@ type PinOptions struct {
 	Program string   // a path in the root, a package's name, or record.EveryProgram
 	Specs   []string // "NAME=VERSION"
 	Force   bool     // though symbol versions do not fit
-	Rewrite Rewrite
+	Rewrite programs.Rewrite
 	Wait    time.Duration // for the lock
 }
 
@@ -204,7 +98,7 @@ func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 	})
 }
 
-// findPinned returns a pin to the tree of a library's version.
+// findPinned returns a pin to the tree of a library's version, of those in the store.
 func findPinned(s *store.Store, spec string) (record.Pin, error) {
 	name, version, ok := strings.Cut(spec, "=")
 	if !ok || name == "" || version == "" {
@@ -214,6 +108,16 @@ func findPinned(s *store.Store, spec string) (record.Pin, error) {
 	if err != nil {
 		return record.Pin{}, err
 	}
+	m, err := choosePinned(manifests, name, version)
+	if err != nil {
+		return record.Pin{}, fmt.Errorf("%w: %w", ErrPin, err)
+	}
+	return record.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
+}
+
+// choosePinned returns the tree of a version, or of a tree's name, of those that the
+// store has of a library.
+func choosePinned(manifests []*record.Manifest, name, version string) (*record.Manifest, error) {
 	var found []*record.Manifest
 	var versions []string
 	for _, m := range manifests {
@@ -226,21 +130,19 @@ func findPinned(s *store.Store, spec string) (record.Pin, error) {
 	slices.SortStableFunc(found, func(a, b *record.Manifest) int { return -cmp.Compare(a.Origin, b.Origin) })
 	switch {
 	case len(found) == 0 && len(versions) == 0:
-		return record.Pin{}, fmt.Errorf("%w: the store has no %s; hashpkg install brings the version that you want", ErrPin, name)
+		return nil, fmt.Errorf("the store has no %s; hashpkg install brings the version that you want", name)
 	case len(found) == 0:
-		return record.Pin{}, fmt.Errorf("%w: the store has no %s; of %s it has %q", ErrPin, spec, name, slices.Compact(versions))
+		return nil, fmt.Errorf("the store has no %s=%s; of %s it has %q", name, version, name, slices.Compact(versions))
 	case len(found) > 1 && found[0].Origin == found[1].Origin && found[0].Tree != version:
 		trees := make([]string, len(found))
 		for i, m := range found {
 			trees[i] = m.Name + "=" + m.Tree
 		}
-		return record.Pin{}, fmt.Errorf("%w: several builds are there, name one of %q", ErrPin, trees)
+		return nil, fmt.Errorf("several builds are there, name one of %q", trees)
+	case slices.ContainsFunc(found[0].Files, func(f record.File) bool { return f.ELF != nil && layout.IsGlibcLibrary(f.ELF.Soname) }):
+		return nil, fmt.Errorf("%s is the C library, of which a program and all its libraries must have one; hashpkg install puts a program beside the system with its own", name)
 	}
-	m := found[0]
-	if slices.ContainsFunc(m.Files, func(f record.File) bool { return f.ELF != nil && layout.IsGlibcLibrary(f.ELF.Soname) }) {
-		return record.Pin{}, fmt.Errorf("%w: %s is the C library, of which a program and all its libraries must have one; hashpkg install puts a program beside the system with its own", ErrPin, name)
-	}
-	return record.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
+	return found[0], nil
 }
 
 // changePins changes the record of pins and edits the programs concerned. With
@@ -267,68 +169,131 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 		return nil, fmt.Errorf("%w: %s", ErrPin, strings.Join(lost, "; "))
 	}
 	pins, _ := loadPins(o.Root.Store(), after) // of older ones that are lost, check tells
-	packages, err := systemPackages(ctx, o.Root)
+	list, records, err := programsNamed(ctx, o.Root, o.Program)
 	if err != nil {
 		return nil, err
 	}
-	editor, err := newProgramEditor(o.Root, o.Rewrite, pins)
-	if err != nil {
-		return nil, err
-	}
-	editor.restored, editor.strict = true, strict
-	programs, err := editor.programsOf(packages, o.Program)
-	if err != nil {
-		return nil, err
-	}
-	if len(programs) == 0 {
+	if len(list) == 0 {
 		return nil, fmt.Errorf("%w: no package has a dynamic program %s; give a program's path or a package's name", ErrPin, o.Program)
 	}
-	changes, err := editor.prepareAll(programs)
+	policy, err := activePolicy(o.Root, o.Rewrite, pins)
+	if err != nil {
+		return nil, err
+	}
+	policy.Restored, policy.Strict = true, strict
+	decisions, err := programs.Plan(ctx, o.Root, records, list, policy)
 	if err != nil {
 		return nil, err
 	}
 	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}}
-	if err := checkPins(o, result.Pins, changes); err != nil {
+	if err := checkPins(o, result.Pins, decisions); err != nil {
 		return nil, err
 	}
 	if err := o.Root.SetPins(after); err != nil {
 		return nil, err
 	}
-	if err := editor.edit(ctx, changes); err != nil {
+	outcomes, err := programs.Apply(ctx, o.Root, records, decisions)
+	if err != nil {
 		return nil, err
 	}
-	done, left, fault := outcome(changes)
-	result.Left = append(result.Left, left...)
-	for _, c := range done {
-		result.Programs = append(result.Programs, c.report())
+	var faults error
+	for _, c := range outcomes {
+		switch c.State {
+		case programs.Edited, programs.Restored:
+			result.Programs = append(result.Programs, programReport(c))
+		case programs.Left:
+			result.Left = append(result.Left, leftReport(c))
+		case programs.Failed:
+			faults = errors.Join(faults, c.Err)
+		case programs.Unchanged:
+		}
 	}
-	if fault != nil {
-		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", fault)
+	if faults != nil {
+		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
 	}
-	return result, editor.rememberPins(after, changes)
+	return result, rememberPins(o, after, outcomes)
+}
+
+// activePolicy returns what is wanted of programs in the active generation.
+func activePolicy(root *sysroot.Root, rewrite programs.Rewrite, pins []programs.Pin) (*programs.Policy, error) {
+	active, err := root.Active()
+	if err != nil {
+		return nil, err
+	}
+	trees := map[string]string{}
+	for key, p := range root.SystemState().Packages {
+		trees[key] = p.Tree
+	}
+	return &programs.Policy{
+		Rewrite: rewrite, Prefix: root.Prefix(), Architecture: active.Architecture,
+		Farm: active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(root, pins),
+	}, nil
+}
+
+// programsNamed returns the programs that a pin's Program names, sorted by path, and
+// the records of their packages.
+func programsNamed(ctx context.Context, root *sysroot.Root, name string) ([]*programs.Program, *programs.Records, error) {
+	packages, err := systemPackages(ctx, root)
+	if err != nil {
+		return nil, nil, err
+	}
+	byPath := strings.HasPrefix(name, "/")
+	if name != record.EveryProgram && !byPath {
+		packages = slices.DeleteFunc(packages, func(p *installed) bool { return p.Name != name })
+	}
+	found, err := scanPackages(ctx, root, packages, nil, func(int) {})
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []*programs.Program
+	var keys []string
+	for _, f := range found {
+		for _, p := range f.programs {
+			if !byPath || p.Path == name {
+				list = append(list, p)
+				keys = append(keys, f.key)
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b *programs.Program) int { return cmp.Compare(a.Path, b.Path) })
+	records, err := programs.ReadRecords(root, slices.Compact(keys))
+	return oncePerPath(list), records, err
+}
+
+// rememberPins lets the next sync know that the pins have been followed.
+func rememberPins(o PinOptions, pins []record.Pin, outcomes []programs.Outcome) error {
+	state := o.Root.SystemState()
+	state.Settings = settingsDigest(o.Root.Store(), o.Rewrite, pins)
+	for _, c := range outcomes {
+		if p, ok := state.Packages[c.Package.Key]; ok && c.Desired != nil && len(c.Desired.Pins) > 0 {
+			p.Pinned = true
+			state.Packages[c.Package.Key] = p
+		}
+	}
+	return o.Root.SetSystemState(state)
 }
 
 // checkPins refuses new pins that no program can follow, and those for one
 // program that it cannot.
-func checkPins(o PinOptions, pins []record.Pin, changes []*programChange) error {
+func checkPins(o PinOptions, pins []record.Pin, decisions []*programs.Decision) error {
 	if len(pins) == 0 {
 		return nil
 	}
 	follows := false
-	for _, c := range changes {
+	for _, d := range decisions {
 		switch {
-		case c.left != "" && o.Program != record.EveryProgram && len(changes) == 1:
-			return fmt.Errorf("%w %s: %s%s", ErrPin, c.path, c.left, forceHint(o))
-		case c.left == "" && c.want != nil && len(c.want.Pins) > 0:
+		case d.Left != "" && o.Program != record.EveryProgram && len(decisions) == 1:
+			return fmt.Errorf("%w %s: %s%s", ErrPin, d.Path, d.Left, forceHint(o))
+		case d.Left == "" && d.Desired != nil && len(d.Desired.Pins) > 0:
 			follows = true
 		}
 	}
 	if follows {
 		return nil
 	}
-	for _, c := range changes {
-		if c.left != "" {
-			return fmt.Errorf("%w: %s: %s%s", ErrPin, c.path, c.left, forceHint(o))
+	for _, d := range decisions {
+		if d.Left != "" {
+			return fmt.Errorf("%w: %s: %s%s", ErrPin, d.Path, d.Left, forceHint(o))
 		}
 	}
 	return fmt.Errorf("%w: no program of %s loads a library of %s", ErrPin, o.Program, pins[0].Library)
@@ -374,7 +339,7 @@ func ListPins(root *sysroot.Root) ([]ListedPin, error) {
 		for _, f := range edits.Files {
 			for i := range listed {
 				l := &listed[i]
-				if l.Of(f.Path, root.Formats().PackageName(key)) && len(f.Applied) > 0 && slices.Contains(f.Applied[0].Pins, l.Library+"="+l.Tree) {
+				if l.Of(f.Path, edits.Package) && len(f.Applied) > 0 && slices.Contains(f.Applied[0].Pins, l.Pinned()) {
 					l.Programs = append(l.Programs, f.Path)
 				}
 			}

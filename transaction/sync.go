@@ -7,16 +7,18 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/hashpkg/hashpkg/layout/record"
 
-	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -24,14 +26,11 @@ import (
 // SyncOptions says how the prefix is made to agree with the package managers.
 type SyncOptions struct {
 	Root    *sysroot.Root
-	Rewrite Rewrite
+	Rewrite programs.Rewrite
 	DryRun  bool
 	Again   bool // look at everything, whatever was remembered, and edit restored programs too
-	// Following leaves the following farm active where it is: the package manager
-	// has not ended.
-	Following bool
-	Wait      time.Duration // for the lock
-	Now       time.Time
+	Wait    time.Duration // for the lock
+	Now     time.Time
 	// Image says that the root is one of an image, which shall be the same from run
 	// to run: nothing under the prefix is newer than Now then, and nothing is
 	// remembered that is true of this copy of the database only.
@@ -48,7 +47,7 @@ type SyncResult struct {
 	// were looked at.
 	Packages int             `json:"packages"`
 	Looked   int             `json:"looked_at"`
-	Trees    []TreeReport    `json:"trees"` // that came
+	Trees    []TreeReport    `json:"trees"` // added
 	Gone     []string        `json:"gone"`  // "NAME=VERSION": no longer in the generation
 	Programs []ProgramReport `json:"programs"`
 	Left     []LeftReport    `json:"left"`
@@ -69,7 +68,7 @@ type ProgramReport struct {
 	Path    string              `json:"path"`
 	Package string              `json:"package"`         // "NAME=VERSION"
 	Edits   []record.EditRecord `json:"edits,omitempty"` // none: it has its packaged bytes again
-	Pins    []string            `json:"pins,omitempty"`
+	Pins    []record.PinnedTree `json:"pins,omitempty"`
 }
 
 // LeftReport is one program that the policy would have edited.
@@ -78,28 +77,32 @@ type LeftReport struct {
 	Reason string `json:"reason"`
 }
 
-func (c *programChange) report() ProgramReport {
-	r := ProgramReport{Path: c.path, Package: c.pkg.Name + "=" + c.pkg.Version, Edits: []record.EditRecord{}}
-	if c.want != nil {
-		r.Edits, r.Pins = c.want.Edits, c.want.Pins
+// programReport says what became of a program that was edited or given back.
+func programReport(o programs.Outcome) ProgramReport {
+	r := ProgramReport{Path: o.Path, Package: o.Package.Spec(), Edits: []record.EditRecord{}}
+	if o.Desired != nil {
+		r.Edits, r.Pins = o.Desired.Edits, o.Desired.Pins
 	}
 	return r
 }
 
-func (c *programChange) leftReport() LeftReport { return LeftReport{c.path, c.left} }
+func leftReport(o programs.Outcome) LeftReport { return LeftReport{o.Path, string(o.Reason)} }
+
+// ErrInterrupted is returned for what was stopped after it had changed something.
+var ErrInterrupted = programs.ErrInterrupted
 
 // Sync makes the prefix agree with what dpkg's and rpm's databases say is
 // installed: a tree for each package with libraries, a generation of them, and
 // executables that search it. Where nothing has changed since the last one it does
 // nothing, and takes no lock.
 //
-// The error wraps ErrNoDatabase in a root without a package manager's database.
+// The error wraps [backends.ErrNoDatabase] in a root without a package manager's database.
 // What goes wrong with one program is in the result, and does not end it.
 func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	states, err := databaseStates(o.Root)
+	states, err := system.States(o.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +114,7 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &syncer{SyncOptions: o, states: states, active: active, sharer: memorySharer{}}
+		s := &syncer{SyncOptions: o, states: states, active: active, sharer: system.Digests{Root: o.Root}}
 		return s.run(ctx)
 	}
 	result, err := syncLocked(ctx, o, states)
@@ -168,10 +171,6 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	following, err := o.Root.Following()
-	if err != nil || following && !o.Following {
-		return nil, err
-	}
 	if failure, err := o.Root.Failure(); err != nil || failure != "" {
 		return nil, err
 	}
@@ -180,7 +179,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 		return nil, err
 	}
 	state := o.Root.SystemState()
-	if !equalMaps(state.Databases, states) || state.Settings != settingsDigest(o.Root.Store(), o.Rewrite, pins) {
+	if !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root.Store(), o.Rewrite, pins) {
 		return nil, nil
 	}
 	id, err := o.Root.Store().Active()
@@ -197,24 +196,12 @@ func newSyncResult(generation, packages int) *SyncResult {
 	}
 }
 
-func equalMaps(a, b map[string]string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k, v := range a {
-		if b[k] != v {
-			return false
-		}
-	}
-	return true
-}
-
 // settingsDigest is over what edits of programs follow from, beside the packages.
 // A pin whose tree was removed by hand is none: no program could start with it.
-func settingsDigest(s *store.Store, r Rewrite, pins []record.Pin) digest.Digest {
+func settingsDigest(s *store.Store, r programs.Rewrite, pins []record.Pin) digest.Digest {
 	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(s, p) != nil })
 	b, err := json.Marshal(struct {
-		Rewrite Rewrite
+		Rewrite programs.Rewrite
 		Pins    []record.Pin
 	}{r, pins})
 	if err != nil {
@@ -224,19 +211,18 @@ func settingsDigest(s *store.Store, r Rewrite, pins []record.Pin) digest.Digest 
 }
 
 func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (result *SyncResult, err error) {
-	err = locked(ctx, o.Root, o.Wait, false, func(active *record.Generation, staging *store.Staging) error {
-		s := &syncer{SyncOptions: o, states: states, active: active, staging: staging, sharer: staging}
-		if result, err = s.run(ctx); err != nil {
-			return err
-		}
-		if !o.Following {
-			_, err = o.Root.Follow(false)
-		}
-		if len(s.faults) > 0 {
-			err = errors.Join(err, fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0]))
-		}
-		return err
-	})
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	s := &syncer{SyncOptions: o, states: states, active: w.Active(), writer: w, sharer: w.Staging()}
+	if result, err = s.run(ctx); err != nil {
+		return result, err
+	}
+	if len(s.faults) > 0 {
+		err = fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0])
+	}
 	return result, err
 }
 
@@ -245,8 +231,8 @@ type syncer struct {
 	SyncOptions
 	states  map[string]string
 	active  *record.Generation
-	staging *store.Staging // nil for a dry run
-	sharer  sharer
+	writer  *Writer // nil for a dry run
+	sharer  system.Sharer
 
 	state    *record.SystemState // of the last sync
 	pins     []record.Pin
@@ -254,8 +240,8 @@ type syncer struct {
 	result   *SyncResult
 	packages []*backends.Installed
 	changed  []*backends.Installed // since then
-	scans    map[pkginfo.Key]*scanned
-	trees    map[pkginfo.Key]string // path of its tree, as it shall be
+	scans    map[pkginfo.Key]*system.Found
+	trees    map[pkginfo.Key]string // path of its tree by package, as it shall be
 	faulty   map[pkginfo.Key]bool   // packages with a program that could not be edited
 	faults   []error
 }
@@ -282,14 +268,14 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 // read reads the databases and decides which packages have changed.
 func (s *syncer) read(ctx context.Context) (err error) {
 	s.state = s.Root.SystemState()
-	if s.Again {
+	if s.Again || s.state.Databases[system.Diversions] != s.states[system.Diversions] {
 		s.state.Packages = map[pkginfo.Key]record.SystemPackage{}
 	}
 	if s.pins, err = s.Root.Pins(); err != nil {
 		return err
 	}
 	s.settings = settingsDigest(s.Root.Store(), s.Rewrite, s.pins)
-	if s.packages, err = systemPackages(ctx, s.Root); err != nil {
+	if s.packages, err = system.Packages(ctx, s.Root); err != nil {
 		return err
 	}
 	trees := map[string]bool{"": true} // a generation that was rolled back to may have others
@@ -308,8 +294,8 @@ func (s *syncer) read(ctx context.Context) (err error) {
 // look reads the files of the packages that have changed.
 func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
-	s.scans = make(map[pkginfo.Key]*scanned, len(s.changed))
-	found, err := scanPackages(ctx, s.Root, s.changed, s.sharer, func(done int) {
+	s.scans = make(map[pkginfo.Key]*system.Found, len(s.changed))
+	found, err := system.Scan(ctx, s.Root, s.changed, s.sharer, func(done int) {
 		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(s.changed)), Packages: true})
 	})
 	if err != nil {
@@ -334,8 +320,8 @@ func (s *syncer) remember(programs map[pkginfo.Key]record.SystemPackage) error {
 		}
 		known := programs[p.Key]
 		known.Stamp, known.Tree = p.Stamp, s.trees[p.Key]
-		slices.Sort(known.Unanswered)
-		known.Unanswered = slices.Compact(known.Unanswered)
+		slices.Sort(known.Unresolved)
+		known.Unresolved = slices.Compact(known.Unresolved)
 		if s.Image {
 			known.Stamp = ""
 		}
@@ -344,44 +330,26 @@ func (s *syncer) remember(programs map[pkginfo.Key]record.SystemPackage) error {
 	if s.Image {
 		state.Databases = map[string]string{}
 	}
-	var gone []*record.PackageEdits
-	keys, err := s.Root.EditedPackages()
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		if _, ok := state.Packages[key]; ok || s.faulty[key] {
-			continue
-		}
-		edits, err := s.Root.Edits(key)
-		if err != nil {
-			return err
-		}
-		// Those of a package that is half-installed may be there still.
-		before := len(edits.Files)
-		edits.Files = slices.DeleteFunc(edits.Files, func(f record.EditedFile) bool { return !isEdited(s.Root, &f) })
-		if len(edits.Files) != before {
-			gone = append(gone, edits)
-		}
-	}
-	if err := s.Root.SetEdits(gone); err != nil {
+	if err := s.forgetGone(state); err != nil {
 		return err
 	}
 	return s.Root.SetSystemState(state)
 }
 
-// scanPackages looks at the files of packages on as many processors as there are,
-// and stages their libraries in to; without it only programs are looked for.
-func scanPackages(ctx context.Context, root *sysroot.Root, packages []*backends.Installed, to sharer, progress func(done int)) ([]*scanned, error) {
-	sc := &scanner{root: root, to: to, dirs: map[string]string{}}
-	found := make([]*scanned, len(packages))
-	faults := make([]error, len(packages))
-	var done atomic.Int64
-	inParallel(len(packages), func(i int) {
-		if faults[i] = ctx.Err(); faults[i] == nil {
-			found[i], faults[i] = sc.scan(packages[i])
-			progress(int(done.Add(1)))
-		}
+// forgetGone takes away records of packages that are gone. Programs of one that is
+// half-installed may be there still.
+func (s *syncer) forgetGone(state *record.SystemState) error {
+	keys, err := s.Root.EditedPackages()
+	if err != nil {
+		return err
+	}
+	keys = slices.DeleteFunc(keys, func(key pkginfo.Key) bool {
+		_, known := state.Packages[key]
+		return known || s.faulty[key]
 	})
-	return found, firstFault(faults)
+	records, err := programs.ReadRecords(s.Root, keys)
+	if err != nil {
+		return err
+	}
+	return records.Prune(s.Root, nil)
 }

@@ -2,33 +2,28 @@ package transaction
 
 import (
 	"context"
-	"crypto/md5"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io/fs"
 	"os"
+	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-	"github.com/hashpkg/hashpkg/layout/rewrite"
-
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/hashpkg/hashpkg/backends"
-	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
-// SystemVerdict says how the files of the system's packages stand.
+// SystemVerdict says how the files of packages stand.
 type SystemVerdict struct {
 	Checked  int             `json:"checked"`
 	Pristine int             `json:"pristine"` // are what their packages brought
@@ -53,96 +48,122 @@ func VerifySystem(ctx context.Context, root *sysroot.Root, names []string, progr
 	if err != nil {
 		return nil, err
 	}
-	if len(names) > 0 {
-		have := map[string]bool{}
-		packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool {
-			have[p.Name] = true
-			return !slices.Contains(names, p.Name)
-		})
-		for _, n := range names {
-			if !have[n] {
-				return nil, fmt.Errorf("%w: the system's package manager has no package %s", ErrNotInstalled, n)
-			}
+	for _, n := range names {
+		if !slices.ContainsFunc(packages, func(p *installed) bool { return p.Name == n }) {
+			return nil, fmt.Errorf("%w: the system's package manager has no package %s", ErrNotInstalled, n)
 		}
-	} else if len(packages) == 0 {
+	}
+	switch {
+	case len(names) > 0:
+		packages = slices.DeleteFunc(packages, func(p *installed) bool { return !slices.Contains(names, p.Name) })
+	case len(packages) == 0:
 		return nil, fmt.Errorf("%w in %s", ErrNoDatabase, root.Dir())
 	}
-	v := &verifier{root: root, scanner: &scanner{root: root, dirs: map[string]string{}}, total: len(packages), progress: progress}
-	v.verdict = SystemVerdict{Edited: []string{}, Altered: []AlteredReport{}}
-	inParallel(len(packages), func(i int) {
-		if ctx.Err() == nil {
-			v.verifyPackage(packages[i])
+	return verifyPackages(ctx, root, packages, progress)
+}
+
+// verifyPackages compares the files of packages, several at once.
+func verifyPackages(ctx context.Context, root *sysroot.Root, packages []*installed, progress func(done, total int)) (*SystemVerdict, error) {
+	v := &SystemVerdict{Edited: []string{}, Altered: []AlteredReport{}}
+	var mu sync.Mutex
+	var faults error
+	done := 0
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, p := range packages {
+		if inner.Err() != nil {
+			break
 		}
-	})
-	if err := errors.Join(ctx.Err(), v.fault); err != nil {
+		group.Go(func() error {
+			found, err := verifyPackage(root, p)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				faults = errors.Join(faults, fmt.Errorf("verify %s: %w", p.Name, err))
+			} else {
+				v.add(found)
+			}
+			done++
+			progress(done, len(packages))
+			return nil
+		})
+	}
+	if err := errors.Join(group.Wait(), ctx.Err(), faults); err != nil {
 		return nil, err
 	}
-	slices.Sort(v.verdict.Edited)
-	slices.SortFunc(v.verdict.Altered, func(a, b AlteredReport) int { return strings.Compare(a.Path, b.Path) })
-	return &v.verdict, nil
+	slices.Sort(v.Edited)
+	slices.SortFunc(v.Altered, func(a, b AlteredReport) int { return strings.Compare(a.Path, b.Path) })
+	return v, nil
 }
 
-// verifier compares packages with what is on disk, several at once.
-type verifier struct {
-	root     *sysroot.Root
-	scanner  *scanner
-	total    int
-	progress func(done, total int)
-
-	mu      sync.Mutex
-	done    int
-	verdict SystemVerdict
-	fault   error
+func (v *SystemVerdict) add(o *SystemVerdict) {
+	v.Checked += o.Checked
+	v.Pristine += o.Pristine
+	v.Edited = append(v.Edited, o.Edited...)
+	v.Altered = append(v.Altered, o.Altered...)
+	v.Unknown += o.Unknown
+	v.Config += o.Config
 }
 
-func (v *verifier) verifyPackage(p *backends.Installed) {
-	entries, err := p.Files()
-	edits, editsErr := v.root.Edits(p.Key)
-	if err = errors.Join(err, editsErr); err == nil {
-		for i := range entries {
-			if err = v.verifyFile(p, &entries[i], edits); err != nil {
-				break
-			}
+func verifyPackage(root *sysroot.Root, p *installed) (*SystemVerdict, error) {
+	entries, err := p.files()
+	if err != nil {
+		return nil, err
+	}
+	edits, err := root.Edits(p.key)
+	if err != nil {
+		return nil, err
+	}
+	v := &SystemVerdict{}
+	dir := directory{root: root}
+	defer dir.close()
+	for i := range entries {
+		e := &entries[i]
+		name := "/" + e.Path
+		place, err := dir.place(name)
+		class, what := classNone, ""
+		switch {
+		case err == nil:
+			name = place.Path
+			class, what, err = classify(e, place, edits)
+		case isGone(err):
+			class, what, err = missing(e)
+		case errors.Is(err, unix.ELOOP):
+			class, what, err = link(e)
 		}
+		if err != nil {
+			return nil, err
+		}
+		v.count(class, what, name, p)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if err != nil {
-		v.fault = errors.Join(v.fault, fmt.Errorf("verify %s: %w", p.Name, err))
-	}
-	v.done++
-	v.progress(v.done, v.total)
+	return v, nil
 }
 
-// verifyFile puts one file of a package into its class.
-func (v *verifier) verifyFile(p *backends.Installed, e *pkginfo.Entry, edits *record.PackageEdits) error {
-	host, err := v.scanner.host(e.Path)
-	if errors.Is(err, unix.ELOOP) {
-		host, err = v.root.Dir()+"/"+e.Path, nil // which cannot be opened either, and is told of
+// directory is the one that the last file was in: lists are in order.
+type directory struct {
+	root *sysroot.Root
+	name string
+	open *sysroot.Place
+}
+
+func (d *directory) place(name string) (*sysroot.Place, error) {
+	if d.open == nil || d.name != path.Dir(name) {
+		d.close()
+		opened, err := d.root.Find(name)
+		if err != nil {
+			return nil, err
+		}
+		d.name, d.open = path.Dir(name), opened
 	}
-	if err != nil {
-		return err
+	base := path.Base(name)
+	return &sysroot.Place{Dir: d.open.Dir, Base: base, Path: path.Join(path.Dir(d.open.Path), base)}, nil
+}
+
+func (d *directory) close() {
+	if d.open != nil {
+		_ = d.open.Close() // it was only looked from
+		d.open = nil
 	}
-	class, what, err := v.classify(e, host, edits)
-	if err != nil || class == classNone {
-		return err
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.verdict.Checked++
-	switch class {
-	case classPristine:
-		v.verdict.Pristine++
-	case classEdited:
-		v.verdict.Edited = append(v.verdict.Edited, v.scanner.inside(host))
-	case classConfig:
-		v.verdict.Config++
-	case classUnknown:
-		v.verdict.Unknown++
-	case classAltered:
-		v.verdict.Altered = append(v.verdict.Altered, AlteredReport{v.scanner.inside(host), p.Name + "=" + p.Version, what})
-	}
-	return nil
 }
 
 // fileClass is what a file of a package is found to be.
@@ -157,20 +178,59 @@ const (
 	classUnknown
 )
 
-func (v *verifier) classify(e *pkginfo.Entry, host string, edits *record.PackageEdits) (class fileClass, what string, err error) {
-	f, err := os.OpenFile(host, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR):
-		// What is only read by people may be left out of a machine.
-		if e.Digest == "" || slices.Contains(e.Flags, "config") || slices.Contains(e.Flags, "ghost") || strings.HasPrefix(e.Path, "usr/share/") {
-			return classNone, "", nil
-		}
-		return classAltered, "is missing", nil
-	case errors.Is(err, unix.ELOOP): // a link
-		if e.Digest != "" {
-			return classAltered, "is a link now", nil
-		}
+// classes are the classes of files whose bytes were compared.
+var classes = map[programs.Class]fileClass{
+	programs.Unknown: classUnknown, programs.Pristine: classPristine, programs.Proved: classEdited, programs.Altered: classAltered,
+}
+
+// count puts a file of a package into its class.
+func (v *SystemVerdict) count(class fileClass, what, name string, p *installed) {
+	if class == classNone {
+		return
+	}
+	v.Checked++
+	switch class {
+	case classPristine:
+		v.Pristine++
+	case classEdited:
+		v.Edited = append(v.Edited, name)
+	case classConfig:
+		v.Config++
+	case classUnknown:
+		v.Unknown++
+	case classAltered:
+		v.Altered = append(v.Altered, AlteredReport{name, p.Name + "=" + p.Version, what})
+	}
+}
+
+func isConfig(e *pkginfo.Entry) bool {
+	return slices.Contains(e.Flags, "config") || slices.Contains(e.Flags, "ghost")
+}
+
+// missing is the class of a file that is not there. What is only read by people may
+// be left out of a machine.
+func missing(e *pkginfo.Entry) (fileClass, string, error) {
+	if e.Digest == "" || isConfig(e) || strings.HasPrefix(e.Path, "usr/share/") {
 		return classNone, "", nil
+	}
+	return classAltered, "is missing", nil
+}
+
+// link is the class of a link.
+func link(e *pkginfo.Entry) (fileClass, string, error) {
+	if e.Digest == "" {
+		return classNone, "", nil
+	}
+	return classAltered, "is a link now", nil
+}
+
+func classify(e *pkginfo.Entry, place *sysroot.Place, edits *record.PackageEdits) (class fileClass, what string, err error) {
+	f, err := place.Dir.OpenFile(place.Base, os.O_RDONLY, 0)
+	switch {
+	case isGone(err):
+		return missing(e)
+	case errors.Is(err, beneath.ErrLink), errors.Is(err, unix.ELOOP):
+		return link(e)
 	case err != nil:
 		return classNone, "", err
 	}
@@ -179,73 +239,16 @@ func (v *verifier) classify(e *pkginfo.Entry, host string, edits *record.Package
 	if err != nil || !info.Mode().IsRegular() {
 		return classNone, "", err
 	}
-	if slices.Contains(e.Flags, "config") || slices.Contains(e.Flags, "ghost") {
+	if isConfig(e) {
 		return classConfig, "", nil
 	}
 	err = atomicfile.MapFile(f, func(data []byte) error {
-		class, what, err = classifyBytes(e, v.scanner.inside(host), data, edits)
-		return err
+		proved, why := programs.Prove(edits, place.Path, e.Digest, data)
+		class, what = classes[proved], string(why)
+		return nil
 	})
 	return class, what, err
 }
 
-func classifyBytes(e *pkginfo.Entry, path string, data []byte, edits *record.PackageEdits) (fileClass, string, error) {
-	known := newHash(strings.SplitN(e.Digest, ":", 2)[0]) != nil
-	i := slices.IndexFunc(edits.Files, func(f record.EditedFile) bool { return f.Path == path })
-	if i >= 0 {
-		if applied := edits.Files[i].With(digest.Of(data)); applied != nil {
-			packaged, err := rewrite.Undo(data, applied.Patch, edits.Files[i].Source)
-			if errors.Is(err, rewrite.ErrNotPackaged) {
-				return classAltered, "undoing its recorded edit does not give the recorded bytes", nil
-			}
-			if err != nil {
-				return classNone, "", err
-			}
-			if !hasDigest(packaged, e.Digest) {
-				return classAltered, "undoing its recorded edit does not give the packaged bytes", nil
-			}
-			return classEdited, "", nil
-		}
-	}
-	switch {
-	case !known:
-		return classUnknown, "", nil
-	case hasDigest(data, e.Digest):
-		return classPristine, "", nil
-	case i >= 0:
-		return classAltered, "is neither what its package brought nor what hashpkg made of it", nil
-	}
-	return classAltered, "is not what its package brought", nil
-}
-
-// hasDigest reports whether bytes have the digest that a package manager's
-// database gives, "algorithm:hex". One that is missing says nothing against them.
-func hasDigest(data []byte, want string) bool {
-	algorithm, sum, _ := strings.Cut(want, ":")
-	h := newHash(algorithm)
-	if h == nil {
-		return true
-	}
-	h.Write(data)
-	return hex.EncodeToString(h.Sum(nil)) == sum
-}
-
-// newHash returns the hash function of a database's digests; nil for one that is
-// not known.
-func newHash(algorithm string) hash.Hash {
-	switch algorithm {
-	case "md5":
-		return md5.New()
-	case "sha1":
-		return sha1.New()
-	case "sha224":
-		return sha256.New224()
-	case "sha256":
-		return sha256.New()
-	case "sha384":
-		return sha512.New384()
-	case "sha512":
-		return sha512.New()
-	}
-	return nil
-}
+// isGone reports whether an error says that nothing has a name.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }

@@ -56,8 +56,8 @@ func OfEdits(e *record.PackageEdits, known func(tree string) bool) []string {
 		for _, a := range e.Files[i].Applied {
 			noteEdits(a.Edits, known, found)
 			for _, pin := range a.Pins {
-				if name, tree, ok := strings.Cut(pin, "="); ok && known(layout.TreePath(name, tree)) {
-					found[layout.TreePath(name, tree)] = true
+				if known(pin.Path()) {
+					found[pin.Path()] = true
 				}
 			}
 		}

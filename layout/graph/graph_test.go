@@ -81,7 +81,7 @@ func TestLeadsTo(t *testing.T) {
 func TestEditedProgramsLeadTo(t *testing.T) {
 	e := &record.PackageEdits{Files: []record.EditedFile{{Path: "/usr/bin/a", Applied: []record.AppliedEdit{
 		{Edits: []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/var/sys/a/1/lib64:/var/sys/a/default/lib64"}}}},
-		{Pins: []string{"b=2", "gone=1"}},
+		{Pins: []record.PinnedTree{{Library: "b", Tree: "2"}, {Library: "gone", Tree: "1"}}},
 	}}, {Path: "/usr/bin/c", Restored: true}}}
 	if diff := cmp.Diff([]string{"a/1", "b/2"}, graph.OfEdits(e, knownTrees("a/1", "b/2", "c/3"))); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)

@@ -31,11 +31,13 @@ type SystemState struct {
 type SystemPackage struct {
 	Stamp string `json:"stamp"`          // changes when it is installed again
 	Tree  string `json:"tree,omitempty"` // its tree's path; "" when it has no libraries
-	// Unanswered are sonames that its programs need and that no tree offered.
-	Unanswered []string `json:"unanswered,omitempty"`
+	// Unresolved are sonames that its programs need and that no tree offered.
+	Unresolved []string `json:"unresolved,omitempty"`
 	Pinned     bool     `json:"pinned,omitempty"` // a program of it is
-	// Unsettled: a program of it was left because of what the loader finds, which
-	// other packages change, and ldconfig, which may have run after the sync.
+	// Unsettled: a program of it was left because of something that may change
+	// without its package: what the loader finds, which other packages change, and
+	// ldconfig, which may have run after the sync; or a file that could not be
+	// replaced.
 	Unsettled bool `json:"unsettled,omitempty"`
 }
 
@@ -53,9 +55,10 @@ const EditsSuffix = ".json"
 // package, and the truth about them: it is durable before a file changes, and
 // goes when the last of its files is as it was packaged.
 type PackageEdits struct {
-	Layout int          `json:"layout"` // FormatVersion
-	Key    pkginfo.Key  `json:"key"`
-	Files  []EditedFile `json:"files"` // sorted by path
+	Layout  int          `json:"layout"` // FormatVersion
+	Key     pkginfo.Key  `json:"key"`
+	Package string       `json:"package,omitempty"` // the package's name
+	Files   []EditedFile `json:"files"`             // sorted by path
 }
 
 // EditedFile is one program that was edited in place.
@@ -75,7 +78,44 @@ type AppliedEdit struct {
 	Object digest.Digest `json:"object"` // of the edited bytes
 	Edits  []EditRecord  `json:"edits"`
 	Patch  *Patch        `json:"patch"`
-	Pins   []string      `json:"pins,omitempty"` // "NAME=TREE" of the libraries that it is pinned to
+	Pins   []PinnedTree  `json:"pins,omitempty"` // that it follows
+}
+
+// PinnedTree is the tree that a pin is to, as the record of an edit names it. As
+// text, and in JSON, it is "LIBRARY=TREE".
+type PinnedTree struct {
+	Library string // the package that has the library
+	Tree    string // its directory below the package's own
+}
+
+// Path returns the tree's path relative to the prefix.
+func (t PinnedTree) Path() string { return layout.TreePath(t.Library, t.Tree) }
+
+// String returns the tree as its text form has it.
+func (t PinnedTree) String() string { return t.Library + "=" + t.Tree }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (t PinnedTree) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]. A name that would lead out of
+// the place that it is for is an error.
+func (t *PinnedTree) UnmarshalText(b []byte) error {
+	library, tree, ok := strings.Cut(string(b), "=")
+	if !ok {
+		return fmt.Errorf("%q is no pinned tree: want LIBRARY=TREE", b)
+	}
+	*t = PinnedTree{library, tree}
+	return t.check()
+}
+
+func (t *PinnedTree) check() error {
+	if err := layout.CheckName(t.Library); err != nil {
+		return err
+	}
+	if layout.CheckPayloadPath(t.Tree) != nil || strings.Contains(t.Tree, "/") {
+		return fmt.Errorf("tree %q of %s is no directory name", t.Tree, t.Library)
+	}
+	return nil
 }
 
 // With returns the applied edit whose result has the digest d; nil if none has.
@@ -103,6 +143,9 @@ type Pin struct {
 // Spec returns "NAME=VERSION" of the library.
 func (p *Pin) Spec() string { return p.Library + "=" + p.Version }
 
+// Pinned returns the tree that the pin is to.
+func (p *Pin) Pinned() PinnedTree { return PinnedTree{p.Library, p.Tree} }
+
 // Of reports whether the pin is for a program of a package.
 func (p *Pin) Of(program, pkg string) bool {
 	return p.Program == EveryProgram || p.Program == program || p.Program == pkg
@@ -118,11 +161,8 @@ type Pins struct {
 // that it is for.
 func (p *Pins) check() error {
 	for _, pin := range p.Pins {
-		if err := layout.CheckName(pin.Library); err != nil {
-			return err
-		}
-		if layout.CheckPayloadPath(pin.Tree) != nil || strings.Contains(pin.Tree, "/") {
-			return fmt.Errorf("tree %q of %s is no directory name", pin.Tree, pin.Library)
+		if tree := pin.Pinned(); tree.check() != nil {
+			return tree.check()
 		}
 	}
 	return nil

@@ -4,7 +4,6 @@ package gc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"

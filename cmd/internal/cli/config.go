@@ -11,8 +11,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
-	"github.com/hashpkg/hashpkg/transaction"
 )
 
 // configFile is the settings of a root.
@@ -26,15 +26,15 @@ type config struct {
 
 // rewriteConfig is what sync does to executables.
 type rewriteConfig struct {
-	Executables transaction.RewritePolicy `toml:"executables"`
-	Include     []string                  `toml:"include"`
-	Exclude     []string                  `toml:"exclude"`
+	Executables programs.RewritePolicy `toml:"executables"`
+	Include     []string               `toml:"include"`
+	Exclude     []string               `toml:"exclude"`
 }
 
 // readConfig reads the settings of the root that the flags name. What they do not
 // say has its default; what is not known is an error, for it is likely to be meant.
 func (a *app) readConfig() (config, error) {
-	c := config{Prefix: layout.DefaultPrefix, Rewrite: rewriteConfig{Executables: transaction.RewriteMinimal}}
+	c := config{Prefix: layout.DefaultPrefix, Rewrite: rewriteConfig{Executables: programs.RewriteMinimal}}
 	r, err := sysroot.Open(a.root, layout.DefaultPrefix, a.Formats)
 	if err != nil {
 		return c, usageError{err}
@@ -67,7 +67,7 @@ func (a *app) readConfig() (config, error) {
 
 func (c *rewriteConfig) check(file string) error {
 	switch c.Executables {
-	case transaction.RewriteMinimal, transaction.RewriteFull, transaction.RewriteNone:
+	case programs.RewriteMinimal, programs.RewriteFull, programs.RewriteNone:
 	default:
 		return fmt.Errorf("read settings: %s: executables = %q: want \"minimal\", \"full\" or \"none\"", file, c.Executables)
 	}
@@ -82,8 +82,8 @@ func (c *rewriteConfig) check(file string) error {
 }
 
 // rewrite returns the policy for executables.
-func (c *config) rewrite() transaction.Rewrite {
-	return transaction.Rewrite{Executables: c.Rewrite.Executables, Include: c.Rewrite.Include, Exclude: c.Rewrite.Exclude}
+func (c *config) rewrite() programs.Rewrite {
+	return programs.Rewrite{Executables: c.Rewrite.Executables, Include: c.Rewrite.Include, Exclude: c.Rewrite.Exclude}
 }
 
 // findPrefix returns the prefix: the flag's, the root's own setting, or the

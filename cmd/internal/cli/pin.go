@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -116,7 +115,11 @@ func (a *app) printPins(r *transaction.PinResult, what string) error {
 		if len(r.Programs) > 10 && !a.verbose {
 			break
 		}
-		if err := a.printf("%s is %s\n", p.Path, strings.TrimSpace(what+" "+strings.Join(p.Pins, " "))); err != nil {
+		line := p.Path + " is " + what
+		for _, tree := range p.Pins {
+			line += " " + tree.String()
+		}
+		if err := a.printf("%s\n", line); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package transaction
+package programs
 
 import (
 	"path"
@@ -26,19 +26,10 @@ const (
 	RewriteNone    RewritePolicy = "none"    // nothing
 )
 
-// passes returns why the policy leaves a program alone; "" when it does not.
-func (r *Rewrite) passes(program, pkg string) string {
-	switch {
-	case r.Executables == RewriteNone:
-		return "executables = \"none\""
-	case pkg == "hashpkg":
-		return "hashpkg itself is never edited"
-	case len(r.Include) > 0 && !matchesAny(r.Include, program):
-		return "is not included"
-	case matchesAny(r.Exclude, program):
-		return "is excluded"
-	}
-	return ""
+// wants reports whether the settings have a program of a package edited.
+func (r *Rewrite) wants(program, pkg string) bool {
+	return r.Executables != RewriteNone && pkg != "hashpkg" &&
+		(len(r.Include) == 0 || matchesAny(r.Include, program)) && !matchesAny(r.Exclude, program)
 }
 
 func matchesAny(patterns []string, program string) bool {
