@@ -320,37 +320,27 @@ func (h *header) bytes(t tag) []byte {
 }
 
 func (h *header) uint16s(t tag, count int) []uint16 {
-	v, ok := h.get(t, count, kindInt16)
-	if !ok {
-		return nil
-	}
-	all := make([]uint16, v.count)
-	for i := range all {
-		all[i] = binary.BigEndian.Uint16([]byte(v.data[2*i : 2*i+2]))
-	}
-	return all
+	return numbers[uint16](h, t, count, kindInt16)
 }
 
 func (h *header) uint32s(t tag, count int) []uint32 {
-	v, ok := h.get(t, count, kindInt32)
-	if !ok {
-		return nil
-	}
-	all := make([]uint32, v.count)
-	for i := range all {
-		all[i] = binary.BigEndian.Uint32([]byte(v.data[4*i : 4*i+4]))
-	}
-	return all
+	return numbers[uint32](h, t, count, kindInt32)
 }
 
 func (h *header) uint64s(t tag, count int) []uint64 {
-	v, ok := h.get(t, count, kindInt64)
+	return numbers[uint64](h, t, count, kindInt64)
+}
+
+// numbers returns the numbers of a value: count of them, or as many as there are if
+// count is negative.
+func numbers[T uint16 | uint32 | uint64](h *header, t tag, count int, k kind) []T {
+	v, ok := h.get(t, count, k)
 	if !ok {
 		return nil
 	}
-	all := make([]uint64, v.count)
-	for i := range all {
-		all[i] = binary.BigEndian.Uint64([]byte(v.data[8*i : 8*i+8]))
+	all := make([]T, v.count)
+	if _, err := binary.Decode([]byte(v.data), binary.BigEndian, all); err != nil {
+		h.fail(t, "is not read: %v", err)
 	}
 	return all
 }
