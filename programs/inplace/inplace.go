@@ -254,7 +254,7 @@ func (r *Replacement) willReplaceOther() error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close()
 	return r.willReplace(f, is)
 }
 

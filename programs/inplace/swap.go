@@ -36,7 +36,7 @@ func (s *swap) suffix() string {
 
 func sumName(base string) uint64 {
 	h := fnv.New64a()
-	h.Write([]byte(base)) //nolint:errcheck // a hash takes everything
+	h.Write([]byte(base))
 	return h.Sum64()
 }
 
