@@ -311,6 +311,19 @@ func TestReplaceChangedFile(t *testing.T) {
 	wantFile(t, path, "9876543210")
 }
 
+// TestReplaceWrittenFile writes to the file while the copy is made.
+func TestReplaceWrittenFile(t *testing.T) {
+	path := newTestFile(t)
+	write := func([]byte) error {
+		time.Sleep(20 * time.Millisecond) // a tick of the clock that files' times are taken from
+		return os.WriteFile(path, []byte("01234567xx"), 0o644)
+	}
+	if err := replaceEdited(t, path, testEdit(), Options{Check: write}); !errors.Is(err, ErrChanged) {
+		t.Errorf("the error is %v, want ErrChanged", err)
+	}
+	wantFile(t, path, "01234567xx")
+}
+
 // TestReplaceKilled looks for what a process that is killed would leave behind
 // before it commits: nothing has a name until then.
 func TestReplaceKilled(t *testing.T) {

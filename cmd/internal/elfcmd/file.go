@@ -274,11 +274,12 @@ func replace(name, output string, e elfedit.Edit, o inplace.Options) (err error)
 		err = r.Commit()
 	}
 	var p *fs.PathError
-	if errors.As(err, &p) && paths[p.Path] != "" {
-		p.Path = paths[p.Path] // as the user named it
+	if !errors.As(err, &p) {
+		return err
 	}
+	p.Path = cmp.Or(paths[p.Path], p.Path) // as the user named it
 	if output == "" && (errors.Is(err, inplace.ErrSigned) || errors.Is(err, inplace.ErrVerity)) {
-		err = fmt.Errorf("%w; --output writes an edited copy", err)
+		p.Err = fmt.Errorf("%w; --output writes an edited copy", p.Err)
 	}
 	return err
 }
@@ -289,7 +290,7 @@ func placeOf(name string) (inplace.Place, error) {
 	real := name
 	if st, err := os.Lstat(name); err == nil && st.Mode()&fs.ModeSymlink != 0 {
 		if real, err = filepath.EvalSymlinks(name); err != nil {
-			return inplace.Place{}, err
+			return inplace.Place{}, fmt.Errorf("follow %s: %w", name, err)
 		}
 	}
 	path, base := filepath.Split(real)
