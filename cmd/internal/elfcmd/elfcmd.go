@@ -1,6 +1,6 @@
 // Package elfcmd implements hashpkg elf and the program patchelf, which are the
 // same command under two names: options in patchelf's form, the edits of
-// package elfedit, files replaced by package atomicfile. Most callers need
+// package elfedit, files replaced by package inplace. Most callers need
 // [Main].
 //
 // Programs call the command once for each of many files, so that its start

@@ -18,7 +18,7 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 )
 
 // filePlan is what one file shall become.
@@ -309,7 +309,7 @@ func takesPlaceOf(soname string, list []string) string {
 			continue
 		}
 		var is bool
-		err := atomicfile.ReadMapped(name, func(data []byte) error {
+		err := mapped.Open(name, func(data []byte) error {
 			info, err := elfedit.Inspect(data)
 			is = err == nil && info.Soname == soname
 			return err

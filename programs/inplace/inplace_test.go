@@ -1,4 +1,4 @@
-package atomicfile
+package inplace
 
 import (
 	"bytes"
@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 )
 
 // The file before and after the edit of these tests, which makes it longer.
@@ -42,6 +44,32 @@ func newTestFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// place opens the directory of a path for as long as the test takes.
+func place(t *testing.T, path string) Place {
+	t.Helper()
+	dir, err := beneath.Open(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	return Place{dir, filepath.Base(path)}
+}
+
+func stage(t *testing.T, path string, e elfedit.Edit, o Options) (*Replacement, error) {
+	t.Helper()
+	p := place(t, path)
+	return Stage(p.Dir, p.Base, e, o)
+}
+
+func replaceEdited(t *testing.T, path string, e elfedit.Edit, o Options) error {
+	t.Helper()
+	r, err := stage(t, path, e, o)
+	if err != nil {
+		return err
+	}
+	return r.Commit()
 }
 
 // wantFile fails unless path holds want, and its directory the given names only.
@@ -77,19 +105,20 @@ func TestReplaceEdited(t *testing.T) {
 			}
 			return nil
 		}
-		if err := ReplaceEdited(path, e, ReplaceOptions{Check: check, Durable: true}); err != nil {
+		if err := replaceEdited(t, path, e, Options{Check: check, Durable: true}); err != nil {
 			t.Fatal(err)
 		}
 		wantFile(t, path, after)
-		if err := ReplaceEdited(path, e, ReplaceOptions{}); !errors.Is(err, elfedit.ErrEditMismatch) {
+		if err := replaceEdited(t, path, e, Options{}); !errors.Is(err, elfedit.ErrEditMismatch) {
 			t.Errorf("the same edit again: %v, want a mismatch", err)
 		}
-		if err := ReplaceEdited(path, e.Invert(), ReplaceOptions{}); err != nil {
+		if err := replaceEdited(t, path, e.Invert(), Options{}); err != nil {
 			t.Fatal(err)
 		}
 		wantFile(t, path, before)
 	}
-	if err := SyncFiles([]string{path, path, filepath.Dir(path)}); err != nil {
+	p := place(t, path)
+	if err := SyncAll([]*beneath.Dir{p.Dir, p.Dir, place(t, "/dev/null").Dir}); err != nil {
 		t.Error(err)
 	}
 }
@@ -100,21 +129,32 @@ func TestReplaceLinks(t *testing.T) {
 	if err := errors.Join(os.Symlink("file", link), os.Link(path, hard)); err != nil {
 		t.Fatal(err)
 	}
-	if err := ReplaceEdited(link, testEdit(), ReplaceOptions{}); err != nil {
+	if err := replaceEdited(t, link, testEdit(), Options{}); !errors.Is(err, beneath.ErrLink) {
+		t.Errorf("a link: %v", err)
+	}
+	to := place(t, link)
+	if err := replaceEdited(t, path, testEdit(), Options{To: &to}); !errors.Is(err, beneath.ErrLink) {
+		t.Errorf("to a link: %v", err)
+	}
+	p := place(t, path)
+	for _, base := range []string{"", ".", "..", "../file", "sub/file"} {
+		if _, err := Stage(p.Dir, base, testEdit(), Options{}); err == nil {
+			t.Errorf("the name %q was taken", base)
+		}
+	}
+	if err := replaceEdited(t, path, testEdit(), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	wantFile(t, path, after, "file", "hard", "link")
 	wantFile(t, hard, before, "file", "hard", "link")
-	if target, err := os.Readlink(link); err != nil || target != "file" {
-		t.Errorf("the link leads to %q, %v", target, err)
-	}
 }
 
 func TestReplaceOther(t *testing.T) {
 	path := newTestFile(t)
 	to := filepath.Join(filepath.Dir(path), "to")
+	place := place(t, to)
 	old := unix.Umask(0o027)
-	err := ReplaceEdited(path, testEdit(), ReplaceOptions{To: to})
+	err := replaceEdited(t, path, testEdit(), Options{To: &place})
 	unix.Umask(old)
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +167,7 @@ func TestReplaceOther(t *testing.T) {
 	if err := os.Chmod(to, 0o604); err != nil {
 		t.Fatal(err)
 	}
-	if err := ReplaceEdited(path, testEdit(), ReplaceOptions{To: to}); err != nil {
+	if err := replaceEdited(t, path, testEdit(), Options{To: &place}); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(to); err != nil || info.Mode() != 0o604 {
@@ -190,7 +230,7 @@ func TestReplaceKeepsMetadata(t *testing.T) {
 	if err := unix.Setxattr(filepath.Dir(path), "system.posix_acl_default", accessList(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := ReplaceEdited(path, testEdit(), ReplaceOptions{}); err != nil {
+	if err := replaceEdited(t, path, testEdit(), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Stat(path, &is); err != nil {
@@ -210,7 +250,7 @@ func TestReplaceKeepsMetadata(t *testing.T) {
 	if err := unix.Removexattr(path, "system.posix_acl_access"); err != nil {
 		t.Fatal(err)
 	}
-	if err := ReplaceEdited(path, testEdit().Invert(), ReplaceOptions{}); err != nil {
+	if err := replaceEdited(t, path, testEdit().Invert(), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := unix.Getxattr(path, "system.posix_acl_access", nil); !errors.Is(err, unix.ENODATA) {
@@ -241,7 +281,7 @@ func TestReplaceBusyProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ReplaceEdited(path, e, ReplaceOptions{}); err != nil {
+	if err := replaceEdited(t, path, e, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Process.Signal(unix.Signal(0)); err != nil {
@@ -254,7 +294,7 @@ func TestReplaceBusyProgram(t *testing.T) {
 
 func TestReplaceChangedFile(t *testing.T) {
 	path := newTestFile(t)
-	r, err := StageEdited(path, testEdit(), ReplaceOptions{})
+	r, err := stage(t, path, testEdit(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,10 +305,23 @@ func TestReplaceChangedFile(t *testing.T) {
 		t.Errorf("commit: %v, want ErrChanged", err)
 	}
 	wantFile(t, path, "9876543210")
-	if err := ReplaceEdited(path, testEdit(), ReplaceOptions{}); !errors.Is(err, elfedit.ErrEditMismatch) {
+	if err := replaceEdited(t, path, testEdit(), Options{}); !errors.Is(err, elfedit.ErrEditMismatch) {
 		t.Errorf("another file: %v, want ErrEditMismatch", err)
 	}
 	wantFile(t, path, "9876543210")
+}
+
+// TestReplaceWrittenFile writes to the file while the copy is made.
+func TestReplaceWrittenFile(t *testing.T) {
+	path := newTestFile(t)
+	write := func([]byte) error {
+		time.Sleep(20 * time.Millisecond) // a tick of the clock that files' times are taken from
+		return os.WriteFile(path, []byte("01234567xx"), 0o644)
+	}
+	if err := replaceEdited(t, path, testEdit(), Options{Check: write}); !errors.Is(err, ErrChanged) {
+		t.Errorf("the error is %v, want ErrChanged", err)
+	}
+	wantFile(t, path, "01234567xx")
 }
 
 // TestReplaceKilled looks for what a process that is killed would leave behind
@@ -281,7 +334,7 @@ func TestReplaceKilled(t *testing.T) {
 		t.Skipf("the file system has no files without a name: %v", err)
 	}
 	unix.Close(fd)
-	r, err := StageEdited(path, testEdit(), ReplaceOptions{Durable: true})
+	r, err := stage(t, path, testEdit(), Options{Durable: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,18 +356,18 @@ func TestReplaceKilled(t *testing.T) {
 func TestReplaceStops(t *testing.T) {
 	path := newTestFile(t)
 	no := errors.New("no")
-	if err := ReplaceEdited(path, testEdit(), ReplaceOptions{Check: func([]byte) error { return no }}); !errors.Is(err, no) {
+	if err := replaceEdited(t, path, testEdit(), Options{Check: func([]byte) error { return no }}); !errors.Is(err, no) {
 		t.Errorf("the check's error became %v", err)
 	}
 	wantFile(t, path, before)
 	bad := testEdit()
 	bad.Hunks[1].Offset = 0
-	if err := ReplaceEdited(path, bad, ReplaceOptions{}); !errors.Is(err, elfedit.ErrBadEdit) {
+	if err := replaceEdited(t, path, bad, Options{}); !errors.Is(err, elfedit.ErrBadEdit) {
 		t.Errorf("a damaged edit: %v", err)
 	}
 	for name, want := range map[string]string{filepath.Dir(path): "a directory", "/dev/null": "a device"} {
-		err := ReplaceEdited(name, testEdit(), ReplaceOptions{})
-		if !errors.Is(err, ErrNotRegular) || !strings.Contains(err.Error(), want) {
+		err := replaceEdited(t, name, testEdit(), Options{})
+		if !errors.Is(err, mapped.ErrNotRegular) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -362,7 +415,7 @@ func TestReplaceWithoutRights(t *testing.T) {
 			t.Fatal(err)
 		}
 		asNobody(t, func() {
-			err := ReplaceEdited(path, testEdit(), ReplaceOptions{})
+			err := replaceEdited(t, path, testEdit(), Options{})
 			var p *fs.PathError
 			if err == nil || !strings.Contains(err.Error(), c.want) || !errors.As(err, &p) || p.Path != path {
 				t.Errorf("%s: %v, want %q", c.what, err, c.want)
@@ -372,24 +425,6 @@ func TestReplaceWithoutRights(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantFile(t, path, before)
-	}
-}
-
-func TestReadMappedFileThatShrinks(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, make([]byte, 1<<16), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	sum := byte(0)
-	err := ReadMapped(path, func(data []byte) error {
-		if err := os.Truncate(path, 10); err != nil {
-			return err
-		}
-		sum += data[len(data)-1]
-		return nil
-	})
-	if err == nil || !strings.Contains(err.Error(), "shorter") {
-		t.Errorf("read: %v", err)
 	}
 }
 
