@@ -71,7 +71,7 @@ func Read(root *sysroot.Root, p *Program, known *record.EditedFile, use func(*Fa
 		return use(f, Bytes{})
 	}
 	f.Sealed = sealed(file, place)
-	return atomicfile.MapFile(file, func(data []byte) error {
+	return mapped.File(file, func(data []byte) error {
 		packaged, err := f.look(data)
 		if err != nil {
 			return err

@@ -16,7 +16,7 @@ type Policy struct {
 	Prefix       string
 	Architecture string            // the root's own, as a multi-arch triplet
 	Farm         map[string]bool   // what trees of the system offer, such as "lib64/libz.so.1"
-	Trees        map[string]string // path of its tree below the prefix, by package key
+	Trees        map[pkginfo.Key]string // path of its tree below the prefix, by package
 	Pins         []Pin             // in the order of SortPins
 	Confinement  *confine.Rules    // read when there are pins; nil for a root that confines nothing
 

@@ -23,7 +23,7 @@ import (
 
 // Package is an installed package, as the records of the system name it.
 type Package struct {
-	Key     string // see record.PackageKey
+	Key     pkginfo.Key
 	Name    string
 	Version string
 }

@@ -26,7 +26,7 @@ type editor struct {
 // Edit makes the edits on as many processors as there are.
 func (e *editor) Edit(requests []plan.EditRequest) ([]plan.EditResult, error) {
 	results := make([]plan.EditResult, len(requests))
-	err := eachInParallel(e.ctx, len(requests), func(i int) (err error) {
+	err := eachInParallel(e.ctx, len(requests), func(_ context.Context, i int) (err error) {
 		results[i], err = e.edit(requests[i])
 		return err
 	})
@@ -69,7 +69,7 @@ func applyEdits(ctx context.Context, staging *store.Staging, p *plan.Plan) ([]*r
 		}
 	}
 	last := lastUses(manifests)
-	err := eachInParallel(ctx, len(files), func(i int) error {
+	err := eachInParallel(ctx, len(files), func(_ context.Context, i int) error {
 		if err := applyEdit(staging, files[i], last[files[i].Source]); err != nil {
 			return fmt.Errorf("edit %s: %w", files[i].Path, err)
 		}
@@ -123,14 +123,14 @@ func applyEdit(staging *store.Staging, f *record.File, last bool) error {
 
 // eachInParallel calls f with 0 to n-1, on as many processors as there are, until it
 // fails or the context ends. It returns the first error.
-func eachInParallel(ctx context.Context, n int, f func(i int) error) error {
+func eachInParallel(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	g, running := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range n {
 		if running.Err() != nil {
 			break
 		}
-		g.Go(func() error { return f(i) })
+		g.Go(func() error { return f(running, i) })
 	}
 	if err := g.Wait(); err != nil {
 		return err

@@ -6,18 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/pkginfo"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -37,6 +37,7 @@ type InstallOptions struct {
 	// Index is a directory of the host with the signed indexes that packages are
 	// looked up in whose formats carry no signatures; "" for the root's own.
 	Index string
+	Wait  time.Duration // for the lock
 	Now   time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
@@ -76,45 +77,34 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		if err != nil {
 			return nil, err
 		}
-		plan, err := makePlan(ctx, o, files, spool, active)
-		return &InstallResult{Plan: plan, Generation: active.ID}, errors.Join(err, spool.Close())
+		made, err := makePlan(ctx, o, files, spool, active)
+		return &InstallResult{Plan: made, Generation: active.ID}, errors.Join(err, spool.Close())
 	}
 
-	err = locked(ctx, o.Root, 0, false, func(active *record.Generation, staging *store.Staging) error {
-		plan, err := makePlan(ctx, o, files, staging, active)
-		result = &InstallResult{Plan: plan, Generation: active.ID}
-		if err != nil || plan.Generation == nil {
-			return err
-		}
-		manifests, err := applyEdits(ctx, staging, plan)
-		if err != nil {
-			return err
-		}
-		o.Progress(Progress{Step: "committing"})
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		next, err := commit(o.Root, staging, manifests, plan.Generation, active, o.Now)
-		if err == nil {
-			result.Generation, result.Changed = next.ID, true
-		}
-		return err
-	})
-	return result, err
-}
-
-// commit puts the trees of manifests in their places and makes a planned generation
-// of them the active one, which it returns.
-func commit(root *sysroot.Root, staging *store.Staging, manifests []*record.Manifest, planned, active *record.Generation, now time.Time) (*record.Generation, error) {
-	if err := staging.AddTrees(manifests); err != nil {
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	if err != nil {
 		return nil, err
 	}
-	next := planned.Next(0, now)
-	next.Parent = active.ID
-	if _, err := publish(root, staging, next, active); err != nil {
-		return nil, err
+	defer func() { err = errors.Join(err, w.End()) }()
+	made, err := makePlan(ctx, o, files, w.Staging(), w.Active())
+	result = &InstallResult{Plan: made, Generation: w.Active().ID}
+	if err != nil || made.Generation == nil {
+		return result, err
 	}
-	return next, nil
+	trees, err := applyEdits(ctx, w.Staging(), made)
+	if err != nil {
+		return result, err
+	}
+	o.Progress(Progress{Step: "committing"})
+	if err := ctx.Err(); err != nil {
+		return result, err
+	}
+	next := made.Generation.Next(0, o.Now)
+	if err := w.Commit(trees, next); err != nil {
+		return result, err
+	}
+	result.Generation, result.Changed = next.ID, true
+	return result, nil
 }
 
 // packageFile is one file of the command line.
@@ -177,7 +167,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	// The databases are read when a relation asks for them. They only answer
 	// relations, so that one which cannot be read is told and no more.
 	packages := sync.OnceValue(func() []*pkginfo.Package {
-		found, err := systemPackages(ctx, o.Root)
+		found, err := system.Packages(ctx, o.Root)
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("relations may be answered by packages of the system that are not known: %v", err))
 		}
@@ -189,7 +179,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	})
 	o.Progress(Progress{Step: "editing"})
 	s := o.Root.Store()
-	plan, err := plan.Make(plan.Input{
+	made, err := plan.Make(plan.Input{
 		Prefix:     o.Root.Prefix(),
 		Generation: active,
 		Orders:     o.Root.Formats().Orders(),
@@ -208,11 +198,11 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	if err != nil {
 		return nil, err
 	}
-	plan.Warnings = slices.Insert(plan.Warnings, 0, warnings...)
-	if len(plan.Problems) > 0 {
-		return plan, &plan.ProblemsError{Problems: plan.Problems}
+	made.Warnings = slices.Insert(made.Warnings, 0, warnings...)
+	if len(made.Problems) > 0 {
+		return made, &plan.ProblemsError{Problems: made.Problems}
 	}
-	return plan, nil
+	return made, nil
 }
 
 // stageAll reads the packages, several at a time, the largest first. Files that
@@ -226,37 +216,15 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return -cmp.Compare(files[a].size, files[b].size) })
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var mu sync.Mutex
-	var done int64
+	var done atomic.Int64
+	read := func(n int64) { o.Progress(Progress{Step: "reading", Done: done.Add(n), Total: total}) }
 	all := make([]*stagedPackage, len(files))
-	faults := make([]error, len(files))
-	read := func(n int64) {
-		mu.Lock()
-		done += n
-		now := done
-		mu.Unlock()
-		o.Progress(Progress{Step: "reading", Done: now, Total: total})
-	}
-	work := make(chan int)
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(files)) {
-		wg.Go(func() {
-			for i := range work {
-				all[i], faults[i] = stagePackage(ctx, files[i], keys, o.Signature != trust.Off, to, read)
-				if faults[i] != nil {
-					cancel()
-				}
-			}
-		})
-	}
-	for _, i := range order {
-		work <- i
-	}
-	close(work)
-	wg.Wait()
-	if err := firstFault(faults); err != nil {
+	err = eachInParallel(ctx, len(order), func(ctx context.Context, n int) (err error) {
+		i := order[n]
+		all[i], err = stagePackage(ctx, files[i], keys, o.Signature != trust.Off, to, read)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	for _, p := range all {
@@ -265,16 +233,4 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 		}
 	}
 	return out, nil
-}
-
-// firstFault returns the first error that is not only the echo of another.
-func firstFault(faults []error) error {
-	var echo error
-	for _, err := range faults {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			return err
-		}
-		echo = cmp.Or(echo, err)
-	}
-	return echo
 }

@@ -2,7 +2,6 @@ package transaction
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"debug/elf"
 	"errors"
@@ -10,10 +9,7 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
@@ -41,7 +37,8 @@ type stagedPackage struct {
 }
 
 // stagePackage reads one package file into the sink. keys has, by format, the keys
-// that may sign. With prove, what the package can be proved by is computed. read is told of the bytes that were read from the file.
+// that may sign. With prove, what the package can be proved by is computed. read is
+// told of the bytes that were read from the file.
 func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format]*trust.Keyring, prove bool, to sink, read func(int64)) (*stagedPackage, error) {
 	f, err := os.Open(file.path)
 	if err != nil {
@@ -99,11 +96,11 @@ func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	m, err = draft(r.Package())
+	draft, err := record.NewDraft(r.Package(), record.OriginPrivate)
 	if err != nil {
 		return nil, err
 	}
-	s := &stager{to: to, m: m, byPath: map[string]int{}, namesOwners: r.NamesOwners()}
+	s := &stager{to: to, draft: draft, namesOwners: r.NamesOwners()}
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -119,38 +116,15 @@ func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink)
 	if _, err := io.Copy(io.Discard, in); err != nil { // what the reader had no need of belongs to the digest
 		return nil, err
 	}
-	s.finish()
+	m = draft.Manifest()
 	m.Package.Signature = r.Signature()
-	return m, nil
-}
-
-// draft returns a manifest with what a package says of itself.
-func draft(p *pkginfo.Package) (*record.Manifest, error) {
-	if err := layout.CheckName(p.Name); err != nil {
-		return nil, err
-	}
-	if _, err := layout.EscapeVersion(p.Version); err != nil {
-		return nil, err
-	}
-	if _, err := layout.EscapeVersion(p.Architecture); err != nil {
-		return nil, fmt.Errorf("architecture: %w", err)
-	}
-	m := &record.Manifest{
-		Layout: layout.FormatVersion, Name: p.Name, Version: p.Version, Architecture: p.Architecture,
-		Format: p.Format, Origin: record.OriginPrivate, Source: p.Source, Summary: p.Summary,
-		Requires: p.Requires, Provides: p.Provides,
-	}
-	for _, s := range p.Scripts {
-		m.Scripts = append(m.Scripts, s.Name)
-	}
 	return m, nil
 }
 
 // stager turns the entries of one package into the files of its manifest.
 type stager struct {
-	to     sink
-	m      *record.Manifest
-	byPath map[string]int
+	to    sink
+	draft *record.Draft
 
 	namesOwners bool // see backends.Reader
 }
@@ -180,9 +154,6 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 	switch e.Type {
 	case pkginfo.Directory:
 		f.Type = record.TypeDirectory
-		if i, ok := s.byPath[f.Path]; ok && s.m.Files[i].Type == record.TypeDirectory {
-			return nil // "lib" and "usr/lib" are one
-		}
 	case pkginfo.Symlink:
 		f.Type, f.Target = record.TypeSymlink, e.Link
 	case pkginfo.FIFO:
@@ -193,23 +164,18 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 			return err
 		}
 	case pkginfo.HardLink:
-		i, ok := s.byPath[e.Link]
-		if !ok || s.m.Files[i].Type != record.TypeFile {
+		first := s.draft.At(e.Link)
+		if first == nil || first.Type != record.TypeFile {
 			return fmt.Errorf("is a hard link to %s, which is no file that came before", e.Link)
 		}
-		f = s.m.Files[i]
+		f = *first
 		f.Path = e.Path
 	case pkginfo.CharDevice, pkginfo.BlockDevice:
 		return errors.New("is a device: hashpkg makes none in a tree")
 	default:
 		return fmt.Errorf("is of the unknown type %d", e.Type)
 	}
-	if _, twice := s.byPath[f.Path]; twice {
-		return errors.New("is in the package twice")
-	}
-	s.byPath[f.Path] = len(s.m.Files)
-	s.m.Files = append(s.m.Files, f)
-	return nil
+	return s.draft.Put(f)
 }
 
 func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader) error {
@@ -238,50 +204,4 @@ func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader)
 		}
 		return nil
 	})
-}
-
-// finish sorts the files and makes links that lead out of the tree lead inside.
-func (s *stager) finish() {
-	slices.SortFunc(s.m.Files, func(a, b record.File) int { return cmp.Compare(a.Path, b.Path) })
-	s.m.Index()
-	for i := range s.m.Files {
-		f := &s.m.Files[i]
-		if f.Type == record.TypeSymlink {
-			if target := s.linkInside(f); target != f.Target {
-				f.PackageTarget, f.Target = f.Target, target
-			}
-		}
-	}
-}
-
-// linkInside returns what a payload's symlink holds in the tree. An absolute link
-// to the package's own file becomes a relative one, and ".." stops at the tree's
-// top as it does at a root's.
-func (s *stager) linkInside(f *record.File) string {
-	dir := path.Dir(f.Path)
-	if path.IsAbs(f.Target) {
-		to := s.m.Resolve(f.Target)
-		if to == nil {
-			return f.Target // another package's, or nobody's
-		}
-		return relative(dir, layout.MergeUsr(strings.TrimPrefix(path.Clean(f.Target), "/")))
-	}
-	if joined := path.Join(dir, f.Target); joined == ".." || strings.HasPrefix(joined, "../") {
-		inside := layout.MergeUsr(strings.TrimPrefix(path.Join("/", dir, f.Target), "/"))
-		return relative(dir, cmp.Or(inside, "."))
-	}
-	return f.Target
-}
-
-// relative returns the way from a directory to a path, both relative to the same
-// top.
-func relative(dir, to string) string {
-	if dir == "." {
-		return to
-	}
-	from, dest := strings.Split(dir, "/"), strings.Split(to, "/")
-	for len(from) > 0 && len(dest) > 1 && from[0] == dest[0] {
-		from, dest = from[1:], dest[1:]
-	}
-	return strings.Repeat("../", len(from)) + strings.Join(dest, "/")
 }

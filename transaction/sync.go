@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"runtime"
 	"slices"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
@@ -28,7 +27,7 @@ type SyncOptions struct {
 	Root    *sysroot.Root
 	Rewrite programs.Rewrite
 	DryRun  bool
-	Again   bool // look at everything, whatever was remembered, and edit restored programs too
+	Again   bool          // look at everything, whatever was remembered, and edit restored programs too
 	Wait    time.Duration // for the lock
 	Now     time.Time
 	// Image says that the root is one of an image, which shall be the same from run
@@ -229,10 +228,10 @@ func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (r
 // syncer is one sync.
 type syncer struct {
 	SyncOptions
-	states  map[string]string
-	active  *record.Generation
-	writer  *Writer // nil for a dry run
-	sharer  system.Sharer
+	states map[string]string
+	active *record.Generation
+	writer *Writer // nil for a dry run
+	sharer system.Sharer
 
 	state    *record.SystemState // of the last sync
 	pins     []record.Pin

@@ -6,11 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/confine"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 )
 
 // editPrograms edits the programs of packages that have changed, and of those whose

@@ -4,6 +4,7 @@ package gc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"

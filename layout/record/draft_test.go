@@ -1,18 +1,18 @@
-package transaction
+package record
 
 import (
 	"path"
 	"strings"
 	"testing"
 
-	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 func TestLinksStayInside(t *testing.T) {
-	files := []record.File{
-		{Path: "etc/conf", Type: record.TypeFile},
-		{Path: "usr/bin/tool", Type: record.TypeFile},
-		{Path: "usr/lib/x", Type: record.TypeFile},
+	files := []File{
+		{Path: "etc/conf", Type: TypeFile},
+		{Path: "usr/bin/tool", Type: TypeFile},
+		{Path: "usr/lib/x", Type: TypeFile},
 	}
 	for _, tc := range []struct{ link, target, want string }{
 		{"usr/bin/t", "tool", "tool"},
@@ -27,9 +27,16 @@ func TestLinksStayInside(t *testing.T) {
 		{"usr/bin/t", "../../..", "../../."},
 		{"t", "..", "."},
 	} {
-		s := &stager{m: &record.Manifest{Files: append([]record.File{{Path: tc.link, Type: record.TypeSymlink, Target: tc.target}}, files...)}}
-		s.m.Index()
-		got := s.linkInside(&s.m.Files[0])
+		d, err := NewDraft(&pkginfo.Package{Name: "t", Version: "1", Architecture: "all"}, OriginPrivate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range append([]File{{Path: tc.link, Type: TypeSymlink, Target: tc.target}}, files...) {
+			if err := d.Put(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := d.Manifest().Lookup(tc.link).Target
 		if got != tc.want {
 			t.Errorf("%s -> %s becomes %s, want %s", tc.link, tc.target, got, tc.want)
 		}

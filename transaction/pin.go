@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot/system"
+	"github.com/hashpkg/hashpkg/transaction/query"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/programs"
@@ -24,7 +27,7 @@ var ErrPin = errors.New("cannot pin")
 // findTree returns what is missing of the tree that a pin is to.
 func findTree(s *store.Store, pin record.Pin) error {
 	for _, name := range []string{layout.ManifestPath(pin.Library, pin.Tree), layout.TreePath(pin.Library, pin.Tree)} {
-		if _, err := os.Lstat(s.Path(name)); err != nil {
+		if _, err := s.Dir().Lstat(name); err != nil {
 			return err
 		}
 	}
@@ -40,7 +43,7 @@ func loadPins(s *store.Store, pins []record.Pin) (loaded []programs.Pin, lost []
 			m, err = s.Manifest(pin.Library, pin.Tree)
 		}
 		if err != nil {
-			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is not to be had: %v", pin.Program, pin.Spec(), err))
+			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is no longer in the store: %v", pin.Program, pin.Spec(), err))
 			continue
 		}
 		loaded = append(loaded, programs.Pin{Pin: pin, Manifest: m})
@@ -92,70 +95,40 @@ func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 			return p.Program == o.Program && (len(o.Specs) == 0 || slices.Contains(o.Specs, p.Library) || slices.Contains(o.Specs, p.Spec()))
 		})
 		if len(pins) == before {
-			return nil, fmt.Errorf("%s is not pinned so; hashpkg pins shows what is", o.Program)
+			return nil, fmt.Errorf("%s has no such pin; hashpkg pins lists those that there are", o.Program)
 		}
 		return pins, nil
 	})
 }
 
 // findPinned returns a pin to the tree of a library's version, of those in the store.
-func findPinned(s *store.Store, spec string) (record.Pin, error) {
-	name, version, ok := strings.Cut(spec, "=")
-	if !ok || name == "" || version == "" {
-		return record.Pin{}, fmt.Errorf("%w: %q: want NAME=VERSION", ErrPin, spec)
+func findPinned(s *store.Store, text string) (record.Pin, error) {
+	fail := func(err error) (record.Pin, error) { return record.Pin{}, fmt.Errorf("%w: %w", ErrPin, err) }
+	spec, err := query.ParseSpec(text)
+	if err == nil && spec.Version == "" {
+		err = fmt.Errorf("%q: %w: give the version, as NAME=VERSION", text, query.ErrSpec)
 	}
-	manifests, err := s.Manifests(name)
 	if err != nil {
-		return record.Pin{}, err
+		return fail(err)
 	}
-	m, err := choosePinned(manifests, name, version)
+	m, err := query.Stored(s, spec)
 	if err != nil {
-		return record.Pin{}, fmt.Errorf("%w: %w", ErrPin, err)
+		return fail(err)
+	}
+	if slices.ContainsFunc(m.Files, func(f record.File) bool { return f.ELF != nil && layout.IsGlibcLibrary(f.ELF.Soname) }) {
+		return fail(fmt.Errorf("%s has the C library, and a process cannot mix two of them; hashpkg install puts a program beside the system with its own", spec.Name))
 	}
 	return record.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
-}
-
-// choosePinned returns the tree of a version, or of a tree's name, of those that the
-// store has of a library.
-func choosePinned(manifests []*record.Manifest, name, version string) (*record.Manifest, error) {
-	var found []*record.Manifest
-	var versions []string
-	for _, m := range manifests {
-		versions = append(versions, m.Version)
-		if m.Version == version || m.Tree == version {
-			found = append(found, m)
-		}
-	}
-	// The distribution's own build goes before one that was edited for a private tree.
-	slices.SortStableFunc(found, func(a, b *record.Manifest) int { return -cmp.Compare(a.Origin, b.Origin) })
-	switch {
-	case len(found) == 0 && len(versions) == 0:
-		return nil, fmt.Errorf("the store has no %s; hashpkg install brings the version that you want", name)
-	case len(found) == 0:
-		return nil, fmt.Errorf("the store has no %s=%s; of %s it has %q", name, version, name, slices.Compact(versions))
-	case len(found) > 1 && found[0].Origin == found[1].Origin && found[0].Tree != version:
-		trees := make([]string, len(found))
-		for i, m := range found {
-			trees[i] = m.Name + "=" + m.Tree
-		}
-		return nil, fmt.Errorf("several builds are there, name one of %q", trees)
-	case slices.ContainsFunc(found[0].Files, func(f record.File) bool { return f.ELF != nil && layout.IsGlibcLibrary(f.ELF.Soname) }):
-		return nil, fmt.Errorf("%s is the C library, of which a program and all its libraries must have one; hashpkg install puts a program beside the system with its own", name)
-	}
-	return found[0], nil
 }
 
 // changePins changes the record of pins and edits the programs concerned. With
 // strict, one that cannot follow its pin is left as it is; else it loses it.
 func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sysroot.Root, []record.Pin) ([]record.Pin, error)) (result *PinResult, err error) {
-	if ok, err := o.Root.Exists(); err != nil || !ok {
-		return nil, cmp.Or(err, fmt.Errorf("%w: there is no hashpkg store at %s yet; run hashpkg sync", ErrNotInstalled, o.Root.Store().Path("")))
-	}
-	lock, err := o.Root.LockWait(ctx, o.Wait)
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	defer func() { err = errors.Join(err, w.End()) }()
 	before, err := o.Root.Pins()
 	if err != nil {
 		return nil, err
@@ -176,10 +149,7 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%w: no package has a dynamic program %s; give a program's path or a package's name", ErrPin, o.Program)
 	}
-	policy, err := activePolicy(o.Root, o.Rewrite, pins)
-	if err != nil {
-		return nil, err
-	}
+	policy := activePolicy(w, o.Rewrite, pins)
 	policy.Restored, policy.Strict = true, strict
 	decisions, err := programs.Plan(ctx, o.Root, records, list, policy)
 	if err != nil {
@@ -215,43 +185,39 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 }
 
 // activePolicy returns what is wanted of programs in the active generation.
-func activePolicy(root *sysroot.Root, rewrite programs.Rewrite, pins []programs.Pin) (*programs.Policy, error) {
-	active, err := root.Active()
-	if err != nil {
-		return nil, err
-	}
-	trees := map[string]string{}
-	for key, p := range root.SystemState().Packages {
+func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *programs.Policy {
+	trees := map[pkginfo.Key]string{}
+	for key, p := range w.root.SystemState().Packages {
 		trees[key] = p.Tree
 	}
 	return &programs.Policy{
-		Rewrite: rewrite, Prefix: root.Prefix(), Architecture: active.Architecture,
-		Farm: active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(root, pins),
-	}, nil
+		Rewrite: rewrite, Prefix: w.root.Prefix(), Architecture: w.active.Architecture,
+		Farm: w.active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(w.root, pins),
+	}
 }
 
 // programsNamed returns the programs that a pin's Program names, sorted by path, and
 // the records of their packages.
 func programsNamed(ctx context.Context, root *sysroot.Root, name string) ([]*programs.Program, *programs.Records, error) {
-	packages, err := systemPackages(ctx, root)
+	packages, err := system.Packages(ctx, root)
 	if err != nil {
 		return nil, nil, err
 	}
 	byPath := strings.HasPrefix(name, "/")
 	if name != record.EveryProgram && !byPath {
-		packages = slices.DeleteFunc(packages, func(p *installed) bool { return p.Name != name })
+		packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool { return p.Name != name })
 	}
-	found, err := scanPackages(ctx, root, packages, nil, func(int) {})
+	found, err := system.Scan(ctx, root, packages, nil, func(int) {})
 	if err != nil {
 		return nil, nil, err
 	}
 	var list []*programs.Program
-	var keys []string
+	var keys []pkginfo.Key
 	for _, f := range found {
-		for _, p := range f.programs {
+		for _, p := range programsOf(f) {
 			if !byPath || p.Path == name {
 				list = append(list, p)
-				keys = append(keys, f.key)
+				keys = append(keys, f.Key)
 			}
 		}
 	}
@@ -303,14 +269,14 @@ func forceHint(o PinOptions) string {
 	if o.Force {
 		return ""
 	}
-	return " (--force does it all the same, where that is of no matter)"
+	return " (--force pins it all the same)"
 }
 
 // ListedPin is a pin, and the programs that follow it.
 type ListedPin struct {
 	record.Pin
 	Programs []string `json:"programs"`       // paths in the root
-	Lost     string   `json:"lost,omitempty"` // why its tree is not to be had
+	Lost     string   `json:"lost,omitempty"` // why its tree is not in the store
 }
 
 // ListPins returns the pins of a root.

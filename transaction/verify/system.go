@@ -1,4 +1,4 @@
-package transaction
+package verify
 
 import (
 	"context"
@@ -15,12 +15,15 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/system"
+	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
 // SystemVerdict says how the files of packages stand.
@@ -40,30 +43,30 @@ type AlteredReport struct {
 	What    string `json:"what"`
 }
 
-// VerifySystem compares the files of the system's packages, or of those named, with
+// System compares the files of the system's packages, or of those named, with
 // the digests in the package managers' databases. Of each edited program it proves
 // that undoing the recorded edit gives bytes with that digest.
-func VerifySystem(ctx context.Context, root *sysroot.Root, names []string, progress func(done, total int)) (*SystemVerdict, error) {
-	packages, err := systemPackages(ctx, root)
+func System(ctx context.Context, root *sysroot.Root, names []string, progress func(done, total int)) (*SystemVerdict, error) {
+	packages, err := system.Packages(ctx, root)
 	if err != nil {
 		return nil, err
 	}
 	for _, n := range names {
-		if !slices.ContainsFunc(packages, func(p *installed) bool { return p.Name == n }) {
-			return nil, fmt.Errorf("%w: the system's package manager has no package %s", ErrNotInstalled, n)
+		if !slices.ContainsFunc(packages, func(p *backends.Installed) bool { return p.Name == n }) {
+			return nil, fmt.Errorf("%w: the system's package manager has no package %s", query.ErrNotInstalled, n)
 		}
 	}
 	switch {
 	case len(names) > 0:
-		packages = slices.DeleteFunc(packages, func(p *installed) bool { return !slices.Contains(names, p.Name) })
+		packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool { return !slices.Contains(names, p.Name) })
 	case len(packages) == 0:
-		return nil, fmt.Errorf("%w in %s", ErrNoDatabase, root.Dir())
+		return nil, fmt.Errorf("%w in %s", backends.ErrNoDatabase, root.Dir())
 	}
 	return verifyPackages(ctx, root, packages, progress)
 }
 
 // verifyPackages compares the files of packages, several at once.
-func verifyPackages(ctx context.Context, root *sysroot.Root, packages []*installed, progress func(done, total int)) (*SystemVerdict, error) {
+func verifyPackages(ctx context.Context, root *sysroot.Root, packages []*backends.Installed, progress func(done, total int)) (*SystemVerdict, error) {
 	v := &SystemVerdict{Edited: []string{}, Altered: []AlteredReport{}}
 	var mu sync.Mutex
 	var faults error
@@ -105,12 +108,12 @@ func (v *SystemVerdict) add(o *SystemVerdict) {
 	v.Config += o.Config
 }
 
-func verifyPackage(root *sysroot.Root, p *installed) (*SystemVerdict, error) {
-	entries, err := p.files()
+func verifyPackage(root *sysroot.Root, p *backends.Installed) (*SystemVerdict, error) {
+	entries, err := p.Files()
 	if err != nil {
 		return nil, err
 	}
-	edits, err := root.Edits(p.key)
+	edits, err := root.Edits(p.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +187,7 @@ var classes = map[programs.Class]fileClass{
 }
 
 // count puts a file of a package into its class.
-func (v *SystemVerdict) count(class fileClass, what, name string, p *installed) {
+func (v *SystemVerdict) count(class fileClass, what, name string, p *backends.Installed) {
 	if class == classNone {
 		return
 	}
@@ -242,7 +245,7 @@ func classify(e *pkginfo.Entry, place *sysroot.Place, edits *record.PackageEdits
 	if isConfig(e) {
 		return classConfig, "", nil
 	}
-	err = atomicfile.MapFile(f, func(data []byte) error {
+	err = mapped.File(f, func(data []byte) error {
 		proved, why := programs.Prove(edits, place.Path, e.Digest, data)
 		class, what = classes[proved], string(why)
 		return nil
