@@ -76,10 +76,12 @@ func Read(root *sysroot.Root, p *Program, known *record.EditedFile, use func(*Fa
 		if err != nil {
 			return err
 		}
-		if f.Left != "" {
+		if f.Left == "" {
+			if f.Info, err = elfedit.Inspect(packaged); err != nil {
+				f.Left = Reason("cannot be edited: " + err.Error())
+			}
+		} else {
 			f.Elsewhere = otherPrefix(data, root.Prefix())
-		} else if f.Info, err = elfedit.Inspect(packaged); err != nil {
-			return err
 		}
 		return use(f, Bytes{data, packaged})
 	})

@@ -44,9 +44,10 @@ func planRestore(root *sysroot.Root, records *Records, p *Program) *Decision {
 
 // decideRestore decides that a recorded program gets its packaged bytes back.
 func decideRestore(f *Facts, b Bytes) *Decision {
-	d := &Decision{Facts: *f, Left: f.Left, Restore: true}
+	d := &Decision{Facts: *f, Restore: true}
 	switch {
-	case d.Left != "":
+	case f.Left == notRegular:
+		d.Left = f.Left
 	case f.Record == nil:
 		d.Left = neither
 	case f.Current != nil:
