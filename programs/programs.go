@@ -19,6 +19,8 @@ package programs
 
 import (
 	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // Package is an installed package, as the records of the system name it.

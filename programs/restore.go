@@ -1,9 +1,6 @@
 package programs
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
