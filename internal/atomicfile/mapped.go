@@ -2,67 +2,30 @@ package atomicfile
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/internal/mapped"
 )
 
 // ErrNotRegular is wrapped by the error for a directory, a device, a pipe or a
 // socket in the place of a file.
-var ErrNotRegular = errors.New("no regular file")
+var ErrNotRegular = mapped.ErrNotRegular
 
-// ReadMapped calls read with the bytes of a regular file, mapped read-only, so
-// that only what is looked at is in memory. They are gone when read returns. A
-// file that another process makes shorter meanwhile is an error.
-//
-// Errors of the file are *fs.PathError; those of read are returned as they are.
+// ReadMapped is [mapped.File] for the file at a path, whose links are followed.
 func ReadMapped(path string, read func(data []byte) error) error {
-	fd, st, err := openRegular(path)
+	fd, _, err := openRegular(path)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd) //nolint:errcheck // it was only read
-	return readMapped(fd, st.Size, path, read)
+	return mapped.Descriptor(fd, path, read)
 }
 
-// MapFile is ReadMapped for a file that the caller has open.
-func MapFile(file *os.File, read func(data []byte) error) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return pathError("stat", file.Name(), err)
-	}
-	if err := regular(&st); err != nil {
-		return pathError("map", file.Name(), err)
-	}
-	return readMapped(int(file.Fd()), st.Size, file.Name(), read)
-}
-
-// readMapped is ReadMapped for an open file of this size.
-func readMapped(fd int, size int64, path string, read func(data []byte) error) (err error) {
-	if size == 0 {
-		return read(nil)
-	}
-	data, err := unix.Mmap(fd, 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return pathError("map", path, err)
-	}
-	defer unix.Munmap(data) //nolint:errcheck // a mapping that cannot be taken away is harmless
-	// Reading a mapped page that the file has no longer is a fault (SIGBUS).
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case interface{ Addr() uintptr }:
-			err = pathError("read", path, errors.New("it became shorter, or the disk failed, while it was read"))
-		default:
-			panic(r)
-		}
-	}()
-	return read(data)
-}
+// MapFile is [mapped.File].
+func MapFile(file *os.File, read func(data []byte) error) error { return mapped.File(file, read) }
 
 // openRegular opens a file for reading. The caller closes it.
 func openRegular(path string) (fd int, st unix.Stat_t, err error) {
@@ -77,7 +40,7 @@ func openRegular(path string) (fd int, st unix.Stat_t, err error) {
 	})
 	if err != nil {
 		if unix.Stat(path, &st) == nil {
-			if err := regular(&st); err != nil {
+			if err := mapped.CheckRegular(&st); err != nil {
 				return -1, st, pathError("open", path, err)
 			}
 		}
@@ -86,28 +49,10 @@ func openRegular(path string) (fd int, st unix.Stat_t, err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return -1, st, errors.Join(pathError("stat", path, err), unix.Close(fd))
 	}
-	if err := regular(&st); err != nil {
+	if err := mapped.CheckRegular(&st); err != nil {
 		return -1, st, errors.Join(pathError("open", path, err), unix.Close(fd))
 	}
 	return fd, st, nil
-}
-
-// regular says what stands in the place of a regular file.
-func regular(st *unix.Stat_t) error {
-	what := "something else"
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		return nil
-	case unix.S_IFDIR:
-		what = "a directory"
-	case unix.S_IFBLK, unix.S_IFCHR:
-		what = "a device"
-	case unix.S_IFIFO:
-		what = "a pipe"
-	case unix.S_IFSOCK:
-		what = "a socket"
-	}
-	return fmt.Errorf("it is %s, %w", what, ErrNotRegular)
 }
 
 func pathError(op, path string, err error) error {

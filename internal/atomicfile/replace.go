@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 )
 
 // ErrChanged is wrapped by the error for a file that another process wrote or
@@ -146,7 +147,7 @@ func (r *Replacement) find() error {
 	if err != nil {
 		return pathError("stat", r.path, cause(err))
 	}
-	if err := regular(&st); err != nil {
+	if err := mapped.CheckRegular(&st); err != nil {
 		return pathError("replace", r.path, err)
 	}
 	// A rename needs no permission for the file itself: asked for all the same,
@@ -263,7 +264,7 @@ func (r *Replacement) readAgain(fd int, e elfedit.Edit, check func([]byte) error
 	if check == nil {
 		return nil
 	}
-	return readMapped(fd, st.Size, r.path, check)
+	return mapped.Descriptor(fd, r.path, check)
 }
 
 // Sweep removes what killed processes have left in a directory, and have not touched
