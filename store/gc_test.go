@@ -17,7 +17,9 @@ func TestTakeOut(t *testing.T) {
 	undo := map[string]func(*store.Store, *store.Staging) error{
 		"Undo":    func(_ *store.Store, staging *store.Staging) error { return staging.Undo() },
 		"Discard": func(_ *store.Store, staging *store.Staging) error { return staging.Discard() },
-		"PutBack": func(_ *store.Store, staging *store.Staging) error { return staging.PutBack(append(toolNames, "unknown/1.0")) },
+		"PutBack": func(_ *store.Store, staging *store.Staging) error {
+			return staging.PutBack(append(toolNames, "unknown/1.0"))
+		},
 		"Recover": func(s *store.Store, _ *store.Staging) error { return s.Recover() },
 	}
 	for who, f := range undo {
