@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -44,7 +45,7 @@ type Hook struct {
 	// Foreign says that Root is not the caller's own "/": a store is then not made
 	// where there is none, for nobody has asked for one.
 	Foreign bool
-	Rewrite transaction.Rewrite
+	Rewrite programs.Rewrite
 	Now     time.Time
 	Image   bool // as in transaction.SyncOptions
 }

@@ -15,8 +15,8 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/programs/inplace"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -304,7 +304,7 @@ func TestChangedMeanwhile(t *testing.T) {
 	if diff := cmp.Diff(map[string]State{"/usr/bin/tool": Failed, "/usr/bin/other": Edited}, states(outcomes)); diff != "" {
 		t.Fatal(diff)
 	}
-	if !errors.Is(outcomes[0].Err, atomicfile.ErrChanged) || !outcomes[0].LookAgain {
+	if !errors.Is(outcomes[0].Err, inplace.ErrChanged) || !outcomes[0].LookAgain {
 		t.Errorf("%+v", outcomes[0])
 	}
 	if !bytes.Equal(read(t, root, "usr/bin/tool"), other) {

@@ -10,7 +10,7 @@ import (
 	"sync"
 
 	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 )
 
 // spool is the sink of a dry run. It keeps ELF files, which are all that a plan
@@ -85,7 +85,7 @@ func (s *spool) Map(d digest.Digest, f func([]byte) error) error {
 	if !ok {
 		return fmt.Errorf("read file for the plan: no ELF file %s was added", d)
 	}
-	return atomicfile.MapFile(s.file, func(all []byte) error {
+	return mapped.File(s.file, func(all []byte) error {
 		return f(all[at.offset : at.offset+at.size : at.offset+at.size])
 	})
 }

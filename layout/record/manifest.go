@@ -100,7 +100,7 @@ type File struct {
 	// it is not Path.
 	Shared string `json:"shared,omitempty"`
 	Place  string `json:"place,omitempty"`
-	// System is that file on the host while its tree is being made.
+	// System is that file, an absolute path in the root, while its tree is being made.
 	System string `json:"-"`
 
 	// Of a symlink: what it holds in the tree, and what the package has if that

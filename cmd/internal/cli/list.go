@@ -72,7 +72,7 @@ func runList(a *app) error {
 		return err
 	}
 	if len(packages) == 0 {
-		a.notice("nothing is installed at %s\n", root.Store().Path(""))
+		a.notice("nothing is installed at %s\n", root.Store().Path("."))
 	}
 	return nil
 }

@@ -5,13 +5,13 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/transaction/query"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
-	"github.com/hashpkg/hashpkg/transaction"
 )
 
 func newShowCommand(a *app) *cobra.Command {
@@ -65,36 +65,13 @@ type needOutput struct {
 	Path     string `json:"path"`
 }
 
-// splitSpec splits NAME[=VERSION].
-func splitSpec(spec string) (name, version string, err error) {
-	name, version, ok := strings.Cut(spec, "=")
-	if name == "" || ok && version == "" {
-		return "", "", usageError{fmt.Errorf("%q: want NAME or NAME=VERSION", spec)}
-	}
-	return name, version, nil
-}
-
-// find returns the tree that a spec names: of several versions the default.
-func find(g *record.Generation, spec string) (*record.Tree, error) {
-	name, version, err := splitSpec(spec)
+// parseSpec takes NAME[=VERSION] apart; what is neither is wrong use.
+func parseSpec(text string) (query.Spec, error) {
+	spec, err := query.ParseSpec(text)
 	if err != nil {
-		return nil, err
+		return spec, usageError{err}
 	}
-	found := g.Find(name, version)
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%w: %s; hashpkg list shows what is", transaction.ErrNotInstalled, spec)
-	}
-	for _, t := range found {
-		if t.Tree == version {
-			return t, nil
-		}
-	}
-	for _, t := range found {
-		if t.Default {
-			return t, nil
-		}
-	}
-	return found[len(found)-1], nil
+	return spec, nil
 }
 
 func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showOutput {
@@ -122,7 +99,11 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 	return out
 }
 
-func runShow(a *app, spec string) error {
+func runShow(a *app, text string) error {
+	spec, err := parseSpec(text)
+	if err != nil {
+		return err
+	}
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -131,7 +112,7 @@ func runShow(a *app, spec string) error {
 	if err != nil {
 		return err
 	}
-	t, err := find(g, spec)
+	t, err := query.Best(g, spec)
 	if err != nil {
 		return err
 	}
