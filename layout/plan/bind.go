@@ -16,7 +16,7 @@ import (
 // with the names that trees have now, and the libraries that it will load.
 func (p *planner) wantedEdits(c *candidate, f *record.File) ([]record.EditRecord, []record.Need) {
 	r := p.results[f]
-	if r == nil || !r.ok() && f.ELF.IsProgram() {
+	if r == nil || !r.isComplete() && f.ELF.IsProgram() {
 		return nil, nil
 	}
 	if f.ELF.IsProgram() {
@@ -81,7 +81,7 @@ func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]re
 			room-- // for the search path's own entry
 		}
 		if f.ELF.DynamicRelRO && len(to)-len(f.ELF.Needed) > room {
-			if fewFrom, few := p.fewest(f, r, from, to); len(few)-len(f.ELF.Needed) <= room {
+			if fewFrom, few := p.fewestNeeded(f, r, from, to); len(few)-len(f.ELF.Needed) <= room {
 				from, to = fewFrom, few
 			}
 		}
@@ -90,14 +90,14 @@ func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]re
 	return append(records, searchPath...), needs
 }
 
-// fewest returns the shortest list of needed libraries with which the loader loads
+// fewestNeeded returns the shortest list of needed libraries with which the loader loads
 // what the whole list from-to names: the program's own, in their place, and those
 // that a library further down would find elsewhere, or not at all, by its own
 // search path.
-func (p *planner) fewest(f *record.File, r *resolution, from, to []string) (fewFrom, few []string) {
+func (p *planner) fewestNeeded(f *record.File, r *resolution, from, to []string) (fewFrom, few []string) {
 	astray := map[string]bool{} // names that are not found by search where they should be
 	for _, n := range r.closure.Needs {
-		if n.Provider != nil && n.From != r.start && p.found(n.From, n.Name) != p.path(n.Provider) {
+		if n.Provider != nil && n.From != r.start && p.foundBySearch(n.From, n.Name) != p.path(n.Provider) {
 			astray[p.path(n.Provider)] = true
 		}
 	}
@@ -120,9 +120,9 @@ func (p *planner) fewest(f *record.File, r *resolution, from, to []string) (fewF
 	return fewFrom, few
 }
 
-// found returns the path at which a library that is loaded by itself finds a name:
+// foundBySearch returns the path at which a library that is loaded by itself finds a name:
 // by the search path that its tree's edits gave or give it. It is "" for none.
-func (p *planner) found(o *ldso.Object, name string) string {
+func (p *planner) foundBySearch(o *ldso.Object, name string) string {
 	file := p.files[o]
 	if file == nil {
 		return "" // the root's own file, which has no search path of ours
@@ -130,7 +130,7 @@ func (p *planner) found(o *ldso.Object, name string) string {
 	if p.edited[file].Refused != "" {
 		return ""
 	}
-	if r := p.results[file]; r != nil && r.ok() {
+	if r := p.results[file]; r != nil && r.isComplete() {
 		for _, n := range r.closure.Needs {
 			if n.From == r.start && n.Name == name && n.Provider != nil {
 				return p.path(n.Provider)
@@ -147,7 +147,7 @@ func (p *planner) found(o *ldso.Object, name string) string {
 }
 
 // editLibrary gives a library that is loaded outside its program's list, by
-// dlopen or by hand, the directories in which its needs are answered. Its needs
+// dlopen or by hand, the directories of the libraries that it needs. Its needs
 // stay sonames, so that what a program has bound is what it gets.
 func (p *planner) editLibrary(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
 	var records []record.EditRecord
@@ -183,7 +183,7 @@ func (p *planner) need(name string, o *ldso.Object) record.Need {
 
 // editSearchPath adds the record for RUNPATH (or RPATH, where the file has that
 // alone): what the author wrote, as it reads inside the trees, then the
-// directories that can answer for this file.
+// directories in which libraries that this file asks for are.
 func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, records []record.EditRecord) []record.EditRecord {
 	kind, have, has := record.EditRunPath, f.ELF.RunPath, f.ELF.HasRunPath
 	if !has && f.ELF.HasRPath {
@@ -241,7 +241,7 @@ func (p *planner) openDirs(c *candidate, f *record.File, r *resolution) []string
 	}
 	for _, rel := range c.m.Requires {
 		for _, want := range rel.Alternatives {
-			if o := p.answering(want, r); o != nil {
+			if o := p.satisfying(want, r); o != nil {
 				add(o)
 				break
 			}
@@ -250,17 +250,17 @@ func (p *planner) openDirs(c *candidate, f *record.File, r *resolution) []string
 	return dirs
 }
 
-// answering returns the package that satisfies a relation by name, as the
+// satisfying returns the package that satisfies a relation by name, as the
 // closure would take it; nil if none does or if the closure has another C
 // library than it brings.
-func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
+func (p *planner) satisfying(want pkginfo.Constraint, r *resolution) *candidate {
 	ok := func(o *candidate) bool {
 		return offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) &&
 			(r.start == nil || o == r.libc || !o.isLibc(r.start.Info))
 	}
 	for _, o := range p.command {
 		if ok(o) {
-			if _, allowed := o.allows(r.members); allowed {
+			if o.forbiddenBy(r.members) == "" {
 				return o
 			}
 		}
@@ -275,7 +275,7 @@ func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
 				p.fault = errors.Join(p.fault, err)
 				continue
 			}
-			if _, allowed := o.allows(r.members); allowed && ok(o) {
+			if o.forbiddenBy(r.members) == "" && ok(o) {
 				return o
 			}
 		}
@@ -290,7 +290,7 @@ func (c *candidate) offersDir(dir string) bool {
 
 // mapSearchDir returns what one element of an author's search path is inside the
 // trees: the directory in the package's own tree if it is there, and in the
-// trees that answered through it.
+// trees whose libraries were found through it.
 func (p *planner) mapSearchDir(c *candidate, f *record.File, r *resolution, element string) []string {
 	dir, ok := payloadDir(f.Path, element)
 	if !ok {
@@ -331,7 +331,7 @@ func (p *planner) path(o *ldso.Object) string {
 	return o.Path
 }
 
-// libraryDir returns the directory that answers for a library when it is
+// libraryDir returns the directory in which a library is found when it is
 // searched by name.
 func (p *planner) libraryDir(o *ldso.Object) string {
 	c, f := p.owners[o], p.files[o]

@@ -46,7 +46,7 @@ func (p *planner) setEdits(packages ...*candidate) error {
 			there := manifestAt(p.occupied[c], c.m.Tree)
 			for i := range c.m.Files {
 				f := &c.m.Files[i]
-				if !binds(f) || f.ELF.IsProgram() != programs {
+				if !needsLibraries(f) || f.ELF.IsProgram() != programs {
 					continue
 				}
 				f.Edits, f.Needs = p.wantedEdits(c, f)

@@ -139,7 +139,7 @@ func (p *planner) refuseRebuilds(plan *Plan) {
 		for _, o := range others {
 			if o.Origin == c.m.Origin && o.Version == c.m.Version && o.Architecture == c.m.Architecture && o.Format == c.m.Format && o.Package.Digest != c.m.Package.Digest {
 				plan.Problems = append(plan.Problems, Problem{Package: c.m.Spec(), Message: fmt.Sprintf(
-					"%s is another build of %s than the one that is installed: this file's BLAKE3 is %s, that one's %s; give --rebuild to have both",
+					"%s is another build of %s than the one that is installed: its BLAKE3 is %s, and that of the installed one is %s; give --rebuild to install both",
 					c.m.Package.File, c.m.Spec(), c.m.Package.Digest, o.Package.Digest)})
 				break
 			}
@@ -206,7 +206,7 @@ func (p *planner) foreign(c *candidate, path string) string {
 	none := &resolution{members: []*candidate{c}}
 	for _, r := range c.m.Requires {
 		for _, want := range r.Alternatives {
-			if o := p.answering(want, none); o != nil {
+			if o := p.satisfying(want, none); o != nil {
 				if to := way(o); to != "" {
 					return to
 				}

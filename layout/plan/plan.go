@@ -1,4 +1,4 @@
-// Package plan decides: which library answers which program of the packages that are
+// Package plan decides which library each program loads, of the packages that are
 // to be installed ([Make]), and which trees and links agree with what a package
 // manager has installed ([MakeSystem]). A plan is a value; nothing is changed by
 // making one.
@@ -96,7 +96,7 @@ func Make(in Input) (*Plan, error) {
 	}
 	plan := &Plan{Trees: []PlannedTree{}, Conflicts: []farm.Conflict{}, Warnings: []string{}, Problems: []Problem{}}
 	for _, c := range p.command {
-		if err := p.bindPackage(c, plan); err != nil {
+		if err := p.resolvePackage(c, plan); err != nil {
 			return nil, err
 		}
 	}
@@ -159,26 +159,26 @@ func (p *planner) planGeneration(plan *Plan) {
 	}
 }
 
-// warnRelations lists the relations of the command's packages that nothing in
-// the root answers. Those that name a library are told of where it is missing.
+// warnRelations warns of relations of the command's packages that no package
+// satisfies. Those that name a library become problems where the library is missing.
 func (p *planner) warnRelations(plan *Plan) {
 	for _, c := range p.command {
-		var unanswered []string
+		var unresolved []string
 		for _, r := range c.m.Requires {
-			if !p.answered(c, r) && !isSonameRelation(r) {
-				unanswered = append(unanswered, r.String())
+			if !p.isSatisfied(c, r) && !isSonameRelation(r) {
+				unresolved = append(unresolved, r.String())
 			}
 		}
-		if len(unanswered) > 0 {
+		if len(unresolved) > 0 {
 			plan.Warnings = append(plan.Warnings, fmt.Sprintf(
-				"%s: nothing here answers its relations: %s", c.m.Spec(), strings.Join(unanswered, ", ")))
+				"%s: no package satisfies its relations: %s", c.m.Spec(), strings.Join(unresolved, ", ")))
 		}
 	}
 }
 
-// answered reports whether some package of the command, the generation or the
+// isSatisfied reports whether some package of the command, the generation or the
 // root's package manager satisfies the relation.
-func (p *planner) answered(c *candidate, r pkginfo.Relation) bool {
+func (p *planner) isSatisfied(c *candidate, r pkginfo.Relation) bool {
 	if len(r.Alternatives) == 0 { // a condition on other packages, which nothing here depends on
 		return true
 	}

@@ -325,7 +325,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		{
 			"relation",
 			[]*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.7"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
-			[]string{"needs libjq.so.1", "libjq1=1.7 has it, but jq=1.6 wants libjq1 (= 1.6)"},
+			[]string{"needs libjq.so.1", "libjq1=1.7 has it, but jq=1.6 requires libjq1 (= 1.6)"},
 		},
 		{
 			"C library",

@@ -65,64 +65,64 @@ func summarize(problems []Problem) []string {
 // problems says what keeps a file from being loaded.
 func (p *planner) problems(c *candidate, f *record.File, r *resolution) []Problem {
 	var out []Problem
-	for _, m := range r.misses() {
+	for _, m := range r.missing() {
 		file, owner := p.whereIs(m.From)
-		message := fmt.Sprintf("%s of %s needs %s, and nothing provides it", file, owner, m.Name)
+		message := fmt.Sprintf("%s of %s needs %s, and no package provides it", file, owner, m.Name)
 		if why := r.rejected[m.Name]; len(why) > 0 {
 			message = fmt.Sprintf("%s of %s needs %s: %s", file, owner, m.Name, strings.Join(why, "; "))
 		}
 		out = append(out, Problem{
 			Package: c.m.Spec(), File: file, Soname: m.Name,
-			Message: message + p.wouldBring(p.ownerOf(m.From, c), m.Name),
+			Message: message + p.whatToAdd(p.ownerOf(m.From, c), m.Name),
 		})
 	}
-	for _, v := range r.badVersions() {
+	for _, v := range r.missingVersions() {
 		file, owner := p.whereIs(v.From)
 		message := fmt.Sprintf("%s of %s needs the symbol version %s of %s", file, owner, v.Version, v.File)
 		if v.Provider == nil {
-			message += ", which is not loaded"
+			message += ", and no such library is loaded"
 		} else {
 			providerFile, provider := p.whereIs(v.Provider)
-			message += fmt.Sprintf(", and %s of %s does not offer it", providerFile, provider)
+			message += fmt.Sprintf(", and %s of %s does not define it", providerFile, provider)
 		}
 		out = append(out, Problem{
 			Package: c.m.Spec(), File: file, Soname: v.File, Version: v.Version,
-			Message: message + p.wouldBring(p.ownerOf(v.From, c), v.File),
+			Message: message + p.whatToAdd(p.ownerOf(v.From, c), v.File),
 		})
 	}
-	if len(out) == 0 && r.unwanted != "" {
+	if len(out) == 0 && r.libcForbidden != "" {
 		out = append(out, Problem{
 			Package: c.m.Spec(), File: f.Path, Soname: layout.LibcName(f.ELF),
-			Message: fmt.Sprintf("%s of %s would use the C library of %s, but %s; add the package that this names",
-				f.Path, c.m.Spec(), r.libc.m.Spec(), r.unwanted),
+			Message: fmt.Sprintf("%s of %s would be loaded with the C library of %s, but %s; add a package that satisfies this relation to the command",
+				f.Path, c.m.Spec(), r.libc.m.Spec(), r.libcForbidden),
 		})
 	}
 	return out
 }
 
-// wouldBring ends a message with the package that should be added, as the
-// relations of the package that needs it name it.
-func (p *planner) wouldBring(c *candidate, soname string) string {
+// whatToAdd ends a message with what to add to the command: the relation of c for the
+// package that has the soname or, if none can be told, all that are not satisfied.
+func (p *planner) whatToAdd(c *candidate, soname string) string {
 	likely := packageNames(path.Base(soname))
-	var unanswered []string
+	var unresolved []string
 	for _, r := range c.m.Requires {
 		for _, want := range r.Alternatives {
 			if slices.ContainsFunc(likely, func(n string) bool { return want.Name == n || strings.HasPrefix(want.Name, n+"t64") }) {
-				return fmt.Sprintf("; add the package that its relation %q names", r.String())
+				return fmt.Sprintf("; add a package that satisfies its relation %q to the command", r.String())
 			}
 		}
-		if !p.answered(c, r) && !isSonameRelation(r) {
-			unanswered = append(unanswered, r.String())
+		if !p.isSatisfied(c, r) && !isSonameRelation(r) {
+			unresolved = append(unresolved, r.String())
 		}
 	}
-	switch n := len(unanswered); {
+	switch n := len(unresolved); {
 	case n > 5:
-		unanswered = append(unanswered[:5], "...")
+		unresolved = append(unresolved[:5], "...")
 		fallthrough
 	case n > 0:
-		return fmt.Sprintf("; add the packages that its relations name: %s", strings.Join(unanswered, ", "))
+		return fmt.Sprintf("; add packages that satisfy its relations to the command: %s", strings.Join(unresolved, ", "))
 	}
-	return "; add the package that has it"
+	return "; add the package that has it to the command"
 }
 
 // isSonameRelation reports whether a relation names a library by its soname, or
@@ -153,6 +153,7 @@ func packageNames(soname string) []string {
 	return append(names, stem+version, stem+"-"+version)
 }
 
+// ownerOf returns the package that an object is of, or otherwise for one of the root.
 func (p *planner) ownerOf(o *ldso.Object, otherwise *candidate) *candidate {
 	if c := p.owners[o]; c != nil {
 		return c
@@ -168,8 +169,8 @@ func (p *planner) whereIs(o *ldso.Object) (file, owner string) {
 	return o.Path, "the system"
 }
 
-// warnBinding tells, once each, of libraries that are taken from the root for
-// want of a package, and of those left to the machine's driver.
+// warnBinding warns, once of each, of libraries that are taken from the root because
+// no package has them, and of drivers that the machine does not have.
 func (p *planner) warnBinding(c *candidate, f *record.File, r *resolution, plan *Plan) {
 	warn := func(message string) {
 		if !p.warned[message] {
@@ -179,7 +180,7 @@ func (p *planner) warnBinding(c *candidate, f *record.File, r *resolution, plan 
 	}
 	for _, m := range r.closure.Missing {
 		if isDriver(m.Name) {
-			warn(fmt.Sprintf("%s is left to the machine's driver, and the machine has none: what needs it does not start before it has", m.Name))
+			warn(fmt.Sprintf("%s comes from the machine's graphics driver, and this machine has none: programs that need it do not start until the driver is installed", m.Name))
 		}
 	}
 	if !r.private {
@@ -187,7 +188,7 @@ func (p *planner) warnBinding(c *candidate, f *record.File, r *resolution, plan 
 	}
 	for _, o := range r.closure.Objects {
 		if p.owners[o] == nil && !isDriver(o.Info.Soname) {
-			warn(fmt.Sprintf("%s: no package has %s, so the root's own %s is used with another C library; add its package", c.m.Spec(), o.Info.Soname, o.Path))
+			warn(fmt.Sprintf("%s: no package has %s, so the root's own %s is loaded with another C library and may not work; add the package that has it to the command", c.m.Spec(), o.Info.Soname, o.Path))
 		}
 	}
 }

@@ -28,7 +28,7 @@ type planner struct {
 	systems   map[string]ldso.Finder // by triplet
 	results   map[*record.File]*resolution
 	occupied  map[*candidate][]*record.Manifest // trees that stand on disk, by package of the command
-	made      map[digest.Digest]EditResult      // what the editor has answered, by request
+	made      map[digest.Digest]EditResult      // the editor's results, by request
 	edited    map[*record.File]EditResult       // what came of the edits that a file has now
 	warned    map[string]bool
 	fault     error // of reading an installed manifest, where it could not be returned
@@ -50,14 +50,14 @@ func newPlanner(in Input) (*planner, error) {
 	for _, m := range in.Command {
 		p.command = append(p.command, newCandidate(m.Clone(), nil))
 	}
-	// Of two builds of one package in a command, the higher version answers first.
+	// Of two builds of one package in a command, the higher version is asked first.
 	slices.SortStableFunc(p.command, func(a, b *candidate) int {
 		return cmp.Or(cmp.Compare(a.m.Name, b.m.Name), -a.m.Format.Compare(a.m.Version, b.m.Version))
 	})
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
 		if t.Origin == record.OriginSystem {
-			continue // they come and go with the package manager; the root's own files answer for them
+			continue // they come and go with the package manager, and its own files are used in their place
 		}
 		if t.Default {
 			p.defaults = append(p.defaults, t)
@@ -108,19 +108,19 @@ func (p *planner) object(c *candidate, f *record.File) *ldso.Object {
 	return o
 }
 
-// bindPackage resolves every ELF file of a package of the command and adds what
+// resolvePackage resolves every ELF file of a package of the command and adds what
 // is missing to the plan. The edits that follow are decided by
 // [planner.wantedEdits], once the trees have names.
 //
 // A program that would not start is a problem, and so is a package of libraries
 // of which none could be loaded. A plugin, or one library among others, may want
 // what only those have who use it: that is a warning.
-func (p *planner) bindPackage(c *candidate, plan *Plan) error {
+func (p *planner) resolvePackage(c *candidate, plan *Plan) error {
 	var programs, libraries, plugins []Problem
 	loadable := false // some public library is
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
-		if !binds(f) {
+		if !needsLibraries(f) {
 			continue
 		}
 		r, err := p.resolve(c, f)
@@ -149,9 +149,9 @@ func (p *planner) bindPackage(c *candidate, plan *Plan) error {
 	return nil
 }
 
-// binds reports whether a file's libraries are the planner's business: it is
-// dynamically linked, and not the loader itself.
-func binds(f *record.File) bool {
+// needsLibraries reports whether the planner resolves a file: it is linked dynamically
+// and loads something, and is not the loader itself.
+func needsLibraries(f *record.File) bool {
 	e := f.ELF
 	if e == nil || !e.HasDynamic || (e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN) {
 		return false
@@ -162,25 +162,25 @@ func binds(f *record.File) bool {
 	return e.Interpreter != "" || len(e.Needed) > 0 || e.ImportsOpen
 }
 
-// resolution is how one file's needs are answered.
+// resolution is how one file's needs are met.
 type resolution struct {
-	start    *ldso.Object
-	closure  *ldso.Closure
-	private  bool       // the C library is not the root's own
-	libc     *candidate // whose C library it is; nil for the root's or for none
-	members  []*candidate
-	rejected map[string][]string // name -> why candidates for it were passed over
-	unwanted string              // the relation of a member that forbids the C library; "" when none does
+	start         *ldso.Object
+	closure       *ldso.Closure
+	private       bool       // the C library is not the root's own
+	libc          *candidate // whose C library it is; nil for the root's or for none
+	members       []*candidate
+	rejected      map[string][]string // name -> why candidates for it were passed over
+	libcForbidden string              // the relation of a member that forbids the C library; "" when none does
 }
 
-// ok reports whether the loader would start it, with libraries that the packages'
-// relations allow.
-func (r *resolution) ok() bool {
-	return len(r.misses()) == 0 && len(r.badVersions()) == 0 && r.unwanted == ""
+// isComplete reports whether the loader would load the file, with libraries that the
+// packages' relations allow.
+func (r *resolution) isComplete() bool {
+	return len(r.missing()) == 0 && len(r.missingVersions()) == 0 && r.libcForbidden == ""
 }
 
-// misses returns what is missing and not left to the machine.
-func (r *resolution) misses() []ldso.Missing {
+// missing returns what is missing and not left to the machine.
+func (r *resolution) missing() []ldso.Missing {
 	var out []ldso.Missing
 	for _, m := range r.closure.Missing {
 		if !isDriver(m.Name) {
@@ -190,7 +190,8 @@ func (r *resolution) misses() []ldso.Missing {
 	return out
 }
 
-func (r *resolution) badVersions() []ldso.MissingVersion {
+// missingVersions returns the symbol versions without which the loader stops.
+func (r *resolution) missingVersions() []ldso.MissingVersion {
 	var out []ldso.MissingVersion
 	for _, v := range r.closure.Versions {
 		if v.Fatal && !isDriver(v.File) {
@@ -200,11 +201,11 @@ func (r *resolution) badVersions() []ldso.MissingVersion {
 	return out
 }
 
-// resolve answers the needs of one file of a package of the command.
+// resolve finds what one file of a package of the command needs.
 //
 // The C library decides. It is chosen first, and with it whether the closure is
 // private or the root's; each choice is tried until the loader would start the
-// file. When none does, the first choice's faults are the ones to tell.
+// file. If none does, the problems of the first choice are the ones to report.
 func (p *planner) resolve(c *candidate, f *record.File) (*resolution, error) {
 	if r := p.results[f]; r != nil {
 		return r, nil
@@ -219,7 +220,7 @@ func (p *planner) resolve(c *candidate, f *record.File) (*resolution, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.ok() {
+		if r.isComplete() {
 			first = r
 			break
 		}
@@ -326,11 +327,11 @@ func (p *planner) resolveWith(c *candidate, f *record.File, choice libcChoice) (
 		}
 		again := false
 		for _, m := range s.members {
-			why, ok := m.allows(s.members)
+			why := m.forbiddenBy(s.members)
 			switch {
-			case ok || m == c:
+			case why == "" || m == c:
 			case m == choice.libc: // without another one it would only be missing
-				r.unwanted = why
+				r.libcForbidden = why
 			default:
 				excluded[m], again = why, true
 			}
@@ -339,5 +340,5 @@ func (p *planner) resolveWith(c *candidate, f *record.File, choice libcChoice) (
 			return r, nil
 		}
 	}
-	return nil, fmt.Errorf("resolve %s of %s: the relations of its libraries' packages contradict one another", f.Path, c.m.Spec())
+	return nil, fmt.Errorf("resolve %s of %s: the relations of the packages that have its libraries contradict one another; install a part of them", f.Path, c.m.Spec())
 }

@@ -20,9 +20,9 @@ type search struct {
 	choice   libcChoice
 	own      *candidate
 	system   ldso.Finder
-	excluded map[*candidate]string
-	members  []*candidate // packages that the closure has so far
-	rejected map[string][]string
+	excluded map[*candidate]string // and why
+	members  []*candidate          // packages that the closure has so far
+	rejected map[string][]string   // as in resolution
 }
 
 // Find implements [ldso.Finder] over packages: the requester's own, the
@@ -70,18 +70,18 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 		if f == nil || f.ELF == nil || !sameABI(f.ELF, abi) {
 			return nil
 		}
-		if why, ok := s.fits(c, abi); !ok {
+		if why := s.objection(c, abi); why != "" {
 			s.reject(name, c, why)
 			return nil
 		}
 		if v := lacksVersion(requester.Info, name, f.ELF); v != "" {
-			s.reject(name, c, "it does not offer the symbol version "+v)
+			s.reject(name, c, "it does not define the symbol version "+v)
 			if spare == nil {
 				spare, spareOwner = s.p.object(c, f), c
 			}
 			return nil
 		}
-		s.join(c)
+		s.addMember(c)
 		return s.p.object(c, f)
 	}
 
@@ -118,7 +118,7 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 		}
 	}
 	if spare != nil {
-		s.join(spareOwner)
+		s.addMember(spareOwner)
 		return spare, nil
 	}
 	return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
@@ -160,22 +160,22 @@ func (s *search) sources(name string, from *candidate, abi *elfedit.Info) ([]*ca
 	return sources, nil
 }
 
-// fits reports whether a package may be in the closure: one C library only, and
-// no member's relation against it.
-func (s *search) fits(c *candidate, abi *elfedit.Info) (why string, ok bool) {
+// objection says why a package may not be in the closure: because a process has one
+// C library, or a member's relation forbids it. It is "" when the package may.
+func (s *search) objection(c *candidate, abi *elfedit.Info) string {
 	if why, bad := s.excluded[c]; bad {
-		return why, false
+		return why
 	}
 	if c == s.choice.libc {
-		return "", true // the resolution tells of relations against it
+		return "" // the resolution tells of relations against it
 	}
 	if c.isLibc(abi) {
-		return "a process has one C library, and another was chosen", false
+		return "a process has one C library, and another was chosen"
 	}
-	return c.allows(s.members)
+	return c.forbiddenBy(s.members)
 }
 
-func (s *search) join(c *candidate) {
+func (s *search) addMember(c *candidate) {
 	if !slices.Contains(s.members, c) {
 		s.members = append(s.members, c)
 	}
@@ -198,7 +198,7 @@ func (s *search) findInterpreter(name string, chain []*ldso.Object) (*ldso.Objec
 	if f == nil {
 		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
 	}
-	s.join(c)
+	s.addMember(c)
 	return s.p.object(c, f), nil
 }
 
@@ -219,11 +219,11 @@ func (s *search) findGlibc(name string, abi *elfedit.Info) (*ldso.Object, error)
 	if f == nil {
 		return nil, nil
 	}
-	s.join(c)
+	s.addMember(c)
 	return s.p.object(c, f), nil
 }
 
-// findPath answers a name with a slash: a path in a package's payload, else in
+// findPath finds a name with a slash: a path in a package's payload, else in
 // the root.
 func (s *search) findPath(name string, from *candidate, chain []*ldso.Object) (*ldso.Object, error) {
 	if from != nil {
@@ -236,11 +236,11 @@ func (s *search) findPath(name string, from *candidate, chain []*ldso.Object) (*
 				continue
 			}
 			if f := c.m.Resolve(name); f != nil && f.ELF != nil && sameABI(f.ELF, chain[0].Info) {
-				if why, ok := s.fits(c, chain[0].Info); !ok {
+				if why := s.objection(c, chain[0].Info); why != "" {
 					s.reject(name, c, why)
 					continue
 				}
-				s.join(c)
+				s.addMember(c)
 				return s.p.object(c, f), nil
 			}
 		}

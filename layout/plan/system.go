@@ -88,7 +88,7 @@ func MakeSystem(in SystemInput) (*SystemPlan, error) {
 	}
 	for i := range kept {
 		if t := &kept[i]; t.Origin == record.OriginSystem {
-			t.Links = loaded(t, in.Loads)
+			t.Links = loadedLinks(t, in.Loads)
 		}
 	}
 	next.SetTrees(kept)
@@ -159,9 +159,9 @@ func places(m *record.Manifest) map[string]string {
 	return places
 }
 
-// loaded returns the names of a system tree that the loader finds where the tree's
+// loadedLinks returns the names of a system tree that the loader finds where the tree's
 // package has them. Those of a glibc-hwcaps directory go with the plain one.
-func loaded(t *record.Tree, loads func(t *record.Tree, link string) bool) []string {
+func loadedLinks(t *record.Tree, loads func(t *record.Tree, link string) bool) []string {
 	var links []string
 	for link := range t.Places {
 		plain := link
