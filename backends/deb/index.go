@@ -1,7 +1,6 @@
 package deb
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -26,10 +25,10 @@ import (
 // has the digests of the indexes named Packages, which have those of the debs.
 
 const (
-	maxRelease    = 32 << 20 // that of Debian's unstable has a fiftieth
-	maxIndex      = 8 << 30  // of a Packages file, unpacked, whose size nobody says
-	maxIndexField = 1024     // of a value that is of interest here
-	maxProblems   = 3        // that are told of
+	maxRelease   = 32 << 20 // that of Debian's unstable has a fiftieth
+	maxIndex     = 8 << 30  // of a Packages file, unpacked, whose size nobody says
+	maxIndexLine = 1024     // of a field that is of interest here
+	maxProblems  = 3        // that are told of
 )
 
 // File is a package file that indexes are asked about.
@@ -341,37 +340,29 @@ type listedFile struct {
 func parseRelease(text []byte) (*release, error) {
 	r := &release{files: map[string]listedFile{}}
 	seen := map[string]bool{}
-	field := ""
-	number := 0
-	for line := range strings.Lines(string(text)) {
-		number++
-		line = strings.TrimRight(line, "\r\n")
-		if line != "" && (line[0] == ' ' || line[0] == '\t') {
-			if field == "sha256" {
-				if err := r.addFile(line); err != nil {
-					return nil, fmt.Errorf("line %d: %w", number, err)
-				}
+	field, isOver := "", false
+	lines := newFieldLines(bytes.NewReader(text), maxRelease)
+	for lines.next() == nil {
+		var err error
+		switch {
+		case lines.kind == emptyLine:
+			isOver = len(seen) > 0
+		case isOver:
+			err = errors.New("it has a second paragraph")
+		case lines.kind == continuedLine && field == "sha256":
+			err = r.addFile(string(lines.value))
+		case lines.kind == continuedLine || lines.kind == spaceLine:
+		case lines.kind == otherLine || !isFieldName(string(lines.name)) || seen[strings.ToLower(string(lines.name))]:
+			err = fmt.Errorf("%.80q is no field, or is there twice", lines.text)
+		default:
+			field = strings.ToLower(string(lines.name))
+			seen[field] = true
+			if field == "valid-until" {
+				r.validUntil, err = parseDate(string(lines.value))
 			}
-			continue
 		}
-		if strings.TrimSpace(line) == "" {
-			if len(seen) > 0 && number < bytes.Count(text, []byte("\n")) {
-				return nil, fmt.Errorf("line %d: it has a second paragraph", number)
-			}
-			continue
-		}
-		name, value, ok := strings.Cut(line, ":")
-		field = strings.ToLower(name)
-		if !ok || !isFieldName(name) || seen[field] {
-			return nil, fmt.Errorf("line %d: %.80q is no field, or is there twice", number, line)
-		}
-		seen[field] = true
-		if field == "valid-until" {
-			when, err := parseDate(strings.TrimSpace(value))
-			if err != nil {
-				return nil, fmt.Errorf("line %d: %w", number, err)
-			}
-			r.validUntil = when
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", lines.number, err)
 		}
 	}
 	if len(r.files) == 0 {
@@ -444,37 +435,42 @@ func aptFileName(path string) string {
 	return b.String()
 }
 
-// findPackages reads the paragraphs of a Packages file (deb822(5)) and returns those
-// that are wanted. What it returns is worth nothing before the file was proved.
+// findPackages reads the paragraphs of a Packages file and returns those that are
+// wanted. What it returns is worth nothing before the file was proved.
 func findPackages(r io.Reader, wanted func(fileKey) bool) ([]File, error) {
-	lines := bufio.NewReaderSize(r, 64<<10)
+	lines := newFieldLines(r, maxIndexLine)
 	var found []File
 	p := paragraph{}
-	for number := 1; ; number++ {
-		line, err := lines.ReadSlice('\n')
-		isLong := errors.Is(err, bufio.ErrBufferFull)
-		for errors.Is(err, bufio.ErrBufferFull) { // a description, or relations
-			_, err = lines.ReadSlice('\n')
+	end := func() error {
+		f, ok, err := p.end(wanted)
+		if err != nil {
+			return fmt.Errorf("the paragraph before line %d: %w", lines.number, err)
 		}
-		if err != nil && err != io.EOF {
+		if ok {
+			found = append(found, f)
+		}
+		p = paragraph{}
+		return nil
+	}
+	for {
+		err := lines.next()
+		if err == io.EOF {
+			return found, end()
+		}
+		if err != nil {
 			return nil, err
 		}
-		if perr := p.add(line, isLong); perr != nil {
-			return nil, fmt.Errorf("line %d: %w", number, perr)
-		}
-		isEnd := err == io.EOF
-		if isEnd || len(bytes.TrimSpace(line)) == 0 {
-			f, ok, perr := p.end(wanted)
-			if perr != nil {
-				return nil, fmt.Errorf("the paragraph before line %d: %w", number, perr)
+		switch lines.kind {
+		case emptyLine, spaceLine:
+			err = end()
+		case fieldLine, otherLine:
+			if err = p.add(lines); err != nil {
+				err = fmt.Errorf("line %d: %w", lines.number, err)
 			}
-			if ok {
-				found = append(found, f)
-			}
-			p = paragraph{}
+		case continuedLine:
 		}
-		if isEnd {
-			return found, nil
+		if err != nil {
+			return nil, err
 		}
 	}
 }
@@ -487,28 +483,23 @@ type paragraph struct {
 
 var indexFields = [5]string{"package", "version", "architecture", "sha256", "size"}
 
-func (p *paragraph) add(line []byte, isLong bool) error {
-	line = bytes.TrimRight(line, "\r\n")
-	if len(line) == 0 || line[0] == ' ' || line[0] == '\t' {
-		return nil
-	}
+// add takes a line that begins a field. Long ones, such as relations, are of no
+// interest.
+func (p *paragraph) add(line *fieldLines) error {
 	p.any = true
-	colon := bytes.IndexByte(line, ':')
-	if colon < 0 {
-		return fmt.Errorf("%.80q is no field", line)
+	if line.kind == otherLine {
+		return fmt.Errorf("%.80q is no field", line.text)
 	}
 	for i, name := range indexFields {
-		if colon != len(name) || !bytes.EqualFold(line[:colon], []byte(name)) {
-			continue
-		}
-		value := bytes.TrimSpace(line[colon+1:])
 		switch {
+		case !line.is(name):
 		case p.values[i] != nil:
 			return fmt.Errorf("the field %q is there twice", name)
-		case isLong || len(value) > maxIndexField:
+		case line.isCut:
 			return fmt.Errorf("the field %q is too long", name)
+		default:
+			p.values[i] = append([]byte{}, line.value...)
 		}
-		p.values[i] = append([]byte{}, value...)
 	}
 	return nil
 }

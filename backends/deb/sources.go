@@ -65,21 +65,21 @@ func parseSourceParagraphs(text string) []Source {
 		}
 		clear(fields)
 	}
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
+	lines := newFieldLines(strings.NewReader(text), maxAptFile)
+	for lines.next() == nil {
 		switch {
-		case line == "":
+		case lines.kind == emptyLine:
 			end()
-		case line[0] == '#':
-		case line[0] == ' ' || line[0] == '\t':
-			if line = strings.TrimSpace(line); line == "." { // an empty line of a key
-				line = ""
+		case lines.text[0] == '#':
+		case lines.kind == continuedLine:
+			value := string(lines.value)
+			if value == "." { // an empty line of a key
+				value = ""
 			}
-			fields[last] += "\n" + line
-		default:
-			name, value, _ := strings.Cut(line, ":")
-			last = strings.ToLower(name)
-			fields[last] = strings.TrimSpace(value)
+			fields[last] += "\n" + value
+		case lines.kind == fieldLine:
+			last = strings.ToLower(string(lines.name))
+			fields[last] = string(lines.value)
 		}
 	}
 	end()
