@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"fmt"
@@ -11,6 +11,35 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// TestCollectionPowerCut cuts the power of a file system while a garbage collection
+// is at work, and right after it has said that it is done.
+func TestCollectionPowerCut(t *testing.T) {
+	needRoot(t)
+	for _, tool := range []string{"losetup", "mkfs.ext4"} {
+		needTool(t, tool)
+	}
+	dir, base, first, _ := withGarbage(t)
+	before, after := afterCollecting(t, dir, base)
+	disk := newDisk(t, dir)
+	for _, wait := range []time.Duration{0, 3, 6, 9, 12, 20, 1000} {
+		disk.format(t)
+		disk.mount(t)
+		mustRun(t, "cp", "-a", base+"/.", disk.root)
+		mustRun(t, "sync", "-f", disk.root)
+		cmd := exec.Command(hashpkg(t), "--root", disk.root, "gc", "-q", "--keep", "1")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(wait * time.Millisecond)
+		disk.shutdown(t)
+		_ = cmd.Wait()
+		disk.unmount(t)
+		disk.mount(t)
+		collected(t, fmt.Sprintf("cut after %d ms", wait), disk.root, before, after, first)
+		disk.unmount(t)
+	}
+}
 
 // TestPowerCut cuts the power of a file system right after an install has said
 // that it is done, and while one is at work: what was said to be there is there,

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"context"
@@ -15,21 +15,10 @@ import (
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(afterwards{m}, map[string]func(){"hashpkg": main})
-}
-
-// afterwards cleans up when the tests have run.
-type afterwards struct{ m *testing.M }
-
-func (a afterwards) Run() int {
-	defer removeBinary()
-	return a.m.Run()
-}
-
 // TestScripts runs the scripts of the command line. Beside testscript's own
 // commands they have:
 //
+//	hashpkg ARGUMENT...                    runs hashpkg, as exec hashpkg does
 //	deb FILE KEY=VALUE... PATH=SOURCE...   builds a package: keys are name, version, arch,
 //	                                       depends, provides, script (a script's name), and of
 //	                                       single files mode:PATH=OCTAL, link:PATH=TARGET
@@ -37,20 +26,22 @@ func (a afterwards) Run() int {
 //	                                       directory of that name; ARCH is amd64 if not given
 //	damage FILE                            changes one byte in the middle of a file
 func TestScripts(t *testing.T) {
-	rpms, err := filepath.Abs(filepath.Join("..", "..", "..", "shared", "rpms"))
+	rpms, err := filepath.Abs(filepath.Join("..", "..", "shared", "rpms"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	program := scriptedHashpkg(t)
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("..", "..", "testdata", "scripts"),
+		Dir: filepath.Join("..", "testdata", "scripts"),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("RPMS", rpms)
+			e.Setenv("PATH", filepath.Dir(program)+string(filepath.ListSeparator)+e.Getenv("PATH"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"deb": buildDeb, "fetch": fetch, "damage": damage,
+			"hashpkg": runHashpkg, "deb": buildDeb, "fetch": fetch, "damage": damage,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -83,6 +74,15 @@ func hostMachine() elf.Machine {
 	}
 	defer f.Close()
 	return f.Machine
+}
+
+func runHashpkg(ts *testscript.TestScript, neg bool, args []string) {
+	switch err := ts.Exec("hashpkg", args...); {
+	case err != nil && !neg:
+		ts.Fatalf("hashpkg failed: %v", err)
+	case err == nil && neg:
+		ts.Fatalf("hashpkg succeeded, and should not")
+	}
 }
 
 func buildDeb(ts *testscript.TestScript, neg bool, args []string) {
