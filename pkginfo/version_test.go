@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os/exec"
 	"testing"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 func sign(n int) int {
@@ -18,10 +20,7 @@ func sign(n int) int {
 
 // TestCompareDeb has dpkg as its judge.
 func TestCompareDeb(t *testing.T) {
-	dpkg, err := exec.LookPath("dpkg")
-	if err != nil {
-		t.Skip("dpkg is not installed")
-	}
+	testneed.Programs(t, "dpkg")
 	versions := []string{
 		"1.0", "1.0-1", "1.0-1+b1", "1.0~rc1-1", "1.0~~-1", "1:0.9-1", "0:1.0-1", "1.10-1", "1.9-1", "1.0-10", "1.0-9", "1.0a-1",
 		"1.6-2.1", "1.6-2.1+deb12u2", "1.7.1-6+deb13u3", "2.31-13+deb11u11", "1.0-1-1", "1.0+dfsg-1", "09", "9",
@@ -29,7 +28,7 @@ func TestCompareDeb(t *testing.T) {
 	for _, a := range versions {
 		for _, b := range versions {
 			for op, n := range map[string]int{"lt": -1, "eq": 0, "gt": 1} {
-				err := exec.Command(dpkg, "--compare-versions", a, op, b).Run()
+				err := exec.Command("dpkg", "--compare-versions", a, op, b).Run()
 				var exit *exec.ExitError
 				if err != nil && !errors.As(err, &exit) {
 					t.Fatal(err)

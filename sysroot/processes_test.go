@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // sleeper puts a program that waits at path, as a hard link if there is one to
@@ -106,9 +108,7 @@ func TestInUse(t *testing.T) {
 // TestInUseElsewhere has a process in a mount namespace in which the file has a
 // name that this one does not know.
 func TestInUseElsewhere(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a mount namespace needs root")
-	}
+	testneed.Root(t)
 	dir := t.TempDir()
 	a, b, mnt := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "mnt")
 	sleeper(t, a+"/usr/bin/sleep", "")

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -13,7 +14,7 @@ const minimal = "Package: a\nVersion: 1\nArchitecture: all\n"
 
 // TestControl has control files that dpkg does or does not take.
 func TestControl(t *testing.T) {
-	needTools(t, "dpkg")
+	testneed.Programs(t, "dpkg")
 	const pathElement = "it becomes part of a path"
 	var cases []verdicts
 	add := func(control, want, stricter string) {
@@ -151,7 +152,7 @@ func TestPackage(t *testing.T) {
 
 // TestControlTar has what may be wrong with control.tar itself.
 func TestControlTar(t *testing.T) {
-	needTools(t, "dpkg-deb", "tar")
+	testneed.Programs(t, "dpkg-deb", "tar")
 	control := testdeb.File{Path: "./control", Content: minimal}
 	var cases []verdicts
 	add := func(name, want, stricter string, files ...testdeb.File) {
