@@ -1,11 +1,17 @@
 package e2e
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"debug/elf"
 	"fmt"
+	"io"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +19,8 @@ import (
 
 	"github.com/hashpkg/hashpkg/internal/archive"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
+	"github.com/hashpkg/hashpkg/internal/testrpm"
 )
 
 // TestScripts runs the scripts of the command line. Beside testscript's own
@@ -24,47 +32,75 @@ import (
 //	                                       single files mode:PATH=OCTAL, link:PATH=TARGET
 //	fetch SUITE[/ARCH] NAME...             puts packages of the Debian archive into the
 //	                                       directory of that name; ARCH is amd64 if not given
+//	repack NAME RPM DEB                    packs the files of a deb as an rpm of that name;
+//	                                       DEB is a pattern
 //	damage FILE                            changes one byte in the middle of a file
+//
+// and the conditions needs:root, needs:archive (Debian's) and needs:PROGRAM, which a
+// script that cannot do without them asks for in its first lines.
 func TestScripts(t *testing.T) {
-	rpms, err := filepath.Abs(filepath.Join("..", "..", "shared", "rpms"))
+	rpms, err := filepath.Abs("../testdata/rpms")
 	if err != nil {
 		t.Fatal(err)
 	}
+	files, err := filepath.Glob("../testdata/scripts/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	centos := ""
+	if found := testrpm.CentOS(".."); len(found) > 0 {
+		if centos, err = filepath.Abs(filepath.Dir(found[0])); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		files = slices.DeleteFunc(files, func(file string) bool { return filepath.Base(file) == "install-centos.txtar" })
+	}
 	program := scriptedHashpkg(t)
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("..", "testdata", "scripts"),
+		Files: files,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("RPMS", rpms)
+			e.Setenv("CENTOS", centos)
 			e.Setenv("PATH", filepath.Dir(program)+string(filepath.ListSeparator)+e.Getenv("PATH"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"hashpkg": runHashpkg, "deb": buildDeb, "fetch": fetch, "damage": damage,
+			"hashpkg": runHashpkg, "deb": buildDeb, "fetch": fetch, "repack": repack, "damage": damage,
 		},
 		Condition: func(cond string) (bool, error) {
-			switch cond {
-			case "root":
+			what, isNeed := strings.CutPrefix(cond, "needs:")
+			switch {
+			case cond == "root":
 				return os.Geteuid() == 0, nil
-			case "archive": // Debian's archive, or a cache of it, has what the scripts fetch
-				_, err := archive.Fetch(context.Background(), archive.Options{Suite: "bookworm", Arch: "amd64", Packages: []string{"jq"}})
-				if err != nil && os.Getenv("CI") != "" {
-					return false, err
-				}
-				return err == nil, nil
-			case "rpms": // real rpms beside the repository
-				_, err := os.Stat(rpms)
-				if err != nil && os.Getenv("CI") != "" {
-					return false, err
-				}
-				return err == nil, nil
-			case "amd64":
+			case cond == "amd64":
 				return elf.EM_X86_64 == hostMachine(), nil
+			case isNeed:
+				why := lack(what)
+				if why != nil {
+					t.Logf("%s: %v", what, why)
+				}
+				return why == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 	})
+}
+
+// lack returns why a script that needs something cannot run, or nil.
+func lack(what string) error {
+	switch what {
+	case "root":
+		return testneed.LackRoot()
+	case "archive": // Debian's, or a cache of it, which has what the scripts fetch
+		if err := testneed.LackNetwork(); err != nil {
+			return err
+		}
+		_, err := archive.Fetch(context.Background(), archive.Options{Suite: "bookworm", Arch: "amd64", Packages: []string{"jq"}})
+		return err
+	}
+	return testneed.LackPrograms(what)
 }
 
 func hostMachine() elf.Machine {
@@ -149,6 +185,61 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 	for _, f := range files {
 		ts.Check(os.Symlink(f, filepath.Join(dir, filepath.Base(f))))
 	}
+}
+
+func repack(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: repack NAME RPM DEB")
+	}
+	name, rpm, deb := args[0], args[1], args[2]
+	debs, err := filepath.Glob(ts.MkAbs(deb))
+	ts.Check(err)
+	if len(debs) != 1 {
+		ts.Fatalf("repack: %s are %d files", deb, len(debs))
+	}
+	version, err := exec.Command("dpkg-deb", "--showformat", "${Version}", "-W", debs[0]).Output()
+	ts.Check(err)
+	p := testrpm.Package{Name: name, Arch: "x86_64", Compression: testdeb.Gzip}
+	p.Version, p.Release, _ = strings.Cut(string(version), "-")
+	content, err := exec.Command("dpkg-deb", "--fsys-tarfile", debs[0]).Output()
+	ts.Check(err)
+	requires, provides := map[string]bool{}, map[string]bool{} // as rpmbuild finds them
+	for archive := tar.NewReader(bytes.NewReader(content)); ; {
+		h, err := archive.Next()
+		if err == io.EOF {
+			break
+		}
+		ts.Check(err)
+		file := testrpm.File{Path: filepath.Join("/", h.Name), Mode: uint32(h.Mode)}
+		switch h.Typeflag {
+		case tar.TypeSymlink:
+			file = testrpm.Symlink(file.Path, h.Linkname)
+		case tar.TypeReg:
+			b, err := io.ReadAll(archive)
+			ts.Check(err)
+			file.Content = string(b)
+			if f, err := elf.NewFile(bytes.NewReader(b)); err == nil {
+				libraries, err := f.ImportedLibraries()
+				ts.Check(err)
+				for _, l := range libraries {
+					requires[l+"()(64bit)"] = true
+				}
+				names, err := f.DynString(elf.DT_SONAME)
+				ts.Check(err)
+				for _, name := range names {
+					provides[name+"()(64bit)"] = true
+				}
+			}
+		default:
+			continue
+		}
+		p.Files = append(p.Files, file)
+	}
+	p.Provides = slices.Sorted(maps.Keys(provides))
+	p.Requires = slices.Sorted(maps.Keys(requires))
+	b, err := p.Build()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(rpm), b, 0o644))
 }
 
 func damage(ts *testscript.TestScript, neg bool, args []string) {
