@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // oldOrNew checks that a root is one of two states, whole, once the next writer
@@ -40,7 +41,8 @@ func oldOrNew(t *testing.T, what, root, before, after string) {
 // TestKilledAtAnyStep kills an install at each of the calls that change
 // directories or make things durable.
 func TestKilledAtAnyStep(t *testing.T) {
-	strace := needTool(t, "strace")
+	const strace = "strace"
+	testneed.Programs(t, strace)
 	dir, _, second, base := twoVersions(t)
 	before := dump(t, base)
 	done := filepath.Join(dir, "done")
@@ -97,7 +99,8 @@ func injected(strace, call, what string, command ...string) *exec.Cmd {
 // TestFaultAtAnyStep lets each of the calls fail. The install must then fail, and
 // have changed nothing, or have succeeded whole.
 func TestFaultAtAnyStep(t *testing.T) {
-	strace := needTool(t, "strace")
+	const strace = "strace"
+	testneed.Programs(t, strace)
 	dir, _, second, base := twoVersions(t)
 	before := dump(t, base)
 	done := filepath.Join(dir, "done")
@@ -141,20 +144,12 @@ func TestFaultAtAnyStep(t *testing.T) {
 
 // TestFullDisk installs more than a file system holds.
 func TestFullDisk(t *testing.T) {
-	needRoot(t)
+	testneed.Root(t)
 	dir, first, _, _ := twoVersions(t)
-	root := filepath.Join(dir, "small")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	_, root := mountDir(t)
 	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=2m"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(root, 0); err != nil {
-			t.Error(err)
-		}
-	})
 	mustRun(t, hashpkg(t), "--root", root, "install", "-q", first)
 	before := dump(t, root)
 	big := testdeb.Package{Name: "big", Version: "1"}
@@ -221,7 +216,8 @@ func afterCollecting(t *testing.T, dir, base string) (before, after string) {
 // TestCollectionKilled kills a garbage collection at each of the calls that change
 // directories or make things durable.
 func TestCollectionKilled(t *testing.T) {
-	strace := needTool(t, "strace")
+	const strace = "strace"
+	testneed.Programs(t, strace)
 	dir, base, first, other := withGarbage(t)
 	before, after := afterCollecting(t, dir, base)
 	n := 0
@@ -234,7 +230,8 @@ func TestCollectionKilled(t *testing.T) {
 // TestCollectionFails lets each of the calls fail, and those with a plus all after
 // it as well, so that what was done cannot be taken back at once either.
 func TestCollectionFails(t *testing.T) {
-	strace := needTool(t, "strace")
+	const strace = "strace"
+	testneed.Programs(t, strace)
 	dir, base, first, other := withGarbage(t)
 	before, after := afterCollecting(t, dir, base)
 	faults := 0
@@ -278,8 +275,9 @@ func TestCollectionFails(t *testing.T) {
 // each of the calls that change something: all programs start, and the next run
 // completes it.
 func TestSyncKilledAtAnyStep(t *testing.T) {
-	needRoot(t)
-	strace := needTool(t, "strace")
+	testneed.Root(t)
+	const strace = "strace"
+	testneed.Programs(t, strace)
 	dir := t.TempDir()
 	base := filepath.Join(dir, "base")
 	smallSystem(t, base)
@@ -319,14 +317,11 @@ func TestSyncKilledAtAnyStep(t *testing.T) {
 // TestSyncFullDisk gives a sync more and more room: it fails and says so, or does
 // its work; programs start, and with room the next one completes it.
 func TestSyncFullDisk(t *testing.T) {
-	needRoot(t)
+	testneed.Root(t)
 	dir := t.TempDir()
 	base := filepath.Join(dir, "base")
 	smallSystem(t, base)
-	mount := filepath.Join(dir, "small")
-	if err := os.Mkdir(mount, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	_, mount := mountDir(t)
 	failed, done := 0, 0
 	for room := 0; room < 400; room += 8 { // KiB
 		what := fmt.Sprintf("%d KiB of room", room)

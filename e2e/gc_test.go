@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -94,7 +95,8 @@ func TestCollectionAmongInstalls(t *testing.T) {
 // TestCollectionLooksAgain starts a program after gc has looked at what is running,
 // and before it has taken the program's tree away.
 func TestCollectionLooksAgain(t *testing.T) {
-	strace := needTool(t, "strace")
+	const strace = "strace"
+	testneed.Programs(t, strace)
 	dir, root, _, _ := withGarbage(t)
 	source := filepath.Join(dir, "sleeper.go")
 	const waits = "package main\nimport \"time\"\nfunc main() { time.Sleep(time.Hour) }\n"
@@ -131,6 +133,7 @@ func TestCollectionLooksAgain(t *testing.T) {
 	if err := sleeper.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = sleeper.Process.Kill() })
 	if err := gc.Wait(); err != nil {
 		t.Error(err)
 	}

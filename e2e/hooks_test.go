@@ -4,12 +4,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
 
 // TestHooksFollowDpkg lets dpkg and apt call hashpkg by its hooks.
 func TestHooksFollowDpkg(t *testing.T) {
-	needTool(t, "gcc")
+	testneed.Programs(t, "gcc")
 	root := newSystem(t)
 	root.Run("hashpkg", "hooks", "install")
 	root.Run("hashpkg", "sync")
@@ -84,7 +85,7 @@ func TestHooksFollowDpkg(t *testing.T) {
 // TestHooksFailGently breaks hashpkg under dpkg's feet: dpkg does not notice, check
 // tells, and the next run repairs.
 func TestHooksFailGently(t *testing.T) {
-	needTool(t, "gcc")
+	testneed.Programs(t, "gcc")
 	root := newSystem(t)
 	root.Run("hashpkg", "hooks", "install")
 	root.Run("hashpkg", "sync")

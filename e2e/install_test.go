@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -78,7 +79,7 @@ func TestManyAtOnce(t *testing.T) {
 // TestWithoutRoot installs real packages as a user, into a directory of the
 // user's own, and runs the program.
 func TestWithoutRoot(t *testing.T) {
-	needRoot(t) // to become another user
+	testneed.Root(t) // to become another user
 	debs := bookworm(t)
 	home, err := os.MkdirTemp("", "hashpkg-home")
 	if err != nil {
@@ -127,7 +128,7 @@ func TestWithoutRoot(t *testing.T) {
 // TestHostsOwnRoot installs with the default root, seen from inside a chroot, in
 // which there is nothing else and no program that unpacks.
 func TestHostsOwnRoot(t *testing.T) {
-	needRoot(t)
+	testneed.Root(t)
 	root := t.TempDir()
 	args := []string{root, "/hashpkg", "install", "-q"}
 	for _, deb := range bookworm(t) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
 
@@ -44,7 +45,7 @@ func TestPinOneName(t *testing.T) {
 // TestPinThatDoesNotFit upgrades a pinned program to one that needs more than the
 // library that it is pinned to has.
 func TestPinThatDoesNotFit(t *testing.T) {
-	needTool(t, "gcc")
+	testneed.Programs(t, "gcc")
 	root := newSystem(t)
 	repo := root.Repo()
 	first, second := service(t, "1.0"), service(t, "2.0")

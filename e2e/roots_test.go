@@ -15,34 +15,10 @@ import (
 
 	"github.com/hashpkg/hashpkg/internal/archive"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 	"github.com/hashpkg/hashpkg/layout"
 )
-
-// needTool skips a test that cannot do without a program; CI has them all.
-func needTool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		unmet(t, name+" is not installed")
-	}
-	return path
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		unmet(t, "needs root")
-	}
-}
-
-func unmet(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
 
 // dump describes everything below a directory, a line a name: type, mode, link
 // target, content. Farms of inactive generations are left out: they may be lent.
@@ -136,11 +112,12 @@ func copyRoot(t *testing.T, from, to string) {
 // bookworm returns jq of bookworm and its libraries.
 func bookworm(t *testing.T) []string {
 	t.Helper()
+	testneed.Network(t)
 	debs, err := archive.Fetch(context.Background(), archive.Options{
 		Suite: "bookworm", Arch: "amd64", Packages: []string{"jq", "libjq1", "libonig5", "libc6", "libgcc-s1"},
 	})
 	if err != nil {
-		unmet(t, fmt.Sprintf("the Debian archive cannot be reached: %v", err))
+		testneed.Unmet(t, err)
 	}
 	return debs
 }
@@ -152,7 +129,7 @@ const libs = "/usr/lib/x86_64-linux-gnu/"
 // /root/new what an administrator may put in its place.
 func serviceRoot(t *testing.T) (root *testroot.Root, first, second []string) {
 	t.Helper()
-	needTool(t, "gcc")
+	testneed.Programs(t, "gcc")
 	root = newSystem(t)
 	first, second = service(t, "1.0"), service(t, "2.0")
 	dir := t.TempDir()
@@ -247,9 +224,11 @@ func inForce(t *testing.T, root *testroot.Root, what string) {
 // installed: jq and what it loads. Programs of the C library's package are left out.
 func smallSystem(t *testing.T, dir string) {
 	t.Helper()
+	testneed.Network(t)
+	testneed.Programs(t, "dpkg-deb")
 	debs, err := archive.Fetch(t.Context(), archive.Options{Suite: "bookworm", Packages: []string{"jq", "libjq1", "libonig5", "libc6"}})
 	if err != nil {
-		t.Fatal(err)
+		testneed.Unmet(t, err)
 	}
 	info := filepath.Join(dir, "var/lib/dpkg/info")
 	for _, d := range []string{info, filepath.Join(dir, "usr/lib64"), filepath.Join(dir, "usr/bin")} {

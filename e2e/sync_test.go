@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
 
@@ -45,7 +46,7 @@ func TestFarmFollowsTheLoader(t *testing.T) {
 
 // TestSyncSweeps leaves in the place of programs what a killed sync leaves there.
 func TestSyncSweeps(t *testing.T) {
-	needRoot(t)
+	testneed.Root(t)
 	dir := filepath.Join(t.TempDir(), "root")
 	smallSystem(t, dir)
 	const left = "usr/bin/.hashpkg-edit-0123456789abcdef"
@@ -60,7 +61,7 @@ func TestSyncSweeps(t *testing.T) {
 // TestSyncBesideDpkg runs a sync while dpkg is at work: the farm follows dpkg until
 // that has ended.
 func TestSyncBesideDpkg(t *testing.T) {
-	needRoot(t)
+	testneed.Root(t)
 	dir := filepath.Join(t.TempDir(), "root")
 	smallSystem(t, dir)
 	follows := func() bool {
