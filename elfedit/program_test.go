@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 const greetSource = `
@@ -53,7 +55,7 @@ func newBench(t testing.TB) *bench {
 		}
 	}
 	if _, err := b.try("libgreet.so", "-shared", "-fPIC", "-Wl,-soname,libgreet.so.1", "-Wl,--version-script="+b.path("greet.map"), b.path("greet.c")); err != nil {
-		t.Skipf("gcc makes no library: %v", err)
+		testneed.Unmet(t, "gcc makes no library: ", err)
 	}
 	if err := os.Rename(b.path("libgreet.so"), b.path("libgreet.so.1")); err != nil {
 		t.Fatal(err)
@@ -78,7 +80,7 @@ func (b *bench) make(out string, args ...string) []byte {
 	b.t.Helper()
 	data, err := b.try(out, args...)
 	if err != nil {
-		b.t.Skip(err)
+		testneed.Unmet(b.t, err)
 	}
 	return data
 }
@@ -144,23 +146,11 @@ var linkings = map[string][]string{
 	"packed relocations":    {"-Wl,-z,pack-relative-relocs"},
 }
 
-// linkingsFor returns the ways to link that are tested: with -short, some.
-func linkingsFor(t *testing.T) map[string][]string {
-	if !testing.Short() {
-		return linkings
-	}
-	some := make(map[string][]string)
-	for _, name := range []string{"plain", "no pie", "gold", "stripped"} {
-		some[name] = linkings[name]
-	}
-	return some
-}
-
 func TestProgramRuns(t *testing.T) {
 	b := newBench(t)
 	loader := hostLoader(t, elf.ELFCLASS64, elf.EM_X86_64)
 	if loader == "" {
-		t.Skip("the loader of x86-64 is not here")
+		testneed.Unmet(t, "the loader of x86-64 is not here")
 	}
 	lib := b.path("libgreet.so.1")
 	long := strings.Repeat("/a/directory/of/some/length:", 200)
@@ -170,7 +160,7 @@ func TestProgramRuns(t *testing.T) {
 	}
 	longLoader := "/lib64/" + strings.Repeat("../lib64/", 60) + filepath.Base(loader)
 	runpath := &SearchPath{First: []string{b.dir}}
-	for linking, args := range linkingsFor(t) {
+	for linking, args := range linkings {
 		data, err := b.try("main", append([]string{b.path("main.c"), b.path("libgreet.so.1")}, args...)...)
 		if err != nil {
 			t.Logf("%s is left out: %v", linking, err)
@@ -245,7 +235,7 @@ func stripHeaders(data []byte) []byte {
 
 func TestWithoutSectionHeaders(t *testing.T) {
 	b := newBench(t)
-	for linking, args := range linkingsFor(t) {
+	for linking, args := range linkings {
 		t.Run(linking, func(t *testing.T) {
 			b := &bench{t: t, dir: b.dir, gcc: b.gcc}
 			data := stripHeaders(b.program(args...))
@@ -331,7 +321,7 @@ func TestManyNeeded(t *testing.T) {
 		libs = append(libs, b.path(name))
 	}
 	for _, count := range []int{10, 40, 120} {
-		for linking, args := range linkingsFor(t) {
+		for linking, args := range linkings {
 			t.Run(fmt.Sprintf("%s/%d", linking, count), func(t *testing.T) {
 				b := &bench{t: t, dir: b.dir, gcc: b.gcc}
 				data := b.program(args...)
@@ -382,7 +372,7 @@ func TestVersionDefs(t *testing.T) {
 	defs, dynamic := f.Section(".gnu.version_d"), f.Section(".dynamic")
 	const vdNext, word = 16, 4 // gABI, symbol versioning: vd_next of Elf64_Verdef, an Elf64_Word
 	if f.Class != elf.ELFCLASS64 || defs == nil || dynamic == nil || f.ByteOrder.Uint32(onlyBase[defs.Offset+vdNext:]) == 0 {
-		t.Skip("the library is no 64-bit one with two definitions")
+		testneed.Unmet(t, "the library is no 64-bit one with two definitions")
 	}
 	f.ByteOrder.PutUint32(onlyBase[defs.Offset+vdNext:], 0)
 	for at := dynamic.Offset; at < dynamic.Offset+dynamic.Size; at += 4 * word {
@@ -485,7 +475,7 @@ func TestClearSymbolVersions(t *testing.T) {
 
 func TestNotes(t *testing.T) {
 	b := newBench(t)
-	for linking, args := range linkingsFor(t) {
+	for linking, args := range linkings {
 		t.Run(linking, func(t *testing.T) {
 			b := &bench{t: t, dir: b.dir, gcc: b.gcc}
 			program := b.program(args...)

@@ -50,7 +50,7 @@ func TestResolutionCache(t *testing.T) {
 		}
 		return strings.Count(string(out), "] "+resolutionSection)
 	}
-	for linking, args := range linkingsFor(t) {
+	for linking, args := range linkings {
 		data, err := b.try("main", append([]string{b.path("main.c"), b.path("libgreet.so.1"), "-Wl,-rpath," + b.dir}, args...)...)
 		if err != nil {
 			continue

@@ -16,6 +16,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/programs/inplace"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -141,7 +142,7 @@ func TestHardLinks(t *testing.T) {
 	// c is another package's, which has a tree: it gets other bytes.
 	c := &Program{Package: pkgOf("other"), Path: "/usr/bin/c"}
 	policy := rewriteAll()
-	policy.Trees = map[string]string{c.Package.Key: "other/1"}
+	policy.Trees = map[pkginfo.Key]string{c.Package.Key: "other/1"}
 	records, decisions := planned(t, root, root, policy, tool("a"), tool("b"), c)
 	want := map[string]State{"/usr/bin/a": Edited, "/usr/bin/b": Edited, "/usr/bin/c": Edited}
 	if diff := cmp.Diff(want, states(apply(t, root, records, decisions))); diff != "" {
@@ -383,7 +384,7 @@ func TestAltered(t *testing.T) {
 // one.
 func TestElsewhere(t *testing.T) {
 	packaged := program(t)
-	_, edited, err := makeEdit(packaged, []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x:/srv/sys/current-system/lib64"}}})
+	_, edited, err := rewritten(packaged, []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x:/srv/sys/current-system/lib64"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -508,7 +509,7 @@ func TestEnded(t *testing.T) {
 
 func TestProve(t *testing.T) {
 	packaged := program(t)
-	e, edited, err := makeEdit(packaged, []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x"}}})
+	e, edited, err := rewritten(packaged, []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

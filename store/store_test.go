@@ -110,11 +110,11 @@ func TestCheckOwner(t *testing.T) {
 
 func TestActive(t *testing.T) {
 	s := prefix(t)
-	for target, want := range map[string]int{".hashpkg/generations/17": 17, ".hashpkg/generations/17/following": 17, "/etc": 0, "../x": 0} {
+	for target, want := range map[string]int{".hashpkg/generations/17": 17, "/etc": 0, "../x": 0} {
 		link(t, target, s.Path(layout.CurrentSystem))
-		id, following, err := s.ActiveFarm()
-		if id != want || (err == nil) != (want != 0) || following != strings.HasSuffix(target, "following") {
-			t.Errorf("%s is generation %d, %v, %v", target, id, following, err)
+		id, err := s.Active()
+		if id != want || (err == nil) != (want != 0) {
+			t.Errorf("%s is generation %d, %v", target, id, err)
 		}
 	}
 	must(t, os.Remove(s.Path(layout.CurrentSystem)))

@@ -23,10 +23,12 @@ import (
 // whose name the process has opened, where that can be told, else for all. What
 // /proc does not show counts for nothing: to those who are not root, that is all
 // processes of others.
-func (r *Root) InUse(names []string) (map[string]int, error) {
+func (r *Root) InUse(names []string) (map[string]int, error) { return inUse(r.store.Dir(), names) }
+
+func inUse(prefix *beneath.Dir, names []string) (map[string]int, error) {
 	u := &users{dirs: names, files: map[uint64][]holder{}, inside: map[fileKey]int{}, pids: map[string]int{}}
 	for i, name := range names {
-		if err := u.index(i, r.store.Dir(), name); err != nil {
+		if err := u.index(i, prefix, name); err != nil {
 			return nil, fmt.Errorf("look at what is in use: %w", err)
 		}
 	}

@@ -14,6 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/layout"
@@ -64,7 +67,7 @@ func packages(t *testing.T) []string {
 func install(t *testing.T, root *sysroot.Root, dryRun bool, files ...string) *InstallResult {
 	t.Helper()
 	result, err := Install(context.Background(), InstallOptions{
-		Root: root, Files: files, DryRun: dryRun, Signature: SignatureOff, Now: time.Unix(1700000000, 0),
+		Root: root, Files: files, DryRun: dryRun, Signature: trust.Off, Now: time.Unix(1700000000, 0),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +77,7 @@ func install(t *testing.T, root *sysroot.Root, dryRun bool, files ...string) *In
 
 func newRoot(t *testing.T) *sysroot.Root {
 	t.Helper()
-	root, err := sysroot.Open(t.TempDir(), layout.DefaultPrefix)
+	root, err := sysroot.Open(t.TempDir(), layout.DefaultPrefix, backends.Formats{deb.Format{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +169,7 @@ func TestProgramThatCannotBeEdited(t *testing.T) {
 	}
 	for _, dryRun := range []bool{true, false} {
 		result, err := Install(context.Background(), InstallOptions{
-			Root: root, Files: append(slices.Clone(files), file), DryRun: dryRun, Signature: SignatureOff, Now: time.Unix(1700000000, 0),
+			Root: root, Files: append(slices.Clone(files), file), DryRun: dryRun, Signature: trust.Off, Now: time.Unix(1700000000, 0),
 		})
 		var problems *plan.ProblemsError
 		if !errors.As(err, &problems) || len(problems.Problems) != 1 || problems.Problems[0].File != "usr/bin/stuffed" {
@@ -181,13 +184,13 @@ func TestProgramThatCannotBeEdited(t *testing.T) {
 func TestEachInParallel(t *testing.T) {
 	fault := errors.New("fault")
 	done := make([]bool, 100)
-	if err := eachInParallel(context.Background(), len(done), func(i int) error { done[i] = true; return nil }); err != nil {
+	if err := eachInParallel(context.Background(), len(done), func(_ context.Context, i int) error { done[i] = true; return nil }); err != nil {
 		t.Error(err)
 	}
 	if slices.Contains(done, false) {
 		t.Error("not all were done")
 	}
-	if err := eachInParallel(context.Background(), 100, func(i int) error {
+	if err := eachInParallel(context.Background(), 100, func(_ context.Context, i int) error {
 		if i == 7 {
 			return fault
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
 )
 
@@ -54,12 +55,11 @@ func smallPackages(t *testing.T) map[string][]byte {
 		"format 6 xz":   testrpm.RPM(t, small(6, testdeb.Xz)),
 		"dribbles":      testrpm.RPM(t, withDribbles()),
 	}
-	if testing.Short() {
+	if testing.Short() { // to damage those takes a minute
 		return all
 	}
-	shared := sharedDir(t)
 	for _, name := range []string{"hello-1.0-1.i386.rpm", "v6_zstd_rpm-basic-2.3.4-5.el9.noarch.rpm", "hlinktest-1.0-1.noarch.rpm"} {
-		all[name] = readFile(t, filepath.Join(shared, name))
+		all[name] = readFile(t, filepath.Join(realPackages, name))
 	}
 	return all
 }
@@ -332,7 +332,7 @@ func TestStreams(t *testing.T) {
 	for _, c := range []testdeb.Compression{testdeb.Xz, testdeb.Zstd, testdeb.Bzip2, testdeb.Lzma} {
 		t.Run(string(c), func(t *testing.T) {
 			if c == testdeb.Bzip2 {
-				needTools(t, "bzip2")
+				testneed.Programs(t, "bzip2")
 			}
 			p := small(4, c)
 			more, err := testdeb.Compress(testrpm.Trailer(), c)

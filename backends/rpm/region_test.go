@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
 )
 
@@ -160,7 +161,7 @@ func TestRegions(t *testing.T) {
 // rpmTakes reports whether rpm verifies a package and reads its headers.
 func rpmTakes(t testing.TB, b []byte) bool {
 	t.Helper()
-	needTools(t, "rpm", "rpmkeys")
+	testneed.Programs(t, "rpm", "rpmkeys")
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.rpm")
 	if err := os.WriteFile(file, b, 0o600); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
@@ -52,7 +53,7 @@ func keyring(t testing.TB, files ...[]byte) *trust.Keyring {
 }
 
 func TestSignedPackage(t *testing.T) {
-	dir := sharedDir(t)
+	dir := realPackages
 	signed := readFile(t, filepath.Join(dir, "hello-2.0-1.x86_64-signed.rpm"))
 	keys := keyring(t, readFile(t, filepath.Join(dir, "rpm.org-rsa-2048-test.pub")))
 	verdict, signatures := verify(t, signed, keys)
@@ -81,9 +82,7 @@ func TestReleaseSignatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shared, err := filepath.Glob("../../../shared/rpms/centos7/*.rpm"); err == nil {
-		packages = append(packages, shared...)
-	}
+	packages = append(packages, testrpm.CentOS("../..")...)
 	var keys [][]byte
 	for _, file := range packages {
 		r, err := rpm.NewReader(bytes.NewReader(readFile(t, file)), nil)
@@ -131,7 +130,7 @@ func TestReleaseSignatures(t *testing.T) {
 
 // TestRPMSign verifies what rpmsign signs with keys of gpg, and asks rpmkeys, too.
 func TestRPMSign(t *testing.T) {
-	needTools(t, "rpmsign", "gpg", "rpmkeys")
+	testneed.Programs(t, "rpmsign", "gpg", "rpmkeys")
 	for _, key := range []struct{ algorithm, name, want string }{
 		{"rsa2048", "rsa", "RSA"},
 		{"ed25519", "eddsa", "EdDSA"},

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"os"
@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // TestSyncHostileRoot gives sync and its companions images in which links lead out
 // of the root, and pipes stand where files are expected: nothing outside is
 // changed, and nothing waits for ever.
 func TestSyncHostileRoot(t *testing.T) {
-	needRoot(t)
+	testneed.Root(t)
 	dir := t.TempDir()
 	base := filepath.Join(dir, "base")
 	smallSystem(t, base)

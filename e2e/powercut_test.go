@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"fmt"
@@ -10,18 +10,45 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
+
+// TestCollectionPowerCut cuts the power of a file system while a garbage collection
+// is at work, and right after it has said that it is done.
+func TestCollectionPowerCut(t *testing.T) {
+	testneed.Root(t)
+	testneed.Programs(t, "losetup", "mkfs.ext4")
+	dir, base, first, _ := withGarbage(t)
+	before, after := afterCollecting(t, dir, base)
+	disk := newDisk(t)
+	for _, wait := range []time.Duration{0, 3, 6, 9, 12, 20, 1000} {
+		disk.format(t)
+		disk.mount(t)
+		mustRun(t, "cp", "-a", base+"/.", disk.root)
+		mustRun(t, "sync", "-f", disk.root)
+		cmd := exec.Command(hashpkg(t), "--root", disk.root, "gc", "-q", "--keep", "1")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(wait * time.Millisecond)
+		disk.shutdown(t)
+		_ = cmd.Wait()
+		disk.unmount(t)
+		disk.mount(t)
+		collected(t, fmt.Sprintf("cut after %d ms", wait), disk.root, before, after, first)
+		disk.unmount(t)
+	}
+}
 
 // TestPowerCut cuts the power of a file system right after an install has said
 // that it is done, and while one is at work: what was said to be there is there,
 // and what was not is not there in part.
 func TestPowerCut(t *testing.T) {
-	needRoot(t)
-	for _, tool := range []string{"losetup", "mkfs.ext4"} {
-		needTool(t, tool)
-	}
-	dir, first, second, _ := twoVersions(t)
-	disk := newDisk(t, dir)
+	testneed.Root(t)
+	testneed.Programs(t, "losetup", "mkfs.ext4")
+	_, first, second, _ := twoVersions(t)
+	disk := newDisk(t)
 
 	disk.mount(t)
 	mustRun(t, hashpkg(t), "--root", disk.root, "install", "-q", first)
@@ -63,13 +90,10 @@ func TestPowerCut(t *testing.T) {
 // disk is an ext4 file system in a file.
 type disk struct{ image, root string }
 
-func newDisk(t *testing.T, dir string) *disk {
+func newDisk(t *testing.T) *disk {
 	t.Helper()
-	d := &disk{image: filepath.Join(dir, "disk.img"), root: filepath.Join(dir, "disk")}
-	if err := os.Mkdir(d.root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(d.root, 0) }) // of a test that has failed half-way
+	dir, mount := mountDir(t)
+	d := &disk{image: filepath.Join(dir, "disk.img"), root: mount}
 	d.format(t)
 	return d
 }

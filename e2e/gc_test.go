@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bytes"
@@ -15,9 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -37,139 +36,6 @@ func withGarbage(t *testing.T) (dir, root, first, other string) {
 		mustRun(t, hashpkg(t), append([]string{"--root", root, "-q"}, args...)...)
 	}
 	return dir, root, first, other
-}
-
-// collected checks that a root is as it was before a garbage collection, or as it
-// is after one but for what the next one removes; and that it does.
-func collected(t *testing.T, what, root, before, after, removed string) {
-	t.Helper()
-	command := func(args ...string) {
-		t.Helper()
-		if status, stderr := run(t, exec.Command(hashpkg(t), append([]string{"--root", root, "-q"}, args...)...)); status != 0 {
-			t.Errorf("%s: %q: status %d: %s", what, args, status, stderr)
-		}
-	}
-	command("verify")
-	command("use", "--highest", "tool") // changes nothing but recovers
-	if have := dump(t, root); have != before {
-		for line := range strings.Lines(have) {
-			name, _, _ := strings.Cut(line, " ")
-			emptied := name == "var/sys/other" || name == "var/sys/.hashpkg/manifests/other"
-			if !strings.Contains(after, line) && !emptied && !strings.HasPrefix(name, "var/sys/.hashpkg/objects/") {
-				t.Errorf("%s: what should be gone is there: %s", what, line)
-			}
-		}
-		for line := range strings.Lines(after) {
-			if !strings.Contains(have, line) {
-				t.Errorf("%s: is lost: %s", what, line)
-			}
-		}
-	}
-	command("gc", "--keep", "1")
-	if have := dump(t, root); have != after {
-		t.Errorf("%s: after another gc (-want +have):\n%s", what, cmp.Diff(after, have))
-	}
-	command("install", removed)
-	command("verify")
-}
-
-// afterCollecting returns what a root is like before and after a gc.
-func afterCollecting(t *testing.T, dir, base string) (before, after string) {
-	t.Helper()
-	before = dump(t, base)
-	done := filepath.Join(dir, "done")
-	copyRoot(t, base, done)
-	mustRun(t, hashpkg(t), "--root", done, "gc", "-q", "--keep", "1")
-	after = dump(t, done)
-	if before == after || strings.Contains(after, "tool/1.0") || strings.Contains(after, "other") {
-		t.Fatalf("gc has left:\n%s", after)
-	}
-	return before, after
-}
-
-// TestCollectionKilled kills a garbage collection at each of the calls that change
-// directories or make things durable.
-func TestCollectionKilled(t *testing.T) {
-	strace := needTool(t, "strace")
-	dir, base, first, other := withGarbage(t)
-	before, after := afterCollecting(t, dir, base)
-	n := 0
-	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "mkdirat", "unlinkat", "rmdir", "fchmodat", "fsync", "syncfs"}, []string{"gc", "-q", "--keep", "1"}, 40, func(what, root string) {
-		n++
-		collected(t, what, root, before, after, []string{first, other}[n%2])
-	})
-}
-
-// TestCollectionFails lets each of the calls fail, and those with a plus all after
-// it as well, so that what was done cannot be taken back at once either.
-func TestCollectionFails(t *testing.T) {
-	strace := needTool(t, "strace")
-	dir, base, first, other := withGarbage(t)
-	before, after := afterCollecting(t, dir, base)
-	faults := 0
-	for _, call := range []string{"renameat", "renameat+", "mkdirat", "unlinkat", "unlinkat+", "rmdir", "fsync", "syncfs", "getdents64", "newfstatat"} {
-		call, all := strings.CutSuffix(call, "+")
-		onward := ""
-		if all {
-			onward = "+"
-		}
-		for n, survived := 1, 0; survived < 2 && n < 400; n++ {
-			root := filepath.Join(dir, "failed")
-			copyRoot(t, base, root)
-			status, stderr := run(t, injected(strace, call, fmt.Sprintf("error=EIO:when=%d%s", n, onward), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1"))
-			what := fmt.Sprintf("EIO at %s %d%s", call, n, onward)
-			switch {
-			case status == 0:
-				survived++
-			case (status == 1 || status == 2) && strings.Contains(stderr, "hashpkg: "): // a root that cannot be found is wrong use
-				survived = 0
-				faults++
-			default:
-				t.Errorf("%s: status %d: %s", what, status, stderr)
-				survived++
-			}
-			collected(t, what, root, before, after, []string{first, other}[n%2])
-			if err := os.RemoveAll(root); err != nil {
-				t.Fatal(err)
-			}
-			if call == "getdents64" || call == "newfstatat" {
-				n += 12 // there are many
-			}
-		}
-	}
-	t.Logf("%d faults", faults)
-	if faults < 40 {
-		t.Errorf("only %d faults: the sweep has not been everywhere", faults)
-	}
-}
-
-// TestCollectionPowerCut cuts the power of a file system while a garbage collection
-// is at work, and right after it has said that it is done.
-func TestCollectionPowerCut(t *testing.T) {
-	needRoot(t)
-	for _, tool := range []string{"losetup", "mkfs.ext4"} {
-		needTool(t, tool)
-	}
-	dir, base, first, _ := withGarbage(t)
-	before, after := afterCollecting(t, dir, base)
-	disk := newDisk(t, dir)
-	for _, wait := range []time.Duration{0, 3, 6, 9, 12, 20, 1000} {
-		disk.format(t)
-		disk.mount(t)
-		mustRun(t, "cp", "-a", base+"/.", disk.root)
-		mustRun(t, "sync", "-f", disk.root)
-		cmd := exec.Command(hashpkg(t), "--root", disk.root, "gc", "-q", "--keep", "1")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(wait * time.Millisecond)
-		disk.shutdown(t)
-		_ = cmd.Wait()
-		disk.unmount(t)
-		disk.mount(t)
-		collected(t, fmt.Sprintf("cut after %d ms", wait), disk.root, before, after, first)
-		disk.unmount(t)
-	}
 }
 
 // TestCollectionAmongInstalls collects while packages come and go: nothing that was
@@ -229,7 +95,8 @@ func TestCollectionAmongInstalls(t *testing.T) {
 // TestCollectionLooksAgain starts a program after gc has looked at what is running,
 // and before it has taken the program's tree away.
 func TestCollectionLooksAgain(t *testing.T) {
-	strace := needTool(t, "strace")
+	const strace = "strace"
+	testneed.Programs(t, strace)
 	dir, root, _, _ := withGarbage(t)
 	source := filepath.Join(dir, "sleeper.go")
 	const waits = "package main\nimport \"time\"\nfunc main() { time.Sleep(time.Hour) }\n"
@@ -266,6 +133,7 @@ func TestCollectionLooksAgain(t *testing.T) {
 	if err := sleeper.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = sleeper.Process.Kill() })
 	if err := gc.Wait(); err != nil {
 		t.Error(err)
 	}

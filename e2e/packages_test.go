@@ -1,8 +1,7 @@
-package main
+package e2e
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +17,7 @@ import (
 func buildPackage(t *testing.T, format, version string) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("../../scripts/package.sh", format)
+	cmd := exec.Command("../scripts/package.sh", format)
 	cmd.Env = append(os.Environ(), "OUT="+dir, "PKGVERSION="+version, "SOURCE_DATE_EPOCH=1700000000")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build package: %v: %s", err, out)
@@ -28,20 +27,6 @@ func buildPackage(t *testing.T, format, version string) string {
 		t.Fatalf("built %q, %v", found, err)
 	}
 	return found[0]
-}
-
-// inForce fails the test unless hashpkg keeps up with the package manager, and the
-// farm is one of trees.
-func inForce(t *testing.T, root *testroot.Root, what string) {
-	t.Helper()
-	for _, args := range [][]string{{"check"}, {"verify", "--system"}, {"verify"}} {
-		if out, err := root.RunErr(t.Context(), append([]string{"hashpkg"}, args...)...); err != nil {
-			t.Errorf("%s: %q: %v: %s", what, args, err, out)
-		}
-	}
-	if link := root.Run("readlink", "/var/sys/current-system"); !strings.HasPrefix(link, ".hashpkg/generations/") || strings.Contains(link, "following") {
-		t.Errorf("%s: current-system leads to %s", what, link)
-	}
 }
 
 // searches reports whether a program searches the farm.
@@ -306,49 +291,5 @@ func TestRPMPackage(t *testing.T) {
 	do("installed again", "-i", file)
 	if !searches(root.Root, "/usr/bin/curl") {
 		t.Error("installed again, curl does not search the farm")
-	}
-}
-
-// TestImagesAreEqual has the shipped hook of mmdebstrap make two images at two times.
-func TestImagesAreEqual(t *testing.T) {
-	hook, err := filepath.Abs("../../hooks/files/mmdebstrap-hooks/customize90-hashpkg.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var images [2]string
-	for i := range images {
-		root := testroot.Debian(t, "bookworm", "")
-		if i == 1 { // a hook in the image came first, and something else after it
-			root.Install(hashpkg(t), "/usr/bin/hashpkg")
-			root.Run("env", "SOURCE_DATE_EPOCH=1700000000", "hashpkg", "hook", "after")
-			root.Run("touch", "/var/sys/.hashpkg/objects")
-			root.Run("rm", "/usr/bin/hashpkg")
-		}
-		cmd := exec.Command(hook, root.Dir)
-		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(hashpkg(t))+":"+os.Getenv("PATH"), "SOURCE_DATE_EPOCH=1700000000")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		out, err := exec.Command("sh", "-c", `cd "$1"
-find var/sys usr/bin usr/sbin -printf '%p %y %m %U %G %n %T@ %l ' \( -type d -printf '\n' -o -printf '%s\n' \) | sort
-find var/sys usr/bin usr/sbin -type f -print0 | sort -z | xargs -0 sha256sum`, "sh", root.Dir).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		images[i] = string(out)
-		root.Install(hashpkg(t), "/usr/bin/hashpkg")
-		inForce(t, root, fmt.Sprintf("image %d", i))
-	}
-	a, b := strings.Split(images[0], "\n"), strings.Split(images[1], "\n")
-	if len(a) != len(b) || len(a) < 1000 {
-		t.Fatalf("the images have %d and %d lines", len(a), len(b))
-	}
-	differ := 0
-	for i := range a {
-		if a[i] != b[i] {
-			if differ++; differ < 10 {
-				t.Errorf("%s\nis in the other image\n%s", a[i], b[i])
-			}
-		}
 	}
 }
