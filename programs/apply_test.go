@@ -403,7 +403,7 @@ func TestMoved(t *testing.T) {
 	if err := os.Rename(filepath.Join(root.Dir(), "usr/bin/tool"), filepath.Join(root.Dir(), "usr/bin/a.distrib")); err != nil {
 		t.Fatal(err)
 	}
-	records, err := ReadRecords(root, []string{pkgOf("tool").Key})
+	records, err := ReadRecords(root, []pkginfo.Key{pkgOf("tool").Key})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -108,7 +109,7 @@ func newRoot(t *testing.T, files map[string][]byte) *sysroot.Root {
 			t.Fatal(err)
 		}
 	}
-	root, err := sysroot.Open(dir, "/var/sys")
+	root, err := sysroot.Open(dir, "/var/sys", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func newRoot(t *testing.T, files map[string][]byte) *sysroot.Root {
 
 // pkgOf is a package by its name.
 func pkgOf(name string) Package {
-	return Package{Key: "deb:" + name + ":amd64", Name: name, Version: "1"}
+	return Package{Key: pkginfo.Key{Format: "deb", ID: name + ":amd64"}, Name: name, Version: "1"}
 }
 
 // rewriteAll has every program edited, whatever the farm has.
@@ -128,7 +129,7 @@ func rewriteAll() *Policy {
 // planned reads the records of programs and decides on them.
 func planned(t *testing.T, root *sysroot.Root, store RecordStore, p *Policy, list ...*Program) (*Records, []*Decision) {
 	t.Helper()
-	var keys []string
+	var keys []pkginfo.Key
 	for _, program := range list {
 		keys = append(keys, program.Package.Key)
 	}
