@@ -81,7 +81,7 @@ func runVerify(a *app, specs []string) error {
 		}
 		checked += n
 		for path, what := range links {
-			damaged = append(damaged, store.Damage{Path: path, What: what})
+			damaged = append(damaged, store.Damage{Kind: store.DamageLink, Path: path, What: what})
 		}
 		slices.SortFunc(damaged, func(a, b store.Damage) int { return strings.Compare(a.Path, b.Path) })
 		for i := range g.Trees {
@@ -92,11 +92,11 @@ func runVerify(a *app, specs []string) error {
 	for _, t := range trees {
 		m, err := root.Store().Manifest(t.Name, t.Tree)
 		if err != nil {
-			damaged = append(damaged, store.Damage{Package: t.Spec(), Path: root.Store().Path(layout.ManifestPath(t.Name, t.Tree)), What: err.Error()})
+			damaged = append(damaged, store.Damage{Kind: store.DamageManifest, Package: t.Spec(), Tree: t.Path(), Path: root.Store().Path(layout.ManifestPath(t.Name, t.Tree)), What: err.Error()})
 			continue
 		}
 		if m.Identity != t.Identity {
-			damaged = append(damaged, store.Damage{Package: t.Spec(), Path: root.Store().Path(layout.ManifestPath(t.Name, t.Tree)), What: "is the manifest of another identity"})
+			damaged = append(damaged, store.Damage{Kind: store.DamageManifest, Package: t.Spec(), Tree: t.Path(), Path: root.Store().Path(layout.ManifestPath(t.Name, t.Tree)), What: "is the manifest of another identity"})
 		}
 		manifests = append(manifests, m)
 	}
