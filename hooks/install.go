@@ -6,17 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
 
-//go:embed files/dpkg.cfg files/apparmor files/prelink
+//go:embed files/dpkg.cfg files/prelink
 var files embed.FS
 
 // Program is where the installed files look for hashpkg.
@@ -59,8 +57,7 @@ func (s *InstallStatus) Any() bool {
 type hookFile struct {
 	path     string // in the root
 	reader   string
-	name     string // of the embedded file; "" for a line of a file that others share
-	line     string
+	text     func(*sysroot.Root) ([]byte, error) // nil for a rule in a file that others share
 	mode     fs.FileMode
 	present  string // a path in the root that is there if the reader is; "" for what is optional
 	optional bool
@@ -72,55 +69,37 @@ const prelinkPath = "/usr/sbin/prelink"
 // hookFiles returns the files for a root.
 func hookFiles(root *sysroot.Root) ([]hookFile, error) {
 	list := []hookFile{
-		{path: "/etc/dpkg/dpkg.cfg.d/hashpkg", reader: "dpkg", name: "files/dpkg.cfg", mode: 0o644, present: "/var/lib/dpkg/status"},
-		{path: "/etc/apparmor.d/abstractions/base.d/hashpkg", reader: "AppArmor", name: "files/apparmor", mode: 0o644, present: "/etc/apparmor.d/abstractions/base"},
-		{path: prelinkPath, reader: Debsums, name: "files/prelink", mode: 0o755, optional: true},
+		{path: "/etc/dpkg/dpkg.cfg.d/hashpkg", reader: "dpkg", text: embedded("files/dpkg.cfg"), mode: 0o644, present: "/var/lib/dpkg/status"},
+		{path: confine.Abstraction, reader: "AppArmor", text: abstraction, mode: 0o644, present: confine.BaseAbstraction},
+		{path: prelinkPath, reader: Debsums, text: embedded("files/prelink"), mode: 0o755, optional: true},
 	}
-	policy, err := selinuxPolicy(root)
-	if err != nil || policy == "" {
+	config, err := readInside(root, confine.SELinuxConfig)
+	if err != nil {
 		return list, err
 	}
-	// What `semanage fcontext -a -e /usr/lib PREFIX` writes: libraries and their
-	// hard links in the store are labeled alike.
+	policy := confine.ParseSELinux(config).Type
+	if policy == "" {
+		return list, nil
+	}
 	return append(list, hookFile{
-		path: "/etc/selinux/" + policy + "/contexts/files/file_contexts.subs", reader: "SELinux",
-		line: root.Prefix() + " /usr/lib", mode: 0o644, present: "/etc/selinux/" + policy,
+		path: confine.EquivalenceFile(policy), reader: "SELinux", mode: 0o644, present: confine.PolicyDir(policy),
 	}), nil
-}
-
-var selinuxType = regexp.MustCompile(`(?m)^\s*SELINUXTYPE\s*=\s*([A-Za-z0-9_-]+)\s*$`)
-
-// selinuxPolicy returns the name of the root's SELinux policy; "" where there is
-// none (selinux_config(5)).
-func selinuxPolicy(root *sysroot.Root) (string, error) {
-	b, err := readInside(root, "/etc/selinux/config")
-	if err != nil {
-		return "", err
-	}
-	if m := selinuxType.FindSubmatch(b); m != nil {
-		return string(m[1]), nil
-	}
-	return "", nil
 }
 
 // readInside returns the bytes of a file in the root; nil when it is not there.
 func readInside(root *sysroot.Root, name string) ([]byte, error) {
-	path, err := root.HostPath(name)
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(path)
+	b, err := root.ReadFile(name, maxFile)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read hook: %w", err)
 	}
-	if b == nil {
-		b = []byte{}
-	}
-	return b, nil
+	return append([]byte{}, b...), nil
 }
+
+// maxFile bounds a file that others share with hashpkg.
+const maxFile = 16 << 20
 
 // Files tells who wrote them by their last line, which has the digest of those
 // before it.
@@ -137,36 +116,25 @@ func isSealed(b []byte) bool {
 	return i >= 0 && bytes.Equal(seal(b[:i+1]), b)
 }
 
-var plainPrefix = regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`)
+// embedded returns what has the text of a file that is the same for every root.
+func embedded(name string) func(*sysroot.Root) ([]byte, error) {
+	return func(*sysroot.Root) ([]byte, error) {
+		b, err := files.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read hook: %v", err)
+		}
+		return b, nil
+	}
+}
 
-// text returns what the file shall be.
-func (f *hookFile) text(root *sysroot.Root) ([]byte, error) {
-	b, err := files.ReadFile(f.name)
-	if err != nil {
-		return nil, fmt.Errorf("read hook: %v", err)
-	}
-	if !bytes.Contains(b, []byte("@PREFIX@")) {
-		return seal(b), nil
-	}
-	// AppArmor compares paths without links: where the prefix is one, both count.
+// abstraction returns the text for AppArmor, which compares paths without links:
+// where the prefix is one, both count.
+func abstraction(root *sysroot.Root) ([]byte, error) {
 	prefixes := []string{root.Prefix()}
-	if real, err := filepath.Rel(root.Dir(), root.Store().Path(".")); err == nil && "/"+real != root.Prefix() {
+	if real, err := root.RealPrefix(); err == nil && real != root.Prefix() {
 		prefixes = append(prefixes, "/"+real)
 	}
-	var lines []string
-	for line := range strings.Lines(string(b)) {
-		if !strings.Contains(line, "@PREFIX@") {
-			lines = append(lines, line)
-			continue
-		}
-		for _, p := range prefixes {
-			if !plainPrefix.MatchString(p) {
-				return nil, fmt.Errorf("the prefix %q has characters that mean something to AppArmor", p)
-			}
-			lines = append(lines, strings.ReplaceAll(line, "@PREFIX@", p))
-		}
-	}
-	return seal([]byte(strings.Join(lines, ""))), nil
+	return confine.AbstractionText(prefixes)
 }
 
 // state returns how the file stands in the root.
@@ -175,18 +143,16 @@ func (f *hookFile) state(root *sysroot.Root) (FileState, error) {
 	if err != nil {
 		return "", err
 	}
-	if f.line != "" {
-		for line := range strings.Lines(string(have)) {
-			if line == f.line+"\n" {
-				return Installed, nil
-			}
-			if fields := strings.Fields(line); len(fields) > 0 && fields[0] == root.Prefix() {
-				return Changed, nil // to another equivalent
-			}
+	if f.text == nil {
+		switch own, other := confine.Equivalence(have, root.Prefix()); {
+		case own:
+			return Installed, nil
+		case other:
+			return Changed, nil
 		}
 		return Missing, nil
 	}
-	want, err := f.text(root)
+	want, err := f.wholeText(root)
 	switch {
 	case err != nil:
 		return "", err
@@ -240,9 +206,7 @@ var ErrChanged = errors.New("not hashpkg's, or changed since")
 // or without names for those that the root has. Files that somebody has changed are
 // left, and named in the error.
 func Install(root *sysroot.Root, readers []string) (*InstallStatus, error) {
-	if program, err := root.HostPath(Program); err != nil {
-		return nil, err
-	} else if info, err := os.Stat(program); err != nil || info.Mode()&0o111 == 0 {
+	if info, err := root.Stat(Program); err != nil || info.Mode()&0o111 == 0 {
 		return nil, fmt.Errorf("install hooks: they call %s, which is not there; copy hashpkg to it first", Program)
 	}
 	return change(root, readers, func(f *hookFile, state FileState) error {
@@ -307,71 +271,40 @@ func (f *hookFile) write(root *sysroot.Root) error {
 	if err != nil {
 		return err
 	}
-	path, err := root.HostPath(f.path)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("install hook: %w", err)
-	}
-	return replaceFile(path, text, f.mode)
+	return f.put(root, text)
 }
 
 // wholeText returns what the file is to be, with what is others' in it.
 func (f *hookFile) wholeText(root *sysroot.Root) ([]byte, error) {
-	if f.line == "" {
-		return f.text(root)
+	if f.text != nil {
+		text, err := f.text(root)
+		return seal(text), err
 	}
 	have, err := readInside(root, f.path)
 	if err != nil {
 		return nil, err
 	}
-	if len(have) > 0 && have[len(have)-1] != '\n' {
-		have = append(have, '\n')
-	}
-	return append(have, f.line+"\n"...), nil
+	return confine.AddEquivalence(have, root.Prefix()), nil
 }
 
 func (f *hookFile) remove(root *sysroot.Root) error {
-	path, err := root.HostPath(f.path)
-	if err != nil {
-		return err
-	}
-	if f.line != "" {
+	if f.text == nil {
 		have, err := readInside(root, f.path)
 		if err != nil {
 			return err
 		}
-		return replaceFile(path, []byte(strings.ReplaceAll("\n"+string(have), "\n"+f.line+"\n", "\n")[1:]), f.mode)
+		return f.put(root, confine.RemoveEquivalence(have, root.Prefix()))
 	}
-	if err := os.Remove(path); err != nil {
+	if err := root.Remove(f.path); err != nil {
 		return fmt.Errorf("remove hook: %w", err)
 	}
 	return nil
 }
 
-// replaceFile puts a file in place, whole or not at all. The name of the new one
-// is none that dpkg or AppArmor would read.
-func replaceFile(path string, text []byte, mode fs.FileMode) (err error) {
-	fresh := path + ".hashpkg-new"
-	f, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
+// put puts the file in place, whole or not at all.
+func (f *hookFile) put(root *sysroot.Root, text []byte) error {
+	if err := root.WriteFile(f.path, text, f.mode); err != nil {
 		return fmt.Errorf("install hook: %w", err)
-	}
-	_, err = f.Write(text)
-	for _, step := range []func() error{func() error { return f.Chmod(mode) }, f.Sync} {
-		if err == nil {
-			err = step()
-		}
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(fresh, path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("install hook: %w", err), os.Remove(fresh))
 	}
 	return nil
 }

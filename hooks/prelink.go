@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/mapped"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -43,7 +43,7 @@ func Prelink(root *sysroot.Root, w io.Writer, args []string) error {
 		return err
 	}
 	defer f.Close()
-	return atomicfile.MapFile(f, func(data []byte) error {
+	return mapped.File(f, func(data []byte) error {
 		packaged, err := packagedBytes(root, name, data)
 		if err != nil {
 			return err
@@ -74,27 +74,21 @@ func packagedBytes(root *sysroot.Root, name string, data []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	disk := digest.Of(data)
 	for _, key := range keys {
 		edits, err := root.Edits(key)
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range edits.Files {
-			applied := f.With(disk)
-			if f.Path != "/"+real || applied == nil {
+			if f.Path != "/"+real {
 				continue
 			}
-			edit, err := applied.Patch.Edit()
+			packaged, current, err := programs.Undo(&f, data)
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("undo the edit of %s: %w", name, err)
 			}
-			packaged, err := edit.Invert().Apply(data)
-			if err != nil {
-				return nil, err
-			}
-			if digest.Of(packaged) != f.Source {
-				return nil, fmt.Errorf("undoing the recorded edit of %s does not give the recorded bytes", name)
+			if current == nil {
+				continue
 			}
 			return packaged, nil
 		}

@@ -23,7 +23,7 @@ trap 'rm -rf "$work"' EXIT
 stage=$work/stage
 mkdir -p "$stage/usr/bin" "$stage/usr/share/man/man1" "$stage/usr/share/doc/hashpkg" "$stage/usr/share/hashpkg" \
 	"$stage/usr/share/bash-completion/completions" "$stage/usr/share/zsh/vendor-completions" "$stage/usr/share/fish/vendor_completions.d" "$out"
-CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/hashpkg/hashpkg/cmd/hashpkg/cli.Version=$PKGVERSION" \
+CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/hashpkg/hashpkg/cmd/internal/cli.Version=$PKGVERSION" \
 	-o "$stage/usr/bin/hashpkg" ./cmd/hashpkg
 # What the program writes itself, this machine's build of it writes.
 own=$work/hashpkg

@@ -6,16 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -24,7 +26,7 @@ type InstallOptions struct {
 	Root   *sysroot.Root
 	Files  []string // package files on the host
 	DryRun bool     // plan only; nothing is written
-	Choice layout.DefaultChoice
+	Choice record.DefaultChoice
 	// Rebuild allows a package file whose name, version and architecture are
 	// taken by another build.
 	Rebuild bool
@@ -35,6 +37,7 @@ type InstallOptions struct {
 	// Index is a directory of the host with the signed indexes that packages are
 	// looked up in whose formats carry no signatures; "" for the root's own.
 	Index string
+	Wait  time.Duration // for the lock
 	Now   time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
@@ -49,13 +52,13 @@ type Progress struct {
 
 // InstallResult is the plan and what became of it.
 type InstallResult struct {
-	Plan *layout.Plan
+	Plan *plan.Plan
 	// Generation is the active one afterwards; with DryRun, the one that is.
 	Generation int
 	Changed    bool
 }
 
-// Install puts packages into private trees. The error is a *layout.ProblemsError
+// Install puts packages into private trees. The error is a *plan.ProblemsError
 // when the plan cannot be resolved; the result then still has the plan.
 func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err error) {
 	if o.Progress == nil {
@@ -70,51 +73,38 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		if err != nil {
 			return nil, err
 		}
-		plan, err := makePlan(ctx, o, files, &memorySink{}, active)
-		return &InstallResult{Plan: plan, Generation: active.ID}, err
+		spool, err := newSpool()
+		if err != nil {
+			return nil, err
+		}
+		made, err := makePlan(ctx, o, files, spool, active)
+		return &InstallResult{Plan: made, Generation: active.ID}, errors.Join(err, spool.Close())
 	}
 
-	err = locked(ctx, o.Root, 0, false, func(active *layout.Generation, staging *store.Staging) error {
-		plan, err := makePlan(ctx, o, files, staging, active)
-		result = &InstallResult{Plan: plan, Generation: active.ID}
-		if err != nil || plan.Generation == nil {
-			return err
-		}
-		o.Progress(Progress{Step: "editing"})
-		if err := applyEdits(ctx, staging, plan); err != nil {
-			return err
-		}
-		o.Progress(Progress{Step: "committing"})
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		next, err := commit(o.Root, staging, plan.Trees, plan.Generation, active, o.Now)
-		if err == nil {
-			result.Generation, result.Changed = next.ID, true
-		}
-		return err
-	})
-	return result, err
-}
-
-// commit puts new trees in their places and makes a planned generation of them the
-// active one, which it returns.
-func commit(root *sysroot.Root, staging *store.Staging, trees []layout.PlannedTree, planned, active *layout.Generation, now time.Time) (*layout.Generation, error) {
-	var manifests []*layout.Manifest
-	for _, t := range trees {
-		if !t.Present {
-			manifests = append(manifests, t.Manifest)
-		}
-	}
-	if err := staging.AddTrees(manifests); err != nil {
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	if err != nil {
 		return nil, err
 	}
-	next := planned.Next(0, now)
-	next.Parent = active.ID
-	if _, err := publish(root, staging, next, active); err != nil {
-		return nil, err
+	defer func() { err = errors.Join(err, w.End()) }()
+	made, err := makePlan(ctx, o, files, w.Staging(), w.Active())
+	result = &InstallResult{Plan: made, Generation: w.Active().ID}
+	if err != nil || made.Generation == nil {
+		return result, err
 	}
-	return next, nil
+	trees, err := applyEdits(ctx, w.Staging(), made)
+	if err != nil {
+		return result, err
+	}
+	o.Progress(Progress{Step: "committing"})
+	if err := ctx.Err(); err != nil {
+		return result, err
+	}
+	next := made.Generation.Next(0, o.Now)
+	if err := w.Commit(trees, next); err != nil {
+		return result, err
+	}
+	result.Generation, result.Changed = next.ID, true
+	return result, nil
 }
 
 // packageFile is one file of the command line.
@@ -156,7 +146,7 @@ func formatOf(path string, formats backends.Formats) (backends.Format, error) {
 }
 
 // makePlan stages the packages and plans.
-func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *layout.Generation) (*layout.Plan, error) {
+func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *record.Generation) (*plan.Plan, error) {
 	keys, warnings, err := keysFor(ctx, o, files)
 	if err != nil {
 		return nil, err
@@ -170,14 +160,14 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		return nil, err
 	}
 	warnings = append(warnings, told...)
-	drafts := make([]*layout.Manifest, len(staged))
+	drafts := make([]*record.Manifest, len(staged))
 	for i, p := range staged {
 		drafts[i] = p.manifest
 	}
 	// The databases are read when a relation asks for them. They only answer
 	// relations, so that one which cannot be read is told and no more.
 	packages := sync.OnceValue(func() []*pkginfo.Package {
-		found, err := systemPackages(ctx, o.Root)
+		found, err := system.Packages(ctx, o.Root)
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("relations may be answered by packages of the system that are not known: %v", err))
 		}
@@ -187,30 +177,32 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		}
 		return packages
 	})
+	o.Progress(Progress{Step: "editing"})
 	s := o.Root.Store()
-	plan, err := layout.MakePlan(layout.Input{
+	made, err := plan.Make(plan.Input{
 		Prefix:     o.Root.Prefix(),
 		Generation: active,
 		Orders:     o.Root.Formats().Orders(),
 		Command:    drafts,
-		Installed: func(t *layout.Tree) (*layout.Manifest, error) {
+		Installed: func(t *record.Tree) (*record.Manifest, error) {
 			return s.Manifest(t.Name, t.Tree)
 		},
 		Occupied:       s.Manifests,
 		System:         o.Root.System,
 		SystemPackages: packages,
 		HasFile:        o.Root.HasFile,
+		Edit:           &editor{ctx, to},
 		Choice:         o.Choice,
 		Rebuild:        o.Rebuild,
 	})
 	if err != nil {
 		return nil, err
 	}
-	plan.Warnings = slices.Insert(plan.Warnings, 0, warnings...)
-	if len(plan.Problems) > 0 {
-		return plan, &layout.ProblemsError{Problems: plan.Problems}
+	made.Warnings = slices.Insert(made.Warnings, 0, warnings...)
+	if len(made.Problems) > 0 {
+		return made, &plan.ProblemsError{Problems: made.Problems}
 	}
-	return plan, nil
+	return made, nil
 }
 
 // stageAll reads the packages, several at a time, the largest first. Files that
@@ -224,37 +216,15 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return -cmp.Compare(files[a].size, files[b].size) })
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var mu sync.Mutex
-	var done int64
+	var done atomic.Int64
+	read := func(n int64) { o.Progress(Progress{Step: "reading", Done: done.Add(n), Total: total}) }
 	all := make([]*stagedPackage, len(files))
-	faults := make([]error, len(files))
-	read := func(n int64) {
-		mu.Lock()
-		done += n
-		now := done
-		mu.Unlock()
-		o.Progress(Progress{Step: "reading", Done: now, Total: total})
-	}
-	work := make(chan int)
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(files)) {
-		wg.Go(func() {
-			for i := range work {
-				all[i], faults[i] = stagePackage(ctx, files[i], keys, o.Signature != trust.Off, to, read)
-				if faults[i] != nil {
-					cancel()
-				}
-			}
-		})
-	}
-	for _, i := range order {
-		work <- i
-	}
-	close(work)
-	wg.Wait()
-	if err := firstFault(faults); err != nil {
+	err = eachInParallel(ctx, len(order), func(ctx context.Context, n int) (err error) {
+		i := order[n]
+		all[i], err = stagePackage(ctx, files[i], keys, o.Signature != trust.Off, to, read)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	for _, p := range all {
@@ -263,16 +233,4 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 		}
 	}
 	return out, nil
-}
-
-// firstFault returns the first error that is not only the echo of another.
-func firstFault(faults []error) error {
-	var echo error
-	for _, err := range faults {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			return err
-		}
-		echo = cmp.Or(echo, err)
-	}
-	return echo
 }

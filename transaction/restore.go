@@ -4,20 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/hashpkg/hashpkg/backends"
-	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
-	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
 // RestoreOptions says which programs are to have their packaged bytes again.
@@ -41,120 +34,53 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return result, err
 	}
-	lock, err := o.Root.LockWait(ctx, o.Wait)
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Recovering: true})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	defer func() { err = errors.Join(err, w.End()) }()
 	keys, err := o.Root.EditedPackages()
 	if err != nil {
 		return nil, err
 	}
-	editor := &programEditor{root: o.Root}
-	if err := editor.readRecords(keys); err != nil {
-		return nil, err
-	}
-	changes, err := o.changes(editor, keys)
+	records, err := programs.ReadRecords(o.Root, keys)
 	if err != nil {
 		return nil, err
 	}
-	if err := editor.edit(ctx, changes); err != nil {
-		return nil, err
-	}
-	done, left, fault := outcome(changes)
-	result.Left = append(result.Left, left...)
-	for _, c := range done {
-		result.Restored = append(result.Restored, c.path)
-	}
-	return result, fault
-}
-
-// changes returns what has to be done to the programs that are named.
-func (o *RestoreOptions) changes(editor *programEditor, keys []pkginfo.Key) ([]*programChange, error) {
-	var changes []*programChange
 	found := map[string]bool{}
-	for _, key := range keys {
-		pkg := &backends.Installed{Key: key}
-		for i := range editor.edits[key].Files {
-			f := &editor.edits[key].Files[i]
-			name := o.named(f.Path, o.Root.Formats().PackageName(key))
-			if name == "" && !o.All {
-				continue
-			}
-			found[name] = true
-			c, err := restoring(o.Root, pkg, f)
-			if err != nil {
-				return nil, err
-			}
-			if c != nil {
-				changes = append(changes, c)
-			}
-		}
-	}
+	decisions := programs.PlanRestore(o.Root, records, func(pkg, path string) bool {
+		name := o.named(pkg, path)
+		found[name] = true
+		return o.All || name != ""
+	})
 	for _, name := range o.Names {
 		if !found[name] {
-			return nil, fmt.Errorf("%w: %s was not edited, and is no package with a program that was", ErrNotInstalled, name)
+			return nil, fmt.Errorf("%w: neither a program that was edited, nor a package with one, has the name %s", query.ErrNotInstalled, name)
 		}
 	}
-	return changes, nil
-}
-
-// named returns which of the names stands for a file of a package; "" if none does.
-func (o *RestoreOptions) named(file, pkg string) string {
-	for _, n := range o.Names {
-		if n == file || !strings.HasPrefix(n, "/") && pkg == n {
-			return n
-		}
-	}
-	return ""
-}
-
-// restoring returns the change that gives a file its packaged bytes; nil when the
-// file is gone.
-func restoring(root *sysroot.Root, pkg *backends.Installed, f *layout.EditedFile) (*programChange, error) {
-	host, err := root.HostPath(f.Path)
+	outcomes, err := programs.Apply(ctx, o.Root, records, decisions)
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(host, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("restore: %w", err)
-	}
-	defer file.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return nil, fmt.Errorf("restore %s: %w", f.Path, err)
-	}
-	c := &programChange{program: newProgram(pkg, "", f.Path, host, &st), source: f.Source, keep: f, restores: true}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		c.left = "is no regular file any more"
-		return c, nil
-	}
-	err = atomicfile.MapFile(file, func(data []byte) error {
-		disk := digest.Of(data)
-		if disk == f.Source {
-			return nil
+	var faults error
+	for _, c := range outcomes {
+		switch c.State {
+		case programs.Restored:
+			result.Restored = append(result.Restored, c.Path)
+		case programs.Left:
+			result.Left = append(result.Left, leftReport(c))
+		case programs.Failed:
+			faults = errors.Join(faults, c.Err)
 		}
-		if c.had = f.With(disk); c.had == nil {
-			c.left = "is neither what its package brought nor what hashpkg made of it"
-			return nil
-		}
-		edit, err := c.had.Patch.Edit()
-		if err != nil {
-			return err
-		}
-		c.edit = edit.Invert()
-		packaged, err := c.edit.Apply(data)
-		if err == nil && digest.Of(packaged) != f.Source {
-			err = fmt.Errorf("%w: undoing the recorded edit does not give the packaged bytes", elfedit.ErrEditMismatch)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("restore %s: %w", f.Path, err)
 	}
-	return c, nil
+	return result, faults
+}
+
+// named returns which of the names stands for a program of a package; "" for none.
+func (o *RestoreOptions) named(pkg, path string) string {
+	i := slices.IndexFunc(o.Names, func(n string) bool { return n == path || !strings.HasPrefix(n, "/") && n == pkg })
+	if i < 0 {
+		return ""
+	}
+	return o.Names[i]
 }

@@ -2,7 +2,6 @@ package transaction
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"debug/elf"
 	"errors"
@@ -10,11 +9,9 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
-	"strings"
-	"sync"
+
+	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
@@ -24,71 +21,24 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-// sink takes the files of packages: a *store.Staging, or memory for a dry run.
+// sink takes the files of packages: a *store.Staging, or a *spool for a dry run.
 type sink interface {
 	// Add takes a file's bytes and returns their digest and number.
 	Add(r io.Reader, size int64) (digest.Digest, int64, error)
-	// Map calls f with the bytes of a file that was added.
+	// Map calls f with the bytes of an ELF file that was added.
 	Map(d digest.Digest, f func([]byte) error) error
-}
-
-// memorySink keeps ELF files until they were looked at, and nothing else.
-type memorySink struct {
-	mu  sync.Mutex
-	elf map[digest.Digest]*kept
-}
-
-type kept struct {
-	bytes []byte
-	users int // that have still to look at it
-}
-
-func (s *memorySink) Add(r io.Reader, _ int64) (digest.Digest, int64, error) {
-	var magic [len(elf.ELFMAG)]byte
-	n, err := io.ReadFull(r, magic[:])
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return digest.Digest{}, 0, err
-	}
-	r = io.MultiReader(bytes.NewReader(magic[:n]), r)
-	if string(magic[:n]) != elf.ELFMAG {
-		return digest.OfReader(r)
-	}
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return digest.Digest{}, 0, err
-	}
-	d := digest.Of(b)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.elf == nil {
-		s.elf = map[digest.Digest]*kept{}
-	}
-	if s.elf[d] == nil {
-		s.elf[d] = &kept{bytes: b}
-	}
-	s.elf[d].users++
-	return d, int64(len(b)), nil
-}
-
-func (s *memorySink) Map(d digest.Digest, f func([]byte) error) error {
-	s.mu.Lock()
-	k := s.elf[d]
-	if k.users--; k.users == 0 {
-		delete(s.elf, d)
-	}
-	s.mu.Unlock()
-	return f(k.bytes)
 }
 
 // stagedPackage is a package file that was read into the sink.
 type stagedPackage struct {
 	format   backends.Format
-	manifest *layout.Manifest // a draft
+	manifest *record.Manifest // a draft
 	sum      []byte           // of the file, if the format proves packages by one: see backends.Prover
 }
 
 // stagePackage reads one package file into the sink. keys has, by format, the keys
-// that may sign. With prove, what the package can be proved by is computed. read is told of the bytes that were read from the file.
+// that may sign. With prove, what the package can be proved by is computed. read is
+// told of the bytes that were read from the file.
 func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format]*trust.Keyring, prove bool, to sink, read func(int64)) (*stagedPackage, error) {
 	f, err := os.Open(file.path)
 	if err != nil {
@@ -140,17 +90,17 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink) (m *layout.Manifest, err error) {
+func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink) (m *record.Manifest, err error) {
 	r, err := format.Open(in, keys)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	m, err = draft(r.Package())
+	draft, err := record.NewDraft(r.Package(), record.OriginPrivate)
 	if err != nil {
 		return nil, err
 	}
-	s := &stager{to: to, m: m, byPath: map[string]int{}, namesOwners: r.NamesOwners()}
+	s := &stager{to: to, draft: draft, namesOwners: r.NamesOwners()}
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -166,38 +116,15 @@ func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink)
 	if _, err := io.Copy(io.Discard, in); err != nil { // what the reader had no need of belongs to the digest
 		return nil, err
 	}
-	s.finish()
+	m = draft.Manifest()
 	m.Package.Signature = r.Signature()
-	return m, nil
-}
-
-// draft returns a manifest with what a package says of itself.
-func draft(p *pkginfo.Package) (*layout.Manifest, error) {
-	if err := layout.CheckName(p.Name); err != nil {
-		return nil, err
-	}
-	if _, err := layout.EscapeVersion(p.Version); err != nil {
-		return nil, err
-	}
-	if _, err := layout.EscapeVersion(p.Architecture); err != nil {
-		return nil, fmt.Errorf("architecture: %w", err)
-	}
-	m := &layout.Manifest{
-		Layout: layout.FormatVersion, Name: p.Name, Version: p.Version, Architecture: p.Architecture,
-		Format: p.Format, Origin: layout.OriginPrivate, Source: p.Source, Summary: p.Summary,
-		Requires: p.Requires, Provides: p.Provides,
-	}
-	for _, s := range p.Scripts {
-		m.Scripts = append(m.Scripts, s.Name)
-	}
 	return m, nil
 }
 
 // stager turns the entries of one package into the files of its manifest.
 type stager struct {
-	to     sink
-	m      *layout.Manifest
-	byPath map[string]int
+	to    sink
+	draft *record.Draft
 
 	namesOwners bool // see backends.Reader
 }
@@ -206,7 +133,7 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 	if e.Path == "." || e.Type == pkginfo.Symlink && layout.MergeUsr(e.Path+"/x") != e.Path+"/x" {
 		return nil // the tree itself, or a link of the merged /usr such as bin, which paths have followed
 	}
-	f := layout.File{Path: e.Path, Mode: layout.Mode(e.Mode), UID: e.UID, GID: e.GID}
+	f := record.File{Path: e.Path, Mode: record.Mode(e.Mode), UID: e.UID, GID: e.GID}
 	if s.namesOwners {
 		// Who the owners are on this machine is not known: the files become root's. A
 		// program that was to run as another user must not run as root for that, and
@@ -226,40 +153,32 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 	}
 	switch e.Type {
 	case pkginfo.Directory:
-		f.Type = layout.TypeDirectory
-		if i, ok := s.byPath[f.Path]; ok && s.m.Files[i].Type == layout.TypeDirectory {
-			return nil // "lib" and "usr/lib" are one
-		}
+		f.Type = record.TypeDirectory
 	case pkginfo.Symlink:
-		f.Type, f.Target = layout.TypeSymlink, e.Link
+		f.Type, f.Target = record.TypeSymlink, e.Link
 	case pkginfo.FIFO:
-		f.Type = layout.TypeFIFO
+		f.Type = record.TypeFIFO
 	case pkginfo.Regular:
-		f.Type = layout.TypeFile
+		f.Type = record.TypeFile
 		if err := s.addContent(&f, e, content); err != nil {
 			return err
 		}
 	case pkginfo.HardLink:
-		i, ok := s.byPath[e.Link]
-		if !ok || s.m.Files[i].Type != layout.TypeFile {
+		first := s.draft.At(e.Link)
+		if first == nil || first.Type != record.TypeFile {
 			return fmt.Errorf("is a hard link to %s, which is no file that came before", e.Link)
 		}
-		f = s.m.Files[i]
+		f = *first
 		f.Path = e.Path
 	case pkginfo.CharDevice, pkginfo.BlockDevice:
 		return errors.New("is a device: hashpkg makes none in a tree")
 	default:
 		return fmt.Errorf("is of the unknown type %d", e.Type)
 	}
-	if _, twice := s.byPath[f.Path]; twice {
-		return errors.New("is in the package twice")
-	}
-	s.byPath[f.Path] = len(s.m.Files)
-	s.m.Files = append(s.m.Files, f)
-	return nil
+	return s.draft.Put(f)
 }
 
-func (s *stager) addContent(f *layout.File, e *pkginfo.Entry, content io.Reader) error {
+func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader) error {
 	magic := make([]byte, min(e.Size, int64(len(elf.ELFMAG))))
 	if _, err := io.ReadFull(content, magic); err != nil {
 		return err
@@ -285,50 +204,4 @@ func (s *stager) addContent(f *layout.File, e *pkginfo.Entry, content io.Reader)
 		}
 		return nil
 	})
-}
-
-// finish sorts the files and makes links that lead out of the tree lead inside.
-func (s *stager) finish() {
-	slices.SortFunc(s.m.Files, func(a, b layout.File) int { return cmp.Compare(a.Path, b.Path) })
-	s.m.Index()
-	for i := range s.m.Files {
-		f := &s.m.Files[i]
-		if f.Type == layout.TypeSymlink {
-			if target := s.linkInside(f); target != f.Target {
-				f.PackageTarget, f.Target = f.Target, target
-			}
-		}
-	}
-}
-
-// linkInside returns what a payload's symlink holds in the tree. An absolute link
-// to the package's own file becomes a relative one, and ".." stops at the tree's
-// top as it does at a root's.
-func (s *stager) linkInside(f *layout.File) string {
-	dir := path.Dir(f.Path)
-	if path.IsAbs(f.Target) {
-		to := s.m.Resolve(f.Target)
-		if to == nil {
-			return f.Target // another package's, or nobody's
-		}
-		return relative(dir, layout.MergeUsr(strings.TrimPrefix(path.Clean(f.Target), "/")))
-	}
-	if joined := path.Join(dir, f.Target); joined == ".." || strings.HasPrefix(joined, "../") {
-		inside := layout.MergeUsr(strings.TrimPrefix(path.Join("/", dir, f.Target), "/"))
-		return relative(dir, cmp.Or(inside, "."))
-	}
-	return f.Target
-}
-
-// relative returns the way from a directory to a path, both relative to the same
-// top.
-func relative(dir, to string) string {
-	if dir == "." {
-		return to
-	}
-	from, dest := strings.Split(dir, "/"), strings.Split(to, "/")
-	for len(from) > 0 && len(dest) > 1 && from[0] == dest[0] {
-		from, dest = from[1:], dest[1:]
-	}
-	return strings.Repeat("../", len(from)) + strings.Join(dest, "/")
 }

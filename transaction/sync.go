@@ -8,13 +8,16 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot/system"
+
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -22,14 +25,11 @@ import (
 // SyncOptions says how the prefix is made to agree with the package managers.
 type SyncOptions struct {
 	Root    *sysroot.Root
-	Rewrite Rewrite
+	Rewrite programs.Rewrite
 	DryRun  bool
-	Again   bool // look at everything, whatever was remembered, and edit restored programs too
-	// Following leaves the following farm active where it is: the package manager
-	// has not ended.
-	Following bool
-	Wait      time.Duration // for the lock
-	Now       time.Time
+	Again   bool          // look at everything, whatever was remembered, and edit restored programs too
+	Wait    time.Duration // for the lock
+	Now     time.Time
 	// Image says that the root is one of an image, which shall be the same from run
 	// to run: nothing under the prefix is newer than Now then, and nothing is
 	// remembered that is true of this copy of the database only.
@@ -46,7 +46,7 @@ type SyncResult struct {
 	// were looked at.
 	Packages int             `json:"packages"`
 	Looked   int             `json:"looked_at"`
-	Trees    []TreeReport    `json:"trees"` // that came
+	Trees    []TreeReport    `json:"trees"` // added
 	Gone     []string        `json:"gone"`  // "NAME=VERSION": no longer in the generation
 	Programs []ProgramReport `json:"programs"`
 	Left     []LeftReport    `json:"left"`
@@ -66,8 +66,8 @@ type TreeReport struct {
 type ProgramReport struct {
 	Path    string              `json:"path"`
 	Package string              `json:"package"`         // "NAME=VERSION"
-	Edits   []layout.EditRecord `json:"edits,omitempty"` // none: it has its packaged bytes again
-	Pins    []string            `json:"pins,omitempty"`
+	Edits   []record.EditRecord `json:"edits,omitempty"` // none: it has its packaged bytes again
+	Pins    []record.PinnedTree `json:"pins,omitempty"`
 }
 
 // LeftReport is one program that the policy would have edited.
@@ -76,28 +76,32 @@ type LeftReport struct {
 	Reason string `json:"reason"`
 }
 
-func (c *programChange) report() ProgramReport {
-	r := ProgramReport{Path: c.path, Package: c.pkg.Name + "=" + c.pkg.Version, Edits: []layout.EditRecord{}}
-	if c.want != nil {
-		r.Edits, r.Pins = c.want.Edits, c.want.Pins
+// programReport says what became of a program that was edited or given back.
+func programReport(o programs.Outcome) ProgramReport {
+	r := ProgramReport{Path: o.Path, Package: o.Package.Spec(), Edits: []record.EditRecord{}}
+	if o.Desired != nil {
+		r.Edits, r.Pins = o.Desired.Edits, o.Desired.Pins
 	}
 	return r
 }
 
-func (c *programChange) leftReport() LeftReport { return LeftReport{c.path, c.left} }
+func leftReport(o programs.Outcome) LeftReport { return LeftReport{o.Path, string(o.Reason)} }
+
+// ErrInterrupted is returned for what was stopped after it had changed something.
+var ErrInterrupted = programs.ErrInterrupted
 
 // Sync makes the prefix agree with what dpkg's and rpm's databases say is
 // installed: a tree for each package with libraries, a generation of them, and
 // executables that search it. Where nothing has changed since the last one it does
 // nothing, and takes no lock.
 //
-// The error wraps ErrNoDatabase in a root without a package manager's database.
+// The error wraps [backends.ErrNoDatabase] in a root without a package manager's database.
 // What goes wrong with one program is in the result, and does not end it.
 func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	states, err := databaseStates(o.Root)
+	states, err := system.States(o.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +113,7 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &syncer{SyncOptions: o, states: states, active: active, sharer: memorySharer{}}
+		s := &syncer{SyncOptions: o, states: states, active: active, sharer: system.Digests{Root: o.Root}}
 		return s.run(ctx)
 	}
 	result, err := syncLocked(ctx, o, states)
@@ -166,10 +170,6 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	following, err := o.Root.Following()
-	if err != nil || following && !o.Following {
-		return nil, err
-	}
 	if failure, err := o.Root.Failure(); err != nil || failure != "" {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 		return nil, err
 	}
 	state := o.Root.SystemState()
-	if !equalMaps(state.Databases, states) || state.Settings != settingsDigest(o.Root.Store(), o.Rewrite, pins) {
+	if !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root.Store(), o.Rewrite, pins) {
 		return nil, nil
 	}
 	id, err := o.Root.Store().Active()
@@ -195,25 +195,13 @@ func newSyncResult(generation, packages int) *SyncResult {
 	}
 }
 
-func equalMaps(a, b map[string]string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k, v := range a {
-		if b[k] != v {
-			return false
-		}
-	}
-	return true
-}
-
 // settingsDigest is over what edits of programs follow from, beside the packages.
 // A pin whose tree was removed by hand is none: no program could start with it.
-func settingsDigest(s *store.Store, r Rewrite, pins []layout.Pin) digest.Digest {
-	pins = slices.DeleteFunc(slices.Clone(pins), func(p layout.Pin) bool { return findTree(s, p) != nil })
+func settingsDigest(s *store.Store, r programs.Rewrite, pins []record.Pin) digest.Digest {
+	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(s, p) != nil })
 	b, err := json.Marshal(struct {
-		Rewrite Rewrite
-		Pins    []layout.Pin
+		Rewrite programs.Rewrite
+		Pins    []record.Pin
 	}{r, pins})
 	if err != nil {
 		panic(err) // strings only
@@ -222,38 +210,37 @@ func settingsDigest(s *store.Store, r Rewrite, pins []layout.Pin) digest.Digest 
 }
 
 func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (result *SyncResult, err error) {
-	err = locked(ctx, o.Root, o.Wait, false, func(active *layout.Generation, staging *store.Staging) error {
-		s := &syncer{SyncOptions: o, states: states, active: active, staging: staging, sharer: staging}
-		if result, err = s.run(ctx); err != nil {
-			return err
-		}
-		if !o.Following {
-			_, err = o.Root.Follow(false)
-		}
-		if len(s.faults) > 0 {
-			err = errors.Join(err, fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0]))
-		}
-		return err
-	})
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	s := &syncer{SyncOptions: o, states: states, active: w.Active(), writer: w, sharer: w.Staging()}
+	if result, err = s.run(ctx); err != nil {
+		return result, err
+	}
+	if len(s.faults) > 0 {
+		err = fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0])
+	}
 	return result, err
 }
 
 // syncer is one sync.
 type syncer struct {
 	SyncOptions
-	states  map[string]string
-	active  *layout.Generation
-	staging *store.Staging // nil for a dry run
-	sharer  sharer
+	states map[string]string
+	active *record.Generation
+	writer *Writer // nil for a dry run
+	sharer system.Sharer
 
-	state    *layout.SystemState // of the last sync
-	pins     []layout.Pin
+	state    *record.SystemState // of the last sync
+	pins     []record.Pin
 	settings digest.Digest
 	result   *SyncResult
 	packages []*backends.Installed
 	changed  []*backends.Installed // since then
-	scans    map[pkginfo.Key]*scanned
-	trees    map[pkginfo.Key]string // path of its tree, as it shall be
+	scans    map[pkginfo.Key]*system.Found
+	trees    map[pkginfo.Key]string // path of its tree by package, as it shall be
 	faulty   map[pkginfo.Key]bool   // packages with a program that could not be edited
 	faults   []error
 }
@@ -280,14 +267,14 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 // read reads the databases and decides which packages have changed.
 func (s *syncer) read(ctx context.Context) (err error) {
 	s.state = s.Root.SystemState()
-	if s.Again {
-		s.state.Packages = map[pkginfo.Key]layout.SystemPackage{}
+	if s.Again || s.state.Databases[system.Diversions] != s.states[system.Diversions] {
+		s.state.Packages = map[pkginfo.Key]record.SystemPackage{}
 	}
 	if s.pins, err = s.Root.Pins(); err != nil {
 		return err
 	}
 	s.settings = settingsDigest(s.Root.Store(), s.Rewrite, s.pins)
-	if s.packages, err = systemPackages(ctx, s.Root); err != nil {
+	if s.packages, err = system.Packages(ctx, s.Root); err != nil {
 		return err
 	}
 	trees := map[string]bool{"": true} // a generation that was rolled back to may have others
@@ -306,8 +293,8 @@ func (s *syncer) read(ctx context.Context) (err error) {
 // look reads the files of the packages that have changed.
 func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
-	s.scans = make(map[pkginfo.Key]*scanned, len(s.changed))
-	found, err := scanPackages(ctx, s.Root, s.changed, s.sharer, func(done int) {
+	s.scans = make(map[pkginfo.Key]*system.Found, len(s.changed))
+	found, err := system.Scan(ctx, s.Root, s.changed, s.sharer, func(done int) {
 		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(s.changed)), Packages: true})
 	})
 	if err != nil {
@@ -321,10 +308,10 @@ func (s *syncer) look(ctx context.Context) error {
 
 // remember writes the state for the next sync, and takes away records of packages
 // that are gone, as their programs are.
-func (s *syncer) remember(programs map[pkginfo.Key]layout.SystemPackage) error {
-	state := &layout.SystemState{
+func (s *syncer) remember(programs map[pkginfo.Key]record.SystemPackage) error {
+	state := &record.SystemState{
 		Layout: layout.FormatVersion, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
-		Packages: make(map[pkginfo.Key]layout.SystemPackage, len(s.packages)),
+		Packages: make(map[pkginfo.Key]record.SystemPackage, len(s.packages)),
 	}
 	for _, p := range s.packages {
 		if s.faulty[p.Key] {
@@ -332,8 +319,8 @@ func (s *syncer) remember(programs map[pkginfo.Key]layout.SystemPackage) error {
 		}
 		known := programs[p.Key]
 		known.Stamp, known.Tree = p.Stamp, s.trees[p.Key]
-		slices.Sort(known.Unanswered)
-		known.Unanswered = slices.Compact(known.Unanswered)
+		slices.Sort(known.Unresolved)
+		known.Unresolved = slices.Compact(known.Unresolved)
 		if s.Image {
 			known.Stamp = ""
 		}
@@ -342,44 +329,26 @@ func (s *syncer) remember(programs map[pkginfo.Key]layout.SystemPackage) error {
 	if s.Image {
 		state.Databases = map[string]string{}
 	}
-	var gone []*layout.PackageEdits
-	keys, err := s.Root.EditedPackages()
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		if _, ok := state.Packages[key]; ok || s.faulty[key] {
-			continue
-		}
-		edits, err := s.Root.Edits(key)
-		if err != nil {
-			return err
-		}
-		// Those of a package that is half-installed may be there still.
-		before := len(edits.Files)
-		edits.Files = slices.DeleteFunc(edits.Files, func(f layout.EditedFile) bool { return !isEdited(s.Root, &f) })
-		if len(edits.Files) != before {
-			gone = append(gone, edits)
-		}
-	}
-	if err := s.Root.SetEdits(gone); err != nil {
+	if err := s.forgetGone(state); err != nil {
 		return err
 	}
 	return s.Root.SetSystemState(state)
 }
 
-// scanPackages looks at the files of packages on as many processors as there are,
-// and stages their libraries in to; without it only programs are looked for.
-func scanPackages(ctx context.Context, root *sysroot.Root, packages []*backends.Installed, to sharer, progress func(done int)) ([]*scanned, error) {
-	sc := &scanner{root: root, to: to, dirs: map[string]string{}}
-	found := make([]*scanned, len(packages))
-	faults := make([]error, len(packages))
-	var done atomic.Int64
-	inParallel(len(packages), func(i int) {
-		if faults[i] = ctx.Err(); faults[i] == nil {
-			found[i], faults[i] = sc.scan(packages[i])
-			progress(int(done.Add(1)))
-		}
+// forgetGone takes away records of packages that are gone. Programs of one that is
+// half-installed may be there still.
+func (s *syncer) forgetGone(state *record.SystemState) error {
+	keys, err := s.Root.EditedPackages()
+	if err != nil {
+		return err
+	}
+	keys = slices.DeleteFunc(keys, func(key pkginfo.Key) bool {
+		_, known := state.Packages[key]
+		return known || s.faulty[key]
 	})
-	return found, firstFault(faults)
+	records, err := programs.ReadRecords(s.Root, keys)
+	if err != nil {
+		return err
+	}
+	return records.Prune(s.Root, nil)
 }

@@ -7,63 +7,95 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
-	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
-	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
+
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 )
 
 // editPrograms edits the programs of packages that have changed, and of those whose
 // programs the new generation concerns. It returns what is to be remembered of the
-// packages' programs.
-func (s *syncer) editPrograms(ctx context.Context, generation *layout.Generation) (map[pkginfo.Key]layout.SystemPackage, error) {
+// packages' programs, by package key.
+func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation) (map[pkginfo.Key]record.SystemPackage, error) {
 	pins, lost := loadPins(s.Root.Store(), s.pins)
 	s.result.Warnings = append(s.result.Warnings, lost...)
-	editor := &programEditor{
-		root: s.Root, rewrite: s.Rewrite, own: generation.Architecture, farm: generation.SystemLibraries(), trees: s.trees, pins: pins,
-		restored: s.Again, planOnly: s.DryRun && s.result.Changed,
+	policy := &programs.Policy{
+		Rewrite: s.Rewrite, Prefix: s.Root.Prefix(), Architecture: generation.Architecture,
+		Farm: generation.SystemLibraries(), Trees: s.trees, Pins: pins, Confinement: confinement(s.Root, pins),
+		Restored: s.Again, FarmPlanned: s.DryRun && s.result.Changed,
 	}
-	concerned := s.concerned(editor.farm)
-	more, err := scanPackages(ctx, s.Root, concerned, nil, func(int) {})
+	concerned := s.concerned(policy.Farm)
+	more, err := system.Scan(ctx, s.Root, concerned, nil, func(int) {})
 	if err != nil {
 		return nil, err
 	}
-	var programs []*program
+	var list []*programs.Program
 	var keys []pkginfo.Key
 	for _, p := range s.changed {
-		programs = append(programs, s.scans[p.Key].programs...)
+		list = append(list, programsOf(s.scans[p.Key])...)
 		keys = append(keys, p.Key)
 	}
 	for _, f := range more {
-		programs = append(programs, f.programs...)
+		list = append(list, programsOf(f)...)
 		keys = append(keys, f.Key)
 	}
-	programs = oncePerPath(programs)
-	if err := editor.readRecords(keys); err != nil {
-		return nil, err
-	}
-	editor.followMoved(programs)
-	s.Progress(Progress{Step: "editing"})
-	changes, err := editor.prepareAll(programs)
+	list = oncePerPath(list)
+	records, err := programs.ReadRecords(s.Root, keys)
 	if err != nil {
 		return nil, err
 	}
-	if !s.DryRun {
-		if err := editor.edit(ctx, changes); err != nil {
-			return nil, err
-		}
-		if err := editor.dropRecords(changes, keys); err != nil {
-			return nil, err
-		}
+	records.FollowMoved(s.Root, list)
+	s.Progress(Progress{Step: "editing"})
+	decisions, err := programs.Plan(ctx, s.Root, records, list, policy)
+	if err != nil {
+		return nil, err
 	}
-	return s.report(changes, more), nil
+	if s.DryRun {
+		return s.report(programs.Expected(decisions), more), nil
+	}
+	outcomes, err := programs.Apply(ctx, s.Root, records, decisions)
+	if err != nil {
+		return nil, err
+	}
+	return s.report(outcomes, more), records.Prune(s.Root, outcomes)
+}
+
+// programsOf returns the programs of a package that was looked at.
+func programsOf(f *system.Found) []*programs.Program {
+	pkg := programs.Package{Key: f.Key, Name: f.Name, Version: f.Version}
+	list := make([]*programs.Program, len(f.Programs))
+	for i, p := range f.Programs {
+		list[i] = &programs.Program{Package: pkg, Path: p.Path, Digest: p.Digest}
+	}
+	return list
+}
+
+// confinement reads what keeps confined programs from the prefix. Only pins need it.
+func confinement(root *sysroot.Root, pins []programs.Pin) *confine.Rules {
+	if len(pins) == 0 {
+		return nil
+	}
+	return confine.Read(root, root.Prefix())
+}
+
+// oncePerPath leaves out programs that another package before theirs has at the same
+// path.
+func oncePerPath(list []*programs.Program) []*programs.Program {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(list, func(p *programs.Program) bool {
+		twice := seen[p.Path]
+		seen[p.Path] = true
+		return twice
+	})
 }
 
 // report puts what became of programs into the result, and returns what is to be
-// remembered of them.
-func (s *syncer) report(changes []*programChange, concerned []*scanned) map[pkginfo.Key]layout.SystemPackage {
-	known := make(map[pkginfo.Key]layout.SystemPackage, len(s.packages))
+// remembered of them, by package key.
+func (s *syncer) report(outcomes []programs.Outcome, concerned []*system.Found) map[pkginfo.Key]record.SystemPackage {
+	known := make(map[pkginfo.Key]record.SystemPackage, len(s.packages))
 	for _, p := range s.packages {
 		if s.scans[p.Key] == nil {
 			known[p.Key] = s.state.Packages[p.Key]
@@ -74,29 +106,31 @@ func (s *syncer) report(changes []*programChange, concerned []*scanned) map[pkgi
 	}
 	s.faulty = map[pkginfo.Key]bool{}
 	others := map[string]bool{}
-	for _, c := range changes {
-		k := known[c.pkg.Key]
-		k.Unanswered = append(k.Unanswered, c.unanswered...)
-		k.Pinned = k.Pinned || c.want != nil && len(c.want.Pins) > 0
-		k.Unsettled = k.Unsettled || c.unsettled
-		known[c.pkg.Key] = k
-		if c.elsewhere != "" && !others[c.elsewhere] {
-			others[c.elsewhere] = true
+	for _, o := range outcomes {
+		key := o.Package.Key
+		k := known[key]
+		k.Unresolved = append(k.Unresolved, o.Unresolved...)
+		k.Pinned = k.Pinned || o.Desired != nil && len(o.Desired.Pins) > 0
+		k.Unsettled = k.Unsettled || o.LookAgain
+		known[key] = k
+		if o.Elsewhere != "" && !others[o.Elsewhere] {
+			others[o.Elsewhere] = true
 			s.result.Warnings = append(s.result.Warnings, fmt.Sprintf(
 				"%[1]s and maybe others search %[2]s, which follows no package manager any more; run hashpkg --prefix %[2]s restore --all, and then hashpkg sync --again",
-				c.path, c.elsewhere))
+				o.Path, o.Elsewhere))
 		}
-		if c.unpinned != "" {
-			s.result.Warnings = append(s.result.Warnings, fmt.Sprintf("%s goes on without its pin: %s", c.path, c.unpinned))
+		if o.Unpinned != "" {
+			s.result.Warnings = append(s.result.Warnings, fmt.Sprintf("%s goes on without its pin: %s", o.Path, o.Unpinned))
 		}
-		switch {
-		case c.fault != nil:
-			s.faulty[c.pkg.Key] = true
-			s.faults = append(s.faults, c.fault)
-		case c.left != "":
-			s.result.Left = append(s.result.Left, c.leftReport())
-		case c.changes():
-			s.result.Programs = append(s.result.Programs, c.report())
+		switch o.State {
+		case programs.Failed:
+			s.faulty[key] = true
+			s.faults = append(s.faults, o.Err)
+		case programs.Left:
+			s.result.Left = append(s.result.Left, leftReport(o))
+		case programs.Edited, programs.Restored:
+			s.result.Programs = append(s.result.Programs, programReport(o))
+		case programs.Unchanged:
 		}
 	}
 	return known
@@ -112,28 +146,14 @@ func (s *syncer) concerned(farm map[string]bool) []*backends.Installed {
 		offered[link[strings.LastIndexByte(link, '/')+1:]] = true
 	}
 	all := s.state.Settings != s.settings ||
-		s.result.Changed && slices.ContainsFunc(s.pins, func(p layout.Pin) bool { return p.Program == layout.EveryProgram })
+		s.result.Changed && slices.ContainsFunc(s.pins, func(p record.Pin) bool { return p.Program == record.EveryProgram })
 	var out []*backends.Installed
 	for _, p := range s.packages {
 		known := s.state.Packages[p.Key]
 		if s.scans[p.Key] == nil && (all || known.Unsettled || s.result.Changed && known.Pinned ||
-			slices.ContainsFunc(known.Unanswered, func(name string) bool { return offered[name] })) {
+			slices.ContainsFunc(known.Unresolved, func(name string) bool { return offered[name] })) {
 			out = append(out, p)
 		}
 	}
 	return out
-}
-
-// isEdited reports whether a file has one of its recorded edits.
-func isEdited(root *sysroot.Root, f *layout.EditedFile) bool {
-	host, err := root.HostPath(f.Path)
-	if err != nil {
-		return false
-	}
-	edited := false
-	err = atomicfile.ReadMapped(host, func(data []byte) error {
-		edited = f.With(digest.Of(data)) != nil
-		return nil
-	})
-	return err == nil && edited
 }

@@ -363,7 +363,7 @@ func TestThirdFormat(t *testing.T) {
 	if _, err := install(transaction.InstallOptions{Files: []string{tool("11")}, Signature: trust.Require}); !errors.Is(err, trust.ErrSignature) {
 		t.Errorf("where signatures are required it is taken: %v", err)
 	}
-	if _, err := transaction.Sync(t.Context(), transaction.SyncOptions{Root: root, Now: time.Now()}); !errors.Is(err, transaction.ErrNoDatabase) {
+	if _, err := transaction.Sync(t.Context(), transaction.SyncOptions{Root: root, Now: time.Now()}); !errors.Is(err, backends.ErrNoDatabase) {
 		t.Errorf("sync of a root without a database: %v", err)
 	}
 	installToys(t, dir, conformance.Package{Name: "base", Version: "1", Architecture: "noarch"})

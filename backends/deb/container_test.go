@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // verdicts is one broken or odd deb and what is expected of it.
@@ -51,7 +52,7 @@ func runVerdicts(t *testing.T, cases []verdicts, dpkg func(testing.TB, []byte) e
 // TestContainer has the cases of dpkg's own src/at/deb-format.at, and more of
 // the kind.
 func TestContainer(t *testing.T) {
-	needTools(t, "dpkg-deb", "tar")
+	testneed.Programs(t, "dpkg-deb", "tar")
 	members, err := testdeb.Package{
 		Compression: testdeb.None,
 		Files:       []testdeb.File{{Path: "file-templ", Content: "test\n"}},
@@ -136,7 +137,7 @@ func TestContainer(t *testing.T) {
 
 // TestCompression has what may go wrong inside a member.
 func TestCompression(t *testing.T) {
-	needTools(t, "dpkg-deb", "tar", "xz", "bzip2")
+	testneed.Programs(t, "dpkg-deb", "tar", "xz", "bzip2")
 	base := testdeb.Package{Compression: testdeb.None, Files: []testdeb.File{{Path: "usr/x", Content: strings.Repeat("content ", 100)}}}
 	members, err := base.Members()
 	if err != nil {
@@ -209,7 +210,7 @@ func TestTruncated(t *testing.T) {
 // A byte that is not right gives an error, or changes nothing, or what dpkg-deb
 // sees too. A sample is put to dpkg-deb: what it refuses is not accepted.
 func TestFlippedBytes(t *testing.T) {
-	needTools(t, "dpkg-deb", "tar")
+	testneed.Programs(t, "dpkg-deb", "tar")
 	for _, c := range []testdeb.Compression{testdeb.None, testdeb.Gzip, testdeb.Xz, testdeb.Zstd} {
 		p := testdeb.Package{
 			Control:     "Package: a\nVersion: 1\nArchitecture: all\n",

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -14,7 +15,7 @@ const minimal = "Package: a\nVersion: 1\nArchitecture: all\n"
 
 // TestControl has control files that dpkg does or does not take.
 func TestControl(t *testing.T) {
-	needTools(t, "dpkg")
+	testneed.Programs(t, "dpkg")
 	const pathElement = "it becomes part of a path"
 	var cases []verdicts
 	add := func(control, want, stricter string) {
@@ -152,7 +153,7 @@ func TestPackage(t *testing.T) {
 
 // TestControlTar has what may be wrong with control.tar itself.
 func TestControlTar(t *testing.T) {
-	needTools(t, "dpkg-deb", "tar")
+	testneed.Programs(t, "dpkg-deb", "tar")
 	control := testdeb.File{Path: "./control", Content: minimal}
 	var cases []verdicts
 	add := func(name, want, stricter string, files ...testdeb.File) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"maps"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
@@ -66,9 +67,10 @@ func NewReader(r io.Reader, keyring *trust.Keyring) (*Reader, error) {
 		return nil, err
 	}
 	d := &Reader{header: h}
-	if d.format, err = packageFormat(sig, h); err != nil {
+	if d.format, err = packageFormat(h); err != nil {
 		return nil, err
 	}
+	dropLegacy(sig)
 	if err := checkHeader(sig, raw, d.format); err != nil {
 		return nil, err
 	}
@@ -129,7 +131,7 @@ func readLead(r io.Reader) error {
 var errSource = errorIn("", "it is a source package: build it with rpmbuild --rebuild, and install what that makes")
 
 // packageFormat returns the number of the format: 3, 4 or 6.
-func packageFormat(sig, h *header) (int, error) {
+func packageFormat(h *header) (int, error) {
 	n, ok := h.number(tagRPMFormat)
 	switch {
 	case h.err != nil:
@@ -141,12 +143,16 @@ func packageFormat(sig, h *header) (int, error) {
 	case n != 6:
 		return 4, nil
 	}
-	for _, t := range sig.order {
-		if t >= sigFirstLegacy {
-			return 0, errorIn(partSignature, "it has tag %d, which format 6 does not allow", t)
-		}
-	}
 	return 6, nil
+}
+
+// dropLegacy takes out of a signature header what rpm 6 does not look at, if it has
+// the two tags by which rpm 6 knows format 6 (rpm: lib/rpmvs.cc, rpmvsInit). That
+// format does not have these tags, but programs that know only format 4 add them.
+func dropLegacy(sig *header) {
+	if sig.has(sigReserved) && sig.has(sigSHA3) {
+		maps.DeleteFunc(sig.values, func(t tag, _ value) bool { return t >= sigFirstLegacy })
+	}
 }
 
 // checkKind refuses what is no binary package with an archive of whole files.

@@ -13,7 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/testneed"
+	"github.com/hashpkg/hashpkg/internal/testroot"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -22,12 +25,8 @@ import (
 // needRPM skips a test that needs rpm, and root, which rpm needs for --root.
 func needRPM(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("rpm"); err != nil {
-		without(t, "needed as a judge: ", err)
-	}
-	if os.Geteuid() != 0 {
-		without(t, "rpm needs root for --root")
-	}
+	testneed.Root(t)
+	testneed.Programs(t, "rpm")
 }
 
 // run runs a program that must succeed.
@@ -63,28 +62,8 @@ func read(t *testing.T, root string) []*Installed {
 // TestDatabaseOfRoot compares the database of a real root, and every file that rpm
 // lists of it, from the database alone.
 func TestDatabaseOfRoot(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a minute")
-	}
 	needRPM(t)
-	root := os.Getenv("HASHPKG_TEST_RPMROOT")
-	if root == "" {
-		tool, err := filepath.Abs("../../../shared/tools/rpmroot.sh")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(tool); err != nil {
-			without(t, "no root to compare with: ", err)
-		}
-		for _, name := range []string{"rpmbuild", "apt-get", "dpkg-deb"} {
-			if _, err := exec.LookPath(name); err != nil {
-				without(t, "needed for a root: ", err)
-			}
-		}
-		dir := t.TempDir()
-		run(t, "bash", tool, dir)
-		root = filepath.Join(dir, "root")
-	}
+	root := testroot.RPM(t).Dir
 	where := []string{"--root", root, "--dbpath", "/var/lib/rpm"}
 	alone := rootWith(t, filepath.Join(root, "var/lib/rpm"))
 	all := read(t, alone)
@@ -209,7 +188,7 @@ end`
 	saved := filepath.Join(root, "saved")
 	wal := filepath.Join(saved, "var/lib/rpm/rpmdb.sqlite-wal")
 	if info, err := os.Stat(wal); err != nil || info.Size() < walHeaderSize {
-		t.Skip("this rpm keeps no log: ", err)
+		testneed.Unmet(t, "this rpm keeps no log: ", err)
 	}
 	if all := read(t, saved); len(all) != 2 || find(all, "second").Name == "" {
 		t.Errorf("with the log there are %d packages", len(all))

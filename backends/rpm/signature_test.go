@@ -18,6 +18,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
@@ -52,7 +53,7 @@ func keyring(t testing.TB, files ...[]byte) *trust.Keyring {
 }
 
 func TestSignedPackage(t *testing.T) {
-	dir := sharedDir(t)
+	dir := realPackages
 	signed := readFile(t, filepath.Join(dir, "hello-2.0-1.x86_64-signed.rpm"))
 	keys := keyring(t, readFile(t, filepath.Join(dir, "rpm.org-rsa-2048-test.pub")))
 	verdict, signatures := verify(t, signed, keys)
@@ -81,9 +82,7 @@ func TestReleaseSignatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shared, err := filepath.Glob("../../../shared/rpms/centos7/*.rpm"); err == nil {
-		packages = append(packages, shared...)
-	}
+	packages = append(packages, testrpm.CentOS("../..")...)
 	var keys [][]byte
 	for _, file := range packages {
 		r, err := rpm.NewReader(bytes.NewReader(readFile(t, file)), nil)
@@ -131,7 +130,7 @@ func TestReleaseSignatures(t *testing.T) {
 
 // TestRPMSign verifies what rpmsign signs with keys of gpg, and asks rpmkeys, too.
 func TestRPMSign(t *testing.T) {
-	needTools(t, "rpmsign", "gpg", "rpmkeys")
+	testneed.Programs(t, "rpmsign", "gpg", "rpmkeys")
 	for _, key := range []struct{ algorithm, name, want string }{
 		{"rsa2048", "rsa", "RSA"},
 		{"ed25519", "eddsa", "EdDSA"},
@@ -422,6 +421,55 @@ func TestSignatureStates(t *testing.T) {
 	}
 	if verdict, signatures := verify(t, testrpm.RPM(t, p), keyring(t, rsa.public(t))); verdict != pkginfo.Bad {
 		t.Errorf("revoked key: %s, %v", verdict, signatures)
+	}
+}
+
+// TestOldSignaturesOfFormat6 has packages of format 6 with what programs for format
+// 4 add to them, and what rpm 6.1 says of them: it looks at none of that, unless the
+// package lacks one of the two tags by which rpm 6 knows the format.
+func TestOldSignaturesOfFormat6(t *testing.T) {
+	rsa := newSigner(t, packet.PubKeyAlgoRSA)
+	now := time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC)
+	sign := func(data ...[]byte) []byte { return rsa.sign(t, packet.SigTypeBinary, now, crypto.SHA512, data...) }
+	for _, test := range []struct {
+		name       string
+		sign       func(sig *testrpm.Header, h, p []byte)
+		want       pkginfo.Verdict
+		signatures int
+	}{
+		{"good", func(sig *testrpm.Header, h, p []byte) {
+			sig.Bytes(268, sign(h))
+			sig.Bytes(1002, sign(h, p))
+		}, pkginfo.Good, 1},
+		{"of other data", func(sig *testrpm.Header, h, p []byte) {
+			sig.Bytes(268, sign(h))
+			sig.Bytes(1002, sign(p))
+		}, pkginfo.Good, 1},
+		{"alone", func(sig *testrpm.Header, h, p []byte) { sig.Bytes(1002, sign(h, p)) }, pkginfo.Unsigned, 0},
+		{"wrong sizes and digest", func(sig *testrpm.Header, h, p []byte) {
+			sig.Uint32s(1000, 1)
+			sig.Strings(1004, "no digest")
+			sig.Uint32s(1007, 1, 2)
+		}, pkginfo.Unsigned, 0},
+		{"without reserve", func(sig *testrpm.Header, h, p []byte) {
+			sig.Delete(999)
+			sig.Bytes(1002, sign(h, p))
+		}, pkginfo.Good, 1},
+		{"without reserve, of other data", func(sig *testrpm.Header, h, p []byte) {
+			sig.Delete(999)
+			sig.Bytes(1002, sign(p))
+		}, pkginfo.Bad, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := small(6, "none")
+			var header, payload []byte
+			p.Sign = func(h, p []byte) []testrpm.Value { header, payload = h, p; return nil }
+			p.EditSignature = func(sig *testrpm.Header) { test.sign(sig, header, payload) }
+			b := testrpm.RPM(t, p)
+			if verdict, signatures := verify(t, b, keyring(t, rsa.public(t))); verdict != test.want || len(signatures) != test.signatures {
+				t.Errorf("%s, want %s: %v", verdict, test.want, signatures)
+			}
+		})
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/backends/rpm"
-	"github.com/hashpkg/hashpkg/cmd/hashpkg/cli"
-	"github.com/hashpkg/hashpkg/cmd/hashpkg/elfcmd"
+	"github.com/hashpkg/hashpkg/cmd/internal/cli"
+	"github.com/hashpkg/hashpkg/cmd/internal/elfcmd"
 )
 
 func main() {

@@ -77,7 +77,7 @@ func bench(ctx context.Context, runs int, only string) error {
 		}
 	}()
 	h := &harness{ctx: ctx, dir: dir, runs: runs, hashpkg: filepath.Join(dir, "hashpkg"), patchelf: filepath.Join(dir, "patchelf")}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", "./cmd/hashpkg", "./cmd/hashpkg/patchelf")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", "./cmd/hashpkg", "./cmd/patchelf")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {

@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+func newUseCommand(a *app) *cobra.Command {
+	highest := false
+	cmd := &cobra.Command{
+		Use:   "use NAME=VERSION | use --highest NAME",
+		Short: "Make a version of a package the default",
+		Long: `Make a version of a package the one that current-system leads to. It stays the
+default when a higher version is installed, until another is named or --highest
+gives the choice back.`,
+		Example: "  hashpkg use jq=1.6-2.1\n  hashpkg use --highest jq",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error {
+			return runUse(c.Context(), a, given[0], highest)
+		},
+	}
+	cmd.Flags().BoolVar(&highest, "highest", false, "let the highest version be the default again")
+	return cmd
+}
+
+func runUse(ctx context.Context, a *app, text string, highest bool) error {
+	spec, err := parseSpec(text)
+	if err != nil {
+		return err
+	}
+	if highest != (spec.Version == "") {
+		return usageError{fmt.Errorf("%q: want NAME=VERSION, or --highest NAME", text)}
+	}
+	return a.change(func(c transaction.Change) (transaction.Result, error) {
+		if highest {
+			return transaction.UseHighest(ctx, c, spec.Name)
+		}
+		return transaction.Use(ctx, c, spec)
+	})
+}
+
+// change makes a change of generations and says which one is active then.
+func (a *app) change(f func(transaction.Change) (transaction.Result, error)) error {
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	now, err := a.now()
+	if err != nil {
+		return err
+	}
+	result, err := f(transaction.Change{Root: root, Now: now})
+	if err == nil && result.Changed {
+		err = a.settle(root, now)
+	}
+	return a.printResult(result, err)
+}
+
+func newRemoveCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "remove NAME[=VERSION]",
+		Short: "Take a package, or one version of it, out of the system",
+		Long: `Take a package, or one version of it, out of the system. Programs that are bound
+to its files go on working, and so do older generations: the trees stay in the
+store, until hashpkg gc finds that nothing uses them.`,
+		Example: "  hashpkg remove jq=1.6-2.1\n  hashpkg remove jq",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error {
+			spec, err := parseSpec(given[0])
+			if err != nil {
+				return err
+			}
+			return a.change(func(change transaction.Change) (transaction.Result, error) {
+				return transaction.Remove(c.Context(), change, spec)
+			})
+		},
+	}
+}
+
+func newRollbackCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rollback [N]",
+		Short: "Make an older generation active again",
+		Long: `Make generation N active, or without N the one that the active one was made
+from. It is one rename; nothing is built anew. What the system's package manager has
+installed since is not undone: its libraries stay as they are.`,
+		Example: "  hashpkg rollback\n  hashpkg rollback 3",
+		Args:    args(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error {
+			id := 0
+			if len(given) == 1 {
+				n, err := parseGeneration(given[0])
+				if err != nil {
+					return err
+				}
+				id = n
+			}
+			return a.change(func(change transaction.Change) (transaction.Result, error) {
+				return transaction.Rollback(c.Context(), change, id)
+			})
+		},
+	}
+}
+
+func parseGeneration(s string) (int, error) {
+	id, err := strconv.Atoi(s)
+	if err != nil || id < 1 {
+		return 0, usageError{fmt.Errorf("%q is no generation's number", s)}
+	}
+	return id, nil
+}
+
+// printResult says which generation is active now.
+func (a *app) printResult(r transaction.Result, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case a.json:
+		return a.printJSON(r)
+	case a.quiet:
+		return nil
+	case !r.Changed:
+		return a.printf("nothing to do: generation %d is active\n", r.Generation)
+	}
+	return a.printf("generation %d is active\n", r.Generation)
+}

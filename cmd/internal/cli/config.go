@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/programs"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// configFile is the settings of a root.
+const configFile = "/etc/hashpkg.toml"
+
+// maxConfig bounds the settings.
+const maxConfig = 1 << 20
+
+// config is what the file may hold.
+type config struct {
+	Prefix  string        `toml:"prefix"`
+	Rewrite rewriteConfig `toml:"rewrite"`
+}
+
+// rewriteConfig is what sync does to executables.
+type rewriteConfig struct {
+	Executables programs.RewritePolicy `toml:"executables"`
+	Include     []string               `toml:"include"`
+	Exclude     []string               `toml:"exclude"`
+}
+
+// readConfig reads the settings of the root that the flags name. What they do not
+// say has its default; what is not known is an error, for it is likely to be meant.
+func (a *app) readConfig() (config, error) {
+	c := config{Prefix: layout.DefaultPrefix, Rewrite: rewriteConfig{Executables: programs.RewriteMinimal}}
+	r, err := sysroot.Open(a.root, layout.DefaultPrefix, a.Formats)
+	if err != nil {
+		return c, usageError{err}
+	}
+	defer r.Close()
+	b, err := r.ReadFile(configFile, maxConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("read settings: %w", err)
+	}
+	file := filepath.Join(r.Dir(), configFile)
+	d := toml.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		var unknown *toml.StrictMissingError
+		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+			return c, fmt.Errorf("read settings: %s: %q is no setting that hashpkg knows; see hashpkg help settings", file, unknown.Errors[0].Key())
+		}
+		return c, fmt.Errorf("read settings: %s: %w", file, err)
+	}
+	return c, c.Rewrite.check(file)
+}
+
+func (c *rewriteConfig) check(file string) error {
+	switch c.Executables {
+	case programs.RewriteMinimal, programs.RewriteFull, programs.RewriteNone:
+	default:
+		return fmt.Errorf("read settings: %s: executables = %q: want \"minimal\", \"full\" or \"none\"", file, c.Executables)
+	}
+	for _, patterns := range [][]string{c.Include, c.Exclude} {
+		for _, p := range patterns {
+			if _, err := path.Match(p, "/"); err != nil || !path.IsAbs(p) {
+				return fmt.Errorf("read settings: %s: %q is no pattern for an absolute path", file, p)
+			}
+		}
+	}
+	return nil
+}
+
+// rewrite returns the policy for executables.
+func (c *config) rewrite() programs.Rewrite {
+	return programs.Rewrite{Executables: c.Rewrite.Executables, Include: c.Rewrite.Include, Exclude: c.Rewrite.Exclude}
+}
+
+// findPrefix returns the prefix: the flag's, the root's own setting, or the
+// default.
+func (a *app) findPrefix() (string, error) {
+	if a.prefix != "" {
+		return a.prefix, nil
+	}
+	c, err := a.readConfig()
+	return c.Prefix, err
+}

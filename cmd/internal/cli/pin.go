@@ -1,0 +1,171 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashpkg/hashpkg/layout/record"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+type pinOptions struct {
+	all, force bool
+	wait       time.Duration
+}
+
+func newPinCommand(a *app) *cobra.Command {
+	var o pinOptions
+	cmd := &cobra.Command{
+		Use:   "pin PROGRAM LIBPACKAGE=VERSION... | pin --all LIBPACKAGE=VERSION...",
+		Short: "Make a program of the system load a certain version of a library",
+		Long: `Make a program of the system load a certain version of a library, directly or
+through other libraries, while everybody else goes on with the current one.
+PROGRAM is a path, or the name of a package whose programs are meant. With --all,
+every program that loads the library is pinned, those that come later too: the
+way back from an upgrade that went wrong, without a downgrade.
+
+The version is one that the store has: one that was installed on the system when
+sync ran, or that hashpkg install has put there. A pin survives upgrades of the
+program, and keeps its library in the store. It is refused when the program would
+not start.`,
+		Example: "  hashpkg pin /usr/bin/curl libssl3=3.0.11-1~deb12u2\n  hashpkg pin --all libssl3=3.0.11-1~deb12u2",
+		Args:    args(cobra.MinimumNArgs(1)),
+		RunE:    func(c *cobra.Command, given []string) error { return runPin(c.Context(), a, o, given) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.all, "all", false, "pin every program that loads the library")
+	f.BoolVar(&o.force, "force", false, "pin even where symbol versions do not fit")
+	f.DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	return cmd
+}
+
+// options turns the arguments of pin and unpin into a call.
+func (o *pinOptions) options(a *app, given []string) (transaction.PinOptions, error) {
+	p := transaction.PinOptions{Program: record.EveryProgram, Specs: given, Force: o.force, Wait: o.wait}
+	if !o.all {
+		p.Program, p.Specs = given[0], given[1:]
+	}
+	var err error
+	if p.Root, err = a.openRoot(); err != nil {
+		return p, err
+	}
+	settings, err := a.readConfig()
+	p.Rewrite = settings.rewrite()
+	return p, err
+}
+
+func runPin(ctx context.Context, a *app, o pinOptions, given []string) error {
+	if !o.all && len(given) < 2 {
+		return usageError{errors.New("want PROGRAM LIBPACKAGE=VERSION, or --all LIBPACKAGE=VERSION; see hashpkg help pin")}
+	}
+	p, err := o.options(a, given)
+	if err != nil {
+		return err
+	}
+	result, err := transaction.AddPins(ctx, p)
+	if err != nil {
+		return err
+	}
+	return a.printPins(result, "pinned")
+}
+
+func newUnpinCommand(a *app) *cobra.Command {
+	var o pinOptions
+	cmd := &cobra.Command{
+		Use:   "unpin PROGRAM [LIBPACKAGE[=VERSION]...] | unpin --all [LIBPACKAGE[=VERSION]...]",
+		Short: "Let a pinned program load the current library again",
+		Long: `Take pins back: those of a program or package as they were given to hashpkg pin,
+for the libraries named, or for all of them.`,
+		Example: "  hashpkg unpin /usr/bin/curl\n  hashpkg unpin --all libssl3",
+		RunE: func(c *cobra.Command, given []string) error {
+			if !o.all && len(given) == 0 {
+				return usageError{errors.New("want a program, or --all; see hashpkg help unpin")}
+			}
+			p, err := o.options(a, given)
+			if err != nil {
+				return err
+			}
+			result, err := transaction.RemovePins(c.Context(), p)
+			if err != nil {
+				return err
+			}
+			return a.printPins(result, "no longer pinned")
+		},
+	}
+	cmd.Flags().BoolVar(&o.all, "all", false, "the pins that are for every program")
+	cmd.Flags().DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	return cmd
+}
+
+func (a *app) printPins(r *transaction.PinResult, what string) error {
+	if a.json {
+		return a.printJSON(r)
+	}
+	for _, l := range r.Left {
+		a.notice("warning: %s is left as it is: %s\n", l.Path, l.Reason)
+	}
+	if a.quiet {
+		return nil
+	}
+	for _, p := range r.Programs {
+		if len(r.Programs) > 10 && !a.verbose {
+			break
+		}
+		line := p.Path + " is " + what
+		for _, tree := range p.Pins {
+			line += " " + tree.String()
+		}
+		if err := a.printf("%s\n", line); err != nil {
+			return err
+		}
+	}
+	return a.printf("%d programs changed\n", len(r.Programs))
+}
+
+func newPinsCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "pins",
+		Short:   "List the pins, and the programs that follow them",
+		Long:    `List the pins of the system's programs, and under each the programs that follow it.`,
+		Example: "  hashpkg pins\n  hashpkg pins --json",
+		Args:    args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			root, err := a.openRoot()
+			if err != nil {
+				return err
+			}
+			pins, err := transaction.ListPins(root)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(map[string]any{"pins": pins})
+			}
+			if len(pins) == 0 {
+				a.notice("nothing is pinned\n")
+			}
+			for _, p := range pins {
+				program := p.Program
+				if program == record.EveryProgram {
+					program = "every program"
+				}
+				if err := a.printf("%s: %s (%d programs)\n", program, p.Spec(), len(p.Programs)); err != nil {
+					return err
+				}
+				if !a.verbose {
+					continue
+				}
+				for _, path := range p.Programs {
+					if err := a.printf("  %s\n", path); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		},
+	}
+}

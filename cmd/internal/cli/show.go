@@ -1,0 +1,190 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/transaction/query"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+func newShowCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show NAME[=VERSION]",
+		Short: "Show what a package holds and which libraries its files load",
+		Long: `Show what a package holds and which libraries its files load. Without a version
+it is the default one; VERSION may be a tree's directory name.`,
+		Example: "  hashpkg show jq\n  hashpkg show jq=1.6-2.1 --json",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE:    func(_ *cobra.Command, given []string) error { return runShow(a, given[0]) },
+	}
+}
+
+type showOutput struct {
+	packageOutput
+	Summary   string          `json:"summary"`
+	Package   string          `json:"package_file"`
+	Digest    digest.Digest   `json:"package_digest"`
+	Signature pkginfo.Verdict `json:"signature"`
+	Signer    string          `json:"signer"`
+	Reason    string          `json:"signature_reason"`
+	Identity  digest.Digest   `json:"identity"`
+	Scripts   []string        `json:"scripts_skipped"`
+	Files     []fileOutput    `json:"files"`
+	Libraries []libraryOutput `json:"libraries"`
+	Needs     []needOutput    `json:"needs"`
+	signed    string
+}
+
+type fileOutput struct {
+	Path   string              `json:"path"`
+	Type   record.FileType     `json:"type"`
+	Object digest.Digest       `json:"object"`
+	Size   int64               `json:"size"`
+	Mode   record.Mode         `json:"mode"`
+	Source digest.Digest       `json:"source_digest"`
+	Target string              `json:"target,omitempty"`
+	Edits  []record.EditRecord `json:"edits"`
+}
+
+type libraryOutput struct {
+	Soname string `json:"soname"`
+	Path   string `json:"path"`
+}
+
+type needOutput struct {
+	File     string `json:"file"`
+	Soname   string `json:"soname"`
+	Provider string `json:"provider"`
+	Path     string `json:"path"`
+}
+
+// parseSpec takes NAME[=VERSION] apart; what is neither is wrong use.
+func parseSpec(text string) (query.Spec, error) {
+	spec, err := query.ParseSpec(text)
+	if err != nil {
+		return spec, usageError{err}
+	}
+	return spec, nil
+}
+
+func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showOutput {
+	out := showOutput{
+		packageOutput: newPackageOutput(root, t), Summary: m.Summary, Package: m.Package.File, Digest: m.Package.Digest,
+		Signature: m.Package.Verdict, Signer: m.Package.Signer, Reason: m.Package.Reason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
+		signed: signedBy(m.Package),
+		Files:  []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{},
+	}
+	for i := range m.Files {
+		f := &m.Files[i]
+		out.Files = append(out.Files, fileOutput{
+			Path: f.Path, Type: f.Type, Object: f.Object, Size: f.Size, Mode: f.Mode, Source: f.Source,
+			Target: f.Target, Edits: append([]record.EditRecord{}, f.Edits...),
+		})
+		for _, n := range f.Needs {
+			out.Needs = append(out.Needs, needOutput{f.Path, n.Soname, n.Provider, n.Path})
+		}
+	}
+	for _, l := range m.Links {
+		if f := m.Resolve(l.File()); f != nil && strings.HasPrefix(l.Path, "lib") && f.ELF != nil {
+			out.Libraries = append(out.Libraries, libraryOutput{f.ELF.Soname, f.Path})
+		}
+	}
+	return out
+}
+
+func runShow(a *app, text string) error {
+	spec, err := parseSpec(text)
+	if err != nil {
+		return err
+	}
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	g, err := root.Active()
+	if err != nil {
+		return err
+	}
+	t, err := query.Best(g, spec)
+	if err != nil {
+		return err
+	}
+	m, err := root.Store().Manifest(t.Name, t.Tree)
+	if err != nil {
+		return err
+	}
+	out := newShowOutput(root, t, m)
+	if a.json {
+		return a.printJSON(out)
+	}
+	return a.printShow(out)
+}
+
+func (a *app) printShow(out showOutput) error {
+	mark := ""
+	if out.Default {
+		mark = ", the default"
+	}
+	text := fmt.Sprintf("%s %s (%s, %s)%s\n", out.Name, out.Version, out.Architecture, out.Format, mark)
+	if out.Summary != "" {
+		text += "  " + out.Summary + "\n"
+	}
+	text += fmt.Sprintf("tree      %s\nfrom      %s, BLAKE3 %s\nsigned    %s\nidentity  %s\nsince     generation %d\n",
+		out.Tree, out.Package, out.Digest, out.signed, out.Identity, out.Since)
+	if len(out.Scripts) > 0 {
+		text += fmt.Sprintf("scripts   %s: none of them ran\n", strings.Join(out.Scripts, ", "))
+	}
+	if len(out.Libraries) > 0 {
+		text += "libraries\n"
+	}
+	for _, l := range out.Libraries {
+		text += fmt.Sprintf("  %s  %s\n", l.Soname, l.Path)
+	}
+	last := ""
+	if len(out.Needs) > 0 {
+		text += "loads\n"
+	}
+	for _, n := range out.Needs {
+		if n.File != last {
+			text += fmt.Sprintf("  %s\n", n.File)
+			last = n.File
+		}
+		provider := n.Provider
+		if provider == "" {
+			provider = "the system"
+		}
+		text += fmt.Sprintf("    %s  %s  (%s)\n", n.Soname, n.Path, provider)
+	}
+	text += fmt.Sprintf("%d files\n", len(out.Files))
+	for _, f := range out.Files {
+		if !a.verbose {
+			break
+		}
+		text += fmt.Sprintf("  %s %s %s\n", f.Mode.String(), f.Path, f.Object.Short())
+	}
+	return a.printf("%s", text)
+}
+
+// signedBy says what the package's signatures came to.
+func signedBy(p record.PackageFile) string {
+	text := "no"
+	switch p.Verdict {
+	case pkginfo.Good:
+		text = "by " + p.Signer
+	case pkginfo.NoKey:
+		text = "with a key that was not known"
+	case pkginfo.Unsupported:
+		text = "in a way that was not verified"
+	}
+	if p.Reason != "" {
+		text += ": " + p.Reason
+	}
+	return text
+}

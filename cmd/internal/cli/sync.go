@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/hashpkg/hashpkg/layout/record"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+type syncOptions struct {
+	dryRun, again bool
+	wait          time.Duration
+}
+
+func newSyncCommand(a *app) *cobra.Command {
+	var o syncOptions
+	cmd := &cobra.Command{
+		Use:   "sync",
+		Short: "Follow what dpkg or rpm has installed",
+		Long: `Make the prefix agree with what dpkg's and rpm's databases say is installed: each
+package with libraries gets a tree, which shares the files of the distribution;
+current-system leads to those trees; and executables are told to search there,
+by DT_RUNPATH, as far as the settings allow and the loader finds the same
+libraries. Libraries of the distribution are never changed, and neither are the
+package managers' records. An older version of a library stays in the store.
+
+The hooks call this after each transaction (hashpkg help hooks); with nothing to
+do it ends at once. No program of the root is run, but for the loader of the
+machine's own: --root DIR may be an image of any architecture. With
+SOURCE_DATE_EPOCH set, two runs on equal images leave equal images.
+
+Settings, in /etc/hashpkg.toml of the root:
+
+  prefix = "/var/sys"
+  [rewrite]
+  executables = "minimal"     # or "full", "none"
+  include = ["/usr/bin"]      # patterns; with them, only those are edited
+  exclude = ["/usr/sbin/*"]`,
+		Example: "  hashpkg sync\n  hashpkg sync --dry-run\n  hashpkg sync --root ./image --json",
+		Args:    args(cobra.NoArgs),
+		RunE:    func(c *cobra.Command, _ []string) error { return runSync(c.Context(), a, o) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be done and change nothing")
+	f.BoolVar(&o.again, "again", false, "look at every package again, and edit programs that were restored")
+	f.DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	return cmd
+}
+
+func runSync(ctx context.Context, a *app, o syncOptions) error {
+	debug.SetGCPercent(installGC)
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	settings, err := a.readConfig()
+	if err != nil {
+		return err
+	}
+	now, err := a.now()
+	if err != nil {
+		return err
+	}
+	progress := a.newProgress()
+	result, err := transaction.Sync(ctx, transaction.SyncOptions{
+		Root: root, Rewrite: settings.rewrite(), DryRun: o.dryRun, Again: o.again,
+		Wait: o.wait, Now: now, Image: a.isImage(), Progress: progress.show,
+	})
+	progress.end()
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(result)
+	}
+	return a.printSync(result, o.dryRun)
+}
+
+// printSync says what a sync did, or would do.
+func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
+	for _, w := range r.Warnings {
+		a.notice("warning: %s\n", w)
+	}
+	if a.verbose {
+		for _, l := range r.Left {
+			a.notice("note: %s is left as it is: %s\n", l.Path, l.Reason)
+		}
+	}
+	if a.quiet {
+		return nil
+	}
+	if dryRun || a.verbose {
+		for _, t := range r.Trees {
+			if err := a.printf("+ %s %s\n", t.Name, t.Tree); err != nil {
+				return err
+			}
+		}
+		for _, g := range r.Gone {
+			if err := a.printf("- %s\n", strings.Replace(g, "=", " ", 1)); err != nil {
+				return err
+			}
+		}
+		for _, p := range r.Programs {
+			if err := a.printf("  %s: %s\n", p.Path, describeEdits(p.Edits)); err != nil {
+				return err
+			}
+		}
+	}
+	if len(r.Trees)+len(r.Gone)+len(r.Programs) == 0 && !r.Changed {
+		return a.printf("nothing to do: generation %d agrees with the %d packages\n", r.Generation, r.Packages)
+	}
+	would := ""
+	if dryRun {
+		would = "would be "
+	}
+	return a.printf("%d trees %sadded, %d removed, %d programs edited; generation %d is active\n",
+		len(r.Trees), would, len(r.Gone), len(r.Programs), r.Generation)
+}
+
+func describeEdits(edits []record.EditRecord) string {
+	if len(edits) == 0 {
+		return "as packaged"
+	}
+	var parts []string
+	for _, e := range edits {
+		parts = append(parts, fmt.Sprintf("%s %s", e.Kind, strings.Join(e.To, " ")))
+	}
+	return strings.Join(parts, "; ")
+}

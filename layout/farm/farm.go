@@ -1,0 +1,210 @@
+// Package farm says which links a generation has, and where they lead: [Links],
+// and [Changes] from one generation's to another's. The links follow from the
+// record alone.
+package farm
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+)
+
+// Conflict is a farm link that several defaults offer.
+type Conflict struct {
+	Link   string   `json:"link"`   // "bin/awk"
+	Winner string   `json:"winner"` // the package whose file the link leads to
+	Losers []string `json:"losers"`
+}
+
+// Link is one link of a generation's farm.
+type Link struct {
+	Path   string // relative to the generation: "bin/jq"
+	Target string // what the link holds, relative
+}
+
+// offered calls f with each name that the default trees offer to the farm, tree
+// after tree. Where the system's libraries have trees, its programs search the
+// farm, and only those are in it: a library installed beside the system may want
+// another C library than they have.
+func offered(g *record.Generation, f func(name string, t *record.Tree)) {
+	system := g.HasSystemTrees()
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		if !t.Default {
+			continue
+		}
+		f(layout.DefaultLink+"/"+t.Name, t)
+		for _, l := range t.Links {
+			if !system || t.Origin == record.OriginSystem || !IsLibraryLink(l) {
+				f(l, t)
+			}
+		}
+	}
+}
+
+// IsLibraryLink reports whether a name of the farm or of a tree's interface is
+// that of a library.
+func IsLibraryLink(link string) bool { return strings.HasPrefix(link, "lib") }
+
+// beats reports whether t has a name that have offers before it: the system's own
+// wins, then the package that somebody chose, then the first by name. Of two
+// architectures of one package the root's own is the default.
+func beats(g *record.Generation, t, have *record.Tree) bool {
+	if t.Origin != have.Origin {
+		return t.Origin == record.OriginSystem
+	}
+	if t.Chosen != have.Chosen {
+		return t.Chosen
+	}
+	triplet, _ := layout.Triplet(t.Architecture)
+	return t.Name == have.Name && triplet == g.Architecture
+}
+
+// Links returns the generation's links, sorted by path.
+func Links(g *record.Generation) []Link {
+	_, made := Changes(g, &record.Generation{})
+	return made
+}
+
+// Conflicts returns the names that more than one default offers and that one of
+// the trees has, which are named by their paths. They are sorted by name.
+func Conflicts(g *record.Generation, of map[string]bool) []Conflict {
+	names := map[string][]*record.Tree{}
+	for i := range g.Trees {
+		if t := &g.Trees[i]; t.Default && of[t.Path()] {
+			for _, l := range t.Links {
+				names[l] = nil
+			}
+		}
+	}
+	offered(g, func(name string, t *record.Tree) {
+		if have, ok := names[name]; ok && (len(have) == 0 || have[0].Name != t.Name) {
+			if len(have) > 0 && beats(g, t, have[0]) {
+				names[name] = append([]*record.Tree{t}, have...)
+			} else {
+				names[name] = append(have, t)
+			}
+		}
+	})
+	var conflicts []Conflict
+	for name, ts := range names {
+		if len(ts) < 2 {
+			continue
+		}
+		c := Conflict{Link: name, Winner: ts[0].Spec()}
+		for _, t := range ts[1:] {
+			c.Losers = append(c.Losers, t.Spec())
+		}
+		conflicts = append(conflicts, c)
+	}
+	slices.SortFunc(conflicts, func(a, b Conflict) int { return strings.Compare(a.Link, b.Link) })
+	return conflicts
+}
+
+// Changes returns what turns the farm of before into that of g: the links to
+// take away, then those to make, each sorted by path.
+func Changes(g, before *record.Generation) (gone, made []Link) {
+	// Only a name that a changed tree offers, or offered, can lead elsewhere.
+	names := map[string]bool{}
+	note := func(t *record.Tree) {
+		names[layout.DefaultLink+"/"+t.Name] = true
+		for _, l := range t.Links {
+			names[l] = true
+		}
+	}
+	for a, b := g.Trees, before.Trees; len(a) > 0 || len(b) > 0; {
+		switch {
+		case len(b) == 0 || len(a) > 0 && g.Compare(&a[0], &b[0]) < 0:
+			note(&a[0])
+			a = a[1:]
+		case len(a) == 0 || g.Compare(&a[0], &b[0]) > 0:
+			note(&b[0])
+			b = b[1:]
+		default:
+			if a[0].Identity != b[0].Identity || a[0].Default != b[0].Default || a[0].Chosen != b[0].Chosen || !slices.Equal(a[0].Links, b[0].Links) {
+				note(&a[0])
+				note(&b[0])
+			}
+			a, b = a[1:], b[1:]
+		}
+	}
+	if g.HasSystemTrees() != before.HasSystemTrees() || g.ToRoot != before.ToRoot { // which decide about every library
+		for _, trees := range [][]record.Tree{g.Trees, before.Trees} {
+			for i := range trees {
+				note(&trees[i])
+			}
+		}
+	}
+	was, is := links(before, names), links(g, names)
+	for path, target := range was {
+		if is[path] != target {
+			gone = append(gone, Link{path, target})
+		}
+	}
+	for path, target := range is {
+		if was[path] != target {
+			made = append(made, Link{path, target})
+		}
+	}
+	for _, links := range [][]Link{gone, made} {
+		slices.SortFunc(links, func(a, b Link) int { return strings.Compare(a.Path, b.Path) })
+	}
+	return gone, made
+}
+
+// winners returns which tree each of the names leads to, of those that are
+// offered at all.
+func winners(g *record.Generation, names map[string]bool) map[string]*record.Tree {
+	winners := make(map[string]*record.Tree, len(names))
+	offered(g, func(name string, t *record.Tree) {
+		if !names[name] {
+			return
+		}
+		if have := winners[name]; have == nil || beats(g, t, have) {
+			winners[name] = t
+		}
+	})
+	return winners
+}
+
+// Paths returns the paths of the generation's links, whoever has them.
+func Paths(g *record.Generation) map[string]bool {
+	paths := make(map[string]bool, 4*len(g.Trees))
+	offered(g, func(name string, _ *record.Tree) { paths[name] = true })
+	return paths
+}
+
+// links returns the links, by path, that follow from what the trees offer under
+// these names.
+func links(g *record.Generation, names map[string]bool) map[string]string {
+	links := map[string]string{}
+	for path, t := range winners(g, names) {
+		links[path] = target(g, path, t)
+	}
+	return links
+}
+
+// up is the way from a link's directory, .hashpkg/generations/N/..., to the
+// prefix.
+func up(link string) string {
+	return layout.ToPrefix + strings.Repeat("/..", strings.Count(link, "/")-1)
+}
+
+// target returns what a link of the farm holds: the way to the tree, or for a
+// library of the system to the distribution's own path, so that what its package
+// manager puts there is in force at once.
+func target(g *record.Generation, link string, t *record.Tree) string {
+	up := up(link)
+	if place, ok := t.Places[link]; ok && t.Origin == record.OriginSystem {
+		return up + "/" + g.ToRoot + place
+	}
+	switch top, rest, _ := strings.Cut(link, "/"); top {
+	case layout.DefaultLink:
+		return up + "/" + t.Path()
+	case "share":
+		return up + "/" + t.Path() + "/usr/share/" + rest
+	}
+	return up + "/" + t.Path() + "/" + link
+}

@@ -1,0 +1,126 @@
+// Package graph says who leads to whom: which trees the files of a tree, the edited
+// programs of a package and the generations use. Everything in it is a pure function.
+package graph
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+)
+
+// OfManifest returns the paths of the other trees, of those that are known, to which
+// files of m's tree lead: which programs and libraries are bound to or search, and
+// which links end in. They are sorted.
+//
+// A tree is recognized by its name and directory wherever they stand in a path:
+// programs carry the prefix that their command was given, which may be another
+// name of the one that is in use now.
+func OfManifest(m *record.Manifest, known func(tree string) bool) []string {
+	found := map[string]bool{}
+	link := func(at, target string) {
+		if !path.IsAbs(target) {
+			target = path.Join("/", layout.TreePath(m.Name, m.Tree), path.Dir(at), target)
+		}
+		noteTrees(target, known, found)
+	}
+	for i := range m.Files {
+		f := &m.Files[i]
+		if f.Type == record.TypeSymlink {
+			link(f.Path, f.Target)
+		}
+		noteEdits(f.Edits, known, found)
+		for _, n := range f.Needs {
+			noteTrees(n.Path, known, found)
+		}
+		if e := f.ELF; e != nil { // a package may have been built for its place
+			for _, p := range append([]string{e.Interpreter, e.RPath, e.RunPath}, e.Needed...) {
+				noteTrees(p, known, found)
+			}
+		}
+	}
+	for _, l := range m.Links {
+		link(l.Path, l.Target)
+	}
+	delete(found, layout.TreePath(m.Name, m.Tree))
+	return sorted(found)
+}
+
+// OfEdits returns the paths of the trees, of those that are known, that the edited
+// programs load libraries from. They are sorted.
+func OfEdits(e *record.PackageEdits, known func(tree string) bool) []string {
+	found := map[string]bool{}
+	for i := range e.Files {
+		for _, a := range e.Files[i].Applied {
+			noteEdits(a.Edits, known, found)
+			for _, pin := range a.Pins {
+				if known(pin.Path()) {
+					found[pin.Path()] = true
+				}
+			}
+		}
+	}
+	return sorted(found)
+}
+
+func noteEdits(edits []record.EditRecord, known func(string) bool, found map[string]bool) {
+	for _, e := range edits {
+		for _, to := range e.To {
+			noteTrees(to, known, found)
+		}
+	}
+}
+
+// noteTrees adds the known trees that a list of paths, separated by colons, leads
+// through.
+func noteTrees(list string, known func(string) bool, found map[string]bool) {
+	if !strings.Contains(list, "/") {
+		return
+	}
+	for _, p := range strings.Split(list, ":") {
+		parts := strings.Split(path.Clean(p), "/")
+		for i := 1; i < len(parts); i++ {
+			if tree := layout.TreePath(parts[i-1], parts[i]); known(tree) {
+				found[tree] = true
+			}
+		}
+	}
+}
+
+func sorted(set map[string]bool) []string {
+	var list []string
+	for s := range set {
+		list = append(list, s)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Reachable returns the trees that can be reached from roots: leads has, by the
+// path of a tree, the paths of those that it leads to.
+func Reachable(roots []string, leads map[string][]string) map[string]bool {
+	reached := map[string]bool{}
+	for todo := slices.Clone(roots); len(todo) > 0; {
+		tree := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if !reached[tree] {
+			reached[tree] = true
+			todo = append(todo, leads[tree]...)
+		}
+	}
+	return reached
+}
+
+// OldGenerations returns which of the generations ids, in ascending order, are not
+// among the last keep, not the active one, and not the one that it was made from.
+func OldGenerations(ids []int, active *record.Generation, keep int) []int {
+	var old []int
+	for _, id := range ids[:max(0, len(ids)-keep)] {
+		if id != active.ID && id != active.Parent {
+			old = append(old, id)
+		}
+	}
+	return old
+}

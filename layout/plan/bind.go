@@ -1,0 +1,342 @@
+package plan
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+
+	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// wantedEdits returns what has to be changed in a file of the command's package c,
+// with the names that trees have now, and the libraries that it will load.
+func (p *planner) wantedEdits(c *candidate, f *record.File) ([]record.EditRecord, []record.Need) {
+	r := p.results[f]
+	if r == nil || !r.isComplete() && f.ELF.IsProgram() {
+		return nil, nil
+	}
+	if f.ELF.IsProgram() {
+		return p.editProgram(c, f, r)
+	}
+	return p.editLibrary(c, f, r)
+}
+
+// editProgram binds a program: the interpreter by path, and the whole closure,
+// breadth first, by path, so that the loader searches for nothing. What the
+// root's own loader finds keeps its bare name.
+func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
+	var records []record.EditRecord
+	if i := r.closure.Interpreter; i != nil && p.owners[i] != nil {
+		records = append(records, record.EditRecord{Kind: record.EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
+	}
+	asked := map[*ldso.Object]string{} // the name by which each was first needed
+	byTree := map[*ldso.Object]bool{}  // needed by something that is no system library
+	for _, n := range r.closure.Needs {
+		if n.Provider == nil {
+			continue
+		}
+		if asked[n.Provider] == "" {
+			asked[n.Provider] = n.Name
+		}
+		byTree[n.Provider] = byTree[n.Provider] || p.owners[n.From] != nil
+	}
+	var from, to []string
+	var needs []record.Need
+	list := func(old, name string) { from, to = append(from, old), append(to, name) }
+	bound := false
+	for _, o := range r.closure.Objects[1:] {
+		name := asked[o]
+		switch {
+		case p.owners[o] != nil && o == r.closure.Interpreter:
+			if !slices.Contains(f.ELF.Needed, name) {
+				continue // it is there before anything is searched
+			}
+			bound = true
+			list(name, p.path(o))
+		case p.owners[o] != nil:
+			bound = true
+			list(name, p.path(o))
+		case r.private && byTree[o] && !isDriver(name):
+			list(name, o.Path)
+		case byTree[o]:
+			list(name, name)
+		default:
+			continue
+		}
+		needs = append(needs, p.need(name, o))
+	}
+	for _, m := range r.closure.Missing {
+		if isDriver(m.Name) && m.From == r.start {
+			list(m.Name, m.Name)
+		}
+	}
+	searchPath := p.editSearchPath(c, f, r, nil)
+	if bound || r.private {
+		room := f.ELF.DynamicRoom
+		if len(searchPath) > 0 && len(searchPath[0].From) == 0 {
+			room-- // for the search path's own entry
+		}
+		if f.ELF.DynamicRelRO && len(to)-len(f.ELF.Needed) > room {
+			if fewFrom, few := p.fewestNeeded(f, r, from, to); len(few)-len(f.ELF.Needed) <= room {
+				from, to = fewFrom, few
+			}
+		}
+		records = append(records, record.EditRecord{Kind: record.EditNeeded, From: from, To: to})
+	}
+	return append(records, searchPath...), needs
+}
+
+// fewestNeeded returns the shortest list of needed libraries with which the loader loads
+// what the whole list from-to names: the program's own, in their place, and those
+// that a library further down would find elsewhere, or not at all, by its own
+// search path.
+func (p *planner) fewestNeeded(f *record.File, r *resolution, from, to []string) (fewFrom, few []string) {
+	astray := map[string]bool{} // names that are not found by search where they should be
+	for _, n := range r.closure.Needs {
+		if n.Provider != nil && n.From != r.start && p.foundBySearch(n.From, n.Name) != p.path(n.Provider) {
+			astray[p.path(n.Provider)] = true
+		}
+	}
+	for _, own := range f.ELF.Needed {
+		name := own
+		for _, n := range r.closure.Needs {
+			if n.From == r.start && n.Name == own && n.Provider != nil {
+				if i := slices.Index(to, p.path(n.Provider)); i >= 0 {
+					name = to[i]
+				}
+			}
+		}
+		fewFrom, few = append(fewFrom, own), append(few, name)
+	}
+	for i, name := range to {
+		if astray[name] && !slices.Contains(few, name) {
+			fewFrom, few = append(fewFrom, from[i]), append(few, name)
+		}
+	}
+	return fewFrom, few
+}
+
+// foundBySearch returns the path at which a library that is loaded by itself finds a name:
+// by the search path that its tree's edits gave or give it. It is "" for none.
+func (p *planner) foundBySearch(o *ldso.Object, name string) string {
+	file := p.files[o]
+	if file == nil {
+		return "" // the root's own file, which has no search path of ours
+	}
+	if p.edited[file].Refused != "" {
+		return ""
+	}
+	if r := p.results[file]; r != nil && r.isComplete() {
+		for _, n := range r.closure.Needs {
+			if n.From == r.start && n.Name == name && n.Provider != nil {
+				return p.path(n.Provider)
+			}
+		}
+		return ""
+	}
+	for _, n := range file.Needs {
+		if n.Soname == name && (n.Provider == "" || len(file.Edits) > 0) { // else its edit was refused
+			return n.Path
+		}
+	}
+	return ""
+}
+
+// editLibrary gives a library that is loaded outside its program's list, by
+// dlopen or by hand, the directories of the libraries that it needs. Its needs
+// stay sonames, so that what a program has bound is what it gets.
+func (p *planner) editLibrary(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
+	var records []record.EditRecord
+	if i := r.closure.Interpreter; i != nil && p.owners[i] != nil {
+		records = append(records, record.EditRecord{Kind: record.EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
+	}
+	var needs []record.Need
+	replace := record.EditRecord{Kind: record.EditReplace}
+	for _, n := range r.closure.Needs {
+		if n.From != r.start || n.Provider == nil {
+			continue
+		}
+		needs = append(needs, p.need(n.Name, n.Provider))
+		// A name that is not the provider's soname is not recognized when it is
+		// loaded already, and would be searched for.
+		if s := n.Provider.Info.Soname; p.owners[n.Provider] != nil && s != "" && s != n.Name && !strings.Contains(s, "/") {
+			replace.From, replace.To = append(replace.From, n.Name), append(replace.To, s)
+		}
+	}
+	if len(replace.To) > 0 {
+		records = append(records, replace)
+	}
+	return p.editSearchPath(c, f, r, records), needs
+}
+
+func (p *planner) need(name string, o *ldso.Object) record.Need {
+	n := record.Need{Soname: name, Path: p.path(o)}
+	if c := p.owners[o]; c != nil {
+		n.Provider = c.m.Spec()
+	}
+	return n
+}
+
+// editSearchPath adds the record for RUNPATH (or RPATH, where the file has that
+// alone): what the author wrote, as it reads inside the trees, then the
+// directories in which libraries that this file asks for are.
+func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, records []record.EditRecord) []record.EditRecord {
+	kind, have, has := record.EditRunPath, f.ELF.RunPath, f.ELF.HasRunPath
+	if !has && f.ELF.HasRPath {
+		kind, have, has = record.EditRPath, f.ELF.RPath, true
+	}
+	var dirs []string
+	add := func(d string) {
+		if d != "" && !slices.Contains(dirs, d) {
+			dirs = append(dirs, d)
+		}
+	}
+	if has {
+		for _, e := range strings.Split(have, ":") {
+			for _, d := range p.mapSearchDir(c, f, r, e) {
+				add(d)
+			}
+		}
+	}
+	if !f.ELF.IsProgram() {
+		for _, n := range r.closure.Needs {
+			if n.From == r.start && n.Provider != nil && p.owners[n.Provider] != nil {
+				add(p.libraryDir(n.Provider))
+			}
+		}
+	}
+	if f.ELF.ImportsOpen || f.ELF.Soname == layout.LibcName(f.ELF) {
+		for _, d := range p.openDirs(c, f, r) {
+			add(d)
+		}
+	}
+	list := strings.Join(dirs, ":")
+	if list == have && (has || list == "") {
+		return records
+	}
+	record := record.EditRecord{Kind: kind, To: []string{list}}
+	if has {
+		record.From = []string{have}
+	}
+	return append(records, record)
+}
+
+// openDirs returns the directories for names that a file may ask dlopen for: its
+// own package's libraries, those of its closure, and those of the packages that
+// its relations name, such as libgcc_s for the C library's thread cancellation.
+func (p *planner) openDirs(c *candidate, f *record.File, r *resolution) []string {
+	var dirs []string
+	add := func(o *candidate) {
+		if d := layout.LibraryDir(p.own(), f.ELF); o.offersDir(d) {
+			dirs = append(dirs, p.treePath(o)+"/"+d)
+		}
+	}
+	add(c)
+	for _, m := range r.members {
+		add(m)
+	}
+	for _, rel := range c.m.Requires {
+		for _, want := range rel.Alternatives {
+			if o := p.satisfying(want, r); o != nil {
+				add(o)
+				break
+			}
+		}
+	}
+	return dirs
+}
+
+// satisfying returns the package that satisfies a relation by name, as the
+// closure would take it; nil if none does or if the closure has another C
+// library than it brings.
+func (p *planner) satisfying(want pkginfo.Constraint, r *resolution) *candidate {
+	ok := func(o *candidate) bool {
+		return p.offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) &&
+			(r.start == nil || o == r.libc || !o.isLibc(r.start.Info))
+	}
+	for _, o := range p.command {
+		if ok(o) {
+			if o.forbiddenBy(r.members, p.in.Orders) == "" {
+				return o
+			}
+		}
+	}
+	for _, trees := range [][]*record.Tree{p.defaults, p.others} {
+		for _, t := range trees {
+			if !p.offers(t.Format, t.Name, t.Version, t.Provides, want) {
+				continue
+			}
+			o, err := p.load(t)
+			if err != nil {
+				p.fault = errors.Join(p.fault, err)
+				continue
+			}
+			if o.forbiddenBy(r.members, p.in.Orders) == "" && ok(o) {
+				return o
+			}
+		}
+	}
+	return nil
+}
+
+// offersDir reports whether the interface has libraries in this directory.
+func (c *candidate) offersDir(dir string) bool {
+	return slices.ContainsFunc(c.m.Links, func(l record.Link) bool { return strings.HasPrefix(l.Path, dir+"/") })
+}
+
+// mapSearchDir returns what one element of an author's search path is inside the
+// trees: the directory in the package's own tree if it is there, and in the
+// trees whose libraries were found through it.
+func (p *planner) mapSearchDir(c *candidate, f *record.File, r *resolution, element string) []string {
+	dir, ok := payloadDir(f.Path, element)
+	if !ok {
+		if r.private || !strings.HasPrefix(element, "/") {
+			return nil
+		}
+		return []string{element}
+	}
+	var out []string
+	if c.m.HasDir(dir) {
+		out = append(out, p.treePath(c)+"/"+dir)
+	}
+	for _, o := range r.closure.Objects {
+		owner := p.owners[o]
+		if owner == nil || owner == c || !strings.HasPrefix(p.files[o].Path, dir+"/") {
+			continue
+		}
+		out = append(out, p.treePath(owner)+"/"+dir)
+	}
+	if len(out) == 0 && !r.private && strings.HasPrefix(element, "/") {
+		out = append(out, element)
+	}
+	return out
+}
+
+func (p *planner) own() string { return p.in.Generation.Architecture }
+
+// treePath returns the absolute path, in the root, of a candidate's tree.
+func (p *planner) treePath(c *candidate) string {
+	return p.in.Prefix + "/" + layout.TreePath(c.m.Name, c.m.Tree)
+}
+
+// path returns the absolute path, in the root, at which an object is loaded.
+func (p *planner) path(o *ldso.Object) string {
+	if c := p.owners[o]; c != nil {
+		return p.treePath(c) + "/" + p.files[o].Path
+	}
+	return o.Path
+}
+
+// libraryDir returns the directory in which a library is found when it is
+// searched by name.
+func (p *planner) libraryDir(o *ldso.Object) string {
+	c, f := p.owners[o], p.files[o]
+	if sub, ok := publicLibrary(f); ok && sub == "" {
+		return p.treePath(c) + "/" + layout.LibraryDir(p.own(), f.ELF)
+	}
+	return p.treePath(c) + "/" + f.Path[:strings.LastIndexByte(f.Path, '/')]
+}

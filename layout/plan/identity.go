@@ -1,0 +1,283 @@
+package plan
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+
+	"github.com/hashpkg/hashpkg/digest"
+)
+
+// nameTrees gives every package of the command its tree's directory, its edits,
+// its interface and its identity.
+//
+// The directory is the plain version, unless another identity stands there: then
+// the version with "@" and eight digits. Edits hold the paths of trees, and
+// identities the edits, so names are settled first: each package starts with the
+// plain one and moves on when what stands there has other edits, until none
+// moves. A package moves at most once for each tree that stands there and once
+// more, so this ends.
+func (p *planner) nameTrees(plan *Plan) error {
+	for _, c := range p.command {
+		if err := layout.CheckName(c.m.Name); err != nil {
+			return err
+		}
+		trees, err := p.in.Occupied(c.m.Name)
+		if err != nil {
+			return err
+		}
+		p.occupied[c] = trees
+		name, err := treeName(c.m, p.own())
+		if err != nil {
+			return err
+		}
+		c.m.Tree = name
+	}
+	p.refuseRebuilds(plan)
+	if len(plan.Problems) > 0 {
+		return nil
+	}
+
+	labels := p.labels()
+	tried := map[*candidate]map[string]bool{}
+	for moved := true; moved; {
+		moved = false
+		for _, c := range p.command {
+			c.m.Links = interfaceLinks(c.m, p.own(), func(path string) string { return p.foreign(c, path) })
+		}
+		if err := p.setEdits(p.command...); err != nil {
+			return err
+		}
+		for _, c := range p.command {
+			if moved { // a package before this one has another name now, which its edits may hold
+				if err := p.setEdits(c); err != nil {
+					return err
+				}
+			}
+			c.m.Identity = c.identity()
+			there := manifestAt(p.occupied[c], c.m.Tree)
+			if there == nil {
+				there = p.earlier(c)
+			}
+			if there == nil || there.Identity == c.m.Identity {
+				continue
+			}
+			if tried[c] == nil {
+				tried[c] = map[string]bool{}
+			}
+			tried[c][c.m.Tree] = true
+			c.m.Tree = p.nextName(c, p.occupied[c], tried[c], labels[c])
+			moved = true
+		}
+	}
+	for _, c := range p.command {
+		there := manifestAt(p.occupied[c], c.m.Tree)
+		t := PlannedTree{
+			Name: c.m.Name, Version: c.m.Version, Architecture: c.m.Architecture, Tree: c.m.Tree,
+			Identity: c.m.Identity, Present: there != nil, Links: append([]record.Link{}, c.m.Links...), Edits: []PlannedEdit{},
+			Scripts: append([]string{}, c.m.Scripts...), Manifest: c.m,
+		}
+		for _, f := range c.m.Files {
+			if len(f.Edits) > 0 {
+				t.Edits = append(t.Edits, PlannedEdit{File: f.Path, Edits: f.Edits})
+			}
+		}
+		plan.Trees = append(plan.Trees, t)
+		if !t.Present {
+			p.reportEdits(c, plan)
+		}
+	}
+	return nil
+}
+
+// earlier returns the package of the command before c that has c's directory; nil
+// if none has.
+func (p *planner) earlier(c *candidate) *record.Manifest {
+	for _, o := range p.command {
+		if o == c {
+			break
+		}
+		if o.m.Name == c.m.Name && o.m.Tree == c.m.Tree {
+			return o.m
+		}
+	}
+	return nil
+}
+
+// treeName is the directory of a version's first identity in a root of the
+// architecture own.
+func treeName(m *record.Manifest, own string) (string, error) {
+	name, err := layout.EscapeVersion(m.Version)
+	if err != nil {
+		return "", err
+	}
+	triplet, known := layout.Triplet(m.Architecture)
+	if !known || triplet != "" && triplet != own {
+		name += "@" + m.Architecture
+	}
+	return name, nil
+}
+
+// refuseRebuilds makes a problem of a package file with other contents than the
+// one that a tree of the same name, version and architecture was made of.
+func (p *planner) refuseRebuilds(plan *Plan) {
+	if p.in.Rebuild {
+		return
+	}
+	for i, c := range p.command {
+		others := slices.Clone(p.occupied[c])
+		for _, o := range p.command[:i] {
+			if o.m.Name == c.m.Name {
+				others = append(others, o.m)
+			}
+		}
+		for _, o := range others {
+			if o.Origin == c.m.Origin && o.Version == c.m.Version && o.Architecture == c.m.Architecture && o.Format == c.m.Format && o.Package.Digest != c.m.Package.Digest {
+				plan.Problems = append(plan.Problems, Problem{Package: c.m.Spec(), Message: fmt.Sprintf(
+					"%s is another build of %s than the one that is installed: its BLAKE3 is %s, and that of the installed one is %s; give --rebuild to install both",
+					c.m.Package.File, c.m.Spec(), c.m.Package.Digest, o.Package.Digest)})
+				break
+			}
+		}
+	}
+}
+
+func manifestAt(trees []*record.Manifest, name string) *record.Manifest {
+	for _, m := range trees {
+		if m.Tree == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// nextName returns the directory to try after those that were found to hold
+// another identity: one of the same package file's other trees, then a new one.
+func (p *planner) nextName(c *candidate, trees []*record.Manifest, tried map[string]bool, label string) string {
+	plain, _ := treeName(c.m, p.own())
+	for _, m := range trees {
+		if !tried[m.Tree] && m.Origin == c.m.Origin && m.Package.Digest == c.m.Package.Digest && strings.HasPrefix(m.Tree, plain) {
+			return m.Tree
+		}
+	}
+	name := plain + "@" + label
+	for tried[name] { // eight digits that collide
+		label += "0"
+		name = plain + "@" + label
+	}
+	return name
+}
+
+// identity is the BLAKE3 over what makes a tree what it is: the package file, the
+// architecture, the origin, the edits and the layout's number.
+func (c *candidate) identity() digest.Digest {
+	h := digest.New()
+	hashOrigin(h, c.m)
+	for i := range c.m.Files {
+		f := &c.m.Files[i]
+		if len(f.Edits) == 0 {
+			continue
+		}
+		hashStrings(h, "file", f.Path)
+		hashEdits(h, f.Edits)
+	}
+	for _, l := range c.m.Links {
+		if strings.HasPrefix(l.File(), "../") { // into another tree
+			hashStrings(h, "link", l.Path, l.Target)
+		}
+	}
+	return digest.Sum(h)
+}
+
+// foreign returns the way from c's tree to a file of another package: one that
+// c's relations name, or else one of the command.
+func (p *planner) foreign(c *candidate, path string) string {
+	way := func(o *candidate) string {
+		if f := o.m.Resolve(path); o != c && f != nil && f.Type == record.TypeFile {
+			return "../../" + layout.TreePath(o.m.Name, o.m.Tree) + "/" + f.Path
+		}
+		return ""
+	}
+	none := &resolution{members: []*candidate{c}}
+	for _, r := range c.m.Requires {
+		for _, want := range r.Alternatives {
+			if o := p.satisfying(want, none); o != nil {
+				if to := way(o); to != "" {
+					return to
+				}
+			}
+		}
+	}
+	for _, o := range p.command {
+		if to := way(o); to != "" {
+			return to
+		}
+	}
+	return ""
+}
+
+func hashOrigin(h hash.Hash, m *record.Manifest) {
+	hashStrings(h, "hashpkg tree", fmt.Sprint(layout.FormatVersion), m.Package.Digest.String(), m.Architecture, string(m.Origin))
+}
+
+func hashEdits(h hash.Hash, edits []record.EditRecord) {
+	for _, e := range edits {
+		hashStrings(h, e.Kind)
+		hashStrings(h, e.From...)
+		hashStrings(h, e.To...)
+	}
+}
+
+// hashStrings adds strings to h, each and their number with its length, so that
+// no two lists read alike.
+func hashStrings(h hash.Hash, list ...string) {
+	var n [8]byte
+	binary.LittleEndian.PutUint64(n[:], uint64(len(list)))
+	h.Write(n[:])
+	for _, s := range list {
+		binary.LittleEndian.PutUint64(n[:], uint64(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+}
+
+// labels returns the eight digits for each package of the command, should its
+// plain directory be taken: of a hash over its own package file and those that
+// its programs and libraries are bound to, which does not depend on any tree's
+// name.
+func (p *planner) labels() map[*candidate]string {
+	labels := map[*candidate]string{}
+	for _, c := range p.command {
+		bound := map[string]bool{}
+		for i := range c.m.Files {
+			r := p.results[&c.m.Files[i]]
+			if r == nil {
+				continue
+			}
+			for _, o := range r.closure.Objects {
+				if owner := p.owners[o]; owner == nil {
+					bound["system "+o.Path] = true
+				} else if owner.tree != nil {
+					bound["tree "+owner.m.Identity.String()] = true
+				} else {
+					bound["package "+owner.m.Package.Digest.String()] = true
+				}
+			}
+		}
+		h := digest.New()
+		hashOrigin(h, c.m)
+		list := make([]string, 0, len(bound))
+		for b := range bound {
+			list = append(list, b)
+		}
+		slices.Sort(list)
+		hashStrings(h, list...)
+		labels[c] = digest.Sum(h).Short()
+	}
+	return labels
+}

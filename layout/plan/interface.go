@@ -1,0 +1,110 @@
+package plan
+
+import (
+	"cmp"
+	"debug/elf"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/ldso"
+)
+
+// commandDirs maps the payload's directories of commands to the interface's.
+var commandDirs = map[string]string{
+	"usr/bin": "bin", "usr/games": "bin", "usr/sbin": "sbin",
+}
+
+// shareDirs are the parts of usr/share that make commands usable and whose
+// files have names of their own.
+var shareDirs = []string{
+	"usr/share/man/", "usr/share/bash-completion/completions/",
+	"usr/share/zsh/vendor-completions/", "usr/share/fish/vendor_completions.d/",
+}
+
+// libraryDirs returns the payload's directories in which a loader looks on its
+// own for libraries of this ABI: glibc's system directories, as Debian and as
+// the rpm distributions build it.
+func libraryDirs(info *elfedit.Info) []string {
+	dirs := []string{"usr/lib/" + ldso.Triplet(info)}
+	if info.Class == elf.ELFCLASS64 {
+		dirs = append(dirs, "usr/lib64", "usr/lib")
+	} else {
+		dirs = append(dirs, "usr/lib", "usr/lib32")
+	}
+	return dirs
+}
+
+// interfaceLinks returns a tree's interface: its commands by name, and the
+// libraries in the loader's own directories by soname. A command may be a link to
+// another package's file, as python3 is; foreign returns the way from the tree to
+// that file, or "" when no package has it.
+func interfaceLinks(m *record.Manifest, own string, foreign func(path string) string) []record.Link {
+	links := map[string]string{}
+	for i := range m.Files {
+		f := &m.Files[i]
+		dir, base := path.Dir(f.Path), path.Base(f.Path)
+		if to, ok := commandDirs[dir]; ok && (f.Type == record.TypeFile || f.Type == record.TypeSymlink) {
+			name := to + "/" + base
+			if _, taken := links[name]; taken && dir != "usr/bin" {
+				continue
+			}
+			links[name] = f.Path
+			if to, where := m.Follow(f.Path); to == nil {
+				links[name] = cmp.Or(foreign(where), f.Path)
+			}
+		}
+		if sub, ok := publicLibrary(f); ok {
+			links[layout.LibraryDir(own, f.ELF)+sub+"/"+interfaceName(f)] = f.Path
+		}
+	}
+	out := make([]record.Link, 0, len(links))
+	for p, file := range links {
+		out = append(out, record.Link{Path: p, Target: strings.Repeat("../", strings.Count(p, "/")) + file})
+	}
+	slices.SortFunc(out, func(a, b record.Link) int { return strings.Compare(a.Path, b.Path) })
+	return out
+}
+
+// interfaceName is the name by which programs ask for a library.
+func interfaceName(f *record.File) string {
+	if f.ELF.Soname != "" && !strings.Contains(f.ELF.Soname, "/") {
+		return f.ELF.Soname
+	}
+	return path.Base(f.Path)
+}
+
+// publicLibrary reports whether f is a shared library that a loader finds on its
+// own; sub is its glibc-hwcaps subdirectory with a leading slash, or "".
+func publicLibrary(f *record.File) (sub string, ok bool) {
+	if f.Type != record.TypeFile || f.ELF == nil || f.ELF.Type != elf.ET_DYN || !f.ELF.HasDynamic || f.ELF.IsProgram() {
+		return "", false
+	}
+	if f.ELF.Soname == "" && !strings.Contains(path.Base(f.Path), ".so") {
+		return "", false
+	}
+	dir := path.Dir(f.Path)
+	if i := strings.Index(dir, "/glibc-hwcaps/"); i >= 0 {
+		dir, sub = dir[:i], dir[i:]
+	}
+	return sub, slices.Contains(libraryDirs(f.ELF), dir)
+}
+
+// shareLinks returns the names in the farm's share/ that the tree offers.
+func shareLinks(m *record.Manifest) []string {
+	var links []string
+	for i := range m.Files {
+		f := &m.Files[i]
+		if to := m.Resolve(f.Path); to == nil || to.Type == record.TypeDirectory {
+			continue // a directory by another name would stand where others' files do
+		}
+		if slices.ContainsFunc(shareDirs, func(d string) bool { return strings.HasPrefix(f.Path, d) }) {
+			links = append(links, strings.TrimPrefix(f.Path, "usr/"))
+		}
+	}
+	return links
+}

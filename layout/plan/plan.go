@@ -1,0 +1,260 @@
+// Package plan decides which library each program loads, of the packages that are
+// to be installed ([Make]), and which trees and links agree with what a package
+// manager has installed ([MakeSystem]). A plan is a value; nothing is changed by
+// making one.
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// Input is everything that a plan follows from.
+type Input struct {
+	Prefix     string             // absolute in the root
+	Generation *record.Generation // the active one; an empty one for a new root
+	// Orders order the versions of packages, and say which fit a relation.
+	Orders pkginfo.Orders
+	// Command holds the packages of this command as drafts: manifests whose
+	// files are known, with ELF facts as packaged, but without tree, identity,
+	// edits and links. They were indexed. Make works on copies of them.
+	Command []*record.Manifest
+	// Installed returns the manifest of a tree of Generation.
+	Installed func(*record.Tree) (*record.Manifest, error)
+	// Occupied returns the trees of a package that stand on disk, whether or not
+	// the generation has them.
+	Occupied func(name string) ([]*record.Manifest, error)
+	// System returns what finds the root's own libraries for programs of this
+	// ABI, as the root's loader would.
+	System func(*elfedit.Info) (ldso.Finder, error)
+	// SystemPackages returns the packages that the root's package manager has
+	// installed, for relations; nil when there is none.
+	SystemPackages func() []*pkginfo.Package
+	// HasFile reports whether the root has a file, for relations that name one;
+	// nil when it has none.
+	HasFile func(name string) bool
+	// Edit makes the edits; nil for none that could: then every edit counts as made,
+	// and files have no patches.
+	Edit    Editor
+	Choice  record.DefaultChoice
+	Rebuild bool // another package file may take an occupied version
+}
+
+// Plan is what an install would do. Its value is what --dry-run prints.
+type Plan struct {
+	Trees     []PlannedTree   `json:"trees"`
+	Conflicts []farm.Conflict `json:"conflicts"` // farm links that several defaults offer, of this command's packages
+	Warnings  []string        `json:"warnings"`
+	Problems  []Problem       `json:"problems"` // what cannot be resolved; nothing is committed while there is one
+
+	// Generation is the state after the plan, still without number and time.
+	// It is nil when nothing would change.
+	Generation *record.Generation `json:"-"`
+}
+
+// PlannedTree is one package of the command.
+type PlannedTree struct {
+	Name         string        `json:"name"`
+	Version      string        `json:"version"`
+	Architecture string        `json:"architecture"`
+	Tree         string        `json:"tree"`
+	Identity     digest.Digest `json:"identity"`
+	Present      bool          `json:"present"` // the very same tree is there already
+	Default      bool          `json:"default"`
+	Links        []record.Link `json:"links"`
+	Edits        []PlannedEdit `json:"edits"`
+	Scripts      []string      `json:"scripts_skipped"`
+
+	// Manifest is the draft, completed. Edited files have their edits and patches; their
+	// objects and sizes are those of the packaged bytes still.
+	Manifest *record.Manifest `json:"-"`
+}
+
+// PlannedEdit is what is to be changed in one file.
+type PlannedEdit struct {
+	File  string              `json:"file"`
+	Edits []record.EditRecord `json:"edits"`
+}
+
+// Make decides trees, edits and links for the packages of a command. The
+// error is a fault of the input's readers or its editor; what cannot be resolved is in the
+// plan's Problems.
+func Make(in Input) (*Plan, error) {
+	p, err := newPlanner(in)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{Trees: []PlannedTree{}, Conflicts: []farm.Conflict{}, Warnings: []string{}, Problems: []Problem{}}
+	for _, c := range p.command {
+		if err := p.resolvePackage(c, plan); err != nil {
+			return nil, err
+		}
+	}
+	p.warnRelations(plan)
+	if err := errors.Join(p.nameTrees(plan), p.fault); err != nil {
+		return nil, err
+	}
+	if len(plan.Problems) > 0 {
+		return plan, nil
+	}
+	p.planGeneration(plan)
+	return plan, nil
+}
+
+// planGeneration adds the trees to the generation and says what its farm makes
+// of them.
+func (p *planner) planGeneration(plan *Plan) {
+	next := p.in.Generation.Next(p.in.Generation.ID, p.in.Generation.Time)
+	names := make(map[string]bool, len(p.command))
+	for _, c := range p.command {
+		names[c.m.Name] = true
+	}
+	have := map[string]digest.Digest{}
+	for i := range next.Trees {
+		if t := &next.Trees[i]; names[t.Name] {
+			have[t.Path()] = t.Identity
+		}
+	}
+	var added []record.Tree
+	for _, c := range p.command {
+		if have[layout.TreePath(c.m.Name, c.m.Tree)] != c.m.Identity {
+			added = append(added, generationTree(c.m))
+		}
+	}
+	// A tree that the generation has and the disk has not is put back.
+	changed := slices.ContainsFunc(plan.Trees, func(t PlannedTree) bool { return !t.Present })
+	if len(added) > 0 {
+		next.Add(p.in.Choice, added...)
+		changed = true
+	}
+	ours := make(map[string]bool, len(p.command))
+	for _, c := range p.command {
+		ours[layout.TreePath(c.m.Name, c.m.Tree)] = true
+	}
+	if p.in.Choice == record.DefaultThis {
+		changed = next.UseAll(ours) || changed
+	}
+	plan.Conflicts = append(plan.Conflicts, farm.Conflicts(next, ours)...)
+	defaults := map[string]bool{}
+	for i := range next.Trees {
+		if t := &next.Trees[i]; names[t.Name] {
+			defaults[t.Path()] = t.Default
+		}
+	}
+	for i := range plan.Trees {
+		plan.Trees[i].Default = defaults[layout.TreePath(plan.Trees[i].Name, plan.Trees[i].Tree)]
+	}
+	if changed {
+		plan.Generation = next
+	}
+}
+
+// warnRelations warns of relations of the command's packages that no package
+// satisfies. Those that name a library become problems where the library is missing.
+func (p *planner) warnRelations(plan *Plan) {
+	for _, c := range p.command {
+		var unresolved []string
+		for _, r := range c.m.Requires {
+			if !p.isSatisfied(c, r) && !isSonameRelation(r) {
+				unresolved = append(unresolved, r.String())
+			}
+		}
+		if len(unresolved) > 0 {
+			plan.Warnings = append(plan.Warnings, fmt.Sprintf(
+				"%s: no package satisfies its relations: %s", c.m.Spec(), strings.Join(unresolved, ", ")))
+		}
+	}
+}
+
+// isSatisfied reports whether some package of the command, the generation or the
+// root's package manager satisfies the relation.
+func (p *planner) isSatisfied(c *candidate, r pkginfo.Relation) bool {
+	if len(r.Alternatives) == 0 { // a condition on other packages, which nothing here depends on
+		return true
+	}
+	return slices.ContainsFunc(r.Alternatives, func(want pkginfo.Constraint) bool {
+		if strings.HasPrefix(want.Name, "/") && p.hasFile(want.Name) {
+			return true
+		}
+		for _, o := range p.command {
+			if p.offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) {
+				return true
+			}
+		}
+		for i := range p.in.Generation.Trees {
+			t := &p.in.Generation.Trees[i]
+			if p.offers(t.Format, t.Name, t.Version, t.Provides, want) {
+				return true
+			}
+		}
+		return p.in.SystemPackages != nil && slices.ContainsFunc(p.in.SystemPackages(), func(s *pkginfo.Package) bool {
+			return p.offers(s.Format, s.Name, s.Version, s.Provides, want)
+		})
+	})
+}
+
+// hasFile reports whether a package of the command, or the root, has a file.
+func (p *planner) hasFile(name string) bool {
+	return p.in.HasFile != nil && p.in.HasFile(name) ||
+		slices.ContainsFunc(p.command, func(c *candidate) bool { return c.m.Resolve(name) != nil })
+}
+
+// offers reports whether a package satisfies a constraint, by its own name or by
+// one that it provides.
+func (p *planner) offers(f pkginfo.Format, name, version string, provides []pkginfo.Capability, want pkginfo.Constraint) bool {
+	return offers(p.in.Orders, f, name, version, provides, want)
+}
+
+func offers(orders pkginfo.Orders, f pkginfo.Format, name, version string, provides []pkginfo.Capability, want pkginfo.Constraint) bool {
+	if name == want.Name && orders.Satisfies(f, version, want) {
+		return true
+	}
+	return slices.ContainsFunc(provides, func(c pkginfo.Capability) bool {
+		return c.Name == want.Name && orders.Satisfies(f, c.Version, want)
+	})
+}
+
+// generationTree returns the manifest's line in a generation.
+func generationTree(m *record.Manifest) record.Tree {
+	t := record.Tree{
+		Name: m.Name, Version: m.Version, Architecture: m.Architecture, Format: m.Format,
+		Origin: m.Origin, Tree: m.Tree, Identity: m.Identity, Provides: m.Provides,
+	}
+	if m.Origin == record.OriginSystem {
+		t.Places = places(m)
+		return t
+	}
+	// The loader family works with itself only. A farm that mixed two, or that a
+	// program of another one searched, would keep programs from starting.
+	family := slices.ContainsFunc(m.Links, func(l record.Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })
+	public := map[*record.File]bool{}
+	for _, l := range m.Links {
+		if family && strings.HasPrefix(l.Path, "lib") {
+			continue
+		}
+		t.Links = append(t.Links, l.Path)
+		public[m.Resolve(l.File())] = true
+	}
+	t.Links = append(t.Links, shareLinks(m)...)
+	for i := range m.Files {
+		f := &m.Files[i]
+		if f.ELF != nil && f.ELF.Soname != "" && !public[f] {
+			t.Inner = append(t.Inner, f.ELF.Soname)
+		}
+	}
+	slices.Sort(t.Inner)
+	t.Inner = slices.Compact(t.Inner)
+	return t
+}

@@ -1,0 +1,558 @@
+package plan
+
+import (
+	"debug/elf"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+const libDir = "usr/lib/x86_64-linux-gnu/"
+
+// facts is an amd64 ELF file in short: name is its path, the rest what it says.
+type facts struct {
+	path, soname, runpath string
+	needed                []string
+	wants                 map[string]string // file -> version
+	offers                []string
+	opens                 bool
+}
+
+func (e facts) file() record.File {
+	info := &elfedit.Info{
+		Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_X86_64, Type: elf.ET_DYN,
+		HasDynamic: true, Soname: e.soname, Needed: e.needed, RunPath: e.runpath, HasRunPath: e.runpath != "", ImportsOpen: e.opens,
+	}
+	if strings.Contains(e.path, "bin/") {
+		info.Interpreter, info.PIE = "/lib64/ld-linux-x86-64.so.2", true
+	}
+	for f, v := range e.wants {
+		info.VersionNeeds = append(info.VersionNeeds, elfedit.VersionNeed{File: f, Versions: []elfedit.VersionRef{{Name: v}}})
+	}
+	for _, v := range e.offers {
+		info.VersionDefs = append(info.VersionDefs, elfedit.VersionDef{Name: v})
+	}
+	d := digest.Of([]byte(e.path + e.soname))
+	return record.File{Path: e.path, Type: record.TypeFile, Mode: 0o755, Object: d, Source: d, ELF: info}
+}
+
+// pkg returns the draft of a package; requires are "name op version" or "name".
+func pkg(name, version string, requires []string, files ...facts) *record.Manifest {
+	m := &record.Manifest{
+		Layout: layout.FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate,
+		Package: record.PackageFile{File: name + ".deb", Digest: digest.Of([]byte(name + version))},
+	}
+	for _, r := range requires {
+		c := pkginfo.Constraint{Name: r}
+		if f := strings.Fields(r); len(f) == 3 {
+			c = pkginfo.Constraint{Name: f[0], Operator: f[1], Version: f[2]}
+		}
+		m.Requires = append(m.Requires, pkginfo.Relation{Alternatives: []pkginfo.Constraint{c}})
+	}
+	for _, f := range files {
+		m.Files = append(m.Files, f.file())
+	}
+	slices.SortFunc(m.Files, func(a, b record.File) int { return strings.Compare(a.Path, b.Path) })
+	m.Index()
+	return m
+}
+
+func libc(version string, offers ...string) *record.Manifest {
+	return pkg("libc6", version, nil,
+		facts{path: libDir + "ld-linux-x86-64.so.2", soname: "ld-linux-x86-64.so.2"},
+		facts{path: libDir + "libc.so.6", soname: "libc.so.6", needed: []string{"ld-linux-x86-64.so.2"}, offers: offers},
+		facts{path: libDir + "libm.so.6", soname: "libm.so.6", needed: []string{"libc.so.6"}},
+	)
+}
+
+func onig(version string) *record.Manifest {
+	return pkg("libonig5", version, []string{"libc6"}, facts{path: libDir + "libonig.so.5." + version, soname: "libonig.so.5", needed: []string{"libc.so.6"}})
+}
+
+func libjq(version string) *record.Manifest {
+	return pkg("libjq1", version, []string{"libonig5", "libc6"},
+		facts{path: libDir + "libjq.so.1.0.4", soname: "libjq.so.1", needed: []string{"libm.so.6", "libonig.so.5", "libc.so.6"}})
+}
+
+func jq(version string, wants string) *record.Manifest {
+	return pkg("jq", version, []string{"libjq1 = " + version, "libc6"},
+		facts{path: "usr/bin/jq", needed: []string{"libjq.so.1", "libc.so.6"}, wants: map[string]string{"libc.so.6": wants}})
+}
+
+// world is a root as the planner sees it: what is installed there so far.
+type world struct {
+	generation *record.Generation
+	manifests  map[string]*record.Manifest
+	system     map[string]*ldso.Object // by soname and by path
+	editor     Editor
+}
+
+func newWorld() *world {
+	return &world{
+		generation: &record.Generation{Layout: layout.FormatVersion, Architecture: "x86_64-linux-gnu", Orders: debOrders},
+		manifests:  map[string]*record.Manifest{},
+	}
+}
+
+func (w *world) Find(name string, _ []*ldso.Object) (*ldso.Object, error) {
+	if o := w.system[name]; o != nil {
+		return o, nil
+	}
+	return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
+}
+
+func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
+	t.Helper()
+	in := Input{
+		Prefix: layout.DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command, Edit: w.editor,
+		Installed: func(tree *record.Tree) (*record.Manifest, error) {
+			if m := w.manifests[tree.Path()]; m != nil {
+				return m, nil
+			}
+			return nil, fmt.Errorf("no manifest %s", tree.Path())
+		},
+		Occupied: func(name string) ([]*record.Manifest, error) {
+			var out []*record.Manifest
+			for _, m := range w.manifests {
+				if m.Name == name {
+					out = append(out, m)
+				}
+			}
+			slices.SortFunc(out, func(a, b *record.Manifest) int { return strings.Compare(a.Tree, b.Tree) })
+			return out, nil
+		},
+	}
+	if w.system != nil {
+		in.System = func(*elfedit.Info) (ldso.Finder, error) { return w, nil }
+	}
+	plan, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// install plans and takes the plan as done. A second plan of the same must find
+// nothing to do.
+func (w *world) install(t *testing.T, command func() []*record.Manifest) *Plan {
+	t.Helper()
+	plan := w.plan(t, command()...)
+	if len(plan.Problems) > 0 {
+		t.Fatalf("problems: %+v", plan.Problems)
+	}
+	for _, tree := range plan.Trees {
+		w.manifests[layout.TreePath(tree.Name, tree.Tree)] = tree.Manifest
+	}
+	if plan.Generation != nil {
+		next := plan.Generation.Next(w.generation.ID+1, plan.Generation.Time)
+		for i := range next.Trees {
+			if next.Trees[i].Since == 0 {
+				next.Trees[i].Since = next.ID
+			}
+		}
+		w.generation = next
+	}
+	again := w.plan(t, command()...)
+	if again.Generation != nil {
+		t.Errorf("a second install of the same would change the generation: %+v", again.Trees)
+	}
+	return plan
+}
+
+func edits(t *testing.T, plan *Plan, name, file string) []record.EditRecord {
+	t.Helper()
+	for _, tree := range plan.Trees {
+		if tree.Name != name {
+			continue
+		}
+		for _, e := range tree.Edits {
+			if e.File == file {
+				return e.Edits
+			}
+		}
+	}
+	return nil
+}
+
+func TestProgramIsBoundToTheCommandsPackages(t *testing.T) {
+	w := newWorld()
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	})
+	lib := func(tree, file string) string { return "/var/sys/" + tree + "/" + libDir + file }
+	want := []record.EditRecord{
+		{Kind: record.EditInterpreter, From: []string{"/lib64/ld-linux-x86-64.so.2"}, To: []string{lib("libc6/2.36", "ld-linux-x86-64.so.2")}},
+		{
+			Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+			To: []string{lib("libjq1/1.6", "libjq.so.1.0.4"), lib("libc6/2.36", "libc.so.6"), lib("libc6/2.36", "libm.so.6"), lib("libonig5/6.9", "libonig.so.5.6.9")},
+		},
+	}
+	if diff := cmp.Diff(want, edits(t, plan, "jq", "usr/bin/jq")); diff != "" {
+		t.Errorf("edits of jq (-want +have):\n%s", diff)
+	}
+	wantLib := []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/var/sys/libc6/2.36/lib64:/var/sys/libonig5/6.9/lib64"}}}
+	if diff := cmp.Diff(wantLib, edits(t, plan, "libjq1", libDir+"libjq.so.1.0.4")); diff != "" {
+		t.Errorf("edits of libjq (-want +have):\n%s", diff)
+	}
+	if len(plan.Warnings) > 0 {
+		t.Errorf("warnings: %q", plan.Warnings)
+	}
+	farm := farm.Links(w.generation)
+	var links []string
+	for _, l := range farm {
+		links = append(links, l.Path+" -> "+l.Target)
+	}
+	for _, l := range []string{
+		"bin/jq -> ../../../../jq/1.6/bin/jq",
+		"default/jq -> ../../../../jq/1.6",
+		"lib64/libjq.so.1 -> ../../../../libjq1/1.6/lib64/libjq.so.1",
+	} {
+		if !slices.Contains(links, l) {
+			t.Errorf("the farm has no %q; it has %q", l, links)
+		}
+	}
+}
+
+// TestProgramWithoutRoom plans for programs whose dynamic section cannot hold the
+// whole list: they are bound to their own libraries, and to those that a library
+// further down would find elsewhere.
+func TestProgramWithoutRoom(t *testing.T) {
+	lib := func(tree, file string) string { return "/var/sys/" + tree + "/" + libDir + file }
+	libjqPath, libcPath, libmPath := lib("libjq1/1.6", "libjq.so.1.0.4"), lib("libc6/2.36", "libc.so.6"), lib("libc6/2.36", "libm.so.6")
+	tight := func(room int) *record.Manifest {
+		m := jq("1.6", "GLIBC_2.34")
+		m.Files[0].ELF.DynamicRelRO, m.Files[0].ELF.DynamicRoom = true, room
+		return m
+	}
+	own := record.EditRecord{Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6"}, To: []string{libjqPath, libcPath}}
+	whole := record.EditRecord{
+		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+		To: []string{libjqPath, libcPath, libmPath, lib("libonig5/6.9", "libonig.so.5.6.9")},
+	}
+	other := record.EditRecord{
+		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libonig.so.5"},
+		To: []string{libjqPath, libcPath, lib("libonig5/7.0", "libonig.so.5.7.0")},
+	}
+	otherWhole := record.EditRecord{
+		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+		To: []string{libjqPath, libcPath, libmPath, lib("libonig5/7.0", "libonig.so.5.7.0")},
+	}
+	for _, tt := range []struct {
+		name   string
+		room   int
+		before []*record.Manifest // installed already
+		want   record.EditRecord
+	}{
+		{name: "enough", room: 2, want: whole},
+		{name: "too little", room: 1, want: own},
+		{name: "none", room: 0, want: own},
+		{name: "one library is found elsewhere", room: 1, before: []*record.Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: other},
+		{name: "and does not fit", room: 0, before: []*record.Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: otherWhole},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			var plan *Plan
+			if tt.before == nil {
+				plan = w.install(t, func() []*record.Manifest {
+					return []*record.Manifest{tight(tt.room), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+				})
+			} else {
+				w.install(t, func() []*record.Manifest { return tt.before })
+				plan = w.plan(t, tight(tt.room), onig("7.0"))
+			}
+			var have record.EditRecord
+			for _, e := range edits(t, plan, "jq", "usr/bin/jq") {
+				if e.Kind == record.EditNeeded {
+					have = e
+				}
+			}
+			if diff := cmp.Diff(tt.want, have); diff != "" {
+				t.Errorf("the list (-want +have):\n%s", diff)
+			}
+			for _, tree := range plan.Trees {
+				if f := tree.Manifest.Lookup("usr/bin/jq"); f != nil && len(f.Needs) != 4 {
+					t.Errorf("it is to load %+v, want four libraries", f.Needs)
+				}
+			}
+		})
+	}
+}
+
+func TestRelationsNarrowTheCandidates(t *testing.T) {
+	w := newWorld()
+	w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	})
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{libjq("1.7"), onig("7.0")} })
+	plan := w.install(t, func() []*record.Manifest { return []*record.Manifest{jq("1.6", "GLIBC_2.34")} })
+	to := edits(t, plan, "jq", "usr/bin/jq")[1].To
+	if !strings.Contains(to[0], "libjq1/1.6/") {
+		t.Errorf("jq 1.6 is bound to %s, and wants libjq1 (= 1.6)", to[0])
+	}
+	if !strings.Contains(strings.Join(to, " "), "libonig5/7.0/") {
+		t.Errorf("jq 1.6 is bound to %q; the default libonig5 is 7.0", to)
+	}
+}
+
+func TestWhatIsMissingIsNamed(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		command []*record.Manifest
+		want    []string // parts of the first message
+	}{
+		{
+			"library",
+			[]*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), libc("2.36", "GLIBC_2.34")},
+			[]string{libDir + "libjq.so.1.0.4 of libjq1=1.6 needs libonig.so.5", `its relation "libonig5"`},
+		},
+		{
+			"symbol version",
+			[]*record.Manifest{jq("1.6", "GLIBC_2.38"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
+			[]string{"usr/bin/jq of jq=1.6", "GLIBC_2.38", "libc6=2.36", `its relation "libc6"`},
+		},
+		{
+			"relation",
+			[]*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.7"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
+			[]string{"needs libjq.so.1", "libjq1=1.7 has it, but jq=1.6 requires libjq1 (= 1.6)"},
+		},
+		{
+			"C library",
+			[]*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9")},
+			[]string{"ld-linux-x86-64.so.2", `its relation "libc6"`},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			plan := newWorld().plan(t, tc.command...)
+			if len(plan.Problems) == 0 {
+				t.Fatal("no problem")
+			}
+			if plan.Generation != nil {
+				t.Error("a plan with problems has a generation")
+			}
+			all := (&ProblemsError{plan.Problems}).Error()
+			for _, part := range tc.want {
+				if !strings.Contains(all, part) {
+					t.Errorf("the message has no %q:\n%s", part, all)
+				}
+			}
+		})
+	}
+}
+
+func TestOneCLibraryInAProcess(t *testing.T) {
+	w := newWorld()
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{libc("2.41", "GLIBC_2.34", "GLIBC_2.38")} })
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	})
+	for _, e := range edits(t, plan, "jq", "usr/bin/jq") {
+		for _, p := range e.To {
+			if strings.Contains(p, "libc6/") && !strings.Contains(p, "libc6/2.36/") {
+				t.Errorf("%s: %s is not of the command's C library", e.Kind, p)
+			}
+		}
+	}
+}
+
+func TestSystemCLibraryStays(t *testing.T) {
+	w := newWorld()
+	w.system = map[string]*ldso.Object{}
+	for _, m := range []*record.Manifest{libc("2.36", "GLIBC_2.34"), onig("6.9")} {
+		for i := range m.Files {
+			f := &m.Files[i]
+			o := &ldso.Object{Path: "/" + f.Path, ID: f.Path, Info: f.ELF}
+			w.system[f.ELF.Soname], w.system["/"+f.Path] = o, o
+		}
+	}
+	w.system["/lib64/ld-linux-x86-64.so.2"] = w.system["ld-linux-x86-64.so.2"]
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{onig("7.0")} }) // another tree: the root's own comes first
+	plan := w.install(t, func() []*record.Manifest { return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6")} })
+	want := []record.EditRecord{{
+		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
+		To: []string{"/var/sys/libjq1/1.6/" + libDir + "libjq.so.1.0.4", "libc.so.6", "libm.so.6", "libonig.so.5"},
+	}}
+	if diff := cmp.Diff(want, edits(t, plan, "jq", "usr/bin/jq")); diff != "" {
+		t.Errorf("edits (-want +have):\n%s", diff)
+	}
+
+	// A program that wants a newer C library than the root's goes private.
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{libc("2.41", "GLIBC_2.34", "GLIBC_2.38")} })
+	newer := w.install(t, func() []*record.Manifest { return []*record.Manifest{jq("1.8", "GLIBC_2.38"), libjq("1.8")} })
+	if got := edits(t, newer, "jq", "usr/bin/jq")[0]; got.Kind != record.EditInterpreter || !strings.HasPrefix(got.To[0], "/var/sys/libc6/2.41/") {
+		t.Errorf("the interpreter is edited as %+v, want that of libc6 2.41", got)
+	}
+}
+
+func TestAnotherBindingStandsBeside(t *testing.T) {
+	w := newWorld()
+	first := func() []*record.Manifest {
+		return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	}
+	w.install(t, first)
+	second := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("7.0")}
+	})
+	for _, tree := range second.Trees {
+		switch tree.Name {
+		case "jq", "libjq1":
+			if !strings.HasPrefix(tree.Tree, "1.6@") || len(tree.Tree) != len("1.6@")+8 {
+				t.Errorf("%s stands at %s, want 1.6@ and eight digits", tree.Name, tree.Tree)
+			}
+		case "libonig5":
+			if tree.Tree != "7.0" {
+				t.Errorf("libonig5 stands at %s", tree.Tree)
+			}
+		}
+	}
+	plan := w.plan(t, first()...)
+	if plan.Generation != nil {
+		t.Errorf("the first command again is not a no-op: %+v", plan.Trees)
+	}
+}
+
+func TestAnotherBuildIsRefused(t *testing.T) {
+	w := newWorld()
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{onig("6.9"), libc("2.36")} })
+	other := onig("6.9")
+	other.Package.Digest = digest.Of([]byte("another build"))
+	plan := w.plan(t, other)
+	if len(plan.Problems) != 1 {
+		t.Fatalf("problems: %+v", plan.Problems)
+	}
+	for _, d := range []digest.Digest{other.Package.Digest, onig("6.9").Package.Digest} {
+		if !strings.Contains(plan.Problems[0].Message, d.String()) {
+			t.Errorf("the message does not name %s: %s", d, plan.Problems[0].Message)
+		}
+	}
+}
+
+func TestAuthorsSearchPathIsKept(t *testing.T) {
+	w := newWorld()
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{
+			libc("2.36"),
+			pkg("app", "1", nil,
+				facts{path: "usr/lib/app/libpart.so", soname: "libpart.so", needed: []string{"libc.so.6"}},
+				facts{path: "usr/bin/app", runpath: "$ORIGIN/../lib/app:/usr/lib/shared", needed: []string{"libpart.so", "libshared.so"}}),
+			pkg("shared", "2", nil, facts{path: "usr/lib/shared/libshared.so", soname: "libshared.so"}),
+		}
+	})
+	got := edits(t, plan, "app", "usr/bin/app")
+	want := "/var/sys/app/1/usr/lib/app:/var/sys/shared/2/usr/lib/shared"
+	if last := got[len(got)-1]; last.Kind != record.EditRunPath || last.To[0] != want {
+		t.Errorf("the search path is %+v, want %s", last, want)
+	}
+	if to := got[1].To; to[0] != "/var/sys/app/1/usr/lib/app/libpart.so" || path.Dir(to[1]) != "/var/sys/shared/2/usr/lib/shared" {
+		t.Errorf("bound to %q", to)
+	}
+}
+
+func TestDriverIsTheMachines(t *testing.T) {
+	command := func() []*record.Manifest {
+		return []*record.Manifest{
+			libc("2.36"),
+			pkg("app", "1", nil, facts{path: "usr/bin/app", needed: []string{"libGL.so.1"}}),
+			pkg("libgl1", "1", nil, facts{path: libDir + "libGL.so.1", soname: "libGL.so.1"}),
+		}
+	}
+	needed := func(w *world) []string {
+		for _, e := range edits(t, w.install(t, command), "app", "usr/bin/app") {
+			if e.Kind == record.EditNeeded {
+				return e.To
+			}
+		}
+		return nil
+	}
+	if got := needed(newWorld()); len(got) != 1 || got[0] != "/var/sys/libgl1/1/"+libDir+"libGL.so.1" {
+		t.Errorf("without a driver the program needs %q", got)
+	}
+	w := newWorld()
+	gl := command()[2].Files[0]
+	w.system = map[string]*ldso.Object{"libGL.so.1": {Path: "/" + gl.Path, ID: "gl", Info: gl.ELF}}
+	if got := needed(w); len(got) != 1 || got[0] != "libGL.so.1" {
+		t.Errorf("with a driver the program needs %q, want the bare name", got)
+	}
+}
+
+func TestLibraryOfAlternatives(t *testing.T) {
+	w := newWorld()
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{
+			libc("2.36"),
+			pkg("app", "1", nil, facts{path: "usr/bin/app", needed: []string{"libblas.so.3"}}),
+			pkg("libblas3", "3.11", nil, facts{path: libDir + "blas/libblas.so.3.11.0", soname: "libblas.so.3"}),
+		}
+	})
+	if to := edits(t, plan, "app", "usr/bin/app")[1].To; to[0] != "/var/sys/libblas3/3.11/"+libDir+"blas/libblas.so.3.11.0" {
+		t.Errorf("bound to %q", to)
+	}
+}
+
+func TestCommandOfAnotherPackage(t *testing.T) {
+	w := newWorld()
+	link := pkg("python3", "3.11", []string{"python3-minimal"})
+	link.Files = []record.File{{Path: "usr/bin/python3", Type: record.TypeSymlink, Target: "python3.11"}}
+	link.Index()
+	plan := w.install(t, func() []*record.Manifest {
+		m := *link
+		return []*record.Manifest{&m, libc("2.36"), pkg("python3-minimal", "3.11.2", nil, facts{path: "usr/bin/python3.11"})}
+	})
+	for _, tree := range plan.Trees {
+		if tree.Name != "python3" {
+			continue
+		}
+		want := []record.Link{{Path: "bin/python3", Target: "../../../python3-minimal/3.11.2/usr/bin/python3.11"}}
+		if diff := cmp.Diff(want, tree.Links); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestNoLoaderFamilyInTheFarm(t *testing.T) {
+	w := newWorld()
+	w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{libc("2.36"), jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.9")}
+	})
+	for _, l := range farm.Links(w.generation) {
+		if strings.HasPrefix(l.Path, "lib64/libc.") || strings.HasPrefix(l.Path, "lib64/ld-") || strings.HasPrefix(l.Path, "lib64/libm.") {
+			t.Errorf("the farm has %s", l.Path)
+		}
+	}
+	// It answers later packages all the same.
+	plan := w.install(t, func() []*record.Manifest {
+		return []*record.Manifest{pkg("tool", "1", nil, facts{path: "usr/bin/tool", needed: []string{"libm.so.6"}})}
+	})
+	if to := edits(t, plan, "tool", "usr/bin/tool")[0].To[0]; !strings.HasPrefix(to, "/var/sys/libc6/2.36/") {
+		t.Errorf("the interpreter is %s", to)
+	}
+}
+
+func TestLibrariesThatLackOne(t *testing.T) {
+	alone := newWorld().plan(t, libc("2.36"), libjq("1.6")) // without libonig5
+	if len(alone.Problems) == 0 {
+		t.Error("a package whose only library cannot be loaded is accepted")
+	}
+	both := pkg("libs", "1", nil,
+		facts{path: libDir + "liba.so.1", soname: "liba.so.1", needed: []string{"libc.so.6"}},
+		facts{path: libDir + "libb.so.1", soname: "libb.so.1", needed: []string{"libmissing.so.1"}})
+	plan := newWorld().plan(t, libc("2.36"), both)
+	if len(plan.Problems) > 0 {
+		t.Errorf("problems: %+v", plan.Problems)
+	}
+	if !slices.ContainsFunc(plan.Warnings, func(w string) bool { return strings.Contains(w, "libb.so.1 of libs=1 needs libmissing.so.1") }) {
+		t.Errorf("warnings: %q", plan.Warnings)
+	}
+}

@@ -1,0 +1,344 @@
+package plan
+
+import (
+	"cmp"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/ldso"
+)
+
+// planner holds what a plan is made from while it is made.
+type planner struct {
+	in        Input
+	command   []*candidate
+	installed map[*record.Tree]*candidate // manifests read so far
+	defaults  []*record.Tree              // of the generation, by name
+	others    []*record.Tree              // the rest, newest first
+	owners    map[*ldso.Object]*candidate
+	files     map[*ldso.Object]*record.File
+	systems   map[string]ldso.Finder // by triplet
+	results   map[*record.File]*resolution
+	occupied  map[*candidate][]*record.Manifest // trees that stand on disk, by package of the command
+	made      map[digest.Digest]EditResult      // the editor's results, by request
+	edited    map[*record.File]EditResult       // what came of the edits that a file has now
+	warned    map[string]bool
+	fault     error // of reading an installed manifest, where it could not be returned
+}
+
+func newPlanner(in Input) (*planner, error) {
+	p := &planner{
+		in:        in,
+		installed: map[*record.Tree]*candidate{},
+		owners:    map[*ldso.Object]*candidate{},
+		files:     map[*ldso.Object]*record.File{},
+		systems:   map[string]ldso.Finder{},
+		results:   map[*record.File]*resolution{},
+		occupied:  map[*candidate][]*record.Manifest{},
+		made:      map[digest.Digest]EditResult{},
+		edited:    map[*record.File]EditResult{},
+		warned:    map[string]bool{},
+	}
+	for _, m := range in.Command {
+		p.command = append(p.command, newCandidate(m.Clone(), nil))
+	}
+	// Of two builds of one package in a command, the higher version is asked first.
+	slices.SortStableFunc(p.command, func(a, b *candidate) int {
+		return cmp.Or(cmp.Compare(a.m.Name, b.m.Name), -in.Orders.Compare(a.m.Format, a.m.Version, b.m.Version))
+	})
+	for i := range in.Generation.Trees {
+		t := &in.Generation.Trees[i]
+		if t.Origin == record.OriginSystem {
+			continue // they come and go with the package manager, and its own files are used in their place
+		}
+		if t.Default {
+			p.defaults = append(p.defaults, t)
+		} else {
+			p.others = append(p.others, t)
+		}
+	}
+	slices.SortStableFunc(p.others, func(a, b *record.Tree) int {
+		return cmp.Or(-cmp.Compare(a.Since, b.Since), -in.Orders.Compare(a.Format, a.Version, b.Version))
+	})
+	return p, nil
+}
+
+// load returns the candidate of a tree of the generation.
+func (p *planner) load(t *record.Tree) (*candidate, error) {
+	if c := p.installed[t]; c != nil {
+		return c, nil
+	}
+	m, err := p.in.Installed(t)
+	if err != nil {
+		return nil, err
+	}
+	c := newCandidate(m, t)
+	p.installed[t] = c
+	return c, nil
+}
+
+func (p *planner) system(abi *elfedit.Info) (ldso.Finder, error) {
+	if p.in.System == nil {
+		return nil, nil
+	}
+	triplet := ldso.Triplet(abi)
+	if f, ok := p.systems[triplet]; ok {
+		return f, nil
+	}
+	f, err := p.in.System(abi)
+	if err != nil {
+		return nil, err
+	}
+	p.systems[triplet] = f
+	return f, nil
+}
+
+// object returns the ldso object of a candidate's file and remembers whose it is.
+func (p *planner) object(c *candidate, f *record.File) *ldso.Object {
+	o := c.object(f)
+	p.owners[o], p.files[o] = c, f
+	return o
+}
+
+// resolvePackage resolves every ELF file of a package of the command and adds what
+// is missing to the plan. The edits that follow are decided by
+// [planner.wantedEdits], once the trees have names.
+//
+// A program that would not start is a problem, and so is a package of libraries
+// of which none could be loaded. A plugin, or one library among others, may want
+// what only those have who use it: that is a warning.
+func (p *planner) resolvePackage(c *candidate, plan *Plan) error {
+	var programs, libraries, plugins []Problem
+	loadable := false // some public library is
+	for i := range c.m.Files {
+		f := &c.m.Files[i]
+		if !needsLibraries(f) {
+			continue
+		}
+		r, err := p.resolve(c, f)
+		if err != nil {
+			return err
+		}
+		problems := p.problems(c, f, r)
+		_, public := publicLibrary(f)
+		switch {
+		case f.ELF.IsProgram():
+			programs = append(programs, problems...)
+		case public:
+			libraries = append(libraries, problems...)
+			loadable = loadable || len(problems) == 0
+		default:
+			plugins = append(plugins, problems...)
+		}
+		p.warnBinding(c, f, r, plan)
+	}
+	if loadable {
+		plugins, libraries = append(libraries, plugins...), nil
+	}
+	plan.Problems = append(plan.Problems, programs...)
+	plan.Problems = append(plan.Problems, libraries...)
+	plan.Warnings = append(plan.Warnings, summarize(plugins)...)
+	return nil
+}
+
+// needsLibraries reports whether the planner resolves a file: it is linked dynamically
+// and loads something, and is not the loader itself.
+func needsLibraries(f *record.File) bool {
+	e := f.ELF
+	if e == nil || !e.HasDynamic || (e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN) {
+		return false
+	}
+	if layout.IsGlibcLibrary(e.Soname) && strings.HasPrefix(e.Soname, "ld") {
+		return false
+	}
+	return e.Interpreter != "" || len(e.Needed) > 0 || e.ImportsOpen
+}
+
+// resolution is how one file's needs are met.
+type resolution struct {
+	start         *ldso.Object
+	closure       *ldso.Closure
+	private       bool       // the C library is not the root's own
+	libc          *candidate // whose C library it is; nil for the root's or for none
+	members       []*candidate
+	rejected      map[string][]string // name -> why candidates for it were passed over
+	libcForbidden string              // the relation of a member that forbids the C library; "" when none does
+}
+
+// isComplete reports whether the loader would load the file, with libraries that the
+// packages' relations allow.
+func (r *resolution) isComplete() bool {
+	return len(r.missing()) == 0 && len(r.missingVersions()) == 0 && r.libcForbidden == ""
+}
+
+// missing returns what is missing and not left to the machine.
+func (r *resolution) missing() []ldso.Missing {
+	var out []ldso.Missing
+	for _, m := range r.closure.Missing {
+		if !isDriver(m.Name) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// missingVersions returns the symbol versions without which the loader stops.
+func (r *resolution) missingVersions() []ldso.MissingVersion {
+	var out []ldso.MissingVersion
+	for _, v := range r.closure.Versions {
+		if v.Fatal && !isDriver(v.File) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// resolve finds what one file of a package of the command needs.
+//
+// The C library decides. It is chosen first, and with it whether the closure is
+// private or the root's; each choice is tried until the loader would start the
+// file. If none does, the problems of the first choice are the ones to report.
+func (p *planner) resolve(c *candidate, f *record.File) (*resolution, error) {
+	if r := p.results[f]; r != nil {
+		return r, nil
+	}
+	choices, err := p.libcChoices(c, f.ELF)
+	if err != nil {
+		return nil, err
+	}
+	var first *resolution
+	for _, choice := range choices {
+		r, err := p.resolveWith(c, f, choice)
+		if err != nil {
+			return nil, err
+		}
+		if r.isComplete() {
+			first = r
+			break
+		}
+		if first == nil {
+			first = r
+		}
+	}
+	p.results[f] = first
+	return first, nil
+}
+
+// libcChoice is one C library to try.
+type libcChoice struct {
+	libc    *candidate // nil for the root's own
+	private bool
+}
+
+// libcChoices returns the C libraries to try for a program or library of this
+// ABI, best first; never none.
+func (p *planner) libcChoices(c *candidate, abi *elfedit.Info) ([]libcChoice, error) {
+	var choices []libcChoice
+	add := func(o *candidate, private bool) {
+		choices = append(choices, libcChoice{o, private})
+	}
+	if c.isLibc(abi) {
+		add(c, true)
+		return choices, nil
+	}
+	for _, o := range p.command {
+		if o.isLibc(abi) {
+			add(o, true)
+		}
+	}
+	rootHas, err := p.rootHasLibc(abi)
+	if err != nil {
+		return nil, err
+	}
+	if len(choices) == 0 && rootHas {
+		add(nil, false)
+	}
+	for _, trees := range [][]*record.Tree{p.defaults, p.others} {
+		for _, t := range trees {
+			if !hasLibrary(t, layout.LibcName(abi)) {
+				continue
+			}
+			o, err := p.load(t)
+			if err != nil {
+				return nil, err
+			}
+			if o.isLibc(abi) {
+				add(o, true)
+			}
+		}
+	}
+	if !slices.ContainsFunc(choices, func(c libcChoice) bool { return c.libc == nil }) {
+		add(nil, !rootHas)
+	}
+	return choices, nil
+}
+
+// rootHasLibc reports whether the root's own loader finds a C library of this ABI.
+func (p *planner) rootHasLibc(abi *elfedit.Info) (bool, error) {
+	system, err := p.system(abi)
+	if err != nil || system == nil {
+		return false, err
+	}
+	_, err = system.Find(layout.LibcName(abi), []*ldso.Object{{Path: "/", ID: "/", Info: plainInfo(abi)}})
+	if errors.Is(err, ldso.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// plainInfo is a requester of abi without search paths of its own.
+func plainInfo(abi *elfedit.Info) *elfedit.Info {
+	return &elfedit.Info{
+		Class: abi.Class, Data: abi.Data, Machine: abi.Machine, Type: abi.Type,
+		OSABI: abi.OSABI, Flags: abi.Flags, HasDynamic: true,
+	}
+}
+
+// maxAttempts bounds how often a closure is computed again with a candidate
+// excluded; each time excludes one more.
+const maxAttempts = 64
+
+// resolveWith computes the closure with one C library. A candidate whose package
+// a later member's relation forbids is excluded and the closure computed anew.
+func (p *planner) resolveWith(c *candidate, f *record.File, choice libcChoice) (*resolution, error) {
+	system, err := p.system(f.ELF)
+	if err != nil {
+		return nil, err
+	}
+	excluded := map[*candidate]string{}
+	for range maxAttempts {
+		s := &search{p: p, choice: choice, own: c, system: system, excluded: excluded, members: []*candidate{c}, rejected: map[string][]string{}}
+		start := p.object(c, f)
+		closure, err := ldso.Load(start, s)
+		if err != nil {
+			return nil, err
+		}
+		r := &resolution{
+			start: start, closure: closure, private: choice.private, libc: choice.libc,
+			members: s.members, rejected: s.rejected,
+		}
+		again := false
+		for _, m := range s.members {
+			why := m.forbiddenBy(s.members, s.p.in.Orders)
+			switch {
+			case why == "" || m == c:
+			case m == choice.libc: // without another one it would only be missing
+				r.libcForbidden = why
+			default:
+				excluded[m], again = why, true
+			}
+		}
+		if !again {
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("resolve %s of %s: the relations of the packages that have its libraries contradict one another; install a part of them", f.Path, c.m.Spec())
+}

@@ -1,0 +1,164 @@
+package record
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+var debOrders = pkginfo.Orders{deb.Name: deb.Format{}.Order()}
+
+func tree(name, version string, links ...string) Tree {
+	return Tree{
+		Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: OriginPrivate,
+		Tree: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
+	}
+}
+
+func newGeneration(trees ...Tree) *Generation {
+	g := &Generation{Layout: layout.FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC(), Orders: debOrders}
+	g.Add(DefaultHighest, trees...)
+	return g
+}
+
+func defaults(g *Generation) []string {
+	var out []string
+	for i := range g.Trees {
+		if g.Trees[i].Default {
+			out = append(out, g.Trees[i].Spec())
+		}
+	}
+	return out
+}
+
+func TestDefaults(t *testing.T) {
+	g := newGeneration(tree("jq", "1.10"), tree("jq", "1.9"), tree("libjq1", "1"))
+	check := func(what string, want ...string) {
+		t.Helper()
+		if got := defaults(g); !slices.Equal(got, want) {
+			t.Errorf("%s: defaults are %q, want %q", what, got, want)
+		}
+	}
+	check("the highest", "jq=1.10", "libjq1=1")
+	if !g.Use("jq", "1.9") || g.Use("jq", "1.9") {
+		t.Error("use does not say what it changed")
+	}
+	check("chosen", "jq=1.9", "libjq1=1")
+	g.Add(DefaultHighest, tree("jq", "2"))
+	check("a choice stays", "jq=1.9", "libjq1=1")
+	g.Remove(func(t *Tree) bool { return t.Version == "1.9" })
+	check("the chosen one goes", "jq=2", "libjq1=1")
+	g.Add(DefaultKeep, tree("jq", "3"))
+	check("held", "jq=2", "libjq1=1")
+	g.Add(DefaultThis, tree("jq", "0.5"), tree("jq", "0.4"))
+	if paths := map[string]bool{"jq/0.5": true, "jq/0.4": true}; !g.UseAll(paths) || g.UseAll(paths) {
+		t.Error("UseAll does not say what it changed")
+	}
+	check("installed as the default", "jq=0.5", "libjq1=1")
+	if !g.UseHighest("jq") {
+		t.Error("the choice was not given back")
+	}
+	check("highest again", "jq=3", "libjq1=1")
+	forAll := tree("libjq1", "1.5")
+	forAll.Architecture = "all"
+	g.Add(DefaultHighest, forAll)
+	check("for every architecture is for the own", "jq=3", "libjq1=1.5")
+	g.Remove(func(t *Tree) bool { return t.Version == "1.5" })
+	i386 := tree("libjq1", "2")
+	i386.Architecture, i386.Tree = "i386", "2@i386"
+	g.Add(DefaultHighest, i386)
+	check("another architecture does not compete", "jq=3", "libjq1=1", "libjq1=2")
+}
+
+func indexed(t testing.TB) (*Generation, []byte, []byte) {
+	a, b := tree("jq", "1.6", "bin/jq"), tree("libjq1", "1.6", "lib64/libjq.so.1")
+	a.Chosen, b.Inner, b.Provides = true, []string{"libinner.so"}, []pkginfo.Capability{{Name: "x", Version: "1"}, {Name: "y"}}
+	g := newGeneration(a, b, tree("held", "1"))
+	g.Parent = 7
+	record, err := g.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, record, g.EncodeIndex(record)
+}
+
+func TestIndex(t *testing.T) {
+	g, record, index := indexed(t)
+	g.Orders = nil // no part of the record
+	for what, decode := range map[string]func() (*Generation, error){
+		"record": func() (*Generation, error) { return DecodeGeneration(record) },
+		"index":  func() (*Generation, error) { return DecodeIndex(index, record) },
+	} {
+		got, err := decode()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if diff := cmp.Diff(g, got); diff != "" {
+			t.Errorf("%s (-want +have):\n%s", what, diff)
+		}
+	}
+	if _, err := DecodeIndex(index, append(record, ' ')); err == nil {
+		t.Error("an index of another record is accepted")
+	}
+	for n := range index {
+		if _, err := DecodeIndex(index[:n], record); err == nil {
+			t.Errorf("an index cut at %d is accepted", n)
+		}
+	}
+}
+
+func FuzzDecodeIndex(f *testing.F) {
+	_, record, index := indexed(f)
+	f.Add(index)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if g, err := DecodeIndex(b, record); err == nil {
+			if again, err := DecodeIndex(g.EncodeIndex(record), record); err != nil || !cmp.Equal(g, again) {
+				t.Errorf("does not survive being written again: %v", err)
+			}
+		}
+	})
+}
+
+func FuzzDecodeManifest(f *testing.F) {
+	m := jqManifest()
+	b, err := m.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := DecodeManifest(b)
+		if err != nil {
+			return
+		}
+		for i := range m.Files { // must end, and stay inside
+			m.Resolve(m.Files[i].Path)
+		}
+		if _, err := m.Encode(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// jqManifest is a manifest with a little of everything.
+func jqManifest() *Manifest {
+	jq := File{
+		Path: "usr/bin/jq", Type: TypeFile, Mode: 0o755, Object: digest.Of([]byte("jq")), Size: 2,
+		ELF:   &elfedit.Info{Interpreter: "/lib64/ld-linux-x86-64.so.2", HasDynamic: true, Needed: []string{"libjq.so.1"}},
+		Edits: []EditRecord{{Kind: EditNeeded, From: []string{"libjq.so.1"}, To: []string{"/var/sys/libjq1/1.6/usr/lib/libjq.so.1"}}},
+	}
+	m := &Manifest{
+		Layout: layout.FormatVersion, Name: "jq", Version: "1.6", Tree: "1.6", Architecture: "amd64", Format: deb.Name, Origin: OriginPrivate,
+		Files: []File{{Path: "usr", Type: TypeDirectory, Mode: 0o755}, jq}, Links: []Link{{Path: "bin/jq", Target: "../usr/bin/jq"}},
+	}
+	m.Index()
+	return m
+}

@@ -1,0 +1,185 @@
+package record
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+const indexMagic = "hashpkg index 3\n"
+
+var errIndex = errors.New("the index is damaged")
+
+// EncodeIndex returns the index of g, whose record on disk is record.
+//
+// Its form: the magic, the record's digest, then numbers as varints and strings
+// with their length before them, in the order of [Generation] and [Tree].
+func (g *Generation) EncodeIndex(record []byte) []byte {
+	var w indexWriter
+	w.WriteString(indexMagic)
+	d := digest.Of(record)
+	w.Write(d[:])
+	w.number(int64(g.Layout))
+	w.number(int64(g.ID))
+	w.number(int64(g.Parent))
+	w.number(g.Time.Unix())
+	w.text(g.Architecture)
+	w.text(g.ToRoot)
+	w.number(int64(len(g.Trees)))
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		w.text(t.Name)
+		w.text(t.Version)
+		w.text(t.Architecture)
+		w.text(string(t.Format))
+		w.text(string(t.Origin))
+		w.text(t.Tree)
+		w.Write(t.Identity[:])
+		w.number(int64(t.Since))
+		w.number(flags(t.Default, t.Chosen, t.Held))
+		w.texts(t.Links)
+		w.texts(t.Inner)
+		w.number(int64(len(t.Provides)))
+		for _, c := range t.Provides {
+			w.text(c.Name)
+			w.text(c.Version)
+		}
+		w.number(int64(len(t.Places)))
+		for _, link := range slices.Sorted(maps.Keys(t.Places)) {
+			w.text(link)
+			w.text(t.Places[link])
+		}
+	}
+	return w.Bytes()
+}
+
+// DecodeIndex returns the generation of an index; an error when it was not made
+// from record, or is damaged.
+func DecodeIndex(index, record []byte) (*Generation, error) {
+	rest, ok := bytes.CutPrefix(index, []byte(indexMagic))
+	if !ok {
+		return nil, errIndex
+	}
+	r := indexReader{b: string(rest)} // strings of the result are parts of this one
+	if r.digest() != digest.Of(record) {
+		return nil, fmt.Errorf("%w: it was made from another record", errIndex)
+	}
+	g := &Generation{Layout: int(r.number()), ID: int(r.number()), Parent: int(r.number())}
+	g.Time = time.Unix(r.number(), 0).UTC()
+	g.Architecture, g.ToRoot = r.text(), r.text()
+	g.Trees = make([]Tree, r.count())
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		t.Name, t.Version, t.Architecture = r.text(), r.text(), r.text()
+		t.Format, t.Origin, t.Tree = pkginfo.Format(r.text()), Origin(r.text()), r.text()
+		t.Identity = r.digest()
+		t.Since = int(r.number())
+		f := r.number()
+		t.Default, t.Chosen, t.Held = f&1 != 0, f&2 != 0, f&4 != 0
+		t.Links, t.Inner = r.texts(), r.texts()
+		if n := r.count(); n > 0 {
+			t.Provides = make([]pkginfo.Capability, n)
+			for j := range t.Provides {
+				t.Provides[j] = pkginfo.Capability{Name: r.text(), Version: r.text()}
+			}
+		}
+		if n := r.count(); n > 0 {
+			t.Places = make(map[string]string, n)
+			for range n {
+				link := r.text()
+				t.Places[link] = r.text()
+			}
+		}
+	}
+	if r.bad || r.b != "" {
+		return nil, errIndex
+	}
+	return g, g.check()
+}
+
+func flags(bits ...bool) (f int64) {
+	for i, b := range bits {
+		if b {
+			f |= 1 << i
+		}
+	}
+	return f
+}
+
+type indexWriter struct{ bytes.Buffer }
+
+func (w *indexWriter) number(n int64) { w.Write(binary.AppendVarint(w.AvailableBuffer(), n)) }
+
+func (w *indexWriter) text(s string) {
+	w.number(int64(len(s)))
+	w.WriteString(s)
+}
+
+func (w *indexWriter) texts(list []string) {
+	w.number(int64(len(list)))
+	for _, s := range list {
+		w.text(s)
+	}
+}
+
+// indexReader takes an index apart. What is not there reads as zero and sets bad.
+type indexReader struct {
+	b   string
+	bad bool
+}
+
+func (r *indexReader) take(n int) string {
+	if n < 0 || n > len(r.b) {
+		r.bad, r.b = true, ""
+		return ""
+	}
+	s := r.b[:n]
+	r.b = r.b[n:]
+	return s
+}
+
+func (r *indexReader) number() int64 {
+	n, used := binary.Varint([]byte(r.b[:min(len(r.b), binary.MaxVarintLen64)]))
+	if used <= 0 {
+		r.bad, r.b = true, ""
+		return 0
+	}
+	r.b = r.b[used:]
+	return n
+}
+
+// count is the length of a list, which has at least a byte for each member.
+func (r *indexReader) count() int {
+	n := r.number()
+	if n < 0 || n > int64(len(r.b)) {
+		r.bad, r.b = true, ""
+		return 0
+	}
+	return int(n)
+}
+
+func (r *indexReader) text() string { return r.take(int(r.number())) }
+
+func (r *indexReader) texts() []string {
+	n := r.count()
+	if n == 0 {
+		return nil
+	}
+	list := make([]string, n)
+	for i := range list {
+		list[i] = r.text()
+	}
+	return list
+}
+
+func (r *indexReader) digest() (d digest.Digest) {
+	copy(d[:], r.take(digest.Size))
+	return d
+}

@@ -1,0 +1,367 @@
+// Package record holds hashpkg's records as data: the [Manifest] of a tree, a
+// [Generation] of the system, and what is known of programs that were edited in
+// place ([PackageEdits], [Pin], [SystemState]). It reads and writes their JSON and
+// refuses what contradicts itself or would lead out of its place.
+//
+// Who reads and writes the files is not its business (packages store and sysroot),
+// and what they should hold is decided in packages plan and programs.
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// Origin says how a tree came to be.
+type Origin string
+
+// The origins.
+const (
+	OriginPrivate Origin = "private" // installed beside the package manager
+	OriginSystem  Origin = "system"  // follows the package manager's database
+)
+
+// Manifest is the record of one tree, and the truth about it: what it holds,
+// where each file came from, and how it was edited.
+type Manifest struct {
+	Layout       int                  `json:"layout"` // FormatVersion
+	Name         string               `json:"name"`
+	Version      string               `json:"version"`
+	Architecture string               `json:"architecture"`
+	Format       pkginfo.Format       `json:"format"`
+	Origin       Origin               `json:"origin"`
+	Tree         string               `json:"tree"` // directory below the package's own
+	Identity     digest.Digest        `json:"identity"`
+	Package      PackageFile          `json:"package"`
+	Source       string               `json:"source,omitempty"`
+	Summary      string               `json:"summary,omitempty"`
+	Requires     []pkginfo.Relation   `json:"requires,omitempty"`
+	Provides     []pkginfo.Capability `json:"provides,omitempty"`
+	Scripts      []string             `json:"scripts_skipped,omitempty"` // names of the package's scripts, none of which ran
+	Files        []File               `json:"files"`                     // sorted by path
+	Links        []Link               `json:"links,omitempty"`           // the interface: bin/, sbin/, lib64/, lib/
+
+	index map[string]int // path -> index in Files, made by Index
+}
+
+// PackageFile is the package file that a tree was made of.
+type PackageFile struct {
+	File   string        `json:"file"` // base name
+	Size   int64         `json:"size"`
+	Digest digest.Digest `json:"digest"`
+	// Signature is what its signatures came to when it was installed.
+	pkginfo.Signature
+}
+
+// FileType is the kind of a file in a tree.
+type FileType string
+
+// The kinds of files in a tree. Hard links have become files of one object.
+const (
+	TypeFile      FileType = "file"
+	TypeDirectory FileType = "directory"
+	TypeSymlink   FileType = "symlink"
+	TypeFIFO      FileType = "fifo"
+)
+
+// File is one file of a tree.
+type File struct {
+	Path string   `json:"path"` // relative to the tree
+	Type FileType `json:"type"`
+	Mode Mode     `json:"mode"` // as the package has it
+	UID  int      `json:"uid,omitempty"`
+	GID  int      `json:"gid,omitempty"`
+
+	// Of a file: its object, the object's size in bytes, and the digest of the
+	// bytes that the package holds, which differs from Object where the file was
+	// edited.
+	Object digest.Digest `json:"object,omitzero"`
+	Size   int64         `json:"size,omitempty"`
+	Source digest.Digest `json:"source_digest,omitzero"`
+	// Own says that the file has an inode of its own, because its owner, mode or
+	// attributes are not the object's.
+	Own    bool              `json:"own_inode,omitempty"`
+	Xattrs map[string][]byte `json:"xattrs,omitempty"`
+	// Of a file in a system tree: how it shares the bytes of the distribution's
+	// file, one of the Shared constants; and that file's path in the root, if
+	// it is not Path.
+	Shared string `json:"shared,omitempty"`
+	Place  string `json:"place,omitempty"`
+	// System is that file, an absolute path in the root, while its tree is being made.
+	System string `json:"-"`
+
+	// Of a symlink: what it holds in the tree, and what the package has if that
+	// is something else.
+	Target        string `json:"target,omitempty"`
+	PackageTarget string `json:"package_target,omitempty"`
+
+	ELF   *elfedit.Info `json:"elf,omitempty"` // as the package has it
+	Edits []EditRecord  `json:"edits,omitempty"`
+	Patch *Patch        `json:"patch,omitempty"`
+	Needs []Need        `json:"needs,omitempty"`
+}
+
+// How a file of a system tree shares the bytes of the distribution's.
+const (
+	SharedLink = "hardlink" // is the same file
+	SharedCopy = "copy"     // the file system, or what else has the object, did not let it be
+)
+
+// EditRecord says what an edit is for: the names that were there and the names
+// that took their place.
+type EditRecord struct {
+	Kind string   `json:"kind"` // one of the Edit constants
+	From []string `json:"from,omitempty"`
+	To   []string `json:"to"`
+}
+
+// The kinds of edits.
+const (
+	EditInterpreter = "interpreter" // PT_INTERP
+	EditNeeded      = "needed"      // the whole list of DT_NEEDED; To[i] took the place of the name From[i]
+	EditReplace     = "replace"     // single entries of DT_NEEDED, From[i] by To[i]
+	EditAdd         = "add"         // entries of DT_NEEDED, after the others
+	EditRunPath     = "runpath"     // DT_RUNPATH
+	EditRPath       = "rpath"       // DT_RPATH
+)
+
+// Need is one library that a file loads.
+type Need struct {
+	Soname   string `json:"soname"`
+	Provider string `json:"provider"` // "NAME=VERSION", or "" for the root's own library
+	Path     string `json:"path"`     // absolute in the root
+}
+
+// Link is one link of a tree's interface.
+type Link struct {
+	Path   string `json:"path"`   // "bin/jq", "lib64/libjq.so.1"
+	Target string `json:"target"` // relative: "../usr/bin/jq"
+}
+
+// Mode is a file's permission, setuid, setgid and sticky bits; in JSON a string
+// of four octal digits.
+type Mode uint32
+
+// MarshalText implements [encoding.TextMarshaler].
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (m *Mode) UnmarshalText(b []byte) error {
+	v, err := strconv.ParseUint(string(b), 8, 32)
+	if err != nil || v > 0o7777 {
+		return fmt.Errorf("parse mode %q: want four octal digits", b)
+	}
+	*m = Mode(v)
+	return nil
+}
+
+// ObjectMode returns the mode of an object's inode for a file of mode m.
+func (m Mode) ObjectMode() fs.FileMode {
+	if m&0o111 != 0 {
+		return 0o555
+	}
+	return 0o444
+}
+
+// Shareable reports whether a file of this mode, owned by the store's owner and
+// without attributes, may be a link to its object: its bits say no more than
+// "everybody may read it" and perhaps "run it".
+func (m Mode) Shareable() bool {
+	switch m &^ 0o222 {
+	case 0o444, 0o555:
+		return true
+	}
+	return false
+}
+
+// Clone returns a copy of m whose own fields, and those of its files, can be set
+// without changing m. What the fields refer to is shared.
+func (m *Manifest) Clone() *Manifest {
+	c := *m
+	c.Files = slices.Clone(m.Files)
+	return &c
+}
+
+// Index makes Lookup fast and is called once after Files was filled.
+func (m *Manifest) Index() {
+	m.index = make(map[string]int, len(m.Files))
+	for i := range m.Files {
+		m.index[m.Files[i].Path] = i
+	}
+}
+
+// Lookup returns the file at a path of the payload, without following links; nil
+// if there is none.
+func (m *Manifest) Lookup(p string) *File {
+	if i, ok := m.index[p]; ok {
+		return &m.Files[i]
+	}
+	return nil
+}
+
+// Resolve returns the file at a path of the payload with links followed inside
+// it, absolute ones as from the payload's top; nil when that leads nowhere or
+// out of the payload.
+func (m *Manifest) Resolve(p string) *File {
+	f, _ := m.Follow(p)
+	return f
+}
+
+// Follow is Resolve, and says at which path of the root the links ended: of the
+// file, or of what the payload does not have.
+func (m *Manifest) Follow(p string) (*File, string) {
+	for range 40 { // MAXSYMLINKS
+		p = layout.MergeUsr(strings.TrimPrefix(path.Clean("/"+p), "/"))
+		f := m.Lookup(p)
+		if f != nil && f.Type != TypeSymlink {
+			return f, p
+		}
+		if f != nil {
+			p = linkDestination(p, f.packageTarget())
+			continue
+		}
+		// A directory on the way may be the link.
+		dir, rest := splitAtLink(m, p)
+		if dir == nil {
+			return nil, p
+		}
+		p = linkDestination(dir.Path, dir.packageTarget()) + "/" + rest
+	}
+	return nil, p
+}
+
+func (f *File) packageTarget() string {
+	if f.PackageTarget != "" {
+		return f.PackageTarget
+	}
+	return f.Target
+}
+
+func linkDestination(link, target string) string {
+	if path.IsAbs(target) {
+		return target
+	}
+	return path.Join("/", path.Dir(link), target)
+}
+
+func splitAtLink(m *Manifest, p string) (*File, string) {
+	for i, c := range p {
+		if c != '/' {
+			continue
+		}
+		if f := m.Lookup(p[:i]); f != nil && f.Type == TypeSymlink {
+			return f, p[i+1:]
+		}
+	}
+	return nil, ""
+}
+
+// Encode returns the manifest as it stands on disk.
+func (m *Manifest) Encode() ([]byte, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest of %s: %v", m.Spec(), err)
+	}
+	return append(b, '\n'), nil
+}
+
+// DecodeManifest reads what Encode wrote. It returns an error for another
+// layout and for a record that contradicts itself.
+func DecodeManifest(b []byte) (*Manifest, error) {
+	var m Manifest
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("decode manifest: %v", err)
+	}
+	if m.Layout != layout.FormatVersion {
+		return nil, fmt.Errorf("decode manifest: layout %d, this program knows %d", m.Layout, layout.FormatVersion)
+	}
+	if err := layout.CheckName(m.Name); err != nil {
+		return nil, fmt.Errorf("decode manifest: %w", err)
+	}
+	for i := range m.Files {
+		if err := layout.CheckPayloadPath(m.Files[i].Path); err != nil {
+			return nil, fmt.Errorf("decode manifest of %s: %v", m.Spec(), err)
+		}
+	}
+	for _, l := range m.Links {
+		if err := layout.CheckPayloadPath(l.Path); err != nil {
+			return nil, fmt.Errorf("decode manifest of %s: %v", m.Spec(), err)
+		}
+	}
+	m.Index()
+	return &m, nil
+}
+
+// ReadPackageFile returns which package file a tree was made of, from what Encode
+// wrote, of which it reads no more than it must: the files of a tree come after it
+// and can be megabytes. It does not check the rest of the manifest.
+func ReadPackageFile(r io.Reader) (p PackageFile, err error) {
+	d := json.NewDecoder(r)
+	if _, err := d.Token(); err != nil { // the brace
+		return p, fmt.Errorf("decode manifest: %v", err)
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return p, fmt.Errorf("decode manifest: %v", err)
+		}
+		var skipped json.RawMessage
+		var value any = &skipped
+		var version int
+		switch key {
+		case "layout":
+			value = &version
+		case "package":
+			value = &p
+		}
+		if err := d.Decode(value); err != nil {
+			return p, fmt.Errorf("decode manifest: %v", err)
+		}
+		switch {
+		case key == "layout" && version != layout.FormatVersion:
+			return p, fmt.Errorf("decode manifest: layout %d, this program knows %d", version, layout.FormatVersion)
+		case key == "package":
+			return p, nil
+		}
+	}
+	return p, errors.New("decode manifest: it names no package file")
+}
+
+// Spec returns "NAME=VERSION", as people name a package.
+func (m *Manifest) Spec() string { return m.Name + "=" + m.Version }
+
+// String returns four octal digits.
+func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
+
+// HasDir reports whether something of the payload stands below dir.
+func (m *Manifest) HasDir(dir string) bool {
+	if f := m.Lookup(dir); f != nil {
+		return f.Type == TypeDirectory
+	}
+	return slices.ContainsFunc(m.Files, func(f File) bool { return strings.HasPrefix(f.Path, dir+"/") })
+}
+
+// File returns the payload path that an interface link leads to.
+func (l Link) File() string { return path.Join(path.Dir(l.Path), l.Target) }
+
+// Copied reports whether one of the libraries that a system tree offers is
+// another file than the distribution's.
+func (m *Manifest) Copied() bool {
+	return slices.ContainsFunc(m.Links, func(l Link) bool {
+		f := m.Lookup(l.File())
+		return f != nil && f.Shared != SharedLink
+	})
+}

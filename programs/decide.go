@@ -1,0 +1,190 @@
+package programs
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
+	"github.com/hashpkg/hashpkg/ldso"
+)
+
+// Decision is what shall become of one program. Nothing changes it afterwards.
+type Decision struct {
+	Facts
+	Desired *record.AppliedEdit // the edit that it shall have; nil for none
+	// Edit makes the desired bytes of those on the disk. It is zero when there is
+	// nothing to do.
+	Edit elfedit.Edit
+	// Restore says that somebody asked for the packaged bytes, which the record
+	// keeps.
+	Restore bool
+	// Keep says that the program stays as it is because somebody asked for that
+	// before.
+	Keep bool
+	// Loads are the files that it loads as it is packaged, by device and inode; nil
+	// where they were not looked for.
+	Loads  []string
+	Forced bool // it follows a pin that may not fit
+
+	Left Reason // why it is left, though it would be edited; "" if it is not
+	// Unsettled says that it is left, or goes on without its pins, because of
+	// something that can change without its package: it is to be looked at again.
+	Unsettled  bool
+	Unpinned   Reason   // why it goes on without its pins
+	Unresolved []string // sonames that it needs and that no tree offers
+	// Fault is what kept it from being decided on, and may not the next time.
+	Fault error
+}
+
+// Changes reports whether the file is to be replaced.
+func (d *Decision) Changes() bool { return d.Left == "" && d.Fault == nil && !d.Edit.IsZero() }
+
+// result is the digest of the desired bytes.
+func (d *Decision) result() digest.Digest {
+	if d.Desired == nil {
+		return d.Source
+	}
+	return d.Desired.Object
+}
+
+// Decide says what shall become of a program. finder is what its loader finds now;
+// an error is one of finder, or of bytes that contradict the facts.
+func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error) {
+	d := &Decision{Facts: *f, Left: f.Left}
+	if d.Left != "" {
+		return d, nil
+	}
+	unresolved, answers := p.unresolved(f.Info)
+	d.Unresolved = unresolved
+	var records []record.EditRecord
+	if r := p.searchPath(f, answers); r != nil {
+		if f.Info.HasRPath && !f.Info.HasRunPath {
+			d.Left = "has an RPATH, which a RUNPATH would disable"
+			return d, nil
+		}
+		records = append(records, *r)
+	}
+	if f.Record != nil && f.Record.Restored && !p.Restored {
+		d.Keep = true
+		return d, nil
+	}
+	pins := p.pinsFor(f)
+	if f.Sealed != "" {
+		if f.Current == nil && len(records)+len(pins) > 0 {
+			d.Left = f.Sealed
+			return d, nil
+		}
+		return d, d.decideEdit(b, p, nil, followed{}, finder)
+	}
+	if len(pins) > 0 {
+		done, err := d.decidePinned(b, p, pins, records, finder)
+		if done || err != nil {
+			return d, err
+		}
+	}
+	return d, d.decideEdit(b, p, records, followed{}, finder)
+}
+
+// decidePinned decides on a program that has pins. done is false for one that goes on
+// without them.
+func (d *Decision) decidePinned(b Bytes, p *Policy, pins []Pin, records []record.EditRecord, finder ldso.Finder) (done bool, err error) {
+	c, err := d.load(d.Info, finder)
+	if err != nil {
+		return false, err
+	}
+	pinned := follow(pins, c, p.Prefix)
+	if len(pinned.trees) == 0 {
+		return false, nil
+	}
+	if p.Confinement != nil {
+		d.Left = Reason(p.Confinement.Denies(d.Path))
+	}
+	if d.Left == "" {
+		err = d.decideEdit(b, p, append(slices.Clone(records), pinned.records...), pinned, finder)
+	}
+	if err != nil || d.Left == "" || p.Strict {
+		return true, err
+	}
+	d.Unpinned, d.Left, d.Unsettled = d.Left, "", true
+	return false, nil
+}
+
+// decideEdit makes the edits on the packaged bytes and looks at what the loader
+// would make of the result. It sets Left when that must not take the program's place.
+func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, pinned followed, finder ldso.Finder) error {
+	if len(records) == 0 {
+		if d.Current != nil {
+			d.Edit = diff(b)
+		}
+		return nil
+	}
+	same := d.Current != nil && reflect.DeepEqual(d.Current.Edits, records)
+	// What a pinned program loads changes with all other libraries, so it is looked
+	// at each time.
+	if same && len(pinned.trees) == 0 {
+		d.Desired = d.Current
+		return nil
+	}
+	edit, edited, err := rewritten(b.Packaged, records)
+	var refused *elfedit.RefusedError
+	if errors.As(err, &refused) {
+		d.Left = Reason(refused.Reason)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	after, err := elfedit.Inspect(edited)
+	if err != nil {
+		return err
+	}
+	if err := rewrite.Compare(after, d.Info, records); err != nil {
+		return err
+	}
+	if !p.FarmPlanned {
+		d.Left, err = d.compareLoaded(after, pinned, finder)
+		if err != nil {
+			return err
+		}
+		if d.Left != "" {
+			d.Unsettled = true
+			return nil
+		}
+	}
+	d.Forced = pinned.forced
+	if same {
+		d.Desired = d.Current
+		return nil
+	}
+	patch, err := record.PackEdit(edit)
+	if err != nil {
+		return err
+	}
+	d.Desired = &record.AppliedEdit{Object: digest.Of(edited), Edits: records, Patch: patch, Pins: pinned.trees}
+	d.Edit = edit
+	if d.Current != nil {
+		d.Edit = elfedit.Diff(b.Current, edited)
+	}
+	return nil
+}
+
+// rewritten makes the edits of records on a program's packaged bytes. A program of the
+// system keeps all its protection: one without room for that is refused.
+func rewritten(packaged []byte, records []record.EditRecord) (e elfedit.Edit, edited []byte, err error) {
+	e, leavesRelRO, err := rewrite.Make(packaged, records)
+	if err == nil && leavesRelRO {
+		err = &elfedit.RefusedError{Reason: "has no room for the edit in what RELRO protects"}
+	}
+	if err != nil {
+		return e, nil, err
+	}
+	edited, err = e.Apply(packaged)
+	return e, edited, err
+}
+
+// diff is the edit that gives a program its packaged bytes back.
+func diff(b Bytes) elfedit.Edit { return elfedit.Diff(b.Current, b.Packaged) }

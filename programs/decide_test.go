@@ -1,0 +1,252 @@
+package programs
+
+import (
+	"bytes"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
+)
+
+// enforced is a root in which SELinux keeps every program from the prefix.
+type enforced struct{}
+
+func (enforced) ReadFile(name string, _ int64) ([]byte, error) {
+	if name == confine.SELinuxConfig {
+		return []byte("SELINUX=enforcing\nSELINUXTYPE=targeted\n"), nil
+	}
+	return nil, fs.ErrNotExist
+}
+func (enforced) ReadDir(string) ([]fs.DirEntry, error) { return nil, fs.ErrNotExist }
+func (enforced) HasFile(string) bool                   { return false }
+
+func TestDecide(t *testing.T) {
+	packaged := program(t)
+	libc := object("/usr/lib/libc.so.6", "libc.so.6")
+	foo := object("/usr/lib/libfoo.so.1", "libfoo.so.1", "libbar.so.1", "libc.so.6")
+	bar := object("/usr/lib/libbar.so.1", "libbar.so.1", "libc.so.6")
+	inFarm := &ldso.Object{Path: "/var/sys/current-system/lib64/libfoo.so.1", ID: foo.ID, Info: foo.Info}
+	other := object("/var/sys/current-system/lib64/libfoo.so.1", "libfoo.so.1", "libbar.so.1", "libc.so.6")
+	rest := map[string]*ldso.Object{"libc.so.6": libc, "libfoo.so.1": foo, "libbar.so.1": bar}
+	info := inspect(t, packaged)
+	if info.Interpreter != "" {
+		rest[info.Interpreter] = object(info.Interpreter, "ld-linux.so")
+	}
+	pin := func(soname string, force bool) Pin {
+		old := object("/var/sys/"+soname+"/1/usr/lib/"+soname, soname, foo.Info.Needed...)
+		if soname != "libfoo.so.1" {
+			old.Info.Needed = bar.Info.Needed
+		}
+		rest[old.Path] = old
+		return Pin{
+			record.Pin{Program: "tool", Library: soname, Version: "1", Tree: "1", Force: force},
+			&record.Manifest{Files: []record.File{{Path: "usr/lib/" + soname, Type: record.TypeFile, ELF: &elfedit.Info{Soname: soname}}}},
+		}
+	}
+	pinFoo, pinBar := pin("libfoo.so.1", false), pin("libbar.so.1", false)
+	dir := func(p *Policy) string {
+		for name := range p.Farm {
+			return strings.TrimSuffix(name, "/libfoo.so.1")
+		}
+		return "lib64"
+	}
+	same := finder{farm: map[string]*ldso.Object{"libfoo.so.1": inFarm}, rest: rest}
+	minimal := Policy{
+		Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/var/sys", Architecture: ldso.Triplet(info),
+		Farm: map[string]bool{"lib64/libfoo.so.1": true},
+	}
+	farm := "/var/sys/current-system/" + dir(&minimal)
+	runPath := func(to string) record.EditRecord {
+		return record.EditRecord{Kind: record.EditRunPath, To: []string{to}}
+	}
+	replaceFoo := record.EditRecord{Kind: record.EditReplace, From: []string{"libfoo.so.1"}, To: []string{"/var/sys/libfoo.so.1/1/usr/lib/libfoo.so.1"}}
+	addBar := record.EditRecord{Kind: record.EditAdd, To: []string{"/var/sys/libbar.so.1/1/usr/lib/libbar.so.1"}}
+
+	for _, tt := range []struct {
+		name   string
+		facts  func(*Facts)
+		policy func(*Policy)
+		finder ldso.Finder
+		edits  []record.EditRecord
+		want   Decision // of Left (a part of it), Unpinned (likewise), Keep, Unsettled, Unresolved, Forced
+		pins   string
+	}{
+		{name: "the farm answers", edits: []record.EditRecord{runPath(farm)}},
+		{name: "the farm does not answer", policy: func(p *Policy) { p.Farm = nil }, want: Decision{Unresolved: []string{"libfoo.so.1"}}},
+		{name: "full", policy: func(p *Policy) {
+			p.Farm, p.Rewrite.Executables, p.Trees = nil, RewriteFull, map[pkginfo.Key]string{pkgOf("tool").Key: "tool/1"}
+		}, edits: []record.EditRecord{runPath("/var/sys/tool/1/lib64:/var/sys/tool/default/lib64:" + farm)}, want: Decision{Unresolved: []string{"libfoo.so.1"}}},
+		{name: "none", policy: func(p *Policy) { p.Rewrite.Executables = RewriteNone }},
+		{name: "excluded", policy: func(p *Policy) { p.Rewrite.Exclude = []string{"/usr/bin"} }},
+		{name: "not included", policy: func(p *Policy) { p.Rewrite.Include = []string{"/usr/sbin/"} }},
+		{name: "included", policy: func(p *Policy) { p.Rewrite.Include = []string{"/usr/*/to?l"} }, edits: []record.EditRecord{runPath(farm)}},
+		{name: "hashpkg itself", facts: func(f *Facts) { f.Package.Name = "hashpkg" }},
+		{name: "altered", facts: func(f *Facts) { f.Left, f.Info = "is altered", nil }, want: Decision{Left: "is altered"}},
+		{name: "sealed", facts: func(f *Facts) { f.Sealed = "is signed" }, want: Decision{Left: "is signed"}},
+		{name: "sealed, and nothing is wanted", facts: func(f *Facts) { f.Sealed = "is signed" }, policy: func(p *Policy) { p.Rewrite.Executables = RewriteNone }},
+		{name: "RPATH", facts: func(f *Facts) {
+			f.Info = &elfedit.Info{HasRPath: true, RPath: "/x", Class: f.Info.Class, Machine: f.Info.Machine, Data: f.Info.Data, Needed: f.Info.Needed}
+		},
+			want: Decision{Left: "has an RPATH, which a RUNPATH would disable"}},
+		{name: "restored before", facts: func(f *Facts) { f.Record = &record.EditedFile{Restored: true} }, want: Decision{Keep: true}},
+		{name: "restored before, and asked for again", facts: func(f *Facts) { f.Record = &record.EditedFile{Restored: true} },
+			policy: func(p *Policy) { p.Restored = true }, edits: []record.EditRecord{runPath(farm)}},
+		{name: "would load another", finder: finder{farm: map[string]*ldso.Object{"libfoo.so.1": other}, rest: rest},
+			want: Decision{Left: "would load other libraries: /var/sys/current-system/lib64/libfoo.so.1 in place of /usr/lib/libfoo.so.1", Unsettled: true}},
+		{name: "would load another, as far as can be told before the farm is there", finder: finder{farm: map[string]*ldso.Object{"libfoo.so.1": other}, rest: rest},
+			policy: func(p *Policy) { p.FarmPlanned = true }, edits: []record.EditRecord{runPath(farm)}},
+		{name: "does not start", finder: finder{rest: map[string]*ldso.Object{"libc.so.6": libc}}, want: Decision{Left: "does not start as it is: ", Unsettled: true}},
+		{name: "pinned", policy: func(p *Policy) { p.Pins = []Pin{pinFoo} }, edits: []record.EditRecord{runPath(farm), replaceFoo}, pins: "libfoo.so.1=1"},
+		{name: "pinned through another library", policy: func(p *Policy) { p.Pins, p.Farm = []Pin{pinBar}, nil }, edits: []record.EditRecord{addBar}, pins: "libbar.so.1=1",
+			want: Decision{Unresolved: []string{"libfoo.so.1"}}},
+		{name: "another is pinned", policy: func(p *Policy) { p.Pins = []Pin{pinFoo}; p.Pins[0].Program = "/usr/bin/other" }, edits: []record.EditRecord{runPath(farm)}},
+		{name: "pinned and confined", policy: func(p *Policy) { p.Pins, p.Confinement = []Pin{pinFoo}, confine.Read(enforced{}, "/var/sys") },
+			edits: []record.EditRecord{runPath(farm)}, want: Decision{Unpinned: "may not read /var/sys: SELinux", Unsettled: true}},
+		{name: "pinned and confined, and somebody waits", policy: func(p *Policy) {
+			p.Pins, p.Strict, p.Confinement = []Pin{pinFoo}, true, confine.Read(enforced{}, "/var/sys")
+		}, want: Decision{Left: "may not read /var/sys: SELinux"}},
+		{name: "confined, and no pin is for it", policy: func(p *Policy) { p.Confinement = confine.Read(enforced{}, "/var/sys") }, edits: []record.EditRecord{runPath(farm)}},
+		{name: "the pin lacks a library", policy: func(p *Policy) { p.Pins = []Pin{lacking(rest, false)} },
+			edits: []record.EditRecord{runPath(farm)}, want: Decision{Unpinned: "would not start: libgone.so, needed by", Unsettled: true}},
+		{name: "the pin lacks a library, and is forced", policy: func(p *Policy) { p.Pins = []Pin{lacking(rest, true)} },
+			edits: []record.EditRecord{runPath(farm), {Kind: record.EditReplace, From: []string{"libfoo.so.1"}, To: []string{"/var/sys/lacking/1/usr/lib/libfoo.so.1"}}},
+			pins:  "lacking=1", want: Decision{Forced: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			copied := *info
+			f := &Facts{Program: Program{Package: pkgOf("tool"), Path: "/usr/bin/tool"}, Source: digest.Of(packaged), Info: &copied}
+			p := minimal
+			if tt.facts != nil {
+				tt.facts(f)
+			}
+			if tt.policy != nil {
+				tt.policy(&p)
+			}
+			if tt.finder == nil {
+				tt.finder = same
+			}
+			d, err := Decide(f, Bytes{packaged, packaged}, &p, tt.finder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var edits []record.EditRecord
+			var pins []string
+			if d.Desired != nil {
+				edits = d.Desired.Edits
+				for _, p := range d.Desired.Pins {
+					pins = append(pins, p.String())
+				}
+				if edited, err := d.Edit.Apply(packaged); err != nil || digest.Of(edited) != d.Desired.Object {
+					t.Errorf("the edit does not make the desired bytes (%v)", err)
+				}
+			}
+			if diff := cmp.Diff(tt.edits, edits); diff != "" {
+				t.Errorf("edits (-want +have)\n%s", diff)
+			}
+			if strings.Join(pins, " ") != tt.pins {
+				t.Errorf("it follows %q, not %q", pins, tt.pins)
+			}
+			if !strings.HasPrefix(string(d.Left), string(tt.want.Left)) || (d.Left == "") != (tt.want.Left == "") {
+				t.Errorf("it is left because %q, not %q", d.Left, tt.want.Left)
+			}
+			if !strings.HasPrefix(string(d.Unpinned), string(tt.want.Unpinned)) || (d.Unpinned == "") != (tt.want.Unpinned == "") {
+				t.Errorf("it is not pinned because %q, not %q", d.Unpinned, tt.want.Unpinned)
+			}
+			if d.Keep != tt.want.Keep || d.Unsettled != tt.want.Unsettled || d.Forced != tt.want.Forced {
+				t.Errorf("keep %t, unsettled %t, forced %t", d.Keep, d.Unsettled, d.Forced)
+			}
+			if d.Left == "" {
+				if diff := cmp.Diff(tt.want.Unresolved, d.Unresolved); diff != "" {
+					t.Errorf("unresolved (-want +have)\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+// lacking is a pin to a library that needs one which is not there.
+func lacking(rest map[string]*ldso.Object, force bool) Pin {
+	old := object("/var/sys/lacking/1/usr/lib/libfoo.so.1", "libfoo.so.1", "libgone.so")
+	rest[old.Path] = old
+	return Pin{
+		record.Pin{Program: record.EveryProgram, Library: "lacking", Version: "1", Tree: "1", Force: force},
+		&record.Manifest{Files: []record.File{{Path: "usr/lib/libfoo.so.1", Type: record.TypeFile, ELF: &elfedit.Info{Soname: "libfoo.so.1"}}}},
+	}
+}
+
+// TestDecideAgain decides on a program that is edited.
+func TestDecideAgain(t *testing.T) {
+	packaged := program(t)
+	info := inspect(t, packaged)
+	records := []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/var/sys/current-system/lib64"}}}
+	_, edited, err := rewritten(packaged, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	current := &record.AppliedEdit{Object: digest.Of(edited), Edits: records}
+	f := &Facts{Program: Program{Package: pkgOf("tool"), Path: "/usr/bin/tool"}, Source: digest.Of(packaged), Info: info, Current: current}
+	b := Bytes{edited, packaged}
+	for _, tt := range []struct {
+		name    string
+		policy  Policy
+		desired *record.AppliedEdit
+		result  []byte
+	}{
+		{"as it is", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/var/sys"}, current, edited},
+		{"nothing", Policy{Rewrite: Rewrite{Executables: RewriteNone}, Prefix: "/var/sys"}, nil, packaged},
+		{"another prefix", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/srv/sys", FarmPlanned: true}, nil, nil},
+	} {
+		tt.policy.Architecture, tt.policy.Farm = ldso.Triplet(info), map[string]bool{"lib64/libfoo.so.1": true}
+		d, err := Decide(f, b, &tt.policy, nil)
+		if err != nil || d.Left != "" {
+			t.Errorf("%s: %v %s", tt.name, err, d.Left)
+			continue
+		}
+		after, err := d.Edit.Apply(edited)
+		if d.Edit.IsZero() {
+			after, err = edited, nil
+		}
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", tt.name, err)
+		case tt.result == nil:
+			if p := inspect(t, after).RunPath; p != "/srv/sys/current-system/lib64" || d.Desired.Object != digest.Of(after) {
+				t.Errorf("%s: it searches %s", tt.name, p)
+			}
+		case d.Desired != tt.desired || !bytes.Equal(after, tt.result):
+			t.Errorf("%s: it has %v, or other bytes", tt.name, d.Desired)
+		}
+	}
+}
+
+func TestSearchPath(t *testing.T) {
+	f := &Facts{Program: Program{Package: pkgOf("tool"), Path: "/usr/bin/tool"}, Info: &elfedit.Info{HasRunPath: true, RunPath: "$ORIGIN/x"}}
+	p := &Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/var/sys"}
+	want := &record.EditRecord{Kind: record.EditRunPath, From: []string{"$ORIGIN/x"}, To: []string{"$ORIGIN/x:/var/sys/current-system/lib"}}
+	if diff := cmp.Diff(want, p.searchPath(f, true)); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}
+
+func TestSortPins(t *testing.T) {
+	var pins []Pin
+	for _, program := range []string{record.EveryProgram, "curl", "/usr/bin/curl", "git"} {
+		pins = append(pins, Pin{Pin: record.Pin{Program: program}})
+	}
+	SortPins(pins)
+	var have []string
+	for _, p := range pins {
+		have = append(have, p.Program)
+	}
+	if diff := cmp.Diff([]string{"/usr/bin/curl", "curl", "git", record.EveryProgram}, have); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}

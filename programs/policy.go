@@ -1,0 +1,70 @@
+package programs
+
+import (
+	"strings"
+
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
+)
+
+// Policy is what is wanted of programs, and what is there for them. Nothing changes
+// it while programs are decided on.
+type Policy struct {
+	Rewrite      Rewrite
+	Prefix       string
+	Architecture string                 // the root's own, as a multi-arch triplet
+	Farm         map[string]bool        // what trees of the system offer, such as "lib64/libz.so.1"
+	Trees        map[pkginfo.Key]string // path of its tree below the prefix, by package
+	Pins         []Pin                  // in the order of SortPins
+	Confinement  *confine.Rules         // read when there are pins; nil for a root that confines nothing
+
+	// Restored has programs edited, too, of which somebody asked for the packaged
+	// bytes.
+	Restored bool
+	// Strict leaves a program that cannot follow its pins as it is: somebody waits
+	// for the answer. Without it, the program goes on without them.
+	Strict bool
+	// FarmPlanned says that the farm is not there yet, so that nothing can be
+	// found in it.
+	FarmPlanned bool
+}
+
+// unresolved returns the libraries that a program needs and that no tree offers,
+// and whether one offers another.
+func (p *Policy) unresolved(info *elfedit.Info) (names []string, answers bool) {
+	dir := layout.LibraryDir(p.Architecture, info)
+	for _, name := range info.Needed {
+		switch {
+		case strings.Contains(name, "/"):
+		case p.Farm[dir+"/"+name]:
+			answers = true
+		case !layout.IsGlibcLibrary(name):
+			names = append(names, name)
+		}
+	}
+	return names, answers
+}
+
+// searchPath returns the record for a program's RUNPATH; nil when the policy wants
+// none. What the author wrote stays in front.
+func (p *Policy) searchPath(f *Facts, answers bool) *record.EditRecord {
+	if !p.Rewrite.wants(f.Path, f.Package.Name) || !answers && p.Rewrite.Executables != RewriteFull {
+		return nil
+	}
+	dir := layout.LibraryDir(p.Architecture, f.Info)
+	r := &record.EditRecord{Kind: record.EditRunPath}
+	var dirs []string
+	if f.Info.HasRunPath && f.Info.RunPath != "" {
+		r.From = []string{f.Info.RunPath}
+		dirs = append(dirs, f.Info.RunPath)
+	}
+	if tree := p.Trees[f.Package.Key]; p.Rewrite.Executables == RewriteFull && tree != "" {
+		dirs = append(dirs, p.Prefix+"/"+tree+"/"+dir, p.Prefix+"/"+f.Package.Name+"/"+layout.DefaultLink+"/"+dir)
+	}
+	dirs = append(dirs, p.Prefix+"/"+layout.CurrentSystem+"/"+dir)
+	r.To = []string{strings.Join(dirs, ":")}
+	return r
+}
