@@ -219,7 +219,7 @@ func TestMountedOver(t *testing.T) {
 	if diff := cmp.Diff(map[string]State{"/usr/bin/busy": Left, "/usr/bin/tool": Edited}, states(outcomes)); diff != "" {
 		t.Fatal(diff)
 	}
-	if o := outcomes[0]; o.Reason != "cannot be replaced: device or resource busy" || !o.LookAgain {
+	if o := outcomes[0]; o.Reason != "cannot be replaced: something is mounted over it: device or resource busy" || !o.LookAgain {
 		t.Errorf("%s %s (%t)", o.Path, o.Reason, o.LookAgain)
 	}
 	if files := edits(t, root, "tool"); len(files) != 1 || files[0].Path != "/usr/bin/tool" {
