@@ -50,13 +50,16 @@ type Package struct {
 	Files                       []File // parents first
 }
 
-// File is one file of a package, owned by root.
+// File is one file of a package.
 type File struct {
 	Path    string // relative to the root
 	Type    pkginfo.Type
 	Mode    uint32
 	Content string // of a regular file
 	Link    string // see [pkginfo.Entry]
+	// UID is the number of its owner: 0 is root. A format that has names gives another
+	// one any name.
+	UID int
 }
 
 // Run runs the suite.
@@ -99,7 +102,7 @@ func (s *suite) sample() Package {
 			{Path: "usr", Type: pkginfo.Directory, Mode: 0o755},
 			{Path: "usr/bin", Type: pkginfo.Directory, Mode: 0o755},
 			{Path: "usr/bin/sample", Type: pkginfo.Regular, Mode: 0o755, Content: "a program\n"},
-			{Path: "usr/bin/suid", Type: pkginfo.Regular, Mode: 0o4755, Content: "another one\n"},
+			{Path: "usr/bin/suid", Type: pkginfo.Regular, Mode: 0o4755, Content: "another one\n", UID: 1234},
 			{Path: "usr/bin/link", Type: pkginfo.Symlink, Mode: 0o777, Link: "../../usr/bin/sample"},
 			{Path: "usr/share", Type: pkginfo.Directory, Mode: 0o755},
 			{Path: "usr/share/empty", Type: pkginfo.Regular, Mode: 0o600},

@@ -75,6 +75,8 @@ type contents struct {
 	entries   []*pkginfo.Entry
 	sums      map[string]string // of what the files hold, by path, for every name
 	signature pkginfo.Signature
+
+	namesOwners bool
 }
 
 // read reads a whole package and checks what holds for those of every format.
@@ -84,7 +86,7 @@ func (s *suite) read(r io.Reader, keys *trust.Keyring) (c *contents, err error) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	c = &contents{pkg: reader.Package(), sums: map[string]string{}}
+	c = &contents{pkg: reader.Package(), sums: map[string]string{}, namesOwners: reader.NamesOwners()}
 	if c.pkg.Format != s.Format.Name() {
 		return nil, fault("the package is of the format %q", c.pkg.Format)
 	}
@@ -221,6 +223,8 @@ func (s *suite) testRead(t *testing.T) {
 			t.Errorf("%s has mode %04o, and should have %04o", e.Path, e.Mode, w.Mode)
 		case e.Type == pkginfo.Symlink && e.Link != w.Link:
 			t.Errorf("%s leads to %q, and should to %q", e.Path, e.Link, w.Link)
+		case !got.namesOwners && e.UID != w.UID, got.namesOwners && (e.Owner == "root") != (w.UID == 0):
+			t.Errorf("%s belongs to %d (%q), and should to %d", e.Path, e.UID, e.Owner, w.UID)
 		case isFile && got.sums[e.Path] != fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content))):
 			t.Errorf("%s has other contents", e.Path)
 		}

@@ -270,7 +270,7 @@ func buildToy(t testing.TB, p conformance.Package) []byte {
 		pkginfo.Regular: tar.TypeReg, pkginfo.Directory: tar.TypeDir, pkginfo.Symlink: tar.TypeSymlink, pkginfo.HardLink: tar.TypeLink,
 	}
 	for _, f := range p.Files {
-		add(&tar.Header{Name: f.Path, Typeflag: kinds[f.Type], Mode: int64(f.Mode), Linkname: f.Link}, f.Content)
+		add(&tar.Header{Name: f.Path, Typeflag: kinds[f.Type], Mode: int64(f.Mode), Uid: f.UID, Linkname: f.Link}, f.Content)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func buildDeb(t testing.TB, p conformance.Package) []byte {
 		out.Arch = "all"
 	}
 	for _, f := range p.Files {
-		file := testdeb.File{Path: f.Path, Mode: f.Mode, Content: f.Content}
+		file := testdeb.File{Path: f.Path, Mode: f.Mode, Content: f.Content, UID: f.UID}
 		switch f.Type {
 		case pkginfo.Directory:
 			file.Path += "/"

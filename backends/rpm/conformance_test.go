@@ -1,6 +1,7 @@
 package rpm
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +77,9 @@ func packageOfFixture(p conformance.Package) testrpm.Package {
 			kind = testrpm.TypeFile
 		}
 		file := testrpm.File{Path: "/" + f.Path, Mode: kind | f.Mode, Content: f.Content, Inode: inodes[f.Path]}
+		if f.UID != 0 {
+			file.Owner = fmt.Sprintf("user%d", f.UID)
+		}
 		switch f.Type {
 		case pkginfo.Symlink:
 			file.Link = f.Link
