@@ -90,7 +90,8 @@ func (a *applier) applyAll(ctx context.Context, decisions []*Decision) error {
 				size += round[n].first.Edit.NewSize
 				n++
 			}
-			if err := a.applyBatch(ctx, round[:n]); err != nil {
+			// A batch that was begun is ended: a loader that is killed says nothing.
+			if err := a.applyBatch(context.WithoutCancel(ctx), round[:n]); err != nil {
 				return err
 			}
 			round = round[n:]
@@ -195,13 +196,7 @@ func (a *applier) stageAll(ctx context.Context, files []*file) []*replacement {
 			staged[i], faults[i] = a.stage(ctx, files[i].first, places[i])
 		}
 	}
-	if err := inParallel(ctx, len(files), stage); err != nil {
-		for i := range files {
-			if staged[i] == nil && faults[i] == nil {
-				faults[i] = ErrInterrupted
-			}
-		}
-	}
+	_ = inParallel(ctx, len(files), stage) // ctx has no end
 	for i, f := range files {
 		if faults[i] != nil {
 			for _, d := range f.all() {

@@ -65,7 +65,7 @@ func undecided(p *Program, err error) *Decision {
 	if passes(err) {
 		d.Fault = fmt.Errorf("edit %s: %w", p.Path, err)
 	} else {
-		d.Left, d.Unsettled = Reason("cannot be edited: "+err.Error()), stays(err)
+		d.Left, d.Unsettled = "cannot be edited: "+cause(err), stays(err)
 	}
 	return d
 }
