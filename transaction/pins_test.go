@@ -9,7 +9,7 @@ import (
 )
 
 func TestChoosePinned(t *testing.T) {
-	tree := func(version, tree, origin, soname string) *record.Manifest {
+	tree := func(version, tree string, origin record.Origin, soname string) *record.Manifest {
 		return &record.Manifest{
 			Name: "lib", Version: version, Tree: tree, Origin: origin,
 			Files: []record.File{{Path: "usr/lib/" + soname, ELF: &elfedit.Info{Soname: soname}}},
@@ -18,6 +18,7 @@ func TestChoosePinned(t *testing.T) {
 	system := tree("1", "1", record.OriginSystem, "lib.so.1")
 	private := tree("1", "1@aaaaaaaa", record.OriginPrivate, "lib.so.1")
 	another := tree("1", "1@bbbbbbbb", record.OriginPrivate, "lib.so.1")
+	plain := tree("1", "1", record.OriginPrivate, "lib.so.1")
 	two := tree("2", "2", record.OriginSystem, "lib.so.2")
 	libc := tree("3", "3", record.OriginSystem, "libc.so.6")
 	for _, tt := range []struct {
@@ -30,6 +31,7 @@ func TestChoosePinned(t *testing.T) {
 		{"the only one", []*record.Manifest{system, two}, "1", system, ""},
 		{"the distribution's own", []*record.Manifest{private, system}, "1", system, ""},
 		{"by its tree", []*record.Manifest{system, private, another}, "1@aaaaaaaa", private, ""},
+		{"the tree of that very name", []*record.Manifest{plain, private}, "1", plain, ""},
 		{"several", []*record.Manifest{private, another}, "1", nil, `name one of ["lib=1@aaaaaaaa" "lib=1@bbbbbbbb"]`},
 		{"no such version", []*record.Manifest{system, two}, "9", nil, `the store has no lib=9; of lib it has ["1" "2"]`},
 		{"no such library", nil, "9", nil, "the store has no lib; hashpkg install brings"},
