@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 TOOL      = $(GO) tool -modfile=tools/go.mod
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: help build test test-elf test-system race lint vuln fuzz bench demo docs deb rpm clean
+.PHONY: help build check test test-faults test-elf test-system race lint vuln fuzz bench demo docs deb rpm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-11s %s\n' "$$name" "$$what"; done
@@ -14,9 +14,16 @@ help: ## list the targets
 build: ## build bin/hashpkg and bin/patchelf
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X github.com/hashpkg/hashpkg/cmd/internal/cli.Version=$(VERSION)' -o bin/ ./cmd/hashpkg ./cmd/patchelf
 
-test: ## install what the tests need (when root), run them all and count them
+check: ## run the tests that need only Go: no root, no network, no other programs (a minute or two)
+	ALLOW_SKIPS=1 EVENTS=.cache/check.json scripts/test.sh -short
+
+test: ## install what the tests need (when root), run them all and count them; none may be skipped
 	scripts/test-deps.sh
 	scripts/test.sh
+
+test-faults: ## of these, those that kill commands at each step, let calls fail and cut the power
+	scripts/test-deps.sh
+	PACKAGES=./e2e EVENTS=.cache/faults.json scripts/test.sh -count=1 -run 'Killed|Fails|Fault|FullDisk|PowerCut'
 
 test-elf: ## edit every ELF file of this machine and of foreign packages, with all judges (minutes)
 	scripts/test-deps.sh

@@ -47,6 +47,9 @@ type Changes struct {
 	// SetNotes adds notes; one that has the name and the type of a note in
 	// the file replaces it.
 	SetNotes []Note
+	// RemoveNotes names notes that go, with their section headers. One that
+	// SetNotes holds too is replaced.
+	RemoveNotes []NoteID
 
 	// MayLeaveRelRO allows an edit for which the dynamic section has no room but
 	// in a segment that stays writable, although PT_GNU_RELRO covered it.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // corpusDirs are where the corpus test looks; HASHPKG_TEST_ELF_DIRS replaces
@@ -66,6 +68,7 @@ type corpus struct {
 // the ways that a package manager does: all of them with HASHPKG_TEST_ELF=1,
 // else some.
 func TestCorpus(t *testing.T) {
+	testneed.Programs(t, "strip", "eu-elflint")
 	files := corpusFiles(t)
 	if os.Getenv("HASHPKG_TEST_ELF") == "" {
 		var some []string

@@ -38,9 +38,12 @@ func (e *editor) changeDynamic() error {
 	if !e.changes.touchesDynamic() {
 		return nil
 	}
-	soname, err := e.dynText(elf.DT_SONAME)
-	if err != nil {
-		return err
+	var soname *string
+	if e.table != nil {
+		var err error
+		if soname, err = e.dynText(elf.DT_SONAME); err != nil {
+			return err
+		}
 	}
 	isLoader := soname != nil && isLoaderName(*soname) && e.region(regionInterp) == nil
 	for _, change := range []func() error{e.changePath, e.changeNeeded, e.changeSoname, e.changeFlags} {
@@ -63,6 +66,9 @@ func (e *editor) dynText(tag elf.DynTag) (*string, error) {
 	at, ok := e.dynValue(tag)
 	if !ok {
 		return nil, nil
+	}
+	if e.table == nil {
+		return nil, e.noStringTable()
 	}
 	text, err := e.table.text(at, "a string of the dynamic section")
 	return &text, err
@@ -142,9 +148,15 @@ func (e *editor) changePath() error {
 
 func (e *editor) changeNeeded() error {
 	c := e.changes
+	if c.SetNeeded == nil && len(c.ReplaceNeeded)+len(c.RemoveNeeded)+len(c.AddNeededFirst)+len(c.AddNeededLast) == 0 {
+		return nil
+	}
 	var old []string
 	for _, d := range e.dyn {
 		if d.tag == elf.DT_NEEDED {
+			if e.table == nil {
+				return e.noStringTable()
+			}
 			text, err := e.table.text(d.value, "a needed library's name")
 			if err != nil {
 				return err

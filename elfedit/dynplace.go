@@ -7,7 +7,7 @@ const spareDyn = 8
 
 // placeDynamic finds room for the dynamic section.
 func (e *editor) placeDynamic() error {
-	if e.dynProg < 0 || len(e.newDyn)+1 <= e.dynSlots {
+	if e.dynProg < 0 || e.dynSlots == 0 || len(e.newDyn)+1 <= e.dynSlots {
 		return nil
 	}
 	r := e.region(regionDynamic)

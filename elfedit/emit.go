@@ -72,6 +72,10 @@ func (e *editor) moveReferences(r *region) {
 			shift := start - (p.off - r.off)
 			p.off, p.vaddr, p.paddr = p.off+shift, p.vaddr+shift, p.paddr+shift
 			p.filesz, p.memsz = end-start, end-start
+			if end == start { // all that it covered is removed
+				*p = prog{}
+				continue
+			}
 		case resized && p.off == r.off && p.filesz == r.size:
 			p.memsz += r.newSize - r.size
 			p.filesz = r.newSize
@@ -93,6 +97,10 @@ func (e *editor) moveReferences(r *region) {
 			delta += shift
 			n.off += shift
 			n.size = r.bounds[s.off+s.size-r.off] - start
+			if n.size == 0 { // removed; SHT_NULL marks a header without use, and the others keep their numbers
+				*n = sect{}
+				continue
+			}
 		} else if resized && s.off == r.off && s.size == r.size {
 			n.size = r.newSize
 		}

@@ -21,15 +21,24 @@ var ErrBadEdit = errors.New("the edit is damaged")
 // Changes.MayLeaveRelRO.
 var ErrLeavesRelRO = errors.New("the dynamic section has no room for more entries where it becomes read-only (RELRO) after relocation")
 
+// ErrNoStringTable is wrapped by the error for a file whose dynamic section
+// names no string table (DT_STRTAB), where a name of it is needed and no section
+// header leads to a table either.
+var ErrNoStringTable = errors.New("the dynamic section names no string table")
+
 // FormatError says what is wrong with an ELF file, and where.
 type FormatError struct {
 	Offset int64 // of the structure at fault, in bytes from the file's start
 	Msg    string
+	Err    error // the sentinel that it wraps, nil for most
 }
 
 func (e *FormatError) Error() string {
 	return fmt.Sprintf("broken ELF file: %s (at offset %#x)", e.Msg, e.Offset)
 }
+
+// Unwrap implements the interface of package errors.
+func (e *FormatError) Unwrap() error { return e.Err }
 
 // RefusedError says why a sound file, or one change of it, is refused.
 type RefusedError struct {

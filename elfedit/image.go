@@ -272,21 +272,47 @@ func (img *image) dynValue(tag elf.DynTag) (uint64, bool) {
 	return 0, false
 }
 
-// stringTable returns DT_STRTAB's offset in the file and its bytes.
+// stringTable returns DT_STRTAB's offset in the file and its bytes. Where the
+// dynamic section names no table, but the section headers do, it is theirs: so
+// tools read the file, although a loader cannot.
 func (img *image) stringTable() (off uint64, table []byte, err error) {
 	addr, ok := img.dynValue(elf.DT_STRTAB)
 	if !ok {
-		return 0, nil, broken(0, "the dynamic section names no string table")
+		return img.linkedStrings()
 	}
 	size, ok := img.dynValue(elf.DT_STRSZ)
 	if !ok {
-		return 0, nil, broken(0, "the dynamic section does not say the size of its string table")
+		return 0, nil, broken(img.progs[img.dynProg].off, "the dynamic section does not say the size of its string table")
 	}
 	if off, err = img.offset(addr, size, "the dynamic strings"); err != nil {
 		return 0, nil, err
 	}
 	table, err = img.bytes(off, size, "the dynamic strings")
 	return off, table, err
+}
+
+// linkedStrings returns the table that the section header of the dynamic
+// section leads to.
+func (img *image) linkedStrings() (off uint64, table []byte, err error) {
+	for _, s := range img.sects {
+		if s.kind != elf.SHT_DYNAMIC || uint64(s.link) >= uint64(len(img.sects)) {
+			continue
+		}
+		t := img.sects[s.link]
+		if t.kind != elf.SHT_STRTAB || t.flags&uint64(elf.SHF_ALLOC) == 0 || t.size == 0 {
+			continue
+		}
+		if off, err = img.offset(t.addr, t.size, "the dynamic strings"); err == nil && off == t.off {
+			table, err = img.bytes(off, t.size, "the dynamic strings")
+			return off, table, err
+		}
+	}
+	return 0, nil, img.noStringTable()
+}
+
+// noStringTable is the error for names of a dynamic section without a table of them.
+func (img *image) noStringTable() error {
+	return &FormatError{Offset: int64(img.progs[img.dynProg].off), Msg: ErrNoStringTable.Error(), Err: ErrNoStringTable}
 }
 
 // stringAt returns the string at an offset of a table that starts at off.

@@ -25,7 +25,7 @@ type Info struct {
 	VersionNeeds []VersionNeed `json:"version_needs,omitempty"`
 	VersionDefs  []VersionDef  `json:"version_defs,omitempty"` // without the base definition
 
-	HasDynamic     bool `json:"dynamic,omitempty"`          // has PT_DYNAMIC
+	HasDynamic     bool `json:"dynamic,omitempty"`          // has PT_DYNAMIC, with bytes
 	HasVersionDefs bool `json:"has_version_defs,omitempty"` // has definitions of symbol versions, if only the base one
 	HasRPath       bool `json:"has_rpath,omitempty"`        // the entry is there, if only as ""
 	HasRunPath     bool `json:"has_runpath,omitempty"`      // likewise

@@ -3,6 +3,7 @@ package elfedit
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 )
 
 // Limits of what Inspect copies from a file, so that a small file whose
@@ -15,7 +16,8 @@ const (
 // Inspect reads any ELF file: programs, libraries, objects, kernel modules,
 // core files, split debug files. The error wraps ErrNotELF when the magic
 // number is missing and is a *FormatError when a structure that the loader
-// would read is broken. Broken section headers are no error, as the loader
+// would read is broken; when it wraps ErrNoStringTable, the Info is returned as
+// well, with empty names in it. Broken section headers are no error, as the loader
 // does not read them. The notes of core files are left out.
 func Inspect(data []byte) (*Info, error) {
 	img, err := parse(data)
@@ -26,7 +28,7 @@ func Inspect(data []byte) (*Info, error) {
 	if err := in.run(); err != nil {
 		return nil, err
 	}
-	return &in.info, nil
+	return &in.info, in.noTable
 }
 
 // inspector fills info.
@@ -37,6 +39,7 @@ type inspector struct {
 
 	tableAt uint64
 	table   []byte
+	noTable error // for names, in a file that has no table of them
 }
 
 func (in *inspector) run() error {
@@ -57,7 +60,7 @@ func (in *inspector) run() error {
 	if img.dynProg < 0 {
 		return nil
 	}
-	info.HasDynamic = true
+	info.HasDynamic = img.dynSlots > 0
 	info.DynamicRelRO, info.DynamicRoom = img.dynamicRoom()
 	if err := in.dynamic(); err != nil {
 		return err
@@ -136,7 +139,12 @@ func (in *inspector) copyName(b []byte, off uint64) (string, error) {
 func (in *inspector) name(at uint64, what string) (string, error) {
 	if in.table == nil {
 		var err error
-		if in.tableAt, in.table, err = in.img.stringTable(); err != nil {
+		in.tableAt, in.table, err = in.img.stringTable()
+		if errors.Is(err, ErrNoStringTable) {
+			in.noTable = err
+			return "", nil
+		}
+		if err != nil {
 			return "", err
 		}
 	}

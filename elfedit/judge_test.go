@@ -11,16 +11,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // tool returns the path of a program that judges, or skips the test.
 func tool(t testing.TB, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is not installed", name)
-	}
-	return path
+	testneed.Programs(t, name)
+	return name
 }
 
 // mustMake makes and applies an edit, and checks what holds for all edits: the

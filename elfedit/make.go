@@ -43,7 +43,7 @@ type editor struct {
 	regions []*region // in the order of their offsets
 	gaps    []*gap
 
-	table   *stringTable // nil without a dynamic section
+	table   *stringTable // nil without a dynamic section, or while that names none
 	newDyn  []dynString  // the dynamic entries as they shall be
 	dynEdit bool         // newDyn differs from dyn
 
@@ -102,6 +102,7 @@ func (e *editor) run() error {
 		e.changeVersions,
 		e.changeSymbols,
 		e.changeNotes,
+		e.nameStrings,
 		e.placeDynamic,
 		e.placeStrings,
 		e.placeOthers,
@@ -136,8 +137,8 @@ func (e *editor) refuse() error {
 	if len(e.progs) > maxProgs {
 		return refused("the file has %d program headers; %d are the most that are edited", len(e.progs), maxProgs)
 	}
-	if e.dynProg < 0 && e.changes.touchesDynamic() {
-		return refused("the file is linked statically: it has no dynamic section")
+	if (e.dynProg < 0 || e.dynSlots == 0) && e.changes.touchesDynamic() {
+		return refused("the file has no dynamic section: it is linked statically, or has lost it")
 	}
 	for i, p := range e.progs {
 		if p.kind == elf.PT_LOAD && p.fileEnd() > uint64(len(e.data)) {

@@ -3,6 +3,7 @@ package elfedit
 import (
 	"bytes"
 	"debug/elf"
+	"slices"
 	"strings"
 )
 
@@ -71,13 +72,14 @@ type noteList struct {
 	align  uint64
 	notes  []Note
 	starts []uint64 // as splitNotes
+	gone   []bool   // by index in notes, those that are removed
 	added  []Note
 	change bool
 }
 
-// changeNotes adds and replaces notes.
+// changeNotes adds, replaces and removes notes.
 func (e *editor) changeNotes() error {
-	if len(e.changes.SetNotes) == 0 {
+	if len(e.changes.SetNotes)+len(e.changes.RemoveNotes) == 0 {
 		return nil
 	}
 	lists, err := e.noteLists()
@@ -87,6 +89,11 @@ func (e *editor) changeNotes() error {
 	for _, n := range e.changes.SetNotes {
 		if !replaceNote(lists, n) {
 			lists = e.addNote(lists, n)
+		}
+	}
+	for _, id := range e.changes.RemoveNotes {
+		if !slices.ContainsFunc(e.changes.SetNotes, func(n Note) bool { return n.ID() == id }) {
+			removeNote(lists, id)
 		}
 	}
 	for _, l := range lists {
@@ -124,12 +131,24 @@ func (e *editor) noteLists() ([]*noteList, error) {
 			continue
 		}
 		l.notes, l.starts = splitNotes(e.order, e.data[r.off:r.end()], l.align)
+		l.gone = make([]bool, len(l.notes))
 		if l.starts[len(l.starts)-1] != r.size {
 			r.fixed = true
 		}
 		lists = append(lists, l)
 	}
 	return lists, nil
+}
+
+// removeNote removes the notes of a name and a type.
+func removeNote(lists []*noteList, id NoteID) {
+	for _, l := range lists {
+		for i, n := range l.notes {
+			if n.ID() == id {
+				l.gone[i], l.change = true, true
+			}
+		}
+	}
 }
 
 // replaceNote replaces the note of n's name and type, if there is one.
@@ -153,6 +172,9 @@ func replaceNote(lists []*noteList, n Note) bool {
 func (e *editor) addNote(lists []*noteList, n Note) []*noteList {
 	var best *noteList
 	for _, l := range lists {
+		if n.ID() == ResolutionCacheID() && l.align != resolutionAlign {
+			continue // whatever else the file holds, its form is known to the byte
+		}
 		if !l.r.fixed && (best == nil || l.align < best.align) {
 			best = l
 		}
@@ -176,7 +198,9 @@ func (e *editor) setNotes(l *noteList) {
 	var content []byte
 	r.bounds = map[uint64]uint64{0: 0}
 	for i, n := range l.notes {
-		content = appendNote(e.order, content, n, l.align)
+		if !l.gone[i] {
+			content = appendNote(e.order, content, n, l.align)
+		}
 		r.bounds[l.starts[i+1]] = uint64(len(content))
 	}
 	for _, n := range l.added {
@@ -184,7 +208,7 @@ func (e *editor) setNotes(l *noteList) {
 		content = appendNote(e.order, content, n, l.align)
 		if e.sects != nil {
 			e.addSects = append(e.addSects, newSect{
-				name: sectNameOf(n.Name), r: r, at: start, align: l.align,
+				name: sectNameOf(n), r: r, at: start, align: l.align,
 				sect: sect{kind: elf.SHT_NOTE, flags: uint64(elf.SHF_ALLOC), size: uint64(len(content)) - start, align: l.align},
 			})
 		}
@@ -196,8 +220,11 @@ func (e *editor) setNotes(l *noteList) {
 	r.content = content
 }
 
-// sectNameOf is the name of the section for a note's owner.
-func sectNameOf(owner string) string {
+// sectNameOf is the name of the section for a note: of most, after its owner.
+func sectNameOf(n Note) string {
+	if n.ID() == ResolutionCacheID() {
+		return resolutionSection
+	}
 	return ".note." + strings.Map(func(c rune) rune {
 		switch {
 		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '.', c == '_':
@@ -206,5 +233,5 @@ func sectNameOf(owner string) string {
 			return c + 'a' - 'A'
 		}
 		return '_'
-	}, owner)
+	}, n.Name)
 }

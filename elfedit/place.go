@@ -308,6 +308,12 @@ func (e *editor) placeStrings() error {
 	}
 	r.content = table
 	need := uint64(len(table))
+	if r.size == 0 && e.sects != nil { // nameStrings made it; strip keeps what is in a section
+		e.addSects = append(e.addSects, newSect{
+			name: ".dynstr", r: r, align: 1,
+			sect: sect{kind: elf.SHT_STRTAB, flags: uint64(elf.SHF_ALLOC), size: need, align: 1},
+		})
+	}
 	switch {
 	case r.inArena:
 		r.newSize = need

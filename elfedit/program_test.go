@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 const greetSource = `
@@ -53,7 +55,7 @@ func newBench(t testing.TB) *bench {
 		}
 	}
 	if _, err := b.try("libgreet.so", "-shared", "-fPIC", "-Wl,-soname,libgreet.so.1", "-Wl,--version-script="+b.path("greet.map"), b.path("greet.c")); err != nil {
-		t.Skipf("gcc makes no library: %v", err)
+		testneed.Unmet(t, "gcc makes no library: ", err)
 	}
 	if err := os.Rename(b.path("libgreet.so"), b.path("libgreet.so.1")); err != nil {
 		t.Fatal(err)
@@ -78,7 +80,7 @@ func (b *bench) make(out string, args ...string) []byte {
 	b.t.Helper()
 	data, err := b.try(out, args...)
 	if err != nil {
-		b.t.Skip(err)
+		testneed.Unmet(b.t, err)
 	}
 	return data
 }
@@ -144,23 +146,11 @@ var linkings = map[string][]string{
 	"packed relocations":    {"-Wl,-z,pack-relative-relocs"},
 }
 
-// linkingsFor returns the ways to link that are tested: with -short, some.
-func linkingsFor(t *testing.T) map[string][]string {
-	if !testing.Short() {
-		return linkings
-	}
-	some := make(map[string][]string)
-	for _, name := range []string{"plain", "no pie", "gold", "stripped"} {
-		some[name] = linkings[name]
-	}
-	return some
-}
-
 func TestProgramRuns(t *testing.T) {
 	b := newBench(t)
 	loader := hostLoader(t, elf.ELFCLASS64, elf.EM_X86_64)
 	if loader == "" {
-		t.Skip("the loader of x86-64 is not here")
+		testneed.Unmet(t, "the loader of x86-64 is not here")
 	}
 	lib := b.path("libgreet.so.1")
 	long := strings.Repeat("/a/directory/of/some/length:", 200)
@@ -170,7 +160,7 @@ func TestProgramRuns(t *testing.T) {
 	}
 	longLoader := "/lib64/" + strings.Repeat("../lib64/", 60) + filepath.Base(loader)
 	runpath := &SearchPath{First: []string{b.dir}}
-	for linking, args := range linkingsFor(t) {
+	for linking, args := range linkings {
 		data, err := b.try("main", append([]string{b.path("main.c"), b.path("libgreet.so.1")}, args...)...)
 		if err != nil {
 			t.Logf("%s is left out: %v", linking, err)
@@ -245,7 +235,7 @@ func stripHeaders(data []byte) []byte {
 
 func TestWithoutSectionHeaders(t *testing.T) {
 	b := newBench(t)
-	for linking, args := range linkingsFor(t) {
+	for linking, args := range linkings {
 		t.Run(linking, func(t *testing.T) {
 			b := &bench{t: t, dir: b.dir, gcc: b.gcc}
 			data := stripHeaders(b.program(args...))
@@ -262,6 +252,49 @@ func TestWithoutSectionHeaders(t *testing.T) {
 				b.mustSay(mustMake(t, edited, Changes{Path: &SearchPath{Set: &longer}}), says)
 			}
 		})
+	}
+}
+
+// TestGoldPayload makes C++ programs longer that gold linked, with and without
+// data behind them. That data keeps its place, or the edit is refused.
+func TestGoldPayload(t *testing.T) {
+	b := newBench(t)
+	b.gcc = tool(t, "g++")
+	source := "#include <cstdio>\nint main() { try { throw 42; } catch (int v) { std::printf(\"%d\", v); } return 0; }\n"
+	if err := os.WriteFile(b.path("throw.cc"), []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	payload := bytes.Repeat([]byte("payload\n"), 8192)
+	for _, args := range [][]string{
+		{"-fcf-protection=full"},
+		{"-fcf-protection=full", "-Wl,-z,now"},
+		{"-fcf-protection=full", "-s"},
+		{"-fcf-protection=full", "-Wl,--rosegment"},
+		{"-fcf-protection=full", "-no-pie"},
+	} {
+		data := b.make("throw", append([]string{"-pie", "-fPIE", "-fuse-ld=gold", b.path("throw.cc")}, args...)...)
+		long := strings.Repeat("/directory", 3000)
+		for _, changes := range [][]Changes{
+			{{Path: &SearchPath{Set: &long}}},
+			{{Interpreter: ptr("/lib64/" + strings.Repeat("./", 1500) + "ld-linux-x86-64.so.2")}, {Path: &SearchPath{Set: &long}}},
+			{{SetNotes: []Note{{Name: "x", Type: 1, Desc: payload}}}, {AddNeededLast: []string{"libm.so.6"}}},
+		} {
+			edited := data
+			for _, c := range changes {
+				edited = mustMake(t, edited, c)
+				b.mustSay(edited, "42")
+			}
+			_, err := Make(append(bytes.Clone(data), payload...), changes[0])
+			var reason *RefusedError
+			if want := fmt.Sprintf("from offset %#x on, it has %d bytes of its own", len(data), len(payload)); !errors.As(err, &reason) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: with data behind the file the error is %v; want %q", args, err, want)
+			}
+		}
+		// An edit for which there is room leaves the data where it is.
+		edited := mustMake(t, append(bytes.Clone(data), payload...), Changes{Path: &SearchPath{Set: ptr("/x")}})
+		if len(edited) != len(data)+len(payload) || !bytes.HasSuffix(edited, payload) {
+			t.Errorf("%q: the data behind the file has moved", args)
+		}
 	}
 }
 
@@ -288,7 +321,7 @@ func TestManyNeeded(t *testing.T) {
 		libs = append(libs, b.path(name))
 	}
 	for _, count := range []int{10, 40, 120} {
-		for linking, args := range linkingsFor(t) {
+		for linking, args := range linkings {
 			t.Run(fmt.Sprintf("%s/%d", linking, count), func(t *testing.T) {
 				b := &bench{t: t, dir: b.dir, gcc: b.gcc}
 				data := b.program(args...)
@@ -339,7 +372,7 @@ func TestVersionDefs(t *testing.T) {
 	defs, dynamic := f.Section(".gnu.version_d"), f.Section(".dynamic")
 	const vdNext, word = 16, 4 // gABI, symbol versioning: vd_next of Elf64_Verdef, an Elf64_Word
 	if f.Class != elf.ELFCLASS64 || defs == nil || dynamic == nil || f.ByteOrder.Uint32(onlyBase[defs.Offset+vdNext:]) == 0 {
-		t.Skip("the library is no 64-bit one with two definitions")
+		testneed.Unmet(t, "the library is no 64-bit one with two definitions")
 	}
 	f.ByteOrder.PutUint32(onlyBase[defs.Offset+vdNext:], 0)
 	for at := dynamic.Offset; at < dynamic.Offset+dynamic.Size; at += 4 * word {
@@ -442,7 +475,7 @@ func TestClearSymbolVersions(t *testing.T) {
 
 func TestNotes(t *testing.T) {
 	b := newBench(t)
-	for linking, args := range linkingsFor(t) {
+	for linking, args := range linkings {
 		t.Run(linking, func(t *testing.T) {
 			b := &bench{t: t, dir: b.dir, gcc: b.gcc}
 			program := b.program(args...)

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // The tests of this file are for what went wrong in other editors.
@@ -37,9 +39,10 @@ func TestStaticPIE(t *testing.T) {
 }
 
 func TestLoader(t *testing.T) {
+	testneed.Programs(t, "/lib64/ld-linux-x86-64.so.2")
 	loader := hostLoader(t, elf.ELFCLASS64, elf.EM_X86_64)
 	if loader == "" {
-		t.Skip("the loader of x86-64 is not here")
+		testneed.Unmet(t, "the loader of x86-64 is not here")
 	}
 	data, err := os.ReadFile(loader)
 	if err != nil {
@@ -197,9 +200,6 @@ func TestTableMoves(t *testing.T) {
 }
 
 func TestGoProgram(t *testing.T) {
-	if testing.Short() {
-		t.Skip("compiles a Go program")
-	}
 	b := newBench(t)
 	source := "package main\n\n// int answer(void) { return 42; }\nimport \"C\"\nimport \"fmt\"\n\nfunc main() { fmt.Println(C.answer()) }\n"
 	if err := os.WriteFile(b.path("main.go"), []byte(source), 0o644); err != nil {
@@ -209,7 +209,7 @@ func TestGoProgram(t *testing.T) {
 		cmd := exec.Command(tool(t, "go"), "build", "-o", b.path("gomain"), "-ldflags", "-linkmode="+mode, b.path("main.go"))
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Skipf("go makes no program: %v: %s", err, out)
+			t.Fatalf("go makes no program: %v: %s", err, out)
 		}
 		data, err := os.ReadFile(b.path("gomain"))
 		if err != nil {

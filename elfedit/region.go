@@ -113,7 +113,7 @@ func (e *editor) findRegions() error {
 // findProgRegions finds the regions that only program headers refer to.
 func (e *editor) findProgRegions() {
 	var notes []*region
-	for _, p := range e.progs {
+	for i, p := range e.progs {
 		// The alignment cannot exceed what keeps a region within a segment's.
 		align := p.align
 		if !isPowerOfTwo(align) || align > 64 {
@@ -131,6 +131,9 @@ func (e *editor) findProgRegions() {
 		case elf.PT_MIPS_ABIFLAGS, elf.PT_MIPS_REGINFO:
 			e.add(regionFlags, p.off, p.filesz, max(align, 8))
 		case elf.PT_DYNAMIC:
+			if i != e.dynProg { // a second one, which no loader reads
+				continue
+			}
 			if r := e.add(regionDynamic, p.off, p.filesz, e.wordSize()); r != nil {
 				r.fixed = true // moves only as placeDynamic says
 			}
@@ -152,7 +155,9 @@ func (e *editor) findProgRegions() {
 
 // findTables finds the regions that dynamic entries refer to.
 func (e *editor) findTables() error {
-	e.add(regionDynstr, e.table.off, uint64(len(e.table.old)), 1)
+	if e.table != nil {
+		e.add(regionDynstr, e.table.off, uint64(len(e.table.old)), 1)
+	}
 	off, count, exact, err := e.symbolTable()
 	if err != nil {
 		return err

@@ -17,6 +17,9 @@ func (e *editor) changeSymbols() error {
 	if err != nil || count == 0 {
 		return err
 	}
+	if e.table == nil {
+		return e.noStringTable()
+	}
 	if !exact || e.region(regionDynsym) == nil {
 		return refused("the number of dynamic symbols cannot be told: the file has neither DT_HASH nor section headers")
 	}

@@ -86,10 +86,18 @@ func (e *editor) tablesAreLast() bool {
 	return true
 }
 
-// appendSections gives the added section headers their places.
+// appendSections gives the added section headers their places, and makes the
+// dynamic section's lead to its string table.
 func (e *editor) appendSections() {
 	for _, s := range e.addSects {
 		s.sect.off, s.sect.addr = s.r.newOff+s.at, s.r.newAddr+s.at
+		if s.r.kind == regionDynstr {
+			for i := range e.newSects {
+				if e.newSects[i].kind == elf.SHT_DYNAMIC {
+					e.newSects[i].link = uint32(len(e.newSects))
+				}
+			}
+		}
 		e.newSects = append(e.newSects, s.sect)
 	}
 }

@@ -61,15 +61,16 @@ func (e *editor) holdsOnly(load int, suitable func(*region) bool) bool {
 }
 
 // payload refuses a file that has bytes of its own behind everything that the
-// headers refer to: programs that look for such bytes look for them at the end
-// of the file.
+// headers refer to. Some programs look for such bytes at the end of the file,
+// others at the offset that they were put at, so that the file can grow neither
+// behind them nor before them.
 func (e *editor) payload() error {
 	var end uint64
 	for _, s := range e.covered() {
 		end = max(end, s.hi)
 	}
 	if end < uint64(len(e.data)) && zeroPrefix(e.data[end:]) != len(e.data)-int(end) {
-		return refused("the file must grow, and has data of its own behind the ELF file that must stay its end")
+		return refused("the file must grow, and behind the ELF file, from offset %#x on, it has %d bytes of its own that must stay its end", end, uint64(len(e.data))-end)
 	}
 	return nil
 }
@@ -212,13 +213,26 @@ func (e *editor) clearSects(lo, hi uint64) {
 	e.out.zero(e.out.size, r.newOff+r.size-e.out.size)
 }
 
+// addressLimit is the first address above those that a segment may have which
+// is added to the file.
+func (e *editor) addressLimit() uint64 {
+	switch {
+	case !e.is64:
+		return 1 << 32
+	case e.machine == elf.EM_IA_64:
+		// The upper three bits of an address are the number of a region, and
+		// programs have their data in region 3. The lowest 64 GiB of a region can
+		// be mapped whatever the size of a page (Linux, RGN_MAP_LIMIT of
+		// arch/ia64); larger pages reach further.
+		const region = 1 << 61
+		return alignDown(e.top(), region) + 1<<36
+	}
+	return 1 << 47
+}
+
 // addLoad adds a PT_LOAD above all others and makes the file as long as it.
 func (e *editor) addLoad(p prog) error {
-	limit := uint64(1) << 32
-	if e.is64 {
-		limit = 1 << 47
-	}
-	if p.vaddr < e.top() || p.memEnd() > limit || p.fileEnd() > limit || p.memEnd() < p.vaddr {
+	if p.vaddr < e.top() || p.memEnd() > e.addressLimit() || p.memEnd() < p.vaddr || !e.is64 && p.fileEnd() > 1<<32 {
 		return refused("no addresses are left above the file's segments")
 	}
 	at := 0

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"debug/elf"
+	"errors"
 	"slices"
 	"strings"
 )
@@ -31,8 +32,13 @@ type stringRef struct {
 	set  func(offset uint32)
 }
 
+// openStrings reads the dynamic string table. A file that has none is edited as
+// well: most changes need no string, and nameStrings is for the others.
 func (e *editor) openStrings() error {
 	off, table, err := e.stringTable()
+	if errors.Is(err, ErrNoStringTable) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -43,6 +49,33 @@ func (e *editor) openStrings() error {
 	if i := bytes.LastIndex(table, []byte("\x00"+stringMark)); i >= 0 {
 		e.table.base = uint64(i + 1)
 	}
+	return nil
+}
+
+// nameStrings makes the dynamic section name its string table, where it has to
+// and does not. Without a table it makes one, but not when something refers to
+// names already, which would find others in it.
+func (e *editor) nameStrings() error {
+	wanted := e.table != nil && len(e.table.refs) > 0 ||
+		slices.ContainsFunc(e.newDyn, func(d dynString) bool { return d.text != nil })
+	if !wanted || e.hasTag(elf.DT_STRTAB) {
+		return nil
+	}
+	if e.table == nil {
+		for _, d := range e.dyn {
+			if isStringTag(d.tag) || d.tag == elf.DT_SYMTAB || d.tag == elf.DT_VERNEED || d.tag == elf.DT_VERDEF {
+				return e.noStringTable()
+			}
+		}
+		e.table = &stringTable{old: []byte{0}, base: 1, left: 8 * spareCopy}
+		e.regions = append([]*region{{kind: regionDynstr, align: 1, load: -1}}, e.regions...)
+	}
+	r := e.region(regionDynstr)
+	if r == nil {
+		return broken(e.table.off, "no dynamic string table")
+	}
+	e.dropTag(elf.DT_STRSZ)
+	e.newDyn = append(e.newDyn, dynString{tag: elf.DT_STRTAB, value: r.addr, from: -1}, dynString{tag: elf.DT_STRSZ, value: r.size, from: -1})
 	return nil
 }
 

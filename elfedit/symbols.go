@@ -3,6 +3,7 @@ package elfedit
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 )
 
 // symbolTable returns the offset and the number of the dynamic symbols. exact
@@ -71,6 +72,9 @@ func (img *image) importsOpen() (bool, error) {
 		return false, err
 	}
 	_, table, err := img.stringTable()
+	if errors.Is(err, ErrNoStringTable) {
+		return false, nil // no symbol has a name
+	}
 	if err != nil {
 		return false, err
 	}

@@ -159,6 +159,9 @@ func (e *editor) changeVersions() error {
 	if err != nil {
 		return err
 	}
+	if e.table == nil && len(needs) > 0 {
+		return e.noStringTable()
+	}
 	for _, n := range needs {
 		name, err := e.table.text(uint64(n.file.name), "a version's file name")
 		if err != nil {

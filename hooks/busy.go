@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -42,18 +41,10 @@ func AtWork(root *sysroot.Root) ([]string, error) {
 	return names, nil
 }
 
-// DpkgAtWork reports whether a dpkg is changing its database. The last hook of its
-// transaction is still to come then. In dpkg's own hooks it does not hold the lock.
-func DpkgAtWork(root *sysroot.Root) (bool, error) { return isHeld(root, dpkgLock) }
-
 // isHeld reports whether another process has a file locked for writing, with the
 // locks of fcntl(2).
 func isHeld(root *sysroot.Root, name string) (bool, error) {
-	path, err := root.HostPath(name)
-	if err != nil {
-		return false, err
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -63,7 +54,7 @@ func isHeld(root *sysroot.Root, name string) (bool, error) {
 	defer f.Close()
 	lock := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock); err != nil {
-		return false, fmt.Errorf("look for a package manager at work: %s: %w", path, err)
+		return false, fmt.Errorf("look for a package manager at work: %s: %w", f.Name(), err)
 	}
 	return lock.Type != unix.F_UNLCK, nil
 }

@@ -24,9 +24,8 @@ type ProblemKind string
 
 // The kinds of problems.
 const (
-	FailureKept    ProblemKind = "failure"   // a hook or a sync has failed
-	LeftFollowing  ProblemKind = "following" // the following farm is active, and nothing to follow
-	BehindDatabase ProblemKind = "behind"    // packages have come or gone since the last sync
+	FailureKept    ProblemKind = "failure" // a hook or a sync has failed
+	BehindDatabase ProblemKind = "behind"  // packages have come or gone since the last sync
 	PinNotInForce  ProblemKind = "pin"
 	HooksInPart    ProblemKind = "hooks" // files are missing or changed
 )
@@ -93,15 +92,7 @@ func (c *checker) checkStore(ctx context.Context, hooked bool) error {
 		return err
 	}
 	if len(c.AtWork) == 0 {
-		following, err := c.Root.Following()
-		if err != nil {
-			return err
-		}
-		if following && !retired {
-			c.add(LeftFollowing, repairBySync, "%s still follows a package manager that has ended, or was killed",
-				c.Root.Store().Path("current-system"))
-		}
-		// Who has never asked for trees of the system does not miss them.
+		// A root that was never synced is not behind.
 		if hooked || len(c.Root.SystemState().Packages) > 0 {
 			if err := c.checkDatabases(ctx); err != nil {
 				return err
@@ -121,7 +112,7 @@ func (c *checker) checkDatabases(ctx context.Context) error {
 		return err
 	}
 	if would.Changed || len(would.Programs) > 0 {
-		c.add(BehindDatabase, repairBySync, "behind the package manager: %d trees would come, %d would leave, %d programs would be edited",
+		c.add(BehindDatabase, repairBySync, "behind the package manager: a sync would add %d trees, remove %d and edit %d programs",
 			len(would.Trees), len(would.Gone), len(would.Programs))
 	}
 	return nil
@@ -135,7 +126,7 @@ func (c *checker) checkPins() error {
 	for _, p := range pins {
 		if p.Lost != "" {
 			c.add(PinNotInForce, "run hashpkg unpin, or hashpkg sync to let its programs go on without it",
-				"%s is pinned to %s, which is not to be had: %s", p.Program, p.Spec(), p.Lost)
+				"%s is pinned to %s, which is no longer in the store: %s", p.Program, p.Spec(), p.Lost)
 		} else if len(p.Programs) == 0 {
 			c.add(PinNotInForce, "run hashpkg sync --again or hashpkg unpin", "no program follows the pin of %s to %s", p.Program, p.Spec())
 		}

@@ -1,10 +1,10 @@
 // Package hooks is what package managers and image builders call, and the files
 // that are installed so that they do.
 //
-// A package manager's transaction has three moments: [Before], while it works
-// ([During]) and [After]. [Run] does what is to be done then, and never fails; what
-// goes wrong is kept, and [Check] finds it. [Install], [Remove] and [Status] are
-// about the files.
+// [Run] does what is to be done while a package manager works ([During]), when its
+// transaction has ended ([After]) and when hashpkg's own package is removed
+// ([Retire]). It never fails; what goes wrong is kept, and [Check] finds it.
+// [Install], [Remove] and [Status] are about the files.
 package hooks
 
 import (
@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -26,18 +27,16 @@ type Event string
 
 // The events.
 const (
-	Before Event = "before" // the package manager is about to change files
+	// Before is called by files that older versions have installed. It does nothing:
+	// what a package manager puts in place is in force at once.
+	Before Event = "before"
 	During Event = "trigger"
-	After  Event = "after"  // it has ended, whether it succeeded or not
-	Retire Event = "remove" // hashpkg's own package goes
+	After  Event = "after"  // the transaction has ended, whether it succeeded or not
+	Retire Event = "remove" // hashpkg's own package is removed
 )
 
-// How long a hook waits for another hashpkg. Before a transaction that is short:
-// the package manager may well go on without.
-const (
-	waitBefore = 5 * time.Second
-	waitAfter  = time.Minute
-)
+// wait is how long a hook waits for another hashpkg.
+const wait = time.Minute
 
 // Hook is one call of a hook.
 type Hook struct {
@@ -67,13 +66,8 @@ func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) {
 	if err == nil {
 		return
 	}
-	// What the package manager has in place is right, and a farm of trees that no
-	// sync has brought up to date is not.
-	if ferr := guard(func() error { return h.followAfterFailure(ctx, err) }); ferr != nil && !strings.Contains(err.Error(), ferr.Error()) {
-		err = errors.Join(err, ferr)
-	}
 	said := strings.ReplaceAll(err.Error(), "\n", "; ")
-	fmt.Fprintf(w, "hashpkg: %s\nhashpkg: the packages are not affected; run hashpkg check to see what is to be done\n", said)
+	fmt.Fprintf(w, "hashpkg: %s\nhashpkg: the packages are not affected; hashpkg check says what to do\n", said)
 	if err := guard(func() error { return h.keep(said) }); err != nil {
 		fmt.Fprintf(w, "hashpkg: %v\n", err)
 	}
@@ -83,7 +77,7 @@ func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) {
 func guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("a fault of hashpkg's own: %v at %s", p, strings.Join(strings.Fields(string(debug.Stack())), " "))
+			err = fmt.Errorf("internal error: %v at %s", p, strings.Join(strings.Fields(string(debug.Stack())), " "))
 		}
 	}()
 	return f()
@@ -99,16 +93,9 @@ func (h *Hook) run(ctx context.Context) error {
 	}
 	switch h.Event {
 	case Before:
-		return h.follow(ctx)
-	case During:
-		return h.sync(ctx, true)
-	case After:
-		// Another dpkg that is at work calls this hook itself when it ends.
-		busy, err := DpkgAtWork(h.Root)
-		if err != nil {
-			return err
-		}
-		return h.sync(ctx, busy)
+		return nil
+	case During, After:
+		return h.sync(ctx)
 	case Retire:
 		return h.retire(ctx)
 	}
@@ -126,44 +113,17 @@ func (h *Hook) keep(said string) error {
 	return h.Root.SetFailure(h.Now.UTC().Format(time.RFC3339) + " hook " + string(h.Event) + ": " + said)
 }
 
-// follow makes the system's programs load what the package manager puts in place,
-// from now on.
-func (h *Hook) follow(ctx context.Context) (err error) {
-	following, err := h.Root.Following()
-	if err != nil || following {
-		return err
-	}
-	lock, err := h.Root.LockWait(ctx, waitBefore)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	_, err = h.Root.Follow(true)
-	return err
-}
-
-func (h *Hook) followAfterFailure(ctx context.Context, failure error) error {
-	if h.Root == nil || h.Event == Retire || errors.Is(failure, sysroot.ErrLocked) || ctx.Err() != nil {
-		return nil
-	}
-	if ok, err := h.Root.Exists(); err != nil || !ok {
-		return err
-	}
-	return h.follow(ctx)
-}
-
 // sync makes the prefix agree with the databases. Programs that were given back
 // because hashpkg's package went are edited again when it has come again.
-func (h *Hook) sync(ctx context.Context, following bool) error {
+func (h *Hook) sync(ctx context.Context) error {
 	retired, err := h.Root.Retired()
 	if err != nil {
 		return err
 	}
 	_, err = transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Wait: waitAfter,
-		Following: following && !retired, Again: retired,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Wait: wait, Again: retired,
 	})
-	if errors.Is(err, transaction.ErrNoDatabase) {
+	if errors.Is(err, backends.ErrNoDatabase) {
 		return nil // dpkg --admindir
 	}
 	if err == nil && retired {
@@ -172,18 +132,16 @@ func (h *Hook) sync(ctx context.Context, following bool) error {
 	return err
 }
 
-// retire leaves a system that works without hashpkg: programs have their packaged
-// bytes, and what still searches in current-system finds what the package manager
-// has put in place, and will.
+// retire gives every program its packaged bytes back, so that the system works
+// without hashpkg. It fails when one could not be given back.
 func (h *Hook) retire(ctx context.Context) error {
-	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: h.Root, All: true, Wait: waitAfter})
-	err = errors.Join(err, h.follow(ctx))
+	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: h.Root, All: true, Wait: wait})
 	if err != nil {
 		return err
 	}
 	if len(result.Left) > 0 {
 		l := result.Left[0]
-		return fmt.Errorf("%d programs could not be given back: %s %s", len(result.Left), l.Path, l.Reason)
+		return fmt.Errorf("%d programs still have hashpkg's edit, the first is %s, which %s", len(result.Left), l.Path, l.Reason)
 	}
 	return h.Root.SetRetired(true)
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -90,22 +88,18 @@ func hookFiles(root *sysroot.Root) ([]hookFile, error) {
 
 // readInside returns the bytes of a file in the root; nil when it is not there.
 func readInside(root *sysroot.Root, name string) ([]byte, error) {
-	path, err := root.HostPath(name)
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(path)
+	b, err := root.ReadFile(name, maxFile)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read hook: %w", err)
 	}
-	if b == nil {
-		b = []byte{}
-	}
-	return b, nil
+	return append([]byte{}, b...), nil
 }
+
+// maxFile bounds a file that others share with hashpkg.
+const maxFile = 16 << 20
 
 // Files tells who wrote them by their last line, which has the digest of those
 // before it.
@@ -137,7 +131,7 @@ func embedded(name string) func(*sysroot.Root) ([]byte, error) {
 // where the prefix is one, both count.
 func abstraction(root *sysroot.Root) ([]byte, error) {
 	prefixes := []string{root.Prefix()}
-	if real, err := filepath.Rel(root.Dir(), root.Store().Path(".")); err == nil && "/"+real != root.Prefix() {
+	if real, err := root.RealPrefix(); err == nil && real != root.Prefix() {
 		prefixes = append(prefixes, "/"+real)
 	}
 	return confine.AbstractionText(prefixes)
@@ -212,9 +206,7 @@ var ErrChanged = errors.New("not hashpkg's, or changed since")
 // or without names for those that the root has. Files that somebody has changed are
 // left, and named in the error.
 func Install(root *sysroot.Root, readers []string) (*InstallStatus, error) {
-	if program, err := root.HostPath(Program); err != nil {
-		return nil, err
-	} else if info, err := os.Stat(program); err != nil || info.Mode()&0o111 == 0 {
+	if info, err := root.Stat(Program); err != nil || info.Mode()&0o111 == 0 {
 		return nil, fmt.Errorf("install hooks: they call %s, which is not there; copy hashpkg to it first", Program)
 	}
 	return change(root, readers, func(f *hookFile, state FileState) error {
@@ -279,14 +271,7 @@ func (f *hookFile) write(root *sysroot.Root) error {
 	if err != nil {
 		return err
 	}
-	path, err := root.HostPath(f.path)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("install hook: %w", err)
-	}
-	return replaceFile(path, text, f.mode)
+	return f.put(root, text)
 }
 
 // wholeText returns what the file is to be, with what is others' in it.
@@ -303,45 +288,23 @@ func (f *hookFile) wholeText(root *sysroot.Root) ([]byte, error) {
 }
 
 func (f *hookFile) remove(root *sysroot.Root) error {
-	path, err := root.HostPath(f.path)
-	if err != nil {
-		return err
-	}
 	if f.text == nil {
 		have, err := readInside(root, f.path)
 		if err != nil {
 			return err
 		}
-		return replaceFile(path, confine.RemoveEquivalence(have, root.Prefix()), f.mode)
+		return f.put(root, confine.RemoveEquivalence(have, root.Prefix()))
 	}
-	if err := os.Remove(path); err != nil {
+	if err := root.Remove(f.path); err != nil {
 		return fmt.Errorf("remove hook: %w", err)
 	}
 	return nil
 }
 
-// replaceFile puts a file in place, whole or not at all. The name of the new one
-// is none that dpkg or AppArmor would read.
-func replaceFile(path string, text []byte, mode fs.FileMode) (err error) {
-	fresh := path + ".hashpkg-new"
-	f, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
+// put puts the file in place, whole or not at all.
+func (f *hookFile) put(root *sysroot.Root, text []byte) error {
+	if err := root.WriteFile(f.path, text, f.mode); err != nil {
 		return fmt.Errorf("install hook: %w", err)
-	}
-	_, err = f.Write(text)
-	for _, step := range []func() error{func() error { return f.Chmod(mode) }, f.Sync} {
-		if err == nil {
-			err = step()
-		}
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(fresh, path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("install hook: %w", err), os.Remove(fresh))
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func newRoot(t *testing.T, prefix string, files map[string]string) *sysroot.Root
 
 func open(t *testing.T, dir, prefix string) *sysroot.Root {
 	t.Helper()
-	root, err := sysroot.Open(dir, prefix)
+	root, err := sysroot.Open(dir, prefix, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -43,7 +43,7 @@ func Prelink(root *sysroot.Root, w io.Writer, args []string) error {
 		return err
 	}
 	defer f.Close()
-	return atomicfile.MapFile(f, func(data []byte) error {
+	return mapped.File(f, func(data []byte) error {
 		packaged, err := packagedBytes(root, name, data)
 		if err != nil {
 			return err

@@ -30,10 +30,6 @@ const (
 	DefaultLink    = "default"
 	GenerationFile = "generation.json"
 	SystemDir      = Private + "/system" // what is known of the root's own packages
-	// FollowingDir is in a generation with system trees: its farm, in which the
-	// system's libraries are the distribution's own files, for the time in which
-	// a package manager works.
-	FollowingDir = "following"
 )
 
 // NameError says why a package's name or version cannot stand in a path.
@@ -126,23 +122,13 @@ func ManifestPath(name, tree string) string {
 // GenerationPath returns a generation's path relative to the prefix.
 func GenerationPath(id int) string { return fmt.Sprintf("%s/%d", GenerationsDir, id) }
 
-// FarmPath returns the path, relative to the prefix, of a generation's farm or of
-// its following farm.
-func FarmPath(id int, following bool) string {
-	if following {
-		return GenerationPath(id) + "/" + FollowingDir
+// ParseGenerationPath returns the number in a path that GenerationPath made.
+func ParseGenerationPath(p string) (id int, err error) {
+	id, err = strconv.Atoi(strings.TrimPrefix(p, GenerationsDir+"/"))
+	if err != nil || id < 1 || GenerationPath(id) != p {
+		return 0, fmt.Errorf("%q is not the path of a generation", p)
 	}
-	return GenerationPath(id)
-}
-
-// ParseFarmPath returns what is in a path that FarmPath made.
-func ParseFarmPath(p string) (id int, following bool, err error) {
-	generation, following := strings.CutSuffix(p, "/"+FollowingDir)
-	id, err = strconv.Atoi(strings.TrimPrefix(generation, GenerationsDir+"/"))
-	if err != nil || id < 1 || FarmPath(id, following) != p {
-		return 0, false, fmt.Errorf("%q is not the path of a generation", p)
-	}
-	return id, following, nil
+	return id, nil
 }
 
 // ToPrefix is the way from a directory of a generation's link farm, such as its

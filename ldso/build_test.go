@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // workshop builds small programs and libraries below a directory.
@@ -23,9 +25,7 @@ type workshop struct {
 
 func newWorkshop(t *testing.T) workshop {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skipf("needs gcc: %v", err)
-	}
+	testneed.Programs(t, "gcc")
 	// Not t.TempDir, whose names have the test's, commas included.
 	dir, err := os.MkdirTemp("", "ldso")
 	if err != nil {
@@ -247,7 +247,7 @@ func TestLoadBuilt(t *testing.T) {
 			name: "glibc-hwcaps",
 			build: func(w workshop) string {
 				if !slices.Contains(loaderOptions(w.t).HWCaps, "x86-64-v2") {
-					w.t.Skip("the processor is older than x86-64-v2")
+					testneed.Unmet(w.t, "the processor is older than x86-64-v2")
 				}
 				w.library("lib/liba.so", soname+"liba.so")
 				w.library("lib/glibc-hwcaps/x86-64-v2/liba.so", soname+"liba.so")

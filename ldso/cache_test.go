@@ -12,7 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 func newCache(entries ...CacheEntry) []byte {
@@ -218,17 +220,15 @@ func TestCacheLookup(t *testing.T) {
 
 // TestParseCacheOfSystem compares with what ldconfig prints of the same file.
 func TestParseCacheOfSystem(t *testing.T) {
+	const ldconfig = "/sbin/ldconfig"
+	testneed.Programs(t, ldconfig)
 	b, err := os.ReadFile("/etc/ld.so.cache")
 	if err != nil {
-		t.Skipf("no cache to read: %v", err)
-	}
-	ldconfig, err := exec.LookPath("ldconfig")
-	if err != nil {
-		ldconfig = "/sbin/ldconfig"
+		testneed.Unmet(t, err)
 	}
 	out, err := exec.Command(ldconfig, "-p").Output()
 	if err != nil {
-		t.Skipf("ldconfig -p: %v", err)
+		testneed.Unmet(t, "ldconfig -p: ", err)
 	}
 	var want []string
 	for _, line := range strings.Split(string(out), "\n") {

@@ -8,17 +8,17 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // TestRootOfCache builds a root with a cache, and asks the loader inside it.
 func TestRootOfCache(t *testing.T) {
+	testneed.Root(t) // to change into a root
 	w := newWorkshop(t)
 	options := loaderOptions(t)
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to change into a root")
-	}
 	if !slices.Contains(options.HWCaps, "x86-64-v2") {
-		t.Skip("the processor is older than x86-64-v2")
+		testneed.Unmet(t, "the processor is older than x86-64-v2")
 	}
 	copyFile := func(to, from string) {
 		b, err := os.ReadFile(from)

@@ -20,7 +20,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // loaderPath is the loader that judges, by its path in programs.
@@ -60,11 +62,12 @@ func (h host) ReadFile(file string) ([]byte, error) {
 func loaderOptions(t testing.TB) Options {
 	t.Helper()
 	if runtime.GOARCH != "amd64" {
-		t.Skipf("the loader that judges is amd64's, this is %s", runtime.GOARCH)
+		testneed.Unmet(t, "the loader that judges is amd64's, this is ", runtime.GOARCH)
 	}
+	testneed.Programs(t, loaderPath)
 	out, err := exec.Command(loaderPath, "--help").Output()
 	if err != nil {
-		t.Skipf("%s --help: %v (it needs glibc 2.33)", loaderPath, err)
+		testneed.Unmet(t, loaderPath, " --help: ", err, " (it needs glibc 2.33)")
 	}
 	options := Options{}
 	var legacy []string

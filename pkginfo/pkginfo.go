@@ -2,9 +2,10 @@
 // a package says of itself ([Package]) and the files it holds, one after
 // another ([Reader], [Entry]).
 //
-// It owns the words that formats share: relations between packages, the order
-// of versions, the kinds of files. It does not read any format; backends/deb
-// and backends/rpm do.
+// It owns the words that formats share: relations between packages ([Relation]),
+// what it takes to order versions ([Orders]), how records name a package ([Key]),
+// what its signatures came to ([Signature]), the kinds of files ([Type]). It knows
+// no format by name and reads none: the packages below backends do.
 package pkginfo
 
 import (
@@ -12,14 +13,9 @@ import (
 	"time"
 )
 
-// Format is a package format.
+// Format is the name of a package format: "deb", "rpm". Each backend has its own as
+// a constant.
 type Format string
-
-// The formats that there are.
-const (
-	Deb Format = "deb"
-	RPM Format = "rpm"
-)
 
 // Package is what a package says of itself.
 type Package struct {

@@ -1,13 +1,15 @@
 package programs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path"
+	"time"
 
 	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/programs/inplace"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -56,6 +58,9 @@ type applier struct {
 	done    map[*Decision]bool  // those that are carried out
 }
 
+// leftAge is how old a file must be to have been left by a process that was killed.
+const leftAge = 2 * time.Second
+
 // sweep removes what killed runs have left beside the programs.
 func (a *applier) sweep(decisions []*Decision) {
 	swept := map[string]bool{}
@@ -63,7 +68,7 @@ func (a *applier) sweep(decisions []*Decision) {
 		if dir := path.Dir(d.Path); !swept[dir] {
 			swept[dir] = true
 			if place, err := a.dirs.place(d.Path); err == nil {
-				sweep(place.Dir)
+				_ = inplace.Sweep(place.Dir, leftAge) // what cannot be removed harms no program
 			}
 		}
 	}
@@ -153,7 +158,7 @@ func (a *applier) applyBatch(ctx context.Context, files []*file) (err error) {
 	defer func() {
 		for _, s := range staged {
 			if s != nil {
-				err = errors.Join(err, s.discard())
+				err = errors.Join(err, s.Discard())
 			}
 		}
 	}()
@@ -163,7 +168,7 @@ func (a *applier) applyBatch(ctx context.Context, files []*file) (err error) {
 			dirs = append(dirs, a.dirs.open[path.Dir(files[i].first.Path)].Dir)
 		}
 	}
-	if err := syncAll(dirs); err != nil {
+	if err := inplace.SyncAll(dirs); err != nil {
 		return err
 	}
 	for i, s := range staged {
@@ -173,7 +178,7 @@ func (a *applier) applyBatch(ctx context.Context, files []*file) (err error) {
 		}
 	}
 	// The records say which edits may be there until the renames are durable.
-	if err := syncAll(dirs); err != nil {
+	if err := inplace.SyncAll(dirs); err != nil {
 		return err
 	}
 	for _, f := range files {
@@ -184,8 +189,8 @@ func (a *applier) applyBatch(ctx context.Context, files []*file) (err error) {
 
 // stageAll writes edited files beside the old ones, several at a time, and has the
 // loader look at them. Those that must not take their places are nil.
-func (a *applier) stageAll(ctx context.Context, files []*file) []*replacement {
-	staged := make([]*replacement, len(files))
+func (a *applier) stageAll(ctx context.Context, files []*file) []*inplace.Replacement {
+	staged := make([]*inplace.Replacement, len(files))
 	faults := make([]error, len(files))
 	places := make([]*sysroot.Place, len(files))
 	for i, f := range files {
@@ -208,34 +213,38 @@ func (a *applier) stageAll(ctx context.Context, files []*file) []*replacement {
 }
 
 // stage writes one edited file and looks at it.
-func (a *applier) stage(ctx context.Context, d *Decision, place *sysroot.Place) (*replacement, error) {
+func (a *applier) stage(ctx context.Context, d *Decision, place *sysroot.Place) (*inplace.Replacement, error) {
 	same, err := isSame(place, d.File)
 	if err != nil {
 		return nil, err
 	}
 	if !same {
-		return nil, atomicfile.ErrChanged
+		return nil, inplace.ErrChanged
 	}
-	r, err := stageFile(place.Dir, place.Base, d.Edit, func(data []byte) error {
+	r, err := inplace.Stage(place.Dir, place.Base, d.Edit, inplace.Options{Check: func(data []byte) error {
 		if digest.Of(data) != d.result() {
 			return errors.New("what was written does not have the digest that it should")
 		}
 		return nil
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}
-	if a.root.Dir() == "/" && d.Desired != nil && !d.Forced {
-		if err := askLoader(ctx, d, d.Path, path.Join(path.Dir(d.Path), r.name)); err != nil {
-			return nil, errors.Join(err, r.discard())
+	name, err := r.Named() // fewer files are open then, too
+	if err != nil {
+		return nil, errors.Join(err, r.Discard())
+	}
+	if a.root.IsHost() && d.Desired != nil && !d.Forced {
+		if err := askLoader(ctx, d, d.Path, path.Join(path.Dir(d.Path), name)); err != nil {
+			return nil, errors.Join(err, r.Discard())
 		}
 	}
 	return r, nil
 }
 
 // commit gives a new file the place of the old one, and its other names.
-func (a *applier) commit(f *file, r *replacement) {
-	if err := r.commit(); err != nil {
+func (a *applier) commit(f *file, r *inplace.Replacement) {
+	if err := r.Commit(); err != nil {
 		for _, d := range f.all() {
 			a.stopped[d] = err
 		}
@@ -261,14 +270,14 @@ func (a *applier) link(edited, d *Decision) error {
 	if err != nil {
 		return err
 	}
-	same, err := isSame(place, d.File)
+	was, err := inplace.Identify(place.Dir, place.Base)
 	if err != nil {
 		return err
 	}
-	if !same {
-		return atomicfile.ErrChanged
+	if same, err := isSame(place, d.File); err != nil || !same {
+		return cmp.Or(err, error(inplace.ErrChanged))
 	}
-	return linkFile(target, place)
+	return inplace.ReplaceByLink(target.Dir, target.Base, place.Dir, place.Base, was)
 }
 
 // end records what became of a file's programs.

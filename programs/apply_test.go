@@ -15,8 +15,10 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/programs/inplace"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -141,7 +143,7 @@ func TestHardLinks(t *testing.T) {
 	// c is another package's, which has a tree: it gets other bytes.
 	c := &Program{Package: pkgOf("other"), Path: "/usr/bin/c"}
 	policy := rewriteAll()
-	policy.Trees = map[string]string{c.Package.Key: "other/1"}
+	policy.Trees = map[pkginfo.Key]string{c.Package.Key: "other/1"}
 	records, decisions := planned(t, root, root, policy, tool("a"), tool("b"), c)
 	want := map[string]State{"/usr/bin/a": Edited, "/usr/bin/b": Edited, "/usr/bin/c": Edited}
 	if diff := cmp.Diff(want, states(apply(t, root, records, decisions))); diff != "" {
@@ -203,9 +205,7 @@ func TestRounds(t *testing.T) {
 
 // TestMountedOver has something mounted over a program.
 func TestMountedOver(t *testing.T) {
-	if os.Geteuid() != 0 {
-		unmet(t, "needs root")
-	}
+	testneed.Root(t)
 	packaged := program(t)
 	root := newRoot(t, map[string][]byte{"usr/bin/busy": packaged, "usr/bin/tool": packaged})
 	busy := filepath.Join(root.Dir(), "usr/bin/busy")
@@ -218,7 +218,7 @@ func TestMountedOver(t *testing.T) {
 	if diff := cmp.Diff(map[string]State{"/usr/bin/busy": Left, "/usr/bin/tool": Edited}, states(outcomes)); diff != "" {
 		t.Fatal(diff)
 	}
-	if o := outcomes[0]; o.Reason != "cannot be replaced: device or resource busy" || !o.LookAgain {
+	if o := outcomes[0]; o.Reason != "cannot be replaced: something is mounted over it: device or resource busy" || !o.LookAgain {
 		t.Errorf("%s %s (%t)", o.Path, o.Reason, o.LookAgain)
 	}
 	if files := edits(t, root, "tool"); len(files) != 1 || files[0].Path != "/usr/bin/tool" {
@@ -309,7 +309,7 @@ func TestChangedMeanwhile(t *testing.T) {
 	if diff := cmp.Diff(map[string]State{"/usr/bin/tool": Failed, "/usr/bin/other": Edited, "/usr/bin/linked": Failed}, states(outcomes)); diff != "" {
 		t.Fatal(diff)
 	}
-	if !errors.Is(outcomes[0].Err, atomicfile.ErrChanged) || !outcomes[0].LookAgain {
+	if !errors.Is(outcomes[0].Err, inplace.ErrChanged) || !outcomes[0].LookAgain {
 		t.Errorf("%+v", outcomes[0])
 	}
 	if !bytes.Equal(read(t, root, "usr/bin/tool"), other) || !bytes.Equal(read(t, root, "usr/bin/linked"), other) {

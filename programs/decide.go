@@ -8,6 +8,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 	"github.com/hashpkg/hashpkg/ldso"
 )
 
@@ -128,7 +129,7 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 		d.Desired = d.Current
 		return nil
 	}
-	edit, edited, err := makeEdit(b.Packaged, records)
+	edit, edited, err := rewritten(b.Packaged, records)
 	var refused *elfedit.RefusedError
 	if errors.As(err, &refused) {
 		d.Left = Reason(refused.Reason)
@@ -141,7 +142,7 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 	if err != nil {
 		return err
 	}
-	if err := compareNames(d.Info, after, records); err != nil {
+	if err := rewrite.Compare(after, d.Info, records); err != nil {
 		return err
 	}
 	if !p.FarmPlanned {
@@ -171,12 +172,14 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 	return nil
 }
 
-func makeEdit(packaged []byte, records []record.EditRecord) (e elfedit.Edit, edited []byte, err error) {
-	c, err := changes(records)
-	if err != nil {
-		return e, nil, err
+// rewritten makes the edits of records on a program's packaged bytes. A program of the
+// system keeps all its protection: one without room for that is refused.
+func rewritten(packaged []byte, records []record.EditRecord) (e elfedit.Edit, edited []byte, err error) {
+	e, leavesRelRO, err := rewrite.Make(packaged, records)
+	if err == nil && leavesRelRO {
+		err = &elfedit.RefusedError{Reason: "has no room for the edit in what RELRO protects"}
 	}
-	if e, err = elfedit.Make(packaged, c); err != nil {
+	if err != nil {
 		return e, nil, err
 	}
 	edited, err = e.Apply(packaged)

@@ -12,6 +12,7 @@ import (
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
 
@@ -25,7 +26,7 @@ func (enforced) ReadFile(name string, _ int64) ([]byte, error) {
 	return nil, fs.ErrNotExist
 }
 func (enforced) ReadDir(string) ([]fs.DirEntry, error) { return nil, fs.ErrNotExist }
-func (enforced) Exists(string) bool                    { return false }
+func (enforced) HasFile(string) bool                   { return false }
 
 func TestDecide(t *testing.T) {
 	packaged := program(t)
@@ -81,7 +82,7 @@ func TestDecide(t *testing.T) {
 		{name: "the farm answers", edits: []record.EditRecord{runPath(farm)}},
 		{name: "the farm does not answer", policy: func(p *Policy) { p.Farm = nil }, want: Decision{Unresolved: []string{"libfoo.so.1"}}},
 		{name: "full", policy: func(p *Policy) {
-			p.Farm, p.Rewrite.Executables, p.Trees = nil, RewriteFull, map[string]string{"deb:tool:amd64": "tool/1"}
+			p.Farm, p.Rewrite.Executables, p.Trees = nil, RewriteFull, map[pkginfo.Key]string{pkgOf("tool").Key: "tool/1"}
 		}, edits: []record.EditRecord{runPath("/var/sys/tool/1/lib64:/var/sys/tool/default/lib64:" + farm)}, want: Decision{Unresolved: []string{"libfoo.so.1"}}},
 		{name: "none", policy: func(p *Policy) { p.Rewrite.Executables = RewriteNone }},
 		{name: "excluded", policy: func(p *Policy) { p.Rewrite.Exclude = []string{"/usr/bin"} }},
@@ -202,7 +203,7 @@ func TestDecideAgain(t *testing.T) {
 	packaged := program(t)
 	info := inspect(t, packaged)
 	records := []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/var/sys/current-system/lib64"}}}
-	_, edited, err := makeEdit(packaged, records)
+	_, edited, err := rewritten(packaged, records)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
 	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -71,7 +71,7 @@ func Read(root *sysroot.Root, p *Program, known *record.EditedFile, use func(*Fa
 		return use(f, Bytes{})
 	}
 	f.Sealed = sealed(file, place)
-	return atomicfile.MapFile(file, func(data []byte) error {
+	return mapped.File(file, func(data []byte) error {
 		packaged, err := f.look(data)
 		if err != nil {
 			return err

@@ -54,7 +54,7 @@ func TestAltered(t *testing.T) {
 // one.
 func TestElsewhere(t *testing.T) {
 	packaged := program(t)
-	_, edited, err := makeEdit(packaged, []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x:/srv/sys/current-system/lib64"}}})
+	_, edited, err := rewritten(packaged, []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x:/srv/sys/current-system/lib64"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

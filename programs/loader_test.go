@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/layout/record"
 )
 
@@ -44,9 +45,7 @@ func TestAskLoader(t *testing.T) {
 	if err := askLoader(t.Context(), self, "/bin/sh", "/bin/sh"); err != nil {
 		t.Errorf("a loader that is not there: %v", err)
 	}
-	if os.Geteuid() != 0 {
-		unmet(t, "needs root")
-	}
+	testneed.Root(t)
 	loader := filepath.Join(dir, "ld-linux.so.2")
 	if err := errors.Join(os.WriteFile(loader, []byte("#!/bin/sh\ntouch "+dir+"/ran\n"), 0o755), os.Chown(loader, 65534, 65534)); err != nil {
 		t.Fatal(err)

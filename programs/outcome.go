@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/programs/inplace"
 )
 
 // State is what became of a program.
@@ -65,27 +65,13 @@ func stopped(d *Decision, err error) Outcome {
 	case errors.Is(err, errDisagrees):
 		o.State, o.Reason = Left, Reason(err.Error())
 		return o
-	case stays(err):
+	case inplace.Stays(err):
 		o.State, o.Reason = Left, "cannot be replaced: "+cause(err)
 		return o
 	default:
 		o.State, o.Err = Failed, fmt.Errorf("edit %s: %w", d.Path, err)
 		return o
 	}
-}
-
-// stays reports whether an error says that a file cannot be replaced, now and the
-// next time: something is mounted over it, it is immutable, or its file system is
-// read-only or lacks something.
-func stays(err error) bool {
-	for _, errno := range []unix.Errno{
-		unix.EBUSY, unix.EINVAL, unix.EOPNOTSUPP, unix.ETXTBSY, unix.EPERM, unix.EACCES, unix.EROFS,
-	} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
 }
 
 // cause is what an error says, without the paths on the host in it.
@@ -102,6 +88,6 @@ func cause(err error) Reason {
 func passes(err error) bool {
 	var errno unix.Errno
 	var p *fs.PathError
-	return !stays(err) && (errors.As(err, &errno) || errors.As(err, &p) ||
-		errors.Is(err, atomicfile.ErrChanged) || errors.Is(err, elfedit.ErrEditMismatch))
+	return !inplace.Stays(err) && (errors.As(err, &errno) || errors.As(err, &p) ||
+		errors.Is(err, inplace.ErrChanged) || errors.Is(err, elfedit.ErrEditMismatch))
 }

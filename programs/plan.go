@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/programs/inplace"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -65,7 +66,7 @@ func undecided(p *Program, err error) *Decision {
 	if passes(err) {
 		d.Fault = fmt.Errorf("edit %s: %w", p.Path, err)
 	} else {
-		d.Left, d.Unsettled = "cannot be edited: "+cause(err), stays(err)
+		d.Left, d.Unsettled = "cannot be edited: "+cause(err), inplace.Stays(err)
 	}
 	return d
 }

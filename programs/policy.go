@@ -6,6 +6,7 @@ import (
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
 
@@ -14,11 +15,11 @@ import (
 type Policy struct {
 	Rewrite      Rewrite
 	Prefix       string
-	Architecture string            // the root's own, as a multi-arch triplet
-	Farm         map[string]bool   // what trees of the system offer, such as "lib64/libz.so.1"
-	Trees        map[string]string // path of its tree below the prefix, by package key
-	Pins         []Pin             // in the order of SortPins
-	Confinement  *confine.Rules    // read when there are pins; nil for a root that confines nothing
+	Architecture string                 // the root's own, as a multi-arch triplet
+	Farm         map[string]bool        // what trees of the system offer, such as "lib64/libz.so.1"
+	Trees        map[pkginfo.Key]string // path of its tree below the prefix, by package
+	Pins         []Pin                  // in the order of SortPins
+	Confinement  *confine.Rules         // read when there are pins; nil for a root that confines nothing
 
 	// Restored has programs edited, too, of which somebody asked for the packaged
 	// bytes.

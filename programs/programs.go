@@ -19,11 +19,13 @@ package programs
 
 import (
 	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // Package is an installed package, as the records of the system name it.
 type Package struct {
-	Key     string // see record.PackageKey
+	Key     pkginfo.Key
 	Name    string
 	Version string
 }

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -16,7 +18,7 @@ import (
 type RecordStore interface {
 	// Edits returns the record of a package's edited programs; an empty one when
 	// none was edited.
-	Edits(key string) (*record.PackageEdits, error)
+	Edits(key pkginfo.Key) (*record.PackageEdits, error)
 	// SetEdits replaces records, and has made that durable when it returns.
 	SetEdits(edits []*record.PackageEdits) error
 }
@@ -25,13 +27,13 @@ type RecordStore interface {
 // them since.
 type Records struct {
 	store   RecordStore
-	edits   map[string]*record.PackageEdits // by package key
-	changed map[string]bool
+	edits   map[pkginfo.Key]*record.PackageEdits
+	changed map[pkginfo.Key]bool
 }
 
 // ReadRecords reads the records of packages, by their keys.
-func ReadRecords(store RecordStore, keys []string) (*Records, error) {
-	r := &Records{store: store, edits: make(map[string]*record.PackageEdits, len(keys)), changed: map[string]bool{}}
+func ReadRecords(store RecordStore, keys []pkginfo.Key) (*Records, error) {
+	r := &Records{store: store, edits: make(map[pkginfo.Key]*record.PackageEdits, len(keys)), changed: map[pkginfo.Key]bool{}}
 	for _, key := range keys {
 		edits, err := store.Edits(key)
 		if err != nil {
@@ -43,7 +45,7 @@ func ReadRecords(store RecordStore, keys []string) (*Records, error) {
 }
 
 // Of returns a copy of the record of a package's program; nil for none.
-func (r *Records) Of(key, path string) *record.EditedFile {
+func (r *Records) Of(key pkginfo.Key, path string) *record.EditedFile {
 	if edits := r.edits[key]; edits != nil {
 		if i, found := search(edits.Files, path); found {
 			f := edits.Files[i]
@@ -82,7 +84,7 @@ func (r *Records) set(p *Program, f *record.EditedFile) {
 // write makes durable what has changed.
 func (r *Records) write() error {
 	var list []*record.PackageEdits
-	for _, key := range slices.Sorted(maps.Keys(r.changed)) {
+	for _, key := range sortedKeys(r.changed) {
 		list = append(list, r.edits[key])
 	}
 	if len(list) == 0 {
@@ -136,7 +138,10 @@ func applied(a *record.AppliedEdit) []record.AppliedEdit {
 // FollowMoved gives records the paths that their programs have now: dpkg-divert
 // renames files of packages. Prune writes them.
 func (r *Records) FollowMoved(root *sysroot.Root, list []*Program) {
-	type name struct{ key, path string }
+	type name struct {
+		key  pkginfo.Key
+		path string
+	}
 	here := map[name]bool{}
 	for _, p := range list {
 		here[name{p.Package.Key, p.Path}] = true
@@ -164,7 +169,10 @@ func (r *Records) FollowMoved(root *sysroot.Root, list []*Program) {
 // them. That the package manager's list does not name one says nothing: the list may
 // be lost, and the edit could never be proved and undone again.
 func (r *Records) Prune(root *sysroot.Root, outcomes []Outcome) error {
-	type name struct{ key, path string }
+	type name struct {
+		key  pkginfo.Key
+		path string
+	}
 	needed := map[name]bool{}
 	for _, o := range outcomes {
 		if o.State == Left || o.State == Failed || o.Current != nil || o.Desired != nil || o.Record != nil && o.Record.Restored {
@@ -196,9 +204,14 @@ func hasEdit(root *sysroot.Root, f *record.EditedFile) bool {
 	}
 	defer file.Close()
 	edited := false
-	err = atomicfile.MapFile(file, func(data []byte) error {
+	err = mapped.File(file, func(data []byte) error {
 		edited = f.With(digest.Of(data)) != nil
 		return nil
 	})
 	return err == nil && edited
+}
+
+// sortedKeys returns the keys of a map of packages, in the order of their texts.
+func sortedKeys[V any](m map[pkginfo.Key]V) []pkginfo.Key {
+	return slices.SortedFunc(maps.Keys(m), func(a, b pkginfo.Key) int { return strings.Compare(a.String(), b.String()) })
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // TestMoved follows a program to which dpkg-divert gave another name.
@@ -19,7 +20,7 @@ func TestMoved(t *testing.T) {
 	if err := os.Rename(filepath.Join(root.Dir(), "usr/bin/tool"), filepath.Join(root.Dir(), "usr/bin/a.distrib")); err != nil {
 		t.Fatal(err)
 	}
-	records, err := ReadRecords(root, []string{pkgOf("tool").Key})
+	records, err := ReadRecords(root, []pkginfo.Key{pkgOf("tool").Key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func TestEnded(t *testing.T) {
 
 func TestProve(t *testing.T) {
 	packaged := program(t)
-	e, edited, err := makeEdit(packaged, []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x"}}})
+	e, edited, err := rewritten(packaged, []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

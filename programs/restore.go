@@ -1,9 +1,6 @@
 package programs
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -12,7 +9,7 @@ import (
 // there have no decision.
 func PlanRestore(root *sysroot.Root, records *Records, wants func(pkg, path string) bool) []*Decision {
 	var decisions []*Decision
-	for _, key := range slices.Sorted(maps.Keys(records.edits)) {
+	for _, key := range sortedKeys(records.edits) {
 		edits := records.edits[key]
 		for _, f := range edits.Files {
 			if wants(edits.Package, f.Path) {

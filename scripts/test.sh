@@ -1,13 +1,22 @@
 #!/bin/sh
 # Runs the tests, with the arguments of `go test` that it is given, and counts
-# them in its last line. .cache/test.json has every event of the run.
+# them in its last line. It passes when none failed, and none was skipped: those it
+# names, with their reasons. With ALLOW_SKIPS=1 tests may be skipped.
+# PACKAGES are the packages (all). .cache/test.json has every event of the run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 PATH=$PATH:/usr/sbin:/sbin
+events=${EVENTS:-.cache/test.json}
 mkdir -p .cache
 status=0
-go tool -modfile=tools/go.mod gotestsum --format pkgname --hide-summary output \
-	--jsonfile .cache/test.json -- "$@" ./... || status=$?
-scripts/count.sh .cache/test.json
+# shellcheck disable=SC2086 # the packages are words
+go tool -modfile=tools/go.mod gotestsum --format pkgname --hide-summary output,skipped \
+	--jsonfile "$events" -- -timeout 60m "$@" ${PACKAGES:-./...} || status=$?
+skipped=$(scripts/skipped.sh "$events")
+if [ -n "$skipped" ] && [ "${ALLOW_SKIPS-}" != 1 ]; then
+	printf '\nThese tests were skipped, so this is no pass (ALLOW_SKIPS=1 allows it):\n%s\n\n' "$skipped"
+	[ $status != 0 ] || status=1
+fi
+scripts/count.sh "$events"
 exit $status

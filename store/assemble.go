@@ -3,19 +3,16 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"runtime"
-	"sync"
-	"syscall"
-	"time"
+	"strconv"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -25,30 +22,26 @@ func (t *Staging) AddTrees(manifests []*record.Manifest) error {
 	if err := t.behind.flush(); err != nil {
 		return err
 	}
+	fail := func(m *record.Manifest, err error) error { return fmt.Errorf("assemble tree of %s: %w", m.Spec(), err) }
 	for _, m := range manifests {
 		if err := t.claimObjects(m); err != nil {
-			return fmt.Errorf("assemble tree of %s: %w", m.Spec(), err)
+			return fail(m, err)
 		}
 	}
-	faults := make([]error, len(manifests))
-	work := make(chan int)
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(manifests)) {
-		wg.Go(func() {
-			for i := range work {
-				faults[i] = t.addTree(manifests[i], fmt.Sprint(i))
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for i, m := range manifests {
+		work.Go(func() error {
+			if err := t.addTree(m, strconv.Itoa(i)); err != nil {
+				return fail(m, err)
 			}
+			return nil
 		})
 	}
-	for i := range manifests {
-		work <- i
+	if err := work.Wait(); err != nil {
+		return err
 	}
-	close(work)
-	wg.Wait()
 	for i, m := range manifests {
-		if faults[i] != nil {
-			return fmt.Errorf("assemble tree of %s: %w", m.Spec(), faults[i])
-		}
 		t.dirs = append(t.dirs, m.Name, layout.ManifestsDir+"/"+m.Name)
 		t.Move(fmt.Sprintf("trees/%d", i), layout.TreePath(m.Name, m.Tree), PhaseData)
 		t.Move(fmt.Sprintf("manifests/%d", i), layout.ManifestPath(m.Name, m.Tree), PhaseRecords)
@@ -59,8 +52,13 @@ func (t *Staging) AddTrees(manifests []*record.Manifest) error {
 // claimObjects gives the staged objects of a tree the mode that they keep: that
 // of the first file that has them, whatever order the trees are assembled in.
 func (t *Staging) claimObjects(m *record.Manifest) error {
-	if place := t.store.Path(layout.TreePath(m.Name, m.Tree)); exists(place) {
-		return fmt.Errorf("%s is there and has no manifest: look at what it is, and move it away", place)
+	place := layout.TreePath(m.Name, m.Tree)
+	_, err := t.store.dir.Lstat(place)
+	if err == nil {
+		return fmt.Errorf("%s is there and has no manifest: look at what it is, and move it away", t.store.Path(place))
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	for i := range m.Files {
 		f := &m.Files[i]
@@ -72,8 +70,8 @@ func (t *Staging) claimObjects(m *record.Manifest) error {
 		if o.system {
 			continue
 		}
-		if mode := f.Mode.ObjectMode(); mode != objectMode {
-			if err := os.Chmod(o.path, mode); err != nil {
+		if mode := uint32(f.Mode.ObjectMode()); mode != objectMode {
+			if err := t.files.Chmod(o.name, mode); err != nil {
 				return err
 			}
 		}
@@ -82,23 +80,18 @@ func (t *Staging) claimObjects(m *record.Manifest) error {
 }
 
 func (t *Staging) addTree(m *record.Manifest, name string) error {
-	if err := t.assemble(m, filepath.Join(t.dir, "trees", name)); err != nil {
+	if err := t.assemble(m, "trees/"+name); err != nil {
 		return err
 	}
 	b, err := m.Encode()
 	if err != nil {
 		return err
 	}
-	manifest := filepath.Join(t.dir, "manifests", name)
-	if err := os.WriteFile(manifest, b, 0o644); err != nil {
+	temp, err := t.dir.StageFile("manifests/"+name, b, 0o644)
+	if err != nil {
 		return err
 	}
-	return os.Chmod(manifest, 0o644)
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
+	return t.dir.Rename(t.dir, temp, "manifests/"+name)
 }
 
 // addDefaultLinks stages the links NAME/default, which are the same in every
@@ -107,12 +100,12 @@ func (t *Staging) addDefaultLinks(manifests []*record.Manifest) error {
 	made := map[string]bool{}
 	for i, m := range manifests {
 		to := m.Name + "/" + layout.DefaultLink
-		if made[m.Name] || exists(t.store.Path(to)) {
+		if made[m.Name] || t.store.dir.Exists(to) {
 			continue
 		}
 		made[m.Name] = true
 		from := fmt.Sprintf("trees/%d-default", i)
-		if err := os.Symlink(layout.DefaultLinkTarget(m.Name), filepath.Join(t.dir, from)); err != nil {
+		if err := t.dir.Symlink(layout.DefaultLinkTarget(m.Name), from); err != nil {
 			return fmt.Errorf("stage default link: %w", err)
 		}
 		t.Move(from, to, PhaseData)
@@ -120,35 +113,31 @@ func (t *Staging) addDefaultLinks(manifests []*record.Manifest) error {
 	return nil
 }
 
-// assemble makes the directories, files and links of a tree at dir.
-func (t *Staging) assemble(m *record.Manifest, dir string) error {
-	made := map[string]bool{}
-	var mkdir func(name string) error
-	mkdir = func(name string) error {
-		if made[name] {
-			return nil
-		}
-		made[name] = true
-		if name != "." {
-			if err := mkdir(filepath.Dir(name)); err != nil {
-				return err
-			}
-		}
-		path := filepath.Join(dir, name)
-		if err := os.Mkdir(path, 0o755); err != nil {
-			return err
-		}
-		return os.Chmod(path, 0o755)
-	}
-	if err := mkdir("."); err != nil {
+// tree is one that is being assembled.
+type tree struct {
+	staging *Staging
+	dir     *beneath.Dir
+	within  cursor // files come in the order of their paths
+	made    map[string]bool
+}
+
+// assemble makes the directories, files and links of a tree in a new directory.
+func (t *Staging) assemble(m *record.Manifest, name string) error {
+	if err := t.dir.Mkdir(name, 0o755); err != nil {
 		return err
 	}
+	dir, err := t.dir.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	tree := &tree{staging: t, dir: dir, within: cursor{top: dir}, made: map[string]bool{".": true}}
+	defer tree.within.close()
 	var special []*record.File // directories with an owner or mode of their own
 	for i := range m.Files {
 		f := &m.Files[i]
-		path := filepath.Join(dir, f.Path)
 		if f.Type == record.TypeDirectory {
-			if err := mkdir(f.Path); err != nil {
+			if err := tree.mkdir(f.Path); err != nil {
 				return err
 			}
 			if f.Mode != 0o755 || f.UID != 0 || f.GID != 0 || len(f.Xattrs) > 0 {
@@ -156,149 +145,55 @@ func (t *Staging) assemble(m *record.Manifest, dir string) error {
 			}
 			continue
 		}
-		if err := mkdir(filepath.Dir(f.Path)); err != nil {
+		dir, base, err := tree.at(f.Path)
+		if err != nil {
 			return err
 		}
-		if err := t.place(f, path); err != nil {
+		if err := t.place(f, dir, base); err != nil {
 			return err
 		}
 	}
 	for _, l := range m.Links {
-		if err := mkdir(filepath.Dir(l.Path)); err != nil {
+		dir, base, err := tree.at(l.Path)
+		if err != nil {
 			return err
 		}
-		if err := os.Symlink(l.Target, filepath.Join(dir, l.Path)); err != nil {
+		if err := dir.Symlink(l.Target, base); err != nil {
 			return err
 		}
 	}
 	for i := len(special) - 1; i >= 0; i-- { // the deepest first: a parent may lose its write bit
-		if err := t.setMetadata(filepath.Join(dir, special[i].Path), special[i]); err != nil {
+		dir, base, err := tree.within.at(special[i].Path)
+		if err != nil {
+			return err
+		}
+		if err := t.setMetadata(dir, base, special[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// place makes one file of a tree that is no directory.
-func (t *Staging) place(f *record.File, path string) error {
-	switch f.Type {
-	case record.TypeSymlink:
-		return os.Symlink(f.Target, path)
-	case record.TypeFIFO:
-		if err := unix.Mkfifo(path, uint32(f.Mode)); err != nil {
-			return fmt.Errorf("make fifo %s: %w", path, err)
-		}
-		return t.setMetadata(path, f)
-	case record.TypeFile:
-		return t.placeFile(f, path)
+// at returns the directory of a path, which it makes if it is not there, and the
+// path's last element.
+func (t *tree) at(name string) (*beneath.Dir, string, error) {
+	if err := t.mkdir(path.Dir(name)); err != nil {
+		return nil, "", err
 	}
-	return fmt.Errorf("file %s has the unknown type %q", f.Path, f.Type)
+	return t.within.at(name)
 }
 
-// placeFile links a file to its object, or copies it where it needs an inode of
-// its own: metadata is never shared by accident.
-func (t *Staging) placeFile(f *record.File, path string) error {
-	if f.Shared == record.SharedLink {
-		return t.placeShared(f, path)
+func (t *tree) mkdir(name string) error {
+	if t.made[name] {
+		return nil
 	}
-	object, err := t.path(f.Object)
+	if err := t.mkdir(path.Dir(name)); err != nil {
+		return err
+	}
+	dir, base, err := t.within.at(name)
 	if err != nil {
 		return err
 	}
-	info, err := os.Lstat(object)
-	if err != nil {
-		return fmt.Errorf("use object: %w", err)
-	}
-	// The object may be a file of the distribution's, with an owner or a setuid bit.
-	f.Own = !f.Mode.Shareable() || info.Mode() != f.Mode.ObjectMode() || len(f.Xattrs) > 0 || t.owner && (f.UID != 0 || f.GID != 0 || !belongsTo(info, f.UID))
-	if !f.Own {
-		err := os.Link(object, path)
-		if err == nil || !errors.Is(err, unix.EMLINK) {
-			return err
-		}
-		f.Own = true
-	}
-	if err := copyFile(object, path); err != nil {
-		return err
-	}
-	return t.setMetadata(path, f)
-}
-
-// placeShared links a file of a system tree to the distribution's own: where a
-// process loads it by both names, the loader sees that it is one library.
-func (t *Staging) placeShared(f *record.File, path string) error {
-	if err := os.Link(f.System, path); err != nil {
-		return err
-	}
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
-	}
-	path, err = t.path(f.Object)
-	if err != nil {
-		return err
-	}
-	object, err := os.Lstat(path)
-	if err != nil {
-		return fmt.Errorf("use object: %w", err)
-	}
-	f.Own = !os.SameFile(info, object)
-	return nil
-}
-
-func belongsTo(info fs.FileInfo, uid int) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == uid
-}
-
-func setTime(path string) error {
-	when := time.Unix(ObjectTime, 0)
-	return os.Chtimes(path, when, when)
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	if cerr := out.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
-
-// setMetadata gives a file of its own its owner, mode, attributes and time, in
-// the order in which none undoes another: chown drops the setuid bit. A user
-// without root cannot give files away, and then a setuid bit would make the
-// program run as that user, which the package does not mean: it is left out.
-func (t *Staging) setMetadata(path string, f *record.File) error {
-	mode := uint32(f.Mode)
-	if t.owner {
-		if err := os.Lchown(path, f.UID, f.GID); err != nil {
-			return err
-		}
-	} else {
-		mode &^= 0o6000
-	}
-	for name, value := range f.Xattrs {
-		if err := unix.Lsetxattr(path, name, value, 0); err != nil && t.owner {
-			return fmt.Errorf("set attribute %s of %s: %w", name, path, err)
-		}
-	}
-	if f.Type == record.TypeDirectory && !t.owner {
-		mode |= 0o700 // else the user could not remove what is in it
-	}
-	if err := unix.Chmod(path, mode); err != nil {
-		return fmt.Errorf("set mode of %s: %w", path, err)
-	}
-	if f.Type == record.TypeFile {
-		return setTime(path)
-	}
-	return nil
+	t.made[name] = true
+	return dir.Mkdir(base, 0o755)
 }

@@ -3,12 +3,14 @@ package store
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/beneath"
 )
 
 // maxBehind is how many small files may wait to be written; each has a buffer.
@@ -30,12 +32,11 @@ type behind struct {
 
 // pendingFile is an object whose bytes are known and not yet in its file.
 type pendingFile struct {
-	dir    int // its directory, opened: a long path takes longer than making the file
-	name   string
-	buf    *[]byte // of copyBuffers
-	size   int64
-	done   chan struct{}
-	adjust bool // the umask takes away what an object's mode has
+	dir  *beneath.Dir
+	name string
+	buf  *[]byte // of copyBuffers
+	size int64
+	done chan struct{}
 }
 
 // add takes a file to write, and its buffer; it waits where too many do. It
@@ -88,23 +89,23 @@ func (b *behind) flush() error {
 // write makes the file by plain system calls: an os.File, which could also be a
 // terminal or a pipe, costs as many again.
 func (p *pendingFile) write() error {
-	fd, err := unix.Openat(p.dir, p.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, objectMode)
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(p.dir.Fd(), p.name, flags, stagedMode)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: p.name, Err: err}
+		return &fs.PathError{Op: "open", Path: p.dir.Path(p.name), Err: err}
 	}
 	err = writeAll(fd, (*p.buf)[:p.size])
-	if err == nil && p.adjust {
+	if err == nil {
 		err = unix.Fchmod(fd, objectMode)
 	}
 	if cerr := unix.Close(fd); err == nil {
 		err = cerr
 	}
 	if err == nil {
-		times := []unix.Timespec{{Sec: ObjectTime}, {Sec: ObjectTime}}
-		err = unix.UtimesNanoAt(p.dir, p.name, times, unix.AT_SYMLINK_NOFOLLOW)
+		err = p.dir.SetTimes(p.name, objectTimes)
 	}
 	if err != nil {
-		return &os.PathError{Op: "write", Path: p.name, Err: err}
+		return &fs.PathError{Op: "write", Path: p.dir.Path(p.name), Err: err}
 	}
 	return nil
 }
@@ -140,9 +141,8 @@ func (t *Staging) addSmall(buf *[]byte, size int64) (digest.Digest, int64, error
 		return d, size, nil
 	}
 	t.next++
-	name := fmt.Sprint(t.next)
-	o.path = t.dir + "/objects/" + name
+	o.name = strconv.Itoa(t.next)
 	t.objects[d] = o
 	t.mu.Unlock()
-	return d, size, t.behind.add(&pendingFile{dir: t.files, name: name, buf: buf, size: size, done: o.written, adjust: t.adjust})
+	return d, size, t.behind.add(&pendingFile{dir: t.files, name: o.name, buf: buf, size: size, done: o.written})
 }

@@ -4,50 +4,18 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/store"
-	"github.com/hashpkg/hashpkg/sysroot"
 )
-
-func begin(t *testing.T) *store.Staging {
-	root, err := sysroot.Open(t.TempDir(), layout.DefaultPrefix)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lock, err := root.Lock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lock.Unlock(); err != nil {
-			t.Error(err)
-		}
-	})
-	staging, err := root.Store().Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := staging.Discard(); err != nil {
-			t.Error(err)
-		}
-		if _, err := os.Stat(staging.Dir()); !os.IsNotExist(err) {
-			t.Errorf("after Discard the staging directory gives %v", err)
-		}
-	})
-	return staging
-}
 
 // TestAddSmall stages small files, of which some are equal, from several
 // goroutines: each can be read as soon as Add has returned.
 func TestAddSmall(t *testing.T) {
-	staging := begin(t)
+	_, staging := begin(t, nil)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
@@ -74,7 +42,7 @@ func TestAddSmall(t *testing.T) {
 	if err := staging.AddTrees(nil); err != nil {
 		t.Fatal(err)
 	}
-	files, err := os.ReadDir(filepath.Join(staging.Dir(), "objects"))
+	files, err := os.ReadDir(staging.Dir().Path("objects"))
 	if err != nil || len(files) != 600 {
 		t.Fatalf("there are %d files (%v), want 600", len(files), err)
 	}
@@ -89,8 +57,8 @@ func TestAddSmall(t *testing.T) {
 // TestAddSmallFails sees to it that a file which cannot be written is told by
 // whoever needs it, though Add has long returned.
 func TestAddSmallFails(t *testing.T) {
-	staging := begin(t)
-	if err := os.Remove(filepath.Join(staging.Dir(), "objects")); err != nil {
+	_, staging := begin(t, nil)
+	if err := staging.Dir().Remove("objects"); err != nil {
 		t.Fatal(err)
 	}
 	d, _, _ := staging.Add(strings.NewReader("content"), 7) // may say it already

@@ -1,53 +1,61 @@
-// Package store keeps objects, trees and manifests on disk, under one prefix.
+// Package store keeps objects, trees and manifests on disk, under one prefix,
+// which it is handed as an open directory. Whatever it opens, makes, renames or
+// removes is below that directory, and reached without following a link
+// ([beneath.Dir]), so that a store that means harm leads nowhere else.
 //
 // A writer gets a [Staging] from [Store.Begin], adds files to it, assembles
-// trees, and publishes everything in one go; nothing outside the staging
-// directory changes before that, and what a publication that was cut short left
-// behind is undone by [Store.Recover]. Readers use [Store.Manifest] and need no
-// lock.
+// trees, and takes these steps:
 //
-// Left to the caller: holding the prefix's lock while writing, and the switch
-// that makes a published generation the active one (package sysroot).
+//	WriteJournal   what Place will do can be undone, by whoever comes next
+//	Place          everything is in its place and durable
+//	               (the caller makes the generation active)
+//	Forget         nobody undoes it any more
+//	Discard        always, at the end; it undoes what was not forgotten
+//
+// Nothing outside the staging directory changes before Place, and what a writer
+// that was killed left behind is undone by [Store.Recover]. Names are removed by the
+// steps TakeOut, PutBack, Forget and Sweep. Readers use [Store.Manifest] and need
+// no lock.
+//
+// Left to the caller: opening the prefix, holding its lock while writing,
+// [Store.CheckOwner] before that, and the switch that makes a placed generation the
+// active one (package sysroot).
 package store
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"sort"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
 // Store is the objects, trees and manifests under one prefix.
 type Store struct {
-	dir string // the prefix on the host
+	dir *beneath.Dir
 }
 
-// ErrNoManifest is returned (wrapped) for a tree that has no manifest.
-var ErrNoManifest = errors.New("no such tree")
+// New returns the store under a prefix, which stays the caller's to close;
+// [beneath.Missing] stands for one that is not there yet. It touches nothing.
+func New(dir *beneath.Dir) *Store { return &Store{dir} }
 
-// New returns the store under the prefix dir, a path on the host. It touches
-// nothing.
-func New(dir string) *Store { return &Store{dir: dir} }
+// Dir returns the prefix.
+func (s *Store) Dir() *beneath.Dir { return s.dir }
 
-// Path returns the host's path of a name below the prefix.
-func (s *Store) Path(name string) string { return filepath.Join(s.dir, filepath.FromSlash(name)) }
+// Path returns the path of a name below the prefix, for messages.
+func (s *Store) Path(name string) string { return s.dir.Path(name) }
+
+// maxRecord bounds, in bytes, the files that are read as a whole.
+const maxRecord = 256 << 20
 
 // CheckFormat returns an error when the prefix has a layout that this program
 // does not know, and one wrapping [fs.ErrNotExist] when it has none.
 func (s *Store) CheckFormat() error {
-	b, err := ReadFile(s.Path(layout.FormatFile))
+	b, err := s.dir.ReadFile(layout.FormatFile, maxRecord)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the store's format: %w", err)
 	}
 	if have := strings.TrimSpace(string(b)); have != fmt.Sprint(layout.FormatVersion) {
 		return fmt.Errorf("%s says layout %q, and this hashpkg knows layout %d only: use the hashpkg that wrote it, or a newer one",
@@ -56,128 +64,35 @@ func (s *Store) CheckFormat() error {
 	return nil
 }
 
-// Manifest reads the manifest of a tree.
-func (s *Store) Manifest(name, tree string) (*record.Manifest, error) {
-	path := s.Path(layout.ManifestPath(name, tree))
-	b, err := ReadFile(path)
+// Active returns the number of the generation that current-system leads to; 0
+// when there is none yet.
+func (s *Store) Active() (int, error) {
+	target, err := s.dir.Readlink(layout.CurrentSystem)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read manifest of %s/%s: %w", name, tree, ErrNoManifest)
+		return 0, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
+		return 0, fmt.Errorf("read the active generation: %w", err)
 	}
-	m, err := record.DecodeManifest(b)
+	id, err := layout.ParseGenerationPath(target)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return 0, fmt.Errorf("read the active generation: %s: %w", s.Path(layout.CurrentSystem), err)
 	}
-	if m.Name != name || m.Tree != tree {
-		return nil, fmt.Errorf("read %s: it is the manifest of %s/%s", path, m.Name, m.Tree)
-	}
-	return m, nil
-}
-
-// PackageFile returns what the manifest of a tree says of its package file, and
-// reads only the beginning of it.
-func (s *Store) PackageFile(name, tree string) (record.PackageFile, error) {
-	path := s.Path(layout.ManifestPath(name, tree))
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return record.PackageFile{}, fmt.Errorf("read manifest of %s/%s: %w", name, tree, ErrNoManifest)
-	}
-	if err != nil {
-		return record.PackageFile{}, fmt.Errorf("read manifest: %w", err)
-	}
-	defer f.Close()
-	p, err := record.ReadPackageFile(f)
-	if err != nil {
-		return p, fmt.Errorf("read %s: %w", path, err)
-	}
-	return p, nil
-}
-
-// Manifests returns the manifests of all trees of a package, by tree name; none
-// when it has no trees.
-func (s *Store) Manifests(name string) ([]*record.Manifest, error) {
-	trees, err := s.Trees(name)
-	if err != nil {
-		return nil, err
-	}
-	var out []*record.Manifest
-	for _, t := range trees {
-		m, err := s.Manifest(name, t)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, m)
-	}
-	return out, nil
-}
-
-// Trees returns the names of a package's trees that have a manifest, sorted.
-func (s *Store) Trees(name string) ([]string, error) {
-	if err := layout.CheckName(name); err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(s.Path(layout.ManifestsDir + "/" + name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list manifests: %w", err)
-	}
-	var trees []string
-	for _, e := range entries {
-		if t, ok := strings.CutSuffix(e.Name(), ".json"); ok {
-			trees = append(trees, t)
-		}
-	}
-	sort.Strings(trees)
-	return trees, nil
-}
-
-// object returns the host's path of an object, and its information if it is
-// there. An object of another size than its digest's bytes is damaged, and an
-// error.
-func (s *Store) object(d digest.Digest, size int64) (path string, info fs.FileInfo, err error) {
-	path = s.Path(layout.ObjectPath(d))
-	info, err = os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return path, nil, nil
-	}
-	if err != nil {
-		return path, nil, fmt.Errorf("look up object: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Size() != size {
-		return path, nil, fmt.Errorf("object %s is damaged: want %d bytes, have %d; run hashpkg verify", path, size, info.Size())
-	}
-	return path, info, nil
+	return id, nil
 }
 
 // Sync makes everything that was written to the prefix's file system durable.
 func (s *Store) Sync() error {
-	d, err := os.Open(s.dir)
-	if err != nil {
-		return fmt.Errorf("sync: %w", err)
-	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("sync %s: %w", s.dir, err)
+	if err := s.dir.SyncFS(); err != nil {
+		return fmt.Errorf("make the store durable: %w", err)
 	}
 	return nil
 }
 
 // SyncDir makes the entries of one directory below the prefix durable.
 func (s *Store) SyncDir(name string) error {
-	d, err := os.Open(s.Path(name))
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("sync directory %s: %w", s.Path(name), err)
+	if err := s.dir.Sync(name); err != nil {
+		return fmt.Errorf("make a directory durable: %w", err)
 	}
 	return nil
 }

@@ -4,78 +4,138 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 
-	"github.com/hashpkg/hashpkg/layout/farm"
-	"github.com/hashpkg/hashpkg/layout/record"
-
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // WriteGeneration writes a generation, its index and its farm into the new
-// directory dir on the host, which is on the prefix's file system.
+// directory name of scratch, which is on the prefix's file system.
 //
 // A farm has thousands of links and a generation changes a few, so it is made
 // from an older generation's where one can be spared: the farm follows from the
 // record, and an inactive generation gets it back when it is rolled back to. The
 // active generation and the one before it keep theirs.
-func (r *Root) WriteGeneration(dir string, g, active *record.Generation) error {
-	fail := func(err error) error { return fmt.Errorf("write generation: %w", err) }
-	records := make(chan map[string][]byte, 1)
-	var fault error // of making them; read after them
-	go func() {     // most of the work among many packages, beside the rest of it
-		record, err := g.Encode()
-		fault = err
-		records <- map[string][]byte{layout.GenerationFile: record, layout.IndexFile: g.EncodeIndex(record)}
-	}()
-	donor, err := r.borrowFarm(dir, active)
+func (r *Root) WriteGeneration(scratch *beneath.Dir, name string, g, active *record.Generation) error {
+	if err := r.writeGeneration(scratch, name, g, active); err != nil {
+		return fmt.Errorf("write generation: %w", err)
+	}
+	return nil
+}
+
+func (r *Root) writeGeneration(scratch *beneath.Dir, name string, g, active *record.Generation) error {
+	var text, index []byte
+	var encoding errgroup.Group
+	encoding.Go(func() (err error) { // most of the work among many packages, beside the rest of it
+		if text, err = g.Encode(); err == nil {
+			index = g.EncodeIndex(text)
+		}
+		return err
+	})
+	donor, err := r.borrowFarm(scratch, name, active)
+	if err == nil && donor == nil {
+		donor, err = &record.Generation{}, scratch.Mkdir(name, 0o755)
+	}
+	if err == nil {
+		err = changeFarm(scratch, name, g, donor)
+	}
+	if eerr := encoding.Wait(); err == nil {
+		err = eerr
+	}
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	if donor == nil {
-		donor = &record.Generation{}
-		if err := makeDir(dir); err != nil {
-			return fail(err)
-		}
+	dir, err := scratch.OpenDir(name)
+	if err != nil {
+		return err
 	}
-	gone, made := farm.Changes(g, donor)
-	for _, l := range gone {
-		if err := os.Remove(filepath.Join(dir, l.Path)); err != nil {
-			return fail(err)
+	defer dir.Close()
+	for file, b := range map[string][]byte{layout.GenerationFile: text, layout.IndexFile: index} {
+		temp, err := dir.StageFile(file, b, 0o644) // the old one may have other names
+		if err == nil {
+			err = dir.Rename(dir, temp, file)
 		}
-	}
-	dirs := map[string]bool{".": true}
-	for _, l := range made {
-		if !fs.ValidPath(l.Path) {
-			return fail(fmt.Errorf("the link %q does not stand below it", l.Path))
-		}
-		if err := mkdirs(dir, filepath.Dir(l.Path), dirs); err != nil {
-			return fail(err)
-		}
-		if err := os.Symlink(l.Target, filepath.Join(dir, l.Path)); err != nil {
-			return fail(err)
-		}
-	}
-	files := <-records
-	if fault != nil {
-		return fault
-	}
-	for name, b := range files {
-		if err := replaceFile(filepath.Join(dir, name), b); err != nil {
-			return fail(err)
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// borrowFarm moves the newest farm that can be spared to dir, in one step, and
-// leaves the records in its generation. It returns that generation; nil when
-// there is none, or the file system cannot exchange two names.
-func (r *Root) borrowFarm(dir string, active *record.Generation) (*record.Generation, error) {
+// changeFarm turns the farm of donor, in the directory name, into that of g.
+func changeFarm(scratch *beneath.Dir, name string, g, donor *record.Generation) error {
+	top, err := scratch.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	gone, made := farm.Changes(g, donor)
+	return inDirectories(top, func(in func(link string) (*beneath.Dir, error)) error {
+		for _, l := range gone {
+			dir, err := in(l.Path)
+			if err == nil {
+				err = dir.Remove(path.Base(l.Path))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for _, l := range made {
+			dir, err := in(l.Path)
+			if err == nil {
+				err = dir.Symlink(l.Target, path.Base(l.Path))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// inDirectories calls f with what opens, and makes, the directory of a link. Links
+// come in order, so that the last directory is nearly always the next one, too.
+func inDirectories(top *beneath.Dir, f func(in func(link string) (*beneath.Dir, error)) error) (err error) {
+	var open *beneath.Dir
+	var at string
+	defer func() {
+		if open != nil {
+			err = errors.Join(err, open.Close())
+		}
+	}()
+	return f(func(link string) (*beneath.Dir, error) {
+		name := path.Dir(link)
+		if open != nil && at == name {
+			return open, nil
+		}
+		if err := top.MkdirAll(name, 0o755); err != nil {
+			return nil, err
+		}
+		dir, err := top.OpenDir(name)
+		if err != nil {
+			return nil, err
+		}
+		if open != nil {
+			if err := open.Close(); err != nil {
+				return nil, errors.Join(err, dir.Close())
+			}
+		}
+		open, at = dir, name
+		return dir, nil
+	})
+}
+
+// borrowFarm moves the newest farm that can be spared to name in scratch, in one
+// step, and leaves the records in its generation. It returns that generation; nil
+// when there is none, or the file system cannot exchange two names.
+func (r *Root) borrowFarm(scratch *beneath.Dir, name string, active *record.Generation) (*record.Generation, error) {
 	ids, err := r.Generations()
 	if err != nil {
 		return nil, err
@@ -88,18 +148,18 @@ func (r *Root) borrowFarm(dir string, active *record.Generation) (*record.Genera
 		if err != nil || !r.farmIsWhole(g) {
 			continue // it is not wanted now, and verify is the one to tell of it
 		}
-		if err := makeDir(dir); err != nil {
+		if err := scratch.Mkdir(name, 0o755); err != nil {
 			return nil, err
 		}
-		from := r.store.Path(layout.GenerationPath(id))
-		for _, name := range []string{layout.GenerationFile, layout.IndexFile} {
-			err := os.Link(filepath.Join(from, name), filepath.Join(dir, name))
+		from := layout.GenerationPath(id)
+		for _, file := range []string{layout.GenerationFile, layout.IndexFile} {
+			err := scratch.Link(r.store.Dir(), from+"/"+file, name+"/"+file)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
 		}
-		if err := exchange(dir, from); err != nil {
-			return nil, os.RemoveAll(dir)
+		if err := scratch.Exchange(r.store.Dir(), from, name); err != nil {
+			return nil, scratch.RemoveAll(name)
 		}
 		return g, nil
 	}
@@ -111,19 +171,17 @@ func (r *Root) borrowFarm(dir string, active *record.Generation) (*record.Genera
 // generation.
 func (r *Root) farmIsWhole(g *record.Generation) bool {
 	names := farm.Paths(g)
-	top := r.store.Path(layout.GenerationPath(g.ID))
 	found := 0
-	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+	top := layout.GenerationPath(g.ID)
+	err := r.store.Dir().Walk(top, func(p string, _ *beneath.Dir, _ string, kind fs.FileMode) error {
+		if kind.IsDir() {
+			return nil
 		}
-		rel, err := filepath.Rel(top, p)
+		rel := p[len(top)+1:]
 		switch {
-		case err != nil:
-			return err
 		case rel == layout.GenerationFile, rel == layout.IndexFile:
 			return nil
-		case !names[rel] || d.Type()&fs.ModeSymlink == 0:
+		case !names[rel] || kind&fs.ModeSymlink == 0:
 			return fs.ErrInvalid
 		}
 		found++
@@ -134,67 +192,63 @@ func (r *Root) farmIsWhole(g *record.Generation) bool {
 
 // hasFarm reports whether an inactive generation still has its farm.
 func (r *Root) hasFarm(id int) bool {
-	_, err := os.Lstat(r.store.Path(layout.GenerationPath(id) + "/" + layout.DefaultLink))
-	return err == nil
+	return r.store.Dir().Exists(layout.GenerationPath(id) + "/" + layout.DefaultLink)
 }
 
 // RestoreFarm gives an inactive generation its farm, if it lent it. scratch is a
 // directory on the same file system.
-func (r *Root) RestoreFarm(g, active *record.Generation, scratch string) error {
+func (r *Root) RestoreFarm(g, active *record.Generation, scratch *beneath.Dir) error {
 	if r.hasFarm(g.ID) || len(g.Trees) == 0 {
 		return nil
 	}
-	dir := filepath.Join(scratch, "farm")
-	if err := r.WriteGeneration(dir, g, active); err != nil {
+	const name = "farm"
+	if err := r.WriteGeneration(scratch, name, g, active); err != nil {
 		return err
 	}
 	if err := r.store.Sync(); err != nil {
 		return err
 	}
-	to := r.store.Path(layout.GenerationPath(g.ID))
-	if err := exchange(dir, to); err != nil {
+	if err := r.store.Dir().Exchange(scratch, name, layout.GenerationPath(g.ID)); err != nil {
 		return fmt.Errorf("give generation %d its links back: %w", g.ID, err)
 	}
 	return r.store.SyncDir(layout.GenerationsDir)
 }
 
-// exchange swaps two names in one step (renameat2(2)).
-func exchange(a, b string) error {
-	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+// LinkFault is one link below the prefix that is not as it should be.
+type LinkFault struct {
+	Name string // below the prefix
+	What string // "is missing", "is not a link", "leads to ..., and should lead to ..."
 }
 
-func mkdirs(top, name string, made map[string]bool) error {
-	if made[name] {
-		return nil
+// VerifyFarm returns what is wrong with a generation's links and with the default
+// links of its packages, and how many links it has looked at.
+func (r *Root) VerifyFarm(g *record.Generation) (checked int, faults []LinkFault, err error) {
+	var links []farm.Link
+	for _, l := range farm.Links(g) {
+		links = append(links, farm.Link{Path: layout.GenerationPath(g.ID) + "/" + l.Path, Target: l.Target})
 	}
-	if err := mkdirs(top, filepath.Dir(name), made); err != nil {
-		return err
-	}
-	made[name] = true
-	err := makeDir(filepath.Join(top, name))
-	if errors.Is(err, fs.ErrExist) { // the farm was lent
-		if info, lerr := os.Lstat(filepath.Join(top, name)); lerr == nil && info.IsDir() {
-			return nil
+	for i := range g.Trees {
+		if name := g.Trees[i].Name; i == 0 || g.Trees[i-1].Name != name {
+			links = append(links, farm.Link{Path: name + "/" + layout.DefaultLink, Target: layout.DefaultLinkTarget(name)})
 		}
 	}
-	return err
-}
-
-func makeDir(path string) error {
-	if err := os.Mkdir(path, 0o755); err != nil {
-		return err
+	for _, l := range links {
+		have, err := r.store.Dir().Readlink(l.Path)
+		what := ""
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			what = "is missing"
+		case errors.Is(err, unix.EINVAL), errors.Is(err, beneath.ErrLink):
+			what = "is not a link of its own"
+		case err != nil:
+			return checked, faults, fmt.Errorf("verify link: %w", err)
+		case have != l.Target:
+			what = fmt.Sprintf("leads to %s, and should lead to %s", have, l.Target)
+		}
+		if what != "" {
+			faults = append(faults, LinkFault{l.Path, what})
+		}
+		checked++
 	}
-	return os.Chmod(path, 0o755)
-}
-
-// replaceFile writes a new file in the place of one that may be there, and may
-// have other names.
-func replaceFile(path string, b []byte) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.WriteFile(path, b, 0o644); err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o644)
+	return checked, faults, nil
 }

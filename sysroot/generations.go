@@ -4,18 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 
-	"github.com/hashpkg/hashpkg/layout/farm"
-	"github.com/hashpkg/hashpkg/layout/record"
-
-	"golang.org/x/sys/unix"
-
+	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // ErrNoActive is returned (wrapped) when there are generations and none of them is
@@ -24,6 +18,9 @@ var ErrNoActive = errors.New("no generation is active")
 
 // ErrNoGeneration is returned (wrapped) for a generation that is not there.
 var ErrNoGeneration = errors.New("no such generation")
+
+// maxRecord bounds a record; that of a large system has a few megabytes.
+const maxRecord = 256 << 20
 
 // Active returns the generation that current-system leads to. In a root without
 // one it is an empty generation with ID 0, whose architecture is the root's.
@@ -53,43 +50,55 @@ func (r *Root) Active() (*record.Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &record.Generation{Layout: layout.FormatVersion, Architecture: arch}, nil
+	return &record.Generation{Layout: layout.FormatVersion, Architecture: arch, Orders: r.formats.Orders()}, nil
 }
 
 // Generation reads one generation.
 func (r *Root) Generation(id int) (*record.Generation, error) {
-	path := r.store.Path(layout.GenerationPath(id) + "/" + layout.GenerationFile)
-	b, err := store.ReadFile(path)
+	dir, err := r.store.Dir().OpenDir(layout.GenerationPath(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %d; hashpkg generations lists those that are there", ErrNoGeneration, id)
+		return nil, noGeneration(id)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read generation: %w", err)
 	}
-	g, err := r.decode(id, b)
+	defer dir.Close()
+	text, err := dir.ReadFile(layout.GenerationFile, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, noGeneration(id)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, fmt.Errorf("read generation: %w", err)
+	}
+	g, err := decode(dir, text)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", dir.Path(layout.GenerationFile), err)
 	}
 	if g.ID != id {
-		return nil, fmt.Errorf("read %s: it says that it is generation %d", path, g.ID)
+		return nil, fmt.Errorf("read %s: it is the record of generation %d", dir.Path(layout.GenerationFile), g.ID)
 	}
+	g.Orders = r.formats.Orders()
 	return g, nil
 }
 
-// decode reads a generation's record, by its index where there is one.
-func (r *Root) decode(id int, text []byte) (*record.Generation, error) {
-	index, err := store.ReadFile(r.store.Path(layout.GenerationPath(id) + "/" + layout.IndexFile))
-	if err == nil {
+func noGeneration(id int) error {
+	return fmt.Errorf("%w: %d; hashpkg generations lists those that are there", ErrNoGeneration, id)
+}
+
+// decode reads a generation's record, by its index where there is one. The record
+// is the truth: the index may be missing or made from another one.
+func decode(dir *beneath.Dir, text []byte) (*record.Generation, error) {
+	if index, err := dir.ReadFile(layout.IndexFile, maxRecord); err == nil {
 		if g, err := record.DecodeIndex(index, text); err == nil {
 			return g, nil
 		}
 	}
-	return record.DecodeGeneration(text) // the record is the truth, the index may be missing or stale
+	return record.DecodeGeneration(text)
 }
 
 // Generations returns the numbers of all generations, oldest first.
 func (r *Root) Generations() ([]int, error) {
-	entries, err := os.ReadDir(r.store.Path(layout.GenerationsDir))
+	entries, err := r.store.Dir().ReadDir(layout.GenerationsDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -98,7 +107,7 @@ func (r *Root) Generations() ([]int, error) {
 	}
 	var ids []int
 	for _, e := range entries {
-		if id, err := strconv.Atoi(e.Name()); err == nil && id > 0 {
+		if id, err := strconv.Atoi(e.Name()); err == nil && id > 0 && layout.GenerationPath(id) == layout.GenerationsDir+"/"+e.Name() {
 			ids = append(ids, id)
 		}
 	}
@@ -107,109 +116,21 @@ func (r *Root) Generations() ([]int, error) {
 }
 
 // Switch makes a generation the active one, by one rename, and makes that
-// durable. While a package manager works it is the generation's following farm
-// that becomes active. scratch is a directory on the same file system for the new
-// link.
-func (r *Root) Switch(id int, scratch string) error {
-	_, following, err := r.store.ActiveFarm()
-	if err == nil {
-		err = r.activate(id, following && r.hasFollowing(id), scratch)
+// durable. scratch is a directory on the same file system for the new link. The
+// caller has the lock.
+func (r *Root) Switch(id int, scratch *beneath.Dir) error {
+	fail := func(err error) error { return fmt.Errorf("switch to generation %d: %w", id, err) }
+	if err := scratch.RemoveIfThere(layout.CurrentSystem); err != nil {
+		return fail(err)
 	}
-	if err != nil {
-		return fmt.Errorf("switch to generation %d: %w", id, err)
+	if err := scratch.Symlink(layout.GenerationPath(id), layout.CurrentSystem); err != nil {
+		return fail(err)
+	}
+	if err := r.store.Dir().Rename(scratch, layout.CurrentSystem, layout.CurrentSystem); err != nil {
+		return fail(err)
 	}
 	if err := r.store.SyncDir("."); err != nil {
 		return fmt.Errorf("switched to generation %d, but a power cut might undo it: %w", id, err)
 	}
 	return nil
-}
-
-// activate points current-system to a farm.
-func (r *Root) activate(id int, following bool, scratch string) error {
-	next := filepath.Join(scratch, layout.CurrentSystem)
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(layout.FarmPath(id, following), next); err != nil {
-		return err
-	}
-	return os.Rename(next, r.store.Path(layout.CurrentSystem))
-}
-
-// hasFollowing reports whether a generation has a following farm.
-func (r *Root) hasFollowing(id int) bool {
-	_, err := os.Lstat(r.store.Path(layout.FarmPath(id, true)))
-	return err == nil
-}
-
-// Follow makes the active generation's following farm the active one, so that the
-// system's programs load what its package manager puts in place, or with on false
-// ends that. It reports whether that changed anything; a generation without
-// system trees has nothing to follow. The caller holds the lock.
-//
-// It is one rename, and does not wait for the disk: a package manager that waits
-// for its own files waits for this one, and after a power cut before that both
-// farms are right.
-func (r *Root) Follow(on bool) (changed bool, err error) {
-	id, following, err := r.store.ActiveFarm()
-	if err != nil || id == 0 || following == on || on && !r.hasFollowing(id) {
-		return false, err
-	}
-	if err := r.activate(id, on, r.store.Path(layout.StagingDir)); err != nil {
-		return false, fmt.Errorf("follow the package manager: %w", err)
-	}
-	return true, nil
-}
-
-// Following reports whether the following farm is active.
-func (r *Root) Following() (bool, error) {
-	_, following, err := r.store.ActiveFarm()
-	return following, err
-}
-
-// ToRoot returns the way from the prefix, where it really is, up to the root:
-// "../.." for /var/sys.
-func (r *Root) ToRoot() (string, error) {
-	way, err := filepath.Rel(r.store.Path("."), r.dir) // in which HostPath has followed all links
-	if err != nil {
-		return "", fmt.Errorf("find prefix: %v", err)
-	}
-	return filepath.ToSlash(way), nil
-}
-
-// VerifyFarm returns what is wrong with a generation's links and with the
-// default links of its packages: path on the host and what it is.
-func (r *Root) VerifyFarm(g *record.Generation) (checked int, damaged map[string]string, err error) {
-	damaged = map[string]string{}
-	check := func(path, target string) error {
-		checked++
-		have, err := os.Readlink(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			damaged[path] = "is missing"
-		case errors.Is(err, unix.EINVAL):
-			damaged[path] = "is no link"
-		case err != nil:
-			return fmt.Errorf("verify link: %w", err)
-		case have != target:
-			damaged[path] = fmt.Sprintf("leads to %s, and should lead to %s", have, target)
-		}
-		return nil
-	}
-	dir := r.store.Path(layout.GenerationPath(g.ID))
-	for _, l := range farm.Links(g) {
-		if err := check(filepath.Join(dir, l.Path), l.Target); err != nil {
-			return checked, damaged, err
-		}
-	}
-	for i := range g.Trees {
-		name := g.Trees[i].Name
-		if i > 0 && g.Trees[i-1].Name == name {
-			continue
-		}
-		if err := check(r.store.Path(name+"/"+layout.DefaultLink), layout.DefaultLinkTarget(name)); err != nil {
-			return checked, damaged, err
-		}
-	}
-	return checked, damaged, nil
 }

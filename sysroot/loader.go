@@ -16,15 +16,14 @@ import (
 type DefaultLibraries struct {
 	root    *Root
 	cache   map[string][]ldso.CacheEntry // by soname, in the loader's order
-	dirs    map[string]string            // host's directory by directory of the root
 	finders map[string]ldso.Finder       // by triplet
 }
 
 // DefaultLibraries reads the loader's cache. A root without one has none, as when
 // ldconfig has still to run: its default directories are searched then.
 func (r *Root) DefaultLibraries() (*DefaultLibraries, error) {
-	d := &DefaultLibraries{root: r, cache: map[string][]ldso.CacheEntry{}, dirs: map[string]string{}, finders: map[string]ldso.Finder{}}
-	b, err := files{r}.ReadFile("/etc/ld.so.cache")
+	d := &DefaultLibraries{root: r, cache: map[string][]ldso.CacheEntry{}, finders: map[string]ldso.Finder{}}
+	b, err := r.ReadFile("/etc/ld.so.cache", maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
 	}
@@ -46,10 +45,10 @@ func (r *Root) DefaultLibraries() (*DefaultLibraries, error) {
 // may take is before it, such as a build of the administrator's in /usr/local/lib.
 // variants are the paths of builds for certain processors that belong to it.
 func (d *DefaultLibraries) Has(place string, variants []string) bool {
-	want := d.host(place)
+	want := d.place(path.Clean(place))
 	list := d.cache[path.Base(place)]
 	plain := func(e ldso.CacheEntry) bool { return e.Subdir == "" && e.HWCap == 0 }
-	i := slices.IndexFunc(list, func(e ldso.CacheEntry) bool { return plain(e) && d.host(e.Path) == want })
+	i := slices.IndexFunc(list, func(e ldso.CacheEntry) bool { return plain(e) && d.place(e.Path) == want })
 	if i >= 0 {
 		for j, e := range list {
 			if e.Flags == list[i].Flags && (plain(e) && j < i || !plain(e) && !d.among(variants, e.Path)) {
@@ -76,24 +75,19 @@ func (d *DefaultLibraries) Has(place string, variants []string) bool {
 	found, err := finder.Find(path.Base(place), []*ldso.Object{{Path: "/", ID: "program", Info: abi}})
 	// By another path it is what an alternative (update-alternatives(1)) or an
 	// administrator's link leads to today.
-	return err == nil && (d.host(found.Path) == want || d.among(variants, found.Path))
+	return err == nil && (d.place(found.Path) == want || d.among(variants, found.Path))
 }
 
 // among reports whether one of the paths is that of a file.
 func (d *DefaultLibraries) among(paths []string, file string) bool {
-	return slices.ContainsFunc(paths, func(p string) bool { return d.host(p) == d.host(file) })
+	return slices.ContainsFunc(paths, func(p string) bool { return d.place(p) == d.place(file) })
 }
 
-// host returns the host's path of a file in the root, with links in its directory
+// place returns the path of a file in the root with links in its directory
 // followed, but not the file's own: names are compared, not files.
-func (d *DefaultLibraries) host(name string) string {
-	dir := path.Dir(name)
-	host, ok := d.dirs[dir]
-	if !ok {
-		if p, err := d.root.HostPath(dir); err == nil {
-			host = p
-		}
-		d.dirs[dir] = host
+func (d *DefaultLibraries) place(name string) string {
+	if real, err := d.root.Real(name); err == nil {
+		return real
 	}
-	return host + "/" + path.Base(name)
+	return name
 }

@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/store"
 )
 
 // ErrLocked is returned (wrapped) while another process writes.
@@ -21,27 +21,19 @@ var ErrLocked = errors.New("the lock is held")
 
 // Lock is the right to write, which one process has at a time.
 type Lock struct {
-	root *Root
-	file *os.File
-	made []string // files and directories that taking the lock made, parents first
+	root     *Root
+	file     *os.File
+	made     []string // names below the root that taking the lock made, parents first
+	madeRoot bool     // the root itself, too
 }
 
 // Lock takes the prefix's lock, making the prefix if it is not there, and ends
-// what a killed writer left. It does not wait: the error wraps [ErrLocked] while
-// another process has it. The caller unlocks.
-func (r *Root) Lock() (*Lock, error) {
-	l := &Lock{root: r}
-	if err := l.take(); err != nil {
-		return nil, errors.Join(err, l.Unlock())
-	}
-	return l, nil
-}
-
-// LockWait is Lock, and waits up to limit for another process to end.
-func (r *Root) LockWait(ctx context.Context, limit time.Duration) (*Lock, error) {
+// what a killed writer left. It waits up to limit for another process to end: the
+// error wraps [ErrLocked] then. The caller unlocks.
+func (r *Root) Lock(ctx context.Context, limit time.Duration) (*Lock, error) {
 	deadline := time.Now().Add(limit)
 	for {
-		l, err := r.Lock()
+		l, err := r.tryLock()
 		if !errors.Is(err, ErrLocked) || !time.Now().Before(deadline) {
 			return l, err
 		}
@@ -53,80 +45,148 @@ func (r *Root) LockWait(ctx context.Context, limit time.Duration) (*Lock, error)
 	}
 }
 
-func (l *Lock) take() error {
-	s := l.root.store
-	if err := s.CheckFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+func (r *Root) tryLock() (*Lock, error) {
+	l := &Lock{root: r}
+	if err := l.take(); err != nil {
+		return nil, errors.Join(hint(err), l.Unlock())
 	}
-	if err := l.mkdirAll(s.Path(layout.Private)); err != nil {
-		return err
-	}
-	if err := l.root.ownDirs(layout.Private); err != nil {
-		return err
-	}
-	path := s.Path(layout.LockFile)
-	for l.file == nil {
-		_, missing := os.Lstat(path)
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
-		if err != nil {
-			return hint(fmt.Errorf("take the lock: %w", err))
-		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("%w: another hashpkg is at work on %s; wait until it has ended", ErrLocked, l.root.dir)
-		} else if err != nil {
-			err = fmt.Errorf("lock %s: %w", path, err)
-		}
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		if !sameFile(f, path) { // its owner removed it while we opened it
-			if err := f.Close(); err != nil {
-				return fmt.Errorf("take the lock: %w", err)
-			}
-			continue
-		}
-		l.file = f
-		if missing != nil {
-			l.made = append(l.made, path)
-		}
-	}
-	for _, d := range []string{layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir} {
-		if err := l.mkdirAll(s.Path(d)); err != nil {
-			return err
-		}
-		if err := l.root.ownDirs(d); err != nil {
-			return err
-		}
-	}
-	edits := layout.SystemDir + "/edits"
-	if err := l.root.ownDirs(layout.SystemDir, edits, edits+"/deb", edits+"/rpm"); err != nil {
-		return err
-	}
-	if err := s.CheckFormat(); errors.Is(err, fs.ErrNotExist) {
-		format := s.Path(layout.FormatFile)
-		l.made = append(l.made, format)
-		if err := store.WriteDurably(format, fmt.Appendf(nil, "%d\n", layout.FormatVersion)); err != nil {
-			return fmt.Errorf("write %s: %w", format, err)
-		}
-	} else if err != nil {
-		return err
-	}
-	return s.Recover()
+	return l, nil
 }
 
-// ownDirs returns an error for one of the directories that is something else, such
-// as a link out of the root that an image may have.
-func (r *Root) ownDirs(names ...string) error {
-	for _, name := range names {
-		path := r.store.Path(name)
-		info, err := os.Lstat(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("look at %s: %w", path, err)
+// take makes the prefix and takes the lock, again as long as its owner removes one
+// or the other meanwhile.
+func (l *Lock) take() error {
+	if err := l.root.store.CheckFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for l.file == nil {
+		if err := l.makePrefix(); err != nil {
+			return err
 		}
-		if err == nil && !info.IsDir() {
-			return fmt.Errorf("%s is no directory of its own: look at what it is, and move it away", path)
+		if err := l.takeFile(); err != nil {
+			return err
 		}
+	}
+	if err := l.makeStore(); err != nil {
+		return err
+	}
+	return l.root.store.Recover()
+}
+
+// makePrefix makes the root and the directories down to hashpkg's own, as far as
+// they are missing, and opens the prefix again.
+func (l *Lock) makePrefix() (err error) {
+	r := l.root
+	made, err := r.makeRoot()
+	if err != nil {
+		return err
+	}
+	l.madeRoot = l.madeRoot || made
+	place, err := r.prefixPlace()
+	if err != nil {
+		return err
+	}
+	dir := ""
+	for element := range strings.SplitSeq(place+"/"+layout.Private, "/") {
+		dir = path.Join(dir, element)
+		if err := l.makeDir(dir); err != nil {
+			return err
+		}
+	}
+	if err := r.store.Dir().Close(); err != nil {
+		return err
+	}
+	if err := r.openStore(); err != nil {
+		return err
+	}
+	return r.store.CheckOwner()
+}
+
+// makeDir makes a directory below the root, readable by everybody whatever the
+// umask is: programs of every user load libraries from there.
+func (l *Lock) makeDir(name string) error {
+	err := l.root.dir.Mkdir(name, 0o755)
+	switch {
+	case err == nil:
+		l.made = append(l.made, name)
+		return nil
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	}
+	st, err := l.root.dir.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // take looks again
+	}
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("%s is not a directory of its own: look at what it is, and move it away", l.root.host(name))
+	}
+	return err
+}
+
+// takeFile locks the lock file; l.file stays nil when its owner removed it while it
+// was opened.
+func (l *Lock) takeFile() error {
+	dir := l.root.store.Dir()
+	_, missing := dir.Lstat(layout.LockFile)
+	f, err := dir.OpenFile(layout.LockFile, unix.O_RDWR|unix.O_CREAT, 0o644)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("take the lock: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("%w: another hashpkg is changing %s; wait until it has ended", ErrLocked, l.root.path)
+	} else if err != nil {
+		err = fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if !l.isCurrent(f) {
+		return f.Close()
+	}
+	l.file = f
+	if missing != nil {
+		l.made = append(l.made, l.name(layout.LockFile))
+	}
+	return nil
+}
+
+// name returns the name below the root of one below the prefix.
+func (l *Lock) name(inPrefix string) string {
+	return path.Join(strings.TrimPrefix(strings.TrimPrefix(l.root.store.Dir().Name(), l.root.path), "/"), inPrefix)
+}
+
+// isCurrent reports whether an open file is the one that has the lock's name now.
+func (l *Lock) isCurrent(f *os.File) bool {
+	var have unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &have) != nil {
+		return false
+	}
+	st, err := l.root.dir.Lstat(l.name(layout.LockFile))
+	return err == nil && st.Dev == have.Dev && st.Ino == have.Ino
+}
+
+// makeStore makes what a store has, as far as it is missing.
+func (l *Lock) makeStore() error {
+	s := l.root.store
+	for _, d := range []string{layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir} {
+		if err := l.makeDir(l.name(d)); err != nil {
+			return err
+		}
+	}
+	if err := s.CheckOwner(); err != nil {
+		return err
+	}
+	err := s.CheckFormat()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	l.made = append(l.made, l.name(layout.FormatFile))
+	if err := s.Dir().WriteFile(layout.FormatFile, fmt.Appendf(nil, "%d\n", layout.FormatVersion), 0o644); err != nil {
+		return fmt.Errorf("write the layout's version: %w", err)
 	}
 	return nil
 }
@@ -135,15 +195,8 @@ func (r *Root) ownDirs(names ...string) error {
 // was put in it, so that a command that failed leaves no trace.
 func (l *Lock) Unlock() error {
 	var err error
-	if active, aerr := l.root.store.Active(); aerr == nil && active == 0 && l.file != nil {
-		for _, path := range slices.Backward(l.made) {
-			if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-				if errors.Is(rerr, unix.ENOTEMPTY) || errors.Is(rerr, unix.EEXIST) {
-					break
-				}
-				err = errors.Join(err, fmt.Errorf("clean up: %w", rerr))
-			}
-		}
+	if active, aerr := l.root.store.Active(); aerr == nil && active == 0 && (l.file != nil || len(l.made) > 0) {
+		err = l.removeMade()
 	}
 	if l.file != nil {
 		if cerr := l.file.Close(); cerr != nil {
@@ -154,26 +207,20 @@ func (l *Lock) Unlock() error {
 	return err
 }
 
-// mkdirAll makes a directory and its parents, readable by everybody whatever the
-// umask: programs of every user load libraries from there.
-func (l *Lock) mkdirAll(path string) error {
-	if info, err := os.Stat(path); err == nil {
-		if !info.IsDir() {
-			return fmt.Errorf("make %s: it is there, and no directory", path)
-		}
-		return nil
-	}
-	if err := l.mkdirAll(filepath.Dir(path)); err != nil {
-		return err
-	}
-	if err := os.Mkdir(path, 0o755); err != nil {
-		if errors.Is(err, fs.ErrExist) {
+func (l *Lock) removeMade() error {
+	for _, name := range slices.Backward(l.made) {
+		err := l.root.dir.RemoveIfThere(name)
+		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
 			return nil
 		}
-		return hint(fmt.Errorf("make directory: %w", err))
+		if err != nil {
+			return fmt.Errorf("clean up: %w", err)
+		}
 	}
-	l.made = append(l.made, path)
-	return os.Chmod(path, 0o755)
+	if l.madeRoot {
+		_ = os.Remove(l.root.path) // not if something else came there meanwhile
+	}
+	return nil
 }
 
 // hint adds what to do to a permission error.
@@ -182,10 +229,4 @@ func hint(err error) error {
 		return fmt.Errorf("%w: run hashpkg as root, or give --prefix with a directory of your own", err)
 	}
 	return err
-}
-
-func sameFile(f *os.File, path string) bool {
-	a, errA := f.Stat()
-	b, errB := os.Lstat(path)
-	return errA == nil && errB == nil && os.SameFile(a, b)
 }

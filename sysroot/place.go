@@ -1,37 +1,201 @@
 package sysroot
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"path"
-	"path/filepath"
+	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 )
 
-// Place is an open directory of a root and a name in it.
+var _ backends.Root = (*Root)(nil)
+
+// Place is a name in a directory of the root that is held open.
 type Place struct {
 	Dir  *beneath.Dir
 	Base string
-	Path string // in the root, absolute, without links in its directory
+	Path string // absolute in the root; no element but the last is a link
 }
 
 // Close closes the directory.
 func (p *Place) Close() error { return p.Dir.Close() }
 
-// Find opens the directory of an absolute path in the root, with links in it
-// followed inside the root. What has the name there, if anything has, is not looked
-// at. The caller closes the place.
-func (r *Root) Find(name string) (*Place, error) {
-	host, err := r.HostPath(path.Dir(name))
+// resolve returns where a path in the root leads to, relative to the root, with all
+// links followed inside it. What is not there has no links.
+//
+// The answer may be out of date when it is given: what opens it follows no link, so
+// that a link which has come since is an error and leads nowhere.
+func (r *Root) resolve(inside string) (string, error) {
+	p, err := securejoin.SecureJoin(r.path, inside)
+	if err != nil {
+		return "", &fs.PathError{Op: "find", Path: r.host(inside), Err: err}
+	}
+	rel := strings.TrimPrefix(strings.TrimPrefix(p, r.path), "/")
+	if rel == "" {
+		rel = "."
+	}
+	return rel, nil
+}
+
+// resolveDir is resolve for a directory, and remembers the answer.
+func (r *Root) resolveDir(inside string, again bool) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if real, ok := r.real[inside]; ok && !again {
+		return real, nil
+	}
+	real, err := r.resolve(inside)
+	if err == nil {
+		r.real[inside] = real
+	}
+	return real, err
+}
+
+// Find opens the directory of a path in the root, with its links followed inside
+// the root; the last element is not looked at. The caller closes the place.
+func (r *Root) Find(inside string) (*Place, error) {
+	inside = path.Clean("/" + inside)
+	dir, base := path.Split(inside)
+	if base == "" {
+		dir, base = "/", "."
+	}
+	for again := false; ; again = true {
+		real, err := r.resolveDir(path.Clean(dir), again)
+		if err != nil {
+			return nil, err
+		}
+		d, err := r.dir.OpenDir(real)
+		if err == nil {
+			return &Place{Dir: d, Base: base, Path: path.Join("/", real, base)}, nil
+		}
+		if again || !errors.Is(err, beneath.ErrLink) && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+}
+
+// At is Find for who needs no more than the directory and the name in it. The
+// caller closes the directory.
+func (r *Root) At(inside string) (*beneath.Dir, string, error) {
+	p, err := r.Find(inside)
+	if err != nil {
+		return nil, "", err
+	}
+	return p.Dir, p.Base, nil
+}
+
+// Real returns the path of a file in the root with the links in its directory
+// followed.
+func (r *Root) Real(inside string) (string, error) {
+	inside = path.Clean("/" + inside)
+	real, err := r.resolveDir(path.Dir(inside), false)
+	if err != nil {
+		return "", err
+	}
+	return path.Join("/", real, path.Base(inside)), nil
+}
+
+// Open opens a file of the root for reading, links followed inside the root. It
+// does not wait for the writer of a pipe.
+func (r *Root) Open(inside string) (*os.File, error) {
+	var f *os.File
+	err := r.follow(inside, func(rel string) (err error) {
+		f, err = r.dir.OpenFile(rel, unix.O_RDONLY, 0)
+		return err
+	})
+	return f, err
+}
+
+// follow calls f with where a path leads to, once more if a link has come there
+// meanwhile.
+func (r *Root) follow(inside string, f func(rel string) error) error {
+	for again := false; ; again = true {
+		rel, err := r.resolve(inside)
+		if err != nil {
+			return err
+		}
+		if err := f(rel); again || !errors.Is(err, beneath.ErrLink) {
+			return err
+		}
+	}
+}
+
+// ReadFile reads a regular file of the root, of at most limit bytes.
+func (r *Root) ReadFile(inside string, limit int64) ([]byte, error) {
+	f, err := r.Open(inside)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := beneath.Open(host)
+	b, err := beneath.ReadAll(f, limit)
+	return b, errors.Join(err, f.Close())
+}
+
+// ReadDir returns what a directory of the root holds, sorted by name. The entries'
+// Info is not to be used.
+func (r *Root) ReadDir(inside string) (entries []fs.DirEntry, err error) {
+	err = r.follow(inside, func(rel string) (err error) {
+		entries, err = r.dir.ReadDir(rel)
+		return err
+	})
+	return entries, err
+}
+
+// Stat looks at a file of the root, links followed inside it.
+func (r *Root) Stat(inside string) (fs.FileInfo, error) {
+	var info fs.FileInfo
+	err := r.follow(inside, func(rel string) error {
+		f, err := r.dir.OpenFile(rel, unix.O_PATH, 0)
+		if err != nil {
+			return err
+		}
+		info, err = f.Stat()
+		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			err = &fs.PathError{Op: "stat", Path: r.host(inside), Err: beneath.ErrLink}
+		}
+		return errors.Join(err, f.Close())
+	})
+	return info, err
+}
+
+// HasFile reports whether something has a path in the root, be it a link that leads
+// nowhere.
+func (r *Root) HasFile(inside string) bool {
+	p, err := r.Find(inside)
 	if err != nil {
-		return nil, err
+		return false
 	}
-	inside, err := filepath.Rel(r.dir, host)
+	defer p.Close()
+	return p.Dir.Exists(p.Base)
+}
+
+// WriteFile puts a file of the root in place, whole or not at all, and makes the
+// directories on the way to it. Its directory's links are followed inside the root;
+// a link in the file's own place is replaced.
+func (r *Root) WriteFile(inside string, b []byte, mode fs.FileMode) error {
+	real, err := r.resolve(path.Dir(path.Clean("/" + inside)))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &Place{Dir: dir, Base: path.Base(name), Path: path.Join("/", inside, path.Base(name))}, nil
+	if err := r.dir.MkdirAll(real, 0o755); err != nil {
+		return err
+	}
+	return r.dir.WriteFile(path.Join(real, path.Base(inside)), b, mode)
+}
+
+// Remove removes a file of the root; one that is not there is no error.
+func (r *Root) Remove(inside string) error {
+	p, err := r.Find(inside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Dir.RemoveIfThere(p.Base), p.Close())
 }

@@ -9,23 +9,26 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/internal/beneath"
 )
 
-// InUse returns, for each of the directories on the host that has a file which a
-// running process executes or has mapped, the number of such a process.
+// InUse returns, for each of the names below the prefix at which a directory has a
+// file that a running process executes or has mapped, the number of such a process.
 //
 // Files are recognized by device and inode, in whatever root or mount namespace the
 // process has them. One with names in several directories counts for the one
 // whose name the process has opened, where that can be told, else for all. What
 // /proc does not show counts for nothing: to those who are not root, that is all
 // processes of others.
-func InUse(dirs []string) (map[string]int, error) {
-	u := &users{dirs: dirs, files: map[uint64][]holder{}, inside: map[fileKey]int{}, pids: map[string]int{}}
-	for i, dir := range dirs {
-		if err := u.index(i, dir); err != nil {
+func (r *Root) InUse(names []string) (map[string]int, error) { return inUse(r.store.Dir(), names) }
+
+func inUse(prefix *beneath.Dir, names []string) (map[string]int, error) {
+	u := &users{dirs: names, files: map[uint64][]holder{}, inside: map[fileKey]int{}, pids: map[string]int{}}
+	for i, name := range names {
+		if err := u.index(i, prefix, name); err != nil {
 			return nil, fmt.Errorf("look at what is in use: %w", err)
 		}
 	}
@@ -71,29 +74,26 @@ type users struct {
 	pids   map[string]int
 }
 
-func (u *users) index(i int, dir string) error {
-	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) && p == dir {
+func (u *users) index(i int, prefix *beneath.Dir, name string) error {
+	err := prefix.Walk(name, func(_ string, dir *beneath.Dir, base string, kind fs.FileMode) error {
+		if !kind.IsDir() && !kind.IsRegular() {
 			return nil
 		}
-		if err != nil || !d.IsDir() && !d.Type().IsRegular() {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
+		st, err := dir.Lstat(base)
 		switch {
-		case !ok:
-			return fmt.Errorf("%s has no inode number", p)
-		case d.IsDir():
+		case err != nil:
+			return err
+		case kind.IsDir():
 			u.inside[fileKey{st.Dev, st.Ino}] = i
 		default:
 			u.files[st.Ino] = append(u.files[st.Ino], holder{i, st.Dev})
 		}
 		return nil
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // process notes what one process executes and has mapped.

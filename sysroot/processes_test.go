@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // sleeper puts a program that waits at path, as a hard link if there is one to
@@ -65,12 +68,27 @@ func start(t *testing.T, program string, args ...string) int {
 	return 0
 }
 
+// opened opens a directory until the test ends.
+func opened(t *testing.T, path string) *beneath.Dir {
+	t.Helper()
+	dir, err := beneath.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dir.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 func TestInUse(t *testing.T) {
-	dir := t.TempDir()
-	a, b, c := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")
-	check := func(what string, want map[string]int, dirs ...string) {
+	path := t.TempDir()
+	dir := opened(t, path)
+	check := func(what string, dir *beneath.Dir, want map[string]int, names ...string) {
 		t.Helper()
-		have, err := InUse(dirs)
+		have, err := inUse(dir, names)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,37 +96,36 @@ func TestInUse(t *testing.T) {
 			t.Errorf("%s (-want +have)\n%s", what, diff)
 		}
 	}
+	a := filepath.Join(path, "a")
 	sleeper(t, a+"/usr/bin/sleep", "")
-	sleeper(t, b+"/usr/bin/sleep", a+"/usr/bin/sleep")
-	sleeper(t, c+"/usr/bin/sleep", "")
-	check("nothing runs", map[string]int{}, a, b, c, filepath.Join(dir, "missing"))
+	sleeper(t, filepath.Join(path, "b/usr/bin/sleep"), a+"/usr/bin/sleep")
+	sleeper(t, filepath.Join(path, "c/usr/bin/sleep"), "")
+	check("nothing runs", dir, map[string]int{}, "a", "b", "c", "missing")
 
 	pid := start(t, a+"/usr/bin/sleep", a+"/usr/bin/sleep", "1000")
-	check("one name of two", map[string]int{a: pid}, a, b, c)
-	check("only its other name is asked for", map[string]int{}, b, c)
-	link := filepath.Join(dir, "link")
-	if err := os.Symlink(dir, link); err != nil {
+	check("one name of two", dir, map[string]int{"a": pid}, "a", "b", "c")
+	check("only its other name is asked for", dir, map[string]int{}, "b", "c")
+	link := filepath.Join(path, "link")
+	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	check("by another path", map[string]int{link + "/a": pid}, link+"/a", link+"/b")
+	check("by another path", opened(t, link), map[string]int{"a": pid}, "a", "b")
 
-	moved := filepath.Join(dir, "moved")
+	moved := filepath.Join(path, "moved")
 	if err := os.Rename(a, moved); err != nil {
 		t.Fatal(err)
 	}
-	check("moved while it runs", map[string]int{moved: pid}, moved, b, c)
+	check("moved while it runs", dir, map[string]int{"moved": pid}, "moved", "b", "c")
 	if err := os.RemoveAll(moved); err != nil {
 		t.Fatal(err)
 	}
-	check("its name is gone: whoever has the file", map[string]int{b: pid}, b, c)
+	check("its name is gone: whoever has the file", dir, map[string]int{"b": pid}, "b", "c")
 }
 
 // TestInUseElsewhere has a process in a mount namespace in which the file has a
 // name that this one does not know.
 func TestInUseElsewhere(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a mount namespace needs root")
-	}
+	testneed.Root(t)
 	dir := t.TempDir()
 	a, b, mnt := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "mnt")
 	sleeper(t, a+"/usr/bin/sleep", "")
@@ -121,11 +138,11 @@ func TestInUseElsewhere(t *testing.T) {
 	if err != nil || !bytes.Contains(maps, []byte(mnt+"/bin/sleep")) {
 		t.Fatalf("the process has not the name of its namespace: %v\n%s", err, maps)
 	}
-	have, err := InUse([]string{a, b})
+	have, err := inUse(opened(t, dir), []string{"a", "b"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]int{a: pid, b: pid}, have); diff != "" {
+	if diff := cmp.Diff(map[string]int{"a": pid, "b": pid}, have); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
 }

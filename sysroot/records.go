@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // Names in layout.SystemDir.
@@ -27,21 +25,21 @@ const (
 // be read is an empty one: everything is looked at again.
 func (r *Root) SystemState() *record.SystemState {
 	s := &record.SystemState{}
-	if b, err := store.ReadFile(r.store.Path(stateFile)); err == nil {
+	if b, err := r.store.Dir().ReadFile(stateFile, maxRecord); err == nil {
 		if err := record.DecodeSystemRecord(b, s); err == nil && s.Packages != nil {
 			return s
 		}
 	}
-	return &record.SystemState{Layout: layout.FormatVersion, Packages: map[string]record.SystemPackage{}}
+	return &record.SystemState{Layout: layout.FormatVersion, Packages: map[pkginfo.Key]record.SystemPackage{}}
 }
 
 // SetSystemState remembers the state for the next sync.
-func (r *Root) SetSystemState(s *record.SystemState) error { return r.writeRecord(stateFile, s) }
+func (r *Root) SetSystemState(s *record.SystemState) error { return r.writeJSON(stateFile, s) }
 
 // Pins returns the pins of the root.
 func (r *Root) Pins() ([]record.Pin, error) {
 	var p record.Pins
-	b, err := store.ReadFile(r.store.Path(pinsFile))
+	b, err := r.store.Dir().ReadFile(pinsFile, maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -56,15 +54,15 @@ func (r *Root) Pins() ([]record.Pin, error) {
 
 // SetPins records the pins of the root.
 func (r *Root) SetPins(pins []record.Pin) error {
-	return r.writeRecord(pinsFile, record.Pins{Layout: layout.FormatVersion, Pins: pins})
+	return r.writeJSON(pinsFile, record.Pins{Layout: layout.FormatVersion, Pins: pins})
 }
 
 // Edits returns the record of a package's edited programs; an empty one when none
 // was edited.
-func (r *Root) Edits(key string) (*record.PackageEdits, error) {
+func (r *Root) Edits(key pkginfo.Key) (*record.PackageEdits, error) {
 	e := &record.PackageEdits{Layout: layout.FormatVersion, Key: key}
-	path := r.store.Path(record.EditsPath(key))
-	b, err := store.ReadFile(path)
+	name := record.EditsPath(key)
+	b, err := r.store.Dir().ReadFile(name, maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return e, nil
 	}
@@ -75,19 +73,25 @@ func (r *Root) Edits(key string) (*record.PackageEdits, error) {
 		err = fmt.Errorf("it is the record of %s", e.Key)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the record of edited programs %s: %w", path, err)
+		return nil, fmt.Errorf("read the record of edited programs %s: %w", r.store.Path(name), err)
 	}
 	return e, nil
 }
 
 // SetEdits records packages' edited programs, and makes that durable: nothing of
 // an older record is lost before. A record without files is taken away.
-func (r *Root) SetEdits(edits []*record.PackageEdits) error {
-	var written []string
+func (r *Root) SetEdits(edits []*record.PackageEdits) (err error) {
+	dir := r.store.Dir()
+	staged := map[string]string{} // by the temporary name
+	defer func() {
+		for temp := range staged {
+			err = errors.Join(err, dir.RemoveIfThere(temp))
+		}
+	}()
 	for _, e := range edits {
-		path := r.store.Path(record.EditsPath(e.Key))
+		name := record.EditsPath(e.Key)
 		if len(e.Files) == 0 {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := dir.RemoveIfThere(name); err != nil {
 				return fmt.Errorf("remove record: %w", err)
 			}
 			continue
@@ -96,41 +100,66 @@ func (r *Root) SetEdits(edits []*record.PackageEdits) error {
 		if err != nil {
 			return fmt.Errorf("write record: %v", err)
 		}
-		if err := r.makeSystemDir(path); err != nil {
-			return err
-		}
-		if err := replaceFile(path+".new", append(b, '\n')); err != nil {
+		if err := dir.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return fmt.Errorf("write record: %w", err)
 		}
-		written = append(written, path)
+		temp, err := dir.StageFile(name, append(b, '\n'), 0o644)
+		if err != nil {
+			return fmt.Errorf("write record: %w", err)
+		}
+		staged[temp] = name
 	}
-	if len(written) == 0 {
+	if len(staged) == 0 {
 		return nil
 	}
 	if err := r.store.Sync(); err != nil {
 		return err
 	}
-	for _, path := range written {
-		if err := os.Rename(path+".new", path); err != nil {
+	for temp, name := range staged {
+		if err := dir.Rename(dir, temp, name); err != nil {
 			return fmt.Errorf("write record: %w", err)
 		}
+		delete(staged, temp)
 	}
 	return r.store.Sync()
 }
 
 // EditedPackages returns the keys of the packages that have a record of edited
 // programs, sorted.
-func (r *Root) EditedPackages() ([]string, error) {
-	var keys []string
-	for _, format := range []string{"deb", "rpm"} {
-		entries, err := os.ReadDir(r.store.Path(layout.SystemDir + "/edits/" + format))
+//
+// Formats that are not in use any more are looked at too: what was edited of their
+// packages is still edited.
+func (r *Root) EditedPackages() ([]pkginfo.Key, error) {
+	list := func(dir string) ([]fs.DirEntry, error) {
+		entries, err := r.store.Dir().ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("list records: %w", err)
 		}
+		return entries, nil
+	}
+	formats, err := list(record.EditsDir)
+	if err != nil {
+		return nil, err
+	}
+	var keys []pkginfo.Key
+	for _, format := range formats {
+		if !format.IsDir() {
+			continue
+		}
+		entries, err := list(record.EditsDir + "/" + format.Name())
+		if err != nil {
+			return nil, err
+		}
 		for _, e := range entries {
-			if name, ok := strings.CutSuffix(e.Name(), ".json"); ok {
-				keys = append(keys, format+":"+name)
+			name, ok := strings.CutSuffix(e.Name(), record.EditsSuffix)
+			if !ok {
+				continue
 			}
+			key, err := pkginfo.KeyOfFile(format.Name(), name)
+			if err != nil {
+				return nil, fmt.Errorf("list records: %w", err)
+			}
+			keys = append(keys, key)
 		}
 	}
 	return keys, nil
@@ -138,7 +167,7 @@ func (r *Root) EditedPackages() ([]string, error) {
 
 // Failure returns what kept the last sync from its end; "" when nothing did.
 func (r *Root) Failure() (string, error) {
-	b, err := store.ReadFile(r.store.Path(failureFile))
+	b, err := r.store.Dir().ReadFile(failureFile, maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -150,26 +179,13 @@ func (r *Root) Failure() (string, error) {
 
 // SetFailure keeps what went wrong, or with "" forgets it.
 func (r *Root) SetFailure(message string) error {
-	path := r.store.Path(failureFile)
-	if message == "" {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("forget failure: %w", err)
-		}
-		return nil
-	}
-	if err := r.makeSystemDir(path); err != nil {
-		return err
-	}
-	if err := store.WriteDurably(path, []byte(message+"\n")); err != nil {
-		return fmt.Errorf("keep failure: %w", err)
-	}
-	return nil
+	return r.setFlag(failureFile, message != "", message+"\n")
 }
 
 // Retired reports whether hashpkg's own package was removed, and every program
 // given back before.
 func (r *Root) Retired() (bool, error) {
-	_, err := os.Lstat(r.store.Path(retiredFile))
+	_, err := r.store.Dir().Lstat(retiredFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("read records: %w", err)
 	}
@@ -177,44 +193,34 @@ func (r *Root) Retired() (bool, error) {
 }
 
 // SetRetired says so, or takes it back.
-func (r *Root) SetRetired(retired bool) error {
-	path := r.store.Path(retiredFile)
-	if !retired {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("write record: %w", err)
-		}
-		return nil
+func (r *Root) SetRetired(retired bool) error { return r.setFlag(retiredFile, retired, "") }
+
+// setFlag writes a record with a text, or takes it away.
+func (r *Root) setFlag(name string, on bool, text string) error {
+	if on {
+		return r.writeRecord(name, []byte(text))
 	}
-	if err := r.makeSystemDir(path); err != nil {
-		return err
-	}
-	if err := store.WriteDurably(path, nil); err != nil {
-		return fmt.Errorf("write record: %w", err)
+	if err := r.store.Dir().RemoveIfThere(name); err != nil {
+		return fmt.Errorf("remove record: %w", err)
 	}
 	return nil
 }
 
-func (r *Root) writeRecord(name string, v any) error {
+func (r *Root) writeJSON(name string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("write record: %v", err)
 	}
-	path := r.store.Path(name)
-	if err := r.makeSystemDir(path); err != nil {
-		return err
-	}
-	if err := store.WriteDurably(path, append(b, '\n')); err != nil {
-		return fmt.Errorf("write record: %w", err)
-	}
-	return nil
+	return r.writeRecord(name, append(b, '\n'))
 }
 
-// makeSystemDir makes the directory of a record.
-func (r *Root) makeSystemDir(path string) error {
-	if err := r.ownDirs(layout.Private, layout.SystemDir); err != nil {
-		return err
+func (r *Root) writeRecord(name string, b []byte) error {
+	dir := r.store.Dir()
+	err := dir.MkdirAll(path.Dir(name), 0o755)
+	if err == nil {
+		err = dir.WriteFile(name, b, 0o644)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
 	return nil

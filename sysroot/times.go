@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -19,27 +19,19 @@ import (
 // an image is the same from run to run. Files in trees keep theirs: they have a time
 // of their own already, or are the distribution's.
 func (r *Root) ClampTimes(limit time.Time, dirs []string) error {
-	prefix := r.store.Path(".")
-	err := filepath.WalkDir(prefix, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		inside, err := filepath.Rel(prefix, name)
-		if err != nil {
-			return err
-		}
-		own := inside == layout.Private || strings.HasPrefix(inside, layout.Private+"/") && !strings.HasPrefix(inside, layout.ObjectsDir+"/")
-		if d.Type().IsRegular() && !own {
+	err := r.store.Dir().Walk(".", func(name string, dir *beneath.Dir, base string, kind fs.FileMode) error {
+		own := name == layout.Private || strings.HasPrefix(name, layout.Private+"/") && !strings.HasPrefix(name, layout.ObjectsDir+"/")
+		if kind.IsRegular() && !own {
 			return nil
 		}
-		return clampTime(name, limit)
+		return clampTime(dir, base, limit)
 	})
-	for _, dir := range append(dirs, path.Dir(r.prefix)) {
-		host, herr := r.HostPath(dir)
-		if herr == nil {
-			herr = clampTime(host, limit)
+	for _, inside := range append(dirs, path.Dir(r.prefix)) {
+		p, ferr := r.Find(inside)
+		if ferr == nil {
+			ferr = errors.Join(clampTime(p.Dir, p.Base, limit), p.Close())
 		}
-		err = errors.Join(err, herr)
+		err = errors.Join(err, ferr)
 	}
 	if err != nil {
 		return fmt.Errorf("set times back: %w", err)
@@ -47,18 +39,11 @@ func (r *Root) ClampTimes(limit time.Time, dirs []string) error {
 	return nil
 }
 
-// clampTime sets the time of a file or link.
-func clampTime(name string, limit time.Time) error {
-	var st unix.Stat_t
-	if err := unix.Lstat(name, &st); err != nil {
-		return &fs.PathError{Op: "lstat", Path: name, Err: err}
+// clampTime sets the time of a file, directory or link.
+func clampTime(dir *beneath.Dir, base string, limit time.Time) error {
+	st, err := dir.Lstat(base)
+	if err != nil || !time.Unix(st.Mtim.Unix()).After(limit) {
+		return err
 	}
-	if !time.Unix(st.Mtim.Unix()).After(limit) {
-		return nil
-	}
-	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(limit.UnixNano())}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &fs.PathError{Op: "set time of", Path: name, Err: err}
-	}
-	return nil
+	return dir.SetTimes(base, [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(limit.UnixNano())})
 }

@@ -1,86 +1,101 @@
 package transaction
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
-	"sync"
 
-	"github.com/hashpkg/hashpkg/layout/plan"
-	"github.com/hashpkg/hashpkg/layout/record"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 	"github.com/hashpkg/hashpkg/store"
 )
 
-// applyEdits makes the planned edits of the new trees on staged copies, and reads
-// every edited file again to compare it with the plan.
-func applyEdits(ctx context.Context, staging *store.Staging, plan *plan.Plan) error {
-	var files []*record.File
-	for _, t := range plan.Trees {
-		if t.Present {
-			continue
+// editor makes the edits of a plan on the bytes that a sink has. It implements
+// [plan.Editor].
+type editor struct {
+	ctx  context.Context // of the transaction that plans
+	from sink
+}
+
+// Edit makes the edits on as many processors as there are.
+func (e *editor) Edit(requests []plan.EditRequest) ([]plan.EditResult, error) {
+	results := make([]plan.EditResult, len(requests))
+	err := eachInParallel(e.ctx, len(requests), func(_ context.Context, i int) (err error) {
+		results[i], err = e.edit(requests[i])
+		return err
+	})
+	return results, err
+}
+
+func (e *editor) edit(r plan.EditRequest) (result plan.EditResult, err error) {
+	err = e.from.Map(r.File.Source, func(packaged []byte) error {
+		edit, leavesRelRO, err := rewrite.Make(packaged, r.Edits)
+		if err != nil {
+			return err
 		}
-		for i := range t.Manifest.Files {
-			if f := &t.Manifest.Files[i]; len(f.Edits) > 0 {
+		result.LeavesRelRO = leavesRelRO
+		result.Patch, err = record.PackEdit(edit)
+		return err
+	})
+	var refused *elfedit.RefusedError
+	if errors.As(err, &refused) {
+		return plan.EditResult{Refused: refused.Reason}, nil
+	}
+	if err != nil {
+		return result, fmt.Errorf("edit %s: %w", r.File.Path, err)
+	}
+	return result, nil
+}
+
+// applyEdits stages the edited files of a plan's new trees, reads every one again to
+// compare it with the plan, and returns the manifests of these trees. The plan stays
+// as it is.
+func applyEdits(ctx context.Context, staging *store.Staging, p *plan.Plan) ([]*record.Manifest, error) {
+	var manifests []*record.Manifest
+	var files []*record.File
+	for _, m := range newManifests(p.Trees) {
+		m = m.Clone()
+		manifests = append(manifests, m)
+		for i := range m.Files {
+			if f := &m.Files[i]; f.Patch != nil {
 				files = append(files, f)
 			}
 		}
 	}
-	last := lastUses(plan)
-	faults := make([]error, len(files))
-	warnings := make([]string, len(files))
-	work := make(chan int)
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(files)) {
-		wg.Go(func() {
-			for i := range work {
-				var err error
-				warnings[i], err = applyEdit(staging, files[i], last[files[i].Source])
-				var refused *elfedit.RefusedError
-				if errors.As(err, &refused) && !files[i].ELF.IsProgram() {
-					// A library that stays as it is works where its program has
-					// what it needs; only loading it by itself may not.
-					files[i].Edits, err = nil, nil
-					warnings[i] = fmt.Sprintf("%s is left as it is: %s", files[i].Path, refused.Reason)
-				}
-				if err != nil {
-					faults[i] = fmt.Errorf("edit %s: %w", files[i].Path, err)
-				}
-			}
-		})
-	}
-	var stopped error
-	for i := range files {
-		if stopped = ctx.Err(); stopped != nil {
-			break
+	last := lastUses(manifests)
+	err := eachInParallel(ctx, len(files), func(_ context.Context, i int) error {
+		if err := applyEdit(staging, files[i], last[files[i].Source]); err != nil {
+			return fmt.Errorf("edit %s: %w", files[i].Path, err)
 		}
-		work <- i
-	}
-	close(work)
-	wg.Wait()
-	for _, w := range warnings {
-		if w != "" {
-			plan.Warnings = append(plan.Warnings, w)
-		}
-	}
-	return cmp.Or(firstFault(faults), stopped)
+		return nil
+	})
+	return manifests, err
 }
 
-// lastUses returns the packaged bytes that one file of the new trees has, and no
-// other: when it is edited, nobody wants them as they were.
-func lastUses(plan *plan.Plan) map[digest.Digest]bool {
-	uses := map[digest.Digest]bool{}
-	for _, t := range plan.Trees {
-		if t.Present {
-			continue
+// newManifests returns the manifests of the trees that are not there yet.
+func newManifests(trees []plan.PlannedTree) []*record.Manifest {
+	var manifests []*record.Manifest
+	for _, t := range trees {
+		if !t.Present {
+			manifests = append(manifests, t.Manifest)
 		}
-		for i := range t.Manifest.Files {
-			d := t.Manifest.Files[i].Source
+	}
+	return manifests
+}
+
+// lastUses returns the packaged bytes that one file of the trees has, and no other:
+// when it is edited, nobody wants them as they were.
+func lastUses(manifests []*record.Manifest) map[digest.Digest]bool {
+	uses := map[digest.Digest]bool{}
+	for _, m := range manifests {
+		for i := range m.Files {
+			d := m.Files[i].Source
 			_, twice := uses[d]
 			uses[d] = !twice
 		}
@@ -88,112 +103,37 @@ func lastUses(plan *plan.Plan) map[digest.Digest]bool {
 	return uses
 }
 
-// applyEdit makes the edits of one file. A file without room for what it needs
-// loses some of its protection rather than its libraries, with a warning.
-func applyEdit(staging *store.Staging, f *record.File, last bool) (warning string, err error) {
-	changes, err := changesOf(f.Edits)
+// applyEdit stages the edited form of a file and records its object.
+func applyEdit(staging *store.Staging, f *record.File, last bool) error {
+	edit, err := f.Patch.Edit()
 	if err != nil {
-		return "", err
-	}
-	var edit elfedit.Edit
-	err = staging.Map(f.Source, func(b []byte) error {
-		edit, err = elfedit.Make(b, changes)
-		if errors.Is(err, elfedit.ErrLeavesRelRO) {
-			warning = fmt.Sprintf("%s: its dynamic section stays writable while it runs: there is no room for its libraries where that is protected (RELRO)", f.Path)
-			changes.MayLeaveRelRO = true
-			edit, err = elfedit.Make(b, changes)
-		}
 		return err
-	})
-	if err != nil {
-		return "", err
 	}
-	var d digest.Digest
-	if d, f.Size, err = staging.Edit(f.Source, edit, last); err != nil {
-		return "", err
+	if f.Object, f.Size, err = staging.Edit(f.Source, edit, last); err != nil {
+		return err
 	}
-	f.Object = d
-	if f.Patch, err = record.PackEdit(edit); err != nil {
-		return "", err
-	}
-	return warning, staging.Map(d, func(b []byte) error {
-		info, err := elfedit.Inspect(b)
+	return staging.Map(f.Object, func(edited []byte) error {
+		info, err := elfedit.Inspect(edited)
 		if err != nil {
 			return err
 		}
-		return compareEdited(info, f)
+		return rewrite.Compare(info, f.ELF, f.Edits)
 	})
 }
 
-// compareEdited returns an error when an edited file is not what was planned.
-func compareEdited(info *elfedit.Info, f *record.File) error {
-	want := *f.ELF
-	want.Needed = slices.Clone(f.ELF.Needed)
-	for _, e := range f.Edits {
-		switch e.Kind {
-		case record.EditInterpreter:
-			want.Interpreter = e.To[0]
-		case record.EditNeeded:
-			want.Needed = e.To
-		case record.EditReplace:
-			for i, from := range e.From {
-				for j := range want.Needed {
-					if want.Needed[j] == from {
-						want.Needed[j] = e.To[i]
-					}
-				}
-			}
-		case record.EditAdd:
-			want.Needed = append(want.Needed, e.To...)
-		case record.EditRunPath:
-			want.RunPath, want.HasRunPath = e.To[0], e.To[0] != ""
-		case record.EditRPath:
-			want.RPath, want.HasRPath = e.To[0], e.To[0] != ""
+// eachInParallel calls f with 0 to n-1, on as many processors as there are, until it
+// fails or the context ends. It returns the first error.
+func eachInParallel(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	g, running := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range n {
+		if running.Err() != nil {
+			break
 		}
+		g.Go(func() error { return f(running, i) })
 	}
-	switch {
-	case info.Interpreter != want.Interpreter:
-		return fmt.Errorf("the edited file has the interpreter %q, planned was %q", info.Interpreter, want.Interpreter)
-	case !slices.Equal(info.Needed, want.Needed):
-		return fmt.Errorf("the edited file needs %q, planned was %q", info.Needed, want.Needed)
-	case info.RunPath != want.RunPath || info.RPath != want.RPath:
-		return fmt.Errorf("the edited file has the search path %q%q, planned was %q%q", info.RunPath, info.RPath, want.RunPath, want.RPath)
-	case info.Soname != want.Soname:
-		return fmt.Errorf("the edited file has the soname %q, it was %q", info.Soname, want.Soname)
+	if err := g.Wait(); err != nil {
+		return err
 	}
-	return nil
-}
-
-// changesOf turns a file's edit records into what the editor is asked for.
-func changesOf(records []record.EditRecord) (elfedit.Changes, error) {
-	var c elfedit.Changes
-	for _, e := range records {
-		switch e.Kind {
-		case record.EditInterpreter:
-			c.Interpreter = &e.To[0]
-		case record.EditNeeded:
-			c.SetNeeded = append([]string{}, e.To...)
-			c.VersionFiles = map[string]string{}
-			for i, from := range e.From {
-				c.VersionFiles[from] = e.To[i]
-			}
-		case record.EditReplace:
-			for i, from := range e.From {
-				c.ReplaceNeeded = append(c.ReplaceNeeded, elfedit.Replacement{Old: from, New: e.To[i]})
-			}
-		case record.EditAdd:
-			c.AddNeededLast = append(c.AddNeededLast, e.To...)
-		case record.EditRunPath, record.EditRPath:
-			c.Path = &elfedit.SearchPath{Set: &e.To[0], Form: elfedit.FormRunPath}
-			if e.Kind == record.EditRPath {
-				c.Path.Form = elfedit.FormRPath
-			}
-			if e.To[0] == "" {
-				c.Path = &elfedit.SearchPath{Remove: true}
-			}
-		default:
-			return c, fmt.Errorf("an edit of the unknown kind %q", e.Kind)
-		}
-	}
-	return c, nil
+	return ctx.Err()
 }

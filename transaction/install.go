@@ -3,22 +3,21 @@ package transaction
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 
-	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/pkginfo"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -31,13 +30,14 @@ type InstallOptions struct {
 	// Rebuild allows a package file whose name, version and architecture are
 	// taken by another build.
 	Rebuild bool
-	// Keyring has the keys of rpms, and of archives of debs, in place of those that
-	// the root's rpm and apt trust; nil for these.
-	Keyring   *rpm.Keyring
-	Signature SignaturePolicy
-	// Index is a directory of the host with the signed indexes that debs are
-	// looked up in; "" for that of the root's apt.
+	// Keyring has the keys that may sign, in place of those that the root's package
+	// managers trust; nil or an empty one for these.
+	Keyring   *trust.Keyring
+	Signature trust.Policy
+	// Index is a directory of the host with the signed indexes that packages are
+	// looked up in whose formats carry no signatures; "" for the root's own.
 	Index string
+	Wait  time.Duration // for the lock
 	Now   time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
@@ -64,7 +64,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	files, err := statFiles(o.Files)
+	files, err := lookAtFiles(o.Files, o.Root.Formats())
 	if err != nil {
 		return nil, err
 	}
@@ -73,62 +73,50 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		if err != nil {
 			return nil, err
 		}
-		plan, err := makePlan(ctx, o, files, &memorySink{}, active)
-		return &InstallResult{Plan: plan, Generation: active.ID}, err
+		spool, err := newSpool()
+		if err != nil {
+			return nil, err
+		}
+		made, err := makePlan(ctx, o, files, spool, active)
+		return &InstallResult{Plan: made, Generation: active.ID}, errors.Join(err, spool.Close())
 	}
 
-	err = locked(ctx, o.Root, 0, false, func(active *record.Generation, staging *store.Staging) error {
-		plan, err := makePlan(ctx, o, files, staging, active)
-		result = &InstallResult{Plan: plan, Generation: active.ID}
-		if err != nil || plan.Generation == nil {
-			return err
-		}
-		o.Progress(Progress{Step: "editing"})
-		if err := applyEdits(ctx, staging, plan); err != nil {
-			return err
-		}
-		o.Progress(Progress{Step: "committing"})
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		next, err := commit(o.Root, staging, plan.Trees, plan.Generation, active, o.Now)
-		if err == nil {
-			result.Generation, result.Changed = next.ID, true
-		}
-		return err
-	})
-	return result, err
-}
-
-// commit puts new trees in their places and makes a planned generation of them the
-// active one, which it returns.
-func commit(root *sysroot.Root, staging *store.Staging, trees []plan.PlannedTree, planned, active *record.Generation, now time.Time) (*record.Generation, error) {
-	var manifests []*record.Manifest
-	for _, t := range trees {
-		if !t.Present {
-			manifests = append(manifests, t.Manifest)
-		}
-	}
-	if err := staging.AddTrees(manifests); err != nil {
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	if err != nil {
 		return nil, err
 	}
-	next := planned.Next(0, now)
-	next.Parent = active.ID
-	if _, err := publish(root, staging, next, active); err != nil {
-		return nil, err
+	defer func() { err = errors.Join(err, w.End()) }()
+	made, err := makePlan(ctx, o, files, w.Staging(), w.Active())
+	result = &InstallResult{Plan: made, Generation: w.Active().ID}
+	if err != nil || made.Generation == nil {
+		return result, err
 	}
-	return next, nil
+	trees, err := applyEdits(ctx, w.Staging(), made)
+	if err != nil {
+		return result, err
+	}
+	o.Progress(Progress{Step: "committing"})
+	if err := ctx.Err(); err != nil {
+		return result, err
+	}
+	next := made.Generation.Next(0, o.Now)
+	if err := w.Commit(trees, next); err != nil {
+		return result, err
+	}
+	result.Generation, result.Changed = next.ID, true
+	return result, nil
 }
 
 // packageFile is one file of the command line.
 type packageFile struct {
-	path string
-	size int64
+	path   string
+	size   int64
+	format backends.Format
 }
 
-// statFiles looks at the files before anything is done, so that a slip of the
-// pen costs nothing.
-func statFiles(paths []string) ([]packageFile, error) {
+// lookAtFiles looks at the files before anything is done, so that a slip of the
+// pen costs nothing, and decides of what format each is.
+func lookAtFiles(paths []string, formats backends.Formats) ([]packageFile, error) {
 	files := make([]packageFile, 0, len(paths))
 	for _, p := range paths {
 		info, err := os.Stat(p)
@@ -138,38 +126,48 @@ func statFiles(paths []string) ([]packageFile, error) {
 		if !info.Mode().IsRegular() {
 			return nil, fmt.Errorf("open package: %s is no regular file", p)
 		}
-		files = append(files, packageFile{p, info.Size()})
+		format, err := formatOf(p, formats)
+		if err != nil {
+			return nil, fmt.Errorf("read package %s: %w", p, err)
+		}
+		files = append(files, packageFile{p, info.Size(), format})
 	}
 	return files, nil
 }
 
+func formatOf(path string, formats backends.Formats) (backends.Format, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	format, _, err := formats.Identify(f)
+	return format, err
+}
+
 // makePlan stages the packages and plans.
 func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *record.Generation) (*plan.Plan, error) {
-	keys := o.Keyring.Len() // that somebody gave: those of the root only tell
-	if keys == 0 && o.Signature != SignatureOff {
-		keyring, err := rootKeyring(ctx, o.Root, files)
-		if err != nil {
-			return nil, err
-		}
-		o.Keyring = keyring
-	}
-	drafts, sums, err := stageAll(ctx, o, files, to)
+	keys, warnings, err := keysFor(ctx, o, files)
 	if err != nil {
 		return nil, err
 	}
-	indexWarnings, err := checkIndexes(ctx, o, keys > 0, drafts, sums)
+	staged, err := stageAll(ctx, o, files, keys, to)
 	if err != nil {
 		return nil, err
 	}
-	warnings, err := checkSignatures(o.Signature, keys, drafts)
+	told, err := checkSignatures(ctx, o, staged)
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, indexWarnings...)
+	warnings = append(warnings, told...)
+	drafts := make([]*record.Manifest, len(staged))
+	for i, p := range staged {
+		drafts[i] = p.manifest
+	}
 	// The databases are read when a relation asks for them. They only answer
 	// relations, so that one which cannot be read is told and no more.
 	packages := sync.OnceValue(func() []*pkginfo.Package {
-		found, err := systemPackages(ctx, o.Root)
+		found, err := system.Packages(ctx, o.Root)
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("relations may be answered by packages of the system that are not known: %v", err))
 		}
@@ -179,10 +177,12 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		}
 		return packages
 	})
+	o.Progress(Progress{Step: "editing"})
 	s := o.Root.Store()
 	made, err := plan.Make(plan.Input{
 		Prefix:     o.Root.Prefix(),
 		Generation: active,
+		Orders:     o.Root.Formats().Orders(),
 		Command:    drafts,
 		Installed: func(t *record.Tree) (*record.Manifest, error) {
 			return s.Manifest(t.Name, t.Tree)
@@ -191,6 +191,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		System:         o.Root.System,
 		SystemPackages: packages,
 		HasFile:        o.Root.HasFile,
+		Edit:           &editor{ctx, to},
 		Choice:         o.Choice,
 		Rebuild:        o.Rebuild,
 	})
@@ -205,9 +206,8 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 }
 
 // stageAll reads the packages, several at a time, the largest first. Files that
-// hold the same package are taken once. sums has the SHA-256 of the debs' files,
-// unless signatures do not matter.
-func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sink) (out []*record.Manifest, sums map[*record.Manifest][sha256.Size]byte, err error) {
+// hold the same package are taken once.
+func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys map[pkginfo.Format]*trust.Keyring, to sink) (out []*stagedPackage, err error) {
 	var total int64
 	order := make([]int, len(files))
 	for i, f := range files {
@@ -216,64 +216,21 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return -cmp.Compare(files[a].size, files[b].size) })
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var mu sync.Mutex
-	var done int64
-	drafts := make([]*record.Manifest, len(files))
-	hashes := make([]hash.Hash, len(files))
-	faults := make([]error, len(files))
-	read := func(n int64) {
-		mu.Lock()
-		done += n
-		now := done
-		mu.Unlock()
-		o.Progress(Progress{Step: "reading", Done: now, Total: total})
+	var done atomic.Int64
+	read := func(n int64) { o.Progress(Progress{Step: "reading", Done: done.Add(n), Total: total}) }
+	all := make([]*stagedPackage, len(files))
+	err = eachInParallel(ctx, len(order), func(ctx context.Context, n int) (err error) {
+		i := order[n]
+		all[i], err = stagePackage(ctx, files[i], keys, o.Signature != trust.Off, to, read)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	work := make(chan int)
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(files)) {
-		wg.Go(func() {
-			for i := range work {
-				if o.Signature != SignatureOff {
-					hashes[i] = sha256.New()
-				}
-				drafts[i], faults[i] = stagePackage(ctx, files[i].path, o.Keyring, to, hashes[i], read)
-				if faults[i] != nil {
-					cancel()
-				}
-			}
-		})
-	}
-	for _, i := range order {
-		work <- i
-	}
-	close(work)
-	wg.Wait()
-	if err := firstFault(faults); err != nil {
-		return nil, nil, err
-	}
-
-	sums = map[*record.Manifest][sha256.Size]byte{}
-	for i, d := range drafts {
-		if !slices.ContainsFunc(out, func(o *record.Manifest) bool { return o.Package.Digest == d.Package.Digest }) {
-			out = append(out, d)
-			if hashes[i] != nil {
-				sums[d] = [sha256.Size]byte(hashes[i].Sum(nil))
-			}
+	for _, p := range all {
+		if !slices.ContainsFunc(out, func(o *stagedPackage) bool { return o.manifest.Package.Digest == p.manifest.Package.Digest }) {
+			out = append(out, p)
 		}
 	}
-	return out, sums, nil
-}
-
-// firstFault returns the first error that is not only the echo of another.
-func firstFault(faults []error) error {
-	var echo error
-	for _, err := range faults {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			return err
-		}
-		echo = cmp.Or(echo, err)
-	}
-	return echo
+	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
 // RestoreOptions says which programs are to have their packaged bytes again.
@@ -33,11 +34,11 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return result, err
 	}
-	lock, err := o.Root.LockWait(ctx, o.Wait)
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Recovering: true})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	defer func() { err = errors.Join(err, w.End()) }()
 	keys, err := o.Root.EditedPackages()
 	if err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 	})
 	for _, name := range o.Names {
 		if !found[name] {
-			return nil, fmt.Errorf("%w: %s was not edited, and is no package with a program that was", ErrNotInstalled, name)
+			return nil, fmt.Errorf("%w: neither a program that was edited, nor a package with one, has the name %s", query.ErrNotInstalled, name)
 		}
 	}
 	outcomes, err := programs.Apply(ctx, o.Root, records, decisions)

@@ -1,86 +1,98 @@
 package transaction
 
 import (
+	"context"
 	"errors"
-	"fmt"
+	"io/fs"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
-	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-// SignaturePolicy is what becomes of packages whose signature is not good.
-type SignaturePolicy string
-
-// The policies. A signature that is bad is refused by all but SignatureOff.
-const (
-	SignatureRequire SignaturePolicy = "require" // refuse them
-	SignatureWarn    SignaturePolicy = "warn"    // say so
-	SignatureOff     SignaturePolicy = "off"     // take them
-
-	// SignatureByKeys is SignatureRequire for packages of a format that carries
-	// signatures when somebody gave keys, else SignatureWarn. Of debs that no index
-	// vouches for it says nothing, unless an index to look into was given, or has
-	// other contents for them.
-	SignatureByKeys SignaturePolicy = ""
-)
-
-// ErrSignature is returned (wrapped) for a package that the policy refuses.
-var ErrSignature = errors.New("the signature is not good")
-
-// checkOwnSignatures sets what the signatures of a package came to. A deb carries
-// none: its archive signs an index, which checkIndexes looks at.
-func checkOwnSignatures(to *record.PackageFile, r pkginfo.Reader) {
-	signed, ok := r.(*rpm.Reader)
-	if !ok {
-		to.Signature = string(rpm.Unsigned)
-		return
-	}
-	verdict := signed.Verdict()
-	to.Signature = string(verdict)
-	for _, s := range signed.Signatures() {
-		switch {
-		case s.State != verdict:
-		case verdict == rpm.Good:
-			to.Signer = fmt.Sprintf("%s (key %s)", s.Signer, s.KeyID)
-		case verdict == rpm.NoKey:
-			to.SignatureReason = "key " + s.KeyID
-		case s.Err != nil:
-			to.SignatureReason = s.Err.Error()
+// keysFor returns, by format, the keys that may sign files: those that somebody gave,
+// or those that the root's package managers trust.
+func keysFor(ctx context.Context, o InstallOptions, files []packageFile) (keys map[pkginfo.Format]*trust.Keyring, warnings []string, err error) {
+	keys = map[pkginfo.Format]*trust.Keyring{}
+	for _, file := range files {
+		name := file.format.Name()
+		if _, ok := keys[name]; ok || o.Signature == trust.Off {
+			continue
 		}
+		if keys[name] = o.Keyring; o.Keyring.Len() > 0 {
+			continue
+		}
+		if _, ok := file.format.(backends.Prover); ok {
+			continue // its packages carry no signatures: see prove
+		}
+		found, told, err := file.format.RootKeys(ctx, o.Root)
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
+			return nil, nil, err
+		}
+		keys[name] = found
+		warnings = append(warnings, told...)
 	}
+	return keys, warnings, nil
 }
 
-// checkSignatures applies the policy to the packages of a command. It returns what
-// is to be told.
-func checkSignatures(policy SignaturePolicy, keys int, drafts []*record.Manifest) (warnings []string, err error) {
-	if policy == SignatureOff {
+// checkSignatures proves those packages of a command whose formats carry no
+// signatures, sets in their manifests what that came to, and applies the policy to
+// all. It returns what is to be told.
+func checkSignatures(ctx context.Context, o InstallOptions, staged []*stagedPackage) (warnings []string, err error) {
+	rules := trust.Rules{Policy: o.Signature, KeysGiven: o.Keyring.Len() > 0, IndexGiven: o.Index != ""}
+	if rules.Policy == trust.Off {
 		return nil, nil
 	}
-	for _, m := range drafts {
-		required := policy == SignatureRequire || policy == SignatureByKeys && keys > 0 && m.Format == pkginfo.RPM
-		why := ""
-		switch rpm.State(m.Package.Signature) {
-		case rpm.Good:
+	differs := map[*stagedPackage]bool{}
+	told, err := prove(ctx, o, staged, differs)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range staged {
+		_, byIndex := p.format.(backends.Prover)
+		warning, err := rules.Check(p.manifest.Package.File, trust.Evidence{
+			Signature: p.manifest.Package.Signature, ByIndex: byIndex, Differs: differs[p],
+		})
+		if err != nil {
+			return nil, err
+		}
+		if warning != "" {
+			warnings = append(warnings, warning)
+		}
+	}
+	return append(warnings, told...), nil
+}
+
+func prove(ctx context.Context, o InstallOptions, staged []*stagedPackage, differs map[*stagedPackage]bool) (warnings []string, err error) {
+	for _, format := range o.Root.Formats() {
+		prover, ok := format.(backends.Prover)
+		if !ok {
 			continue
-		case rpm.Bad:
-			return nil, fmt.Errorf("%w: %s was altered after it was signed; download it again", ErrSignature, m.Package.File)
-		case rpm.NoKey:
-			why = "is signed with a key that is not known, which --keyring may give"
-		case rpm.Unsupported:
-			why = "is signed in a way that hashpkg does not verify"
-		default:
-			why = "carries no signature"
 		}
-		if reason := m.Package.SignatureReason; reason != "" {
-			why += ": " + reason
+		request := backends.ProofRequest{Index: o.Index, Now: o.Now}
+		if o.Keyring.Len() > 0 {
+			request.Keys = o.Keyring
 		}
-		if required {
-			return nil, fmt.Errorf("%w: %s %s", ErrSignature, m.Package.File, why)
+		var of []*stagedPackage
+		for _, p := range staged {
+			if m := p.manifest; m.Format == format.Name() {
+				of = append(of, p)
+				request.Files = append(request.Files, backends.PackageFile{
+					Name: m.Name, Version: m.Version, Architecture: m.Architecture, Size: m.Package.Size, Sum: p.sum,
+				})
+			}
 		}
-		if m.Format == pkginfo.RPM { // debs never carry one: see checkIndexes
-			warnings = append(warnings, fmt.Sprintf("%s %s", m.Package.File, why))
+		if len(of) == 0 {
+			continue
+		}
+		proofs, told, err := prover.Prove(ctx, o.Root, request)
+		if err != nil {
+			return nil, err
+		}
+		warnings = append(warnings, told...)
+		for i, proof := range proofs {
+			of[i].manifest.Package.Signature = proof.Signature
+			differs[of[i]] = proof.Differs
 		}
 	}
 	return warnings, nil

@@ -2,7 +2,6 @@ package transaction
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"debug/elf"
 	"errors"
@@ -10,120 +9,60 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
-	"strings"
-	"sync"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
-	"github.com/hashpkg/hashpkg/backends/deb"
-	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-// sink takes the files of packages: a *store.Staging, or memory for a dry run.
+// sink takes the files of packages: a *store.Staging, or a *spool for a dry run.
 type sink interface {
 	// Add takes a file's bytes and returns their digest and number.
 	Add(r io.Reader, size int64) (digest.Digest, int64, error)
-	// Map calls f with the bytes of a file that was added.
+	// Map calls f with the bytes of an ELF file that was added.
 	Map(d digest.Digest, f func([]byte) error) error
 }
 
-// memorySink keeps ELF files until they were looked at, and nothing else.
-type memorySink struct {
-	mu  sync.Mutex
-	elf map[digest.Digest]*kept
+// stagedPackage is a package file that was read into the sink.
+type stagedPackage struct {
+	format   backends.Format
+	manifest *record.Manifest // a draft
+	sum      []byte           // of the file, if the format proves packages by one: see backends.Prover
 }
 
-type kept struct {
-	bytes []byte
-	users int // that have still to look at it
-}
-
-func (s *memorySink) Add(r io.Reader, _ int64) (digest.Digest, int64, error) {
-	var magic [len(elf.ELFMAG)]byte
-	n, err := io.ReadFull(r, magic[:])
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return digest.Digest{}, 0, err
-	}
-	r = io.MultiReader(bytes.NewReader(magic[:n]), r)
-	if string(magic[:n]) != elf.ELFMAG {
-		return digest.OfReader(r)
-	}
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return digest.Digest{}, 0, err
-	}
-	d := digest.Of(b)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.elf == nil {
-		s.elf = map[digest.Digest]*kept{}
-	}
-	if s.elf[d] == nil {
-		s.elf[d] = &kept{bytes: b}
-	}
-	s.elf[d].users++
-	return d, int64(len(b)), nil
-}
-
-func (s *memorySink) Map(d digest.Digest, f func([]byte) error) error {
-	s.mu.Lock()
-	k := s.elf[d]
-	if k.users--; k.users == 0 {
-		delete(s.elf, d)
-	}
-	s.mu.Unlock()
-	return f(k.bytes)
-}
-
-// open returns a reader for a package of whatever format. What is no rpm is left
-// to the reader of debs, which says what is wrong with it.
-func open(in io.Reader, keyring *rpm.Keyring) (pkginfo.Reader, error) {
-	magic := make([]byte, rpm.MagicSize)
-	n, err := io.ReadFull(in, magic)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
-	}
-	r := io.MultiReader(bytes.NewReader(magic[:n]), in)
-	if rpm.IsRPM(magic[:n]) {
-		return rpm.NewReader(r, keyring)
-	}
-	d, err := deb.NewReader(r)
-	if errors.Is(err, deb.ErrNotDeb) {
-		return nil, fmt.Errorf("%w, and no rpm package either", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return d, nil
-}
-
-// stagePackage reads one package file into the sink and returns the draft of its
-// manifest. read is told of the bytes that were read from the file, and those of a
-// deb are written to sum, unless it is nil.
-func stagePackage(ctx context.Context, name string, keyring *rpm.Keyring, to sink, sum hash.Hash, read func(int64)) (*record.Manifest, error) {
-	f, err := os.Open(name)
+// stagePackage reads one package file into the sink. keys has, by format, the keys
+// that may sign. With prove, what the package can be proved by is computed. read is
+// told of the bytes that were read from the file.
+func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format]*trust.Keyring, prove bool, to sink, read func(int64)) (*stagedPackage, error) {
+	f, err := os.Open(file.path)
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
 	defer f.Close()
-	in := &source{ctx: ctx, r: f, hash: digest.New(), sum: sum, read: read}
-	m, err := stageFrom(in, keyring, to)
+	in := &source{ctx: ctx, r: f, hash: digest.New(), read: read}
+	if prover, ok := file.format.(backends.Prover); ok && prove {
+		in.sum = prover.NewHash()
+	}
+	m, err := stageFrom(in, file.format, keys[file.format.Name()], to)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			return nil, cause
 		}
-		return nil, fmt.Errorf("read package %s: %w", name, err)
+		return nil, fmt.Errorf("read package %s: %w", file.path, err)
 	}
-	m.Package.File, m.Package.Size, m.Package.Digest = filepath.Base(name), in.size, digest.Sum(in.hash)
+	m.Package.File, m.Package.Size, m.Package.Digest = filepath.Base(file.path), in.size, digest.Sum(in.hash)
 	m.Index()
-	return m, nil
+	p := &stagedPackage{format: file.format, manifest: m}
+	if in.sum != nil {
+		p.sum = in.sum.Sum(nil)
+	}
+	return p, nil
 }
 
 // source is a package file: it hashes and counts what passes through, and ends
@@ -151,20 +90,17 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *record.Manifest, err error) {
-	r, err := open(in, keyring)
+func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink) (m *record.Manifest, err error) {
+	r, err := format.Open(in, keys)
 	if err != nil {
 		return nil, err
-	}
-	if _, isRPM := r.(*rpm.Reader); isRPM {
-		in.sum = nil // it has signatures of its own
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	m, err = draft(r.Package())
+	draft, err := record.NewDraft(r.Package(), record.OriginPrivate)
 	if err != nil {
 		return nil, err
 	}
-	s := &stager{to: to, m: m, byPath: map[string]int{}}
+	s := &stager{to: to, draft: draft, namesOwners: r.NamesOwners()}
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -180,38 +116,17 @@ func stageFrom(in *source, keyring *rpm.Keyring, to sink) (m *record.Manifest, e
 	if _, err := io.Copy(io.Discard, in); err != nil { // what the reader had no need of belongs to the digest
 		return nil, err
 	}
-	s.finish()
-	checkOwnSignatures(&m.Package, r)
-	return m, nil
-}
-
-// draft returns a manifest with what a package says of itself.
-func draft(p *pkginfo.Package) (*record.Manifest, error) {
-	if err := layout.CheckName(p.Name); err != nil {
-		return nil, err
-	}
-	if _, err := layout.EscapeVersion(p.Version); err != nil {
-		return nil, err
-	}
-	if _, err := layout.EscapeVersion(p.Architecture); err != nil {
-		return nil, fmt.Errorf("architecture: %w", err)
-	}
-	m := &record.Manifest{
-		Layout: layout.FormatVersion, Name: p.Name, Version: p.Version, Architecture: p.Architecture,
-		Format: p.Format, Origin: record.OriginPrivate, Source: p.Source, Summary: p.Summary,
-		Requires: p.Requires, Provides: p.Provides,
-	}
-	for _, s := range p.Scripts {
-		m.Scripts = append(m.Scripts, s.Name)
-	}
+	m = draft.Manifest()
+	m.Package.Signature = r.Signature()
 	return m, nil
 }
 
 // stager turns the entries of one package into the files of its manifest.
 type stager struct {
-	to     sink
-	m      *record.Manifest
-	byPath map[string]int
+	to    sink
+	draft *record.Draft
+
+	namesOwners bool // see backends.Reader
 }
 
 func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
@@ -219,10 +134,10 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 		return nil // the tree itself, or a link of the merged /usr such as bin, which paths have followed
 	}
 	f := record.File{Path: e.Path, Mode: record.Mode(e.Mode), UID: e.UID, GID: e.GID}
-	if s.m.Format == pkginfo.RPM {
-		// An rpm names its owners, and who they are on this machine is not known:
-		// the files become root's. A program that was to run as another user must
-		// not run as root for that, and neither would rpm let it.
+	if s.namesOwners {
+		// Who the owners are on this machine is not known: the files become root's. A
+		// program that was to run as another user must not run as root for that, and
+		// neither would rpm let it.
 		if e.Owner != "root" {
 			f.Mode &^= 0o4000
 		}
@@ -239,9 +154,6 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 	switch e.Type {
 	case pkginfo.Directory:
 		f.Type = record.TypeDirectory
-		if i, ok := s.byPath[f.Path]; ok && s.m.Files[i].Type == record.TypeDirectory {
-			return nil // "lib" and "usr/lib" are one
-		}
 	case pkginfo.Symlink:
 		f.Type, f.Target = record.TypeSymlink, e.Link
 	case pkginfo.FIFO:
@@ -252,23 +164,18 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 			return err
 		}
 	case pkginfo.HardLink:
-		i, ok := s.byPath[e.Link]
-		if !ok || s.m.Files[i].Type != record.TypeFile {
+		first := s.draft.At(e.Link)
+		if first == nil || first.Type != record.TypeFile {
 			return fmt.Errorf("is a hard link to %s, which is no file that came before", e.Link)
 		}
-		f = s.m.Files[i]
+		f = *first
 		f.Path = e.Path
 	case pkginfo.CharDevice, pkginfo.BlockDevice:
 		return errors.New("is a device: hashpkg makes none in a tree")
 	default:
 		return fmt.Errorf("is of the unknown type %d", e.Type)
 	}
-	if _, twice := s.byPath[f.Path]; twice {
-		return errors.New("is in the package twice")
-	}
-	s.byPath[f.Path] = len(s.m.Files)
-	s.m.Files = append(s.m.Files, f)
-	return nil
+	return s.draft.Put(f)
 }
 
 func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader) error {
@@ -297,50 +204,4 @@ func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader)
 		}
 		return nil
 	})
-}
-
-// finish sorts the files and makes links that lead out of the tree lead inside.
-func (s *stager) finish() {
-	slices.SortFunc(s.m.Files, func(a, b record.File) int { return cmp.Compare(a.Path, b.Path) })
-	s.m.Index()
-	for i := range s.m.Files {
-		f := &s.m.Files[i]
-		if f.Type == record.TypeSymlink {
-			if target := s.linkInside(f); target != f.Target {
-				f.PackageTarget, f.Target = f.Target, target
-			}
-		}
-	}
-}
-
-// linkInside returns what a payload's symlink holds in the tree. An absolute link
-// to the package's own file becomes a relative one, and ".." stops at the tree's
-// top as it does at a root's.
-func (s *stager) linkInside(f *record.File) string {
-	dir := path.Dir(f.Path)
-	if path.IsAbs(f.Target) {
-		to := s.m.Resolve(f.Target)
-		if to == nil {
-			return f.Target // another package's, or nobody's
-		}
-		return relative(dir, layout.MergeUsr(strings.TrimPrefix(path.Clean(f.Target), "/")))
-	}
-	if joined := path.Join(dir, f.Target); joined == ".." || strings.HasPrefix(joined, "../") {
-		inside := layout.MergeUsr(strings.TrimPrefix(path.Join("/", dir, f.Target), "/"))
-		return relative(dir, cmp.Or(inside, "."))
-	}
-	return f.Target
-}
-
-// relative returns the way from a directory to a path, both relative to the same
-// top.
-func relative(dir, to string) string {
-	if dir == "." {
-		return to
-	}
-	from, dest := strings.Split(dir, "/"), strings.Split(to, "/")
-	for len(from) > 0 && len(dest) > 1 && from[0] == dest[0] {
-		from, dest = from[1:], dest[1:]
-	}
-	return strings.Repeat("../", len(from)) + strings.Join(dest, "/")
 }

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"runtime"
 	"slices"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
@@ -28,12 +27,9 @@ type SyncOptions struct {
 	Root    *sysroot.Root
 	Rewrite programs.Rewrite
 	DryRun  bool
-	Again   bool // look at everything, whatever was remembered, and edit restored programs too
-	// Following leaves the following farm active where it is: the package manager
-	// has not ended.
-	Following bool
-	Wait      time.Duration // for the lock
-	Now       time.Time
+	Again   bool          // look at everything, whatever was remembered, and edit restored programs too
+	Wait    time.Duration // for the lock
+	Now     time.Time
 	// Image says that the root is one of an image, which shall be the same from run
 	// to run: nothing under the prefix is newer than Now then, and nothing is
 	// remembered that is true of this copy of the database only.
@@ -50,7 +46,7 @@ type SyncResult struct {
 	// were looked at.
 	Packages int             `json:"packages"`
 	Looked   int             `json:"looked_at"`
-	Trees    []TreeReport    `json:"trees"` // that came
+	Trees    []TreeReport    `json:"trees"` // added
 	Gone     []string        `json:"gone"`  // "NAME=VERSION": no longer in the generation
 	Programs []ProgramReport `json:"programs"`
 	Left     []LeftReport    `json:"left"`
@@ -96,14 +92,14 @@ func leftReport(o programs.Outcome) LeftReport { return LeftReport{o.Path, strin
 // executables that search it. Where nothing has changed since the last one it does
 // nothing, and takes no lock.
 //
-// The error wraps ErrNoDatabase in a root without a package manager's database, and
-// programs.ErrInterrupted when ctx ends after something has changed.
+// The error wraps [backends.ErrNoDatabase] in a root without a package manager's
+// database, and [programs.ErrInterrupted] when ctx ends after something has changed.
 // What goes wrong with one program is in the result, and does not end it.
 func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	states, err := databaseStates(o.Root)
+	states, err := system.States(o.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +111,7 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &syncer{SyncOptions: o, states: states, active: active, sharer: memorySharer{}}
+		s := &syncer{SyncOptions: o, states: states, active: active, sharer: system.Digests{Root: o.Root}}
 		return s.run(ctx)
 	}
 	result, err := syncLocked(ctx, o, states)
@@ -172,10 +168,6 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	following, err := o.Root.Following()
-	if err != nil || following && !o.Following {
-		return nil, err
-	}
 	if failure, err := o.Root.Failure(); err != nil || failure != "" {
 		return nil, err
 	}
@@ -184,7 +176,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 		return nil, err
 	}
 	state := o.Root.SystemState()
-	if !equalMaps(state.Databases, states) || state.Settings != settingsDigest(o.Root.Store(), o.Rewrite, pins) {
+	if !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root.Store(), o.Rewrite, pins) {
 		return nil, nil
 	}
 	id, err := o.Root.Store().Active()
@@ -199,18 +191,6 @@ func newSyncResult(generation, packages int) *SyncResult {
 		Generation: generation, Packages: packages,
 		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{},
 	}
-}
-
-func equalMaps(a, b map[string]string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k, v := range a {
-		if b[k] != v {
-			return false
-		}
-	}
-	return true
 }
 
 // settingsDigest is over what edits of programs follow from, beside the packages.
@@ -228,39 +208,38 @@ func settingsDigest(s *store.Store, r programs.Rewrite, pins []record.Pin) diges
 }
 
 func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (result *SyncResult, err error) {
-	err = locked(ctx, o.Root, o.Wait, false, func(active *record.Generation, staging *store.Staging) error {
-		s := &syncer{SyncOptions: o, states: states, active: active, staging: staging, sharer: staging}
-		if result, err = s.run(ctx); err != nil {
-			return err
-		}
-		if !o.Following {
-			_, err = o.Root.Follow(false)
-		}
-		if len(s.faults) > 0 {
-			err = errors.Join(err, fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0]))
-		}
-		return err
-	})
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	s := &syncer{SyncOptions: o, states: states, active: w.Active(), writer: w, sharer: w.Staging()}
+	if result, err = s.run(ctx); err != nil {
+		return result, err
+	}
+	if len(s.faults) > 0 {
+		err = fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0])
+	}
 	return result, err
 }
 
 // syncer is one sync.
 type syncer struct {
 	SyncOptions
-	states  map[string]string
-	active  *record.Generation
-	staging *store.Staging // nil for a dry run
-	sharer  sharer
+	states map[string]string
+	active *record.Generation
+	writer *Writer // nil for a dry run
+	sharer system.Sharer
 
 	state    *record.SystemState // of the last sync
 	pins     []record.Pin
 	settings digest.Digest
 	result   *SyncResult
-	packages []*installed
-	changed  []*installed // since then
-	scans    map[string]*scanned
-	trees    map[string]string // path of its tree by package key, as it shall be
-	faulty   map[string]bool   // keys of packages with a program that could not be edited
+	packages []*backends.Installed
+	changed  []*backends.Installed // since then
+	scans    map[pkginfo.Key]*system.Found
+	trees    map[pkginfo.Key]string // path of its tree by package, as it shall be
+	faulty   map[pkginfo.Key]bool   // packages with a program that could not be edited
 	faults   []error
 }
 
@@ -286,14 +265,14 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 // read reads the databases and decides which packages have changed.
 func (s *syncer) read(ctx context.Context) (err error) {
 	s.state = s.Root.SystemState()
-	if s.Again || s.state.Databases[diversions] != s.states[diversions] {
-		s.state.Packages = map[string]record.SystemPackage{}
+	if s.Again || s.state.Databases[system.Diversions] != s.states[system.Diversions] {
+		s.state.Packages = map[pkginfo.Key]record.SystemPackage{}
 	}
 	if s.pins, err = s.Root.Pins(); err != nil {
 		return err
 	}
 	s.settings = settingsDigest(s.Root.Store(), s.Rewrite, s.pins)
-	if s.packages, err = systemPackages(ctx, s.Root); err != nil {
+	if s.packages, err = system.Packages(ctx, s.Root); err != nil {
 		return err
 	}
 	trees := map[string]bool{"": true} // a generation that was rolled back to may have others
@@ -301,8 +280,8 @@ func (s *syncer) read(ctx context.Context) (err error) {
 		trees[s.active.Trees[i].Path()] = true
 	}
 	for _, p := range s.packages {
-		known, ok := s.state.Packages[p.key]
-		if !ok || known.Stamp != p.stamp || !trees[known.Tree] {
+		known, ok := s.state.Packages[p.Key]
+		if !ok || known.Stamp != p.Stamp || !trees[known.Tree] {
 			s.changed = append(s.changed, p)
 		}
 	}
@@ -312,38 +291,38 @@ func (s *syncer) read(ctx context.Context) (err error) {
 // look reads the files of the packages that have changed.
 func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
-	s.scans = make(map[string]*scanned, len(s.changed))
-	found, err := scanPackages(ctx, s.Root, s.changed, s.sharer, func(done int) {
+	s.scans = make(map[pkginfo.Key]*system.Found, len(s.changed))
+	found, err := system.Scan(ctx, s.Root, s.changed, s.sharer, func(done int) {
 		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(s.changed)), Packages: true})
 	})
 	if err != nil {
 		return err
 	}
 	for _, f := range found {
-		s.scans[f.key] = f
+		s.scans[f.Key] = f
 	}
 	return nil
 }
 
 // remember writes the state for the next sync, and takes away records of packages
 // that are gone, as their programs are.
-func (s *syncer) remember(programs map[string]record.SystemPackage) error {
+func (s *syncer) remember(programs map[pkginfo.Key]record.SystemPackage) error {
 	state := &record.SystemState{
 		Layout: layout.FormatVersion, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
-		Packages: make(map[string]record.SystemPackage, len(s.packages)),
+		Packages: make(map[pkginfo.Key]record.SystemPackage, len(s.packages)),
 	}
 	for _, p := range s.packages {
-		if s.faulty[p.key] {
+		if s.faulty[p.Key] {
 			continue // to be looked at again
 		}
-		known := programs[p.key]
-		known.Stamp, known.Tree = p.stamp, s.trees[p.key]
+		known := programs[p.Key]
+		known.Stamp, known.Tree = p.Stamp, s.trees[p.Key]
 		slices.Sort(known.Unresolved)
 		known.Unresolved = slices.Compact(known.Unresolved)
 		if s.Image {
 			known.Stamp = ""
 		}
-		state.Packages[p.key] = known
+		state.Packages[p.Key] = known
 	}
 	if s.Image {
 		state.Databases = map[string]string{}
@@ -361,7 +340,7 @@ func (s *syncer) forgetGone(state *record.SystemState) error {
 	if err != nil {
 		return err
 	}
-	keys = slices.DeleteFunc(keys, func(key string) bool {
+	keys = slices.DeleteFunc(keys, func(key pkginfo.Key) bool {
 		_, known := state.Packages[key]
 		return known || s.faulty[key]
 	})
@@ -370,25 +349,4 @@ func (s *syncer) forgetGone(state *record.SystemState) error {
 		return err
 	}
 	return records.Prune(s.Root, nil)
-}
-
-// scanPackages looks at the files of packages on as many processors as there are,
-// and stages their libraries in to; without it only programs are looked for.
-func scanPackages(ctx context.Context, root *sysroot.Root, packages []*installed, to sharer, progress func(done int)) ([]*scanned, error) {
-	sc := &scanner{root: root, to: to, dirs: map[string]string{}}
-	found := make([]*scanned, len(packages))
-	var done atomic.Int64
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, p := range packages {
-		group.Go(func() (err error) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			found[i], err = sc.scan(p)
-			progress(int(done.Add(1)))
-			return err
-		})
-	}
-	return found, group.Wait()
 }

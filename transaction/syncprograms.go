@@ -6,17 +6,20 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/confine"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 )
 
 // editPrograms edits the programs of packages that have changed, and of those whose
 // programs the new generation concerns. It returns what is to be remembered of the
 // packages' programs, by package key.
-func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation) (map[string]record.SystemPackage, error) {
+func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation) (map[pkginfo.Key]record.SystemPackage, error) {
 	pins, lost := loadPins(s.Root.Store(), s.pins)
 	s.result.Warnings = append(s.result.Warnings, lost...)
 	policy := &programs.Policy{
@@ -25,19 +28,19 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 		Restored: s.Again, FarmPlanned: s.DryRun && s.result.Changed,
 	}
 	concerned := s.concerned(policy.Farm)
-	more, err := scanPackages(ctx, s.Root, concerned, nil, func(int) {})
+	more, err := system.Scan(ctx, s.Root, concerned, nil, func(int) {})
 	if err != nil {
 		return nil, err
 	}
 	var list []*programs.Program
-	var keys []string
+	var keys []pkginfo.Key
 	for _, p := range s.changed {
-		list = append(list, s.scans[p.key].programs...)
-		keys = append(keys, p.key)
+		list = append(list, programsOf(s.scans[p.Key])...)
+		keys = append(keys, p.Key)
 	}
 	for _, f := range more {
-		list = append(list, f.programs...)
-		keys = append(keys, f.key)
+		list = append(list, programsOf(f)...)
+		keys = append(keys, f.Key)
 	}
 	list = oncePerPath(list)
 	records, err := programs.ReadRecords(s.Root, keys)
@@ -60,12 +63,22 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 	return s.report(outcomes, more), records.Prune(s.Root, outcomes)
 }
 
+// programsOf returns the programs of a package that was looked at.
+func programsOf(f *system.Found) []*programs.Program {
+	pkg := programs.Package{Key: f.Key, Name: f.Name, Version: f.Version}
+	list := make([]*programs.Program, len(f.Programs))
+	for i, p := range f.Programs {
+		list[i] = &programs.Program{Package: pkg, Path: p.Path, Digest: p.Digest}
+	}
+	return list
+}
+
 // confinement reads what keeps confined programs from the prefix. Only pins need it.
 func confinement(root *sysroot.Root, pins []programs.Pin) *confine.Rules {
 	if len(pins) == 0 {
 		return nil
 	}
-	return confine.Read(root.Files(), root.Prefix())
+	return confine.Read(root, root.Prefix())
 }
 
 // oncePerPath leaves out programs that another package before theirs has at the same
@@ -81,17 +94,17 @@ func oncePerPath(list []*programs.Program) []*programs.Program {
 
 // report puts what became of programs into the result, and returns what is to be
 // remembered of them, by package key.
-func (s *syncer) report(outcomes []programs.Outcome, concerned []*scanned) map[string]record.SystemPackage {
-	known := make(map[string]record.SystemPackage, len(s.packages))
+func (s *syncer) report(outcomes []programs.Outcome, concerned []*system.Found) map[pkginfo.Key]record.SystemPackage {
+	known := make(map[pkginfo.Key]record.SystemPackage, len(s.packages))
 	for _, p := range s.packages {
-		if s.scans[p.key] == nil {
-			known[p.key] = s.state.Packages[p.key]
+		if s.scans[p.Key] == nil {
+			known[p.Key] = s.state.Packages[p.Key]
 		}
 	}
 	for _, f := range concerned {
-		delete(known, f.key)
+		delete(known, f.Key)
 	}
-	s.faulty = map[string]bool{}
+	s.faulty = map[pkginfo.Key]bool{}
 	others := map[string]bool{}
 	for _, o := range outcomes {
 		key := o.Package.Key
@@ -127,17 +140,17 @@ func (s *syncer) report(outcomes []programs.Outcome, concerned []*scanned) map[s
 // be looked at again all the same: after a change of settings all of them, after
 // one of the libraries those that are pinned, those that need a library which has
 // come, and always those of which a program is unsettled.
-func (s *syncer) concerned(farm map[string]bool) []*installed {
+func (s *syncer) concerned(farm map[string]bool) []*backends.Installed {
 	offered := map[string]bool{}
 	for link := range farm {
 		offered[link[strings.LastIndexByte(link, '/')+1:]] = true
 	}
 	all := s.state.Settings != s.settings ||
 		s.result.Changed && slices.ContainsFunc(s.pins, func(p record.Pin) bool { return p.Program == record.EveryProgram })
-	var out []*installed
+	var out []*backends.Installed
 	for _, p := range s.packages {
-		known := s.state.Packages[p.key]
-		if s.scans[p.key] == nil && (all || known.Unsettled || s.result.Changed && known.Pinned ||
+		known := s.state.Packages[p.Key]
+		if s.scans[p.Key] == nil && (all || known.Unsettled || s.result.Changed && known.Pinned ||
 			slices.ContainsFunc(known.Unresolved, func(name string) bool { return offered[name] })) {
 			out = append(out, p)
 		}

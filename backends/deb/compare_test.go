@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -28,25 +29,14 @@ const minPackages = 200
 // tar say of them. The packages are downloaded with apt-get, once, to
 // $HASHPKG_TEST_CACHE.
 func TestRealPackages(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short: the comparison with dpkg-deb over real packages takes minutes")
-	}
-	needTools(t, "dpkg-deb", "tar")
+	testneed.Network(t)
+	testneed.Programs(t, "dpkg-deb", "apt-get")
 	packages := downloadPackages(t)
 	for _, file := range packages {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			comparePackage(t, file)
 		})
-	}
-}
-
-func needTools(t testing.TB, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skip("needed as a judge: ", err)
-		}
 	}
 }
 
@@ -57,7 +47,7 @@ func downloadPackages(t *testing.T) []string {
 	if cache == "" {
 		dir, err := os.UserCacheDir()
 		if err != nil {
-			t.Skip("no place for downloaded packages, set HASHPKG_TEST_CACHE: ", err)
+			testneed.Unmet(t, "no place for downloaded packages, set HASHPKG_TEST_CACHE: ", err)
 		}
 		cache = filepath.Join(dir, "hashpkg-test", "debs")
 	}
@@ -92,7 +82,7 @@ func downloadPackages(t *testing.T) []string {
 		}
 	}
 	if len(files) == 0 {
-		t.Skip("no packages in ", cache, " and none could be downloaded: ", downloadErr)
+		testneed.Unmet(t, "no packages in ", cache, " and none could be downloaded: ", downloadErr)
 	}
 	if len(files) < minPackages {
 		t.Fatalf("%d packages in %s, want %d or more: %v", len(files), cache, minPackages, downloadErr)

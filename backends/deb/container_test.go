@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // verdicts is one broken or odd deb and what is expected of it.
@@ -51,7 +52,7 @@ func runVerdicts(t *testing.T, cases []verdicts, dpkg func(testing.TB, []byte) e
 // TestContainer has the cases of dpkg's own src/at/deb-format.at, and more of
 // the kind.
 func TestContainer(t *testing.T) {
-	needTools(t, "dpkg-deb", "tar")
+	testneed.Programs(t, "dpkg-deb", "tar")
 	members, err := testdeb.Package{
 		Compression: testdeb.None,
 		Files:       []testdeb.File{{Path: "file-templ", Content: "test\n"}},
@@ -136,7 +137,7 @@ func TestContainer(t *testing.T) {
 
 // TestCompression has what may go wrong inside a member.
 func TestCompression(t *testing.T) {
-	needTools(t, "dpkg-deb", "tar", "xz", "bzip2")
+	testneed.Programs(t, "dpkg-deb", "tar", "xz", "bzip2")
 	base := testdeb.Package{Compression: testdeb.None, Files: []testdeb.File{{Path: "usr/x", Content: strings.Repeat("content ", 100)}}}
 	members, err := base.Members()
 	if err != nil {
@@ -209,7 +210,7 @@ func TestTruncated(t *testing.T) {
 // A byte that is not right gives an error, or changes nothing, or what dpkg-deb
 // sees too. A sample is put to dpkg-deb: what it refuses is not accepted.
 func TestFlippedBytes(t *testing.T) {
-	needTools(t, "dpkg-deb", "tar")
+	testneed.Programs(t, "dpkg-deb", "tar")
 	for _, c := range []testdeb.Compression{testdeb.None, testdeb.Gzip, testdeb.Xz, testdeb.Zstd} {
 		p := testdeb.Package{
 			Control:     "Package: a\nVersion: 1\nArchitecture: all\n",
@@ -264,21 +265,27 @@ func TestSourceError(t *testing.T) {
 	}
 }
 
-func TestIsDeb(t *testing.T) {
+// TestMatches sees to it that files of which the reader has something to say are
+// given to it.
+func TestMatches(t *testing.T) {
 	whole := testdeb.Deb(t, testdeb.Package{})
+	textMode := strings.ReplaceAll(string(whole), "\n", "\r\n")
 	for _, c := range []struct {
 		magic string
 		want  bool
 	}{
 		{string(whole), true},
-		{string(whole[:deb.MagicSize]), true},
-		{string(whole[:deb.MagicSize-1]), false},
+		{string(whole[:21]), true},
+		{string(whole[:20]), true}, // cut off
+		{string(whole[:1]), true},
+		{textMode, true},
+		{"0.939000\n", true},
 		{"!<arch>\n/               0           ", false},
 		{"\xed\xab\xee\xdb", false},
 		{"", false},
 	} {
-		if got := deb.IsDeb([]byte(c.magic)); got != c.want {
-			t.Errorf("IsDeb(%.30q) = %t, want %t", c.magic, got, c.want)
+		if got := (deb.Format{}).Matches([]byte(c.magic)); got != c.want {
+			t.Errorf("Matches(%.30q) = %t, want %t", c.magic, got, c.want)
 		}
 	}
 }

@@ -5,7 +5,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -13,7 +15,7 @@ const minimal = "Package: a\nVersion: 1\nArchitecture: all\n"
 
 // TestControl has control files that dpkg does or does not take.
 func TestControl(t *testing.T) {
-	needTools(t, "dpkg")
+	testneed.Programs(t, "dpkg")
 	const pathElement = "it becomes part of a path"
 	var cases []verdicts
 	add := func(control, want, stricter string) {
@@ -109,7 +111,7 @@ func TestPackage(t *testing.T) {
 		return pkginfo.Relation{Text: text, Alternatives: []pkginfo.Constraint{{Name: name, Operator: operator, Version: version}}}
 	}
 	want := &pkginfo.Package{
-		Format: pkginfo.Deb, Name: "libfoo1", Version: "2:1.0-3", Architecture: "amd64",
+		Format: deb.Name, Name: "libfoo1", Version: "2:1.0-3", Architecture: "amd64",
 		Source: "foo", Summary: "does foo", MultiArch: "same",
 		Requires: []pkginfo.Relation{
 			one("dpkg (>= 1.17.14)", "dpkg", ">=", "1.17.14"),
@@ -151,7 +153,7 @@ func TestPackage(t *testing.T) {
 
 // TestControlTar has what may be wrong with control.tar itself.
 func TestControlTar(t *testing.T) {
-	needTools(t, "dpkg-deb", "tar")
+	testneed.Programs(t, "dpkg-deb", "tar")
 	control := testdeb.File{Path: "./control", Content: minimal}
 	var cases []verdicts
 	add := func(name, want, stricter string, files ...testdeb.File) {

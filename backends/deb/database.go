@@ -1,68 +1,50 @@
 package deb
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
-
-// ErrNoDatabase is returned (wrapped) by OpenDatabase for a directory without a
-// database of dpkg.
-var ErrNoDatabase = errors.New("no dpkg database")
 
 // Database is dpkg's record of what is installed, /var/lib/dpkg of a root: the
 // status file, and info/ with the list of files and the digests of each package
 // (dpkg(1), dpkg-query(1), "control-path"). No program is run to read it, and
 // nothing is locked: dpkg renames whole files into place.
 type Database struct {
-	dir        string
+	root       backends.Root
 	packages   []*pkginfo.Package
 	diversions map[string]diversion // by the path that was diverted, without the leading slash
 }
 
 type diversion struct{ to, by string }
 
+// databaseDir is where dpkg has its database (dpkg(1), --admindir).
+const databaseDir = "/var/lib/dpkg"
+
 // maxDatabaseFile bounds a file of the database; the status of a large system has
 // 10 MB.
 const maxDatabaseFile = 256 << 20
 
-// OpenDatabase reads the status and the diversions of the database in dir, a path
-// on the host.
-func OpenDatabase(dir string) (*Database, error) {
-	d := &Database{dir: dir, diversions: map[string]diversion{}}
-	status, err := openDatabaseFile(filepath.Join(dir, "status"))
+// OpenDatabase reads the status and the diversions of a root's database. The error
+// wraps [backends.ErrNoDatabase] where there is none.
+func OpenDatabase(root backends.Root) (*Database, error) {
+	d := &Database{root: root, diversions: map[string]diversion{}}
+	status, err := backends.OpenRegular(root, databaseDir+"/status", maxDatabaseFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w in %s", ErrNoDatabase, dir)
+		return nil, fmt.Errorf("read dpkg's database in %s: %w", root.Dir(), backends.ErrNoDatabase)
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer status.Close()
-	if d.packages, err = ReadStatus(status); err != nil {
-		return nil, fmt.Errorf("read %s: %w", status.Name(), err)
-	}
-	return d, d.readDiversions()
-}
-
-// openDatabaseFile opens one file, which must be a regular one: a FIFO would hold
-// us up.
-func openDatabaseFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read dpkg's database: %w", err)
 	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxDatabaseFile {
-		return nil, errors.Join(fmt.Errorf("read dpkg's database: %s is no regular file of a sensible size", path), err, f.Close())
+	defer status.Close()
+	if d.packages, err = ReadStatus(status); err != nil {
+		return nil, fmt.Errorf("read %s: %w", backends.HostName(root, databaseDir+"/status"), err)
 	}
-	return f, nil
+	return d, d.readDiversions()
 }
 
 // readDiversions reads the file in which each diversion has three lines: the path
@@ -88,22 +70,12 @@ func (d *Database) readDiversions() error {
 
 // lines returns the lines of a file of the database; none when it is not there.
 func (d *Database) lines(name string) ([]string, error) {
-	f, err := openDatabaseFile(filepath.Join(d.dir, name))
+	lines, err := backends.ReadLines(d.root, databaseDir+"/"+name, maxDatabaseFile, maxStatusLine)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var lines []string
-	s := bufio.NewScanner(f)
-	s.Buffer(make([]byte, 64<<10), maxStatusLine)
-	for s.Scan() {
-		lines = append(lines, s.Text())
-	}
-	if err := s.Err(); err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("read dpkg's database: %w", err)
 	}
 	return lines, nil
 }
@@ -126,7 +98,7 @@ func (d *Database) Packages() []*pkginfo.Package { return d.packages }
 func (d *Database) infoFile(p *pkginfo.Package, kind string) string {
 	if p.MultiArch == "same" {
 		name := "info/" + p.Name + ":" + p.Architecture + "." + kind
-		if _, err := os.Lstat(filepath.Join(d.dir, name)); err == nil {
+		if _, err := d.root.Stat(databaseDir + "/" + name); err == nil {
 			return name
 		}
 	}
@@ -136,25 +108,32 @@ func (d *Database) infoFile(p *pkginfo.Package, kind string) string {
 // Stamp returns what changes whenever a package is unpacked, the same version
 // again included: inode, time and size of its list of files.
 func (d *Database) Stamp(p *pkginfo.Package) (string, error) {
-	info, err := os.Lstat(filepath.Join(d.dir, d.infoFile(p, "list")))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "none", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("read dpkg's database: %w", err)
-	}
-	return pkginfo.FileStamp(info), nil
+	return stampOf(d.root, d.infoFile(p, "list"))
 }
 
-// State returns what changes with every change of the database.
-func (d *Database) State() (string, error) { return DatabaseState(d.dir) }
+// DatabaseState returns what changes with every change of a root's database. dpkg
+// renames a new status into place for each change that it has made, and a new file of
+// diversions for each of these. The error wraps [backends.ErrNoDatabase] where there
+// is no database.
+func DatabaseState(root backends.Root) (string, error) {
+	status, err := stampOf(root, "status")
+	if err == nil && status == noFile {
+		err = fmt.Errorf("read dpkg's database in %s: %w", root.Dir(), backends.ErrNoDatabase)
+	}
+	if err != nil {
+		return "", err
+	}
+	diversions, err := stampOf(root, "diversions")
+	return status + " " + diversions, err
+}
 
-// DatabaseState is [Database.State] of a database that was not opened. dpkg
-// renames a new status into place for each change that it has made.
-func DatabaseState(dir string) (string, error) {
-	info, err := os.Stat(filepath.Join(dir, "status"))
+const noFile = "none"
+
+// stampOf returns the stamp of a file of the database, noFile where it is not there.
+func stampOf(root backends.Root, name string) (string, error) {
+	info, err := root.Stat(databaseDir + "/" + name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%w in %s", ErrNoDatabase, dir)
+		return noFile, nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("read dpkg's database: %w", err)

@@ -1,6 +1,6 @@
 // Package deb implements a reader of Debian packages, deb(5), and gives them in
-// the package model of pkginfo. Most callers need [NewReader]; [IsDeb] tells a
-// deb by its first bytes.
+// the package model of pkginfo. [Format] is what it offers to hashpkg; those who have
+// a package to read need [NewReader] alone.
 //
 // The reader streams: it takes any [io.Reader], never goes back, and holds
 // neither a file nor a member in memory, only the paths that it has seen.
@@ -23,6 +23,12 @@
 // Paths are those of a system with a merged /usr: what a package holds in /bin,
 // /sbin, /lib, /lib32, /lib64 and /libx32 has a Path in usr/bin and so on. A
 // directory that a package holds in both places comes once.
+//
+// # dpkg and apt
+//
+// [OpenDatabase] reads what dpkg has installed in a root. A deb carries no signature:
+// [CheckFiles] looks it up in indexes that its archive has signed, and [Format.Prove]
+// in those and with the keys that the root's apt has.
 //
 // # Programs
 //

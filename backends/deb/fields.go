@@ -34,7 +34,7 @@ func parseControl(text string) (*pkginfo.Package, error) {
 		return nil, err
 	}
 
-	p := &pkginfo.Package{Format: pkginfo.Deb}
+	p := &pkginfo.Package{Format: Name}
 	values := map[string]string{} // by name in lower case: deb-control(5)
 	for _, name := range paragraph.Order {
 		value := strings.TrimSuffix(paragraph.Values[name], "\n")
@@ -65,34 +65,27 @@ func checkParagraph(text string) error {
 		return errors.New("its last line has no end")
 	}
 	seen := map[string]bool{}
-	ended := false
-	number := 0
-	for line := range strings.Lines(text) {
-		number++
-		line = strings.TrimRight(line, "\r\n")
-		isBlank := strings.TrimSpace(line) == ""
+	isOver := false
+	lines := newFieldLines(strings.NewReader(text), len(text))
+	for lines.next() == nil {
 		switch {
-		case line == "":
-			ended = len(seen) > 0
+		case lines.kind == emptyLine:
+			isOver = len(seen) > 0
 			continue
-		case ended:
-			return fmt.Errorf("line %d: there is a second paragraph", number)
-		case isBlank:
-			return fmt.Errorf("line %d: it has nothing but space", number)
-		case line[0] == ' ' || line[0] == '\t':
-			if len(seen) == 0 {
-				return fmt.Errorf("line %d: it continues no field", number)
-			}
+		case isOver:
+			return fmt.Errorf("line %d: there is a second paragraph", lines.number)
+		case lines.kind == spaceLine:
+			return fmt.Errorf("line %d: it has nothing but space", lines.number)
+		case lines.kind == continuedLine && len(seen) == 0:
+			return fmt.Errorf("line %d: it continues no field", lines.number)
+		case lines.kind == continuedLine:
 			continue
+		case lines.kind == otherLine || !isFieldName(string(lines.name)):
+			return fmt.Errorf("line %d: %.80q is no field", lines.number, lines.text)
 		}
-		name, _, ok := strings.Cut(line, ":")
-		name = strings.TrimRight(name, " \t")
-		if !ok || !isFieldName(name) {
-			return fmt.Errorf("line %d: %q is no field", number, line[:min(len(line), 80)])
-		}
-		name = strings.ToLower(name)
+		name := strings.ToLower(string(lines.name))
 		if seen[name] {
-			return fmt.Errorf("line %d: the field %q is there twice", number, name)
+			return fmt.Errorf("line %d: the field %q is there twice", lines.number, name)
 		}
 		seen[name] = true
 	}

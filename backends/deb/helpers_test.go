@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -94,9 +95,7 @@ func tarOf(t testing.TB, files ...testdeb.File) []byte {
 // file nor the tar archive by itself.
 func unpackVerdict(t testing.TB, b []byte) error {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("dpkg --unpack, the judge, needs root to set owners")
-	}
+	testneed.Root(t) // for dpkg --unpack to set owners
 	root := t.TempDir()
 	file := filepath.Join(root, "x.deb")
 	for name, content := range map[string][]byte{

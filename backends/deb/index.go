@@ -1,7 +1,6 @@
 package deb
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -12,14 +11,13 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/internal/unpack"
 )
 
@@ -27,10 +25,10 @@ import (
 // has the digests of the indexes named Packages, which have those of the debs.
 
 const (
-	maxRelease    = 32 << 20 // that of Debian's unstable has a fiftieth
-	maxIndex      = 8 << 30  // of a Packages file, unpacked, whose size nobody says
-	maxIndexField = 1024     // of a value that is of interest here
-	maxProblems   = 3        // that are told of
+	maxRelease   = 32 << 20 // that of Debian's unstable has a fiftieth
+	maxIndex     = 8 << 30  // of a Packages file, unpacked, whose size nobody says
+	maxIndexLine = 1024     // of a field that is of interest here
+	maxProblems  = 3        // that are told of
 )
 
 // File is a package file that indexes are asked about.
@@ -68,19 +66,15 @@ type Proof struct {
 // SHA-256. An index that is not proved itself is not believed in anything; what is
 // wrong with it is in the reason for the files that are not proved otherwise.
 //
-// Indexes are read once, as a stream, and only those of a signed Release file. An
+// dir opens pipes without waiting for their other end, and follows no link out of the
+// directory. Indexes are read once, as a stream, and only those of a signed Release file. An
 // error means that the directory cannot be read.
-func CheckFiles(ctx context.Context, dir string, files []File, keysOf func(prefix string) Keys) ([]Proof, error) {
-	root, err := os.OpenRoot(dir)
+func CheckFiles(ctx context.Context, dir fs.FS, files []File, keysOf func(prefix string) *trust.Keyring) ([]Proof, error) {
+	entries, err := fs.ReadDir(dir, ".")
 	if err != nil {
 		return nil, fmt.Errorf("read indexes: %w", err)
 	}
-	defer root.Close()
-	entries, err := fs.ReadDir(root.FS(), ".")
-	if err != nil {
-		return nil, fmt.Errorf("read indexes: %w", err)
-	}
-	c := &indexCheck{ctx: ctx, root: root, files: map[fileKey][]int{}, proofs: make([]Proof, len(files)), want: files}
+	c := &indexCheck{ctx: ctx, dir: dir, files: map[fileKey][]int{}, proofs: make([]Proof, len(files)), want: files}
 	for _, e := range entries {
 		c.names = append(c.names, e.Name())
 	}
@@ -125,7 +119,7 @@ type fileKey struct{ name, version, architecture string }
 // indexCheck is one call of CheckFiles.
 type indexCheck struct {
 	ctx      context.Context
-	root     *os.Root
+	dir      fs.FS
 	names    []string // of the files of the directory
 	want     []File
 	files    map[fileKey][]int // in want, and in proofs
@@ -151,21 +145,21 @@ func (c *indexCheck) reason(p *Proof, releases int) string {
 }
 
 // checkRelease verifies a Release file, and looks the files up in its indexes.
-func (c *indexCheck) checkRelease(prefix, name string, keys Keys) error {
+func (c *indexCheck) checkRelease(prefix, name string, keys *trust.Keyring) error {
 	text, err := c.readFile(name)
 	if err != nil {
 		return err
 	}
 	var signer string
 	if strings.HasSuffix(name, "InRelease") {
-		text, signer, err = keys.verifyClear(text)
+		text, signer, err = verifyClear(keys, text)
 	} else {
 		var signature []byte
 		if signature, err = c.readFile(name + ".gpg"); errors.Is(err, fs.ErrNotExist) {
 			return errors.New("it is not signed")
 		}
 		if err == nil {
-			signer, err = keys.verifyDetached(text, signature)
+			signer, err = verifyDetached(keys, text, signature)
 		}
 	}
 	if err != nil {
@@ -218,30 +212,25 @@ func (c *indexCheck) take(f File, proof Proof) {
 	}
 }
 
-// open opens a file of the directory. A link does not lead out of it, and a pipe
-// holds nobody up.
-func (c *indexCheck) open(name string) (*os.File, error) {
-	f, err := c.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+// open opens a regular file of the directory.
+func (c *indexCheck) open(name string, limit int64) (fs.File, error) {
+	f, err := c.dir.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(errors.New("it is no regular file"), err, f.Close())
+	if err := backends.CheckRegular(f, limit); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
 func (c *indexCheck) readFile(name string) ([]byte, error) {
-	f, err := c.open(name)
+	f, err := c.open(name, maxRelease)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxRelease+1))
-	if err == nil && len(b) > maxRelease {
-		err = fmt.Errorf("it has more than %d bytes", maxRelease)
-	}
-	return b, err
+	return backends.ReadAll(f, maxRelease)
 }
 
 // indexCompression tells the name of an index, how it is packed, and its name if it
@@ -270,7 +259,7 @@ func indexCompression(name string) (plain string, c unpack.Compression, ok bool)
 // wanted, provided that it is the listed one: its unpacked bytes are, for apt may
 // have packed them anew, or its own where the Release file has only those.
 func (c *indexCheck) readIndex(name string, compression unpack.Compression, packed listedFile, isPacked bool, unpacked listedFile, isPlain bool) ([]File, error) {
-	f, err := c.open(name)
+	f, err := c.open(name, maxIndex)
 	if err != nil {
 		return nil, err
 	}
@@ -351,37 +340,29 @@ type listedFile struct {
 func parseRelease(text []byte) (*release, error) {
 	r := &release{files: map[string]listedFile{}}
 	seen := map[string]bool{}
-	field := ""
-	number := 0
-	for line := range strings.Lines(string(text)) {
-		number++
-		line = strings.TrimRight(line, "\r\n")
-		if line != "" && (line[0] == ' ' || line[0] == '\t') {
-			if field == "sha256" {
-				if err := r.addFile(line); err != nil {
-					return nil, fmt.Errorf("line %d: %w", number, err)
-				}
+	field, isOver := "", false
+	lines := newFieldLines(bytes.NewReader(text), maxRelease)
+	for lines.next() == nil {
+		var err error
+		switch {
+		case lines.kind == emptyLine:
+			isOver = len(seen) > 0
+		case isOver:
+			err = errors.New("it has a second paragraph")
+		case lines.kind == continuedLine && field == "sha256":
+			err = r.addFile(string(lines.value))
+		case lines.kind == continuedLine || lines.kind == spaceLine:
+		case lines.kind == otherLine || !isFieldName(string(lines.name)) || seen[strings.ToLower(string(lines.name))]:
+			err = fmt.Errorf("%.80q is no field, or is there twice", lines.text)
+		default:
+			field = strings.ToLower(string(lines.name))
+			seen[field] = true
+			if field == "valid-until" {
+				r.validUntil, err = parseDate(string(lines.value))
 			}
-			continue
 		}
-		if strings.TrimSpace(line) == "" {
-			if len(seen) > 0 && number < bytes.Count(text, []byte("\n")) {
-				return nil, fmt.Errorf("line %d: it has a second paragraph", number)
-			}
-			continue
-		}
-		name, value, ok := strings.Cut(line, ":")
-		field = strings.ToLower(name)
-		if !ok || !isFieldName(name) || seen[field] {
-			return nil, fmt.Errorf("line %d: %.80q is no field, or is there twice", number, line)
-		}
-		seen[field] = true
-		if field == "valid-until" {
-			when, err := parseDate(strings.TrimSpace(value))
-			if err != nil {
-				return nil, fmt.Errorf("line %d: %w", number, err)
-			}
-			r.validUntil = when
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", lines.number, err)
 		}
 	}
 	if len(r.files) == 0 {
@@ -454,37 +435,42 @@ func aptFileName(path string) string {
 	return b.String()
 }
 
-// findPackages reads the paragraphs of a Packages file (deb822(5)) and returns those
-// that are wanted. What it returns is worth nothing before the file was proved.
+// findPackages reads the paragraphs of a Packages file and returns those that are
+// wanted. What it returns is worth nothing before the file was proved.
 func findPackages(r io.Reader, wanted func(fileKey) bool) ([]File, error) {
-	lines := bufio.NewReaderSize(r, 64<<10)
+	lines := newFieldLines(r, maxIndexLine)
 	var found []File
 	p := paragraph{}
-	for number := 1; ; number++ {
-		line, err := lines.ReadSlice('\n')
-		isLong := errors.Is(err, bufio.ErrBufferFull)
-		for errors.Is(err, bufio.ErrBufferFull) { // a description, or relations
-			_, err = lines.ReadSlice('\n')
+	end := func() error {
+		f, ok, err := p.end(wanted)
+		if err != nil {
+			return fmt.Errorf("the paragraph before line %d: %w", lines.number, err)
 		}
-		if err != nil && err != io.EOF {
+		if ok {
+			found = append(found, f)
+		}
+		p = paragraph{}
+		return nil
+	}
+	for {
+		err := lines.next()
+		if err == io.EOF {
+			return found, end()
+		}
+		if err != nil {
 			return nil, err
 		}
-		if perr := p.add(line, isLong); perr != nil {
-			return nil, fmt.Errorf("line %d: %w", number, perr)
-		}
-		isEnd := err == io.EOF
-		if isEnd || len(bytes.TrimSpace(line)) == 0 {
-			f, ok, perr := p.end(wanted)
-			if perr != nil {
-				return nil, fmt.Errorf("the paragraph before line %d: %w", number, perr)
+		switch lines.kind {
+		case emptyLine, spaceLine:
+			err = end()
+		case fieldLine, otherLine:
+			if err = p.add(lines); err != nil {
+				err = fmt.Errorf("line %d: %w", lines.number, err)
 			}
-			if ok {
-				found = append(found, f)
-			}
-			p = paragraph{}
+		case continuedLine:
 		}
-		if isEnd {
-			return found, nil
+		if err != nil {
+			return nil, err
 		}
 	}
 }
@@ -497,28 +483,23 @@ type paragraph struct {
 
 var indexFields = [5]string{"package", "version", "architecture", "sha256", "size"}
 
-func (p *paragraph) add(line []byte, isLong bool) error {
-	line = bytes.TrimRight(line, "\r\n")
-	if len(line) == 0 || line[0] == ' ' || line[0] == '\t' {
-		return nil
-	}
+// add takes a line that begins a field. Long ones, such as relations, are of no
+// interest.
+func (p *paragraph) add(line *fieldLines) error {
 	p.any = true
-	colon := bytes.IndexByte(line, ':')
-	if colon < 0 {
-		return fmt.Errorf("%.80q is no field", line)
+	if line.kind == otherLine {
+		return fmt.Errorf("%.80q is no field", line.text)
 	}
 	for i, name := range indexFields {
-		if colon != len(name) || !bytes.EqualFold(line[:colon], []byte(name)) {
-			continue
-		}
-		value := bytes.TrimSpace(line[colon+1:])
 		switch {
+		case !line.is(name):
 		case p.values[i] != nil:
 			return fmt.Errorf("the field %q is there twice", name)
-		case isLong || len(value) > maxIndexField:
+		case line.isCut:
 			return fmt.Errorf("the field %q is too long", name)
+		default:
+			p.values[i] = append([]byte{}, line.value...)
 		}
-		p.values[i] = append([]byte{}, value...)
 	}
 	return nil
 }

@@ -11,35 +11,35 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
-)
 
-// Keys are the OpenPGP keys that may sign an index.
-type Keys openpgp.EntityList
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
+)
 
 var errNoKeys = errors.New("there is no key that may sign it; give one with --keyring")
 
 // verifyClear returns what is signed of an InRelease file, and by whom. Nothing may
 // be in the file that is not signed (RFC 9580, 7).
-func (k Keys) verifyClear(b []byte) (text []byte, signer string, err error) {
-	if len(k) == 0 {
+func verifyClear(k *trust.Keyring, b []byte) (text []byte, signer string, err error) {
+	if k.Len() == 0 {
 		return nil, "", errNoKeys
 	}
 	block, rest := clearsign.Decode(b)
 	if block == nil || !bytes.HasPrefix(b, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) || len(bytes.TrimSpace(rest)) > 0 {
 		return nil, "", errors.New("it is not clear-signed, or has more in it than what is")
 	}
-	signature, err := io.ReadAll(io.LimitReader(block.ArmoredSignature.Body, maxRelease))
+	signature, err := backends.ReadAll(block.ArmoredSignature.Body, maxRelease)
 	if err != nil {
 		return nil, "", fmt.Errorf("its signature is damaged: %v", err)
 	}
-	signer, err = k.verify(block.Bytes, signature)
+	signer, err = verify(k, block.Bytes, signature)
 	return block.Plaintext, signer, err
 }
 
 // verifyDetached verifies a Release file by its Release.gpg, armored or not, and
 // returns who signed it.
-func (k Keys) verifyDetached(text, signature []byte) (signer string, err error) {
-	if len(k) == 0 {
+func verifyDetached(k *trust.Keyring, text, signature []byte) (signer string, err error) {
+	if k.Len() == 0 {
 		return "", errNoKeys
 	}
 	if len(signature) > 0 && signature[0] < 0x80 {
@@ -47,12 +47,12 @@ func (k Keys) verifyDetached(text, signature []byte) (signer string, err error) 
 			return "", fmt.Errorf("its signature is damaged: %v", err)
 		}
 	}
-	return k.verify(text, signature)
+	return verify(k, text, signature)
 }
 
 // verify returns who made a signature. Of several, that of any key will do, as with
 // apt: archives sign with the old and the new key for some time.
-func (k Keys) verify(text, signatures []byte) (signer string, err error) {
+func verify(k *trust.Keyring, text, signatures []byte) (signer string, err error) {
 	r := packet.NewReader(bytes.NewReader(signatures))
 	unknown := ""
 	for n := 0; ; n++ {
@@ -70,7 +70,7 @@ func (k Keys) verify(text, signatures []byte) (signer string, err error) {
 		if err := s.Serialize(&one); err != nil {
 			return "", fmt.Errorf("its signature is damaged: %v", err)
 		}
-		_, entity, verr := openpgp.VerifyDetachedSignature(openpgp.EntityList(k), bytes.NewReader(text), &one, nil)
+		_, entity, verr := openpgp.VerifyDetachedSignature(k.Entities(), bytes.NewReader(text), &one, nil)
 		switch {
 		case verr == nil:
 			return signerName(entity, s), nil
@@ -85,16 +85,16 @@ func (k Keys) verify(text, signatures []byte) (signer string, err error) {
 // maxSignatures is how many signatures a file may have; Debian's have three.
 const maxSignatures = 16
 
-// signerName names the user and the key.
+// signerName names the user and the key that has signed.
 func signerName(entity *openpgp.Entity, s *packet.Signature) string {
-	id := entity.PrimaryKey.KeyId
+	id, user := entity.PrimaryKey.KeyId, ""
 	if s.IssuerKeyId != nil {
 		id = *s.IssuerKeyId
 	}
-	if user := entity.PrimaryIdentity(); user != nil {
-		return fmt.Sprintf("%s (key %016x)", user.Name, id)
+	if u := entity.PrimaryIdentity(); u != nil {
+		user = u.Name
 	}
-	return fmt.Sprintf("key %016x", id)
+	return trust.SignerName(user, fmt.Sprintf("%016x", id))
 }
 
 func dearmor(b []byte) ([]byte, error) {
@@ -102,5 +102,5 @@ func dearmor(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(block.Body)
+	return backends.ReadAll(block.Body, maxRelease)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/unpack"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
@@ -18,16 +19,12 @@ const (
 	maxFirstMember = 4 << 10
 )
 
-// MagicSize is how many bytes [IsDeb] needs.
-const MagicSize = len(arMagic) + len(firstMember)
+const (
+	oldMagic  = "0.939"     // of the format of before 1995
+	textMagic = "!<arch>\r" // after a download in text mode
+)
 
-// IsDeb reports whether a file that begins with magic is meant to be a deb. At
-// least [MagicSize] bytes are needed.
-func IsDeb(magic []byte) bool {
-	return strings.HasPrefix(string(magic[:min(len(magic), MagicSize)]), arMagic+firstMember)
-}
-
-// Reader reads one deb. It implements [pkginfo.Reader]. It is not safe for use by
+// Reader reads one deb. It implements [backends.Reader]. It is not safe for use by
 // several goroutines at once.
 type Reader struct {
 	archive archive
@@ -38,7 +35,7 @@ type Reader struct {
 	err     error // what Next returned last, if it was an error
 }
 
-var _ pkginfo.Reader = (*Reader)(nil)
+var _ backends.Reader = (*Reader)(nil)
 
 // NewReader reads from r all that a deb says of itself, up to where its data
 // begin. What is no deb at all gives an error that wraps [ErrNotDeb]; a deb that
@@ -68,7 +65,7 @@ func (d *Reader) readFormat() error {
 	}
 	switch {
 	case magic == arMagic:
-	case strings.HasPrefix(magic, "0.939"):
+	case strings.HasPrefix(magic, oldMagic):
 		return &FormatError{Msg: "it has the deb format of before 1995: convert it with dpkg-deb -R and dpkg-deb -b", cause: ErrNotDeb}
 	case strings.HasPrefix(magic, arMagic[:len(arMagic)-1]):
 		return &FormatError{Msg: "it was changed by a download in text mode: download it again, in binary mode", cause: ErrNotDeb}
@@ -187,6 +184,14 @@ func (d *Reader) openData() error {
 
 // Package returns what the deb says of itself.
 func (d *Reader) Package() *pkginfo.Package { return d.pkg }
+
+// Signature returns [pkginfo.Unsigned]: see [Format.Prove].
+func (d *Reader) Signature() pkginfo.Signature {
+	return pkginfo.Signature{Verdict: pkginfo.Unsigned}
+}
+
+// NamesOwners is false: tar has numbers, and dpkg goes by them.
+func (d *Reader) NamesOwners() bool { return false }
 
 // Next advances to the next entry. It returns io.EOF when there is none, and the
 // data member is whole and ends where it must. Errors are final.

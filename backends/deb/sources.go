@@ -1,8 +1,6 @@
 package deb
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -67,21 +65,21 @@ func parseSourceParagraphs(text string) []Source {
 		}
 		clear(fields)
 	}
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
+	lines := newFieldLines(strings.NewReader(text), maxAptFile)
+	for lines.next() == nil {
 		switch {
-		case line == "":
+		case lines.kind == emptyLine:
 			end()
-		case line[0] == '#':
-		case line[0] == ' ' || line[0] == '\t':
-			if line = strings.TrimSpace(line); line == "." { // an empty line of a key
-				line = ""
+		case lines.text[0] == '#':
+		case lines.kind == continuedLine:
+			value := string(lines.value)
+			if value == "." { // an empty line of a key
+				value = ""
 			}
-			fields[last] += "\n" + line
-		default:
-			name, value, _ := strings.Cut(line, ":")
-			last = strings.ToLower(name)
-			fields[last] = strings.TrimSpace(value)
+			fields[last] += "\n" + value
+		case lines.kind == fieldLine:
+			last = strings.ToLower(string(lines.name))
+			fields[last] = string(lines.value)
 		}
 	}
 	end()
@@ -107,21 +105,4 @@ func indexPrefix(uri, suite string) string {
 		return aptFileName(at + suite)
 	}
 	return aptFileName(at + "dists/" + suite + "/")
-}
-
-// WithFingerprint returns the keys that have a fingerprint, in hexadecimal digits;
-// an exclamation mark after it, for that key and no subkey, does not matter.
-func (k Keys) WithFingerprint(fingerprint string) Keys {
-	fingerprint = strings.TrimSuffix(fingerprint, "!")
-	var found Keys
-	for _, e := range k {
-		all := []string{fmt.Sprintf("%x", e.PrimaryKey.Fingerprint)}
-		for _, s := range e.Subkeys {
-			all = append(all, fmt.Sprintf("%x", s.PublicKey.Fingerprint))
-		}
-		if slices.Contains(all, strings.ToLower(fingerprint)) {
-			found = append(found, e)
-		}
-	}
-	return found
 }

@@ -57,8 +57,8 @@ Suites: s
 
 func TestWithFingerprint(t *testing.T) {
 	a, b := newKey(t, "a"), newKey(t, "b")
-	found := deb.Keys{a, b}.WithFingerprint(strings.ToUpper(fmt.Sprintf("%x!", b.PrimaryKey.Fingerprint)))
-	if len(found) != 1 || found[0] != b {
-		t.Errorf("%d keys", len(found))
+	found := keyring(t, a, b).WithFingerprint(strings.ToUpper(fmt.Sprintf("%x!", b.PrimaryKey.Fingerprint)))
+	if e := found.Entities(); len(e) != 1 || e[0].PrimaryKey.KeyId != b.PrimaryKey.KeyId {
+		t.Errorf("%d keys", len(e))
 	}
 }

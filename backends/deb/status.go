@@ -1,7 +1,6 @@
 package deb
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"strings"
@@ -17,22 +16,20 @@ const maxStatusLine = 4 << 20
 // (dpkg(1)). It returns those that are unpacked or further, with name, version,
 // architecture and what they provide; their files are not there.
 func ReadStatus(r io.Reader) ([]*pkginfo.Package, error) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 64<<10), maxStatusLine)
+	lines := newFieldLines(r, maxStatusLine)
 	var packages []*pkginfo.Package
 	fields := map[string]string{}
-	number := 0
 	end := func() error {
 		defer clear(fields)
 		if len(fields) == 0 || !isOnDisk(fields["status"]) {
 			return nil
 		}
 		p := &pkginfo.Package{
-			Format: pkginfo.Deb, Name: fields["package"], Version: fields["version"], Architecture: fields["architecture"],
+			Format: Name, Name: fields["package"], Version: fields["version"], Architecture: fields["architecture"],
 			MultiArch: fields["multi-arch"],
 		}
 		if err := checkIdentity(p); err != nil {
-			return fmt.Errorf("the paragraph before line %d: %w", number, err)
+			return fmt.Errorf("the paragraph before line %d: %w", lines.number, err)
 		}
 		if err := parseRelationFields(p, map[string]string{"provides": fields["provides"]}); err != nil {
 			return fmt.Errorf("the package %s: %w", p.Name, err)
@@ -40,31 +37,30 @@ func ReadStatus(r io.Reader) ([]*pkginfo.Package, error) {
 		packages = append(packages, p)
 		return nil
 	}
-	for lines.Scan() {
-		number++
-		line := lines.Text()
-		if line == "" {
+	for {
+		switch err := lines.next(); {
+		case err == io.EOF:
+			return packages, end()
+		case err != nil:
+			return nil, fmt.Errorf("line %d: %w", lines.number+1, err)
+		case lines.isCut:
+			return nil, fmt.Errorf("line %d: it has more than %d bytes", lines.number, maxStatusLine)
+		}
+		switch lines.kind {
+		case emptyLine:
 			if err := end(); err != nil {
 				return nil, err
 			}
-			continue
-		}
-		if line[0] == ' ' || line[0] == '\t' {
-			continue // a continued field, of which none is wanted here
-		}
-		name, value, ok := strings.Cut(line, ":")
-		if !ok {
-			return nil, fmt.Errorf("line %d: %q is no field", number, line[:min(len(line), 80)])
-		}
-		switch name = strings.ToLower(name); name {
-		case "package", "status", "version", "architecture", "multi-arch", "provides":
-			fields[name] = strings.TrimSpace(value)
+		case fieldLine:
+			switch name := strings.ToLower(string(lines.name)); name {
+			case "package", "status", "version", "architecture", "multi-arch", "provides":
+				fields[name] = string(lines.value)
+			}
+		case otherLine:
+			return nil, fmt.Errorf("line %d: %.80q is no field", lines.number, lines.text)
+		case continuedLine, spaceLine: // of a field that is not wanted here
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("line %d: %w", number+1, err)
-	}
-	return packages, end()
 }
 
 // isOnDisk reports whether a Status field says that the package's files are

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 func noisyDeb(t testing.TB, c testdeb.Compression) []byte {
@@ -19,7 +20,7 @@ func noisyDeb(t testing.TB, c testdeb.Compression) []byte {
 
 // Close ends the program that unpacks, wherever the reading has come to.
 func TestCloseEndsProgram(t *testing.T) {
-	needTools(t, "xz")
+	testneed.Programs(t, "xz")
 	for _, c := range []testdeb.Compression{testdeb.Xz, testdeb.Lzma} {
 		whole := noisyDeb(t, c)
 		for _, entries := range []int{0, 1, 2, 3} {
@@ -66,7 +67,7 @@ func hasChild(t *testing.T) bool {
 
 // What the program says against the data is in the error.
 func TestProgramError(t *testing.T) {
-	needTools(t, "xz")
+	testneed.Programs(t, "xz")
 	whole := noisyDeb(t, testdeb.Xz)
 	whole[len(whole)/2] ^= 1
 	r, err := deb.NewReader(bytes.NewReader(whole))

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 func debOf(t *testing.T, files ...testdeb.File) []byte {
@@ -18,7 +19,7 @@ func debOf(t *testing.T, files ...testdeb.File) []byte {
 // do not take. The judge is dpkg --unpack, whose own tar reader is stricter than
 // GNU tar, which dpkg-deb calls.
 func TestTree(t *testing.T) {
-	needTools(t, "dpkg")
+	testneed.Programs(t, "dpkg")
 	text := func(path string) testdeb.File { return testdeb.File{Path: path, Content: "x"} }
 	typed := func(kind byte) testdeb.File { return testdeb.File{Path: "a", Type: kind, Content: "x"} }
 	header := func(edit func(b []byte)) testdeb.File { return testdeb.File{Path: "a", Header: edit} }

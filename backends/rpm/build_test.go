@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // rpmbuild builds the package of a spec file with the program of that name, which
 // puts the files into the directory that is the argument of install.
 func rpmbuild(t testing.TB, spec string, defines map[string]string) string {
 	t.Helper()
-	needTools(t, "rpmbuild", "rpm", "rpm2archive")
+	testneed.Programs(t, "rpmbuild", "rpm", "rpm2archive")
 	top := t.TempDir()
 	file := filepath.Join(top, "x.spec")
 	if err := os.WriteFile(file, []byte(spec), 0o600); err != nil {
@@ -227,9 +228,6 @@ done
 
 // TestLargeFile has a file of more than 4 GiB, which needs the stripped cpio.
 func TestLargeFile(t *testing.T) {
-	if os.Getenv("HASHPKG_TEST_LARGE") == "" {
-		t.Skip("a file of 4 GiB takes a minute: set HASHPKG_TEST_LARGE=1")
-	}
 	const size = 4<<30 + 12345
 	spec := specHead("") + fmt.Sprintf(`
 %%install

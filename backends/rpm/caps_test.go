@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 var capabilityTexts = []struct {
@@ -54,9 +56,8 @@ func TestEncodeCapabilities(t *testing.T) {
 
 // TestCapabilitiesBySetcap compares with the attribute that setcap sets.
 func TestCapabilitiesBySetcap(t *testing.T) {
-	if _, err := exec.LookPath("setcap"); err != nil {
-		t.Skip("needed as a judge: ", err)
-	}
+	testneed.Root(t)
+	testneed.Programs(t, "setcap")
 	file := filepath.Join(t.TempDir(), "x")
 	for _, test := range capabilityTexts {
 		if test.want == "" {
@@ -67,7 +68,7 @@ func TestCapabilitiesBySetcap(t *testing.T) {
 		}
 		output, err := exec.Command("setcap", test.text, file).CombinedOutput()
 		if strings.Contains(string(output), "Operation not permitted") || strings.Contains(string(output), "not supported") {
-			t.Skipf("needed as a judge: setcap: %s", output)
+			testneed.Unmet(t, "setcap: ", string(output))
 		}
 		if err != nil {
 			if test.want != "error" {

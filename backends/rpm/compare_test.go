@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/internal/testneed"
+	"github.com/hashpkg/hashpkg/internal/testrpm"
 	"github.com/hashpkg/hashpkg/internal/unpack"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
@@ -27,11 +29,12 @@ import (
 // moduleDir returns the directory of a Go module that has packages in its tests.
 func moduleDir(t testing.TB, module string) string {
 	t.Helper()
+	testneed.Network(t)
 	cmd := exec.Command("go", "mod", "download", "-json", module)
 	cmd.Dir = t.TempDir() // it is none of ours
 	output, err := cmd.Output()
 	if err != nil {
-		t.Skipf("needed for its packages: go mod download %s: %v", module, err)
+		testneed.Unmet(t, "go mod download ", module, ": ", err)
 	}
 	var answer struct{ Dir string }
 	if err := json.Unmarshal(output, &answer); err != nil {
@@ -48,14 +51,16 @@ const (
 // TestRealPackages compares what is read of real packages with what rpm and
 // rpm2archive say of them.
 func TestRealPackages(t *testing.T) {
-	needTools(t, "rpm", "rpm2archive")
+	testneed.Programs(t, "rpm", "rpm2archive")
+	for _, file := range testrpm.CentOS("../..") {
+		t.Run("centos7/"+filepath.Base(file), func(t *testing.T) { comparePackage(t, file) })
+	}
 	for _, set := range []struct {
 		name string
 		dir  func(t testing.TB) string
 		want int // so many at least
 	}{
-		{"shared", sharedDir, 12},
-		{"centos7", func(t testing.TB) string { return filepath.Join(sharedDir(t), "centos7") }, 8},
+		{"rpms", func(testing.TB) string { return realPackages }, 12},
 		{"payloads", func(t testing.TB) string { return filepath.Join(moduleDir(t, modulePayloads), "testdata") }, 10},
 		{"releases", func(t testing.TB) string { return filepath.Join(moduleDir(t, moduleCentOS), "testdata") }, 10},
 	} {

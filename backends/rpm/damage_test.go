@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
 )
 
@@ -33,6 +34,16 @@ func small(format int, compression testdeb.Compression) testrpm.Package {
 	}
 }
 
+// withDribbles has values behind the region of its signature header.
+func withDribbles() testrpm.Package {
+	p := small(4, testdeb.None)
+	p.EditSignature = func(h *testrpm.Header) {
+		h.Dribble(testrpm.Value{Tag: 274, Type: 8, Count: 2, Data: []byte("0302\x000303\x00")})
+		h.Dribble(testrpm.Value{Tag: 275, Type: 4, Count: 1, Data: []byte{0, 0, 0, 2}})
+	}
+	return p
+}
+
 // smallPackages are what the tests damage.
 func smallPackages(t *testing.T) map[string][]byte {
 	t.Helper()
@@ -42,13 +53,13 @@ func smallPackages(t *testing.T) map[string][]byte {
 		"format 4 zstd": testrpm.RPM(t, small(4, testdeb.Zstd)),
 		"format 6":      testrpm.RPM(t, small(6, testdeb.None)),
 		"format 6 xz":   testrpm.RPM(t, small(6, testdeb.Xz)),
+		"dribbles":      testrpm.RPM(t, withDribbles()),
 	}
-	if testing.Short() {
+	if testing.Short() { // to damage those takes a minute
 		return all
 	}
-	shared := sharedDir(t)
 	for _, name := range []string{"hello-1.0-1.i386.rpm", "v6_zstd_rpm-basic-2.3.4-5.el9.noarch.rpm", "hlinktest-1.0-1.noarch.rpm"} {
-		all[name] = readFile(t, filepath.Join(shared, name))
+		all[name] = readFile(t, filepath.Join(realPackages, name))
 	}
 	return all
 }
@@ -295,7 +306,8 @@ func TestForged(t *testing.T) {
 			Edit:          func(h *testrpm.Header) { h.Delete(5092); h.Delete(5097) },
 			EditSignature: func(h *testrpm.Header) { h.Delete(269); h.Delete(273) },
 		}, ""},
-		{"format 6 with old tags", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Uint32s(1000, 1) }}, "format 6 does not allow"},
+		{"format 6 with old tags", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Uint32s(1000, 1) }}, ""},
+		{"format 6 with old tags, without reserve", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Delete(999); h.Uint32s(1000, 1) }}, "ends in the header"},
 		{"format 6 without digests", testrpm.Package{Format: 6, EditSignature: func(h *testrpm.Header) { h.Delete(279) }}, "no digests"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -320,7 +332,7 @@ func TestStreams(t *testing.T) {
 	for _, c := range []testdeb.Compression{testdeb.Xz, testdeb.Zstd, testdeb.Bzip2, testdeb.Lzma} {
 		t.Run(string(c), func(t *testing.T) {
 			if c == testdeb.Bzip2 {
-				needTools(t, "bzip2")
+				testneed.Programs(t, "bzip2")
 			}
 			p := small(4, c)
 			more, err := testdeb.Compress(testrpm.Trailer(), c)
@@ -343,12 +355,12 @@ func TestNotRPM(t *testing.T) {
 		if want := name != "empty"; errors.Is(err, rpm.ErrNotRPM) != want {
 			t.Errorf("%s: %v", name, err)
 		}
-		if rpm.IsRPM(b) {
+		if (rpm.Format{}).Matches(b) {
 			t.Errorf("%s is an rpm", name)
 		}
 	}
 	b := testrpm.RPM(t, testrpm.Package{})
-	if !rpm.IsRPM(b[:rpm.MagicSize]) {
+	if !(rpm.Format{}).Matches(b[:4]) {
 		t.Error("an rpm is none")
 	}
 	for _, lead := range []struct {

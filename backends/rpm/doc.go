@@ -1,8 +1,7 @@
 // Package rpm implements a reader of .rpm packages of the formats 3, 4 and 6
 // (rpm's docs/manual/format_v3.md, format_v4.md and format_v6.md), and gives them
-// in the package model of pkginfo. Most callers need [NewReader]; [IsRPM] tells an
-// rpm by its first bytes, and [ParseKeyring] reads the keys that signatures are
-// verified with.
+// in the package model of pkginfo. [Format] is what it offers to hashpkg; those who
+// have a package to read need [NewReader] alone.
 //
 // The reader streams: it takes any [io.Reader], never goes back, and holds the
 // header in memory but no file.
@@ -20,8 +19,9 @@
 // that the header lists. Since the digest of the payload is known at its end, the
 // files are worth nothing before [Reader.Next] has returned io.EOF.
 //
-// Signatures are verified but decide nothing: [Reader.Signatures] and
-// [Reader.Verdict] say what was found, and the caller what it wants.
+// Signatures are verified but decide nothing: [Reader.Signatures] says
+// what was found, [Reader.Signature] what it comes to, and package trust what
+// becomes of that.
 //
 // # What is refused
 //

@@ -55,6 +55,7 @@ func FuzzHeader(f *testing.F) {
 		Requires: []string{"(a or b >= 2)", "(a and (b or c))"}, Scripts: map[string]string{"post": "true"},
 		Files: []testrpm.File{{Path: "/a", Caps: "cap_kill,cap_chown=ep"}},
 	}))
+	f.Add(testrpm.RPM(f, withDribbles()))
 	withoutDigests := small(4, testdeb.None) // so that a change gets further
 	withoutDigests.EditSignature = func(h *testrpm.Header) {
 		for _, t := range []testrpm.Tag{269, 273, 1000, 1004, 1007} {

@@ -17,12 +17,10 @@ const (
 
 	// rpm's own limits (lib/header.c). What is read has to be there: nothing is
 	// allocated because a header says so.
-	maxHeaderEntries = 0xffff
-	maxHeaderStore   = 256 << 20
-
-	// maxSignatureStore is more than rpm 4.18 takes, and enough for the signatures
-	// of single files that later ones put there.
-	maxSignatureStore = 64 << 20
+	maxHeaderEntries    = 0xffff
+	maxHeaderStore      = 256 << 20
+	maxSignatureEntries = 32
+	maxSignatureStore   = 64 << 20
 
 	// maxStrings is the most strings that one tag may hold: as many as a package
 	// may have files.
@@ -69,10 +67,10 @@ type value struct {
 
 // readHeader reads a header with its magic. raw is all of it, which digests and
 // signatures are of.
-func readHeader(r io.Reader, part string, region tag) (h *header, raw []byte, err error) {
-	maxStore := int64(maxHeaderStore)
-	if region == tagSignatureRegion {
-		maxStore = maxSignatureStore
+func readHeader(r io.Reader, part string, regionTag tag) (h *header, raw []byte, err error) {
+	maxEntries, maxStore := int64(maxHeaderEntries), int64(maxHeaderStore)
+	if regionTag == tagSignatureRegion {
+		maxEntries, maxStore = maxSignatureEntries, maxSignatureStore
 	}
 	var b bytes.Buffer
 	if err := fill(&b, r, introSize, part); err != nil {
@@ -83,14 +81,14 @@ func readHeader(r io.Reader, part string, region tag) (h *header, raw []byte, er
 		return nil, nil, errorIn(part, "it has the wrong magic: %s", corrupt)
 	}
 	entries, store := int64(binary.BigEndian.Uint32(intro[8:])), int64(binary.BigEndian.Uint32(intro[12:]))
-	if entries == 0 || entries > maxHeaderEntries || store > maxStore {
+	if entries == 0 || entries > maxEntries || store > maxStore {
 		return nil, nil, &FormatError{Member: part, Offset: 8, Msg: fmt.Sprintf("it has %d entries and %d bytes of data, which rpm does not allow either", entries, store)}
 	}
 	if err := fill(&b, r, entries*entrySize+store, part); err != nil {
 		return nil, nil, err
 	}
 	raw = b.Bytes()
-	h, err = parseHeader(raw[8:], part, region)
+	h, err = parseHeader(raw[8:], part, regionTag)
 	return h, raw, err
 }
 
@@ -107,43 +105,95 @@ func fill(b *bytes.Buffer, r io.Reader, n int64, part string) error {
 	return fmt.Errorf("read %s: %w", part, err)
 }
 
-// parseHeader parses what follows the magic of a header in a package file, where
-// its region, if there is one, must hold all of it (rpm: hdrblobVerifyRegion,
-// hdrblobVerifyInfo).
-func parseHeader(b []byte, part string, region tag) (*header, error) {
+// parseHeader parses what follows the magic of a header in a package file (rpm:
+// lib/header.cc, hdrblobVerifyInfo and hdrblobImport). Its region, if there is one,
+// must hold all of it. Only of a signature header there may be more behind the
+// region: rpmsign and others have left there what they added.
+func parseHeader(b []byte, part string, regionTag tag) (*header, error) {
 	count := int64(binary.BigEndian.Uint32(b))
 	index := b[8 : 8+count*entrySize]
 	store := string(b[8+count*entrySize:])
 	base := introSize + count*entrySize // where the store begins in the part
 	h := &header{part: part, values: make(map[tag]value, count)}
 
-	first := parseEntry(index)
-	limit := int64(len(store))
-	if first.tag == region {
-		end, err := h.checkRegion(first, store, count, base)
-		if err != nil {
-			return nil, err
-		}
-		limit, index, h.regions = end, index[entrySize:], true
+	r, err := findRegion(index, store, part, regionTag)
+	if err != nil {
+		return nil, err
+	}
+	if regionTag != tagSignatureRegion && (r.entries != count || r.size != int64(len(store))) {
+		return nil, &FormatError{Member: part, Offset: introSize, Msg: "its region is not all of it: " + corrupt}
+	}
+	size := int64(0) // of all values, and what aligns them
+	if r.hasTrailer {
+		index, h.regions, size = index[entrySize:], true, entrySize
+		r.entries--
 	}
 
 	pos := int64(0) // in the store, behind the values so far
 	for i := int64(0); len(index) > 0; i++ {
 		e := parseEntry(index)
 		index = index[entrySize:]
-		v, err := e.value(store[:limit], pos)
+		v, err := e.value(store, pos)
+		end := e.offset + int64(len(v.data))
+		if err == nil && r.hasTrailer && e.offset < r.size && end > r.size-entrySize {
+			err = errors.New("overlaps the trailer of the region")
+		}
 		if err != nil {
 			return nil, &FormatError{Member: part, Offset: base + e.offset, Msg: fmt.Sprintf("the value of tag %d %v: %s", e.tag, err, corrupt)}
 		}
+		pos = end
+		if alignment := int64(e.kind.size()); alignment > 1 {
+			size += -size & (alignment - 1)
+		}
+		size += int64(len(v.data))
 		if _, exists := h.values[e.tag]; exists {
+			if i >= r.entries { // rpm verifies the first as well
+				continue
+			}
 			return nil, errorIn(part, "tag %d is there twice", e.tag)
 		}
-		pos = e.offset + int64(len(v.data))
 		v.offset = base + e.offset
 		h.values[e.tag] = v
 		h.order = append(h.order, e.tag)
 	}
+	if size != int64(len(store)) {
+		return nil, errorIn(part, "it has %d bytes of data, of which %d belong to no value: %s", len(store), int64(len(store))-size, corrupt)
+	}
 	return h, nil
+}
+
+// region is what the packer of a header has put into it: the first entries, and the
+// first bytes of the store. What comes behind it was added later.
+type region struct {
+	entries    int64 // its own among them
+	size       int64 // with the trailer, which is its end
+	hasTrailer bool  // or it is all of a header without a region
+}
+
+// findRegion returns the region of a header (rpm: lib/header.cc,
+// hdrblobVerifyRegion; docs/manual/format_header.md).
+func findRegion(index []byte, store, part string, regionTag tag) (region, error) {
+	e := parseEntry(index)
+	count := int64(len(index) / entrySize)
+	if e.tag != regionTag {
+		return region{entries: count, size: int64(len(store))}, nil
+	}
+	if e.kind != kindBin || e.count != entrySize || e.offset < 0 || e.offset > int64(len(store))-entrySize {
+		return region{}, &FormatError{Member: part, Offset: introSize, Msg: "its region is not in it: " + corrupt}
+	}
+	trailer := parseEntry([]byte(store[e.offset : e.offset+entrySize]))
+	isTag := trailer.tag == regionTag
+	if regionTag == tagSignatureRegion && trailer.tag == tagOldRegion { // in some old packages
+		isTag = true
+	}
+	entries := -trailer.offset / entrySize
+	if !isTag || trailer.kind != kindBin || trailer.count != entrySize || trailer.offset%entrySize != 0 || entries < 1 || entries > count {
+		return region{}, &FormatError{
+			Member: part, Offset: introSize + count*entrySize + e.offset,
+			Msg: "the trailer of its region is wrong: " + corrupt,
+		}
+	}
+	return region{entries: entries, size: e.offset + entrySize, hasTrailer: true}, nil
 }
 
 // entry is one entry of a header's index.
@@ -161,19 +211,6 @@ func parseEntry(b []byte) entry {
 		offset: int64(int32(binary.BigEndian.Uint32(b[8:]))),
 		count:  int64(binary.BigEndian.Uint32(b[12:])),
 	}
-}
-
-// checkRegion checks the entry that says how far the immutable region goes, which
-// is everywhere, and returns where in the store its trailer begins.
-func (h *header) checkRegion(e entry, store string, entries, base int64) (int64, error) {
-	if e.kind != kindBin || e.count != entrySize || e.offset < 0 || e.offset+entrySize != int64(len(store)) {
-		return 0, &FormatError{Member: h.part, Offset: introSize, Msg: "its region is not all of it: " + corrupt}
-	}
-	trailer := parseEntry([]byte(store[e.offset:]))
-	if trailer.tag != e.tag || trailer.kind != kindBin || trailer.count != entrySize || trailer.offset != -entries*entrySize {
-		return 0, &FormatError{Member: h.part, Offset: base + e.offset, Msg: "the trailer of its region is wrong: " + corrupt}
-	}
-	return e.offset, nil
 }
 
 // value returns what the entry stands for. Values follow each other in the order
@@ -283,37 +320,27 @@ func (h *header) bytes(t tag) []byte {
 }
 
 func (h *header) uint16s(t tag, count int) []uint16 {
-	v, ok := h.get(t, count, kindInt16)
-	if !ok {
-		return nil
-	}
-	all := make([]uint16, v.count)
-	for i := range all {
-		all[i] = binary.BigEndian.Uint16([]byte(v.data[2*i : 2*i+2]))
-	}
-	return all
+	return numbers[uint16](h, t, count, kindInt16)
 }
 
 func (h *header) uint32s(t tag, count int) []uint32 {
-	v, ok := h.get(t, count, kindInt32)
-	if !ok {
-		return nil
-	}
-	all := make([]uint32, v.count)
-	for i := range all {
-		all[i] = binary.BigEndian.Uint32([]byte(v.data[4*i : 4*i+4]))
-	}
-	return all
+	return numbers[uint32](h, t, count, kindInt32)
 }
 
 func (h *header) uint64s(t tag, count int) []uint64 {
-	v, ok := h.get(t, count, kindInt64)
+	return numbers[uint64](h, t, count, kindInt64)
+}
+
+// numbers returns the numbers of a value: count of them, or as many as there are if
+// count is negative.
+func numbers[T uint16 | uint32 | uint64](h *header, t tag, count int, k kind) []T {
+	v, ok := h.get(t, count, k)
 	if !ok {
 		return nil
 	}
-	all := make([]uint64, v.count)
-	for i := range all {
-		all[i] = binary.BigEndian.Uint64([]byte(v.data[8*i : 8*i+8]))
+	all := make([]T, v.count)
+	if _, err := binary.Decode([]byte(v.data), binary.BigEndian, all); err != nil {
+		h.fail(t, "is not read: %v", err)
 	}
 	return all
 }

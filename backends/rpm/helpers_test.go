@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
@@ -66,27 +64,8 @@ var typeLetters = map[pkginfo.Type]string{
 	pkginfo.CharDevice: "c", pkginfo.BlockDevice: "b", pkginfo.FIFO: "p",
 }
 
-func needTools(t testing.TB, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skip("needed as a judge: ", err)
-		}
-	}
-}
-
-// sharedDir returns the directory of real packages beside the repository.
-func sharedDir(t testing.TB) string {
-	t.Helper()
-	dir, err := filepath.Abs("../../../shared/rpms")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skip("no packages to compare with: ", err)
-	}
-	return dir
-}
+// realPackages is the directory of packages that others have built.
+const realPackages = "../../testdata/rpms"
 
 func readFile(t testing.TB, file string) []byte {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
 )
 
@@ -40,6 +41,7 @@ func readThrough(t testing.TB, r io.Reader) {
 
 // TestMemory reads files of different sizes, which must cost the same memory.
 func TestMemory(t *testing.T) {
+	testneed.Time(t)
 	for _, c := range []testdeb.Compression{testdeb.None, testdeb.Gzip, testdeb.Zstd, testdeb.Xz, testdeb.Lzma} {
 		for _, format := range []int{4, 6} {
 			var costs []int64
@@ -86,7 +88,7 @@ func TestForgedMemory(t *testing.T) {
 
 // TestClose stops in the middle of what the xz program unpacks.
 func TestClose(t *testing.T) {
-	needTools(t, "xz")
+	testneed.Programs(t, "xz")
 	noise := make([]byte, 4<<20)
 	for i := range noise {
 		noise[i] = byte(i * i >> 7)
@@ -113,7 +115,7 @@ func TestClose(t *testing.T) {
 	}
 	children, err := filepath.Glob("/proc/self/task/*/children")
 	if err != nil || len(children) == 0 {
-		t.Skip("no list of children to look at: ", err)
+		testneed.Unmet(t, "no list of children to look at: ", err)
 	}
 	for _, file := range children {
 		for pid := range strings.FieldsSeq(string(readFile(t, file))) {
@@ -146,12 +148,12 @@ func TestWithoutPrograms(t *testing.T) {
 	}
 }
 
-// BenchmarkRead reads packages from $HASHPKG_BENCH_RPMS, a list of files, or those
-// of CentOS 7.
+// BenchmarkRead reads the packages of $HASHPKG_BENCH_RPMS, a list of files, or a
+// small one.
 func BenchmarkRead(b *testing.B) {
 	files := strings.Fields(os.Getenv("HASHPKG_BENCH_RPMS"))
 	if len(files) == 0 {
-		files = []string{filepath.Join(sharedDir(b), "centos7/glibc-2.17-222.el7.x86_64.rpm")}
+		files = []string{filepath.Join(realPackages, "hello-2.0-1.x86_64.rpm")}
 	}
 	for _, file := range files {
 		b.Run(filepath.Base(file), func(b *testing.B) {

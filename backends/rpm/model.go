@@ -21,7 +21,7 @@ const (
 // packageOf returns what a header says of its package.
 func packageOf(h *header, files *fileList) (*pkginfo.Package, error) {
 	p := &pkginfo.Package{
-		Format:       pkginfo.RPM,
+		Format:       Name,
 		Name:         h.string(tagName),
 		Architecture: h.string(tagArch),
 		Summary:      h.string(tagSummary),

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"maps"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -18,14 +21,7 @@ const (
 	headerSignature = 5
 )
 
-// MagicSize is how many bytes [IsRPM] needs.
-const MagicSize = len(leadMagic)
-
-// IsRPM reports whether a file that begins with magic is meant to be an rpm. At
-// least [MagicSize] bytes are needed.
-func IsRPM(magic []byte) bool { return bytes.HasPrefix(magic, []byte(leadMagic)) }
-
-// Reader reads one rpm. It implements [pkginfo.Reader]. It is not safe for use by
+// Reader reads one rpm. It implements [backends.Reader]. It is not safe for use by
 // several goroutines at once.
 type Reader struct {
 	format     int
@@ -44,7 +40,7 @@ type Reader struct {
 	err        error // what Next returned last, if it was an error
 }
 
-var _ pkginfo.Reader = (*Reader)(nil)
+var _ backends.Reader = (*Reader)(nil)
 
 // NewReader reads from r all that an rpm says of itself, up to where its payload
 // begins, and checks the digests of that. What is no rpm at all gives an error
@@ -54,7 +50,7 @@ var _ pkginfo.Reader = (*Reader)(nil)
 //
 // The caller must call Close. Until then the reader may read from r at any time,
 // from a goroutine of its own.
-func NewReader(r io.Reader, keyring *Keyring) (*Reader, error) {
+func NewReader(r io.Reader, keyring *trust.Keyring) (*Reader, error) {
 	if err := readLead(r); err != nil {
 		return nil, err
 	}
@@ -71,9 +67,10 @@ func NewReader(r io.Reader, keyring *Keyring) (*Reader, error) {
 		return nil, err
 	}
 	d := &Reader{header: h}
-	if d.format, err = packageFormat(sig, h); err != nil {
+	if d.format, err = packageFormat(h); err != nil {
 		return nil, err
 	}
+	dropLegacy(sig)
 	if err := checkHeader(sig, raw, d.format); err != nil {
 		return nil, err
 	}
@@ -134,7 +131,7 @@ func readLead(r io.Reader) error {
 var errSource = errorIn("", "it is a source package: build it with rpmbuild --rebuild, and install what that makes")
 
 // packageFormat returns the number of the format: 3, 4 or 6.
-func packageFormat(sig, h *header) (int, error) {
+func packageFormat(h *header) (int, error) {
 	n, ok := h.number(tagRPMFormat)
 	switch {
 	case h.err != nil:
@@ -146,12 +143,16 @@ func packageFormat(sig, h *header) (int, error) {
 	case n != 6:
 		return 4, nil
 	}
-	for _, t := range sig.order {
-		if t >= sigFirstLegacy {
-			return 0, errorIn(partSignature, "it has tag %d, which format 6 does not allow", t)
-		}
-	}
 	return 6, nil
+}
+
+// dropLegacy takes out of a signature header what rpm 6 does not look at, if it has
+// the two tags by which rpm 6 knows format 6 (rpm: lib/rpmvs.cc, rpmvsInit). That
+// format does not have these tags, but programs that know only format 4 add them.
+func dropLegacy(sig *header) {
+	if sig.has(sigReserved) && sig.has(sigSHA3) {
+		maps.DeleteFunc(sig.values, func(t tag, _ value) bool { return t >= sigFirstLegacy })
+	}
 }
 
 // checkKind refuses what is no binary package with an archive of whole files.
@@ -167,6 +168,9 @@ func checkKind(h *header) error {
 
 // Package returns what the rpm says of itself.
 func (d *Reader) Package() *pkginfo.Package { return d.pkg }
+
+// NamesOwners is true: see the package's comment.
+func (d *Reader) NamesOwners() bool { return true }
 
 // Format returns the number of the package's format: 3, 4 or 6.
 func (d *Reader) Format() int { return d.format }

@@ -181,7 +181,7 @@ func appendNew(all []pkginfo.Relation, r pkginfo.Relation) []pkginfo.Relation {
 // checkFeature refuses packages that need an rpm that knows more than hashpkg.
 func checkFeature(d dependency) error {
 	version, ok := features[d.name]
-	if ok && d.constraint().Satisfies(pkginfo.RPM, version) {
+	if ok && satisfies(version, d.constraint()) {
 		return nil
 	}
 	return errorIn(partHeader, "the package needs %s, which hashpkg does not have: a newer hashpkg may read it", d)

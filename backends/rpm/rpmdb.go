@@ -6,17 +6,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"time"
 
-	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/hashpkg/hashpkg/backends"
 )
-
-// ErrNoDatabase is returned (wrapped) by [ReadDatabase] for a root without a
-// database of rpm.
-var ErrNoDatabase = errors.New("no rpm database")
 
 // errUnreadable is wrapped by errors of readers of databases that are of a kind
 // which they do not know, as opposed to damaged ones.
@@ -26,7 +23,7 @@ const damagedDatabase = "the database is damaged, rpm --rebuilddb may mend it"
 
 // databaseDirs are where rpm has its database: first where Fedora and SUSE moved
 // it (rpm: macros.in, %_dbpath). One is often a link to the other.
-var databaseDirs = []string{"usr/lib/sysimage/rpm", "var/lib/rpm"}
+var databaseDirs = []string{"/usr/lib/sysimage/rpm", "/var/lib/rpm"}
 
 // databaseFiles are the main files of the databases that there are (rpm:
 // lib/backend).
@@ -57,7 +54,7 @@ const (
 // kind it asks the program rpmdb of this machine, if there is one, about a copy; ctx
 // ends that.
 //
-// A root without a database gives an error that wraps [ErrNoDatabase], and one with
+// A root without a database gives an error that wraps [backends.ErrNoDatabase], and one with
 // packages in two databases an error too, since one of them is out of date. A database
 // that is damaged, however little, gives a [*FormatError] and no packages, as does
 // a package in it that does not have the digest which the database has for it.
@@ -67,11 +64,7 @@ const (
 // to the write-ahead log is seen too, so that hooks see the transaction which they
 // are part of. Berkeley DB's changes are seen when rpm has written them to the
 // file, at its end.
-func ReadDatabase(ctx context.Context, root string) ([]*Installed, error) {
-	root, err := filepath.Abs(root)
-	if err != nil {
-		return nil, err
-	}
+func ReadDatabase(ctx context.Context, root backends.Root) ([]*Installed, error) {
 	databases, err := findDatabases(root)
 	if err != nil {
 		return nil, err
@@ -90,7 +83,7 @@ func ReadDatabase(ctx context.Context, root string) ([]*Installed, error) {
 			continue
 		}
 		if found != nil {
-			return nil, fmt.Errorf("find rpm database: both %s and %s have packages: remove the one that rpm does not use (rpm --eval %%_dbpath)", found.file, d.file)
+			return nil, fmt.Errorf("find rpm database: both %s and %s have packages: remove the one that rpm does not use (rpm --eval %%_dbpath)", found, d)
 		}
 		found, packages = d, all
 	}
@@ -99,24 +92,24 @@ func ReadDatabase(ctx context.Context, root string) ([]*Installed, error) {
 
 // database is where a database is.
 type database struct {
-	file string
+	root backends.Root
+	file string // in the root
 	read func(db, wal *source, each recordFunc) error
 }
+
+// String returns what messages call the database.
+func (d *database) String() string { return backends.HostName(d.root, d.file) }
 
 // findDatabases returns the databases of a root, of which there is at least one.
 // There are two when an rpm that has another kind of database than the root's own
 // has looked into the root, and so made an empty one.
-func findDatabases(root string) ([]*database, error) {
+func findDatabases(root backends.Root) ([]*database, error) {
 	var found []*database
 	var infos []fs.FileInfo
 	for _, dir := range databaseDirs {
-		inside, err := securejoin.SecureJoin(root, dir)
-		if err != nil {
-			return nil, fmt.Errorf("find rpm database: %w", err)
-		}
 		for _, f := range databaseFiles {
-			file := filepath.Join(inside, f.name)
-			info, err := os.Lstat(file)
+			file := path.Join(dir, f.name)
+			info, err := root.Stat(file)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -124,17 +117,17 @@ func findDatabases(root string) ([]*database, error) {
 				return nil, fmt.Errorf("find rpm database: %w", err)
 			}
 			if !info.Mode().IsRegular() {
-				return nil, fmt.Errorf("find rpm database: %s is no regular file", file)
+				return nil, fmt.Errorf("find rpm database: %s is no regular file", backends.HostName(root, file))
 			}
 			if slices.ContainsFunc(infos, func(other fs.FileInfo) bool { return os.SameFile(info, other) }) {
 				continue
 			}
-			found = append(found, &database{file: file, read: f.read})
+			found = append(found, &database{root, file, f.read})
 			infos = append(infos, info)
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("find rpm database in %s: %w", root, ErrNoDatabase)
+		return nil, fmt.Errorf("find rpm database in %s: %w", root.Dir(), backends.ErrNoDatabase)
 	}
 	return found, nil
 }
@@ -155,28 +148,28 @@ func (d *database) readUnchanged() ([]*Installed, error) {
 			continue
 		}
 		if readErr != nil {
-			return nil, fmt.Errorf("rpm database %s: %w", d.file, readErr)
+			return nil, fmt.Errorf("rpm database %s: %w", d, readErr)
 		}
 		return all, nil
 	}
-	return nil, fmt.Errorf("rpm database %s: it changed each of the %d times that it was read: wait until rpm has finished", d.file, readAttempts)
+	return nil, fmt.Errorf("rpm database %s: it changed each of the %d times that it was read: wait until rpm has finished", d, readAttempts)
 }
 
 // readPackages reads the database once.
 func (d *database) readPackages() ([]*Installed, error) {
-	db, err := openSource(d.file)
+	db, err := openSource(d.root, d.file)
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
-	wal, err := openSource(d.file + "-wal")
+	wal, err := openSource(d.root, d.file+"-wal")
 	if errors.Is(err, fs.ErrNotExist) {
 		wal = &source{name: "the log"}
 	} else if err != nil {
 		return nil, err
 	}
 	defer wal.Close()
-	if err := checkJournal(d.file + "-journal"); err != nil {
+	if err := checkJournal(d.root, d.file+"-journal"); err != nil {
 		return nil, err
 	}
 	var c collection
@@ -192,7 +185,7 @@ type databaseState [3]fs.FileInfo
 
 func (d *database) state() (s databaseState, err error) {
 	for i, suffix := range []string{"", "-wal", "-journal"} {
-		s[i], err = os.Lstat(d.file + suffix)
+		s[i], err = d.root.Stat(d.file + suffix)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return s, fmt.Errorf("rpm database: %w", err)
 		}
@@ -246,8 +239,8 @@ type source struct {
 	size int64
 }
 
-func openSource(file string) (*source, error) {
-	f, err := os.Open(file)
+func openSource(root backends.Root, file string) (*source, error) {
+	f, err := backends.OpenRegular(root, file, math.MaxInt64)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +248,7 @@ func openSource(file string) (*source, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &source{ReaderAt: f, name: filepath.Base(file), size: info.Size()}, nil
+	return &source{ReaderAt: f, name: path.Base(file), size: info.Size()}, nil
 }
 
 // Close closes what was opened.

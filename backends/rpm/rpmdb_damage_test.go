@@ -19,10 +19,17 @@ import (
 // storedBlob returns the header of an installed package, as databases have it.
 func storedBlob(t testing.TB, name string) []byte {
 	t.Helper()
-	r := bytes.NewReader(testrpm.RPM(t, testrpm.Package{Name: name, Files: []testrpm.File{
+	return storedPackage(t, testrpm.Package{Name: name, Files: []testrpm.File{
 		{Path: "/usr/bin/" + name, Content: name, Mode: 0o100755},
 		{Path: "/etc/" + name, Content: strings.Repeat("x", 100), Flags: 1},
-	}}))
+	}}, "\x00\x02")
+}
+
+// storedPackage returns the header of a package that is installed with these states
+// of its files.
+func storedPackage(t testing.TB, p testrpm.Package, states string) []byte {
+	t.Helper()
+	r := bytes.NewReader(testrpm.RPM(t, p))
 	if err := readLead(r); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +55,7 @@ func storedBlob(t testing.TB, name string) []byte {
 	}{
 		{sigSHA256, kindString, 1, hex.EncodeToString(digest[:]) + "\x00"},
 		{tagInstallTime, kindInt32, 1, "\x60\x00\x00\x00"},
-		{tagFileStates, kindChar, 2, "\x00\x02"},
+		{tagFileStates, kindChar, uint32(len(states)), states},
 	} {
 		if v.kind == kindInt32 {
 			store = append(store, make([]byte, -len(store)&3)...)

@@ -28,24 +28,24 @@ func parseStored(b []byte) (*storedHeader, error) {
 	if entries == 0 || entries > maxHeaderEntries || size > maxHeaderStore || 8+entries*entrySize+size != int64(len(b)) {
 		return nil, errorIn(partHeader, "it should have %d entries and %d bytes of data, and has %d bytes in all", entries, size, len(b))
 	}
-	index, store := b[8:8+entries*entrySize], b[8+entries*entrySize:]
-	regionEntries, regionSize, err := findRegion(index, store)
+	index, store := b[8:8+entries*entrySize], string(b[8+entries*entrySize:])
+	r, err := findRegion(index, store, partHeader, tagHeaderRegion)
 	if err != nil {
 		return nil, err
 	}
 
-	// Without a region it is all of it.
-	raw := make([]byte, 0, introSize+regionEntries*entrySize+regionSize)
+	// What rpm made itself, such as keys, has no region, and is as good as one.
+	raw := make([]byte, 0, introSize+r.entries*entrySize+r.size)
 	raw = append(raw, headerMagic...)
-	raw = binary.BigEndian.AppendUint32(raw, uint32(regionEntries))
-	raw = binary.BigEndian.AppendUint32(raw, uint32(regionSize))
-	raw = append(raw, index[:regionEntries*entrySize]...)
-	raw = append(raw, store[:regionSize]...)
+	raw = binary.BigEndian.AppendUint32(raw, uint32(r.entries))
+	raw = binary.BigEndian.AppendUint32(raw, uint32(r.size))
+	raw = append(raw, index[:r.entries*entrySize]...)
+	raw = append(raw, store[:r.size]...)
 	h, err := parseHeader(raw[len(headerMagic):], partHeader, tagHeaderRegion)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.addStored(index[regionEntries*entrySize:], string(store), regionSize); err != nil {
+	if err := h.addStored(index[r.entries*entrySize:], store, r.size); err != nil {
 		return nil, err
 	}
 	if err := checkStored(h, raw); err != nil {
@@ -53,25 +53,6 @@ func parseStored(b []byte) (*storedHeader, error) {
 	}
 	digest := sha256.Sum256(raw)
 	return &storedHeader{header: h, digest: "sha256:" + hex.EncodeToString(digest[:])}, nil
-}
-
-// findRegion returns how many of the entries are in the region, its own among
-// them, and how many bytes of the store. What rpm made itself, such as keys, has
-// none, and is as good as one.
-func findRegion(index, store []byte) (entries, size int64, err error) {
-	e := parseEntry(index)
-	if e.tag != tagHeaderRegion {
-		return int64(len(index) / entrySize), int64(len(store)), nil
-	}
-	if e.kind != kindBin || e.count != entrySize || e.offset < 0 || e.offset > int64(len(store))-entrySize {
-		return 0, 0, errorIn(partHeader, "the trailer of its region is at byte %d of %d", e.offset, len(store))
-	}
-	trailer := parseEntry(store[e.offset:])
-	entries = -trailer.offset / entrySize
-	if entries < 1 || entries > int64(len(index)/entrySize) {
-		return 0, 0, errorIn(partHeader, "its region has %d of %d entries", entries, len(index)/entrySize)
-	}
-	return entries, e.offset + entrySize, nil
 }
 
 // addStored adds the values behind the region, which begin at pos in the store.

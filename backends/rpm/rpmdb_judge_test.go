@@ -16,16 +16,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-// without skips a test for want of something, or fails it where all must run.
-func without(t testing.TB, reason ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(reason...)
-	}
-	t.Skip(reason...)
-}
+	"github.com/hashpkg/hashpkg/internal/testneed"
+)
 
 // The judge's two lists: of packages, and of files.
 const (
@@ -158,12 +151,13 @@ func judgedLine(t *testing.T, line string) string {
 // for its tests, and the lists of packages there, by the names of its variables.
 func testedDatabases(t *testing.T) (dir string, lists map[string][]string) {
 	t.Helper()
+	testneed.Network(t)
 	cmd := exec.Command("go", "mod", "download", "-json", "github.com/knqyf263/go-rpmdb@v0.1.1")
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "GOFLAGS=")
 	output, err := cmd.Output()
 	if err != nil {
-		without(t, "no databases to compare with: ", err)
+		testneed.Unmet(t, "no databases to compare with: ", err)
 	}
 	var module struct{ Dir string }
 	if err := json.Unmarshal(output, &module); err != nil {
@@ -243,7 +237,7 @@ func TestDatabases(t *testing.T) {
 		}
 		t.Run(d.Name(), func(t *testing.T) {
 			root := rootWith(t, filepath.Join(dir, d.Name()))
-			all, err := ReadDatabase(context.Background(), root)
+			all, err := ReadDatabase(context.Background(), openRoot(t, root))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -254,9 +248,7 @@ func TestDatabases(t *testing.T) {
 				}
 				return
 			}
-			if _, err := exec.LookPath("rpm"); err != nil {
-				without(t, "needed as a judge: ", err)
-			}
+			testneed.Programs(t, "rpm")
 			compareDatabase(t, all, "--dbpath", filepath.Join(root, "var/lib/rpm"))
 		})
 	}

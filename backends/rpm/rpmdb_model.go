@@ -15,7 +15,7 @@ import (
 // than [packageOf]: what rpm has installed is there.
 func installedPackage(h *header) (*pkginfo.Package, error) {
 	p := &pkginfo.Package{
-		Format:       pkginfo.RPM,
+		Format:       Name,
 		Name:         h.string(tagName),
 		Architecture: h.string(tagArch),
 		Summary:      h.string(tagSummary),

@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/hashpkg/hashpkg/backends"
 )
 
 // databaseProgram exports databases since rpm 4.14 (rpmdb(8), --exportdb).
@@ -35,7 +39,7 @@ func exportPackages(ctx context.Context, d *database, reason error) (all []*Inst
 			all, err = nil, removeErr
 		}
 	}()
-	if err := copyDatabase(dir, filepath.Dir(d.file)); err != nil {
+	if err := copyDatabase(dir, d.root, path.Dir(d.file)); err != nil {
 		return nil, fmt.Errorf("%w; copy it for rpm: %v", reason, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -67,15 +71,15 @@ func exportPackages(ctx context.Context, d *database, reason error) (all []*Inst
 	return exported, nil
 }
 
-// copyDatabase copies the files of a directory.
-func copyDatabase(to, from string) error {
-	entries, err := os.ReadDir(from)
+// copyDatabase copies the files of a directory of the root.
+func copyDatabase(to string, root backends.Root, from string) error {
+	entries, err := root.ReadDir(from)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if e.Type().IsRegular() {
-			if err := copyFile(filepath.Join(to, e.Name()), filepath.Join(from, e.Name())); err != nil {
+			if err := copyFile(filepath.Join(to, e.Name()), root, path.Join(from, e.Name())); err != nil {
 				return err
 			}
 		}
@@ -83,8 +87,8 @@ func copyDatabase(to, from string) error {
 	return nil
 }
 
-func copyFile(to, from string) error {
-	r, err := os.Open(from)
+func copyFile(to string, root backends.Root, from string) error {
+	r, err := backends.OpenRegular(root, from, math.MaxInt64)
 	if err != nil {
 		return err
 	}

@@ -13,18 +13,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/testneed"
+	"github.com/hashpkg/hashpkg/internal/testroot"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/sysroot"
 )
 
 // needRPM skips a test that needs rpm, and root, which rpm needs for --root.
 func needRPM(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("rpm"); err != nil {
-		without(t, "needed as a judge: ", err)
-	}
-	if os.Geteuid() != 0 {
-		without(t, "rpm needs root for --root")
-	}
+	testneed.Root(t)
+	testneed.Programs(t, "rpm")
 }
 
 // run runs a program that must succeed.
@@ -37,10 +39,20 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
+// openRoot returns a directory as a root.
+func openRoot(t testing.TB, dir string) backends.Root {
+	t.Helper()
+	root, err := sysroot.Open(dir, layout.DefaultPrefix, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
 // read reads the database of a root, which must be right.
 func read(t *testing.T, root string) []*Installed {
 	t.Helper()
-	all, err := ReadDatabase(context.Background(), root)
+	all, err := ReadDatabase(context.Background(), openRoot(t, root))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,28 +62,8 @@ func read(t *testing.T, root string) []*Installed {
 // TestDatabaseOfRoot compares the database of a real root, and every file that rpm
 // lists of it, from the database alone.
 func TestDatabaseOfRoot(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a minute")
-	}
 	needRPM(t)
-	root := os.Getenv("HASHPKG_TEST_RPMROOT")
-	if root == "" {
-		tool, err := filepath.Abs("../../../shared/tools/rpmroot.sh")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(tool); err != nil {
-			without(t, "no root to compare with: ", err)
-		}
-		for _, name := range []string{"rpmbuild", "apt-get", "dpkg-deb"} {
-			if _, err := exec.LookPath(name); err != nil {
-				without(t, "needed for a root: ", err)
-			}
-		}
-		dir := t.TempDir()
-		run(t, "bash", tool, dir)
-		root = filepath.Join(dir, "root")
-	}
+	root := testroot.RPM(t).Dir
 	where := []string{"--root", root, "--dbpath", "/var/lib/rpm"}
 	alone := rootWith(t, filepath.Join(root, "var/lib/rpm"))
 	all := read(t, alone)
@@ -94,7 +86,7 @@ func TestDatabaseOfRoot(t *testing.T) {
 	}
 
 	t.Run("export", func(t *testing.T) {
-		d := &database{file: filepath.Join(alone, "var/lib/rpm/rpmdb.sqlite")}
+		d := &database{root: openRoot(t, alone), file: "/var/lib/rpm/rpmdb.sqlite"}
 		exported, err := exportPackages(context.Background(), d, errUnreadable)
 		if err != nil {
 			t.Fatal(err)
@@ -196,7 +188,7 @@ end`
 	saved := filepath.Join(root, "saved")
 	wal := filepath.Join(saved, "var/lib/rpm/rpmdb.sqlite-wal")
 	if info, err := os.Stat(wal); err != nil || info.Size() < walHeaderSize {
-		t.Skip("this rpm keeps no log: ", err)
+		testneed.Unmet(t, "this rpm keeps no log: ", err)
 	}
 	if all := read(t, saved); len(all) != 2 || find(all, "second").Name == "" {
 		t.Errorf("with the log there are %d packages", len(all))
@@ -225,7 +217,7 @@ end`
 
 func TestNoDatabase(t *testing.T) {
 	root := t.TempDir()
-	if _, err := ReadDatabase(context.Background(), root); !errors.Is(err, ErrNoDatabase) {
+	if _, err := ReadDatabase(context.Background(), openRoot(t, root)); !errors.Is(err, backends.ErrNoDatabase) {
 		t.Errorf("got %v", err)
 	}
 	dir := filepath.Join(root, "var/lib/rpm")
@@ -241,7 +233,7 @@ func TestNoDatabase(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Packages"), bdbDatabase(storedBlob(t, "one")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadDatabase(context.Background(), root); err == nil || !strings.Contains(err.Error(), "both ") {
+	if _, err := ReadDatabase(context.Background(), openRoot(t, root)); err == nil || !strings.Contains(err.Error(), "both ") {
 		t.Errorf("of two databases: %v", err)
 	}
 	if err := os.Remove(filepath.Join(dir, "Packages.db")); err != nil {
@@ -250,7 +242,7 @@ func TestNoDatabase(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Packages"), bytes.Repeat([]byte("?"), 4096), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadDatabase(context.Background(), root); !errors.Is(err, errUnreadable) {
+	if _, err := ReadDatabase(context.Background(), openRoot(t, root)); !errors.Is(err, errUnreadable) {
 		t.Errorf("of an unknown database: %v", err)
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
@@ -262,7 +254,7 @@ func TestNoDatabase(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "rpmdb.sqlite"), sqliteDatabase(storedBlob(t, "one")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadDatabase(context.Background(), root); err == nil || !strings.Contains(err.Error(), "rpm -qa") {
+	if _, err := ReadDatabase(context.Background(), openRoot(t, root)); err == nil || !strings.Contains(err.Error(), "rpm -qa") {
 		t.Errorf("of an unfinished change: %v", err)
 	}
 }

@@ -4,16 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // DatabaseState returns what changes with every change of the rpm database in a
-// root: inode, time and size of its files. The error wraps [ErrNoDatabase] where
-// there is none.
-func DatabaseState(root string) (string, error) {
+// root: inode, time and size of its files. The error wraps [backends.ErrNoDatabase]
+// where there is none.
+func DatabaseState(root backends.Root) (string, error) {
 	databases, err := findDatabases(root)
 	if err != nil {
 		return "", err
@@ -21,7 +21,7 @@ func DatabaseState(root string) (string, error) {
 	var state strings.Builder
 	for _, d := range databases {
 		for _, file := range []string{d.file, d.file + "-wal"} { // sqlite's write-ahead log
-			info, err := os.Stat(file)
+			info, err := root.Stat(file)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}

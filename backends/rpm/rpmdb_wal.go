@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"math"
+	"path"
+
+	"github.com/hashpkg/hashpkg/backends"
 )
 
 // The format of sqlite's write-ahead log (sqlite.org/fileformat2.html, 4): a header
@@ -103,8 +105,8 @@ func (s *walSum) is(b []byte) bool {
 // checkJournal refuses a database beside which a journal says that a change of it
 // was not finished. rpm's databases have none, unless a file system does not let
 // them have a log.
-func checkJournal(file string) error {
-	f, err := os.Open(file)
+func checkJournal(root backends.Root, file string) error {
+	f, err := backends.OpenRegular(root, file, math.MaxInt64)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -114,10 +116,10 @@ func checkJournal(file string) error {
 	defer f.Close()
 	magic := make([]byte, len(journalMagic))
 	if _, err := io.ReadFull(f, magic); err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return fmt.Errorf("read %s: %w", file, err)
+		return fmt.Errorf("read %s: %w", backends.HostName(root, file), err)
 	}
 	if string(magic) == journalMagic {
-		return &FormatError{Member: filepath.Base(file), Msg: "a change of the database was not finished: run rpm -qa, which takes it back"}
+		return &FormatError{Member: path.Base(file), Msg: "a change of the database was not finished: run rpm -qa, which takes it back"}
 	}
 	return nil
 }

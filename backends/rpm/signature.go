@@ -12,6 +12,9 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // SignatureKind is what a signature covers.
@@ -25,19 +28,6 @@ const (
 	HeaderAndPayload SignatureKind = "header+payload"
 )
 
-// State is what the verification of signatures came to.
-type State string
-
-// The states. Each is stronger than those before it: one bad signature makes a bad
-// package, whatever the others say.
-const (
-	Unsigned    State = "unsigned"    // of a package: it has no signature
-	Unsupported State = "unsupported" // made in a way that hashpkg does not verify
-	NoKey       State = "nokey"       // the keyring has not the key
-	Good        State = "good"
-	Bad         State = "bad"
-)
-
 // Signature is one OpenPGP signature of a package.
 type Signature struct {
 	Kind      SignatureKind
@@ -46,9 +36,9 @@ type Signature struct {
 	Hash      string // "SHA-256"
 	Version   int    // of the signature's packet: 3, 4 or 6
 	Created   time.Time
-	Signer    string // user ID of the key, if the state is Good
-	State     State
-	Err       error // why the state is not Good
+	Signer    string          // user ID of the key, if the state is Good
+	State     pkginfo.Verdict // never Unsigned
+	Err       error           // why the state is not Good
 }
 
 // String says it as a person would want to read it.
@@ -72,31 +62,31 @@ func (d *Reader) Signatures() []Signature {
 	return all
 }
 
-// Verdict returns what the signatures of the package came to: [Good] means that a
-// key of the keyring has signed it and that no signature is bad. It is never Good
+// Signature returns what the signatures of the package came to: good means that a
+// key of the keyring has signed it and that no signature is bad. It is never good
 // before Next has returned io.EOF, since a signature of the header says nothing of
 // files that were not compared with it.
-func (d *Reader) Verdict() State {
-	verdict := Unsigned
+func (d *Reader) Signature() pkginfo.Signature {
+	out := pkginfo.Signature{Verdict: pkginfo.Unsigned}
 	for _, s := range d.signatures {
 		state := s.State
-		if state == "" || state == Good && !d.isComplete {
-			state = Unsupported
+		if state == "" || state == pkginfo.Good && !d.isComplete {
+			state = pkginfo.Unsupported
 		}
-		if rank(state) > rank(verdict) {
-			verdict = state
+		if !state.Stronger(out.Verdict) && state != out.Verdict {
+			continue
+		}
+		out = pkginfo.Signature{Verdict: state} // of several that are as strong, the last one tells
+		switch {
+		case state == pkginfo.Good:
+			out.Signer = trust.SignerName(s.Signer, s.KeyID)
+		case state == pkginfo.NoKey:
+			out.Reason = "key " + s.KeyID
+		case s.Err != nil:
+			out.Reason = s.Err.Error()
 		}
 	}
-	return verdict
-}
-
-func rank(s State) int {
-	for i, other := range []State{Unsigned, Unsupported, NoKey, Good, Bad} {
-		if s == other {
-			return i
-		}
-	}
-	return -1
+	return out
 }
 
 // pendingSignature is a signature that is verified when all is hashed that it
@@ -111,7 +101,7 @@ type pendingSignature struct {
 
 // findSignatures returns the signatures that a signature header has. raw is the
 // header, and those that are only of it are verified.
-func findSignatures(sig *header, raw []byte, keyring *Keyring) ([]*pendingSignature, error) {
+func findSignatures(sig *header, raw []byte, keyring *trust.Keyring) ([]*pendingSignature, error) {
 	var all []*pendingSignature
 	add := func(kind SignatureKind, b []byte) {
 		s := newSignature(kind, b, keyring)
@@ -147,11 +137,11 @@ func findSignatures(sig *header, raw []byte, keyring *Keyring) ([]*pendingSignat
 }
 
 // newSignature parses a signature. What cannot be verified has its final state.
-func newSignature(kind SignatureKind, b []byte, keyring *Keyring) *pendingSignature {
+func newSignature(kind SignatureKind, b []byte, keyring *trust.Keyring) *pendingSignature {
 	s := &pendingSignature{Signature: Signature{Kind: kind}}
 	body, err := signaturePacket(b)
 	if err != nil {
-		s.State, s.Err = Bad, err
+		s.State, s.Err = pkginfo.Bad, err
 		return s
 	}
 	s.Version = int(body[0])
@@ -165,14 +155,14 @@ func newSignature(kind SignatureKind, b []byte, keyring *Keyring) *pendingSignat
 	}
 	switch {
 	case err != nil:
-		s.State, s.Err = Unsupported, err
+		s.State, s.Err = pkginfo.Unsupported, err
 		return s
 	case h == crypto.MD5:
-		s.State, s.Err = Unsupported, errors.New("it is made with MD5, which proves nothing any more")
+		s.State, s.Err = pkginfo.Unsupported, errors.New("it is made with MD5, which proves nothing any more")
 		return s
 	}
-	if s.keys = keyring.find(id); len(s.keys) == 0 {
-		s.State, s.Err = NoKey, errors.New("its key is not in the keyring")
+	if s.keys = keyring.ByID(id); len(s.keys) == 0 {
+		s.State, s.Err = pkginfo.NoKey, errors.New("its key is not in the keyring")
 		return s
 	}
 	for range s.keys {
@@ -235,10 +225,10 @@ func (s *pendingSignature) verify() {
 	for i, key := range s.keys {
 		err := s.verifyWith(key, s.hashes[i])
 		if err == nil {
-			s.State, s.Err, s.Signer = Good, nil, userID(key)
+			s.State, s.Err, s.Signer = pkginfo.Good, nil, userID(key)
 			return
 		}
-		s.State, s.Err = Bad, err
+		s.State, s.Err = pkginfo.Bad, err
 	}
 }
 

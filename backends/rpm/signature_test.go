@@ -17,18 +17,21 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // verify reads a whole package with a keyring.
-func verify(t testing.TB, b []byte, keyring *rpm.Keyring) (rpm.State, []rpm.Signature) {
+func verify(t testing.TB, b []byte, keyring *trust.Keyring) (pkginfo.Verdict, []rpm.Signature) {
 	t.Helper()
 	r, err := rpm.NewReader(bytes.NewReader(b), keyring)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if r.Verdict() == rpm.Good {
+	if r.Signature().Verdict == pkginfo.Good {
 		t.Error("a package is good before it is read")
 	}
 	for err == nil {
@@ -37,12 +40,12 @@ func verify(t testing.TB, b []byte, keyring *rpm.Keyring) (rpm.State, []rpm.Sign
 	if err != io.EOF {
 		t.Fatal(err)
 	}
-	return r.Verdict(), r.Signatures()
+	return r.Signature().Verdict, r.Signatures()
 }
 
-func keyring(t testing.TB, files ...[]byte) *rpm.Keyring {
+func keyring(t testing.TB, files ...[]byte) *trust.Keyring {
 	t.Helper()
-	k, err := rpm.ParseKeyring(files...)
+	k, err := trust.ParseKeyring(files...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,11 +53,11 @@ func keyring(t testing.TB, files ...[]byte) *rpm.Keyring {
 }
 
 func TestSignedPackage(t *testing.T) {
-	dir := sharedDir(t)
+	dir := realPackages
 	signed := readFile(t, filepath.Join(dir, "hello-2.0-1.x86_64-signed.rpm"))
 	keys := keyring(t, readFile(t, filepath.Join(dir, "rpm.org-rsa-2048-test.pub")))
 	verdict, signatures := verify(t, signed, keys)
-	if verdict != rpm.Good || len(signatures) != 2 {
+	if verdict != pkginfo.Good || len(signatures) != 2 {
 		t.Errorf("%s, %v", verdict, signatures)
 	}
 	if s := signatures[0]; s.Kind != rpm.Header || s.KeyID != "4344591e1964c5fc" || s.Algorithm != "RSA" || s.Hash != "SHA-256" || s.Version != 4 || !strings.Contains(s.Signer, "rpm.org RSA") {
@@ -63,11 +66,11 @@ func TestSignedPackage(t *testing.T) {
 	if signatures[1].Kind != rpm.HeaderAndPayload {
 		t.Errorf("%+v", signatures[1])
 	}
-	if verdict, signatures = verify(t, signed, nil); verdict != rpm.NoKey || len(signatures) != 2 {
+	if verdict, signatures = verify(t, signed, nil); verdict != pkginfo.NoKey || len(signatures) != 2 {
 		t.Errorf("without a keyring: %s, %v", verdict, signatures)
 	}
 	unsigned := readFile(t, filepath.Join(dir, "hello-2.0-1.x86_64.rpm"))
-	if verdict, signatures = verify(t, unsigned, keys); verdict != rpm.Unsigned || len(signatures) != 0 {
+	if verdict, signatures = verify(t, unsigned, keys); verdict != pkginfo.Unsigned || len(signatures) != 0 {
 		t.Errorf("unsigned: %s, %v", verdict, signatures)
 	}
 }
@@ -79,9 +82,7 @@ func TestReleaseSignatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shared, err := filepath.Glob("../../../shared/rpms/centos7/*.rpm"); err == nil {
-		packages = append(packages, shared...)
-	}
+	packages = append(packages, testrpm.CentOS("../..")...)
 	var keys [][]byte
 	for _, file := range packages {
 		r, err := rpm.NewReader(bytes.NewReader(readFile(t, file)), nil)
@@ -112,10 +113,10 @@ func TestReleaseSignatures(t *testing.T) {
 		verdict, signatures := verify(t, readFile(t, file), all)
 		switch {
 		case strings.Contains(file, "centos-release-3.1"): // its key is not in it
-			if verdict != rpm.NoKey {
+			if verdict != pkginfo.NoKey {
 				t.Errorf("%s: %s", filepath.Base(file), verdict)
 			}
-		case verdict != rpm.Good:
+		case verdict != pkginfo.Good:
 			t.Errorf("%s: %s: %v", filepath.Base(file), verdict, signatures)
 		default:
 			good++
@@ -129,7 +130,7 @@ func TestReleaseSignatures(t *testing.T) {
 
 // TestRPMSign verifies what rpmsign signs with keys of gpg, and asks rpmkeys, too.
 func TestRPMSign(t *testing.T) {
-	needTools(t, "rpmsign", "gpg", "rpmkeys")
+	testneed.Programs(t, "rpmsign", "gpg", "rpmkeys")
 	for _, key := range []struct{ algorithm, name, want string }{
 		{"rsa2048", "rsa", "RSA"},
 		{"ed25519", "eddsa", "EdDSA"},
@@ -180,11 +181,11 @@ func TestRPMSign(t *testing.T) {
 				}
 				run("rpmsign", args...)
 				verdict, signatures := verify(t, readFile(t, file), keyring(t, public))
-				if verdict != rpm.Good || len(signatures) == 0 {
+				if verdict != pkginfo.Good || len(signatures) == 0 {
 					t.Fatalf("%s: %v", verdict, signatures)
 				}
 				for _, s := range signatures {
-					if s.State != rpm.Good || s.Algorithm != key.want {
+					if s.State != pkginfo.Good || s.Algorithm != key.want {
 						t.Errorf("%+v", s)
 					}
 				}
@@ -223,7 +224,7 @@ func signByGPG(t *testing.T, home string, public []byte) {
 			return []testrpm.Value{{Tag: 267, Type: 7, Count: uint32(len(sig)), Data: sig}}
 		}
 		verdict, signatures := verify(t, testrpm.RPM(t, p), keyring(t, public))
-		if verdict != rpm.Good || len(signatures) != 1 || signatures[0].Algorithm != "ECDSA" {
+		if verdict != pkginfo.Good || len(signatures) != 1 || signatures[0].Algorithm != "ECDSA" {
 			t.Errorf("format %d: %s: %v", format, verdict, signatures)
 		}
 	}
@@ -321,77 +322,77 @@ func TestSignatureStates(t *testing.T) {
 		name   string
 		format int
 		sign   func(header, payload []byte) []testrpm.Value
-		want   rpm.State
+		want   pkginfo.Verdict
 	}{
-		{"unsigned", 4, func(h, p []byte) []testrpm.Value { return nil }, rpm.Unsigned},
+		{"unsigned", 4, func(h, p []byte) []testrpm.Value { return nil }, pkginfo.Unsigned},
 		{"rsa header", 4, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(268, rsa.sign(t, binary, now, crypto.SHA256, h))}
-		}, rpm.Good},
+		}, pkginfo.Good},
 		{"eddsa header, sha512", 4, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(267, eddsa.sign(t, binary, now, crypto.SHA512, h))}
-		}, rpm.Good},
+		}, pkginfo.Good},
 		{"header and payload", 3, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(1002, rsa.sign(t, binary, now, crypto.SHA256, h, p))}
-		}, rpm.Good},
+		}, pkginfo.Good},
 		{"header and payload, eddsa", 4, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(1005, eddsa.sign(t, binary, now, crypto.SHA256, h, p))}
-		}, rpm.Good},
+		}, pkginfo.Good},
 		{"format 6", 6, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{v6(rsa.sign(t, binary, now, crypto.SHA256, h))}
-		}, rpm.Good},
+		}, pkginfo.Good},
 		{"format 6, two", 6, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{v6(rsa.sign(t, binary, now, crypto.SHA256, h), stranger.sign(t, binary, now, crypto.SHA256, h))}
-		}, rpm.Good},
+		}, pkginfo.Good},
 		{"format 6, one bad", 6, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{v6(rsa.sign(t, binary, now, crypto.SHA256, h), eddsa.sign(t, binary, now, crypto.SHA256, p))}
-		}, rpm.Bad},
+		}, pkginfo.Bad},
 		{"stranger", 4, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(267, stranger.sign(t, binary, now, crypto.SHA256, h))}
-		}, rpm.NoKey},
+		}, pkginfo.NoKey},
 		{"of another header", 4, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(268, rsa.sign(t, binary, now, crypto.SHA256, h[1:]))}
-		}, rpm.Bad},
+		}, pkginfo.Bad},
 		{"header as header and payload", 4, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(1002, rsa.sign(t, binary, now, crypto.SHA256, h))}
-		}, rpm.Bad},
+		}, pkginfo.Bad},
 		{"good and bad", 4, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(268, rsa.sign(t, binary, now, crypto.SHA256, h)), value(1002, rsa.sign(t, binary, now, crypto.SHA256, p))}
-		}, rpm.Bad},
+		}, pkginfo.Bad},
 		{"before its key", 4, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(268, rsa.sign(t, binary, now.AddDate(-9, 0, 0), crypto.SHA256, h))}
-		}, rpm.Bad},
+		}, pkginfo.Bad},
 		{"of text", 4, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{value(268, rsa.sign(t, packet.SigTypeText, now, crypto.SHA256, h))}
-		}, rpm.Unsupported},
-		{"no packet", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, []byte("signed, me"))} }, rpm.Bad},
+		}, pkginfo.Unsupported},
+		{"no packet", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, []byte("signed, me"))} }, pkginfo.Bad},
 		{"two packets", 4, func(h, p []byte) []testrpm.Value {
 			s := rsa.sign(t, binary, now, crypto.SHA256, h)
 			return []testrpm.Value{value(268, append(s, s...))}
-		}, rpm.Bad},
-		{"version 3, stranger", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, old(1, 8))} }, rpm.NoKey},
-		{"version 3, md5", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(1002, old(1, 1))} }, rpm.Unsupported},
-		{"version 3, unknown hash", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, old(1, 99))} }, rpm.Unsupported},
-		{"version 3, ecdsa", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, old(19, 8))} }, rpm.Unsupported},
+		}, pkginfo.Bad},
+		{"version 3, stranger", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, old(1, 8))} }, pkginfo.NoKey},
+		{"version 3, md5", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(1002, old(1, 1))} }, pkginfo.Unsupported},
+		{"version 3, unknown hash", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, old(1, 99))} }, pkginfo.Unsupported},
+		{"version 3, ecdsa", 4, func(h, p []byte) []testrpm.Value { return []testrpm.Value{value(268, old(19, 8))} }, pkginfo.Unsupported},
 		{"version 6", 6, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{v6(ed25519.sign(t, binary, now, crypto.SHA256, h), ed448.sign(t, binary, now, crypto.SHA3_512, h))}
-		}, rpm.Good},
+		}, pkginfo.Good},
 		{"version 6 beside 4", 6, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{v6(ed25519.sign(t, binary, now, crypto.SHA512, h), rsa.sign(t, binary, now, crypto.SHA256, h))}
-		}, rpm.Good},
+		}, pkginfo.Good},
 		{"version 6, of another header", 6, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{v6(ed25519.sign(t, binary, now, crypto.SHA512, h[1:]))}
-		}, rpm.Bad},
+		}, pkginfo.Bad},
 		{"version 6, stranger", 6, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{v6(stranger6.sign(t, binary, now, crypto.SHA512, h))}
-		}, rpm.NoKey},
+		}, pkginfo.NoKey},
 		{"version 6, other salt", 6, func(h, p []byte) []testrpm.Value {
 			s := ed25519.sign(t, binary, now, crypto.SHA512, h)
 			s[bytes.Index(s, saltOf(t, s))] ^= 1
 			return []testrpm.Value{v6(s)}
-		}, rpm.Bad},
+		}, pkginfo.Bad},
 		{"version 6, cut off", 6, func(h, p []byte) []testrpm.Value {
 			return []testrpm.Value{v6([]byte{0xc2, 5, 6, 0, 27, 8, 0})}
-		}, rpm.Unsupported},
+		}, pkginfo.Unsupported},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := small(test.format, "none")
@@ -401,7 +402,7 @@ func TestSignatureStates(t *testing.T) {
 				t.Errorf("%s, want %s: %v", verdict, test.want, signatures)
 			}
 			for _, s := range signatures {
-				if (s.State == rpm.Good) != (s.Err == nil) || (s.State == rpm.Good) != (s.Signer != "") {
+				if (s.State == pkginfo.Good) != (s.Err == nil) || (s.State == pkginfo.Good) != (s.Signer != "") {
 					t.Errorf("%+v", s)
 				}
 				if text := s.String(); !strings.Contains(text, string(s.State)) {
@@ -418,8 +419,57 @@ func TestSignatureStates(t *testing.T) {
 	p.Sign = func(h, _ []byte) []testrpm.Value {
 		return []testrpm.Value{value(268, rsa.sign(t, binary, now, crypto.SHA256, h))}
 	}
-	if verdict, signatures := verify(t, testrpm.RPM(t, p), keyring(t, rsa.public(t))); verdict != rpm.Bad {
+	if verdict, signatures := verify(t, testrpm.RPM(t, p), keyring(t, rsa.public(t))); verdict != pkginfo.Bad {
 		t.Errorf("revoked key: %s, %v", verdict, signatures)
+	}
+}
+
+// TestOldSignaturesOfFormat6 has packages of format 6 with what programs for format
+// 4 add to them, and what rpm 6.1 says of them: it looks at none of that, unless the
+// package lacks one of the two tags by which rpm 6 knows the format.
+func TestOldSignaturesOfFormat6(t *testing.T) {
+	rsa := newSigner(t, packet.PubKeyAlgoRSA)
+	now := time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC)
+	sign := func(data ...[]byte) []byte { return rsa.sign(t, packet.SigTypeBinary, now, crypto.SHA512, data...) }
+	for _, test := range []struct {
+		name       string
+		sign       func(sig *testrpm.Header, h, p []byte)
+		want       rpm.State
+		signatures int
+	}{
+		{"good", func(sig *testrpm.Header, h, p []byte) {
+			sig.Bytes(268, sign(h))
+			sig.Bytes(1002, sign(h, p))
+		}, rpm.Good, 1},
+		{"of other data", func(sig *testrpm.Header, h, p []byte) {
+			sig.Bytes(268, sign(h))
+			sig.Bytes(1002, sign(p))
+		}, rpm.Good, 1},
+		{"alone", func(sig *testrpm.Header, h, p []byte) { sig.Bytes(1002, sign(h, p)) }, rpm.Unsigned, 0},
+		{"wrong sizes and digest", func(sig *testrpm.Header, h, p []byte) {
+			sig.Uint32s(1000, 1)
+			sig.Strings(1004, "no digest")
+			sig.Uint32s(1007, 1, 2)
+		}, rpm.Unsigned, 0},
+		{"without reserve", func(sig *testrpm.Header, h, p []byte) {
+			sig.Delete(999)
+			sig.Bytes(1002, sign(h, p))
+		}, rpm.Good, 1},
+		{"without reserve, of other data", func(sig *testrpm.Header, h, p []byte) {
+			sig.Delete(999)
+			sig.Bytes(1002, sign(p))
+		}, rpm.Bad, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := small(6, "none")
+			var header, payload []byte
+			p.Sign = func(h, p []byte) []testrpm.Value { header, payload = h, p; return nil }
+			p.EditSignature = func(sig *testrpm.Header) { test.sign(sig, header, payload) }
+			b := testrpm.RPM(t, p)
+			if verdict, signatures := verify(t, b, keyring(t, rsa.public(t))); verdict != test.want || len(signatures) != test.signatures {
+				t.Errorf("%s, want %s: %v", verdict, test.want, signatures)
+			}
+		})
 	}
 }
 
@@ -466,7 +516,7 @@ func TestParseKeyring(t *testing.T) {
 		{"packets of nothing", [][]byte{{0x99, 0x01}}, 0},
 		{"signature", [][]byte{armored("PGP SIGNATURE", a)}, 0},
 	} {
-		k, err := rpm.ParseKeyring(test.files...)
+		k, err := trust.ParseKeyring(test.files...)
 		if (err != nil) != (test.want == 0) || k.Len() != test.want {
 			t.Errorf("%s: %d keys, %v, want %d", test.name, k.Len(), err, test.want)
 		}

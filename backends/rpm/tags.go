@@ -5,13 +5,14 @@ type tag uint32
 
 // Tags of every header.
 const (
+	tagOldRegion       tag = 61
 	tagSignatureRegion tag = 62
 	tagHeaderRegion    tag = 63
 	tagI18nTable       tag = 100
 )
 
 // Tags of the signature header (rpm: rpmSigTag_e). Those from 1000 on mean other
-// things in the header, and are not allowed in format 6.
+// things in the header, and are not in format 6.
 const (
 	sigDSAHeader       tag = 267
 	sigRSAHeader       tag = 268
@@ -21,6 +22,7 @@ const (
 	sigSHA256          tag = 273
 	sigOpenPGP         tag = 278
 	sigSHA3            tag = 279
+	sigReserved        tag = 999
 	sigFirstLegacy     tag = 1000
 	sigSize            tag = 1000
 	sigPGP             tag = 1002

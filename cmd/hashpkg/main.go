@@ -9,12 +9,18 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/cmd/internal/cli"
 	"github.com/hashpkg/hashpkg/cmd/internal/elfcmd"
 )
 
 func main() {
-	env := cli.Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}
+	env := cli.Env{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv,
+		Formats: backends.Formats{deb.Format{}, rpm.Format{}},
+	}
 	args := os.Args[1:]
 	switch {
 	case filepath.Base(os.Args[0]) == "patchelf": // a link of this name is a patchelf, too

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // mirror is a Debian mirror on the loopback interface whose release "test" is
@@ -38,11 +40,7 @@ type pkg struct{ name, version, contents string }
 
 func newMirror(t *testing.T) *mirror {
 	t.Helper()
-	for _, tool := range []string{"apt-get", "apt-cache", "gpgv", "gpg"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is needed to sign an index and to read it: %v", tool, err)
-		}
-	}
+	testneed.Programs(t, "apt-get", "apt-cache", "gpgv", "gpg")
 	// A proxy that the machine uses does not lead to its loopback interface.
 	t.Setenv("no_proxy", "127.0.0.1")
 	gnupg, err := os.MkdirTemp("", "gpg") // short: it holds a socket

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 )
 
 // benchRPath is the search path that is set: three directories.
@@ -122,7 +122,7 @@ func copyELF(dir string, from []string) ([]string, error) {
 			return err
 		}
 		editable := false
-		err = atomicfile.ReadMapped(path, func(data []byte) error {
+		err = mapped.Open(path, func(data []byte) error {
 			info, err := elfedit.Inspect(data)
 			if err != nil || !info.HasDynamic || info.SplitDebug || info.Type != elf.ET_DYN && info.Type != elf.ET_EXEC {
 				return nil //nolint:nilerr // most files are no ELF files

@@ -10,6 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -76,14 +80,14 @@ const installFlag = "-install-timed"
 // installTimed installs a package into a root, and prints when it was staged and
 // planned, in nanoseconds since 1970. What comes after that is the commit.
 func installTimed(ctx context.Context, dir, file string) error {
-	root, err := sysroot.Open(dir, layout.DefaultPrefix)
+	root, err := sysroot.Open(dir, layout.DefaultPrefix, backends.Formats{deb.Format{}, rpm.Format{}})
 	if err != nil {
 		return err
 	}
 	debug.SetGCPercent(200) // as hashpkg install does
 	var staged time.Time
 	_, err = transaction.Install(ctx, transaction.InstallOptions{
-		Root: root, Files: []string{file}, Now: time.Now(), Signature: transaction.SignatureOff,
+		Root: root, Files: []string{file}, Now: time.Now(), Signature: trust.Off,
 		Progress: func(p transaction.Progress) {
 			if p.Step == "editing" {
 				staged = time.Now()

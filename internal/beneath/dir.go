@@ -32,7 +32,7 @@ var ErrName = errors.New("the name does not stand below the directory")
 
 // Dir is an open directory. Its methods may be called by several goroutines.
 type Dir struct {
-	fd   int    // O_PATH
+	fd   int    // O_PATH; or missing, or closed
 	name string // for messages
 }
 
@@ -64,15 +64,22 @@ func FromFile(f *os.File, name string) (*Dir, error) {
 
 // Missing returns what stands for a directory that is not there: each method's
 // error wraps [fs.ErrNotExist].
-func Missing(name string) *Dir { return &Dir{-1, name} }
+func Missing(name string) *Dir { return &Dir{missing, name} }
 
-// Close closes the handle.
+// What fd is where nothing is open.
+const (
+	missing = -1
+	closed  = -2
+)
+
+// Close closes the handle, unless it is closed. Nobody may use it meanwhile; later,
+// each method's error wraps [fs.ErrClosed].
 func (d *Dir) Close() error {
 	if d.fd < 0 {
 		return nil
 	}
 	err := unix.Close(d.fd)
-	d.fd = -1
+	d.fd = closed
 	return err
 }
 
@@ -104,6 +111,9 @@ func (d *Dir) OpenDir(name string) (*Dir, error) {
 // At opens the directory of a name and returns it with the name's last element.
 // Work on many names of one directory opens it once. The caller closes it.
 func (d *Dir) At(name string) (parent *Dir, base string, err error) {
+	if err := d.check(name); err != nil {
+		return nil, "", d.fault("open", name, err)
+	}
 	dir, base := split(name)
 	parent, err = d.OpenDir(dir)
 	return parent, base, err
@@ -112,7 +122,10 @@ func (d *Dir) At(name string) (parent *Dir, base string, err error) {
 // OpenFile opens or makes a file below d with flags as of open(2). A link in its
 // place is an error, and a pipe is not waited for.
 func (d *Dir) OpenFile(name string, flags int, mode fs.FileMode) (*os.File, error) {
-	fd, err := d.open(name, flags|unix.O_NONBLOCK, uint32(mode.Perm()))
+	if flags&unix.O_PATH == 0 { // with which openat2 takes few others
+		flags |= unix.O_NONBLOCK
+	}
+	fd, err := d.open(name, flags, uint32(mode.Perm()))
 	if err != nil {
 		return nil, err
 	}
@@ -244,8 +257,11 @@ func isLinkAt(dir int, base string) bool {
 
 // check returns an error for a name that is not one of those that the package takes.
 func (d *Dir) check(name string) error {
-	if d.fd < 0 {
+	switch d.fd {
+	case missing:
 		return fs.ErrNotExist
+	case closed:
+		return fs.ErrClosed
 	}
 	if !fs.ValidPath(name) || strings.ContainsRune(name, 0) {
 		return ErrName

@@ -1,16 +1,8 @@
 package beneath
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"math/rand/v2"
-	"os"
-	"slices"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,8 +35,12 @@ func (d *Dir) MkdirAll(name string, mode fs.FileMode) error {
 		return err
 	}
 	err := d.Mkdir(name, mode)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	if errors.Is(err, fs.ErrExist) { // since it was looked for
+		st, lerr := d.Lstat(name)
+		if lerr != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return lerr
+		}
+		return d.fault("mkdir", name, unix.ENOTDIR)
 	}
 	return err
 }
@@ -132,205 +128,11 @@ func (d *Dir) rename(from *Dir, old, name string, flags uint) error {
 	})
 }
 
-// Remove removes a name that is no directory, or an empty directory.
-func (d *Dir) Remove(name string) error {
-	return d.in("remove", name, func(dir int, base string) error {
-		err := unix.Unlinkat(dir, base, 0)
-		if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
-			if derr := unix.Unlinkat(dir, base, unix.AT_REMOVEDIR); !errors.Is(derr, unix.ENOTDIR) {
-				return derr
-			}
-		}
-		return err
-	})
-}
-
-// RemoveIfThere is Remove, and content with a name that nothing has.
-func (d *Dir) RemoveIfThere(name string) error {
-	if err := d.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// RemoveAll removes a name with all that is below it. A name that nothing has is no
-// error. Directories that their owner may not write to are made writable first.
-func (d *Dir) RemoveAll(name string) error {
-	return d.in("remove", name, removeAll)
-}
-
-func removeAll(dir int, base string) error {
-	err := unix.Unlinkat(dir, base, 0)
-	switch {
-	case err == nil, errors.Is(err, unix.ENOENT):
-		return nil
-	case !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES):
-		return err
-	}
-	fd, oerr := retryOpen(func() (int, error) {
-		return unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	})
-	if errors.Is(oerr, unix.EACCES) && chmodAt(dir, base, 0o700) == nil {
-		fd, oerr = unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	}
-	if oerr != nil {
-		if errors.Is(oerr, unix.ENOTDIR) || errors.Is(oerr, unix.ELOOP) {
-			return err
-		}
-		return oerr
-	}
-	f := os.NewFile(uintptr(fd), base)
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		err := removeAll(fd, n)
-		if errors.Is(err, unix.EACCES) && unix.Fchmod(fd, 0o700) == nil {
-			err = removeAll(fd, n)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	err = unix.Unlinkat(dir, base, unix.AT_REMOVEDIR)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	return err
-}
-
-// Chmod sets the mode of what has the name; of a link it is an error.
-func (d *Dir) Chmod(name string, mode uint32) error {
-	return d.in("chmod", name, func(dir int, base string) error { return chmodAt(dir, base, mode) })
-}
-
-// chmodAt is fchmodat2(2), or on kernels before 6.6 fchmod(2) of the opened file.
-func chmodAt(dir int, base string, mode uint32) error {
-	err := unix.Fchmodat(dir, base, mode, unix.AT_SYMLINK_NOFOLLOW)
-	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
-		return err
-	}
-	if isLinkAt(dir, base) {
-		return unix.ELOOP
-	}
-	fd, err := retryOpen(func() (int, error) {
-		return unix.Openat(dir, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	})
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.Fchmod(fd, mode), unix.Close(fd))
-}
-
-// Chown sets the owner of what has the name, a link included.
-func (d *Dir) Chown(name string, uid, gid int) error {
-	return d.in("chown", name, func(dir int, base string) error {
-		return unix.Fchownat(dir, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
-	})
-}
-
-// SetTimes sets the access and modification times of what has the name, a link
-// included, as utimensat(2).
-func (d *Dir) SetTimes(name string, times [2]unix.Timespec) error {
-	return d.in("set times of", name, func(dir int, base string) error {
-		return unix.UtimesNanoAt(dir, base, times[:], unix.AT_SYMLINK_NOFOLLOW)
-	})
-}
-
-// SetXattr sets an extended attribute of a file or directory.
-func (d *Dir) SetXattr(name, attribute string, value []byte) error {
-	f, err := d.OpenFile(name, unix.O_RDONLY, 0)
-	if err != nil {
-		return err
-	}
-	err = unix.Fsetxattr(int(f.Fd()), attribute, value, 0)
-	return d.fault("set attribute "+attribute+" of", name, errors.Join(err, f.Close()))
-}
-
-// Xattr returns an extended attribute of a file or directory, of at most limit
-// bytes.
-func (d *Dir) Xattr(name, attribute string, limit int) ([]byte, error) {
-	f, err := d.OpenFile(name, unix.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b := make([]byte, limit+1)
-	n, err := unix.Fgetxattr(int(f.Fd()), attribute, b)
-	if err != nil {
-		return nil, d.fault("read attribute "+attribute+" of", name, err)
-	}
-	return b[:n], nil
-}
-
 // Mkfifo makes a named pipe.
 func (d *Dir) Mkfifo(name string, mode uint32) error {
 	return d.in("make pipe", name, func(dir int, base string) error {
 		return unix.Mknodat(dir, base, unix.S_IFIFO|mode&0o777, 0)
 	})
-}
-
-// ReadDir returns what a directory holds, sorted by name. The entries' Type is
-// theirs; their Info is not to be used, for it asks by path.
-func (d *Dir) ReadDir(name string) ([]fs.DirEntry, error) {
-	f, err := d.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := f.ReadDir(-1)
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return entries, errors.Join(err, f.Close())
-}
-
-// Walk calls f with every name at and below a directory, parents first and in
-// order. dir is an open handle of the directory that holds base; it is f's until f
-// returns. An error of f ends the walk, but for [fs.SkipDir] of a directory.
-func (d *Dir) Walk(name string, f func(path string, dir *Dir, base string, kind fs.FileMode) error) error {
-	parent, base, err := d.At(name)
-	if err != nil {
-		return err
-	}
-	defer parent.Close()
-	st, err := parent.Lstat(base)
-	if err != nil {
-		return err
-	}
-	kind := fs.FileMode(0)
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		kind = fs.ModeDir
-	}
-	return walk(parent, base, name, kind, f)
-}
-
-func walk(dir *Dir, base, path string, kind fs.FileMode, f func(string, *Dir, string, fs.FileMode) error) error {
-	err := f(path, dir, base, kind)
-	if errors.Is(err, fs.SkipDir) {
-		return nil
-	}
-	if err != nil || !kind.IsDir() {
-		return err
-	}
-	inner, err := dir.OpenDir(base)
-	if err != nil {
-		return err
-	}
-	defer inner.Close()
-	entries, err := inner.ReadDir(".")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		below := e.Name()
-		if path != "." {
-			below = path + "/" + below
-		}
-		if err := walk(inner, e.Name(), below, e.Type(), f); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Sync makes the entries of a directory durable.
@@ -348,135 +150,4 @@ func (d *Dir) reopened(op, name string, f func(fd int) error) error {
 	}
 	err = f(fd)
 	return d.fault(op, name, errors.Join(err, unix.Close(fd)))
-}
-
-// ErrNotRegular is wrapped by the error for what is no regular file, or larger than
-// it may be.
-var ErrNotRegular = errors.New("no regular file of a sensible size")
-
-// ReadFile reads a regular file of at most limit bytes.
-func (d *Dir) ReadFile(name string, limit int64) ([]byte, error) {
-	f, err := d.OpenFile(name, unix.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	b, err := ReadAll(f, limit)
-	return b, errors.Join(err, f.Close())
-}
-
-// ReadAll reads an open file, which must be a regular one of at most limit bytes.
-func ReadAll(f *os.File, limit int64) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > limit {
-		return nil, &fs.PathError{Op: "read", Path: f.Name(), Err: ErrNotRegular}
-	}
-	var b bytes.Buffer
-	b.Grow(int(info.Size()) + bytes.MinRead)
-	if n, err := io.Copy(&b, io.LimitReader(f, limit+1)); err != nil {
-		return nil, err
-	} else if n > limit {
-		return nil, &fs.PathError{Op: "read", Path: f.Name(), Err: ErrNotRegular}
-	}
-	return b.Bytes(), nil
-}
-
-// tempPrefix starts the names of files that have not taken their place yet.
-const tempPrefix = ".hashpkg-new-"
-
-// TempName returns a name that nobody can foresee, for a file that is to be made
-// with O_EXCL.
-func TempName() string { return fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64()) }
-
-// WriteFile puts a file with these bytes and this mode in place of what has the
-// name, whole or not at all, and makes that durable: when it returns, the file is
-// there after a power cut.
-func (d *Dir) WriteFile(name string, b []byte, mode fs.FileMode) error {
-	parent, base, err := d.At(name)
-	if err != nil {
-		return err
-	}
-	defer parent.Close()
-	temp, err := parent.writeTemp(b, mode)
-	if err != nil {
-		return err
-	}
-	if err := parent.Rename(parent, temp, base); err != nil {
-		return errors.Join(err, parent.RemoveIfThere(temp))
-	}
-	return parent.Sync(".")
-}
-
-// StageFile writes a file with a name of its own into the directory of name, and
-// returns that: a caller with many of them syncs once, and renames each.
-func (d *Dir) StageFile(name string, b []byte, mode fs.FileMode) (temp string, err error) {
-	parent, _, err := d.At(name)
-	if err != nil {
-		return "", err
-	}
-	defer parent.Close()
-	if temp, err = parent.create(b, mode, false); err != nil {
-		return "", err
-	}
-	if dir, _ := split(name); dir != "." {
-		temp = dir + "/" + temp
-	}
-	return temp, nil
-}
-
-func (d *Dir) writeTemp(b []byte, mode fs.FileMode) (string, error) { return d.create(b, mode, true) }
-
-func (d *Dir) create(b []byte, mode fs.FileMode, durable bool) (string, error) {
-	for {
-		temp := TempName()
-		f, err := d.OpenFile(temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		_, err = f.Write(b)
-		if err == nil {
-			err = f.Chmod(mode)
-		}
-		if err == nil && durable {
-			err = f.Sync()
-		}
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			return "", errors.Join(err, d.RemoveIfThere(temp))
-		}
-		return temp, nil
-	}
-}
-
-// SweepTemp removes from a directory what killed processes have left of WriteFile
-// and StageFile, and have not touched for that time.
-func (d *Dir) SweepTemp(name string, age time.Duration) error {
-	dir, err := d.OpenDir(name)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	entries, err := dir.ReadDir(".")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), tempPrefix) || !e.Type().IsRegular() {
-			continue
-		}
-		if st, err := dir.Lstat(e.Name()); err != nil || time.Since(time.Unix(st.Ctim.Unix())) < age {
-			continue
-		}
-		if err := dir.RemoveIfThere(e.Name()); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -8,13 +8,12 @@ import (
 	"testing"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // What is built is what dpkg-deb reads.
 func TestBuildIsReadByDpkgDeb(t *testing.T) {
-	if _, err := exec.LookPath("dpkg-deb"); err != nil {
-		t.Skip("dpkg-deb is needed as the judge: ", err)
-	}
+	testneed.Programs(t, "dpkg-deb")
 	long := "usr/share/" + strings.Repeat("long/", 30) + "name"
 	for _, c := range []testdeb.Compression{testdeb.None, testdeb.Gzip, testdeb.Zstd, testdeb.Xz, testdeb.Lzma, testdeb.Bzip2} {
 		t.Run(string(c), func(t *testing.T) {
@@ -29,9 +28,7 @@ func TestBuildIsReadByDpkgDeb(t *testing.T) {
 				},
 			}
 			if c == testdeb.Bzip2 {
-				if _, err := exec.LookPath("bzip2"); err != nil {
-					t.Skip(err)
-				}
+				testneed.Programs(t, "bzip2")
 			}
 			file := filepath.Join(t.TempDir(), "x.deb")
 			if err := os.WriteFile(file, testdeb.Deb(t, p), 0o600); err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/internal/archive"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // BootPackages are what a root needs besides apt to be booted: a small kernel
@@ -64,7 +65,7 @@ func (r *Root) Boot(o BootOptions) *Machine {
 	r.tb.Helper()
 	m, err := r.boot(o)
 	if errors.Is(err, archive.ErrNoTool) {
-		unavailable(r.tb, err)
+		testneed.Unmet(r.tb, err)
 	}
 	if err != nil {
 		r.tb.Fatalf("boot the root: %v", err)

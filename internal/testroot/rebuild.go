@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // Change says how the packages that [Rebuild] makes differ from real ones.
@@ -44,7 +45,7 @@ type Change struct {
 // and modes stay what they are, which is why it needs to be root.
 func Rebuild(tb testing.TB, c Change, debs ...string) []string {
 	tb.Helper()
-	needRoot(tb)
+	testneed.Root(tb)
 	dir := tb.TempDir()
 	work := filepath.Join(dir, ".work")
 	if err := os.Mkdir(work, 0o755); err != nil {

@@ -3,6 +3,7 @@ package testroot
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed" // rpmroot.sh
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +13,11 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/internal/archive"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
+
+//go:embed rpmroot.sh
+var rpmScript []byte
 
 // RPMRoot is a root whose packages rpm has installed. Its database is in
 // /var/lib/rpm; the rpm program is this machine's, see [RPMRoot.RPM].
@@ -28,18 +33,17 @@ type RPMRoot struct {
 // were packed again, with scriptlets, capabilities, configuration files and
 // one of each compression. It has jq, curl, perl and what they load.
 //
-// It is made by the script rpmroot.sh, which is not part of this repository:
-// $HASHPKG_TEST_RPMROOT_TOOL, or else ../shared/tools beside it. The test is
-// skipped where there is none. The first call takes a minute; what the script
+// The script rpmroot.sh makes it. The first call takes a minute; what the script
 // makes is in the cache until the script or this machine's package lists change.
 func RPM(tb testing.TB) *RPMRoot {
 	tb.Helper()
-	needRoot(tb)
+	testneed.Root(tb)
+	testneed.Network(tb)
 	base := newRoot(tb)
 	base.Arch = hostArch(tb)
 	made := filepath.Join(base.scratch, "rpm")
 	if err := unpackRPM(context.Background(), made, base.Arch); err != nil {
-		unavailable(tb, fmt.Errorf("unpack a root of rpm: %w", err))
+		testneed.Unmet(tb, fmt.Errorf("unpack a root of rpm: %w", err))
 	}
 	r := &RPMRoot{Root: base}
 	// All of it is in one file system: this moves no bytes.
@@ -81,10 +85,6 @@ exit $?`, args)
 }
 
 func unpackRPM(ctx context.Context, dir, arch string) error {
-	script, err := rpmScript()
-	if err != nil {
-		return err
-	}
 	for tool, debianPackage := range map[string]string{"rpm": "rpm", "rpmbuild": "rpm", "apt-get": "apt"} {
 		if err := needTool(tool, debianPackage); err != nil {
 			return err
@@ -94,13 +94,17 @@ func unpackRPM(ctx context.Context, dir, arch string) error {
 	if err != nil {
 		return err
 	}
-	version, err := digestOf(script, "/var/lib/apt/lists/*InRelease")
+	version, err := digestOf(rpmScript, "/var/lib/apt/lists/*InRelease")
 	if err != nil {
 		return err
 	}
 	cache := filepath.Join(filepath.Dir(filepath.Dir(release.Dir)), "rpm")
 	return unpackCached(ctx, dir, cache, arch, version, func(work, tarball string) error {
 		out := filepath.Join(work, "out")
+		script := filepath.Join(work, "rpmroot.sh")
+		if err := os.WriteFile(script, rpmScript, 0o644); err != nil {
+			return err
+		}
 		cmd := exec.CommandContext(ctx, "/bin/bash", script, out)
 		cmd.Env = append(os.Environ(), "HOME="+work, "TMPDIR="+work)
 		inNamespaces(cmd)
@@ -112,39 +116,15 @@ func unpackRPM(ctx context.Context, dir, arch string) error {
 	})
 }
 
-// rpmScript finds rpmroot.sh.
-func rpmScript() (string, error) {
-	script := os.Getenv("HASHPKG_TEST_RPMROOT_TOOL")
-	if script == "" {
-		repository, err := os.Getwd()
-		if err != nil {
-			return "", err
-		}
-		for {
-			if _, err := os.Stat(filepath.Join(repository, "go.mod")); err == nil {
-				break
-			}
-			if repository == filepath.Dir(repository) {
-				return "", errors.New("the test does not run in the repository: set HASHPKG_TEST_RPMROOT_TOOL to rpmroot.sh")
-			}
-			repository = filepath.Dir(repository)
-		}
-		script = filepath.Join(repository, "../shared/tools/rpmroot.sh")
-	}
-	if _, err := os.Stat(script); err != nil {
-		return "", fmt.Errorf("find what makes the root: %v; HASHPKG_TEST_RPMROOT_TOOL may name it", err)
-	}
-	return filepath.Abs(script)
-}
-
-// digestOf returns a short digest of a file and of those that match a pattern.
-func digestOf(file, pattern string) (string, error) {
+// digestOf returns a short digest of b and of the files that match a pattern.
+func digestOf(b []byte, pattern string) (string, error) {
 	files, err := filepath.Glob(pattern)
 	if err != nil {
 		return "", err
 	}
 	hash := sha256.New()
-	for _, file := range append([]string{file}, files...) {
+	hash.Write(b)
+	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			return "", err

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 func TestSystemBoot(t *testing.T) {
@@ -73,7 +75,7 @@ func TestSystemRPM(t *testing.T) {
 		}
 	}
 	if old == "" {
-		t.Skip("there is no older libjq1")
+		testneed.Unmet(t, "there is no older libjq1")
 	}
 	now := root.RPM("-q", "libjq1")
 	starts := root.Loop("grep", "-q", "root", "/etc/passwd")

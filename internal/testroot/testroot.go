@@ -11,8 +11,8 @@
 //	n := starts.Stop() // fails the test if one of the starts failed
 //	diff := before.Diff(root.Loads(), root.SameFile)
 //
-// All of it needs to be root; who is not gets the test skipped, and so does a
-// machine that lacks a program. In CI (where $CI is set) that is a failure.
+// All of it needs root, and Debian's archive once; what lacks them, or a program,
+// gets the test skipped (package testneed).
 //
 // # Nothing is left behind
 //
@@ -52,6 +52,7 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 
 	"github.com/hashpkg/hashpkg/internal/archive"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // Root is the root of a system. Its methods fail the test that it was made for
@@ -85,14 +86,15 @@ type Root struct {
 // that has left in the cache (one or two seconds).
 func Debian(tb testing.TB, suite, arch string, packages ...string) *Root {
 	tb.Helper()
-	needRoot(tb)
+	testneed.Root(tb)
+	testneed.Network(tb)
 	if arch == "" {
 		arch = hostArch(tb)
 	}
 	r := newRoot(tb)
 	r.Suite, r.Arch = suite, arch
 	if err := UnpackDebian(context.Background(), r.Dir, suite, arch, packages...); err != nil {
-		unavailable(tb, err)
+		testneed.Unmet(tb, err)
 	}
 	return r
 }
@@ -245,7 +247,7 @@ func (r *Root) Fetch(packages ...string) []string {
 	r.tb.Helper()
 	debs, err := archive.Fetch(context.Background(), archive.Options{Suite: r.Suite, Arch: r.Arch, Packages: packages})
 	if err != nil {
-		unavailable(r.tb, err)
+		testneed.Unmet(r.tb, err)
 	}
 	return debs
 }
@@ -257,25 +259,9 @@ func (r *Root) FetchMissing(packages ...string) []string {
 	o := archive.Options{Suite: r.Suite, Arch: r.Arch, Packages: packages}
 	missing, err := archive.Missing(context.Background(), o, r.Path("/var/lib/dpkg/status"))
 	if err != nil {
-		unavailable(r.tb, err)
+		testneed.Unmet(r.tb, err)
 	}
 	return r.Fetch(missing...)
-}
-
-func needRoot(tb testing.TB) {
-	tb.Helper()
-	if os.Geteuid() != 0 {
-		unavailable(tb, errors.New("only root can make a root and change into it"))
-	}
-}
-
-// unavailable skips the test; in CI it fails it.
-func unavailable(tb testing.TB, why error) {
-	tb.Helper()
-	if os.Getenv("CI") != "" {
-		tb.Fatal(why)
-	}
-	tb.Skip(why)
 }
 
 // needTool looks for a program, which a package of Debian brings.
@@ -290,7 +276,7 @@ func hostArch(tb testing.TB) string {
 	tb.Helper()
 	out, err := exec.Command("dpkg", "--print-architecture").Output()
 	if err != nil {
-		unavailable(tb, fmt.Errorf("ask dpkg for the architecture: %v", err))
+		testneed.Unmet(tb, fmt.Errorf("ask dpkg for the architecture: %v", err))
 	}
 	return strings.TrimSpace(string(out))
 }

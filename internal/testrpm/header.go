@@ -20,7 +20,10 @@ type Value struct {
 }
 
 // Header is the values of a header or a signature header.
-type Header struct{ values []Value }
+type Header struct {
+	values   []Value
+	dribbles []Value
+}
 
 // set adds v, in place of what has its tag.
 func (h *Header) set(v Value) {
@@ -38,6 +41,10 @@ func (h *Header) Delete(t Tag) {
 
 // Append adds v, whether or not there is one with its tag.
 func (h *Header) Append(v Value) { h.values = append(h.values, v) }
+
+// Dribble adds v behind the region, where rpm has what was added to a header that
+// was whole. It needs a region.
+func (h *Header) Dribble(v Value) { h.dribbles = append(h.dribbles, v) }
 
 // Get returns the value with this tag, to be changed in place, or nil.
 func (h *Header) Get(t Tag) *Value {
@@ -103,17 +110,21 @@ func (h *Header) marshal(region uint32, hasRegion bool) []byte {
 		}
 		return index
 	}
-	for _, v := range h.values {
-		if align := map[uint32]int{3: 2, 4: 4, 5: 8}[v.Type]; align > 0 {
-			store = append(store, make([]byte, -len(store)&(align-1))...)
+	addValues := func(values []Value) {
+		for _, v := range values {
+			if align := map[uint32]int{3: 2, 4: 4, 5: 8}[v.Type]; align > 0 {
+				store = append(store, make([]byte, -len(store)&(align-1))...)
+			}
+			index = add(index, uint32(v.Tag), v.Type, uint32(len(store)), v.Count)
+			store = append(store, v.Data...)
 		}
-		index = add(index, uint32(v.Tag), v.Type, uint32(len(store)), v.Count)
-		store = append(store, v.Data...)
 	}
+	addValues(h.values)
 	if hasRegion {
 		entries := uint32(len(h.values) + 1)
 		index = append(add(nil, region, 7, uint32(len(store)), 16), index...)
 		store = add(store, region, 7, ^(16*entries)+1, 16)
+		addValues(h.dribbles)
 	}
 	var b bytes.Buffer
 	b.WriteString("\x8e\xad\xe8\x01\x00\x00\x00\x00")

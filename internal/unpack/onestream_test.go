@@ -10,13 +10,12 @@ import (
 	"testing"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // Of xz's own output every size of block and several streams are told apart.
 func TestXzSingleStream(t *testing.T) {
-	if _, err := exec.LookPath("xz"); err != nil {
-		t.Skip("xz is needed: ", err)
-	}
+	testneed.Programs(t, "xz")
 	data := noise(1 << 20)
 	for _, options := range []string{"-0", "-0 --block-size=1000", "-0 --check=none", "-0 --check=sha256", "-0 -T2 --block-size=100000"} {
 		cmd := exec.Command("xz", append(strings.Fields(options), "-c")...)
@@ -51,8 +50,8 @@ func TestSecondStream(t *testing.T) {
 		{"zstd", func(r io.Reader) io.Reader { return newZstdReader(r) }, testdeb.Zstd},
 		{"bzip2", func(r io.Reader) io.Reader { return &bzip2Reader{r: r} }, testdeb.Bzip2},
 	} {
-		if _, err := exec.LookPath("bzip2"); c.pack == testdeb.Bzip2 && err != nil {
-			t.Skip("bzip2 is needed: ", err)
+		if c.pack == testdeb.Bzip2 {
+			testneed.Programs(t, "bzip2")
 		}
 		one := mustCompress(t, []byte(strings.Repeat("content", 100_000)), c.pack)
 		for _, piece := range []int64{1, 2, 3, 7, 100, 1 << 20} {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/unpack"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
@@ -32,8 +33,8 @@ var compressions = []struct {
 
 func compress(t *testing.T, data []byte, c testdeb.Compression) []byte {
 	t.Helper()
-	if _, err := exec.LookPath("bzip2"); err != nil && c == testdeb.Bzip2 {
-		t.Skip("needed to pack: ", err)
+	if c == testdeb.Bzip2 {
+		testneed.Programs(t, "bzip2")
 	}
 	b, err := testdeb.Compress(data, c)
 	if err != nil {
@@ -101,9 +102,7 @@ func TestStream(t *testing.T) {
 // of a frame can tell of, apt's own (blocks of 64 KiB that depend on each other)
 // among them. Its older format and skippable frames are refused.
 func TestStreamLz4(t *testing.T) {
-	if _, err := exec.LookPath("lz4"); err != nil {
-		t.Skip("needed to pack: ", err)
-	}
+	testneed.Programs(t, "lz4")
 	data := make([]byte, 9<<20) // longer than two of the largest blocks
 	rand.NewChaCha8([32]byte{1}).Read(data[4<<20:])
 	for i := range data[:4<<20] {

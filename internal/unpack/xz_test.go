@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // noise returns n bytes that cannot be compressed, the same ones every time.
@@ -29,9 +30,7 @@ func mustCompress(t testing.TB, data []byte, c testdeb.Compression) []byte {
 
 // Close ends the program that unpacks, wherever the reading has come to.
 func TestClose(t *testing.T) {
-	if xzProgram() == "" {
-		t.Skip("xz is needed")
-	}
+	testneed.Programs(t, "xz")
 	data := noise(1 << 20)
 	for _, c := range []struct {
 		pack   testdeb.Compression
@@ -86,9 +85,7 @@ func TestLargeDictionary(t *testing.T) {
 
 // A trusting stream leaves out the check of the format, which another one makes.
 func TestTrustingStream(t *testing.T) {
-	if xzProgram() == "" {
-		t.Skip("the xz program is not there")
-	}
+	testneed.Programs(t, "xz")
 	whole := mustCompress(t, bytes.Repeat([]byte("content "), 1000), testdeb.Xz)
 	index := int(binary.LittleEndian.Uint32(whole[len(whole)-8:])+1) * 4
 	whole[len(whole)-xzFooterSize-index-1] ^= 1 // the end of the check, which the index follows

@@ -116,14 +116,14 @@ func Changes(g, before *record.Generation) (gone, made []Link) {
 	}
 	for a, b := g.Trees, before.Trees; len(a) > 0 || len(b) > 0; {
 		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].Compare(&b[0], g.Architecture) < 0:
+		case len(b) == 0 || len(a) > 0 && g.Compare(&a[0], &b[0]) < 0:
 			note(&a[0])
 			a = a[1:]
-		case len(a) == 0 || a[0].Compare(&b[0], g.Architecture) > 0:
+		case len(a) == 0 || g.Compare(&a[0], &b[0]) > 0:
 			note(&b[0])
 			b = b[1:]
 		default:
-			if a[0].Identity != b[0].Identity || a[0].Default != b[0].Default || a[0].Chosen != b[0].Chosen || a[0].Copied != b[0].Copied || !slices.Equal(a[0].Links, b[0].Links) {
+			if a[0].Identity != b[0].Identity || a[0].Default != b[0].Default || a[0].Chosen != b[0].Chosen || !slices.Equal(a[0].Links, b[0].Links) {
 				note(&a[0])
 				note(&b[0])
 			}
@@ -172,39 +172,16 @@ func winners(g *record.Generation, names map[string]bool) map[string]*record.Tre
 // Paths returns the paths of the generation's links, whoever has them.
 func Paths(g *record.Generation) map[string]bool {
 	paths := make(map[string]bool, 4*len(g.Trees))
-	system := g.HasSystemTrees()
-	offered(g, func(name string, _ *record.Tree) {
-		paths[name] = true
-		if system && IsLibraryLink(name) {
-			paths[layout.FollowingDir+"/"+name] = true
-		}
-	})
-	if system {
-		for _, top := range followingLinks {
-			paths[layout.FollowingDir+"/"+top] = true
-		}
-	}
+	offered(g, func(name string, _ *record.Tree) { paths[name] = true })
 	return paths
 }
-
-// followingLinks are what a following farm has in common with the farm.
-var followingLinks = []string{"bin", "sbin", "share", layout.DefaultLink}
 
 // links returns the links, by path, that follow from what the trees offer under
 // these names.
 func links(g *record.Generation, names map[string]bool) map[string]string {
 	links := map[string]string{}
-	system := g.HasSystemTrees()
 	for path, t := range winners(g, names) {
 		links[path] = target(g, path, t)
-		if system && IsLibraryLink(path) {
-			links[layout.FollowingDir+"/"+path] = placeTarget(g, layout.FollowingDir+"/"+path, t.Places[path])
-		}
-	}
-	if system {
-		for _, top := range followingLinks {
-			links[layout.FollowingDir+"/"+top] = "../" + top
-		}
 	}
 	return links
 }
@@ -215,17 +192,14 @@ func up(link string) string {
 	return layout.ToPrefix + strings.Repeat("/..", strings.Count(link, "/")-1)
 }
 
-// placeTarget returns what a link holds that leads to the distribution's own file.
-func placeTarget(g *record.Generation, link, place string) string {
-	return up(link) + "/" + g.ToRoot + place
-}
-
-// target returns what a link of the farm holds: the way to the tree.
+// target returns what a link of the farm holds: the way to the tree, or for a
+// library of the system to the distribution's own path, so that what its package
+// manager puts there is in force at once.
 func target(g *record.Generation, link string, t *record.Tree) string {
-	if t.Copied && IsLibraryLink(link) {
-		return placeTarget(g, link, t.Places[link])
-	}
 	up := up(link)
+	if place, ok := t.Places[link]; ok && t.Origin == record.OriginSystem {
+		return up + "/" + g.ToRoot + place
+	}
 	switch top, rest, _ := strings.Cut(link, "/"); top {
 	case layout.DefaultLink:
 		return up + "/" + t.Path()

@@ -8,10 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
-	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 func TestFarmConflicts(t *testing.T) {
@@ -92,13 +92,13 @@ func TestFarmChanges(t *testing.T) {
 
 func tree(name, version string, links ...string) record.Tree {
 	return record.Tree{
-		Name: name, Version: version, Architecture: "amd64", Format: pkginfo.Deb, Origin: record.OriginPrivate,
+		Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate,
 		Tree: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
 	}
 }
 
 func newGeneration(trees ...record.Tree) *record.Generation {
-	g := &record.Generation{Layout: layout.FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC()}
+	g := &record.Generation{Layout: layout.FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC(), Orders: debOrders}
 	g.Add(record.DefaultHighest, trees...)
 	return g
 }

@@ -1,10 +1,7 @@
 package plan
 
 import (
-	"debug/elf"
 	"errors"
-	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -15,195 +12,11 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-// bindPackage resolves every ELF file of a package of the command and adds what
-// is missing to the plan. The edits that follow are made by [planner.edits],
-// once the trees have names.
-//
-// A program that would not start is a problem, and so is a package of libraries
-// of which none could be loaded. A plugin, or one library among others, may want
-// what only those have who use it: that is a warning.
-func (p *planner) bindPackage(c *candidate, plan *Plan) error {
-	var programs, libraries, plugins []Problem
-	loadable := false // some public library is
-	for i := range c.m.Files {
-		f := &c.m.Files[i]
-		if !binds(f) {
-			continue
-		}
-		r, err := p.resolve(c, f)
-		if err != nil {
-			return err
-		}
-		problems := p.problems(c, f, r)
-		_, public := publicLibrary(f)
-		switch {
-		case f.ELF.IsProgram():
-			programs = append(programs, problems...)
-		case public:
-			libraries = append(libraries, problems...)
-			loadable = loadable || len(problems) == 0
-		default:
-			plugins = append(plugins, problems...)
-		}
-		p.warnBinding(c, f, r, plan)
-	}
-	if loadable {
-		plugins, libraries = append(libraries, plugins...), nil
-	}
-	plan.Problems = append(plan.Problems, programs...)
-	plan.Problems = append(plan.Problems, libraries...)
-	plan.Warnings = append(plan.Warnings, summarize(plugins)...)
-	return nil
-}
-
-// binds reports whether a file's libraries are the planner's business: it is
-// dynamically linked, and not the loader itself.
-func binds(f *record.File) bool {
-	e := f.ELF
-	if e == nil || !e.HasDynamic || (e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN) {
-		return false
-	}
-	if layout.IsGlibcLibrary(e.Soname) && strings.HasPrefix(e.Soname, "ld") {
-		return false
-	}
-	return e.Interpreter != "" || len(e.Needed) > 0 || e.ImportsOpen
-}
-
-// problems says what keeps a file from being loaded.
-func (p *planner) problems(c *candidate, f *record.File, r *resolution) []Problem {
-	var out []Problem
-	for _, m := range r.misses() {
-		file, owner := p.whereIs(m.From)
-		message := fmt.Sprintf("%s of %s needs %s, and nothing provides it", file, owner, m.Name)
-		if why := r.rejected[m.Name]; len(why) > 0 {
-			message = fmt.Sprintf("%s of %s needs %s: %s", file, owner, m.Name, strings.Join(why, "; "))
-		}
-		out = append(out, Problem{
-			Package: c.m.Spec(), File: file, Soname: m.Name,
-			Message: message + p.wouldBring(p.ownerOf(m.From, c), m.Name),
-		})
-	}
-	for _, v := range r.badVersions() {
-		file, owner := p.whereIs(v.From)
-		message := fmt.Sprintf("%s of %s needs the symbol version %s of %s", file, owner, v.Version, v.File)
-		if v.Provider == nil {
-			message += ", which is not loaded"
-		} else {
-			providerFile, provider := p.whereIs(v.Provider)
-			message += fmt.Sprintf(", and %s of %s does not offer it", providerFile, provider)
-		}
-		out = append(out, Problem{
-			Package: c.m.Spec(), File: file, Soname: v.File, Version: v.Version,
-			Message: message + p.wouldBring(p.ownerOf(v.From, c), v.File),
-		})
-	}
-	if len(out) == 0 && r.unwanted != "" {
-		out = append(out, Problem{
-			Package: c.m.Spec(), File: f.Path, Soname: layout.LibcName(f.ELF),
-			Message: fmt.Sprintf("%s of %s would use the C library of %s, but %s; add the package that this names",
-				f.Path, c.m.Spec(), r.libc.m.Spec(), r.unwanted),
-		})
-	}
-	return out
-}
-
-// wouldBring ends a message with the package that should be added, as the
-// relations of the package that needs it name it.
-func (p *planner) wouldBring(c *candidate, soname string) string {
-	likely := packageNames(path.Base(soname))
-	var unanswered []string
-	for _, r := range c.m.Requires {
-		for _, want := range r.Alternatives {
-			if slices.ContainsFunc(likely, func(n string) bool { return want.Name == n || strings.HasPrefix(want.Name, n+"t64") }) {
-				return fmt.Sprintf("; add the package that its relation %q names", r.String())
-			}
-		}
-		if !p.answered(c, r) && !isSonameRelation(r) {
-			unanswered = append(unanswered, r.String())
-		}
-	}
-	switch n := len(unanswered); {
-	case n > 5:
-		unanswered = append(unanswered[:5], "...")
-		fallthrough
-	case n > 0:
-		return fmt.Sprintf("; add the packages that its relations name: %s", strings.Join(unanswered, ", "))
-	}
-	return "; add the package that has it"
-}
-
-// isSonameRelation reports whether a relation names a library by its soname, or
-// the loader's abilities, as rpm's do.
-func isSonameRelation(r pkginfo.Relation) bool {
-	return slices.ContainsFunc(r.Alternatives, func(c pkginfo.Constraint) bool {
-		return strings.Contains(c.Name, ".so") && strings.Contains(c.Name, "(") || strings.HasPrefix(c.Name, "rtld(")
-	})
-}
-
-// packageNames returns the names that a package of this soname would have: by
-// Debian's rule "libonig.so.5" is in libonig5 and "libfoo2.so.3" in libfoo2-3;
-// an rpm asks for the soname itself.
-func packageNames(soname string) []string {
-	names := []string{soname, soname + "()(64bit)"}
-	if layout.IsGlibcLibrary(soname) {
-		return append(names, "libc6", "glibc", "libc.so.6()(64bit)", "libc.so.6")
-	}
-	stem, version, ok := strings.Cut(soname, ".so")
-	version = strings.TrimPrefix(version, ".")
-	if !ok {
-		return names
-	}
-	stem = strings.ToLower(strings.ReplaceAll(stem, "_", "-"))
-	if stem != "" && stem[len(stem)-1] >= '0' && stem[len(stem)-1] <= '9' && version != "" {
-		return append(names, stem+"-"+version)
-	}
-	return append(names, stem+version, stem+"-"+version)
-}
-
-func (p *planner) ownerOf(o *ldso.Object, otherwise *candidate) *candidate {
-	if c := p.owners[o]; c != nil {
-		return c
-	}
-	return otherwise
-}
-
-// whereIs names an object for people: the file, and the package that has it.
-func (p *planner) whereIs(o *ldso.Object) (file, owner string) {
-	if c := p.owners[o]; c != nil {
-		return p.files[o].Path, c.m.Spec()
-	}
-	return o.Path, "the system"
-}
-
-// warnBinding tells, once each, of libraries that are taken from the root for
-// want of a package, and of those left to the machine's driver.
-func (p *planner) warnBinding(c *candidate, f *record.File, r *resolution, plan *Plan) {
-	warn := func(message string) {
-		if !p.warned[message] {
-			p.warned[message] = true
-			plan.Warnings = append(plan.Warnings, message)
-		}
-	}
-	for _, m := range r.closure.Missing {
-		if isDriver(m.Name) {
-			warn(fmt.Sprintf("%s is left to the machine's driver, and the machine has none: what needs it does not start before it has", m.Name))
-		}
-	}
-	if !r.private {
-		return
-	}
-	for _, o := range r.closure.Objects {
-		if p.owners[o] == nil && !isDriver(o.Info.Soname) {
-			warn(fmt.Sprintf("%s: no package has %s, so the root's own %s is used with another C library; add its package", c.m.Spec(), o.Info.Soname, o.Path))
-		}
-	}
-}
-
-// edits returns what has to be changed in a file of the command's package c, now
-// that every tree has a name, and the libraries that it will load.
-func (p *planner) edits(c *candidate, f *record.File) ([]record.EditRecord, []record.Need) {
+// wantedEdits returns what has to be changed in a file of the command's package c,
+// with the names that trees have now, and the libraries that it will load.
+func (p *planner) wantedEdits(c *candidate, f *record.File) ([]record.EditRecord, []record.Need) {
 	r := p.results[f]
-	if r == nil || !r.ok() && f.ELF.IsProgram() {
+	if r == nil || !r.isComplete() && f.ELF.IsProgram() {
 		return nil, nil
 	}
 	if f.ELF.IsProgram() {
@@ -268,7 +81,7 @@ func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]re
 			room-- // for the search path's own entry
 		}
 		if f.ELF.DynamicRelRO && len(to)-len(f.ELF.Needed) > room {
-			if fewFrom, few := p.fewest(f, r, from, to); len(few)-len(f.ELF.Needed) <= room {
+			if fewFrom, few := p.fewestNeeded(f, r, from, to); len(few)-len(f.ELF.Needed) <= room {
 				from, to = fewFrom, few
 			}
 		}
@@ -277,14 +90,14 @@ func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]re
 	return append(records, searchPath...), needs
 }
 
-// fewest returns the shortest list of needed libraries with which the loader loads
+// fewestNeeded returns the shortest list of needed libraries with which the loader loads
 // what the whole list from-to names: the program's own, in their place, and those
 // that a library further down would find elsewhere, or not at all, by its own
 // search path.
-func (p *planner) fewest(f *record.File, r *resolution, from, to []string) (fewFrom, few []string) {
+func (p *planner) fewestNeeded(f *record.File, r *resolution, from, to []string) (fewFrom, few []string) {
 	astray := map[string]bool{} // names that are not found by search where they should be
 	for _, n := range r.closure.Needs {
-		if n.Provider != nil && n.From != r.start && p.found(n.From, n.Name) != p.path(n.Provider) {
+		if n.Provider != nil && n.From != r.start && p.foundBySearch(n.From, n.Name) != p.path(n.Provider) {
 			astray[p.path(n.Provider)] = true
 		}
 	}
@@ -307,14 +120,17 @@ func (p *planner) fewest(f *record.File, r *resolution, from, to []string) (fewF
 	return fewFrom, few
 }
 
-// found returns the path at which a library that is loaded by itself finds a name:
+// foundBySearch returns the path at which a library that is loaded by itself finds a name:
 // by the search path that its tree's edits gave or give it. It is "" for none.
-func (p *planner) found(o *ldso.Object, name string) string {
+func (p *planner) foundBySearch(o *ldso.Object, name string) string {
 	file := p.files[o]
 	if file == nil {
 		return "" // the root's own file, which has no search path of ours
 	}
-	if r := p.results[file]; r != nil && r.ok() {
+	if p.edited[file].Refused != "" {
+		return ""
+	}
+	if r := p.results[file]; r != nil && r.isComplete() {
 		for _, n := range r.closure.Needs {
 			if n.From == r.start && n.Name == name && n.Provider != nil {
 				return p.path(n.Provider)
@@ -323,7 +139,7 @@ func (p *planner) found(o *ldso.Object, name string) string {
 		return ""
 	}
 	for _, n := range file.Needs {
-		if n.Soname == name {
+		if n.Soname == name && (n.Provider == "" || len(file.Edits) > 0) { // else its edit was refused
 			return n.Path
 		}
 	}
@@ -331,7 +147,7 @@ func (p *planner) found(o *ldso.Object, name string) string {
 }
 
 // editLibrary gives a library that is loaded outside its program's list, by
-// dlopen or by hand, the directories in which its needs are answered. Its needs
+// dlopen or by hand, the directories of the libraries that it needs. Its needs
 // stay sonames, so that what a program has bound is what it gets.
 func (p *planner) editLibrary(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
 	var records []record.EditRecord
@@ -367,7 +183,7 @@ func (p *planner) need(name string, o *ldso.Object) record.Need {
 
 // editSearchPath adds the record for RUNPATH (or RPATH, where the file has that
 // alone): what the author wrote, as it reads inside the trees, then the
-// directories that can answer for this file.
+// directories in which libraries that this file asks for are.
 func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, records []record.EditRecord) []record.EditRecord {
 	kind, have, has := record.EditRunPath, f.ELF.RunPath, f.ELF.HasRunPath
 	if !has && f.ELF.HasRPath {
@@ -425,7 +241,7 @@ func (p *planner) openDirs(c *candidate, f *record.File, r *resolution) []string
 	}
 	for _, rel := range c.m.Requires {
 		for _, want := range rel.Alternatives {
-			if o := p.answering(want, r); o != nil {
+			if o := p.satisfying(want, r); o != nil {
 				add(o)
 				break
 			}
@@ -434,24 +250,24 @@ func (p *planner) openDirs(c *candidate, f *record.File, r *resolution) []string
 	return dirs
 }
 
-// answering returns the package that satisfies a relation by name, as the
+// satisfying returns the package that satisfies a relation by name, as the
 // closure would take it; nil if none does or if the closure has another C
 // library than it brings.
-func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
+func (p *planner) satisfying(want pkginfo.Constraint, r *resolution) *candidate {
 	ok := func(o *candidate) bool {
-		return offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) &&
+		return p.offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) &&
 			(r.start == nil || o == r.libc || !o.isLibc(r.start.Info))
 	}
 	for _, o := range p.command {
 		if ok(o) {
-			if _, allowed := o.allows(r.members); allowed {
+			if o.forbiddenBy(r.members, p.in.Orders) == "" {
 				return o
 			}
 		}
 	}
 	for _, trees := range [][]*record.Tree{p.defaults, p.others} {
 		for _, t := range trees {
-			if !offers(t.Format, t.Name, t.Version, t.Provides, want) {
+			if !p.offers(t.Format, t.Name, t.Version, t.Provides, want) {
 				continue
 			}
 			o, err := p.load(t)
@@ -459,7 +275,7 @@ func (p *planner) answering(want pkginfo.Constraint, r *resolution) *candidate {
 				p.fault = errors.Join(p.fault, err)
 				continue
 			}
-			if _, allowed := o.allows(r.members); allowed && ok(o) {
+			if o.forbiddenBy(r.members, p.in.Orders) == "" && ok(o) {
 				return o
 			}
 		}
@@ -474,7 +290,7 @@ func (c *candidate) offersDir(dir string) bool {
 
 // mapSearchDir returns what one element of an author's search path is inside the
 // trees: the directory in the package's own tree if it is there, and in the
-// trees that answered through it.
+// trees whose libraries were found through it.
 func (p *planner) mapSearchDir(c *candidate, f *record.File, r *resolution, element string) []string {
 	dir, ok := payloadDir(f.Path, element)
 	if !ok {
@@ -515,7 +331,7 @@ func (p *planner) path(o *ldso.Object) string {
 	return o.Path
 }
 
-// libraryDir returns the directory that answers for a library when it is
+// libraryDir returns the directory in which a library is found when it is
 // searched by name.
 func (p *planner) libraryDir(o *ldso.Object) string {
 	c, f := p.owners[o], p.files[o]

@@ -14,7 +14,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-// candidate is one package that may answer a needed library: of the command, or
+// candidate is one package that may provide a needed library: of the command, or
 // a tree of the generation.
 type candidate struct {
 	m         *record.Manifest
@@ -113,43 +113,44 @@ func (c *candidate) isLibc(abi *elfedit.Info) bool {
 	return c.library(layout.LibcName(abi), abi) != nil
 }
 
-// allows reports whether a relation of one of the members forbids c: each that
-// names c must be satisfied by it or by another of its alternatives' names.
-func (c *candidate) allows(members []*candidate) (forbidding string, ok bool) {
+// forbiddenBy returns the relation of one of the members that keeps c from being
+// loaded with them, as "jq=1.6 requires libjq1 (= 1.6)"; "" when none does. A relation
+// that names c must be satisfied by c, through one of its alternatives.
+func (c *candidate) forbiddenBy(members []*candidate, orders pkginfo.Orders) (relation string) {
 	for _, member := range members {
 		if member == c {
 			continue
 		}
 		for _, r := range member.m.Requires {
-			named, fits := false, false
+			named, satisfied := false, false
 			for _, want := range r.Alternatives {
 				if want.Name == c.m.Name {
 					named = true
-					fits = fits || want.Satisfies(c.m.Format, c.m.Version)
+					satisfied = satisfied || orders.Satisfies(c.m.Format, c.m.Version, want)
 				} else if slices.ContainsFunc(c.m.Provides, func(p pkginfo.Capability) bool { return p.Name == want.Name }) {
-					fits = fits || offers(c.m.Format, c.m.Name, c.m.Version, c.m.Provides, want)
+					satisfied = satisfied || offers(orders, c.m.Format, c.m.Name, c.m.Version, c.m.Provides, want)
 				}
 			}
-			if named && !fits {
-				return member.m.Spec() + " wants " + r.String(), false
+			if named && !satisfied {
+				return member.m.Spec() + " requires " + r.String()
 			}
 		}
 	}
-	return "", true
+	return ""
 }
 
 func sameABI(a, b *elfedit.Info) bool {
 	return a.Class == b.Class && a.Data == b.Data && a.Machine == b.Machine && ldso.Triplet(a) == ldso.Triplet(b)
 }
 
-// driverSonames are libraries that must match the machine's own driver, whatever
-// a package brings: they stay bare names.
+// driverSonames begin the names of libraries that must match the machine's own
+// graphics driver, whatever a package brings: programs ask for them by soname.
 var driverSonames = []string{
 	"libGL.so.", "libEGL.so.", "libGLX.so.", "libGLESv1_CM.so.", "libGLESv2.so.", "libOpenGL.so.", "libGLdispatch.so.",
 	"libcuda.so.", "libvulkan.so.", "libOpenCL.so.", "libnvidia-", "libvdpau.so.", "libnvcuvid.so.",
 }
 
-// isDriver reports whether a soname is left to the machine.
+// isDriver reports whether a soname is of a library that the machine's driver provides.
 func isDriver(name string) bool {
 	return slices.ContainsFunc(driverSonames, func(p string) bool { return strings.HasPrefix(name, p) })
 }

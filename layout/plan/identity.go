@@ -23,7 +23,6 @@ import (
 // moves. A package moves at most once for each tree that stands there and once
 // more, so this ends.
 func (p *planner) nameTrees(plan *Plan) error {
-	occupied := map[*candidate][]*record.Manifest{}
 	for _, c := range p.command {
 		if err := layout.CheckName(c.m.Name); err != nil {
 			return err
@@ -32,14 +31,14 @@ func (p *planner) nameTrees(plan *Plan) error {
 		if err != nil {
 			return err
 		}
-		occupied[c] = trees
+		p.occupied[c] = trees
 		name, err := treeName(c.m, p.own())
 		if err != nil {
 			return err
 		}
 		c.m.Tree = name
 	}
-	p.refuseRebuilds(occupied, plan)
+	p.refuseRebuilds(plan)
 	if len(plan.Problems) > 0 {
 		return nil
 	}
@@ -51,10 +50,17 @@ func (p *planner) nameTrees(plan *Plan) error {
 		for _, c := range p.command {
 			c.m.Links = interfaceLinks(c.m, p.own(), func(path string) string { return p.foreign(c, path) })
 		}
+		if err := p.setEdits(p.command...); err != nil {
+			return err
+		}
 		for _, c := range p.command {
-			p.setEdits(c)
+			if moved { // a package before this one has another name now, which its edits may hold
+				if err := p.setEdits(c); err != nil {
+					return err
+				}
+			}
 			c.m.Identity = c.identity()
-			there := manifestAt(occupied[c], c.m.Tree)
+			there := manifestAt(p.occupied[c], c.m.Tree)
 			if there == nil {
 				there = p.earlier(c)
 			}
@@ -65,12 +71,12 @@ func (p *planner) nameTrees(plan *Plan) error {
 				tried[c] = map[string]bool{}
 			}
 			tried[c][c.m.Tree] = true
-			c.m.Tree = p.nextName(c, occupied[c], tried[c], labels[c])
+			c.m.Tree = p.nextName(c, p.occupied[c], tried[c], labels[c])
 			moved = true
 		}
 	}
 	for _, c := range p.command {
-		there := manifestAt(occupied[c], c.m.Tree)
+		there := manifestAt(p.occupied[c], c.m.Tree)
 		t := PlannedTree{
 			Name: c.m.Name, Version: c.m.Version, Architecture: c.m.Architecture, Tree: c.m.Tree,
 			Identity: c.m.Identity, Present: there != nil, Links: append([]record.Link{}, c.m.Links...), Edits: []PlannedEdit{},
@@ -82,6 +88,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 			}
 		}
 		plan.Trees = append(plan.Trees, t)
+		if !t.Present {
+			p.reportEdits(c, plan)
+		}
 	}
 	return nil
 }
@@ -116,12 +125,12 @@ func treeName(m *record.Manifest, own string) (string, error) {
 
 // refuseRebuilds makes a problem of a package file with other contents than the
 // one that a tree of the same name, version and architecture was made of.
-func (p *planner) refuseRebuilds(occupied map[*candidate][]*record.Manifest, plan *Plan) {
+func (p *planner) refuseRebuilds(plan *Plan) {
 	if p.in.Rebuild {
 		return
 	}
 	for i, c := range p.command {
-		others := slices.Clone(occupied[c])
+		others := slices.Clone(p.occupied[c])
 		for _, o := range p.command[:i] {
 			if o.m.Name == c.m.Name {
 				others = append(others, o.m)
@@ -130,7 +139,7 @@ func (p *planner) refuseRebuilds(occupied map[*candidate][]*record.Manifest, pla
 		for _, o := range others {
 			if o.Origin == c.m.Origin && o.Version == c.m.Version && o.Architecture == c.m.Architecture && o.Format == c.m.Format && o.Package.Digest != c.m.Package.Digest {
 				plan.Problems = append(plan.Problems, Problem{Package: c.m.Spec(), Message: fmt.Sprintf(
-					"%s is another build of %s than the one that is installed: this file's BLAKE3 is %s, that one's %s; give --rebuild to have both",
+					"%s is another build of %s than the one that is installed: its BLAKE3 is %s, and that of the installed one is %s; give --rebuild to install both",
 					c.m.Package.File, c.m.Spec(), c.m.Package.Digest, o.Package.Digest)})
 				break
 			}
@@ -164,17 +173,6 @@ func (p *planner) nextName(c *candidate, trees []*record.Manifest, tried map[str
 	return name
 }
 
-// setEdits writes a package's edits and needs into its files, with the names that
-// trees have now.
-func (p *planner) setEdits(c *candidate) {
-	for i := range c.m.Files {
-		f := &c.m.Files[i]
-		if binds(f) {
-			f.Edits, f.Needs = p.edits(c, f)
-		}
-	}
-}
-
 // identity is the BLAKE3 over what makes a tree what it is: the package file, the
 // architecture, the origin, the edits and the layout's number.
 func (c *candidate) identity() digest.Digest {
@@ -186,11 +184,7 @@ func (c *candidate) identity() digest.Digest {
 			continue
 		}
 		hashStrings(h, "file", f.Path)
-		for _, e := range f.Edits {
-			hashStrings(h, e.Kind)
-			hashStrings(h, e.From...)
-			hashStrings(h, e.To...)
-		}
+		hashEdits(h, f.Edits)
 	}
 	for _, l := range c.m.Links {
 		if strings.HasPrefix(l.File(), "../") { // into another tree
@@ -212,7 +206,7 @@ func (p *planner) foreign(c *candidate, path string) string {
 	none := &resolution{members: []*candidate{c}}
 	for _, r := range c.m.Requires {
 		for _, want := range r.Alternatives {
-			if o := p.answering(want, none); o != nil {
+			if o := p.satisfying(want, none); o != nil {
 				if to := way(o); to != "" {
 					return to
 				}
@@ -229,6 +223,14 @@ func (p *planner) foreign(c *candidate, path string) string {
 
 func hashOrigin(h hash.Hash, m *record.Manifest) {
 	hashStrings(h, "hashpkg tree", fmt.Sprint(layout.FormatVersion), m.Package.Digest.String(), m.Architecture, string(m.Origin))
+}
+
+func hashEdits(h hash.Hash, edits []record.EditRecord) {
+	for _, e := range edits {
+		hashStrings(h, e.Kind)
+		hashStrings(h, e.From...)
+		hashStrings(h, e.To...)
+	}
 }
 
 // hashStrings adds strings to h, each and their number with its length, so that

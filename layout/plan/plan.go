@@ -1,4 +1,4 @@
-// Package plan decides: which library answers which program of the packages that are
+// Package plan decides which library each program loads, of the packages that are
 // to be installed ([Make]), and which trees and links agree with what a package
 // manager has installed ([MakeSystem]). A plan is a value; nothing is changed by
 // making one.
@@ -25,9 +25,11 @@ import (
 type Input struct {
 	Prefix     string             // absolute in the root
 	Generation *record.Generation // the active one; an empty one for a new root
+	// Orders order the versions of packages, and say which fit a relation.
+	Orders pkginfo.Orders
 	// Command holds the packages of this command as drafts: manifests whose
 	// files are known, with ELF facts as packaged, but without tree, identity,
-	// edits and links. They were indexed.
+	// edits and links. They were indexed. Make works on copies of them.
 	Command []*record.Manifest
 	// Installed returns the manifest of a tree of Generation.
 	Installed func(*record.Tree) (*record.Manifest, error)
@@ -43,6 +45,9 @@ type Input struct {
 	// HasFile reports whether the root has a file, for relations that name one;
 	// nil when it has none.
 	HasFile func(name string) bool
+	// Edit makes the edits; nil for none that could: then every edit counts as made,
+	// and files have no patches.
+	Edit    Editor
 	Choice  record.DefaultChoice
 	Rebuild bool // another package file may take an occupied version
 }
@@ -72,7 +77,9 @@ type PlannedTree struct {
 	Edits        []PlannedEdit `json:"edits"`
 	Scripts      []string      `json:"scripts_skipped"`
 
-	Manifest *record.Manifest `json:"-"` // the draft, completed; objects of edited files are not known yet
+	// Manifest is the draft, completed. Edited files have their edits and patches; their
+	// objects and sizes are those of the packaged bytes still.
+	Manifest *record.Manifest `json:"-"`
 }
 
 // PlannedEdit is what is to be changed in one file.
@@ -81,58 +88,8 @@ type PlannedEdit struct {
 	Edits []record.EditRecord `json:"edits"`
 }
 
-// Problem is one thing that would keep a program from starting or a package from
-// being installed.
-type Problem struct {
-	Package string `json:"package"` // "NAME=VERSION"
-	File    string `json:"file,omitempty"`
-	Soname  string `json:"soname,omitempty"`
-	Version string `json:"version,omitempty"` // symbol version
-	Message string `json:"message"`           // whole, with what to do
-}
-
-// ProblemsError is the error of a plan that has problems.
-type ProblemsError struct{ Problems []Problem }
-
-// maxShown is how many problems an error's text has.
-const maxShown = 10
-
-// Error tells each missing library or symbol version once, however many files
-// want it.
-func (e *ProblemsError) Error() string {
-	lines := summarize(e.Problems)
-	if left := len(lines) - maxShown; left > 0 {
-		lines = append(lines[:maxShown], fmt.Sprintf("and %d more; --json has all", left))
-	}
-	return strings.Join(lines, "\n")
-}
-
-// summarize returns the messages of problems, one for each library or symbol
-// version that is missing: the first, and how many files more want it.
-func summarize(problems []Problem) []string {
-	type wanted struct{ soname, version string }
-	count := map[wanted]int{}
-	for _, p := range problems {
-		count[wanted{p.Soname, p.Version}]++
-	}
-	var lines []string
-	for _, p := range problems {
-		w := wanted{p.Soname, p.Version}
-		switch n := count[w]; {
-		case p.Soname == "":
-			lines = append(lines, p.Message)
-		case n == 1:
-			lines = append(lines, p.Message)
-		case n > 1:
-			lines = append(lines, fmt.Sprintf("%s (and %d more)", p.Message, n-1))
-			count[w] = 0
-		}
-	}
-	return lines
-}
-
 // Make decides trees, edits and links for the packages of a command. The
-// error is a fault of the input's readers; what cannot be resolved is in the
+// error is a fault of the input's readers or its editor; what cannot be resolved is in the
 // plan's Problems.
 func Make(in Input) (*Plan, error) {
 	p, err := newPlanner(in)
@@ -141,7 +98,7 @@ func Make(in Input) (*Plan, error) {
 	}
 	plan := &Plan{Trees: []PlannedTree{}, Conflicts: []farm.Conflict{}, Warnings: []string{}, Problems: []Problem{}}
 	for _, c := range p.command {
-		if err := p.bindPackage(c, plan); err != nil {
+		if err := p.resolvePackage(c, plan); err != nil {
 			return nil, err
 		}
 	}
@@ -204,49 +161,46 @@ func (p *planner) planGeneration(plan *Plan) {
 	}
 }
 
-// warnRelations lists the relations of the command's packages that nothing in
-// the root answers. Those that name a library are told of where it is missing.
+// warnRelations warns of relations of the command's packages that no package
+// satisfies. Those that name a library become problems where the library is missing.
 func (p *planner) warnRelations(plan *Plan) {
 	for _, c := range p.command {
-		var unanswered []string
+		var unresolved []string
 		for _, r := range c.m.Requires {
-			if !p.answered(c, r) && !isSonameRelation(r) {
-				unanswered = append(unanswered, r.String())
+			if !p.isSatisfied(c, r) && !isSonameRelation(r) {
+				unresolved = append(unresolved, r.String())
 			}
 		}
-		if len(unanswered) > 0 {
+		if len(unresolved) > 0 {
 			plan.Warnings = append(plan.Warnings, fmt.Sprintf(
-				"%s: nothing here answers its relations: %s", c.m.Spec(), strings.Join(unanswered, ", ")))
+				"%s: no package satisfies its relations: %s", c.m.Spec(), strings.Join(unresolved, ", ")))
 		}
 	}
 }
 
-// answered reports whether some package of the command, the generation or the
+// isSatisfied reports whether some package of the command, the generation or the
 // root's package manager satisfies the relation.
-func (p *planner) answered(c *candidate, r pkginfo.Relation) bool {
+func (p *planner) isSatisfied(c *candidate, r pkginfo.Relation) bool {
 	if len(r.Alternatives) == 0 { // a condition on other packages, which nothing here depends on
 		return true
 	}
 	return slices.ContainsFunc(r.Alternatives, func(want pkginfo.Constraint) bool {
-		if strings.HasPrefix(want.Name, "rpmlib(") { // of rpm itself, and checked by the reader
-			return true
-		}
 		if strings.HasPrefix(want.Name, "/") && p.hasFile(want.Name) {
 			return true
 		}
 		for _, o := range p.command {
-			if offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) {
+			if p.offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) {
 				return true
 			}
 		}
 		for i := range p.in.Generation.Trees {
 			t := &p.in.Generation.Trees[i]
-			if offers(t.Format, t.Name, t.Version, t.Provides, want) {
+			if p.offers(t.Format, t.Name, t.Version, t.Provides, want) {
 				return true
 			}
 		}
 		return p.in.SystemPackages != nil && slices.ContainsFunc(p.in.SystemPackages(), func(s *pkginfo.Package) bool {
-			return offers(s.Format, s.Name, s.Version, s.Provides, want)
+			return p.offers(s.Format, s.Name, s.Version, s.Provides, want)
 		})
 	})
 }
@@ -259,12 +213,16 @@ func (p *planner) hasFile(name string) bool {
 
 // offers reports whether a package satisfies a constraint, by its own name or by
 // one that it provides.
-func offers(f pkginfo.Format, name, version string, provides []pkginfo.Capability, want pkginfo.Constraint) bool {
-	if name == want.Name && want.Satisfies(f, version) {
+func (p *planner) offers(f pkginfo.Format, name, version string, provides []pkginfo.Capability, want pkginfo.Constraint) bool {
+	return offers(p.in.Orders, f, name, version, provides, want)
+}
+
+func offers(orders pkginfo.Orders, f pkginfo.Format, name, version string, provides []pkginfo.Capability, want pkginfo.Constraint) bool {
+	if name == want.Name && orders.Satisfies(f, version, want) {
 		return true
 	}
 	return slices.ContainsFunc(provides, func(c pkginfo.Capability) bool {
-		return c.Name == want.Name && want.Satisfies(f, c.Version)
+		return c.Name == want.Name && orders.Satisfies(f, c.Version, want)
 	})
 }
 
@@ -275,7 +233,7 @@ func generationTree(m *record.Manifest) record.Tree {
 		Origin: m.Origin, Tree: m.Tree, Identity: m.Identity, Provides: m.Provides,
 	}
 	if m.Origin == record.OriginSystem {
-		t.Places, t.Copied = places(m), m.Copied()
+		t.Places = places(m)
 		return t
 	}
 	// The loader family works with itself only. A farm that mixed two, or that a

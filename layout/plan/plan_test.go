@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
@@ -51,7 +52,7 @@ func (e facts) file() record.File {
 // pkg returns the draft of a package; requires are "name op version" or "name".
 func pkg(name, version string, requires []string, files ...facts) *record.Manifest {
 	m := &record.Manifest{
-		Layout: layout.FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: pkginfo.Deb, Origin: record.OriginPrivate,
+		Layout: layout.FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate,
 		Package: record.PackageFile{File: name + ".deb", Digest: digest.Of([]byte(name + version))},
 	}
 	for _, r := range requires {
@@ -96,11 +97,12 @@ type world struct {
 	generation *record.Generation
 	manifests  map[string]*record.Manifest
 	system     map[string]*ldso.Object // by soname and by path
+	editor     Editor
 }
 
 func newWorld() *world {
 	return &world{
-		generation: &record.Generation{Layout: layout.FormatVersion, Architecture: "x86_64-linux-gnu"},
+		generation: &record.Generation{Layout: layout.FormatVersion, Architecture: "x86_64-linux-gnu", Orders: debOrders},
 		manifests:  map[string]*record.Manifest{},
 	}
 }
@@ -115,7 +117,7 @@ func (w *world) Find(name string, _ []*ldso.Object) (*ldso.Object, error) {
 func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 	t.Helper()
 	in := Input{
-		Prefix: layout.DefaultPrefix, Generation: w.generation, Command: command,
+		Prefix: layout.DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command, Edit: w.editor,
 		Installed: func(tree *record.Tree) (*record.Manifest, error) {
 			if m := w.manifests[tree.Path()]; m != nil {
 				return m, nil
@@ -324,7 +326,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		{
 			"relation",
 			[]*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.7"), onig("6.9"), libc("2.36", "GLIBC_2.34")},
-			[]string{"needs libjq.so.1", "libjq1=1.7 has it, but jq=1.6 wants libjq1 (= 1.6)"},
+			[]string{"needs libjq.so.1", "libjq1=1.7 has it, but jq=1.6 requires libjq1 (= 1.6)"},
 		},
 		{
 			"C library",

@@ -2,15 +2,16 @@ package plan
 
 import (
 	"cmp"
+	"debug/elf"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
 )
@@ -26,6 +27,9 @@ type planner struct {
 	files     map[*ldso.Object]*record.File
 	systems   map[string]ldso.Finder // by triplet
 	results   map[*record.File]*resolution
+	occupied  map[*candidate][]*record.Manifest // trees that stand on disk, by package of the command
+	made      map[digest.Digest]EditResult      // the editor's results, by request
+	edited    map[*record.File]EditResult       // what came of the edits that a file has now
 	warned    map[string]bool
 	fault     error // of reading an installed manifest, where it could not be returned
 }
@@ -38,19 +42,22 @@ func newPlanner(in Input) (*planner, error) {
 		files:     map[*ldso.Object]*record.File{},
 		systems:   map[string]ldso.Finder{},
 		results:   map[*record.File]*resolution{},
+		occupied:  map[*candidate][]*record.Manifest{},
+		made:      map[digest.Digest]EditResult{},
+		edited:    map[*record.File]EditResult{},
 		warned:    map[string]bool{},
 	}
 	for _, m := range in.Command {
-		p.command = append(p.command, newCandidate(m, nil))
+		p.command = append(p.command, newCandidate(m.Clone(), nil))
 	}
-	// Of two builds of one package in a command, the higher version answers first.
+	// Of two builds of one package in a command, the higher version is asked first.
 	slices.SortStableFunc(p.command, func(a, b *candidate) int {
-		return cmp.Or(cmp.Compare(a.m.Name, b.m.Name), -a.m.Format.Compare(a.m.Version, b.m.Version))
+		return cmp.Or(cmp.Compare(a.m.Name, b.m.Name), -in.Orders.Compare(a.m.Format, a.m.Version, b.m.Version))
 	})
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
 		if t.Origin == record.OriginSystem {
-			continue // they come and go with the package manager; the root's own files answer for them
+			continue // they come and go with the package manager, and its own files are used in their place
 		}
 		if t.Default {
 			p.defaults = append(p.defaults, t)
@@ -59,7 +66,7 @@ func newPlanner(in Input) (*planner, error) {
 		}
 	}
 	slices.SortStableFunc(p.others, func(a, b *record.Tree) int {
-		return cmp.Or(-cmp.Compare(a.Since, b.Since), -a.Format.Compare(a.Version, b.Version))
+		return cmp.Or(-cmp.Compare(a.Since, b.Since), -in.Orders.Compare(a.Format, a.Version, b.Version))
 	})
 	return p, nil
 }
@@ -101,25 +108,79 @@ func (p *planner) object(c *candidate, f *record.File) *ldso.Object {
 	return o
 }
 
-// resolution is how one file's needs are answered.
+// resolvePackage resolves every ELF file of a package of the command and adds what
+// is missing to the plan. The edits that follow are decided by
+// [planner.wantedEdits], once the trees have names.
+//
+// A program that would not start is a problem, and so is a package of libraries
+// of which none could be loaded. A plugin, or one library among others, may want
+// what only those have who use it: that is a warning.
+func (p *planner) resolvePackage(c *candidate, plan *Plan) error {
+	var programs, libraries, plugins []Problem
+	loadable := false // some public library is
+	for i := range c.m.Files {
+		f := &c.m.Files[i]
+		if !needsLibraries(f) {
+			continue
+		}
+		r, err := p.resolve(c, f)
+		if err != nil {
+			return err
+		}
+		problems := p.problems(c, f, r)
+		_, public := publicLibrary(f)
+		switch {
+		case f.ELF.IsProgram():
+			programs = append(programs, problems...)
+		case public:
+			libraries = append(libraries, problems...)
+			loadable = loadable || len(problems) == 0
+		default:
+			plugins = append(plugins, problems...)
+		}
+		p.warnBinding(c, f, r, plan)
+	}
+	if loadable {
+		plugins, libraries = append(libraries, plugins...), nil
+	}
+	plan.Problems = append(plan.Problems, programs...)
+	plan.Problems = append(plan.Problems, libraries...)
+	plan.Warnings = append(plan.Warnings, summarize(plugins)...)
+	return nil
+}
+
+// needsLibraries reports whether the planner resolves a file: it is linked dynamically
+// and loads something, and is not the loader itself.
+func needsLibraries(f *record.File) bool {
+	e := f.ELF
+	if e == nil || !e.HasDynamic || (e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN) {
+		return false
+	}
+	if layout.IsGlibcLibrary(e.Soname) && strings.HasPrefix(e.Soname, "ld") {
+		return false
+	}
+	return e.Interpreter != "" || len(e.Needed) > 0 || e.ImportsOpen
+}
+
+// resolution is how one file's needs are met.
 type resolution struct {
-	start    *ldso.Object
-	closure  *ldso.Closure
-	private  bool       // the C library is not the root's own
-	libc     *candidate // whose C library it is; nil for the root's or for none
-	members  []*candidate
-	rejected map[string][]string // name -> why candidates for it were passed over
-	unwanted string              // the relation of a member that forbids the C library; "" when none does
+	start         *ldso.Object
+	closure       *ldso.Closure
+	private       bool       // the C library is not the root's own
+	libc          *candidate // whose C library it is; nil for the root's or for none
+	members       []*candidate
+	rejected      map[string][]string // name -> why candidates for it were passed over
+	libcForbidden string              // the relation of a member that forbids the C library; "" when none does
 }
 
-// ok reports whether the loader would start it, with libraries that the packages'
-// relations allow.
-func (r *resolution) ok() bool {
-	return len(r.misses()) == 0 && len(r.badVersions()) == 0 && r.unwanted == ""
+// isComplete reports whether the loader would load the file, with libraries that the
+// packages' relations allow.
+func (r *resolution) isComplete() bool {
+	return len(r.missing()) == 0 && len(r.missingVersions()) == 0 && r.libcForbidden == ""
 }
 
-// misses returns what is missing and not left to the machine.
-func (r *resolution) misses() []ldso.Missing {
+// missing returns what is missing and not left to the machine.
+func (r *resolution) missing() []ldso.Missing {
 	var out []ldso.Missing
 	for _, m := range r.closure.Missing {
 		if !isDriver(m.Name) {
@@ -129,7 +190,8 @@ func (r *resolution) misses() []ldso.Missing {
 	return out
 }
 
-func (r *resolution) badVersions() []ldso.MissingVersion {
+// missingVersions returns the symbol versions without which the loader stops.
+func (r *resolution) missingVersions() []ldso.MissingVersion {
 	var out []ldso.MissingVersion
 	for _, v := range r.closure.Versions {
 		if v.Fatal && !isDriver(v.File) {
@@ -139,11 +201,11 @@ func (r *resolution) badVersions() []ldso.MissingVersion {
 	return out
 }
 
-// resolve answers the needs of one file of a package of the command.
+// resolve finds what one file of a package of the command needs.
 //
 // The C library decides. It is chosen first, and with it whether the closure is
 // private or the root's; each choice is tried until the loader would start the
-// file. When none does, the first choice's faults are the ones to tell.
+// file. If none does, the problems of the first choice are the ones to report.
 func (p *planner) resolve(c *candidate, f *record.File) (*resolution, error) {
 	if r := p.results[f]; r != nil {
 		return r, nil
@@ -158,7 +220,7 @@ func (p *planner) resolve(c *candidate, f *record.File) (*resolution, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.ok() {
+		if r.isComplete() {
 			first = r
 			break
 		}
@@ -265,11 +327,11 @@ func (p *planner) resolveWith(c *candidate, f *record.File, choice libcChoice) (
 		}
 		again := false
 		for _, m := range s.members {
-			why, ok := m.allows(s.members)
+			why := m.forbiddenBy(s.members, s.p.in.Orders)
 			switch {
-			case ok || m == c:
+			case why == "" || m == c:
 			case m == choice.libc: // without another one it would only be missing
-				r.unwanted = why
+				r.libcForbidden = why
 			default:
 				excluded[m], again = why, true
 			}
@@ -278,317 +340,5 @@ func (p *planner) resolveWith(c *candidate, f *record.File, choice libcChoice) (
 			return r, nil
 		}
 	}
-	return nil, fmt.Errorf("resolve %s of %s: the relations of its libraries' packages contradict one another", f.Path, c.m.Spec())
-}
-
-// search is the Finder of one closure.
-type search struct {
-	p        *planner
-	choice   libcChoice
-	own      *candidate
-	system   ldso.Finder
-	excluded map[*candidate]string
-	members  []*candidate // packages that the closure has so far
-	rejected map[string][]string
-}
-
-// Find implements [ldso.Finder] over packages: the requester's own, the
-// command's, then what the choice of the C library makes the order.
-func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
-	requester := chain[len(chain)-1]
-	abi := chain[0].Info
-	from := s.p.owners[requester] // nil for the root's own library
-
-	if name == chain[0].Info.Interpreter && len(chain) == 1 {
-		return s.findInterpreter(name, chain)
-	}
-	if isDriver(name) { // the machine's own, if it has one, whatever a package brings
-		if o, err := s.findSystem(name, chain); err == nil || !errors.Is(err, ldso.ErrNotFound) {
-			return o, err
-		}
-	}
-	if strings.Contains(name, "/") {
-		if !layout.IsGlibcLibrary(path.Base(name)) || s.choice.libc == nil {
-			return s.findPath(name, from, chain)
-		}
-		name = path.Base(name) // whatever the path, it must be of the process's own family
-	}
-	if layout.IsGlibcLibrary(name) {
-		if o, err := s.findGlibc(name, abi); o != nil || err != nil {
-			return o, err
-		}
-		if s.choice.libc == nil {
-			return s.findSystem(name, chain)
-		}
-	}
-	if from == nil && s.system != nil {
-		if o, err := s.findSystem(name, chain); err == nil || !errors.Is(err, ldso.ErrNotFound) {
-			return o, err
-		}
-	}
-
-	sources, err := s.sources(name, from, abi)
-	if err != nil {
-		return nil, err
-	}
-	var spare *ldso.Object // right name, but a symbol version is missing
-	var spareOwner *candidate
-	consider := func(c *candidate, f *record.File) *ldso.Object {
-		if f == nil || f.ELF == nil || !sameABI(f.ELF, abi) {
-			return nil
-		}
-		if why, ok := s.fits(c, abi); !ok {
-			s.reject(name, c, why)
-			return nil
-		}
-		if v := lacksVersion(requester.Info, name, f.ELF); v != "" {
-			s.reject(name, c, "it does not offer the symbol version "+v)
-			if spare == nil {
-				spare, spareOwner = s.p.object(c, f), c
-			}
-			return nil
-		}
-		s.join(c)
-		return s.p.object(c, f)
-	}
-
-	for _, dir := range s.searchDirs(chain) {
-		for _, c := range sources {
-			if c == nil {
-				continue
-			}
-			if o := consider(c, c.m.Resolve(dir+"/"+name)); o != nil {
-				return o, nil
-			}
-		}
-	}
-	for _, c := range sources {
-		if c == nil { // the root's own libraries have their turn
-			o, err := s.findSystem(name, chain)
-			if err == nil || !errors.Is(err, ldso.ErrNotFound) {
-				return o, err
-			}
-			continue
-		}
-		if o := consider(c, c.library(name, abi)); o != nil {
-			return o, nil
-		}
-	}
-	// Some libraries stand in a directory of their own, and a script of their
-	// package would make the link by which they are found (update-alternatives).
-	for _, c := range sources {
-		if c == nil {
-			continue
-		}
-		if o := consider(c, c.inner(name, abi)); o != nil {
-			return o, nil
-		}
-	}
-	if spare != nil {
-		s.join(spareOwner)
-		return spare, nil
-	}
-	return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
-}
-
-// sources returns the packages to ask for a name, in order; nil stands for the
-// root's own libraries.
-func (s *search) sources(name string, from *candidate, abi *elfedit.Info) ([]*candidate, error) {
-	var sources []*candidate
-	add := func(c *candidate) {
-		if c == nil || !slices.Contains(sources, c) {
-			sources = append(sources, c)
-		}
-	}
-	if from != nil {
-		add(from)
-	}
-	add(s.own)
-	for _, c := range s.p.command {
-		add(c)
-	}
-	if !s.choice.private {
-		add(nil)
-	}
-	for _, trees := range [][]*record.Tree{s.p.defaults, s.p.others} {
-		for _, t := range trees {
-			if hasLibrary(t, name) {
-				c, err := s.p.load(t)
-				if err != nil {
-					return nil, err
-				}
-				add(c)
-			}
-		}
-	}
-	if s.choice.private {
-		add(nil)
-	}
-	return sources, nil
-}
-
-// fits reports whether a package may be in the closure: one C library only, and
-// no member's relation against it.
-func (s *search) fits(c *candidate, abi *elfedit.Info) (why string, ok bool) {
-	if why, bad := s.excluded[c]; bad {
-		return why, false
-	}
-	if c == s.choice.libc {
-		return "", true // the resolution tells of relations against it
-	}
-	if c.isLibc(abi) {
-		return "a process has one C library, and another was chosen", false
-	}
-	return c.allows(s.members)
-}
-
-func (s *search) join(c *candidate) {
-	if !slices.Contains(s.members, c) {
-		s.members = append(s.members, c)
-	}
-}
-
-func (s *search) reject(name string, c *candidate, why string) {
-	why = c.m.Spec() + " has it, but " + why
-	if !slices.Contains(s.rejected[name], why) {
-		s.rejected[name] = append(s.rejected[name], why)
-	}
-}
-
-// findInterpreter returns the loader of the chosen C library.
-func (s *search) findInterpreter(name string, chain []*ldso.Object) (*ldso.Object, error) {
-	c := s.choice.libc
-	if c == nil {
-		return s.findSystem(name, chain)
-	}
-	f := c.interpreter(chain[0].Info)
-	if f == nil {
-		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
-	}
-	s.join(c)
-	return s.p.object(c, f), nil
-}
-
-// findGlibc returns a library of the chosen loader family; nil without error when
-// the family does not have it.
-func (s *search) findGlibc(name string, abi *elfedit.Info) (*ldso.Object, error) {
-	c := s.choice.libc
-	if c == nil {
-		return nil, nil
-	}
-	f := c.library(name, abi)
-	if f == nil && strings.HasPrefix(name, "ld") {
-		f = c.interpreter(&elfedit.Info{
-			Class: abi.Class, Data: abi.Data, Machine: abi.Machine, Flags: abi.Flags, OSABI: abi.OSABI,
-			Interpreter: cmp.Or(abi.Interpreter, name),
-		})
-	}
-	if f == nil {
-		return nil, nil
-	}
-	s.join(c)
-	return s.p.object(c, f), nil
-}
-
-// findPath answers a name with a slash: a path in a package's payload, else in
-// the root.
-func (s *search) findPath(name string, from *candidate, chain []*ldso.Object) (*ldso.Object, error) {
-	if from != nil {
-		sources, err := s.sources(path.Base(name), from, chain[0].Info)
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range sources {
-			if c == nil {
-				continue
-			}
-			if f := c.m.Resolve(name); f != nil && f.ELF != nil && sameABI(f.ELF, chain[0].Info) {
-				if why, ok := s.fits(c, chain[0].Info); !ok {
-					s.reject(name, c, why)
-					continue
-				}
-				s.join(c)
-				return s.p.object(c, f), nil
-			}
-		}
-	}
-	return s.findSystem(name, chain)
-}
-
-// findSystem asks the root's own loader. A tree's search paths mean nothing
-// there, so it is asked as by a requester without any.
-func (s *search) findSystem(name string, chain []*ldso.Object) (*ldso.Object, error) {
-	if s.system == nil {
-		return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
-	}
-	if s.choice.libc != nil && layout.IsGlibcLibrary(name) {
-		return nil, fmt.Errorf("%w: %s: a process has one C library", ldso.ErrNotFound, name)
-	}
-	asked := chain
-	if s.p.owners[chain[len(chain)-1]] != nil {
-		asked = []*ldso.Object{{Path: "/", ID: "/", Info: plainInfo(chain[0].Info)}}
-	}
-	return s.system.Find(name, asked)
-}
-
-// searchDirs returns the directories of the payload that the requester's RUNPATH,
-// or its own and inherited RPATH, names, as the loader orders them.
-func (s *search) searchDirs(chain []*ldso.Object) []string {
-	requester := chain[len(chain)-1]
-	var dirs []string
-	add := func(o *ldso.Object, list string) {
-		f := s.p.files[o]
-		if f == nil {
-			return
-		}
-		for _, e := range strings.Split(list, ":") {
-			if d, ok := payloadDir(f.Path, e); ok {
-				dirs = append(dirs, d)
-			}
-		}
-	}
-	if requester.Info.HasRunPath {
-		add(requester, requester.Info.RunPath)
-		return dirs
-	}
-	for _, o := range slices.Backward(chain) {
-		if !o.Info.HasRunPath {
-			add(o, o.Info.RPath)
-		}
-	}
-	return dirs
-}
-
-// payloadDir returns the directory of the payload that one element of a search
-// path means for a file of it. ok is false for what depends on the machine
-// ($LIB, $PLATFORM) or on the working directory.
-func payloadDir(file, element string) (dir string, ok bool) {
-	for _, origin := range []string{"${ORIGIN}", "$ORIGIN"} {
-		if rest, found := strings.CutPrefix(element, origin); found && (rest == "" || rest[0] == '/') {
-			element = "/" + path.Dir(file) + rest
-		}
-	}
-	if !path.IsAbs(element) || strings.Contains(element, "$") {
-		return "", false
-	}
-	return strings.TrimPrefix(layout.MergeUsr(strings.TrimPrefix(path.Clean(element), "/")), "/"), true
-}
-
-// lacksVersion returns a symbol version that the requester needs of name and the
-// library does not define; "" when all are there.
-func lacksVersion(requester *elfedit.Info, name string, library *elfedit.Info) string {
-	if !library.HasVersionDefs && len(library.VersionDefs) == 0 {
-		return "" // the loader warns only
-	}
-	for _, n := range requester.VersionNeeds {
-		if n.File != name {
-			continue
-		}
-		for _, v := range n.Versions {
-			if !v.Weak && !slices.ContainsFunc(library.VersionDefs, func(d elfedit.VersionDef) bool { return d.Name == v.Name }) {
-				return v.Name
-			}
-		}
-	}
-	return ""
+	return nil, fmt.Errorf("resolve %s of %s: the relations of the packages that have its libraries contradict one another; install a part of them", f.Path, c.m.Spec())
 }

@@ -27,9 +27,6 @@ type SystemInput struct {
 	Stays func(*record.Tree) bool
 	// Occupied returns the trees of a package that stand on disk.
 	Occupied func(name string) ([]*record.Manifest, error)
-	// Shares reports whether the libraries of a draft's tree, which is there
-	// already, are the very files that the distribution has now.
-	Shares func(*record.Manifest) bool
 	// Loads reports whether the root's own loader, asked for the library that a
 	// link of a tree is named for, would load the file that the tree has of it: the
 	// farm must not say otherwise.
@@ -58,7 +55,6 @@ func MakeSystem(in SystemInput) (*SystemPlan, error) {
 			return nil, err
 		}
 		t := generationTree(m)
-		t.Copied = t.Copied || present && !in.Shares(m)
 		came[t.Path()] = t
 		plan.Trees = append(plan.Trees, PlannedTree{
 			Name: m.Name, Version: m.Version, Architecture: m.Architecture, Tree: m.Tree, Identity: m.Identity,
@@ -88,7 +84,7 @@ func MakeSystem(in SystemInput) (*SystemPlan, error) {
 	}
 	for i := range kept {
 		if t := &kept[i]; t.Origin == record.OriginSystem {
-			t.Links = loaded(t, in.Loads)
+			t.Links = loadedLinks(t, in.Loads)
 		}
 	}
 	next.SetTrees(kept)
@@ -159,9 +155,9 @@ func places(m *record.Manifest) map[string]string {
 	return places
 }
 
-// loaded returns the names of a system tree that the loader finds where the tree's
+// loadedLinks returns the names of a system tree that the loader finds where the tree's
 // package has them. Those of a glibc-hwcaps directory go with the plain one.
-func loaded(t *record.Tree, loads func(t *record.Tree, link string) bool) []string {
+func loadedLinks(t *record.Tree, loads func(t *record.Tree, link string) bool) []string {
 	var links []string
 	for link := range t.Places {
 		plain := link

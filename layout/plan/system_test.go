@@ -27,7 +27,6 @@ type syncer struct {
 	generation *record.Generation
 	installed  map[string]bool // trees whose packages stay as they are
 	elsewhere  map[string]bool // places at which the loader does not look first
-	stale      bool            // trees that are there are not the distribution's files any more
 }
 
 func (s *syncer) sync(t *testing.T, packages ...*record.Manifest) *SystemPlan {
@@ -36,7 +35,6 @@ func (s *syncer) sync(t *testing.T, packages ...*record.Manifest) *SystemPlan {
 		Generation: s.generation, ToRoot: "../..", Packages: packages,
 		Stays:    func(t *record.Tree) bool { return s.installed[t.Path()] },
 		Occupied: func(name string) ([]*record.Manifest, error) { return s.disk[name], nil },
-		Shares:   func(*record.Manifest) bool { return !s.stale },
 		Loads:    func(t *record.Tree, link string) bool { return !s.elsewhere[t.Places[link]] },
 	})
 	if err != nil {
@@ -69,18 +67,15 @@ func TestSystemFarm(t *testing.T) {
 	s := newSyncer(tree("beside", "1", "bin/tool", "lib64/libonig.so.5", "lib64/libown.so.1"))
 	s.sync(t, systemPkg(onig("6.9"), record.SharedLink), systemPkg(libc("2.36"), record.SharedLink))
 	got := farmOf(s.generation)
-	if paths := farm.Paths(s.generation); len(paths) != len(got) || !paths["following/lib64/libonig.so.5"] || !paths["following/bin"] {
+	if paths := farm.Paths(s.generation); len(paths) != len(got) {
 		t.Errorf("the farm's paths are %v, and its links %v", paths, got)
 	}
 	for path, want := range map[string]string{
-		"lib64/libonig.so.5":           "../../../../libonig5/6.9/lib64/libonig.so.5",
-		"following/lib64/libonig.so.5": "../../../../../../../usr/lib/x86_64-linux-gnu/libonig.so.5",
-		"following/bin":                "../bin",
-		"bin/tool":                     "../../../../beside/1/bin/tool",
-		"default/libonig5":             "../../../../libonig5/6.9",
-		"lib64/libc.so.6":              "", // the loader family is in no farm
-		"lib64/libown.so.1":            "", // and what was installed beside the system in no program's way
-		"following/lib64/libown.so.1":  "",
+		"lib64/libonig.so.5": "../../../../../../usr/lib/x86_64-linux-gnu/libonig.so.5",
+		"bin/tool":           "../../../../beside/1/bin/tool",
+		"default/libonig5":   "../../../../libonig5/6.9",
+		"lib64/libc.so.6":    "", // the loader family is in no farm
+		"lib64/libown.so.1":  "", // and what was installed beside the system in no program's way
 	} {
 		if got[path] != want {
 			t.Errorf("%s leads to %q, want %q", path, got[path], want)
@@ -88,7 +83,7 @@ func TestSystemFarm(t *testing.T) {
 	}
 	s.generation.Trees = slices.DeleteFunc(s.generation.Trees, func(t record.Tree) bool { return t.Origin == record.OriginSystem })
 	got = farmOf(s.generation)
-	if got["lib64/libonig.so.5"] != "../../../../beside/1/lib64/libonig.so.5" || got["following/bin"] != "" {
+	if got["lib64/libonig.so.5"] != "../../../../beside/1/lib64/libonig.so.5" {
 		t.Errorf("without system trees the farm is %v", got)
 	}
 }
@@ -108,23 +103,6 @@ func TestSystemFarmFollowsTheLoader(t *testing.T) {
 	}
 	if l := farmOf(s.generation)["lib64/libonig.so.5"]; l == "" {
 		t.Error("the farm does not have it")
-	}
-}
-
-// A library that is a copy must not be loaded beside the distribution's own.
-func TestSystemCopiesAreNotLoaded(t *testing.T) {
-	s := newSyncer()
-	s.sync(t, systemPkg(onig("6.9"), record.SharedCopy))
-	if got := farmOf(s.generation)["lib64/libonig.so.5"]; got != "../../../../../../usr/lib/x86_64-linux-gnu/libonig.so.5" {
-		t.Errorf("the farm leads to %s", got)
-	}
-
-	s = newSyncer()
-	s.sync(t, systemPkg(onig("6.9"), record.SharedLink))
-	s.stale = true // the same bytes, installed again
-	s.sync(t, systemPkg(onig("6.9"), record.SharedLink))
-	if got := farmOf(s.generation)["lib64/libonig.so.5"]; !strings.HasSuffix(got, "/usr/lib/x86_64-linux-gnu/libonig.so.5") || strings.Contains(got, "6.9") {
-		t.Errorf("after another installation the farm leads to %s", got)
 	}
 }
 
@@ -196,7 +174,7 @@ func TestIndexHasSystemTrees(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !record.SameTrees(got, s.generation) || got.ToRoot != "../.." || !got.Trees[1].Copied || got.Trees[1].Places["lib64/libonig.so.5"] == "" {
+	if !record.SameTrees(got, s.generation) || got.ToRoot != "../.." || got.Trees[1].Places["lib64/libonig.so.5"] == "" {
 		t.Errorf("the index holds %+v", got)
 	}
 }

@@ -25,9 +25,13 @@ type Generation struct {
 	Time         time.Time `json:"time"`
 	Architecture string    `json:"architecture"` // the root's own, as a multi-arch triplet
 	// ToRoot is the way from the prefix up to the root, "../..", of a generation
-	// with system trees: links of the following farm take it.
+	// with system trees: links to the distribution's libraries take it.
 	ToRoot string `json:"to_root,omitempty"`
 	Trees  []Tree `json:"trees"` // by name, then oldest version first
+
+	// Orders order the versions of trees. They are no part of the record: who reads
+	// one says how. Without them versions are ordered by their bytes.
+	Orders pkginfo.Orders `json:"-"`
 }
 
 // Tree is one tree in a generation.
@@ -60,10 +64,6 @@ type Tree struct {
 	// has each, as a path in the root. Links has those of them that the root's
 	// loader finds there too.
 	Places map[string]string `json:"places,omitempty"`
-	// Copied says that its files are copies of the distribution's, which the
-	// loader would take for other libraries: the farm leads to the
-	// distribution's own.
-	Copied bool `json:"copied,omitempty"`
 }
 
 // HasSystemTrees reports whether g has trees that follow a package manager's
@@ -164,10 +164,10 @@ func (g *Generation) DefaultOf(name string) *Tree {
 	return nil
 }
 
-// Compare orders the trees of a generation in a root of the architecture own: by
-// slot, then oldest version first, then as they came, those last that are only
-// planned.
-func (t *Tree) Compare(o *Tree, own string) int {
+// Compare orders trees: by slot, then oldest version first, then as they came, those
+// last that are only planned.
+func (g *Generation) Compare(t, o *Tree) int {
+	own := g.Architecture
 	if n := strings.Compare(t.Name, o.Name); n != 0 {
 		return n // most end here; versions take long to compare
 	}
@@ -187,14 +187,14 @@ func (t *Tree) Compare(o *Tree, own string) int {
 		return t.Since
 	}
 	return cmp.Or(
-		t.Format.Compare(t.Version, o.Version), cmp.Compare(planned(t), planned(o)),
+		g.Orders.Compare(t.Format, t.Version, o.Version), cmp.Compare(planned(t), planned(o)),
 		strings.Compare(t.Architecture, o.Architecture), strings.Compare(t.Tree, o.Tree))
 }
 
 // normalize sorts the trees and sets the defaults: what was chosen, else the
 // highest version that is not held.
 func (g *Generation) normalize() {
-	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return a.Compare(&b, g.Architecture) })
+	slices.SortStableFunc(g.Trees, func(a, b Tree) int { return g.Compare(&a, &b) })
 	best := make(map[slot]*Tree, len(g.Trees))
 	for i := range g.Trees {
 		t := &g.Trees[i]
@@ -331,6 +331,6 @@ func (g *Generation) SystemLibraries() map[string]bool {
 // SameTrees reports whether two generations have the same trees and links.
 func SameTrees(a, b *Generation) bool {
 	return a.ToRoot == b.ToRoot && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
-		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default && a.Copied == b.Copied && slices.Equal(a.Links, b.Links)
+		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default && slices.Equal(a.Links, b.Links)
 	})
 }

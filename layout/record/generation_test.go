@@ -7,21 +7,24 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
+var debOrders = pkginfo.Orders{deb.Name: deb.Format{}.Order()}
+
 func tree(name, version string, links ...string) Tree {
 	return Tree{
-		Name: name, Version: version, Architecture: "amd64", Format: pkginfo.Deb, Origin: OriginPrivate,
+		Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: OriginPrivate,
 		Tree: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
 	}
 }
 
 func newGeneration(trees ...Tree) *Generation {
-	g := &Generation{Layout: layout.FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC()}
+	g := &Generation{Layout: layout.FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC(), Orders: debOrders}
 	g.Add(DefaultHighest, trees...)
 	return g
 }
@@ -89,6 +92,7 @@ func indexed(t testing.TB) (*Generation, []byte, []byte) {
 
 func TestIndex(t *testing.T) {
 	g, record, index := indexed(t)
+	g.Orders = nil // no part of the record
 	for what, decode := range map[string]func() (*Generation, error){
 		"record": func() (*Generation, error) { return DecodeGeneration(record) },
 		"index":  func() (*Generation, error) { return DecodeIndex(index, record) },
@@ -152,7 +156,7 @@ func jqManifest() *Manifest {
 		Edits: []EditRecord{{Kind: EditNeeded, From: []string{"libjq.so.1"}, To: []string{"/var/sys/libjq1/1.6/usr/lib/libjq.so.1"}}},
 	}
 	m := &Manifest{
-		Layout: layout.FormatVersion, Name: "jq", Version: "1.6", Tree: "1.6", Architecture: "amd64", Format: pkginfo.Deb, Origin: OriginPrivate,
+		Layout: layout.FormatVersion, Name: "jq", Version: "1.6", Tree: "1.6", Architecture: "amd64", Format: deb.Name, Origin: OriginPrivate,
 		Files: []File{{Path: "usr", Type: TypeDirectory, Mode: 0o755}, jq}, Links: []Link{{Path: "bin/jq", Target: "../usr/bin/jq"}},
 	}
 	m.Index()

@@ -13,7 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-const indexMagic = "hashpkg index 2\n"
+const indexMagic = "hashpkg index 3\n"
 
 var errIndex = errors.New("the index is damaged")
 
@@ -43,7 +43,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 		w.text(t.Tree)
 		w.Write(t.Identity[:])
 		w.number(int64(t.Since))
-		w.number(flags(t.Default, t.Chosen, t.Held, t.Copied))
+		w.number(flags(t.Default, t.Chosen, t.Held))
 		w.texts(t.Links)
 		w.texts(t.Inner)
 		w.number(int64(len(t.Provides)))
@@ -82,7 +82,7 @@ func DecodeIndex(index, record []byte) (*Generation, error) {
 		t.Identity = r.digest()
 		t.Since = int(r.number())
 		f := r.number()
-		t.Default, t.Chosen, t.Held, t.Copied = f&1 != 0, f&2 != 0, f&4 != 0, f&8 != 0
+		t.Default, t.Chosen, t.Held = f&1 != 0, f&2 != 0, f&4 != 0
 		t.Links, t.Inner = r.texts(), r.texts()
 		if n := r.count(); n > 0 {
 			t.Provides = make([]pkginfo.Capability, n)

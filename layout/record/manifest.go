@@ -62,13 +62,8 @@ type PackageFile struct {
 	File   string        `json:"file"` // base name
 	Size   int64         `json:"size"`
 	Digest digest.Digest `json:"digest"`
-	// Signature is what its signatures came to when it was installed: "unsigned",
-	// "unsupported", "nokey" or "good"; Signer is who made a good one.
-	Signature string `json:"signature,omitempty"`
-	Signer    string `json:"signer,omitempty"`
-	// SignatureReason says why it is not "good", or what is to be known of the
-	// index of a deb's archive if it is.
-	SignatureReason string `json:"signature_reason,omitempty"`
+	// Signature is what its signatures came to when it was installed.
+	pkginfo.Signature
 }
 
 // FileType is the kind of a file in a tree.
@@ -105,7 +100,7 @@ type File struct {
 	// it is not Path.
 	Shared string `json:"shared,omitempty"`
 	Place  string `json:"place,omitempty"`
-	// System is that file on the host while its tree is being made.
+	// System is that file, an absolute path in the root, while its tree is being made.
 	System string `json:"-"`
 
 	// Of a symlink: what it holds in the tree, and what the package has if that
@@ -190,6 +185,14 @@ func (m Mode) Shareable() bool {
 		return true
 	}
 	return false
+}
+
+// Clone returns a copy of m whose own fields, and those of its files, can be set
+// without changing m. What the fields refer to is shared.
+func (m *Manifest) Clone() *Manifest {
+	c := *m
+	c.Files = slices.Clone(m.Files)
+	return &c
 }
 
 // Index makes Lookup fast and is called once after Files was filled.

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // TestReadPackageFile reads the beginning of a manifest, and of what is none.
 func TestReadPackageFile(t *testing.T) {
 	m := jqManifest()
-	m.Package = PackageFile{File: "jq_1.6_amd64.deb", Size: 60, Signature: "good", Signer: "somebody", SignatureReason: "a reason"}
+	m.Package = PackageFile{File: "jq_1.6_amd64.deb", Size: 60, Signature: pkginfo.Signature{Verdict: pkginfo.Good, Signer: "somebody", Reason: "a reason"}}
 	for len(m.Files) < 10000 {
 		m.Files = append(m.Files, m.Files[0])
 	}

@@ -24,7 +24,7 @@ type SystemState struct {
 	Settings   digest.Digest `json:"settings"`
 	Generation int           `json:"generation"` // that was active when it had ended
 	// Packages has every package of the databases.
-	Packages map[string]SystemPackage `json:"packages"` // by key, see PackageKey
+	Packages map[pkginfo.Key]SystemPackage `json:"packages"`
 }
 
 // SystemPackage is one package in a SystemState.
@@ -41,28 +41,22 @@ type SystemPackage struct {
 	Unsettled bool `json:"unsettled,omitempty"`
 }
 
-// PackageKey is how the records of the system name a package: packages of one name
-// can be installed for several architectures, and with rpm in several versions.
-func PackageKey(p *pkginfo.Package) string {
-	if p.Format == pkginfo.RPM {
-		return fmt.Sprintf("rpm:%s-%s.%s", p.Name, p.Version, p.Architecture)
-	}
-	return fmt.Sprintf("deb:%s:%s", p.Name, p.Architecture)
-}
+// EditsDir has the records of edited programs: see EditsPath.
+const EditsDir = layout.SystemDir + "/edits"
 
 // EditsPath returns the path, relative to the prefix, of the record of a
 // package's edited programs.
-func EditsPath(key string) string {
-	format, rest, _ := strings.Cut(key, ":")
-	return layout.SystemDir + "/edits/" + format + "/" + rest + ".json"
-}
+func EditsPath(key pkginfo.Key) string { return EditsDir + "/" + key.FileName() + EditsSuffix }
+
+// EditsSuffix ends the name of a record of edited programs.
+const EditsSuffix = ".json"
 
 // PackageEdits is the record of the programs that were edited in place in one
 // package, and the truth about them: it is durable before a file changes, and
 // goes when the last of its files is as it was packaged.
 type PackageEdits struct {
-	Layout  int          `json:"layout"`            // FormatVersion
-	Key     string       `json:"key"`               // see PackageKey
+	Layout  int          `json:"layout"` // FormatVersion
+	Key     pkginfo.Key  `json:"key"`
 	Package string       `json:"package,omitempty"` // the package's name
 	Files   []EditedFile `json:"files"`             // sorted by path
 }

@@ -30,7 +30,7 @@ func (f files) ReadDir(name string) ([]fs.DirEntry, error) {
 	return f.fs().ReadDir(strings.TrimPrefix(name, "/"))
 }
 
-func (f files) Exists(name string) bool {
+func (f files) HasFile(name string) bool {
 	_, err := f.fs().Stat(strings.TrimPrefix(name, "/"))
 	return err == nil
 }

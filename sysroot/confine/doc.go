@@ -17,8 +17,8 @@ type Files interface {
 	ReadFile(name string, limit int64) ([]byte, error)
 	// ReadDir returns what a directory holds.
 	ReadDir(name string) ([]fs.DirEntry, error)
-	// Exists reports whether something has the name.
-	Exists(name string) bool
+	// HasFile reports whether something has the name.
+	HasFile(name string) bool
 }
 
 // maxFile bounds a file of AppArmor or SELinux. Fedora's file contexts have less
@@ -36,7 +36,7 @@ type Rules struct {
 // Read reads the rules of a root for a prefix in it. A file that cannot be read
 // confines nothing, as far as can be told.
 func Read(files Files, prefix string) *Rules {
-	r := &Rules{prefix: prefix, base: files.Exists(Abstraction)}
+	r := &Rules{prefix: prefix, base: files.HasFile(Abstraction)}
 	entries, _ := files.ReadDir(profileDir) // none without AppArmor
 	for _, e := range entries {
 		if !e.Type().IsRegular() {

@@ -1,13 +1,12 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -21,22 +20,32 @@ default when a higher version is installed, until another is named or --highest
 gives the choice back.`,
 		Example: "  hashpkg use jq=1.6-2.1\n  hashpkg use --highest jq",
 		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, given []string) error {
-			return runUse(a, given[0], highest)
+		RunE: func(c *cobra.Command, given []string) error {
+			return runUse(c.Context(), a, given[0], highest)
 		},
 	}
 	cmd.Flags().BoolVar(&highest, "highest", false, "let the highest version be the default again")
 	return cmd
 }
 
-func runUse(a *app, spec string, highest bool) error {
-	name, version, err := splitSpec(spec)
+func runUse(ctx context.Context, a *app, text string, highest bool) error {
+	spec, err := parseSpec(text)
 	if err != nil {
 		return err
 	}
-	if highest != (version == "") {
-		return usageError{fmt.Errorf("%q: want NAME=VERSION, or --highest NAME", spec)}
+	if highest != (spec.Version == "") {
+		return usageError{fmt.Errorf("%q: want NAME=VERSION, or --highest NAME", text)}
 	}
+	return a.change(func(c transaction.Change) (transaction.Result, error) {
+		if highest {
+			return transaction.UseHighest(ctx, c, spec.Name)
+		}
+		return transaction.Use(ctx, c, spec)
+	})
+}
+
+// change makes a change of generations and says which one is active then.
+func (a *app) change(f func(transaction.Change) (transaction.Result, error)) error {
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -45,10 +54,11 @@ func runUse(a *app, spec string, highest bool) error {
 	if err != nil {
 		return err
 	}
-	if highest {
-		return a.finish(root, now)(transaction.UseHighest(root, name, now))
+	result, err := f(transaction.Change{Root: root, Now: now})
+	if err == nil && result.Changed {
+		err = a.settle(root, now)
 	}
-	return a.finish(root, now)(transaction.Use(root, name, version, now))
+	return a.printResult(result, err)
 }
 
 func newRemoveCommand(a *app) *cobra.Command {
@@ -60,20 +70,14 @@ to its files go on working, and so do older generations: the trees stay in the
 store, until hashpkg gc finds that nothing uses them.`,
 		Example: "  hashpkg remove jq=1.6-2.1\n  hashpkg remove jq",
 		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, given []string) error {
-			name, version, err := splitSpec(given[0])
+		RunE: func(c *cobra.Command, given []string) error {
+			spec, err := parseSpec(given[0])
 			if err != nil {
 				return err
 			}
-			root, err := a.openRoot()
-			if err != nil {
-				return err
-			}
-			now, err := a.now()
-			if err != nil {
-				return err
-			}
-			return a.finish(root, now)(transaction.Remove(root, name, version, now))
+			return a.change(func(change transaction.Change) (transaction.Result, error) {
+				return transaction.Remove(c.Context(), change, spec)
+			})
 		},
 	}
 }
@@ -87,7 +91,7 @@ from. It is one rename; nothing is built anew. What the system's package manager
 installed since is not undone: its libraries stay as they are.`,
 		Example: "  hashpkg rollback\n  hashpkg rollback 3",
 		Args:    args(cobra.MaximumNArgs(1)),
-		RunE: func(_ *cobra.Command, given []string) error {
+		RunE: func(c *cobra.Command, given []string) error {
 			id := 0
 			if len(given) == 1 {
 				n, err := parseGeneration(given[0])
@@ -96,15 +100,9 @@ installed since is not undone: its libraries stay as they are.`,
 				}
 				id = n
 			}
-			root, err := a.openRoot()
-			if err != nil {
-				return err
-			}
-			now, err := a.now()
-			if err != nil {
-				return err
-			}
-			return a.finish(root, now)(transaction.Rollback(root, id, now))
+			return a.change(func(change transaction.Change) (transaction.Result, error) {
+				return transaction.Rollback(c.Context(), change, id)
+			})
 		},
 	}
 }
@@ -115,17 +113,6 @@ func parseGeneration(s string) (int, error) {
 		return 0, usageError{fmt.Errorf("%q is no generation's number", s)}
 	}
 	return id, nil
-}
-
-// finish returns what ends a change of generations: it settles the root and says
-// which generation is active now.
-func (a *app) finish(root *sysroot.Root, now time.Time) func(transaction.Result, error) error {
-	return func(r transaction.Result, err error) error {
-		if err == nil && r.Changed {
-			err = a.settle(root, now)
-		}
-		return a.printResult(r, err)
-	}
 }
 
 // printResult says which generation is active now.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -31,6 +32,9 @@ type Env struct {
 	In       io.Reader
 	Out, Err io.Writer
 	Getenv   func(string) string
+
+	// Formats are the package formats that it knows.
+	Formats backends.Formats
 }
 
 // globals are the flags that every command has.
@@ -139,7 +143,7 @@ func (a *app) openRoot() (*sysroot.Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := sysroot.Open(a.root, prefix)
+	r, err := sysroot.Open(a.root, prefix, a.Formats)
 	if err != nil {
 		return nil, usageError{err}
 	}

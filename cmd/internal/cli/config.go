@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -17,6 +17,9 @@ import (
 
 // configFile is the settings of a root.
 const configFile = "/etc/hashpkg.toml"
+
+// maxConfig bounds the settings.
+const maxConfig = 1 << 20
 
 // config is what the file may hold.
 type config struct {
@@ -35,24 +38,19 @@ type rewriteConfig struct {
 // say has its default; what is not known is an error, for it is likely to be meant.
 func (a *app) readConfig() (config, error) {
 	c := config{Prefix: layout.DefaultPrefix, Rewrite: rewriteConfig{Executables: programs.RewriteMinimal}}
-	r, err := sysroot.Open(a.root, layout.DefaultPrefix)
+	r, err := sysroot.Open(a.root, layout.DefaultPrefix, a.Formats)
 	if err != nil {
 		return c, usageError{err}
 	}
-	file, err := r.HostPath(configFile)
-	if err != nil {
-		return c, err
-	}
-	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
-		return c, fmt.Errorf("read settings: %s is no regular file", file)
-	}
-	b, err := os.ReadFile(file)
+	defer r.Close()
+	b, err := r.ReadFile(configFile, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
 	if err != nil {
 		return c, fmt.Errorf("read settings: %w", err)
 	}
+	file := filepath.Join(r.Dir(), configFile)
 	d := toml.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/transaction"
+	"github.com/hashpkg/hashpkg/transaction/gc"
 )
 
 // keptGenerations is how many of the newest generations gc keeps when nobody says:
@@ -54,7 +54,7 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 		return err
 	}
 	progress := a.newProgress()
-	result, err := transaction.Collect(ctx, transaction.CollectOptions{
+	result, err := gc.Collect(ctx, gc.Options{
 		Root: root, Keep: o.keep, DryRun: o.dryRun, Progress: progress.show,
 	})
 	progress.end()
@@ -68,7 +68,7 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 }
 
 // printCollected says what gc removed, or would remove.
-func (a *app) printCollected(r *transaction.CollectResult, dryRun bool) error {
+func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 	for _, t := range r.InUse {
 		a.notice("note: %s %s stays: process %d uses it\n", t.Name, t.Tree, t.PID)
 	}

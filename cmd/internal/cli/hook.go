@@ -24,7 +24,7 @@ func newHookCommand(a *app) *cobra.Command {
 		RunE:   func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	for event, short := range map[hooks.Event]string{
-		hooks.Before: "Follow the package manager, which is about to change files",
+		hooks.Before: "Do nothing: for the files that older versions have installed",
 		hooks.During: "Agree with its database while it is at work",
 		hooks.After:  "Agree with its database when it has ended",
 		hooks.Retire: "Leave a system that works without hashpkg",
@@ -80,7 +80,7 @@ func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) {
 		case err != nil:
 			prefix = layout.DefaultPrefix // to keep the failure
 		}
-		root, errRoot := sysroot.Open(a.root, prefix)
+		root, errRoot := sysroot.Open(a.root, prefix, a.Formats)
 		h.Root = root
 		return h, errors.Join(errNow, err, errRoot)
 	})

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/backends/rpm"
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -111,29 +111,24 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 }
 
 // signatures returns the keys and the policy that the flags ask for.
-func (o *installOptions) signatures() (*rpm.Keyring, transaction.SignaturePolicy, error) {
-	var keys [][]byte
+func (o *installOptions) signatures() (*trust.Keyring, trust.Policy, error) {
+	policy, err := trust.ParsePolicy(o.signature)
+	if err != nil {
+		return nil, "", usageError{fmt.Errorf("--signature: %w", err)}
+	}
+	var keys *trust.Keyring
 	for _, path := range o.keyring {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return nil, "", fmt.Errorf("read keyring: %w", err)
 		}
-		if _, err := rpm.ParseKeyring(b); err != nil { // which of the files it is
+		file, err := trust.ParseKeyring(b)
+		if err != nil {
 			return nil, "", fmt.Errorf("%s: %w", path, err)
 		}
-		keys = append(keys, b)
+		keys = keys.With(file)
 	}
-	keyring, err := rpm.ParseKeyring(keys...)
-	if err != nil {
-		return nil, "", err
-	}
-	policy := transaction.SignaturePolicy(o.signature)
-	switch policy {
-	case transaction.SignatureByKeys, transaction.SignatureRequire, transaction.SignatureWarn, transaction.SignatureOff:
-	default:
-		return nil, "", usageError{fmt.Errorf("--signature %s: want require, warn or off", o.signature)}
-	}
-	return keyring, policy, nil
+	return keys, policy, nil
 }
 
 // printInstall says what was, or would be, installed.

@@ -72,7 +72,7 @@ func runList(a *app) error {
 		return err
 	}
 	if len(packages) == 0 {
-		a.notice("nothing is installed at %s\n", root.Store().Path(""))
+		a.notice("nothing is installed at %s\n", root.Store().Path("."))
 	}
 	return nil
 }
@@ -81,9 +81,9 @@ func runList(a *app) error {
 // the manifest, which list does without otherwise.
 type listedPackage struct {
 	packageOutput
-	Signature string `json:"signature"`
-	Signer    string `json:"signer"`
-	Reason    string `json:"signature_reason"`
+	Signature pkginfo.Verdict `json:"signature"`
+	Signer    string          `json:"signer"`
+	Reason    string          `json:"signature_reason"`
 }
 
 func (a *app) printListJSON(root *sysroot.Root, g *record.Generation, packages []packageOutput) error {
@@ -93,7 +93,7 @@ func (a *app) printListJSON(root *sysroot.Root, g *record.Generation, packages [
 		if err != nil {
 			return err
 		}
-		listed[i] = listedPackage{p, file.Signature, file.Signer, file.SignatureReason}
+		listed[i] = listedPackage{p, file.Verdict, file.Signer, file.Reason}
 	}
 	return a.printJSON(map[string]any{"packages": listed})
 }

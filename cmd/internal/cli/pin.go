@@ -93,7 +93,7 @@ for the libraries named, or for all of them.`,
 			if err != nil {
 				return err
 			}
-			return a.printPins(result, "not pinned so any more")
+			return a.printPins(result, "no longer pinned")
 		},
 	}
 	cmd.Flags().BoolVar(&o.all, "all", false, "the pins that are for every program")

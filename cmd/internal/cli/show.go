@@ -5,12 +5,13 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/transaction/query"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
-	"github.com/hashpkg/hashpkg/transaction"
 )
 
 func newShowCommand(a *app) *cobra.Command {
@@ -30,7 +31,7 @@ type showOutput struct {
 	Summary   string          `json:"summary"`
 	Package   string          `json:"package_file"`
 	Digest    digest.Digest   `json:"package_digest"`
-	Signature string          `json:"signature"`
+	Signature pkginfo.Verdict `json:"signature"`
 	Signer    string          `json:"signer"`
 	Reason    string          `json:"signature_reason"`
 	Identity  digest.Digest   `json:"identity"`
@@ -64,42 +65,19 @@ type needOutput struct {
 	Path     string `json:"path"`
 }
 
-// splitSpec splits NAME[=VERSION].
-func splitSpec(spec string) (name, version string, err error) {
-	name, version, ok := strings.Cut(spec, "=")
-	if name == "" || ok && version == "" {
-		return "", "", usageError{fmt.Errorf("%q: want NAME or NAME=VERSION", spec)}
-	}
-	return name, version, nil
-}
-
-// find returns the tree that a spec names: of several versions the default.
-func find(g *record.Generation, spec string) (*record.Tree, error) {
-	name, version, err := splitSpec(spec)
+// parseSpec takes NAME[=VERSION] apart; what is neither is wrong use.
+func parseSpec(text string) (query.Spec, error) {
+	spec, err := query.ParseSpec(text)
 	if err != nil {
-		return nil, err
+		return spec, usageError{err}
 	}
-	found := g.Find(name, version)
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%w: %s; hashpkg list shows what is", transaction.ErrNotInstalled, spec)
-	}
-	for _, t := range found {
-		if t.Tree == version {
-			return t, nil
-		}
-	}
-	for _, t := range found {
-		if t.Default {
-			return t, nil
-		}
-	}
-	return found[len(found)-1], nil
+	return spec, nil
 }
 
 func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showOutput {
 	out := showOutput{
 		packageOutput: newPackageOutput(root, t), Summary: m.Summary, Package: m.Package.File, Digest: m.Package.Digest,
-		Signature: m.Package.Signature, Signer: m.Package.Signer, Reason: m.Package.SignatureReason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
+		Signature: m.Package.Verdict, Signer: m.Package.Signer, Reason: m.Package.Reason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
 		signed: signedBy(m.Package),
 		Files:  []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{},
 	}
@@ -121,7 +99,11 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 	return out
 }
 
-func runShow(a *app, spec string) error {
+func runShow(a *app, text string) error {
+	spec, err := parseSpec(text)
+	if err != nil {
+		return err
+	}
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -130,7 +112,7 @@ func runShow(a *app, spec string) error {
 	if err != nil {
 		return err
 	}
-	t, err := find(g, spec)
+	t, err := query.Best(g, spec)
 	if err != nil {
 		return err
 	}
@@ -193,16 +175,16 @@ func (a *app) printShow(out showOutput) error {
 // signedBy says what the package's signatures came to.
 func signedBy(p record.PackageFile) string {
 	text := "no"
-	switch p.Signature {
-	case "good":
+	switch p.Verdict {
+	case pkginfo.Good:
 		text = "by " + p.Signer
-	case "nokey":
+	case pkginfo.NoKey:
 		text = "with a key that was not known"
-	case "unsupported":
+	case pkginfo.Unsupported:
 		text = "in a way that was not verified"
 	}
-	if p.SignatureReason != "" {
-		text += ": " + p.SignatureReason
+	if p.Reason != "" {
+		text += ": " + p.Reason
 	}
 	return text
 }

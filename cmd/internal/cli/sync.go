@@ -11,13 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/hooks"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
 type syncOptions struct {
-	dryRun, again, following bool
-	wait                     time.Duration
+	dryRun, again bool
+	wait          time.Duration
 }
 
 func newSyncCommand(a *app) *cobra.Command {
@@ -51,7 +50,6 @@ Settings, in /etc/hashpkg.toml of the root:
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be done and change nothing")
 	f.BoolVar(&o.again, "again", false, "look at every package again, and edit programs that were restored")
-	f.BoolVar(&o.following, "following", false, "stay on the following farm: the package manager is still at work")
 	f.DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
 	return cmd
 }
@@ -70,12 +68,9 @@ func runSync(ctx context.Context, a *app, o syncOptions) error {
 	if err != nil {
 		return err
 	}
-	if busy, err := hooks.DpkgAtWork(root); err == nil { // who may not look sees nobody
-		o.following = o.following || busy
-	}
 	progress := a.newProgress()
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
-		Root: root, Rewrite: settings.rewrite(), DryRun: o.dryRun, Again: o.again, Following: o.following,
+		Root: root, Rewrite: settings.rewrite(), DryRun: o.dryRun, Again: o.again,
 		Wait: o.wait, Now: now, Image: a.isImage(), Progress: progress.show,
 	})
 	progress.end()
@@ -125,8 +120,8 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 	if dryRun {
 		would = "would be "
 	}
-	return a.printf("%d trees came, %d left, %d programs %sedited; generation %d is active\n",
-		len(r.Trees), len(r.Gone), len(r.Programs), would, r.Generation)
+	return a.printf("%d trees %sadded, %d removed, %d programs edited; generation %d is active\n",
+		len(r.Trees), would, len(r.Gone), len(r.Programs), r.Generation)
 }
 
 func describeEdits(edits []record.EditRecord) string {

@@ -3,16 +3,12 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
-
-	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/transaction"
+	"github.com/hashpkg/hashpkg/transaction/query"
+	"github.com/hashpkg/hashpkg/transaction/verify"
 )
 
 func newVerifyCommand(a *app) *cobra.Command {
@@ -48,7 +44,7 @@ func runVerifySystem(ctx context.Context, a *app, names []string) error {
 		return err
 	}
 	progress := a.newProgress()
-	verdict, err := transaction.VerifySystem(ctx, root, names, func(done, total int) {
+	verdict, err := verify.System(ctx, root, names, func(done, total int) {
 		progress.show(transaction.Progress{Step: "verifying", Done: int64(done), Total: int64(total), Packages: true})
 	})
 	progress.end()
@@ -58,84 +54,53 @@ func runVerifySystem(ctx context.Context, a *app, names []string) error {
 	return a.printSystemVerdict(verdict)
 }
 
-func runVerify(a *app, specs []string) error {
+func runVerify(a *app, texts []string) error {
 	root, err := a.openRoot()
 	if err != nil {
 		return err
 	}
-	g, err := root.Active()
-	if err != nil {
-		return err
-	}
-	var trees []*record.Tree
-	for _, spec := range specs {
-		t, err := find(g, spec)
+	var specs []query.Spec
+	for _, text := range texts {
+		spec, err := parseSpec(text)
 		if err != nil {
 			return err
 		}
-		trees = append(trees, t)
-	}
-	checked, damaged := 0, []store.Damage{}
-	if len(specs) == 0 && g.ID != 0 {
-		n, links, err := root.VerifyFarm(g)
-		if err != nil {
-			return err
-		}
-		checked += n
-		for path, what := range links {
-			damaged = append(damaged, store.Damage{Path: path, What: what})
-		}
-		slices.SortFunc(damaged, func(a, b store.Damage) int { return strings.Compare(a.Path, b.Path) })
-		for i := range g.Trees {
-			trees = append(trees, &g.Trees[i])
-		}
-	}
-	var manifests []*record.Manifest
-	for _, t := range trees {
-		m, err := root.Store().Manifest(t.Name, t.Tree)
-		if err != nil {
-			damaged = append(damaged, store.Damage{Package: t.Spec(), Path: root.Store().Path(layout.ManifestPath(t.Name, t.Tree)), What: err.Error()})
-			continue
-		}
-		if m.Identity != t.Identity {
-			damaged = append(damaged, store.Damage{Package: t.Spec(), Path: root.Store().Path(layout.ManifestPath(t.Name, t.Tree)), What: "is the manifest of another identity"})
-		}
-		manifests = append(manifests, m)
+		specs = append(specs, spec)
 	}
 	progress := a.newProgress()
-	n, found, err := root.Store().Verify(manifests, progress.bytes("verifying"))
+	report, err := verify.Trees(root, specs, progress.bytes("verifying"))
 	progress.end()
 	if err != nil {
 		return err
 	}
-	return a.printDamage(checked+n, append(damaged, found...))
+	return a.printDamage(report)
 }
 
-func (a *app) printDamage(checked int, damaged []store.Damage) error {
+func (a *app) printDamage(r *verify.Report) error {
 	if a.json {
-		if err := a.printJSON(map[string]any{"checked": checked, "damaged": damaged}); err != nil {
+		if err := a.printJSON(r); err != nil {
 			return err
 		}
 	} else {
-		for _, d := range damaged {
+		for _, d := range r.Damaged {
 			if err := a.printf("%s: %s\n", d.Path, d.What); err != nil {
 				return err
 			}
 		}
 		if !a.quiet {
-			if err := a.printf("%d files checked, %d damaged\n", checked, len(damaged)); err != nil {
+			if err := a.printf("%d files checked, %d damaged\n", r.Checked, len(r.Damaged)); err != nil {
 				return err
 			}
 		}
 	}
-	if len(damaged) > 0 {
+	if len(r.Damaged) > 0 {
 		return errDamaged
 	}
 	return nil
 }
 
 // printSystemVerdict says how the files of the system's packages stand.
-func (a *app) printSystemVerdict(v *transaction.SystemVerdict) error {
+func (a *app) printSystemVerdict(v *verify.SystemVerdict) error {
 	if a.json {
 		if err := a.printJSON(v); err != nil {
 			return err

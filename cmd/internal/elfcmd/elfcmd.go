@@ -1,6 +1,6 @@
 // Package elfcmd implements hashpkg elf and the program patchelf, which are the
 // same command under two names: options in patchelf's form, the edits of
-// package elfedit, files replaced by package atomicfile. Most callers need
+// package elfedit, files replaced by package inplace. Most callers need
 // [Main].
 //
 // Programs call the command once for each of many files, so that its start
@@ -26,7 +26,7 @@ import (
 
 // version is the version that programs are told which ask for one: that of the
 // patchelf whose options these are.
-const version = "patchelf 0.18.0"
+const version = "patchelf 0.19.1"
 
 // Env is what the command has of the process around it.
 type Env struct {

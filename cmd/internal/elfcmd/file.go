@@ -1,22 +1,26 @@
 package elfcmd
 
 import (
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/internal/mapped"
+	"github.com/hashpkg/hashpkg/programs/inplace"
 )
 
 // What a file has not got. Scripts look for the first words, which are
 // patchelf's.
 var (
 	errNoInterpreter = errors.New("cannot find section '.interp': it is a library, or linked statically")
-	errNoDynamic     = errors.New("cannot find section '.dynamic': it is linked statically")
+	errNoDynamic     = errors.New("cannot find section '.dynamic': it is linked statically, or has lost it")
 )
 
 // output is what the command prints with --json.
@@ -73,7 +77,7 @@ func (r *run) file(name string) *fileResult {
 		} else {
 			result.err = r.edit(name, result)
 		}
-		if !errors.Is(result.err, elfedit.ErrEditMismatch) && !errors.Is(result.err, atomicfile.ErrChanged) {
+		if !errors.Is(result.err, elfedit.ErrEditMismatch) && !errors.Is(result.err, inplace.ErrChanged) {
 			break
 		}
 	}
@@ -94,8 +98,8 @@ func (r *run) edit(name string, result *fileResult) error {
 	var plan *filePlan
 	var e elfedit.Edit
 	var before checksum
-	err := atomicfile.ReadMapped(name, func(data []byte) error {
-		info, err := elfedit.Inspect(data)
+	err := mapped.Open(name, func(data []byte) error {
+		info, err := o.inspect(data)
 		if err != nil {
 			return err
 		}
@@ -146,6 +150,16 @@ func (r *run) edit(name string, result *fileResult) error {
 		result.ELF = &plan.want
 	}
 	return nil
+}
+
+// inspect reads a file. One whose names are in no table is read all the same,
+// for what needs no names.
+func (o *options) inspect(data []byte) (*elfedit.Info, error) {
+	info, err := elfedit.Inspect(data)
+	if errors.Is(err, elfedit.ErrNoStringTable) && !o.needsNames() {
+		err = nil
+	}
+	return info, err
 }
 
 // editable refuses what patchelf refuses.
@@ -245,7 +259,56 @@ func (r *run) write(name string, e elfedit.Edit, result *fileResult, check func(
 			return writeStream(name, o.output, e)
 		}
 	}
-	return atomicfile.ReplaceEdited(name, e, atomicfile.ReplaceOptions{To: o.output, Check: check, Durable: o.sync})
+	return replace(name, o.output, e, inplace.Options{Check: check, Durable: o.sync})
+}
+
+// replace makes an edit in a file, or in output unless that is empty.
+func replace(name, output string, e elfedit.Edit, o inplace.Options) (err error) {
+	from, err := placeOf(name)
+	if err != nil {
+		return err
+	}
+	defer from.Dir.Close()
+	paths := map[string]string{from.Dir.Path(from.Base): name}
+	if output != "" {
+		to, err := placeOf(output)
+		if err != nil {
+			return err
+		}
+		defer to.Dir.Close()
+		paths[to.Dir.Path(to.Base)] = output
+		o.To = &to
+	}
+	r, err := inplace.Stage(from.Dir, from.Base, e, o)
+	if err == nil {
+		err = r.Commit()
+	}
+	var p *fs.PathError
+	if !errors.As(err, &p) {
+		return err
+	}
+	p.Path = cmp.Or(paths[p.Path], p.Path) // as the user named it
+	if output == "" && (errors.Is(err, inplace.ErrSigned) || errors.Is(err, inplace.ErrVerity)) {
+		p.Err = fmt.Errorf("%w; --output writes an edited copy", p.Err)
+	}
+	return err
+}
+
+// placeOf opens the directory of a file, or of the one that a link there leads to.
+// The caller closes it.
+func placeOf(name string) (inplace.Place, error) {
+	real := name
+	if st, err := os.Lstat(name); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+		if real, err = filepath.EvalSymlinks(name); err != nil {
+			return inplace.Place{}, fmt.Errorf("follow %s: %w", name, err)
+		}
+	}
+	path, base := filepath.Split(real)
+	if base == "" || base == "." || base == ".." { // a directory, of which Stage will say so
+		path, base = real, "."
+	}
+	dir, err := beneath.Open(cmp.Or(path, "."))
+	return inplace.Place{Dir: dir, Base: base}, err
 }
 
 // writeStream writes the edited file to a pipe or a device.
@@ -254,7 +317,7 @@ func writeStream(name, output string, e elfedit.Edit) error {
 	if err != nil {
 		return err
 	}
-	err = atomicfile.ReadMapped(name, func(data []byte) error {
+	err = mapped.Open(name, func(data []byte) error {
 		at := int64(0)
 		for _, h := range e.Hunks {
 			if _, err := f.Write(data[at:min(h.Offset, int64(len(data)))]); err != nil {

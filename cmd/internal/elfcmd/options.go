@@ -32,6 +32,7 @@ type options struct {
 	replaceNeeded           map[string]string
 
 	noDefaultLib, debugTag bool
+	resolutionCache        bool
 	clearVersions          []string
 	renameSymbols          map[string]string
 	pageSize               uint64
@@ -127,6 +128,8 @@ func optionTable() []option {
 		flag("no-clobber-old-sections", "accepted for patchelf's sake: old bytes are never overwritten", func(*options) *bool { return new(bool) }),
 		text("clear-symbol-version", "SYMBOL", "take the version from a dynamic symbol (may be repeated)", func(o *options, v string) { o.clearVersions = append(o.clearVersions, v) }),
 		flag("add-debug-tag", "add DT_DEBUG where there is none", func(o *options) *bool { return &o.debugTag }),
+		flag("build-resolution-cache", "write the note that says where each needed library is found, for a C library that reads it (Nixpkgs')",
+			func(o *options) *bool { return &o.resolutionCache }),
 		flag("print-execstack", "print whether the stack is executable: X, -, or ? where nothing says so", func(o *options) *bool { return &o.printExecStack }),
 		flag("clear-execstack", "make the stack not executable", func(o *options) *bool { return &o.clearExecStack }),
 		flag("set-execstack", "make the stack executable", func(o *options) *bool { return &o.execStack }),
@@ -257,6 +260,8 @@ func (o *options) check() error {
 		return one("--undo")
 	case o.setRPath != nil && o.addRPath != nil:
 		return errors.New("--set-rpath option not allowed with --add-rpath")
+	case o.resolutionCache && o.forceRPath:
+		return errors.New("--build-resolution-cache option not allowed with --force-rpath")
 	case o.undo != "" && (o.edits() || o.savePatch != ""):
 		return errors.New("--undo option not allowed with an option that changes the file, or --save-patch")
 	}
@@ -277,7 +282,16 @@ func (o *options) edits() bool {
 	return o.interpreter != "" || o.osabi != nil || o.soname != nil || o.clearExecStack || o.execStack ||
 		o.shrinkRPath || o.removeRPath || o.setRPath != nil || o.addRPath != nil ||
 		o.setNeeded != nil || len(o.addNeeded)+len(o.removeNeeded)+len(o.replaceNeeded) > 0 ||
-		o.noDefaultLib || o.debugTag || len(o.clearVersions)+len(o.renameSymbols) > 0
+		o.noDefaultLib || o.debugTag || o.resolutionCache || len(o.clearVersions)+len(o.renameSymbols) > 0
+}
+
+// needsNames reports whether an option was given that prints or changes names of
+// the dynamic section.
+func (o *options) needsNames() bool {
+	return o.json || o.printSoname || o.printRPath || o.printNeeded || o.soname != nil ||
+		o.shrinkRPath || o.removeRPath || o.setRPath != nil || o.addRPath != nil ||
+		o.setNeeded != nil || len(o.addNeeded)+len(o.removeNeeded)+len(o.replaceNeeded) > 0 ||
+		len(o.clearVersions)+len(o.renameSymbols) > 0 || o.resolutionCache
 }
 
 func setPageSize(o *options, v []string) error {

@@ -8,7 +8,7 @@ import (
 	"os"
 
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 )
 
 // patchFormat is the number of the form that patches have (docs/elf.md).
@@ -64,7 +64,7 @@ func (r *run) undo(file string, out *fileResult) error {
 	if err != nil {
 		return err
 	}
-	err = atomicfile.ReadMapped(file, func(data []byte) error {
+	err = mapped.Open(file, func(data []byte) error {
 		switch now := checksumOf(data); now {
 		case p.After:
 			return nil

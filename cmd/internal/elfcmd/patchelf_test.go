@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
 )
 
 // elfPrograms are built with gcc: name to arguments.
@@ -27,11 +29,7 @@ var elfPrograms = map[string][]string{
 
 func buildELFPrograms(t *testing.T) (dir string, names []string) {
 	t.Helper()
-	for _, tool := range []string{"gcc", "readelf", "patchelf"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("no %s", tool)
-		}
-	}
+	testneed.Programs(t, "gcc", "readelf", "patchelf")
 	dir = t.TempDir()
 	for name, text := range map[string]string{
 		"a.c": "int answer(void) { return 42; }\n", "b.c": "int other(void) { return 1; }\n", "empty.c": "int main(void) { return 0; }\n",

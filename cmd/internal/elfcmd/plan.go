@@ -18,13 +18,15 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 
 	"github.com/hashpkg/hashpkg/elfedit"
-	"github.com/hashpkg/hashpkg/internal/atomicfile"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 )
 
 // filePlan is what one file shall become.
 type filePlan struct {
 	changes  elfedit.Changes
-	want     elfedit.Info // what Inspect says of the edited file
+	want     elfedit.Info  // what Inspect says of the edited file
+	cache    *elfedit.Note // the resolution cache that the file shall have
+	inspect  func(data []byte) (*elfedit.Info, error)
 	warnings []string
 }
 
@@ -61,6 +63,10 @@ func (o *options) plan(info *elfedit.Info) (*filePlan, error) {
 	p.changes.DebugTag = o.debugTag
 	p.changes.ClearSymbolVersions = o.clearVersions
 	p.changes.RenameSymbols = o.renameSymbols
+	if err := o.planCache(info, p); err != nil {
+		return nil, err
+	}
+	p.inspect = o.inspect
 	return p, nil
 }
 
@@ -79,11 +85,16 @@ func (p *filePlan) make(data []byte) (elfedit.Edit, error) {
 
 // check compares an edited file with the plan.
 func (p *filePlan) check(data []byte) error {
-	got, err := elfedit.Inspect(data)
+	got, err := p.inspect(data)
 	if err != nil {
 		return fmt.Errorf("the edited file cannot be read: %w", err)
 	}
 	p.want.DynamicRoom = got.DynamicRoom
+	if others, cache := splitCache(got.Notes); reflect.DeepEqual(cache, p.cache) {
+		if wanted, _ := splitCache(p.want.Notes); reflect.DeepEqual(others, wanted) {
+			p.want.Notes = got.Notes
+		}
+	}
 	want := p.want
 	if len(p.changes.RenameSymbols) > 0 {
 		want.ImportsOpen = got.ImportsOpen
@@ -298,7 +309,7 @@ func takesPlaceOf(soname string, list []string) string {
 			continue
 		}
 		var is bool
-		err := atomicfile.ReadMapped(name, func(data []byte) error {
+		err := mapped.Open(name, func(data []byte) error {
 			info, err := elfedit.Inspect(data)
 			is = err == nil && info.Soname == soname
 			return err

@@ -1,0 +1,306 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/cmd/internal/cli"
+	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/layout"
+)
+
+// hashpkg runs one command line.
+func hashpkg(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	env := cli.Env{In: strings.NewReader(""), Out: &out, Err: &err, Getenv: func(name string) string {
+		return map[string]string{"SOURCE_DATE_EPOCH": "1700000000"}[name]
+	}}
+	status = cli.Main(t.Context(), args, env)
+	return status, out.String(), err.String()
+}
+
+// installed returns a root that has the package tool 1.0.
+func installed(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	deb := filepath.Join(t.TempDir(), "tool.deb")
+	content := testdeb.Deb(t, testdeb.Package{Name: "tool", Version: "1.0", Files: []testdeb.File{testdeb.Exec("usr/bin/tool", "tool")}})
+	if err := os.WriteFile(deb, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, stderr := hashpkg(t, "--root", root, "install", "-q", deb); status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	return root
+}
+
+// TestWrongUse has command lines that are refused before anything is read: each has
+// the status 2, and a message that says what is wrong.
+func TestWrongUse(t *testing.T) {
+	root := t.TempDir()
+	for _, test := range []struct{ args, says string }{
+		{"nonsense", `unknown command "nonsense"`},
+		{"list --nonsense", "unknown flag: --nonsense; see hashpkg help list"},
+		{"list extra", `unknown command "extra"`},
+		{"install", "requires at least 1 arg(s), only received 0; usage: hashpkg install FILE..."},
+		{"install --signature maybe x.deb", "--signature maybe: want require, warn or off"},
+		{"install --keyring", "flag needs an argument: --keyring; see hashpkg help install"},
+		{"show", "usage: hashpkg show NAME[=VERSION]"},
+		{"use", "usage: hashpkg use"},
+		{"use tool", "want NAME=VERSION, or --highest NAME"},
+		{"remove", "usage: hashpkg remove"},
+		{"diff 1", "usage: hashpkg diff N M"},
+		{"diff 1 x", `"x"`},
+		{"rollback 1 2", "usage: hashpkg rollback"},
+		{"rollback x", `"x"`},
+		{"gc --keep 0", "--keep 0: want 1 or more"},
+		{"gc --keep x", `invalid argument "x" for "--keep" flag`},
+		{"pin tool", "hashpkg help pin"},
+		{"unpin", "want a program, or --all; see hashpkg help unpin"},
+		{"restore", "hashpkg help restore"},
+		{"hooks nonsense", `unknown command "nonsense"`},
+		{"--prefix relative list", `prefix "relative" is not absolute`},
+	} {
+		status, stdout, stderr := hashpkg(t, append([]string{"--root", root}, strings.Fields(test.args)...)...)
+		if status != 2 || stdout != "" || !strings.HasPrefix(stderr, "hashpkg: ") || !strings.Contains(stderr, test.says) {
+			t.Errorf("%s: status %d, it prints %q and says %q, want 2 and %q", test.args, status, stdout, stderr, test.says)
+		}
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+		t.Errorf("the root has changed: %v %v", left, err)
+	}
+}
+
+// TestStatuses has the other exit statuses.
+func TestStatuses(t *testing.T) {
+	root := installed(t)
+	for _, test := range []struct {
+		args string
+		want int
+	}{
+		{"", 0},
+		{"list", 0},
+		{"show tool", 0},
+		{"verify", 0},
+		{"use tool=1.0", 0},
+		{"gc --dry-run", 0},
+		{"check", 0},
+		{"help", 0},
+		{"version", 0},
+		{"show nothing", 1},
+		{"use tool=2.0", 1},
+		{"remove nothing", 1},
+		{"diff 1 9", 1},
+		{"rollback 9", 1},
+		{"install nothing.deb", 1},
+		{"sync", 1},
+	} {
+		if status, _, stderr := hashpkg(t, append([]string{"--root", root}, strings.Fields(test.args)...)...); status != test.want || (status == 0) != !strings.Contains(stderr, "hashpkg: ") {
+			t.Errorf("%q: status %d, want %d: %s", test.args, status, test.want, stderr)
+		}
+	}
+}
+
+func TestDamageHasItsStatus(t *testing.T) {
+	root := installed(t)
+	file := filepath.Join(root, "var/sys/tool/1.0/usr/bin/tool")
+	if err := os.Chmod(file, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("evil"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	status, stdout, _ := hashpkg(t, "--root", root, "verify", "--json")
+	var said struct {
+		Checked int
+		Damaged []struct{ Package, Path, What string }
+	}
+	if err := json.Unmarshal([]byte(stdout), &said); err != nil || status != 3 || said.Checked == 0 || len(said.Damaged) == 0 {
+		t.Errorf("status %d, %v: %s", status, err, stdout)
+	}
+}
+
+func TestLockHasItsStatus(t *testing.T) {
+	root := installed(t)
+	f, err := os.Open(filepath.Join(root, "var/sys", layout.LockFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"remove tool", "gc", "rollback 1"} {
+		if status, _, stderr := hashpkg(t, append([]string{"--root", root}, strings.Fields(args)...)...); status != 4 {
+			t.Errorf("%s: status %d: %s", args, status, stderr)
+		}
+	}
+	if status, _, stderr := hashpkg(t, "--root", root, "list"); status != 0 {
+		t.Errorf("who only reads needs no lock: status %d: %s", status, stderr)
+	}
+}
+
+// An install that is interrupted says so, and changes nothing.
+func TestInterrupted(t *testing.T) {
+	root := t.TempDir()
+	deb := filepath.Join(t.TempDir(), "tool.deb")
+	if err := os.WriteFile(deb, testdeb.Deb(t, testdeb.Package{Name: "tool", Version: "1.0"}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stderr bytes.Buffer
+	env := cli.Env{In: strings.NewReader(""), Out: new(bytes.Buffer), Err: &stderr, Getenv: func(string) string { return "" }}
+	if status := cli.Main(ctx, []string{"--root", root, "install", "-q", deb}, env); status != 1 || stderr.String() != "hashpkg: interrupted; nothing was changed\n" {
+		t.Errorf("status %d: %s", status, stderr.String())
+	}
+	if _, stdout, _ := hashpkg(t, "--root", root, "list"); stdout != "" {
+		t.Errorf("list prints %q", stdout)
+	}
+}
+
+// TestJSONOfEmptyRoot has what programs read where nothing is installed: lists are
+// lists there, too, and nothing is made.
+func TestJSONOfEmptyRoot(t *testing.T) {
+	root := t.TempDir()
+	for args, want := range map[string]string{
+		"list":          `{"packages":[]}`,
+		"generations":   `{"generations":[]}`,
+		"verify":        `{"checked":0,"damaged":[]}`,
+		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[]}`,
+		"check":         `{"at_work":[],"problems":[]}`,
+		"pins":          `{"pins":[]}`,
+		"restore --all": `{"restored":[],"left":[]}`,
+	} {
+		status, stdout, stderr := hashpkg(t, append([]string{"--root", root, "--json"}, strings.Fields(args)...)...)
+		if status != 0 || stderr != "" {
+			t.Errorf("%s: status %d: %s", args, status, stderr)
+		}
+		if diff := cmp.Diff(want+"\n", stdout); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", args, diff)
+		}
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+		t.Errorf("the root has changed: %v %v", left, err)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	for _, test := range []struct {
+		settings string
+		status   int
+		says     string
+	}{
+		{"", 0, "nothing is installed at ROOT/var/sys"},
+		{"prefix = \"/usr/lib/sys\"\n", 0, "nothing is installed at ROOT/usr/lib/sys"},
+		{"prefx = \"/usr/lib/sys\"\n", 1, `ROOT/etc/hashpkg.toml: ["prefx"] is no setting that hashpkg knows; see hashpkg help`},
+		{"[rewrite]\nexecutable = \"all\"\n", 1, "no setting that hashpkg knows"},
+		{"prefix = \"relative\"\n", 2, "is not absolute"},
+		{"prefix = 7\n", 1, "read settings: ROOT/etc/hashpkg.toml"},
+		{"nonsense\n", 1, "read settings: ROOT/etc/hashpkg.toml"},
+	} {
+		root := t.TempDir()
+		if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "etc/hashpkg.toml"), []byte(test.settings), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		status, _, stderr := hashpkg(t, "--root", root, "list")
+		if stderr = strings.ReplaceAll(stderr, root, "ROOT"); status != test.status || !strings.Contains(stderr, test.says) {
+			t.Errorf("%q: status %d: %s", test.settings, status, stderr)
+		}
+	}
+}
+
+// everyCommand calls f with each command that people call, and the words that call it.
+func everyCommand(f func(c *cobra.Command, words []string)) {
+	var walk func(c *cobra.Command, words []string)
+	walk = func(c *cobra.Command, words []string) {
+		f(c, words)
+		for _, sub := range c.Commands() {
+			if !sub.Hidden {
+				walk(sub, slices.Concat(words, []string{sub.Name()}))
+			}
+		}
+	}
+	walk(cli.NewRootCommand(cli.Env{}), nil)
+}
+
+// TestHelp looks for what a person expects of every command's help: what it does, an
+// example of its use, and each flag.
+func TestHelp(t *testing.T) {
+	commands := 0
+	everyCommand(func(c *cobra.Command, words []string) {
+		commands++
+		name := c.CommandPath()
+		status, help, stderr := hashpkg(t, append([]string{"help"}, words...)...)
+		if status != 0 || stderr != "" {
+			t.Errorf("help of %s: status %d: %s", name, status, stderr)
+		}
+		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
+			t.Errorf("%s: it is said to do %q", name, c.Short)
+		}
+		if c.HasParent() && !c.HasSubCommands() && !strings.Contains(c.Example, name) {
+			t.Errorf("%s has no example of its use: %q", name, c.Example)
+		}
+		for line := range strings.Lines(c.Example) {
+			if line = strings.TrimSuffix(line, "\n"); !strings.HasPrefix(line, "  ") || strings.TrimSpace(line) == "" {
+				t.Errorf("%s: this line of the example is not indented by two: %q", name, line)
+			}
+		}
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Usage == "" || !f.Hidden && !strings.Contains(help, "--"+f.Name) {
+				t.Errorf("%s: --%s is not in the help", name, f.Name)
+			}
+		})
+	})
+	if commands < 20 {
+		t.Errorf("there are %d commands", commands)
+	}
+}
+
+// The generated reference has a page for every command; `make docs` writes it.
+func TestReferenceHasEveryCommand(t *testing.T) {
+	repository, err := repositoryDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	everyCommand(func(c *cobra.Command, _ []string) {
+		page := strings.ReplaceAll(c.CommandPath(), " ", "_") + ".md"
+		b, err := os.ReadFile(filepath.Join(repository, "docs/cli", page))
+		if err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(string(b), c.Short) {
+			t.Errorf("%s does not say what the help says; run make docs", page)
+		}
+	})
+}
+
+// repositoryDir returns the directory that has go.mod.
+func repositoryDir() (string, error) {
+	dir, err := os.Getwd()
+	for ; err == nil; dir = filepath.Dir(dir) {
+		if _, found := os.Stat(filepath.Join(dir, "go.mod")); found == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			err = fs.ErrNotExist
+		}
+	}
+	return "", err
+}

@@ -1,0 +1,11 @@
+// Package e2e tests the program hashpkg as its users run it: each test builds it,
+// or a package of it, and runs it on roots, which are small ones of its own making
+// or whole systems with dpkg or rpm (package testroot).
+//
+// It has tests only. A file is named by the command that it tests, or by what it
+// does to all of them: faults_test.go kills them and lets their system calls fail,
+// powercut_test.go cuts the power of the disk, hostile_test.go gives them images
+// that lead out of themselves. script_test.go runs testdata/scripts, in which
+// there is a script or more for each command. What a package does by itself is
+// tested beside the package.
+package e2e

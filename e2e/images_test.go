@@ -1,0 +1,56 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashpkg/hashpkg/internal/testroot"
+)
+
+// TestImagesAreEqual has the shipped hook of mmdebstrap make two images at two times.
+func TestImagesAreEqual(t *testing.T) {
+	hook, err := filepath.Abs("../hooks/files/mmdebstrap-hooks/customize90-hashpkg.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var images [2]string
+	for i := range images {
+		root := testroot.Debian(t, "bookworm", "")
+		if i == 1 { // a hook in the image came first, and something else after it
+			root.Install(hashpkg(t), "/usr/bin/hashpkg")
+			root.Run("env", "SOURCE_DATE_EPOCH=1700000000", "hashpkg", "hook", "after")
+			root.Run("touch", "/var/sys/.hashpkg/objects")
+			root.Run("rm", "/usr/bin/hashpkg")
+		}
+		cmd := exec.Command(hook, root.Dir)
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(hashpkg(t))+":"+os.Getenv("PATH"), "SOURCE_DATE_EPOCH=1700000000")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		out, err := exec.Command("sh", "-c", `cd "$1"
+find var/sys usr/bin usr/sbin -printf '%p %y %m %U %G %n %T@ %l ' \( -type d -printf '\n' -o -printf '%s\n' \) | sort
+find var/sys usr/bin usr/sbin -type f -print0 | sort -z | xargs -0 sha256sum`, "sh", root.Dir).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		images[i] = string(out)
+		root.Install(hashpkg(t), "/usr/bin/hashpkg")
+		inForce(t, root, fmt.Sprintf("image %d", i))
+	}
+	a, b := strings.Split(images[0], "\n"), strings.Split(images[1], "\n")
+	if len(a) != len(b) || len(a) < 1000 {
+		t.Fatalf("the images have %d and %d lines", len(a), len(b))
+	}
+	differ := 0
+	for i := range a {
+		if a[i] != b[i] {
+			if differ++; differ < 10 {
+				t.Errorf("%s\nis in the other image\n%s", a[i], b[i])
+			}
+		}
+	}
+}

@@ -1,0 +1,295 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashpkg/hashpkg/internal/testroot"
+)
+
+// buildPackage builds hashpkg's own package, of a version.
+func buildPackage(t *testing.T, format, version string) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command("../scripts/package.sh", format)
+	cmd.Env = append(os.Environ(), "OUT="+dir, "PKGVERSION="+version, "SOURCE_DATE_EPOCH=1700000000")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build package: %v: %s", err, out)
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "hashpkg*."+format))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("built %q, %v", found, err)
+	}
+	return found[0]
+}
+
+// searches reports whether a program searches the farm.
+func searches(root *testroot.Root, program string) bool {
+	return strings.Contains(root.ReadFile(program), "/var/sys/current-system/lib64")
+}
+
+// TestDebPackage takes hashpkg's .deb through its life, in a system on which apt and
+// dpkg work.
+func TestDebPackage(t *testing.T) {
+	root := testroot.Debian(t, "bookworm", "", "debsums", "jq")
+	repo := root.Repo()
+	deb := buildPackage(t, "deb", "1.0")
+	again, err := os.ReadFile(buildPackage(t, "deb", "1.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := os.ReadFile(deb); err != nil || !bytes.Equal(first, again) {
+		t.Errorf("two builds of the package differ (%v)", err)
+	}
+	repo.Add(deb)
+	if before := root.Run("dpkg", "--verify"); before != "" {
+		t.Fatalf("dpkg --verify says before: %s", before)
+	}
+
+	root.Run("apt-get", "-y", "-q", "install", "hashpkg")
+	inForce(t, root, "installed")
+	if !searches(root, "/usr/bin/jq") || searches(root, "/usr/bin/hashpkg") {
+		t.Error("jq does not search the farm, or hashpkg does")
+	}
+	if out := root.Run("hashpkg", "hooks", "status"); strings.Count(out, "installed ") != 2 {
+		t.Errorf("hooks: %s", out)
+	}
+	root.Run("jq", "-n", "1")
+
+	t.Run("debsums", func(t *testing.T) { testDebsums(t, root.With(t)) })
+	t.Run("before", func(t *testing.T) { testBefore(t, root.With(t)) })
+	t.Run("mishaps", func(t *testing.T) { testMishaps(t, root.With(t), repo) })
+
+	edited := root.Run("dpkg", "--verify")
+	root.Run("dpkg", "-i", repo.Path(deb)) // an upgrade as far as its scripts know
+	inForce(t, root, "upgraded")
+	if now := root.Run("dpkg", "--verify"); now != edited {
+		t.Errorf("an upgrade of hashpkg changes %s to %s", edited, now)
+	}
+
+	root.Run("apt-get", "-y", "-q", "remove", "hashpkg")
+	if out := root.Run("dpkg", "--verify"); out != "" {
+		t.Errorf("removed, dpkg --verify says: %s", out)
+	}
+	if link := root.Run("readlink", "/var/sys/current-system"); !strings.HasSuffix(link, "/following\n") {
+		t.Errorf("removed, current-system leads to %s", link)
+	}
+	root.Run("jq", "-n", "1")
+	root.Run("dpkg", "--configure", "-a") // what is left of the hooks does no harm
+
+	root.Run("apt-get", "-y", "-q", "install", "hashpkg")
+	inForce(t, root, "installed again")
+	if now := root.Run("dpkg", "--verify"); now != edited {
+		t.Errorf("installed again, %s is %s", edited, now)
+	}
+	root.WriteFile("/etc/hashpkg.toml", "prefix = \"/var/sys\"\n", 0o644)
+	root.Run("dpkg", "-P", "hashpkg")
+	for _, gone := range []string{"/var/sys", "/etc/hashpkg.toml", "/etc/dpkg/dpkg.cfg.d/hashpkg", "/etc/apparmor.d/abstractions/base.d/hashpkg"} {
+		if _, err := os.Lstat(root.LinkPath(gone)); err == nil {
+			t.Errorf("purged, and %s is there", gone)
+		}
+	}
+	if out := root.Run("dpkg", "--verify"); out != "" {
+		t.Errorf("purged, dpkg --verify says: %s", out)
+	}
+	root.Run("jq", "-n", "1")
+
+	// A first sync for which there is no room.
+	out := root.Run("sh", "-c", `mkdir /var/sys; mount -t tmpfs -o size=300k full /var/sys
+dpkg -i "$1" 2>&1; echo $?; umount /var/sys; rmdir /var/sys`, "sh", repo.Path(deb))
+	if !strings.Contains(out, "no space left on device") || !strings.HasSuffix(out, "\n0\n") {
+		t.Errorf("on a full disk: %s", out)
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "check"); err == nil {
+		t.Errorf("on a full disk check finds nothing: %s", out)
+	}
+	root.Run("jq", "-n", "1")
+	root.Run("hashpkg", "sync")
+	inForce(t, root, "with room again")
+}
+
+// testDebsums has debsums ask for edited programs.
+func testDebsums(t *testing.T, root *testroot.Root) {
+	if out, err := root.RunErr(t.Context(), "debsums", "-s", "jq"); err == nil {
+		t.Fatalf("debsums finds nothing changed in jq: %s", out)
+	}
+	root.Run("hashpkg", "hooks", "install", "debsums")
+	root.Run("debsums", "-s", "jq", "bash", "coreutils")
+	// What somebody else has changed stays changed.
+	root.Run("cp", "-p", "/usr/bin/jq", "/usr/bin/jq.good")
+	root.Run("sh", "-c", "printf x >>/usr/bin/jq")
+	if out, err := root.RunErr(t.Context(), "debsums", "-s", "jq"); err == nil || !strings.Contains(out, "/usr/bin/jq") {
+		t.Errorf("debsums accepts another change: %s", out)
+	}
+	root.Run("mv", "/usr/bin/jq.good", "/usr/bin/jq")
+	root.Run("debsums", "-s", "jq")
+	root.Run("hashpkg", "hooks", "remove", "debsums")
+	root.WriteFile("/usr/sbin/prelink", "#!/bin/sh\n", 0o755)
+	if out, err := root.RunErr(t.Context(), "hashpkg", "hooks", "install", "debsums"); err == nil {
+		t.Errorf("a real prelink is no obstacle: %s", out)
+	}
+	root.Run("rm", "/usr/sbin/prelink")
+}
+
+// testBefore measures the hook before a transaction.
+func testBefore(t *testing.T, root *testroot.Root) {
+	out := root.Run("sh", "-c", `for i in 1 2 3 4 5 6 7 8 9; do
+	from=$(date +%s%N); hashpkg hook before; to=$(date +%s%N)
+	readlink /var/sys/current-system | grep -q following || exit 1
+	hashpkg hook after
+	echo $(((to - from) / 1000))
+done | sort -n`)
+	lines := strings.Fields(out)
+	if len(lines) != 9 {
+		t.Fatalf("the hook says %q", out)
+	}
+	median, err := strconv.Atoi(lines[4])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the hook before a transaction takes %v with the start of the process", time.Duration(median)*time.Microsecond)
+	if median > 20_000 {
+		t.Errorf("it takes %d µs, and may take 20000", median)
+	}
+}
+
+// testMishaps breaks what the hooks need: dpkg succeeds, check tells, and the next
+// run repairs.
+func testMishaps(t *testing.T, root *testroot.Root, repo *testroot.Repo) {
+	first, second := service(t, "1.0"), service(t, "2.0")
+	repo.Add(append(first, second[0])...)
+	root.Run("dpkg", "-i", repo.Path(first[0]), repo.Path(first[1]))
+	inForce(t, root, "svc installed")
+
+	// dpkg's exit status is the last line.
+	install := `dpkg -i "$1" 2>&1; echo $?; hashpkg check >/run/check 2>&1; echo $? >>/run/check`
+	for _, c := range []struct{ name, before, after string }{
+		{"settings", "echo nonsense >/etc/hashpkg.toml", "rm /etc/hashpkg.toml"},
+		{"staging full", "mount -t tmpfs -o size=4k,nr_inodes=9 full /var/sys/.hashpkg/staging", "umount /var/sys/.hashpkg/staging"},
+		{"read-only", "mount --bind /var/sys /var/sys; mount -o remount,bind,ro /var/sys", "umount -l /var/sys"},
+		{"closed", "exec <&-", ""},
+	} {
+		out := root.Run("sh", "-c", c.before+"\n"+install+"\n"+c.after, "sh", repo.Path(second[0]))
+		if !strings.HasSuffix(out, "\n0\n") {
+			t.Errorf("%s: dpkg fails: %s", c.name, out)
+		}
+		checked := root.ReadFile("/run/check")
+		if c.after != "" && (!strings.Contains(out, "run hashpkg check") || strings.HasSuffix(checked, "\n0\n")) {
+			t.Errorf("%s: nothing is told: %s; check: %s", c.name, out, checked)
+		}
+		if out := root.Run("svc"); out != "2.0\n" && c.name != "read-only" { // that farm stays as it was
+			t.Errorf("%s: svc says %s", c.name, out)
+		}
+		root.Run("hashpkg", "sync")
+		inForce(t, root, c.name)
+		root.Run("dpkg", "-i", repo.Path(first[0]))
+		inForce(t, root, c.name+", and back")
+	}
+
+	// Nobody listens, no home, no standard files.
+	for _, script := range []string{
+		"exec env -i /usr/bin/hashpkg hook after",
+		"hashpkg hook before <&- >&- 2>&-",
+		"echo nonsense >/etc/hashpkg.toml; { hashpkg hook after; echo $? >/run/status; } 2>&1 | :; rm /etc/hashpkg.toml; exit $(cat /run/status)",
+		"hashpkg hook after --root /nowhere",
+		"DPKG_ROOT=/srv/other hashpkg hook after; test ! -e /srv/other",
+	} {
+		root.Run("sh", "-c", script)
+	}
+	root.Run("hashpkg", "hook", "after")
+	inForce(t, root, "after all")
+
+	// While a frontend holds dpkg's lock the following farm is as it should be.
+	out := root.Run("perl", "-e", `use Fcntl; open F, "+<", "/var/lib/dpkg/lock" or die;
+my $lock = pack("ssx![q]qqix![q]", F_WRLCK, 0, 0, 0, 0);
+fcntl(F, F_SETLK, $lock) or die;
+system("hashpkg hook before; hashpkg hook after; hashpkg sync -q; hashpkg check --json; readlink /var/sys/current-system")`)
+	if !strings.Contains(out, `{"at_work":["dpkg"],"problems":[]}`) || !strings.Contains(out, "/following\n") {
+		t.Errorf("with the lock held: %s", out)
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "check"); err == nil || !strings.Contains(out, "still follows") {
+		t.Errorf("with the lock free: %s", out)
+	}
+	root.Run("hashpkg", "sync")
+	root.Run("hashpkg", "check")
+}
+
+// TestRPMPackage takes hashpkg's .rpm through its life.
+func TestRPMPackage(t *testing.T) {
+	root := testroot.RPM(t)
+	file := buildPackage(t, "rpm", "1.0")
+	if first, err := os.ReadFile(file); err != nil {
+		t.Fatal(err)
+	} else if second, err := os.ReadFile(buildPackage(t, "rpm", "1.0")); err != nil || !bytes.Equal(first, second) {
+		t.Errorf("two builds of the package differ (%v)", err)
+	}
+	newer := buildPackage(t, "rpm", "1.1")
+	untouched, _ := root.RPMErr(t.Context(), "-Va")
+	of := func(files []string, names ...string) (chosen []string) {
+		for _, name := range names {
+			for _, f := range files {
+				if rest, ok := strings.CutPrefix(filepath.Base(f), name+"-"); ok && rest[0] >= '0' && rest[0] <= '9' {
+					chosen = append(chosen, f)
+				}
+			}
+		}
+		if len(chosen) < len(names) {
+			t.Fatalf("of %q there are %q only", names, chosen)
+		}
+		return chosen
+	}
+	do := func(what string, args ...string) {
+		t.Helper()
+		if out := root.RPM(args...); strings.Contains(out, "hashpkg:") {
+			t.Errorf("%s: %s", what, out)
+		}
+		inForce(t, root.Root, what)
+	}
+	jq := []string{"jq", "libjq1"}
+	do("installed", "-i", file)
+	if !searches(root.Root, "/usr/bin/curl") {
+		t.Error("curl does not search the farm")
+	}
+	starts := root.Loop("curl", "--version")
+	do("older", append([]string{"-U", "--oldpackage"}, of(root.Old, jq...)...)...)
+	do("newer", append([]string{"-U"}, of(root.New, jq...)...)...)
+	do("again", append([]string{"-U", "--replacepkgs"}, of(root.New, jq...)...)...)
+	do("jq erased", "-e", "jq") // files of /usr/bin only
+	do("libjq1 erased", "-e", "libjq1")
+	if out := root.Run("sh", "-c", "ls /var/sys/current-system/lib64"); strings.Contains(out, "libjq.so.1") {
+		t.Error("the farm still has libjq.so.1")
+	}
+	do("back", append([]string{"-i"}, of(root.New, jq...)...)...)
+	do("hashpkg upgraded", "-U", newer)
+	if !searches(root.Root, "/usr/bin/jq") {
+		t.Error("an upgrade of hashpkg gives programs back")
+	}
+
+	// rpm goes on without hashpkg's help, and with its settings broken.
+	root.WriteFile("/etc/hashpkg.toml", "nonsense\n", 0o644)
+	if out := root.RPM(append([]string{"-U", "--oldpackage"}, of(root.Old, jq...)...)...); !strings.Contains(out, "run hashpkg check") {
+		t.Errorf("nothing is told: %s", out)
+	}
+	root.Run("rm", "/etc/hashpkg.toml")
+	if out, err := root.RunErr(t.Context(), "hashpkg", "check"); err == nil {
+		t.Errorf("check finds nothing: %s", out)
+	}
+	do("repaired", append([]string{"-U"}, of(root.New, jq...)...)...)
+	starts.Stop()
+
+	root.RPM("-e", "hashpkg")
+	if now, _ := root.RPMErr(t.Context(), "-Va"); now != untouched {
+		t.Errorf("erased, rpm -Va says %s, and before hashpkg it said %s", now, untouched)
+	}
+	root.Run("curl", "--version")
+	do("installed again", "-i", file)
+	if !searches(root.Root, "/usr/bin/curl") {
+		t.Error("installed again, curl does not search the farm")
+	}
+}

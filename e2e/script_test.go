@@ -1,0 +1,258 @@
+package e2e
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"debug/elf"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hashpkg/hashpkg/internal/archive"
+	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testneed"
+	"github.com/hashpkg/hashpkg/internal/testrpm"
+)
+
+// TestScripts runs the scripts of the command line. Beside testscript's own
+// commands they have:
+//
+//	hashpkg ARGUMENT...                    runs hashpkg, as exec hashpkg does
+//	deb FILE KEY=VALUE... PATH=SOURCE...   builds a package: keys are name, version, arch,
+//	                                       depends, provides, script (a script's name), and of
+//	                                       single files mode:PATH=OCTAL, link:PATH=TARGET
+//	fetch SUITE[/ARCH] NAME...             puts packages of the Debian archive into the
+//	                                       directory of that name; ARCH is amd64 if not given
+//	repack NAME RPM DEB                    packs the files of a deb as an rpm of that name;
+//	                                       DEB is a pattern
+//	damage FILE                            changes one byte in the middle of a file
+//
+// and the conditions needs:root, needs:archive (Debian's) and needs:PROGRAM, which a
+// script that cannot do without them asks for in its first lines.
+func TestScripts(t *testing.T) {
+	rpms, err := filepath.Abs("../testdata/rpms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("../testdata/scripts/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	centos := ""
+	if found := testrpm.CentOS(".."); len(found) > 0 {
+		if centos, err = filepath.Abs(filepath.Dir(found[0])); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		files = slices.DeleteFunc(files, func(file string) bool { return filepath.Base(file) == "install-centos.txtar" })
+	}
+	program := scriptedHashpkg(t)
+	testscript.Run(t, testscript.Params{
+		Files: files,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("SOURCE_DATE_EPOCH", "1700000000")
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("RPMS", rpms)
+			e.Setenv("CENTOS", centos)
+			e.Setenv("PATH", filepath.Dir(program)+string(filepath.ListSeparator)+e.Getenv("PATH"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"hashpkg": runHashpkg, "deb": buildDeb, "fetch": fetch, "repack": repack, "damage": damage,
+		},
+		Condition: func(cond string) (bool, error) {
+			what, isNeed := strings.CutPrefix(cond, "needs:")
+			switch {
+			case cond == "root":
+				return os.Geteuid() == 0, nil
+			case cond == "amd64":
+				return elf.EM_X86_64 == hostMachine(), nil
+			case isNeed:
+				why := lack(what)
+				if why != nil {
+					t.Logf("%s: %v", what, why)
+				}
+				return why == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+	})
+}
+
+// lack returns why a script that needs something cannot run, or nil.
+func lack(what string) error {
+	switch what {
+	case "root":
+		return testneed.LackRoot()
+	case "archive": // Debian's, or a cache of it, which has what the scripts fetch
+		if err := testneed.LackNetwork(); err != nil {
+			return err
+		}
+		_, err := archive.Fetch(context.Background(), archive.Options{Suite: "bookworm", Arch: "amd64", Packages: []string{"jq"}})
+		return err
+	}
+	return testneed.LackPrograms(what)
+}
+
+func hostMachine() elf.Machine {
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	return f.Machine
+}
+
+func runHashpkg(ts *testscript.TestScript, neg bool, args []string) {
+	switch err := ts.Exec("hashpkg", args...); {
+	case err != nil && !neg:
+		ts.Fatalf("hashpkg failed: %v", err)
+	case err == nil && neg:
+		ts.Fatalf("hashpkg succeeded, and should not")
+	}
+}
+
+func buildDeb(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: deb FILE KEY=VALUE... PATH=SOURCE...")
+	}
+	p := testdeb.Package{Scripts: map[string]string{}}
+	modes := map[string]uint32{}
+	for _, arg := range args[1:] {
+		key, value, ok := strings.Cut(arg, "=")
+		if !ok {
+			ts.Fatalf("deb: %q is not KEY=VALUE", arg)
+		}
+		switch what, path, _ := strings.Cut(key, ":"); what {
+		case "name":
+			p.Name = value
+		case "version":
+			p.Version = value
+		case "arch":
+			p.Arch = value
+		case "depends":
+			p.Depends = value
+		case "provides":
+			p.Provides = value
+		case "script":
+			p.Scripts[value] = "#!/bin/sh\nexit 1\n"
+		case "mode":
+			var mode uint32
+			_, err := fmt.Sscanf(value, "%o", &mode)
+			ts.Check(err)
+			modes[path] = mode
+		case "link":
+			p.Files = append(p.Files, testdeb.Symlink(path, value))
+		default:
+			mode := uint32(0o644)
+			if info, err := os.Stat(ts.MkAbs(value)); err == nil && info.Mode()&0o111 != 0 {
+				mode = 0o755
+			}
+			p.Files = append(p.Files, testdeb.File{Path: key, Mode: mode, Content: ts.ReadFile(value)})
+		}
+	}
+	for i := range p.Files {
+		if mode, ok := modes[p.Files[i].Path]; ok {
+			p.Files[i].Mode = mode
+		}
+	}
+	b, err := p.Build()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+}
+
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: fetch SUITE[/ARCH] NAME...")
+	}
+	suite, arch, ok := strings.Cut(args[0], "/")
+	if !ok {
+		arch = "amd64"
+	}
+	files, err := archive.Fetch(context.Background(), archive.Options{Suite: suite, Arch: arch, Packages: args[1:]})
+	ts.Check(err)
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o755))
+	for _, f := range files {
+		ts.Check(os.Symlink(f, filepath.Join(dir, filepath.Base(f))))
+	}
+}
+
+func repack(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: repack NAME RPM DEB")
+	}
+	name, rpm, deb := args[0], args[1], args[2]
+	debs, err := filepath.Glob(ts.MkAbs(deb))
+	ts.Check(err)
+	if len(debs) != 1 {
+		ts.Fatalf("repack: %s are %d files", deb, len(debs))
+	}
+	version, err := exec.Command("dpkg-deb", "--showformat", "${Version}", "-W", debs[0]).Output()
+	ts.Check(err)
+	p := testrpm.Package{Name: name, Arch: "x86_64", Compression: testdeb.Gzip}
+	p.Version, p.Release, _ = strings.Cut(string(version), "-")
+	content, err := exec.Command("dpkg-deb", "--fsys-tarfile", debs[0]).Output()
+	ts.Check(err)
+	requires, provides := map[string]bool{}, map[string]bool{} // as rpmbuild finds them
+	for archive := tar.NewReader(bytes.NewReader(content)); ; {
+		h, err := archive.Next()
+		if err == io.EOF {
+			break
+		}
+		ts.Check(err)
+		file := testrpm.File{Path: filepath.Join("/", h.Name), Mode: uint32(h.Mode)}
+		switch h.Typeflag {
+		case tar.TypeSymlink:
+			file = testrpm.Symlink(file.Path, h.Linkname)
+		case tar.TypeReg:
+			b, err := io.ReadAll(archive)
+			ts.Check(err)
+			file.Content = string(b)
+			if f, err := elf.NewFile(bytes.NewReader(b)); err == nil {
+				libraries, err := f.ImportedLibraries()
+				ts.Check(err)
+				for _, l := range libraries {
+					requires[l+"()(64bit)"] = true
+				}
+				names, err := f.DynString(elf.DT_SONAME)
+				ts.Check(err)
+				for _, name := range names {
+					provides[name+"()(64bit)"] = true
+				}
+			}
+		default:
+			continue
+		}
+		p.Files = append(p.Files, file)
+	}
+	p.Provides = slices.Sorted(maps.Keys(provides))
+	p.Requires = slices.Sorted(maps.Keys(requires))
+	b, err := p.Build()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(rpm), b, 0o644))
+}
+
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: damage FILE")
+	}
+	path := ts.MkAbs(args[0])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	info, err := os.Stat(path)
+	ts.Check(err)
+	b[len(b)/2] ^= 1
+	ts.Check(os.Chmod(path, 0o644))
+	ts.Check(os.WriteFile(path, b, 0o644))
+	ts.Check(os.Chmod(path, info.Mode()))
+}

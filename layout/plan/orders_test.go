@@ -1,0 +1,8 @@
+package plan
+
+import (
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+var debOrders = pkginfo.Orders{deb.Name: deb.Format{}.Order()}

@@ -1,0 +1,165 @@
+// Package rewrite makes and undoes the edits that records describe: [Make] turns a
+// file's edit records into an edit of its packaged bytes, [Compare] checks what came
+// of it, and [Undo] gives the packaged bytes back and proves that they are these.
+//
+// Which edits a file gets is decided by its callers, and so is what becomes of the
+// bytes; nothing here reads or writes a disk.
+package rewrite
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hashpkg/hashpkg/layout/record"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+)
+
+// ErrNotPackaged is wrapped by the error of Undo when undoing the recorded edit does
+// not give the bytes that the package has.
+var ErrNotPackaged = errors.New("undoing the recorded edit does not give the packaged bytes")
+
+// Changes returns what elfedit is asked for to make the edits of records. The error
+// names a record of an unknown kind, or one whose lists of names do not fit its kind.
+func Changes(records []record.EditRecord) (elfedit.Changes, error) {
+	var c elfedit.Changes
+	for _, e := range records {
+		if err := check(e); err != nil {
+			return c, err
+		}
+		switch e.Kind {
+		case record.EditInterpreter:
+			c.Interpreter = &e.To[0]
+		case record.EditNeeded:
+			c.SetNeeded = append([]string{}, e.To...)
+			c.VersionFiles = map[string]string{}
+			for i, from := range e.From {
+				c.VersionFiles[from] = e.To[i]
+			}
+		case record.EditReplace:
+			for i, from := range e.From {
+				c.ReplaceNeeded = append(c.ReplaceNeeded, elfedit.Replacement{Old: from, New: e.To[i]})
+			}
+		case record.EditAdd:
+			c.AddNeededLast = append(c.AddNeededLast, e.To...)
+		case record.EditRunPath, record.EditRPath:
+			c.Path = &elfedit.SearchPath{Set: &e.To[0], Form: elfedit.FormRunPath}
+			if e.Kind == record.EditRPath {
+				c.Path.Form = elfedit.FormRPath
+			}
+			if e.To[0] == "" {
+				c.Path = &elfedit.SearchPath{Remove: true}
+			}
+		}
+	}
+	return c, nil
+}
+
+// check returns an error for a record that says nothing that could be done. Records
+// are read from files, and a damaged one must not stop the program.
+func check(e record.EditRecord) error {
+	fits := true
+	switch e.Kind {
+	case record.EditInterpreter, record.EditRunPath, record.EditRPath:
+		fits = len(e.To) == 1
+	case record.EditNeeded, record.EditReplace:
+		fits = len(e.From) == len(e.To)
+	case record.EditAdd:
+	default:
+		return fmt.Errorf("read edit record: unknown kind %q", e.Kind)
+	}
+	if !fits {
+		return fmt.Errorf("read edit record: the kind %q does not go with %d old names and %d new ones", e.Kind, len(e.From), len(e.To))
+	}
+	return nil
+}
+
+// Make computes the edit of a file's packaged bytes that records describe. Where its
+// dynamic section has no room for more entries in what RELRO protects, the section
+// moves out of it, and leavesRelRO is true: a program that does not start is worse
+// than one that is protected less.
+//
+// The error is a *elfedit.RefusedError when the file is sound and cannot be edited so.
+func Make(packaged []byte, records []record.EditRecord) (edit elfedit.Edit, leavesRelRO bool, err error) {
+	changes, err := Changes(records)
+	if err != nil {
+		return elfedit.Edit{}, false, err
+	}
+	edit, err = elfedit.Make(packaged, changes)
+	if errors.Is(err, elfedit.ErrLeavesRelRO) {
+		leavesRelRO, changes.MayLeaveRelRO = true, true
+		edit, err = elfedit.Make(packaged, changes)
+	}
+	if err != nil {
+		return elfedit.Edit{}, false, err
+	}
+	return edit, leavesRelRO, nil
+}
+
+// Compare returns an error when an edited file is not what records make of the
+// packaged one. It says what differs.
+func Compare(edited, packaged *elfedit.Info, records []record.EditRecord) error {
+	want := *packaged
+	want.Needed = slices.Clone(packaged.Needed)
+	for _, e := range records {
+		if err := check(e); err != nil {
+			return err
+		}
+		switch e.Kind {
+		case record.EditInterpreter:
+			want.Interpreter = e.To[0]
+		case record.EditNeeded:
+			want.Needed = e.To
+		case record.EditReplace:
+			for i, from := range e.From {
+				for j := range want.Needed {
+					if want.Needed[j] == from {
+						want.Needed[j] = e.To[i]
+					}
+				}
+			}
+		case record.EditAdd:
+			want.Needed = append(want.Needed, e.To...)
+		case record.EditRunPath:
+			want.RunPath, want.RPath = e.To[0], ""
+		case record.EditRPath:
+			want.RPath, want.RunPath = e.To[0], ""
+		}
+	}
+	switch {
+	case edited.Interpreter != want.Interpreter:
+		return fmt.Errorf("the edited file has the interpreter %q, planned was %q", edited.Interpreter, want.Interpreter)
+	case !slices.Equal(edited.Needed, want.Needed):
+		return fmt.Errorf("the edited file needs %q, planned was %q", edited.Needed, want.Needed)
+	case edited.RunPath != want.RunPath:
+		return fmt.Errorf("the edited file has the RUNPATH %q, planned was %q", edited.RunPath, want.RunPath)
+	case edited.RPath != want.RPath:
+		return fmt.Errorf("the edited file has the RPATH %q, planned was %q", edited.RPath, want.RPath)
+	case edited.Soname != want.Soname:
+		return fmt.Errorf("the edited file has the soname %q, it was %q", edited.Soname, want.Soname)
+	}
+	return nil
+}
+
+// Undo returns the packaged bytes of an edited file, which have the digest source.
+// The error wraps ErrNotPackaged when the patch was not made of this file, or gives
+// other bytes; it does not for a patch that cannot be read.
+func Undo(edited []byte, patch *record.Patch, source digest.Digest) (packaged []byte, err error) {
+	if patch == nil {
+		return nil, errors.New("undo edit: the record has no patch")
+	}
+	edit, err := patch.Edit()
+	if err != nil {
+		return nil, fmt.Errorf("undo edit: %w", err)
+	}
+	packaged, err = edit.Invert().Apply(edited)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotPackaged, err)
+	}
+	if have := digest.Of(packaged); have != source {
+		return nil, fmt.Errorf("%w: it gives %s, and the package has %s", ErrNotPackaged, have, source)
+	}
+	return packaged, nil
+}

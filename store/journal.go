@@ -1,0 +1,130 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/layout"
+)
+
+// move is one rename out of the staging directory.
+type move struct {
+	From  string `json:"from"` // relative to the staging directory
+	To    string `json:"to"`   // relative to the prefix; nothing stands there before
+	Phase Phase  `json:"-"`
+}
+
+// journal is written before the first rename. Whoever finds it later knows what to
+// take away again, unless its generation became active.
+type journal struct {
+	Generation int      `json:"generation"`
+	Dirs       []string `json:"dirs"` // directories that Place makes
+	Moves      []move   `json:"moves"`
+	// Gone are names that are taken out of the store, From below the staging
+	// directory and To below the prefix: they are put back as long as there is a
+	// journal.
+	Gone []move `json:"gone,omitempty"`
+}
+
+const journalName = "journal"
+
+// check returns an error for a name that hashpkg does not publish: undoing deletes
+// what has the name, and what a link on the way leads to is not hashpkg's. staging is
+// the journal's directory.
+func (j *journal) check(prefix, staging *beneath.Dir) error {
+	looked := map[string]bool{}
+	reached := func(dir *beneath.Dir, name string) error {
+		parent := path.Dir(name)
+		place := dir.Path(parent)
+		if looked[place] {
+			return nil
+		}
+		looked[place] = true
+		_, err := dir.Lstat(name)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("cannot reach %q: %w", name, err)
+	}
+	for _, name := range j.Dirs {
+		if err := errors.Join(checkPlace(name), reached(prefix, name)); err != nil {
+			return err
+		}
+	}
+	for _, m := range slices.Concat(j.Moves, j.Gone) {
+		if layout.CheckPayloadPath(m.From) != nil || m.From == journalName {
+			return fmt.Errorf("%q is no name that hashpkg publishes", m.From)
+		}
+		if err := errors.Join(checkPlace(m.To), reached(prefix, m.To), reached(staging, m.From)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPlace returns an error for a name below the prefix that no journal can have:
+// the link to the active generation, and hashpkg's own directories and what is in
+// none of them.
+func checkPlace(name string) error {
+	fail := fmt.Errorf("%q is no name that hashpkg publishes", name)
+	if layout.CheckPayloadPath(name) != nil {
+		return fail
+	}
+	elements := strings.Split(name, "/")
+	if elements[0] != layout.Private {
+		if layout.CheckName(elements[0]) != nil {
+			return fail
+		}
+		return nil
+	}
+	if len(elements) < 3 || strings.HasPrefix(name, layout.StagingDir+"/") {
+		return fail
+	}
+	return nil
+}
+
+// writeJournal makes the journal durable.
+func (t *Staging) writeJournal(generation int) error {
+	j := journal{generation, t.dirs, t.moves, t.gone}
+	if err := j.check(t.store.dir, t.dir); err != nil {
+		return fmt.Errorf("write journal: %w: look at what it is, and move it away", err)
+	}
+	b, err := json.Marshal(j)
+	if err != nil {
+		return fmt.Errorf("write journal: %v", err)
+	}
+	if err := t.dir.WriteFile(journalName, b, 0o644); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	t.pending = true
+	return t.store.Sync()
+}
+
+// readJournal returns the journal of a staging directory; nil when it has none.
+func (s *Store) readJournal(staging *beneath.Dir) (*journal, error) {
+	b, err := staging.ReadFile(journalName, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	fail := func(err error) error {
+		return fmt.Errorf("read journal %s: %w: a writer was cut short and what it did is not known; run hashpkg verify, then remove %s",
+			staging.Path(journalName), err, staging.Name())
+	}
+	if err != nil {
+		return nil, fail(err)
+	}
+	var j journal
+	if err := json.Unmarshal(b, &j); err != nil {
+		return nil, fail(err)
+	}
+	if err := j.check(s.dir, staging); err != nil {
+		return nil, fail(err)
+	}
+	return &j, nil
+}

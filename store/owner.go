@@ -1,0 +1,56 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/layout"
+)
+
+// CheckOwner returns an error unless the prefix and hashpkg's own directories in it,
+// those that are there, belong to the process's effective user. Whoever owns one can
+// change what the writer relies on.
+func (s *Store) CheckOwner() error { return s.checkOwner(os.Geteuid()) }
+
+func (s *Store) checkOwner(uid int) error {
+	for _, name := range []string{
+		".", layout.Private, layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir, layout.SystemDir,
+	} {
+		st, err := s.dir.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look who owns the store: %w", err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return notOwnDirectory(s.Path(name))
+		}
+		if int(st.Uid) != uid {
+			return fmt.Errorf("a store that belongs to somebody else is not written to: %s belongs to %s, and hashpkg runs as %s; "+
+				"run it as the store's owner, or give --prefix with a directory of your own", s.Path(name), userName(int(st.Uid)), userName(uid))
+		}
+	}
+	return nil
+}
+
+// userName names a user for a message.
+func userName(uid int) string {
+	id := strconv.Itoa(uid)
+	if u, err := user.LookupId(id); err == nil {
+		return "user " + id + " (" + u.Username + ")"
+	}
+	return "user " + id
+}
+
+// notOwnDirectory is the error for what stands in the place of one of hashpkg's
+// directories, such as a link that leads out of the root.
+func notOwnDirectory(path string) error {
+	return fmt.Errorf("%s is no directory of its own: look at what it is, and move it away", path)
+}

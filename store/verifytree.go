@@ -1,0 +1,211 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout/record"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/layout"
+)
+
+// verifyTree compares one tree's names, links and metadata with its manifest.
+func (v *verifier) verifyTree(m *record.Manifest) ([]Damage, error) {
+	name := layout.TreePath(m.Name, m.Tree)
+	top, err := v.store.dir.OpenDir(name)
+	if err != nil {
+		what := "the tree is missing"
+		switch {
+		case errors.Is(err, beneath.ErrLink):
+			what = "the tree is missing: a link is in its place, or on the way to it"
+		case errors.Is(err, unix.ENOTDIR):
+			what = "the tree is missing: what is in its place is no directory"
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+		return []Damage{{Kind: DamageTreeMissing, Package: m.Spec(), Tree: name, Path: v.store.Path(name), What: what}}, nil
+	}
+	defer top.Close()
+	var damaged []Damage
+	report := func(file *record.File, p string, found fault) {
+		d := Damage{Kind: found.kind, Package: m.Spec(), Tree: name, File: p, Path: top.Path(p), What: found.what}
+		if file != nil {
+			d.Object = file.Object
+		}
+		damaged = append(damaged, d)
+	}
+	known := map[string]bool{".": true}
+	know := func(p string) {
+		for ; !known[p]; p = path.Dir(p) {
+			known[p] = true
+		}
+	}
+	within := cursor{top: top}
+	defer within.close()
+	for i := range m.Files {
+		f := &m.Files[i]
+		know(f.Path)
+		found, err := v.verifyFile(f, &within)
+		if err != nil {
+			return damaged, err
+		}
+		if found.what != "" {
+			report(f, f.Path, found)
+		}
+	}
+	for _, l := range m.Links {
+		know(l.Path)
+		found, err := verifyLink(l.Path, l.Target, &within)
+		if err != nil {
+			return damaged, err
+		}
+		if found.what != "" {
+			report(nil, l.Path, found)
+		}
+	}
+	err = top.Walk(".", func(p string, _ *beneath.Dir, _ string, _ fs.FileMode) error {
+		if !known[p] {
+			report(nil, p, fault{DamageFileUnknown, "is not in the manifest"})
+		}
+		return nil
+	})
+	slices.SortFunc(damaged, func(a, b Damage) int { return strings.Compare(a.Path, b.Path) })
+	return damaged, err
+}
+
+// absent says what an error of looking up a name in a tree means; the error comes
+// back when it is another one. missing is the kind for a name that is not there.
+func absent(err error, missing DamageKind) (fault, error) {
+	switch {
+	case errors.Is(err, beneath.ErrLink):
+		return fault{DamageFileType, "is missing: a link is on the way to it"}, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		return fault{missing, "is missing"}, nil
+	}
+	return fault{}, err
+}
+
+func verifyLink(name, target string, within *cursor) (fault, error) {
+	dir, base, err := within.at(name)
+	have := ""
+	if err == nil {
+		have, err = dir.Readlink(base)
+	}
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return fault{DamageLink, "is no link"}, nil
+	case err != nil:
+		return absent(err, DamageLink)
+	case have != target:
+		return fault{DamageLink, fmt.Sprintf("leads to %s, and should lead to %s", have, target)}, nil
+	}
+	return fault{}, nil
+}
+
+func (v *verifier) verifyFile(f *record.File, within *cursor) (fault, error) {
+	if f.Type == record.TypeSymlink {
+		return verifyLink(f.Path, f.Target, within)
+	}
+	dir, base, err := within.at(f.Path)
+	var st unix.Stat_t
+	if err == nil {
+		st, err = dir.Lstat(base)
+	}
+	if err != nil {
+		return absent(err, DamageFileMissing)
+	}
+	kind, what := uint32(unix.S_IFREG), "is no regular file"
+	switch f.Type {
+	case record.TypeDirectory:
+		kind, what = unix.S_IFDIR, "is no directory"
+	case record.TypeFIFO:
+		kind, what = unix.S_IFIFO, "is no named pipe"
+	}
+	if st.Mode&unix.S_IFMT != kind {
+		return fault{DamageFileType, what}, nil
+	}
+	if f.Type != record.TypeFile {
+		return fault{}, nil
+	}
+	if found := v.faults[f.Object]; found.what != "" {
+		return found, nil
+	}
+	return v.verifyRegular(f, dir, base, &st)
+}
+
+// verifyRegular checks a regular file of a tree whose object is whole.
+func (v *verifier) verifyRegular(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_t) (fault, error) {
+	shared := f.Shared == record.SharedLink // its metadata are the distribution's
+	if f.Own && !shared {
+		return v.verifyOwn(f, dir, base, st)
+	}
+	if !shared {
+		if have, want := record.Mode(st.Mode&0o7777), record.Mode(f.Mode.ObjectMode()); have != want {
+			return fault{DamageFileMetadata, fmt.Sprintf("has mode %v, and should have %v", have, want)}, nil
+		}
+		// Its owner could change it. Its group may do no more than others.
+		if v.owned && st.Uid != 0 {
+			return fault{DamageFileMetadata, fmt.Sprintf("belongs to user %d, and should belong to user 0", st.Uid)}, nil
+		}
+	}
+	objects, object, err := v.objects.at(f.Object)
+	if err != nil {
+		return fault{}, err
+	}
+	of, err := objects.Lstat(object)
+	if err != nil {
+		return fault{}, err
+	}
+	if st.Dev == of.Dev && st.Ino == of.Ino {
+		return fault{}, nil
+	}
+	return verifyContent(dir, base, f.Object, DamageFileBytes) // a copy, as a restored backup has it
+}
+
+// verifyOwn checks a file that has an inode of its own, whose metadata only root
+// can have given it.
+func (v *verifier) verifyOwn(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_t) (fault, error) {
+	if st.Size != f.Size {
+		return fault{DamageFileBytes, wrongSize(st.Size, f.Size)}, nil
+	}
+	if v.owned {
+		if what := wrongMetadata(f, dir, base, st); what != "" {
+			return fault{DamageFileMetadata, what}, nil
+		}
+	}
+	return verifyContent(dir, base, f.Object, DamageFileBytes)
+}
+
+func wrongMetadata(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_t) string {
+	if have := record.Mode(st.Mode & 0o7777); have != f.Mode {
+		return fmt.Sprintf("has mode %v, and should have %v", have, f.Mode)
+	}
+	if int(st.Uid) != f.UID || int(st.Gid) != f.GID {
+		return fmt.Sprintf("belongs to user %d and group %d, and should belong to user %d and group %d", st.Uid, st.Gid, f.UID, f.GID)
+	}
+	for name, want := range f.Xattrs {
+		have, err := dir.Xattr(base, name, len(want))
+		if err != nil || string(have) != string(want) {
+			return "has not the attribute " + name + " that it should have"
+		}
+	}
+	return ""
+}
+
+// ownedByRoot reports whether root keeps the store, and runs hashpkg. In a user's
+// own, files have the user as owner, and no setuid bit.
+func (s *Store) ownedByRoot() (bool, error) {
+	st, err := s.dir.Lstat(layout.ObjectsDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && st.Uid == 0 && os.Geteuid() == 0, err
+}

@@ -1,0 +1,156 @@
+package transaction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction/query"
+)
+
+// Result says what a change of generations came to.
+type Result struct {
+	// Generation is the active one afterwards.
+	Generation int `json:"generation"`
+	// Changed is false when there was nothing to do.
+	Changed bool `json:"changed"`
+}
+
+// Change says what to change, and when that is.
+type Change struct {
+	Root *sysroot.Root
+	Wait time.Duration // for the lock
+	Now  time.Time
+}
+
+// Use makes the version of a package its default.
+func Use(ctx context.Context, c Change, spec query.Spec) (Result, error) {
+	return c.make(ctx, func(g *record.Generation) (bool, error) {
+		t, err := query.One(g, spec)
+		if err != nil {
+			return false, err
+		}
+		return g.Use(t.Name, t.Tree), nil
+	})
+}
+
+// UseHighest lets the highest version of a package be its default again.
+func UseHighest(ctx context.Context, c Change, name string) (Result, error) {
+	return c.make(ctx, func(g *record.Generation) (bool, error) {
+		if _, err := query.All(g, query.Spec{Name: name}); err != nil {
+			return false, err
+		}
+		return g.UseHighest(name), nil
+	})
+}
+
+// Remove takes a package's version, or without one all of them, out of the system.
+// Its trees stay in the store, for the generations before.
+func Remove(ctx context.Context, c Change, spec query.Spec) (Result, error) {
+	return c.make(ctx, func(g *record.Generation) (bool, error) {
+		found, err := query.All(g, spec)
+		if err != nil {
+			return false, err
+		}
+		gone := map[string]bool{}
+		for _, t := range found {
+			if t.Origin != record.OriginSystem {
+				gone[t.Path()] = true
+			}
+		}
+		if len(gone) == 0 {
+			return false, fmt.Errorf("remove %s: it belongs to the system's package manager; remove it with that", spec)
+		}
+		return g.Remove(func(t *record.Tree) bool { return gone[t.Path()] }), nil
+	})
+}
+
+// make makes a generation from the active one, if f changes anything.
+func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, error)) (result Result, err error) {
+	w, err := Begin(ctx, c.Root, Options{Wait: c.Wait})
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	next := w.Active().Next(0, c.Now)
+	changed, err := f(next)
+	if err != nil || !changed {
+		return Result{Generation: w.Active().ID}, err
+	}
+	return w.committed(next)
+}
+
+// committed commits a generation without new trees.
+func (w *Writer) committed(next *record.Generation) (Result, error) {
+	if err := w.Commit(nil, next); err != nil {
+		return Result{}, err
+	}
+	return Result{Generation: next.ID, Changed: true}, nil
+}
+
+// Rollback makes an older generation active, 0 meaning the one that the active
+// one was made from. What the package manager has installed since stays: where the
+// older one has other system trees, a generation is made of its private trees and
+// the system trees of now.
+func Rollback(ctx context.Context, c Change, id int) (result Result, err error) {
+	w, err := Begin(ctx, c.Root, Options{Wait: c.Wait, Recovering: id != 0})
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	if id == 0 {
+		id = w.active.Parent
+	}
+	if id == 0 {
+		return Result{}, fmt.Errorf("roll back: generation %d is the first, there is none before it", w.active.ID)
+	}
+	target, err := c.Root.Generation(id)
+	if err != nil {
+		return Result{}, fmt.Errorf("roll back: %w", err)
+	}
+	if id == w.active.ID {
+		return Result{Generation: id}, nil
+	}
+	if next := withSystemOf(target, w.active); next != nil {
+		if record.SameTrees(next, w.active) {
+			return Result{Generation: w.active.ID}, nil
+		}
+		next.Time = c.Now
+		return w.committed(next)
+	}
+	// What the last switch made durable must not come back with an old journal.
+	if err := c.Root.Store().Sync(); err != nil {
+		return Result{}, err
+	}
+	if err := c.Root.RestoreFarm(target, w.active, w.staging.Dir()); err != nil {
+		return Result{}, err
+	}
+	if err := c.Root.Switch(id, w.staging.Dir()); err != nil {
+		return Result{}, err
+	}
+	return Result{Generation: id, Changed: true}, nil
+}
+
+// withSystemOf returns target with the system trees of active; nil when it has the
+// same ones.
+func withSystemOf(target, active *record.Generation) *record.Generation {
+	if active.ID == 0 { // the link is lost, and with it what was active
+		return nil
+	}
+	isSystem := func(t record.Tree) bool { return t.Origin == record.OriginSystem }
+	isPrivate := func(t record.Tree) bool { return t.Origin != record.OriginSystem }
+	current := slices.DeleteFunc(slices.Clone(active.Trees), isPrivate)
+	former := slices.DeleteFunc(slices.Clone(target.Trees), isPrivate)
+	if slices.EqualFunc(current, former, func(a, b record.Tree) bool {
+		return a.Path() == b.Path() && a.Identity == b.Identity && slices.Equal(a.Links, b.Links)
+	}) {
+		return nil
+	}
+	next := active.Next(0, active.Time)
+	next.SetTrees(append(slices.DeleteFunc(slices.Clone(target.Trees), isSystem), current...))
+	return next
+}

@@ -1,0 +1,401 @@
+// Package gc removes from a store what nothing uses: old generations, then trees that
+// nothing reaches, then objects that no tree has. [Collect] is all of it.
+package gc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/transaction"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// Options says what is removed from the store.
+type Options struct {
+	Root *sysroot.Root
+	Wait time.Duration // for the lock
+	// Keep is how many of the newest generations stay, besides the active one and
+	// that which it was made from; at least 1, so that no number is used twice.
+	Keep     int
+	DryRun   bool
+	Progress func(transaction.Progress)
+}
+
+// Result says what was removed, or with DryRun would be.
+type Result struct {
+	Generations []int       `json:"generations"`
+	Trees       []TreeName  `json:"trees"`
+	Objects     int         `json:"objects"`
+	Bytes       int64       `json:"bytes"`  // of the disk that are free now
+	InUse       []TreeInUse `json:"in_use"` // trees that stay for running processes only
+}
+
+// Changes reports whether there is anything to be removed.
+func (r *Result) Changes() bool { return len(r.Generations)+len(r.Trees)+r.Objects > 0 }
+
+// TreeName names a tree.
+type TreeName struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Tree    string `json:"tree"`
+}
+
+// TreeInUse is a tree of which a process executes or has mapped a file.
+type TreeInUse struct {
+	TreeName
+	PID int `json:"pid"` // of one such process
+}
+
+// Collect removes old generations, then the trees that nothing uses any more, then
+// objects that no tree has. What is used: the trees of the generations that stay,
+// those that a library is pinned to or that a program of the system loads from,
+// those that a running process has files of; and what programs and libraries of
+// these are bound to.
+func Collect(ctx context.Context, o Options) (result *Result, err error) {
+	if o.Keep < 1 {
+		return nil, fmt.Errorf("keep %d generations: want 1 or more", o.Keep)
+	}
+	if o.Progress == nil {
+		o.Progress = func(transaction.Progress) {}
+	}
+	c := &collector{Options: o, store: o.Root.Store(), result: &Result{
+		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{},
+	}}
+	if ok, err := o.Root.Exists(); err != nil || !ok {
+		return c.result, err
+	}
+	if o.DryRun {
+		active, err := o.Root.Active()
+		if err != nil {
+			return nil, err
+		}
+		return c.result, c.wouldCollect(ctx, active)
+	}
+	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Wait: o.Wait})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	return c.result, c.collect(ctx, w.Active(), w.Staging())
+}
+
+// collector is one garbage collection.
+type collector struct {
+	Options
+	store  *store.Store
+	result *Result
+
+	old   []int
+	trees map[string]*treeRecord // by path
+	leads map[string][]string
+	roots []string
+}
+
+// treeRecord is what the collection has of a manifest.
+type treeRecord struct {
+	TreeName
+	objects []digest.Digest
+	leads   []string
+}
+
+// find decides what is to go: the old generations, and the trees that nothing
+// reaches, by their paths.
+func (c *collector) find(ctx context.Context, active *record.Generation) (trees []string, err error) {
+	c.Progress(transaction.Progress{Step: "looking for what is used"})
+	ids, err := c.Root.Generations()
+	if err != nil {
+		return nil, err
+	}
+	c.old = graph.OldGenerations(ids, active, c.Keep)
+	if err := c.readTrees(); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if slices.Contains(c.old, id) {
+			continue
+		}
+		if err := c.addGeneration(id); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.addRecords(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	unused := c.unreached(c.roots)
+	running, err := c.running(unused, func(tree string) string { return tree })
+	if err != nil {
+		return nil, err
+	}
+	return c.unreached(append(running, c.roots...)), nil
+}
+
+// readTrees reads every manifest: one that cannot be read may refer to any object.
+func (c *collector) readTrees() error {
+	names, err := c.store.Names()
+	if err != nil {
+		return err
+	}
+	c.trees = map[string]*treeRecord{}
+	for _, name := range names {
+		trees, err := c.store.Trees(name)
+		if err != nil {
+			return err
+		}
+		for _, t := range trees {
+			c.trees[layout.TreePath(name, t)] = &treeRecord{TreeName: TreeName{Name: name, Tree: t}}
+		}
+	}
+	var reading errgroup.Group
+	reading.SetLimit(runtime.GOMAXPROCS(0))
+	for _, t := range c.trees {
+		reading.Go(func() error { return c.readTree(t) })
+	}
+	err = reading.Wait()
+	c.leads = make(map[string][]string, len(c.trees))
+	for path, t := range c.trees {
+		c.leads[path] = t.leads
+	}
+	return err
+}
+
+func (c *collector) readTree(t *treeRecord) error {
+	m, err := c.store.Manifest(t.Name, t.Tree)
+	if err != nil {
+		return fmt.Errorf("%w; nothing was removed, for what this tree uses is not known", err)
+	}
+	t.Version = m.Version
+	t.leads = graph.OfManifest(m, c.known)
+	for i := range m.Files {
+		if f := &m.Files[i]; f.Type == record.TypeFile {
+			t.objects = append(t.objects, f.Object)
+		}
+	}
+	return nil
+}
+
+func (c *collector) known(tree string) bool { return c.trees[tree] != nil }
+
+// addGeneration adds the trees of a generation that stays to the roots.
+func (c *collector) addGeneration(id int) error {
+	g, err := c.Root.Generation(id)
+	if err != nil {
+		return err
+	}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		if !c.known(t.Path()) {
+			return fmt.Errorf("generation %d has %s, whose manifest %s is lost; nothing was removed, for what this tree uses is not known: install the package again",
+				id, t.Spec(), c.store.Path(layout.ManifestPath(t.Name, t.Tree)))
+		}
+		c.roots = append(c.roots, t.Path())
+	}
+	return nil
+}
+
+// addRecords adds the trees that programs of the system load libraries from to the
+// roots.
+func (c *collector) addRecords() error {
+	pins, err := c.Root.Pins()
+	if err != nil {
+		return err
+	}
+	for _, p := range pins {
+		c.roots = append(c.roots, layout.TreePath(p.Library, p.Tree))
+	}
+	keys, err := c.Root.EditedPackages()
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		edits, err := c.Root.Edits(key)
+		if err != nil {
+			return err
+		}
+		c.roots = append(c.roots, graph.OfEdits(edits, c.known)...)
+	}
+	return nil
+}
+
+// unreached returns the trees that cannot be reached from roots, sorted.
+func (c *collector) unreached(roots []string) []string {
+	reached := graph.Reachable(roots, c.leads)
+	var trees []string
+	for path := range c.trees {
+		if !reached[path] {
+			trees = append(trees, path)
+		}
+	}
+	slices.Sort(trees)
+	return trees
+}
+
+// running returns those of the trees that processes use, and notes them in the
+// result. at tells where below the prefix a tree is meanwhile.
+func (c *collector) running(trees []string, at func(tree string) string) ([]string, error) {
+	places := make([]string, len(trees))
+	for i, t := range trees {
+		places[i] = at(t)
+	}
+	pids, err := c.Root.InUse(places)
+	if err != nil {
+		return nil, err
+	}
+	var running []string
+	for i, t := range trees {
+		if pid := pids[places[i]]; pid != 0 {
+			running = append(running, t)
+			c.result.InUse = append(c.result.InUse, TreeInUse{c.trees[t].TreeName, pid})
+		}
+	}
+	return running, nil
+}
+
+// wouldCollect finds what collect would remove.
+func (c *collector) wouldCollect(ctx context.Context, active *record.Generation) error {
+	trees, err := c.find(ctx, active)
+	if err != nil {
+		return err
+	}
+	_, err = c.measure(trees, c.names(trees))
+	return err
+}
+
+// names returns the names below the prefix that go with trees: the records of the
+// old generations and of the trees, the trees, and the links to the default of
+// packages that have no other tree.
+func (c *collector) names(trees []string) []string {
+	var names []string
+	for _, id := range c.old {
+		names = append(names, layout.GenerationPath(id))
+	}
+	left := map[string]int{}
+	for _, t := range c.trees {
+		left[t.Name]++
+	}
+	for _, path := range trees {
+		t := c.trees[path]
+		names = append(names, layout.ManifestPath(t.Name, t.Tree), path)
+		if left[t.Name]--; left[t.Name] == 0 {
+			names = append(names, t.Name+"/"+layout.DefaultLink)
+		}
+	}
+	return names
+}
+
+// measure fills in the result: trees go, and names below the prefix are all that goes
+// beside objects. It returns the names of these.
+func (c *collector) measure(trees, names []string) (objects []string, err error) {
+	gone := map[string]bool{}
+	for _, path := range trees {
+		gone[path] = true
+		c.result.Trees = append(c.result.Trees, c.trees[path].TreeName)
+	}
+	c.result.Generations = append(c.result.Generations, c.old...)
+	used := map[digest.Digest]bool{}
+	for path, t := range c.trees {
+		if gone[path] {
+			continue
+		}
+		for _, d := range t.objects {
+			used[d] = true
+		}
+	}
+	if objects, err = c.store.Unreferenced(used); err != nil {
+		return nil, err
+	}
+	c.result.Objects = len(objects)
+	c.result.Bytes, err = c.store.DiskUse(append(slices.Clone(names), objects...))
+	return objects, err
+}
+
+// collect removes what is not used. A process may have begun to use a tree since it
+// was found unused: when the trees are out of everybody's reach, it looks again, and
+// puts those back.
+func (c *collector) collect(ctx context.Context, active *record.Generation, staging *store.Staging) error {
+	trees, err := c.find(ctx, active)
+	if err != nil {
+		return err
+	}
+	var taken []string
+	if names := c.names(trees); len(names) > 0 {
+		if err := staging.TakeOut(names); err != nil {
+			return errors.Join(err, staging.Undo())
+		}
+		back, err := c.usedSince(ctx, trees, staging)
+		if err == nil {
+			err = staging.PutBack(c.namesOf(back))
+		}
+		if err == nil {
+			err = c.store.Sync()
+		}
+		if err != nil {
+			return errors.Join(err, staging.Undo())
+		}
+		// From here on nothing comes back; Sweep makes that durable before it deletes.
+		if err := staging.Forget(); err != nil {
+			return err
+		}
+		trees = slices.DeleteFunc(trees, func(t string) bool { return slices.Contains(back, t) })
+		for _, name := range names {
+			if at := staging.Taken(name); at != "" {
+				taken = append(taken, at)
+			}
+		}
+	}
+	objects, err := c.measure(trees, taken)
+	if err != nil {
+		return err
+	}
+	total := len(taken) + len(objects)
+	return staging.Sweep(objects, func(done int) {
+		c.Progress(transaction.Progress{Step: fmt.Sprintf("removing %d of %d", done, total)})
+	})
+}
+
+// usedSince returns those of the trees that a process has begun to use since find
+// looked, and those that these lead to.
+func (c *collector) usedSince(ctx context.Context, trees []string, staging *store.Staging) ([]string, error) {
+	running, err := c.running(trees, func(tree string) string {
+		if at := staging.Taken(tree); at != "" {
+			return at
+		}
+		return tree
+	})
+	if err != nil {
+		return nil, err
+	}
+	needed := graph.Reachable(running, c.leads)
+	var back []string
+	for _, path := range trees {
+		if needed[path] {
+			back = append(back, path)
+		}
+	}
+	return back, ctx.Err()
+}
+
+// namesOf returns the names that go with trees, the default links of their packages
+// included.
+func (c *collector) namesOf(trees []string) []string {
+	var names []string
+	for _, path := range trees {
+		t := c.trees[path]
+		names = append(names, path, layout.ManifestPath(t.Name, t.Tree), t.Name+"/"+layout.DefaultLink)
+	}
+	return names
+}

@@ -1,0 +1,315 @@
+package transaction
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot/system"
+	"github.com/hashpkg/hashpkg/transaction/query"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/programs"
+	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// ErrPin is returned (wrapped) for a pin that cannot be.
+var ErrPin = errors.New("cannot pin")
+
+// findTree returns what is missing of the tree that a pin is to.
+func findTree(s *store.Store, pin record.Pin) error {
+	for _, name := range []string{layout.ManifestPath(pin.Library, pin.Tree), layout.TreePath(pin.Library, pin.Tree)} {
+		if _, err := s.Dir().Lstat(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadPins reads the trees of pins. lost says which pins have none.
+func loadPins(s *store.Store, pins []record.Pin) (loaded []programs.Pin, lost []string) {
+	for _, pin := range pins {
+		err := findTree(s, pin)
+		var m *record.Manifest
+		if err == nil {
+			m, err = s.Manifest(pin.Library, pin.Tree)
+		}
+		if err != nil {
+			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is no longer in the store: %v", pin.Program, pin.Spec(), err))
+			continue
+		}
+		loaded = append(loaded, programs.Pin{Pin: pin, Manifest: m})
+	}
+	programs.SortPins(loaded)
+	return loaded, lost
+}
+
+// PinOptions says which programs are to load which libraries.
+type PinOptions struct {
+	Root    *sysroot.Root
+	Program string   // a path in the root, a package's name, or record.EveryProgram
+	Specs   []string // "NAME=VERSION"
+	Force   bool     // though symbol versions do not fit
+	Rewrite programs.Rewrite
+	Wait    time.Duration // for the lock
+}
+
+// PinResult says what pins came to.
+type PinResult struct {
+	Pins     []record.Pin    `json:"pins"`     // the new ones
+	Programs []ProgramReport `json:"programs"` // that load the library now
+	Left     []LeftReport    `json:"left"`     // that do not, and why
+}
+
+// AddPins makes programs load certain versions of libraries, while all others go on
+// with the current ones. The error wraps ErrPin when none of the programs can.
+func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
+	return changePins(ctx, o, true, func(root *sysroot.Root, pins []record.Pin) ([]record.Pin, error) {
+		for _, spec := range o.Specs {
+			pin, err := findPinned(root.Store(), spec)
+			if err != nil {
+				return nil, err
+			}
+			pin.Program, pin.Force = o.Program, o.Force
+			pins = slices.DeleteFunc(pins, func(p record.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library })
+			pins = append(pins, pin)
+		}
+		return pins, nil
+	})
+}
+
+// RemovePins takes back what AddPins did, for the libraries "NAME" or
+// "NAME=VERSION", or without any for all that the program is pinned to.
+func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
+	return changePins(ctx, o, false, func(_ *sysroot.Root, pins []record.Pin) ([]record.Pin, error) {
+		before := len(pins)
+		pins = slices.DeleteFunc(pins, func(p record.Pin) bool {
+			return p.Program == o.Program && (len(o.Specs) == 0 || slices.Contains(o.Specs, p.Library) || slices.Contains(o.Specs, p.Spec()))
+		})
+		if len(pins) == before {
+			return nil, fmt.Errorf("%s has no such pin; hashpkg pins lists those that there are", o.Program)
+		}
+		return pins, nil
+	})
+}
+
+// findPinned returns a pin to the tree of a library's version, of those in the store.
+func findPinned(s *store.Store, text string) (record.Pin, error) {
+	fail := func(err error) (record.Pin, error) { return record.Pin{}, fmt.Errorf("%w: %w", ErrPin, err) }
+	spec, err := query.ParseSpec(text)
+	if err == nil && spec.Version == "" {
+		err = fmt.Errorf("%q: %w: give the version, as NAME=VERSION", text, query.ErrSpec)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	m, err := query.Stored(s, spec)
+	if err != nil {
+		return fail(err)
+	}
+	if slices.ContainsFunc(m.Files, func(f record.File) bool { return f.ELF != nil && layout.IsGlibcLibrary(f.ELF.Soname) }) {
+		return fail(fmt.Errorf("%s has the C library, and a process cannot mix two of them; hashpkg install puts a program beside the system with its own", spec.Name))
+	}
+	return record.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
+}
+
+// changePins changes the record of pins and edits the programs concerned. With
+// strict, one that cannot follow its pin is left as it is; else it loses it.
+func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sysroot.Root, []record.Pin) ([]record.Pin, error)) (result *PinResult, err error) {
+	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	before, err := o.Root.Pins()
+	if err != nil {
+		return nil, err
+	}
+	after, err := change(o.Root, slices.Clone(before))
+	if err != nil {
+		return nil, err
+	}
+	fresh := slices.DeleteFunc(slices.Clone(after), func(p record.Pin) bool { return slices.Contains(before, p) })
+	if _, lost := loadPins(o.Root.Store(), fresh); len(lost) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrPin, strings.Join(lost, "; "))
+	}
+	pins, _ := loadPins(o.Root.Store(), after) // of older ones that are lost, check tells
+	list, records, err := programsNamed(ctx, o.Root, o.Program)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w: no package has a dynamic program %s; give a program's path or a package's name", ErrPin, o.Program)
+	}
+	policy := activePolicy(w, o.Rewrite, pins)
+	policy.Restored, policy.Strict = true, strict
+	decisions, err := programs.Plan(ctx, o.Root, records, list, policy)
+	if err != nil {
+		return nil, err
+	}
+	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}}
+	if err := checkPins(o, result.Pins, decisions); err != nil {
+		return nil, err
+	}
+	if err := o.Root.SetPins(after); err != nil {
+		return nil, err
+	}
+	outcomes, err := programs.Apply(ctx, o.Root, records, decisions)
+	if err != nil {
+		return nil, err
+	}
+	var faults error
+	for _, c := range outcomes {
+		switch c.State {
+		case programs.Edited, programs.Restored:
+			result.Programs = append(result.Programs, programReport(c))
+		case programs.Left:
+			result.Left = append(result.Left, leftReport(c))
+		case programs.Failed:
+			faults = errors.Join(faults, c.Err)
+		case programs.Unchanged:
+		}
+	}
+	if faults != nil {
+		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
+	}
+	return result, rememberPins(o, after, outcomes)
+}
+
+// activePolicy returns what is wanted of programs in the active generation.
+func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *programs.Policy {
+	trees := map[pkginfo.Key]string{}
+	for key, p := range w.root.SystemState().Packages {
+		trees[key] = p.Tree
+	}
+	return &programs.Policy{
+		Rewrite: rewrite, Prefix: w.root.Prefix(), Architecture: w.active.Architecture,
+		Farm: w.active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(w.root, pins),
+	}
+}
+
+// programsNamed returns the programs that a pin's Program names, sorted by path, and
+// the records of their packages.
+func programsNamed(ctx context.Context, root *sysroot.Root, name string) ([]*programs.Program, *programs.Records, error) {
+	packages, err := system.Packages(ctx, root)
+	if err != nil {
+		return nil, nil, err
+	}
+	byPath := strings.HasPrefix(name, "/")
+	if name != record.EveryProgram && !byPath {
+		packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool { return p.Name != name })
+	}
+	found, err := system.Scan(ctx, root, packages, nil, func(int) {})
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []*programs.Program
+	var keys []pkginfo.Key
+	for _, f := range found {
+		for _, p := range programsOf(f) {
+			if !byPath || p.Path == name {
+				list = append(list, p)
+				keys = append(keys, f.Key)
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b *programs.Program) int { return cmp.Compare(a.Path, b.Path) })
+	records, err := programs.ReadRecords(root, slices.Compact(keys))
+	return oncePerPath(list), records, err
+}
+
+// rememberPins lets the next sync know that the pins have been followed.
+func rememberPins(o PinOptions, pins []record.Pin, outcomes []programs.Outcome) error {
+	state := o.Root.SystemState()
+	state.Settings = settingsDigest(o.Root.Store(), o.Rewrite, pins)
+	for _, c := range outcomes {
+		if p, ok := state.Packages[c.Package.Key]; ok && c.Desired != nil && len(c.Desired.Pins) > 0 {
+			p.Pinned = true
+			state.Packages[c.Package.Key] = p
+		}
+	}
+	return o.Root.SetSystemState(state)
+}
+
+// checkPins refuses new pins that no program can follow, and those for one
+// program that it cannot.
+func checkPins(o PinOptions, pins []record.Pin, decisions []*programs.Decision) error {
+	if len(pins) == 0 {
+		return nil
+	}
+	follows := false
+	for _, d := range decisions {
+		switch {
+		case d.Left != "" && o.Program != record.EveryProgram && len(decisions) == 1:
+			return fmt.Errorf("%w %s: %s%s", ErrPin, d.Path, d.Left, forceHint(o))
+		case d.Left == "" && d.Desired != nil && len(d.Desired.Pins) > 0:
+			follows = true
+		}
+	}
+	if follows {
+		return nil
+	}
+	for _, d := range decisions {
+		if d.Left != "" {
+			return fmt.Errorf("%w: %s: %s%s", ErrPin, d.Path, d.Left, forceHint(o))
+		}
+	}
+	return fmt.Errorf("%w: no program of %s loads a library of %s", ErrPin, o.Program, pins[0].Library)
+}
+
+func forceHint(o PinOptions) string {
+	if o.Force {
+		return ""
+	}
+	return " (--force pins it all the same)"
+}
+
+// ListedPin is a pin, and the programs that follow it.
+type ListedPin struct {
+	record.Pin
+	Programs []string `json:"programs"`       // paths in the root
+	Lost     string   `json:"lost,omitempty"` // why its tree is not in the store
+}
+
+// ListPins returns the pins of a root.
+func ListPins(root *sysroot.Root) ([]ListedPin, error) {
+	listed := []ListedPin{}
+	pins, err := root.Pins()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := root.EditedPackages()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pins {
+		l := ListedPin{Pin: p, Programs: []string{}}
+		if err := findTree(root.Store(), p); err != nil {
+			l.Lost = err.Error()
+		}
+		listed = append(listed, l)
+	}
+	for _, key := range keys {
+		edits, err := root.Edits(key)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range edits.Files {
+			for i := range listed {
+				l := &listed[i]
+				if l.Of(f.Path, edits.Package) && len(f.Applied) > 0 && slices.Contains(f.Applied[0].Pins, l.Pinned()) {
+					l.Programs = append(l.Programs, f.Path)
+				}
+			}
+		}
+	}
+	return listed, nil
+}

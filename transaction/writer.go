@@ -1,0 +1,134 @@
+package transaction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction/query"
+)
+
+// Writer is the one process that changes a root. What it stages is nowhere to be
+// seen until Commit makes it the active generation, in one step.
+type Writer struct {
+	root    *sysroot.Root
+	lock    *sysroot.Lock
+	active  *record.Generation
+	staging *store.Staging
+}
+
+// Options says how a Writer begins.
+type Options struct {
+	Wait time.Duration // for the lock
+	// Create makes a store where there is none; without it that is an error wrapping
+	// [query.ErrNotInstalled].
+	Create bool
+	// Recovering goes on where no generation is active, because the link to it is
+	// lost: Active is an empty one then.
+	Recovering bool
+}
+
+// Begin takes the root's lock, undoes or ends what a killed writer has left, and
+// makes a staging directory. The error wraps [sysroot.ErrLocked] when another
+// process has the lock for longer than Options.Wait. The caller calls End.
+func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err error) {
+	if ok, err := root.Exists(); err != nil {
+		return nil, err
+	} else if !ok && !o.Create {
+		return nil, fmt.Errorf("%w: there is no hashpkg store at %s yet; hashpkg install or hashpkg sync makes one",
+			query.ErrNotInstalled, root.Store().Path("."))
+	}
+	w = &Writer{root: root}
+	if w.lock, err = root.Lock(ctx, o.Wait); err != nil {
+		return nil, err
+	}
+	if w.active, err = root.Active(); o.Recovering && errors.Is(err, sysroot.ErrNoActive) {
+		w.active, err = &record.Generation{Orders: root.Formats().Orders()}, nil
+	}
+	if err == nil {
+		w.staging, err = root.Store().Begin(root)
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.End())
+	}
+	return w, nil
+}
+
+// Root returns the root that w changes.
+func (w *Writer) Root() *sysroot.Root { return w.root }
+
+// Active returns the generation that is active; it is not to be changed.
+func (w *Writer) Active() *record.Generation { return w.active }
+
+// Staging returns where w puts files, until Commit or End.
+func (w *Writer) Staging() *store.Staging { return w.staging }
+
+// End removes what was staged and not committed, and gives the lock back.
+func (w *Writer) End() error {
+	var err error
+	if w.staging != nil {
+		err = w.staging.Discard()
+		w.staging = nil
+	}
+	return errors.Join(err, w.lock.Unlock())
+}
+
+// Commit makes trees of what was staged, gives the generation next the following
+// number, and makes it the active one. Killed or failing at any point, it leaves the
+// old generation or the new one, whole:
+//
+//  1. trees, manifests and the generation are written into the staging directory;
+//  2. a journal that says what is going to be renamed is written, and all of it is
+//     made durable;
+//  3. everything is renamed into place, data before records, each durable before the
+//     next begins;
+//  4. current-system is renamed: the one step that readers see;
+//  5. the journal is removed. Until then the next writer undoes 3 unless 4 was done.
+func (w *Writer) Commit(trees []*record.Manifest, next *record.Generation) error {
+	if err := w.number(next); err != nil {
+		return err
+	}
+	if err := w.staging.AddTrees(trees); err != nil {
+		return err
+	}
+	const name = "generation"
+	if err := w.root.WriteGeneration(w.staging.Dir(), name, next, w.active); err != nil {
+		return err
+	}
+	w.staging.Move(name, layout.GenerationPath(next.ID), store.PhaseRecords)
+	if err := w.staging.WriteJournal(next.ID); err != nil {
+		return err
+	}
+	err := w.staging.Place()
+	if err == nil {
+		err = w.root.Switch(next.ID, w.staging.Dir())
+	}
+	if err != nil {
+		return errors.Join(err, w.staging.Undo())
+	}
+	return w.staging.Forget()
+}
+
+// number gives a generation the number after the highest, and its new trees the
+// generation that brought them.
+func (w *Writer) number(next *record.Generation) error {
+	ids, err := w.root.Generations()
+	if err != nil {
+		return err
+	}
+	next.ID, next.Parent = 1, w.active.ID
+	if len(ids) > 0 {
+		next.ID = ids[len(ids)-1] + 1
+	}
+	for i := range next.Trees {
+		if next.Trees[i].Since == 0 {
+			next.Trees[i].Since = next.ID
+		}
+	}
+	return nil
+}
