@@ -275,7 +275,7 @@ func (a *applier) link(edited, d *Decision) error {
 		return err
 	}
 	if same, err := isSame(place, d.File); err != nil || !same {
-		return cmp.Or(err, error(inplace.ErrChanged))
+		return cmp.Or(err, inplace.ErrChanged)
 	}
 	return inplace.ReplaceByLink(target.Dir, target.Base, place.Dir, place.Base, was)
 }

@@ -91,6 +91,9 @@ func (s finder) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 func newRoot(t *testing.T, files map[string][]byte) *sysroot.Root {
 	t.Helper()
 	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "var/sys"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for name, b := range files {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

@@ -21,7 +21,10 @@ import (
 // system is a distribution with its files in one directory.
 type system struct{ dir *beneath.Dir }
 
-func (s system) At(name string) (*beneath.Dir, string, error) { return s.dir, path.Base(name), nil }
+func (s system) At(name string) (*beneath.Dir, string, error) {
+	dir, err := s.dir.OpenDir(".")
+	return dir, path.Base(name), err
+}
 
 // sharing makes a store and a system on its file system.
 func sharing(t *testing.T) (system, string) {

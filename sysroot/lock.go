@@ -93,13 +93,26 @@ func (l *Lock) makePrefix() (err error) {
 			return err
 		}
 	}
-	if err := r.store.Dir().Close(); err != nil {
-		return err
-	}
-	if err := r.openStore(); err != nil {
-		return err
+	if !r.isOpenAt(place) {
+		if err := r.store.Dir().Close(); err != nil {
+			return err
+		}
+		if err := r.openStore(); err != nil {
+			return err
+		}
 	}
 	return r.store.CheckOwner()
+}
+
+// isOpenAt reports whether the store that is open is the directory that stands at a
+// place now. It is not when it was missing, or was made anew.
+func (r *Root) isOpenAt(place string) bool {
+	have, err := r.store.Dir().Lstat(".")
+	if err != nil {
+		return false
+	}
+	st, err := r.dir.Lstat(place)
+	return err == nil && st.Dev == have.Dev && st.Ino == have.Ino
 }
 
 // makeDir makes a directory below the root, readable by everybody whatever the

@@ -434,31 +434,31 @@ func TestOldSignaturesOfFormat6(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		sign       func(sig *testrpm.Header, h, p []byte)
-		want       rpm.State
+		want       pkginfo.Verdict
 		signatures int
 	}{
 		{"good", func(sig *testrpm.Header, h, p []byte) {
 			sig.Bytes(268, sign(h))
 			sig.Bytes(1002, sign(h, p))
-		}, rpm.Good, 1},
+		}, pkginfo.Good, 1},
 		{"of other data", func(sig *testrpm.Header, h, p []byte) {
 			sig.Bytes(268, sign(h))
 			sig.Bytes(1002, sign(p))
-		}, rpm.Good, 1},
-		{"alone", func(sig *testrpm.Header, h, p []byte) { sig.Bytes(1002, sign(h, p)) }, rpm.Unsigned, 0},
+		}, pkginfo.Good, 1},
+		{"alone", func(sig *testrpm.Header, h, p []byte) { sig.Bytes(1002, sign(h, p)) }, pkginfo.Unsigned, 0},
 		{"wrong sizes and digest", func(sig *testrpm.Header, h, p []byte) {
 			sig.Uint32s(1000, 1)
 			sig.Strings(1004, "no digest")
 			sig.Uint32s(1007, 1, 2)
-		}, rpm.Unsigned, 0},
+		}, pkginfo.Unsigned, 0},
 		{"without reserve", func(sig *testrpm.Header, h, p []byte) {
 			sig.Delete(999)
 			sig.Bytes(1002, sign(h, p))
-		}, rpm.Good, 1},
+		}, pkginfo.Good, 1},
 		{"without reserve, of other data", func(sig *testrpm.Header, h, p []byte) {
 			sig.Delete(999)
 			sig.Bytes(1002, sign(p))
-		}, rpm.Bad, 1},
+		}, pkginfo.Bad, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := small(6, "none")

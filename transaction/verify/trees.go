@@ -6,6 +6,7 @@ package verify
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -92,8 +93,10 @@ func (r *Report) manifest(s *store.Store, t *record.Tree) *record.Manifest {
 	m, err := s.Manifest(t.Name, t.Tree)
 	what := ""
 	switch {
+	case errors.Is(err, store.ErrNoManifest):
+		what = "is missing"
 	case err != nil:
-		what = "cannot be used: " + err.Error()
+		what = err.Error()
 	case m.Identity != t.Identity:
 		what = "is the manifest of another identity"
 	}

@@ -16,6 +16,9 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/cmd/internal/cli"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/layout"
@@ -25,7 +28,7 @@ import (
 func hashpkg(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	env := cli.Env{In: strings.NewReader(""), Out: &out, Err: &err, Getenv: func(name string) string {
+	env := cli.Env{Formats: backends.Formats{deb.Format{}, rpm.Format{}}, In: strings.NewReader(""), Out: &out, Err: &err, Getenv: func(name string) string {
 		return map[string]string{"SOURCE_DATE_EPOCH": "1700000000"}[name]
 	}}
 	status = cli.Main(t.Context(), args, env)
@@ -36,12 +39,12 @@ func hashpkg(t *testing.T, args ...string) (status int, stdout, stderr string) {
 func installed(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
-	deb := filepath.Join(t.TempDir(), "tool.deb")
+	file := filepath.Join(t.TempDir(), "tool.deb")
 	content := testdeb.Deb(t, testdeb.Package{Name: "tool", Version: "1.0", Files: []testdeb.File{testdeb.Exec("usr/bin/tool", "tool")}})
-	if err := os.WriteFile(deb, content, 0o644); err != nil {
+	if err := os.WriteFile(file, content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if status, _, stderr := hashpkg(t, "--root", root, "install", "-q", deb); status != 0 {
+	if status, _, stderr := hashpkg(t, "--root", root, "install", "-q", file); status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
 	return root
@@ -56,7 +59,7 @@ func TestWrongUse(t *testing.T) {
 		{"list --nonsense", "unknown flag: --nonsense; see hashpkg help list"},
 		{"list extra", `unknown command "extra"`},
 		{"install", "requires at least 1 arg(s), only received 0; usage: hashpkg install FILE..."},
-		{"install --signature maybe x.deb", "--signature maybe: want require, warn or off"},
+		{"install --signature maybe x.deb", "the policy \"maybe\" for signatures is unknown: use require, warn or off"},
 		{"install --keyring", "flag needs an argument: --keyring; see hashpkg help install"},
 		{"show", "usage: hashpkg show NAME[=VERSION]"},
 		{"use", "usage: hashpkg use"},
@@ -156,15 +159,15 @@ func TestLockHasItsStatus(t *testing.T) {
 // An install that is interrupted says so, and changes nothing.
 func TestInterrupted(t *testing.T) {
 	root := t.TempDir()
-	deb := filepath.Join(t.TempDir(), "tool.deb")
-	if err := os.WriteFile(deb, testdeb.Deb(t, testdeb.Package{Name: "tool", Version: "1.0"}), 0o644); err != nil {
+	file := filepath.Join(t.TempDir(), "tool.deb")
+	if err := os.WriteFile(file, testdeb.Deb(t, testdeb.Package{Name: "tool", Version: "1.0"}), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var stderr bytes.Buffer
-	env := cli.Env{In: strings.NewReader(""), Out: new(bytes.Buffer), Err: &stderr, Getenv: func(string) string { return "" }}
-	if status := cli.Main(ctx, []string{"--root", root, "install", "-q", deb}, env); status != 1 || stderr.String() != "hashpkg: interrupted; nothing was changed\n" {
+	env := cli.Env{Formats: backends.Formats{deb.Format{}, rpm.Format{}}, In: strings.NewReader(""), Out: new(bytes.Buffer), Err: &stderr, Getenv: func(string) string { return "" }}
+	if status := cli.Main(ctx, []string{"--root", root, "install", "-q", file}, env); status != 1 || stderr.String() != "hashpkg: interrupted; nothing was changed\n" {
 		t.Errorf("status %d: %s", status, stderr.String())
 	}
 	if _, stdout, _ := hashpkg(t, "--root", root, "list"); stdout != "" {
