@@ -157,12 +157,12 @@ func TestPins(t *testing.T) {
 		args []string
 		why  string
 	}{
-		{[]string{"pin", "/usr/bin/curl", "libc6=" + strings.TrimSpace(root.Run("dpkg-query", "-W", "-f", "${Version}", "libc6"))}, "is the C library"},
-		{[]string{"pin", "/usr/bin/curl", "zlib1g=9"}, "the store has no zlib1g=9; of zlib1g it has"},
+		{[]string{"pin", "/usr/bin/curl", "libc6=" + strings.TrimSpace(root.Run("dpkg-query", "-W", "-f", "${Version}", "libc6"))}, "has the C library"},
+		{[]string{"pin", "/usr/bin/curl", "zlib1g=9"}, "the store has no zlib1g=9; its versions of zlib1g are"},
 		{[]string{"pin", "/usr/bin/curl", "nothing=9"}, "the store has no nothing"},
 		{[]string{"pin", "/usr/bin/no", "zlib1g=" + old}, "no package has a dynamic program /usr/bin/no"},
 		{[]string{"pin", "/usr/bin/jq", "zlib1g=" + old}, "no program of /usr/bin/jq loads a library of zlib1g"},
-		{[]string{"unpin", "/usr/bin/curl"}, "is not pinned so"},
+		{[]string{"unpin", "/usr/bin/curl"}, "has no such pin"},
 	} {
 		out, err := root.RunErr(context.Background(), append([]string{"hashpkg"}, refused.args...)...)
 		if err == nil || !strings.Contains(out, refused.why) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,6 +56,33 @@ func TestSyncSweeps(t *testing.T) {
 	mustRun(t, hashpkg(t), "--root", dir, "sync", "-q")
 	if _, err := os.Lstat(filepath.Join(dir, left)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what a killed run has left is there still: %v", err)
+	}
+}
+
+// TestSyncMountedOver has something mounted over a program, as systems do that are
+// put together of images: the program is left, and no sync fails for that.
+func TestSyncMountedOver(t *testing.T) {
+	testneed.Root(t)
+	dir := filepath.Join(t.TempDir(), "root")
+	smallSystem(t, dir)
+	jq := filepath.Join(dir, "usr/bin/jq")
+	if err := unix.Mount(jq, jq, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(jq, unix.MNT_DETACH) })
+	for _, args := range [][]string{{"sync"}, {"sync", "--again"}} {
+		out, err := exec.Command(hashpkg(t), append([]string{"--root", dir, "--json"}, args...)...).Output()
+		if err != nil || !strings.Contains(string(out), `{"path":"/usr/bin/jq","reason":"cannot be replaced: something is mounted over it: device or resource busy"}`) {
+			t.Errorf("%q: %v: %s", args, err, out)
+		}
+		mustRun(t, hashpkg(t), "--root", dir, "-q", "verify", "--system")
+	}
+	if err := unix.Unmount(jq, 0); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, hashpkg(t), "--root", dir, "-q", "sync", "--again")
+	if out, err := exec.Command(hashpkg(t), "--root", dir, "--json", "verify", "--system").Output(); err != nil || !strings.Contains(string(out), `"edited":["/usr/bin/jq"]`) {
+		t.Errorf("it is not edited when nothing is mounted over it any more: %v: %s", err, out)
 	}
 }
 

@@ -95,7 +95,8 @@ func (a *applier) applyAll(ctx context.Context, decisions []*Decision) error {
 				size += round[n].first.Edit.NewSize
 				n++
 			}
-			if err := a.applyBatch(ctx, round[:n]); err != nil {
+			// A batch that was begun is ended: a loader that is killed says nothing.
+			if err := a.applyBatch(context.WithoutCancel(ctx), round[:n]); err != nil {
 				return err
 			}
 			round = round[n:]
@@ -200,13 +201,7 @@ func (a *applier) stageAll(ctx context.Context, files []*file) []*inplace.Replac
 			staged[i], faults[i] = a.stage(ctx, files[i].first, places[i])
 		}
 	}
-	if err := inParallel(ctx, len(files), stage); err != nil {
-		for i := range files {
-			if staged[i] == nil && faults[i] == nil {
-				faults[i] = ErrInterrupted
-			}
-		}
-	}
+	_ = inParallel(ctx, len(files), stage) // ctx has no end
 	for i, f := range files {
 		if faults[i] != nil {
 			for _, d := range f.all() {
@@ -280,7 +275,7 @@ func (a *applier) link(edited, d *Decision) error {
 		return err
 	}
 	if same, err := isSame(place, d.File); err != nil || !same {
-		return cmp.Or(err, error(inplace.ErrChanged))
+		return cmp.Or(err, inplace.ErrChanged)
 	}
 	return inplace.ReplaceByLink(target.Dir, target.Base, place.Dir, place.Base, was)
 }

@@ -92,33 +92,49 @@ func TestDecide(t *testing.T) {
 		{name: "altered", facts: func(f *Facts) { f.Left, f.Info = "is altered", nil }, want: Decision{Left: "is altered"}},
 		{name: "sealed", facts: func(f *Facts) { f.Sealed = "is signed" }, want: Decision{Left: "is signed"}},
 		{name: "sealed, and nothing is wanted", facts: func(f *Facts) { f.Sealed = "is signed" }, policy: func(p *Policy) { p.Rewrite.Executables = RewriteNone }},
-		{name: "RPATH", facts: func(f *Facts) {
-			f.Info = &elfedit.Info{HasRPath: true, RPath: "/x", Class: f.Info.Class, Machine: f.Info.Machine, Data: f.Info.Data, Needed: f.Info.Needed}
+		{
+			name: "RPATH", facts: func(f *Facts) {
+				f.Info = &elfedit.Info{HasRPath: true, RPath: "/x", Class: f.Info.Class, Machine: f.Info.Machine, Data: f.Info.Data, Needed: f.Info.Needed}
+			},
+			want: Decision{Left: "has an RPATH, which a RUNPATH would disable"},
 		},
-			want: Decision{Left: "has an RPATH, which a RUNPATH would disable"}},
 		{name: "restored before", facts: func(f *Facts) { f.Record = &record.EditedFile{Restored: true} }, want: Decision{Keep: true}},
-		{name: "restored before, and asked for again", facts: func(f *Facts) { f.Record = &record.EditedFile{Restored: true} },
-			policy: func(p *Policy) { p.Restored = true }, edits: []record.EditRecord{runPath(farm)}},
-		{name: "would load another", finder: finder{farm: map[string]*ldso.Object{"libfoo.so.1": other}, rest: rest},
-			want: Decision{Left: "would load other libraries: /var/sys/current-system/lib64/libfoo.so.1 in place of /usr/lib/libfoo.so.1", Unsettled: true}},
-		{name: "would load another, as far as can be told before the farm is there", finder: finder{farm: map[string]*ldso.Object{"libfoo.so.1": other}, rest: rest},
-			policy: func(p *Policy) { p.FarmPlanned = true }, edits: []record.EditRecord{runPath(farm)}},
+		{
+			name: "restored before, and asked for again", facts: func(f *Facts) { f.Record = &record.EditedFile{Restored: true} },
+			policy: func(p *Policy) { p.Restored = true }, edits: []record.EditRecord{runPath(farm)},
+		},
+		{
+			name: "would load another", finder: finder{farm: map[string]*ldso.Object{"libfoo.so.1": other}, rest: rest},
+			want: Decision{Left: "would load other libraries: /var/sys/current-system/lib64/libfoo.so.1 in place of /usr/lib/libfoo.so.1", Unsettled: true},
+		},
+		{
+			name: "would load another, as far as can be told before the farm is there", finder: finder{farm: map[string]*ldso.Object{"libfoo.so.1": other}, rest: rest},
+			policy: func(p *Policy) { p.FarmPlanned = true }, edits: []record.EditRecord{runPath(farm)},
+		},
 		{name: "does not start", finder: finder{rest: map[string]*ldso.Object{"libc.so.6": libc}}, want: Decision{Left: "does not start as it is: ", Unsettled: true}},
 		{name: "pinned", policy: func(p *Policy) { p.Pins = []Pin{pinFoo} }, edits: []record.EditRecord{runPath(farm), replaceFoo}, pins: "libfoo.so.1=1"},
-		{name: "pinned through another library", policy: func(p *Policy) { p.Pins, p.Farm = []Pin{pinBar}, nil }, edits: []record.EditRecord{addBar}, pins: "libbar.so.1=1",
-			want: Decision{Unresolved: []string{"libfoo.so.1"}}},
+		{
+			name: "pinned through another library", policy: func(p *Policy) { p.Pins, p.Farm = []Pin{pinBar}, nil }, edits: []record.EditRecord{addBar}, pins: "libbar.so.1=1",
+			want: Decision{Unresolved: []string{"libfoo.so.1"}},
+		},
 		{name: "another is pinned", policy: func(p *Policy) { p.Pins = []Pin{pinFoo}; p.Pins[0].Program = "/usr/bin/other" }, edits: []record.EditRecord{runPath(farm)}},
-		{name: "pinned and confined", policy: func(p *Policy) { p.Pins, p.Confinement = []Pin{pinFoo}, confine.Read(enforced{}, "/var/sys") },
-			edits: []record.EditRecord{runPath(farm)}, want: Decision{Unpinned: "may not read /var/sys: SELinux", Unsettled: true}},
+		{
+			name: "pinned and confined", policy: func(p *Policy) { p.Pins, p.Confinement = []Pin{pinFoo}, confine.Read(enforced{}, "/var/sys") },
+			edits: []record.EditRecord{runPath(farm)}, want: Decision{Unpinned: "may not read /var/sys: SELinux", Unsettled: true},
+		},
 		{name: "pinned and confined, and somebody waits", policy: func(p *Policy) {
 			p.Pins, p.Strict, p.Confinement = []Pin{pinFoo}, true, confine.Read(enforced{}, "/var/sys")
 		}, want: Decision{Left: "may not read /var/sys: SELinux"}},
 		{name: "confined, and no pin is for it", policy: func(p *Policy) { p.Confinement = confine.Read(enforced{}, "/var/sys") }, edits: []record.EditRecord{runPath(farm)}},
-		{name: "the pin lacks a library", policy: func(p *Policy) { p.Pins = []Pin{lacking(rest, false)} },
-			edits: []record.EditRecord{runPath(farm)}, want: Decision{Unpinned: "would not start: libgone.so, needed by", Unsettled: true}},
-		{name: "the pin lacks a library, and is forced", policy: func(p *Policy) { p.Pins = []Pin{lacking(rest, true)} },
+		{
+			name: "the pin lacks a library", policy: func(p *Policy) { p.Pins = []Pin{lacking(rest, false)} },
+			edits: []record.EditRecord{runPath(farm)}, want: Decision{Unpinned: "would not start: libgone.so, needed by", Unsettled: true},
+		},
+		{
+			name: "the pin lacks a library, and is forced", policy: func(p *Policy) { p.Pins = []Pin{lacking(rest, true)} },
 			edits: []record.EditRecord{runPath(farm), {Kind: record.EditReplace, From: []string{"libfoo.so.1"}, To: []string{"/var/sys/lacking/1/usr/lib/libfoo.so.1"}}},
-			pins:  "lacking=1", want: Decision{Forced: true}},
+			pins:  "lacking=1", want: Decision{Forced: true},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			copied := *info

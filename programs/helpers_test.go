@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,20 +10,12 @@ import (
 	"testing"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
-
-// unmet skips a test for want of something, which CI always has.
-func unmet(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
 
 var built struct {
 	sync.Once
@@ -34,9 +27,7 @@ var built struct {
 // program returns a program that needs libfoo.so.1 and the C library.
 func program(t *testing.T) []byte {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		unmet(t, "needs gcc")
-	}
+	testneed.Programs(t, "gcc")
 	built.Do(func() {
 		var dir string
 		if dir, built.err = os.MkdirTemp("", "programs"); built.err != nil {
@@ -116,6 +107,11 @@ func newRoot(t *testing.T, files map[string][]byte) *sysroot.Root {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lock, err := root.Lock(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(lock.Unlock(), root.Close()) })
 	return root
 }
 

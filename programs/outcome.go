@@ -66,7 +66,7 @@ func stopped(d *Decision, err error) Outcome {
 		o.State, o.Reason = Left, Reason(err.Error())
 		return o
 	case inplace.Stays(err):
-		o.State, o.Reason = Left, whyStays(err)
+		o.State, o.Reason = Left, "cannot be replaced: "+cause(err)
 		return o
 	default:
 		o.State, o.Err = Failed, fmt.Errorf("edit %s: %w", d.Path, err)
@@ -74,14 +74,13 @@ func stopped(d *Decision, err error) Outcome {
 	}
 }
 
-// whyStays is what such an error says, without the paths in it.
-func whyStays(err error) Reason {
-	why := err.Error()
+// cause is what an error says, without the paths on the host in it.
+func cause(err error) Reason {
 	var p *fs.PathError
 	if errors.As(err, &p) {
-		why = p.Err.Error()
+		err = p.Err
 	}
-	return Reason("cannot be replaced: " + why)
+	return Reason(err.Error())
 }
 
 // passes reports whether an error is a fault that may be gone the next time: a full

@@ -66,7 +66,7 @@ func undecided(p *Program, err error) *Decision {
 	if passes(err) {
 		d.Fault = fmt.Errorf("edit %s: %w", p.Path, err)
 	} else {
-		d.Left, d.Unsettled = Reason("cannot be edited: "+err.Error()), inplace.Stays(err)
+		d.Left, d.Unsettled = "cannot be edited: "+cause(err), inplace.Stays(err)
 	}
 	return d
 }

@@ -87,15 +87,13 @@ func programReport(o programs.Outcome) ProgramReport {
 
 func leftReport(o programs.Outcome) LeftReport { return LeftReport{o.Path, string(o.Reason)} }
 
-// ErrInterrupted is returned for what was stopped after it had changed something.
-var ErrInterrupted = programs.ErrInterrupted
-
 // Sync makes the prefix agree with what dpkg's and rpm's databases say is
 // installed: a tree for each package with libraries, a generation of them, and
 // executables that search it. Where nothing has changed since the last one it does
 // nothing, and takes no lock.
 //
-// The error wraps [backends.ErrNoDatabase] in a root without a package manager's database.
+// The error wraps [backends.ErrNoDatabase] in a root without a package manager's
+// database, and [programs.ErrInterrupted] when ctx ends after something has changed.
 // What goes wrong with one program is in the result, and does not end it.
 func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if o.Progress == nil {
@@ -118,7 +116,7 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	}
 	result, err := syncLocked(ctx, o, states)
 	if errors.Is(err, context.Canceled) && result != nil && result.Changed {
-		err = ErrInterrupted
+		err = programs.ErrInterrupted
 	}
 	if errors.Is(err, sysroot.ErrLocked) || errors.Is(err, context.Canceled) {
 		return nil, err // the other one does what is to be done, or who called knows

@@ -139,7 +139,7 @@ func (s *syncer) report(outcomes []programs.Outcome, concerned []*system.Found) 
 // concerned returns the packages that have not changed and whose programs are to
 // be looked at again all the same: after a change of settings all of them, after
 // one of the libraries those that are pinned, those that need a library which has
-// come, and always those that the loader had other ideas about.
+// come, and always those of which a program is unsettled.
 func (s *syncer) concerned(farm map[string]bool) []*backends.Installed {
 	offered := map[string]bool{}
 	for link := range farm {

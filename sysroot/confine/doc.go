@@ -37,7 +37,7 @@ type Rules struct {
 // confines nothing, as far as can be told.
 func Read(files Files, prefix string) *Rules {
 	r := &Rules{prefix: prefix, base: files.HasFile(Abstraction)}
-	entries, _ := files.ReadDir(profileDir) //nolint:errcheck // no AppArmor
+	entries, _ := files.ReadDir(profileDir) // none without AppArmor
 	for _, e := range entries {
 		if !e.Type().IsRegular() {
 			continue
