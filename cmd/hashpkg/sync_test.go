@@ -133,7 +133,7 @@ func TestSyncKilledAtAnyStep(t *testing.T) {
 		{base, []string{"sync"}, 40, edited},
 		{synced, []string{"restore", "--all"}, 10, packaged},
 	} {
-		calls := []string{"renameat", "rename", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat", "fchmod", "fsync", "syncfs"}
+		calls := []string{"renameat", "renameat2", "rename", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat", "fchmod", "fsync", "syncfs"}
 		killSweep(t, strace, dir, sweep.from, calls, append(sweep.command, "-q"), sweep.atLeast, func(what, root string) {
 			starts(t, what, root)
 			mustRun(t, hashpkg(t), append([]string{"--root", root, "-q"}, sweep.command...)...)
@@ -147,11 +147,12 @@ func TestSyncKilledAtAnyStep(t *testing.T) {
 	}
 }
 
-// withoutTemporary leaves out the copy that a killed edit has not given its name.
+// withoutTemporary leaves out the copies that a killed edit has not given their names,
+// and the old files that it has not removed.
 func withoutTemporary(dump string) string {
 	var kept []string
 	for line := range strings.Lines(dump) {
-		if !strings.Contains(line, ".hashpkg-edit-") {
+		if !strings.Contains(line, ".hashpkg-edit-") && !strings.Contains(line, ".hashpkg-swap-") {
 			kept = append(kept, line)
 		}
 	}
