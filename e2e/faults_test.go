@@ -53,7 +53,7 @@ func TestKilledAtAnyStep(t *testing.T) {
 		t.Fatal("the install changed nothing")
 	}
 
-	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat", "fsync", "syncfs", "utimensat"},
+	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat2", "fsync", "syncfs", "utimensat"},
 		[]string{"install", "-q", second}, 40, func(what, root string) { oldOrNew(t, what, root, before, after) })
 }
 
@@ -109,7 +109,7 @@ func TestFaultAtAnyStep(t *testing.T) {
 	after := dump(t, done)
 
 	faults := 0
-	for _, call := range []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "fchmodat", "fsync", "syncfs", "utimensat"} {
+	for _, call := range []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "fchmodat2", "fsync", "syncfs", "utimensat"} {
 		for _, fault := range []string{"ENOSPC", "EIO"} {
 			for n, survived := 1, 0; survived < 2 && n < 200; n++ {
 				root := filepath.Join(dir, "failed")
@@ -221,7 +221,7 @@ func TestCollectionKilled(t *testing.T) {
 	dir, base, first, other := withGarbage(t)
 	before, after := afterCollecting(t, dir, base)
 	n := 0
-	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "mkdirat", "unlinkat", "rmdir", "fchmodat", "fsync", "syncfs"}, []string{"gc", "-q", "--keep", "1"}, 40, func(what, root string) {
+	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "mkdirat", "unlinkat", "rmdir", "fchmodat2", "fsync", "syncfs"}, []string{"gc", "-q", "--keep", "1"}, 40, func(what, root string) {
 		n++
 		collected(t, what, root, before, after, []string{first, other}[n%2])
 	})
@@ -300,7 +300,7 @@ func TestSyncKilledAtAnyStep(t *testing.T) {
 		{base, []string{"sync"}, 40, edited},
 		{synced, []string{"restore", "--all"}, 10, packaged},
 	} {
-		calls := []string{"renameat", "rename", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat", "fchmod", "fsync", "syncfs"}
+		calls := []string{"renameat", "renameat2", "rename", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmodat2", "fchmod", "fsync", "syncfs"}
 		killSweep(t, strace, dir, sweep.from, calls, append(sweep.command, "-q"), sweep.atLeast, func(what, root string) {
 			starts(t, what, root)
 			mustRun(t, hashpkg(t), append([]string{"--root", root, "-q"}, sweep.command...)...)

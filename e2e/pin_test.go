@@ -158,8 +158,8 @@ func TestPins(t *testing.T) {
 		why  string
 	}{
 		{[]string{"pin", "/usr/bin/curl", "libc6=" + strings.TrimSpace(root.Run("dpkg-query", "-W", "-f", "${Version}", "libc6"))}, "has the C library"},
-		{[]string{"pin", "/usr/bin/curl", "zlib1g=9"}, "the store has no zlib1g=9; its versions of zlib1g are"},
-		{[]string{"pin", "/usr/bin/curl", "nothing=9"}, "the store has no nothing"},
+		{[]string{"pin", "/usr/bin/curl", "zlib1g=9"}, "zlib1g=9 is not in the store, which has the versions"},
+		{[]string{"pin", "/usr/bin/curl", "nothing=9"}, "nothing is not in the store"},
 		{[]string{"pin", "/usr/bin/no", "zlib1g=" + old}, "no package has a dynamic program /usr/bin/no"},
 		{[]string{"pin", "/usr/bin/jq", "zlib1g=" + old}, "no program of /usr/bin/jq loads a library of zlib1g"},
 		{[]string{"unpin", "/usr/bin/curl"}, "has no such pin"},

@@ -308,11 +308,12 @@ func starts(t *testing.T, what, root string) {
 	}
 }
 
-// withoutTemporary leaves out the copy that a killed edit has not given its name.
+// withoutTemporary leaves out the copies that a killed edit has not given their names,
+// and the old files that it has not removed.
 func withoutTemporary(dump string) string {
 	var kept []string
 	for line := range strings.Lines(dump) {
-		if !strings.Contains(line, ".hashpkg-edit-") {
+		if !strings.Contains(line, ".hashpkg-edit-") && !strings.Contains(line, ".hashpkg-swap-") {
 			kept = append(kept, line)
 		}
 	}

@@ -1,3 +1,15 @@
+// Package transaction changes roots, and nothing else does. [Begin] gets a [Writer],
+// whose Commit makes what was staged the active generation in one step; its comment
+// has the order of what happens on the disk.
+//
+// [Install] puts packages into trees of their own, [Sync] follows the package manager,
+// [AddPins], [RemovePins] and [Restore] concern installed programs, and [Use], [Remove]
+// and [Rollback] make or choose a generation of trees that are there. Each that
+// fails or is killed leaves the system as it was, or the next sync ends it.
+//
+// What is decided is decided in layout/plan and programs, by pure functions; here it
+// is carried out. Removing what nothing uses is transaction/gc's, and finding
+// damage transaction/verify's.
 package transaction
 
 import (

@@ -17,6 +17,9 @@ import (
 // ErrNotInstalled is returned (wrapped) for a package or version that is not there.
 var ErrNotInstalled = errors.New("not installed")
 
+// ErrNotStored is returned (wrapped) for a version that the store does not have.
+var ErrNotStored = errors.New("not in the store")
+
 // ErrAmbiguous is returned (wrapped) for a version of which there are several trees.
 var ErrAmbiguous = errors.New("several trees have that version")
 
@@ -126,9 +129,9 @@ func Stored(s *store.Store, spec Spec) (*record.Manifest, error) {
 	slices.SortStableFunc(found, func(a, b *record.Manifest) int { return -cmp.Compare(a.Origin, b.Origin) })
 	switch {
 	case len(have) == 0:
-		return nil, fmt.Errorf("%w: the store has no %s; hashpkg install brings it", ErrNotInstalled, spec.Name)
+		return nil, fmt.Errorf("%s is %w; hashpkg install brings it", spec.Name, ErrNotStored)
 	case len(found) == 0:
-		return nil, fmt.Errorf("%w: the store has no %s; its versions of %s are %s", ErrNotInstalled, spec, spec.Name, strings.Join(slices.Compact(have), ", "))
+		return nil, fmt.Errorf("%s is %w, which has the versions %s", spec, ErrNotStored, strings.Join(slices.Compact(have), ", "))
 	case len(found) > 1 && found[0].Origin == found[1].Origin && found[0].Tree != spec.Version:
 		names := make([]string, len(found))
 		for i, m := range found {

@@ -172,8 +172,12 @@ func TestElfPlaces(t *testing.T) {
 	}
 	edits := 0
 	for _, args := range [][]string{
-		{"dir/file"}, {"./dir/../dir/file"}, {"link/file"}, {"other/file"},
-		{"--output", "dir/file", "dir/file"}, {"--output", "other/file", "link/file"},
+		{"dir/file"},
+		{"./dir/../dir/file"},
+		{"link/file"},
+		{"other/file"},
+		{"--output", "dir/file", "dir/file"},
+		{"--output", "other/file", "link/file"},
 	} {
 		edits++
 		want := fmt.Sprintf("/dir%d", edits)
