@@ -86,43 +86,6 @@ func TestSyncMountedOver(t *testing.T) {
 	}
 }
 
-// TestSyncBesideDpkg runs a sync while dpkg is at work: the farm follows dpkg until
-// that has ended.
-func TestSyncBesideDpkg(t *testing.T) {
-	testneed.Root(t)
-	dir := filepath.Join(t.TempDir(), "root")
-	smallSystem(t, dir)
-	follows := func() bool {
-		t.Helper()
-		link, err := os.Readlink(filepath.Join(dir, "var/sys/current-system"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Contains(link, "following")
-	}
-	mustRun(t, hashpkg(t), "--root", dir, "sync", "-q")
-	mustRun(t, hashpkg(t), "--root", dir, "hook", "before")
-	lock, err := os.Create(filepath.Join(dir, "var/lib/dpkg/lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := unix.FcntlFlock(lock.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
-		t.Fatal(err)
-	}
-	mustRun(t, hashpkg(t), "--root", dir, "sync", "-q", "--again")
-	if !follows() {
-		t.Error("a sync has ended what dpkg's hook began")
-	}
-	if err := unix.FcntlFlock(lock.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_UNLCK}); err != nil {
-		t.Fatal(err)
-	}
-	mustRun(t, hashpkg(t), "--root", dir, "sync", "-q")
-	if follows() {
-		t.Error("the farm follows a dpkg that has ended")
-	}
-}
-
 // TestSyncFollowsDpkg takes a system through the life of its packages, each time
 // with a sync afterwards.
 func TestSyncFollowsDpkg(t *testing.T) {

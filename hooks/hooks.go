@@ -50,12 +50,14 @@ type Hook struct {
 	Image   bool // as in transaction.SyncOptions
 }
 
-// Run does what the event asks for, and returns normally whatever happens: a
-// package manager's transaction never fails because of hashpkg. What went wrong is
-// kept for [Check], and a line of it is written to w. open is given the way to
-// settings that may be wrong themselves; as far as it can it returns a hook with a
-// root together with its error.
-func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) {
+// Run does what the event asks for. What goes wrong is kept for [Check], a line of it
+// is written to w, and Run returns normally: a package manager's transaction never
+// fails because of hashpkg. Only for [Retire] it returns an error: hashpkg's package
+// must not be removed while programs still have its edits.
+//
+// open is given the way to settings that may be wrong themselves; as far as it can
+// it returns a hook with a root together with its error.
+func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) error {
 	var h Hook
 	err := guard(func() (err error) {
 		if h, err = open(); err == nil {
@@ -64,13 +66,18 @@ func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) {
 		return err
 	})
 	if err == nil {
-		return
+		return nil
 	}
 	said := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if h.Event == Retire {
+		fmt.Fprintf(w, "hashpkg: %s\nhashpkg: its package stays until hashpkg restore --all succeeds\n", said)
+		return err
+	}
 	fmt.Fprintf(w, "hashpkg: %s\nhashpkg: the packages are not affected; hashpkg check says what to do\n", said)
 	if err := guard(func() error { return h.keep(said) }); err != nil {
 		fmt.Fprintf(w, "hashpkg: %v\n", err)
 	}
+	return nil
 }
 
 // guard turns a panic into an error.
@@ -139,9 +146,8 @@ func (h *Hook) retire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(result.Left) > 0 {
-		l := result.Left[0]
-		return fmt.Errorf("%d programs still have hashpkg's edit, the first is %s, which %s", len(result.Left), l.Path, l.Reason)
+	if n := len(result.Edited); n > 0 {
+		return fmt.Errorf("%d programs could not be given their packaged bytes back, among them %s", n, result.Edited[0])
 	}
 	return h.Root.SetRetired(true)
 }

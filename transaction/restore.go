@@ -24,13 +24,16 @@ type RestoreOptions struct {
 // RestoreResult says which have them.
 type RestoreResult struct {
 	Restored []string     `json:"restored"` // paths
-	Left     []LeftReport `json:"left"`     // that somebody else has changed
+	Left     []LeftReport `json:"left"`     // that do not
+	// Edited are those of Left that still have hashpkg's edit; the others were
+	// changed by somebody else.
+	Edited []string `json:"edited"`
 }
 
 // Restore gives programs that were edited in place their packaged bytes back. They
 // keep them until their package brings others, or a sync is asked to look again.
 func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err error) {
-	result = &RestoreResult{Restored: []string{}, Left: []LeftReport{}}
+	result = &RestoreResult{Restored: []string{}, Left: []LeftReport{}, Edited: []string{}}
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return result, err
 	}
@@ -69,6 +72,9 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 			result.Restored = append(result.Restored, c.Path)
 		case programs.Left:
 			result.Left = append(result.Left, leftReport(c))
+			if c.Current != nil {
+				result.Edited = append(result.Edited, c.Path)
+			}
 		case programs.Failed:
 			faults = errors.Join(faults, c.Err)
 		}

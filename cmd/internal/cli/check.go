@@ -22,7 +22,6 @@ it does not. A hook never makes a package manager fail, so this is where a failu
 is seen. It tells of
 
   a hook or a sync that failed;
-  current-system still following a package manager that was killed;
   packages that came or went since the last sync;
   pins that no program follows;
   hooks that are installed in part.

@@ -55,6 +55,9 @@ type usageError struct{ error }
 // errDamaged says that verify found damage, which it has reported.
 var errDamaged = errors.New("damage found")
 
+// errReported says that a command failed, and has said why.
+var errReported = errors.New("failed")
+
 // Main runs one command and returns the exit status.
 func Main(ctx context.Context, args []string, env Env) int {
 	a := &app{Env: env}
@@ -75,7 +78,7 @@ func (a *app) exit(err error) int {
 		return exitDone
 	case errors.Is(err, errDamaged):
 		return exitDamaged
-	case errors.Is(err, errProblems):
+	case errors.Is(err, errProblems), errors.Is(err, errReported):
 		return exitFailed
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(a.Err, "hashpkg: interrupted; nothing was changed")

@@ -35,8 +35,7 @@ func newHookCommand(a *app) *cobra.Command {
 			Short: short,
 			Args:  args(cobra.NoArgs),
 			RunE: func(c *cobra.Command, _ []string) error {
-				runHook(c.Context(), a, event, drain)
-				return nil
+				return runHook(c.Context(), a, event, drain)
 			},
 		}
 		sub.Flags().BoolVar(&drain, "drain", false, "read standard input to its end: rpm writes the names of files to it")
@@ -57,9 +56,9 @@ func newHookCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// runHook runs one hook, and never fails. Where dpkg works on another root than
+// runHook runs one hook. Where dpkg works on another root than
 // its own, it says so by DPKG_ROOT (dpkg(1), --pre-invoke).
-func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) {
+func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) error {
 	signal.Ignore(syscall.SIGPIPE) // nobody may be listening
 	if drain {
 		_, _ = io.Copy(io.Discard, a.In) // what it says is found in the database
@@ -68,7 +67,7 @@ func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) {
 	if dir := a.Getenv("DPKG_ROOT"); a.root == "/" && dir != "" && dir != "/" {
 		a.root, foreign = dir, true
 	}
-	hooks.Run(ctx, a.Err, func() (hooks.Hook, error) {
+	err := hooks.Run(ctx, a.Err, func() (hooks.Hook, error) {
 		h := hooks.Hook{Event: event, Foreign: foreign, Image: a.isImage()}
 		now, errNow := a.now()
 		settings, err := a.readConfig()
@@ -84,4 +83,8 @@ func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) {
 		h.Root = root
 		return h, errors.Join(errNow, err, errRoot)
 	})
+	if err != nil {
+		return errReported
+	}
+	return nil
 }

@@ -18,10 +18,9 @@ func newHooksCommand(a *app) *cobra.Command {
 of hashpkg. hashpkg's own .deb and .rpm bring them; this is for a machine, or with
 --root an image, that the program was copied to (as /usr/bin/hashpkg).
 
-dpkg's hooks are pre-invoke and post-invoke: before each run that changes packages
-current-system is switched to what the distribution has in place, and after it
-hashpkg syncs. apt and its frontends run dpkg. A trigger, which the .deb has too,
-needs a package, and adds nothing here.
+dpkg's hook is post-invoke: after each run that changes packages hashpkg syncs. apt
+and its frontends run dpkg. A trigger, which the .deb has too, needs a package, and
+adds nothing here.
 
 rpm calls what packages bring, and nothing else: use the .rpm.
 
