@@ -65,46 +65,70 @@ func (img *image) wideHash() bool {
 	return img.is64 && (img.machine == elf.EM_S390 || img.machine == elf.EM_ALPHA || uint16(img.machine) == 0x9026)
 }
 
-// importsOpen reports whether the file has an undefined dlopen or dlmopen.
-func (img *image) importsOpen() (bool, error) {
+// openers are the functions that load what is named at run time, and askers those
+// that tell a library where it was found (dlopen(3), dladdr(3), dlinfo(3)).
+var (
+	openers = []string{"dlopen", "dlmopen"}
+	askers  = []string{"dladdr", "dladdr1", "dlinfo"}
+)
+
+// imports reports whether the file has an undefined symbol of one of the names in
+// each of the lists, of whatever version.
+func (img *image) imports(lists ...[]string) ([]bool, error) {
+	found := make([]bool, len(lists))
 	off, count, _, err := img.symbolTable()
 	if err != nil || count == 0 {
-		return false, err
+		return found, err
 	}
 	_, table, err := img.stringTable()
 	if errors.Is(err, ErrNoStringTable) {
-		return false, nil // no symbol has a name
+		return found, nil // no symbol has a name
 	}
 	if err != nil {
-		return false, err
+		return found, err
 	}
 	// A name is compared by where it is in the string table; most files have
 	// none of them, and then no symbol need be read.
-	wanted := make(map[uint32]bool)
-	for _, name := range []string{"dlopen\x00", "dlmopen\x00"} {
-		for at := 0; ; {
-			n := bytes.Index(table[at:], []byte(name))
-			if n < 0 {
-				break
-			}
-			at += n
-			wanted[uint32(at)] = true
-			at += len(name)
+	wanted := make(map[uint32]int)
+	for list, names := range lists {
+		for _, name := range names {
+			findNames(table, name+"\x00", func(at uint32) { wanted[at] = list })
 		}
 	}
 	if len(wanted) == 0 {
-		return false, nil
+		return found, nil
 	}
 	size := img.symSize()
 	symbols, err := img.bytes(off, count*size, "the dynamic symbols")
 	if err != nil {
-		return false, err
+		return found, err
 	}
 	for ; uint64(len(symbols)) >= size; symbols = symbols[size:] {
 		s := img.symbol(symbols)
-		if s.shndx == uint16(elf.SHN_UNDEF) && wanted[s.name] {
-			return true, nil
+		if s.shndx != uint16(elf.SHN_UNDEF) {
+			continue
+		}
+		if list, ok := wanted[s.name]; ok {
+			found[list] = true
 		}
 	}
-	return false, nil
+	return found, nil
+}
+
+// findNames calls f with each place of a table of strings at which name is.
+func findNames(table []byte, name string, f func(at uint32)) {
+	for at := 0; ; at += len(name) {
+		n := bytes.Index(table[at:], []byte(name))
+		if n < 0 {
+			return
+		}
+		at += n
+		f(uint32(at))
+	}
+}
+
+// namesOrigin reports whether the file has the string that the loader replaces by
+// the directory of the file that has it (ld.so(8)), in a search path or for dlopen.
+func (img *image) namesOrigin() bool {
+	return bytes.Contains(img.data, []byte("$ORIGIN")) || bytes.Contains(img.data, []byte("${ORIGIN}"))
 }

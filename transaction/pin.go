@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,7 @@ type PinResult struct {
 	Pins     []record.Pin    `json:"pins"`     // the new ones
 	Programs []ProgramReport `json:"programs"` // that load the library now
 	Left     []LeftReport    `json:"left"`     // that do not, and why
+	Warnings []string        `json:"warnings"` // of what may go wrong with those that do
 }
 
 // AddPins makes programs load certain versions of libraries, while all others go on
@@ -155,7 +157,7 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	if err != nil {
 		return nil, err
 	}
-	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}}
+	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{}}
 	if err := checkPins(o, result.Pins, decisions); err != nil {
 		return nil, err
 	}
@@ -166,6 +168,7 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	if err != nil {
 		return nil, err
 	}
+	result.Warnings = append(result.Warnings, misplaced(o.Root.Prefix(), pins, result.Pins, outcomes)...)
 	var faults error
 	for _, c := range outcomes {
 		switch c.State {
@@ -182,6 +185,36 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
 	}
 	return result, rememberPins(o, after, outcomes)
+}
+
+// misplaced warns of the pinned libraries that ask where they were found: they are told
+// their tree, which has libraries only, and those of their own package only.
+func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes []programs.Outcome) []string {
+	loaded := map[string]bool{}
+	for _, o := range outcomes {
+		if o.State == programs.Edited {
+			for _, e := range o.Desired.Edits {
+				for _, file := range e.To {
+					loaded[file] = true
+				}
+			}
+		}
+	}
+	var warnings []string
+	for _, pin := range pins {
+		if !slices.Contains(fresh, pin.Pin) {
+			continue
+		}
+		for i := range pin.Manifest.Files {
+			f := &pin.Manifest.Files[i]
+			file := prefix + "/" + layout.TreePath(pin.Library, pin.Tree) + "/" + f.Path
+			if f.ELF != nil && f.ELF.AsksWhere && loaded[file] {
+				warnings = append(warnings, fmt.Sprintf("%s asks where it was found, and is told %s: what it looks for beside itself, such as plugins or data of other packages, may not be found",
+					f.ELF.Soname, path.Dir(file)))
+			}
+		}
+	}
+	return warnings
 }
 
 // activePolicy returns what is wanted of programs in the active generation.

@@ -50,6 +50,9 @@ type SyncResult struct {
 	Gone     []string        `json:"gone"`  // "NAME=VERSION": no longer in the generation
 	Programs []ProgramReport `json:"programs"`
 	Left     []LeftReport    `json:"left"`
+	// Outside are libraries of the generation that are not in its farm; none when
+	// nothing was to be done.
+	Outside  []OutsideReport `json:"outside"`
 	Warnings []string        `json:"warnings"`
 }
 
@@ -74,6 +77,26 @@ type ProgramReport struct {
 type LeftReport struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
+}
+
+// OutsideReport is one library that has a tree and is not in the farm.
+type OutsideReport struct {
+	Path    string `json:"path"`    // in the root, by the name that programs ask for
+	Package string `json:"package"` // "NAME=VERSION"
+	Reason  string `json:"reason"`
+}
+
+// outside returns the libraries of a generation's system trees that ask where they
+// are.
+func outside(g *record.Generation) []OutsideReport {
+	reports := []OutsideReport{}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		for _, link := range t.AskWhere {
+			reports = append(reports, OutsideReport{t.Places[link], t.Spec(), "asks where it was found"})
+		}
+	}
+	return reports
 }
 
 // programReport says what became of a program that was edited or given back.
@@ -189,7 +212,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 func newSyncResult(generation, packages int) *SyncResult {
 	return &SyncResult{
 		Generation: generation, Packages: packages,
-		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{},
+		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Outside: []OutsideReport{}, Warnings: []string{},
 	}
 }
 
@@ -255,6 +278,7 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.result.Outside = outside(generation)
 	programs, err := s.editPrograms(ctx, generation)
 	if err != nil || s.DryRun {
 		return s.result, err

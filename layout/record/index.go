@@ -13,7 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-const indexMagic = "hashpkg index 3\n"
+const indexMagic = "hashpkg index 4\n"
 
 var errIndex = errors.New("the index is damaged")
 
@@ -56,6 +56,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 			w.text(link)
 			w.text(t.Places[link])
 		}
+		w.texts(t.AskWhere)
 	}
 	return w.Bytes()
 }
@@ -97,6 +98,7 @@ func DecodeIndex(index, record []byte) (*Generation, error) {
 				t.Places[link] = r.text()
 			}
 		}
+		t.AskWhere = r.texts()
 	}
 	if r.bad || r.b != "" {
 		return nil, errIndex
