@@ -113,6 +113,19 @@ func TestLibrariesThatAskWhereTheyAre(t *testing.T) {
 		t.Errorf("sync -v says %s", out)
 	}
 
+	// So do scripts of gdb's, for the library that they are for.
+	script := "/usr/share/gdb/auto-load" + libs + "libplain.so.1-gdb.py"
+	for _, step := range []struct {
+		do   string
+		want bool
+	}{{"mkdir -p $(dirname $0); touch $0", false}, {"rm $0", true}} {
+		root.Run("sh", "-ec", step.do, script)
+		root.Run("hashpkg", "sync", "--again")
+		if out := root.Run("ls", "/var/sys/current-system/lib64"); strings.Contains(out, "libplain.so.1\n") != step.want {
+			t.Errorf("after %q the farm has %s", step.do, out)
+		}
+	}
+
 	// A pin works as far as it can, and says so.
 	installDebs(root, asking(t, "2.0")...)
 	root.Run("hashpkg", "sync")

@@ -345,10 +345,10 @@ printf '\324\303\262\241\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\145\0\0\0\1\0\0\0\0\0\0
 nmap -n -Pn -p 80,81 127.0.0.1 2>&1 | grep tcp; nmap -n -Pn -p 80 --script=banner,http-title 127.0.0.1 2>&1 | grep tcp; nmap --version | tail -n 4
 `},
 	{"dbus", "dbus libglib2.0-bin", `org.freedesktop.DBus`, `
-dbus-run-session -- sh -c 'dbus-send --session --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.ListNames | grep -v ":1\." | grep -v time; gdbus call --session -d org.freedesktop.DBus -o / -m org.freedesktop.DBus.GetId | wc -c'
+dbus-run-session -- sh -c 'dbus-send --session --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.ListNames | grep string | grep -v ":1\."; gdbus call --session -d org.freedesktop.DBus -o / -m org.freedesktop.DBus.GetId | wc -c' 2>/dev/null
 `},
 	{"gio", "libglib2.0-bin dconf-gsettings-backend", `a file`, `
-echo hello >a; gio info a | grep -e type -e size | sort | head -n 8; gio cat a; gsettings list-schemas | sort | wc -l; dbus-run-session -- sh -c 'gsettings list-recursively org.gtk.Settings.FileChooser 2>/dev/null | sort | wc -l'; gio mime text/plain | head -n 3; echo a file
+echo hello >a; gio info a | grep -e type -e size | sort | head -n 8; gio cat a; gsettings list-schemas | sort | wc -l; dbus-run-session -- sh -c 'gsettings list-recursively org.gtk.Settings.FileChooser 2>/dev/null | sort | wc -l' 2>/dev/null; gio mime text/plain | head -n 3; echo a file
 `},
 	{"gawk", "gawk", `gawk 3`, `
 gawk -l filefuncs -l rwarray -l time 'BEGIN { print "gawk " 1+2; print stat("/etc/passwd", s), s["type"]; print (gettimeofday() > 0) }'; gawk -M 'BEGIN { print 2^100 }' 

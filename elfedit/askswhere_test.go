@@ -20,9 +20,11 @@ func TestAsksWhere(t *testing.T) {
 		{"dladdr", `int dladdr(const void *, void *); int f(void *i) { return dladdr((void *)f, i); }`, nil, true},
 		{"dladdr1", `int dladdr1(const void *, void *, void **, int); int f(void *i) { return dladdr1((void *)f, i, 0, 0); }`, nil, true},
 		{"dlinfo", `int dlinfo(void *, int, void *); int f(void *i) { return dlinfo(i, 1, i); }`, nil, true},
-		{"a string", `const char *f(void) { return "$ORIGIN/plugins"; }`, nil, true},
-		{"a string with braces", `char where[] = "/a:${ORIGIN}/b"; char *f(void) { return where; }`, nil, true},
-		{"another variable", `const char *f(void) { return "$LIB/ORIGIN"; }`, nil, false},
+		{"for dlopen", `void *dlopen(const char *, int); void *f(void) { return dlopen("$ORIGIN/plugin.so", 1); }`, nil, true},
+		{"for dlopen, put together", `void *dlopen(const char *, int); char where[] = "/a:${ORIGIN}/b"; void *f(char *a) { return dlopen(a, 1); }`, nil, true},
+		{"another variable", `void *dlopen(const char *, int); void *f(void) { return dlopen("$LIB/ORIGIN", 1); }`, nil, false},
+		// libjq has one: the directory of the program, for modules in its language.
+		{"a string that the loader does not see", `const char *f(void) { return "$ORIGIN/modules"; }`, nil, false},
 		{"RUNPATH", `int f(void) { return 1; }`, []string{"-Wl,--enable-new-dtags,-rpath,$ORIGIN/a"}, true},
 		{"RPATH", `int f(void) { return 1; }`, []string{"-Wl,--disable-new-dtags,-rpath,${ORIGIN}"}, true},
 	} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
+	"slices"
 )
 
 // symbolTable returns the offset and the number of the dynamic symbols. exact
@@ -127,8 +128,16 @@ func findNames(table []byte, name string, f func(at uint32)) {
 	}
 }
 
-// namesOrigin reports whether the file has the string that the loader replaces by
-// the directory of the file that has it (ld.so(8)), in a search path or for dlopen.
-func (img *image) namesOrigin() bool {
-	return bytes.Contains(img.data, []byte("$ORIGIN")) || bytes.Contains(img.data, []byte("${ORIGIN}"))
+// namesOrigin reports whether the loader puts the file's directory into a name or a
+// search path of the dynamic section.
+func namesOrigin(info *Info) bool {
+	names := slices.Concat([]string{info.RPath, info.RunPath}, info.Needed, info.Auxiliary, info.Filter)
+	return slices.ContainsFunc(names, func(name string) bool { return hasOrigin([]byte(name)) })
+}
+
+// hasOrigin reports whether the name for which the loader puts the directory of a file
+// is among bytes (ld.so(8)). In a file that calls dlopen it may be part of what that
+// is given; elsewhere the loader does not read it, and it is somebody else's.
+func hasOrigin(b []byte) bool {
+	return bytes.Contains(b, []byte("$ORIGIN")) || bytes.Contains(b, []byte("${ORIGIN}"))
 }
