@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -217,41 +216,55 @@ func (t *Staging) PutLink(target, to string, aside func(name string) error) erro
 	return nil
 }
 
-// Mend makes a path of a tree, with all that is below it, from the objects of the store,
-// and puts it in place; "." is the whole tree. Files for whose objects has is false are
-// left out.
-func (t *Staging) Mend(m *record.Manifest, at string, has func(*record.File) bool, aside func(name string) error) error {
-	err := t.mend(m, at, has, aside)
+// Mend makes paths of a tree, each with all that is below it, from the objects of the
+// store, and puts them in place; "." is the whole tree. Files for whose objects has is
+// false are left out. aside moves away what is in the way, which is at a name below the
+// prefix and stood at a path of the tree.
+func (t *Staging) Mend(m *record.Manifest, paths []string, has func(*record.File) bool, aside func(name, path string) error) error {
+	err := t.mend(m, paths, has, aside)
 	if err != nil {
 		err = fmt.Errorf("mend tree of %s: %w", m.Spec(), err)
 	}
 	return err
 }
 
-func (t *Staging) mend(m *record.Manifest, at string, has func(*record.File) bool, aside func(name string) error) error {
-	below := func(p string) bool { return at == "." || p == at || strings.HasPrefix(p, at+"/") }
+func (t *Staging) mend(m *record.Manifest, paths []string, has func(*record.File) bool, aside func(name, path string) error) error {
+	wanted := map[string]bool{}
+	for _, p := range paths {
+		wanted[p] = true
+	}
+	below := func(p string) bool {
+		for ; p != "." && !wanted[p]; p = path.Dir(p) {
+		}
+		return wanted[p]
+	}
 	part := *m
 	part.Files = slices.DeleteFunc(slices.Clone(m.Files), func(f record.File) bool {
 		return !below(f.Path) || f.Type == record.TypeFile && !has(&f)
 	})
 	part.Links = slices.DeleteFunc(slices.Clone(m.Links), func(l record.Link) bool { return !below(l.Path) })
-	from := "trees/mend" + t.newName()
-	if err := t.assemble(&part, from, t.placeAgain); err != nil {
+	made := "trees/mend" + t.newName()
+	if err := t.assemble(&part, made, t.placeAgain); err != nil {
 		return err
 	}
 	if err := t.store.Sync(); err != nil {
 		return err
 	}
-	to := layout.TreePath(m.Name, m.Tree)
-	if at != "." {
-		from, to = from+"/"+at, to+"/"+at
-	} else if err := t.store.dir.MkdirAll(m.Name, 0o755); err != nil {
-		return err
+	for _, p := range paths {
+		from, to := made, layout.TreePath(m.Name, m.Tree)
+		if p != "." {
+			from, to = from+"/"+p, to+"/"+p
+		} else if err := t.store.dir.MkdirAll(m.Name, 0o755); err != nil {
+			return err
+		}
+		if !t.dir.Exists(from) { // all that was to be there was left out
+			continue
+		}
+		if err := t.Put(from, to, func(name string) error { return aside(name, p) }); err != nil {
+			return err
+		}
 	}
-	if !t.dir.Exists(from) { // all that was to be there was left out
-		return nil
-	}
-	return t.Put(from, to, aside)
+	return nil
 }
 
 // MendDirectory gives a directory of a tree its owner, mode and attributes.

@@ -76,6 +76,33 @@ func (c *Check) Object(d digest.Digest) (kind DamageKind, what string) {
 	return found.kind, found.what
 }
 
+// ObjectMetadata says what is wrong with the mode or owner of an object that files of this
+// mode are links to; "" when nothing is, or it is not there.
+func (c *Check) ObjectMetadata(d digest.Digest, mode record.Mode) (string, error) {
+	dir, base, err := c.objects.at(d)
+	var st unix.Stat_t
+	if err == nil {
+		st, err = dir.Lstat(base)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look at object: %w", err)
+	}
+	switch have, want := record.Mode(st.Mode&0o7777), record.Mode(mode.ObjectMode()); {
+	case have != want:
+		return wrongMode(have, want), nil
+	case c.owned && st.Uid != 0:
+		return wrongOwner(st.Uid), nil
+	}
+	return "", nil
+}
+
+func wrongOwner(have uint32) string {
+	return fmt.Sprintf("belongs to user %d, and should belong to user 0", have)
+}
+
 // Replaced says that an object's bytes are whole now, in a file that is new.
 func (c *Check) Replaced(d digest.Digest) {
 	c.mu.Lock()

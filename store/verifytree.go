@@ -200,7 +200,7 @@ func (v *Check) verifyRegular(f *record.File, dir *beneath.Dir, base string, st 
 		return fault{DamageFileMetadata, wrongMode(have, want)}, false, nil
 	case v.owned && st.Uid != 0:
 		// Its owner could change it. Its group may do no more than others.
-		return fault{DamageFileMetadata, fmt.Sprintf("belongs to user %d, and should belong to user 0", st.Uid)}, false, nil
+		return fault{DamageFileMetadata, wrongOwner(st.Uid)}, false, nil
 	}
 	objects, object, err := v.objects.at(f.Object)
 	if err != nil {
