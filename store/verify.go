@@ -111,16 +111,6 @@ func (c *Check) Replaced(d digest.Digest) {
 	c.objects.close()
 }
 
-// Lost says that an object is not there any more.
-func (c *Check) Lost(d digest.Digest) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.faults[d] = fault{DamageObjectMissing, objectMissing}
-	c.objects.close()
-}
-
-const objectMissing = "its object is missing"
-
 // verifyObjects finds what is wrong with the objects that the manifests use.
 func (v *Check) verifyObjects(manifests []*record.Manifest, progress func(int64)) error {
 	used := map[digest.Digest]*record.File{}
@@ -172,7 +162,7 @@ func (v *Check) verifyObject(f *record.File) (fault, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fault{DamageObjectMissing, objectMissing}, nil
+		return fault{DamageObjectMissing, "its object is missing"}, nil
 	case err != nil:
 		return fault{}, err
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:

@@ -89,6 +89,10 @@ type GenerationRecord struct {
 	Text []byte
 	// StaleIndex: the index is missing, damaged or made from another record.
 	StaleIndex bool
+	// Other is another record of the same generation, that the index was made from: hashpkg
+	// changes neither, and so one of them is damaged. OtherText is as it was written.
+	Other     *record.Generation
+	OtherText []byte
 }
 
 // InspectGeneration reads a generation's record, and one that is lost or damaged by its
@@ -120,6 +124,10 @@ func (r *Root) InspectGeneration(id int) (*GenerationRecord, error) {
 		_, err := record.DecodeIndex(index, text)
 		found.StaleIndex = indexErr != nil || err != nil
 		found.Text = text
+		if o, text, err := record.Reconstruct(index); found.StaleIndex && indexErr == nil && err == nil && o.ID == id {
+			o.Orders = r.formats.Orders()
+			found.Other, found.OtherText = o, text
+		}
 	} else if g, text, err = record.Reconstruct(index); indexErr == nil && err == nil && g.ID == id {
 		found.Text = text
 	} else {

@@ -439,7 +439,6 @@ func (o *objectRepair) put(damaged []*damagedObject) error {
 				return err
 			}
 		}
-		o.check.Lost(d.digest)
 	}
 	return nil
 }

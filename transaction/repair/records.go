@@ -88,6 +88,9 @@ func (r *repairer) repairGeneration(id int) error {
 	if err != nil {
 		return err
 	}
+	if o := found.Other; o != nil && r.fits(o) > r.fits(found.Generation) {
+		found.Generation, found.Text, found.Fault = o, found.OtherText, "does not agree with the manifests, and its index does"
+	}
 	g, label := found.Generation, fmt.Sprintf("generation-%d", id)
 	record := name + "/" + layout.GenerationFile
 	switch {
@@ -118,17 +121,27 @@ func (r *repairer) repairGeneration(id int) error {
 	return nil
 }
 
+// fits returns how many trees of a generation have the manifests that it says.
+func (r *repairer) fits(g *record.Generation) (n int) {
+	for i := range g.Trees {
+		if m := r.manifests[g.Trees[i].Path()]; m != nil && m.Identity == g.Trees[i].Identity {
+			n++
+		}
+	}
+	return n
+}
+
 // lostManifest is a tree of a generation without a manifest that is its own.
 type lostManifest struct {
 	tree *record.Tree
 	what string
 }
 
-// repairManifests reads all manifests, and makes those again that are lost.
+// repairManifests makes manifests again that are lost.
 func (r *repairer) repairManifests(ctx context.Context) error {
-	unreadable, err := r.readManifests()
-	if err != nil {
-		return err
+	unreadable := r.unreadable
+	for p, m := range r.manifests {
+		r.leads[p] = graph.OfManifest(m, r.isTree)
 	}
 	lost := map[string]lostManifest{}
 	for _, g := range r.generations {
@@ -185,13 +198,11 @@ func (r *repairer) lostHint(t *record.Tree) string {
 	return fmt.Sprintf("its tree stays as it is; give the package that it was made of, version %s, with hashpkg verify --repair --from FILE, and those that were installed with it", t.Version)
 }
 
-// readManifests reads every manifest of the store, and returns what is wrong with the
-// others, by the path of the tree.
-func (r *repairer) readManifests() (unreadable map[string]string, err error) {
-	unreadable = map[string]string{}
+// readManifests reads every manifest of the store.
+func (r *repairer) readManifests(context.Context) error {
 	names, err := r.store().Names()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range names {
 		if layout.CheckName(name) != nil {
@@ -199,26 +210,23 @@ func (r *repairer) readManifests() (unreadable map[string]string, err error) {
 		}
 		trees, err := r.store().Trees(name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, t := range trees {
 			m, err := r.store().Manifest(name, t)
 			if err != nil {
-				unreadable[layout.TreePath(name, t)] = err.Error()
+				r.unreadable[layout.TreePath(name, t)] = err.Error()
 				continue
 			}
 			r.manifests[layout.TreePath(name, t)] = m
 		}
 	}
-	for p, m := range r.manifests {
-		r.leads[p] = graph.OfManifest(m, func(t string) bool { return t != p && strings.Count(t, "/") == 1 && r.isTree(t, unreadable) })
-	}
-	return unreadable, nil
+	return nil
 }
 
 // isTree reports whether something is known of a tree with this path.
-func (r *repairer) isTree(p string, unreadable map[string]string) bool {
-	if r.manifests[p] != nil || unreadable[p] != "" {
+func (r *repairer) isTree(p string) bool {
+	if r.manifests[p] != nil || r.unreadable[p] != "" {
 		return true
 	}
 	return slices.ContainsFunc(r.generations, func(g *record.Generation) bool {
@@ -337,7 +345,7 @@ func (r *repairer) putManifest(m *record.Manifest, l lostManifest, how string) e
 	}
 	p := layout.TreePath(m.Name, m.Tree)
 	r.manifests[p] = m
-	r.leads[p] = graph.OfManifest(m, func(t string) bool { return r.isTree(t, nil) })
+	r.leads[p] = graph.OfManifest(m, r.isTree)
 	r.mended(r.store().Path(file), l.what, how)
 	return nil
 }
@@ -349,7 +357,7 @@ func (r *repairer) repairStray(context.Context) error {
 		return err
 	}
 	for _, p := range stray {
-		if r.manifests[p] != nil || r.isTree(p, nil) { // or it was told of
+		if r.isTree(p) && r.unreadable[p] == "" || r.toldOf(p) {
 			continue
 		}
 		what := "is a tree without a manifest, of no generation"
@@ -362,4 +370,9 @@ func (r *repairer) repairStray(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// toldOf reports whether something is damaged in a tree that was told of.
+func (r *repairer) toldOf(tree string) bool {
+	return slices.ContainsFunc(r.result.Remaining, func(d Damage) bool { return d.Tree == tree })
 }

@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	}
 	r := &repairer{
 		Options: o, result: &Result{Done: []Action{}, Remaining: []Damage{}, Notes: []string{}},
-		manifests: map[string]*record.Manifest{}, leads: map[string][]string{}, lost: map[digest.Digest]bool{},
+		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, leads: map[string][]string{}, lost: map[digest.Digest]bool{},
 	}
 	if ok, err := o.Root.Exists(); err != nil {
 		return nil, err
@@ -122,6 +122,7 @@ type repairer struct {
 	check       *store.Check
 	manifests   map[string]*record.Manifest // that can be read, by the tree's path
 	order       []string                    // their paths, sorted
+	unreadable  map[string]string           // what is wrong with others
 	leads       map[string][]string         // to whom trees lead
 	users       map[string][]string         // programs of the system that lead to trees
 	lost        map[digest.Digest]bool      // objects that there is no copy of
@@ -131,7 +132,7 @@ func (r *repairer) store() *store.Store { return r.Root.Store() }
 
 func (r *repairer) run(ctx context.Context) error {
 	steps := []func(context.Context) error{
-		r.readPackages, r.journals, r.repairGenerations, r.repairManifests, r.repairObjects, r.repairTrees, r.repairStray, r.repairFarms, r.notes,
+		r.readPackages, r.journals, r.readManifests, r.repairGenerations, r.repairManifests, r.repairObjects, r.repairTrees, r.repairStray, r.repairFarms, r.notes,
 	}
 	defer func() {
 		if r.check != nil {
