@@ -343,7 +343,8 @@ func (o *objectRepair) readPackage(ctx context.Context, p fromPackage, wanted ma
 			if e.Type != pkginfo.Regular || !sizes[e.Size] {
 				continue
 			}
-			d, kept := digest.Digest{}, false
+			var d digest.Digest
+			var kept bool
 			if o.DryRun {
 				d, _, err = digest.OfReader(in)
 				kept = wanted[d]
