@@ -145,12 +145,13 @@ func TestRepairSystem(t *testing.T) {
 	}
 
 	// What the distribution has not any more is named, with who uses it.
+	mustRun(t, hashpkg(t), "--root", root, "pin", "-q", "/usr/bin/jq", "libonig5=6.9.8-1")
 	inner := library + ".old"
 	if err := errors.Join(os.Rename(library, inner), os.Remove(filepath.Join(root, libs, filepath.Base(library)))); err != nil {
 		t.Fatal(err)
 	}
 	mustRun(t, "find", filepath.Join(root, "var/sys/.hashpkg/objects"), "-samefile", inner, "-delete")
-	if out := output("verify", "--repair"); !strings.Contains(out, "libonig.so.5") || !strings.Contains(out, "install version 6.9.8-1 of package libonig5 again") {
+	if out := output("verify", "--repair"); !strings.Contains(out, "libonig.so.5") || !strings.Contains(out, "install version 6.9.8-1 of package libonig5 again") || !strings.Contains(out, "it concerns /usr/bin/jq") {
 		t.Errorf("of a library that is nowhere: %s", out)
 	}
 	moved := find(".hashpkg/quarantine/*/usr/lib/x86_64-linux-gnu/*.old")

@@ -33,6 +33,8 @@ func TestVerify(t *testing.T) {
 		"setuid":           {func(t *testing.T, f, _ string) { must(t, unix.Chmod(f, 0o4555)) }, "usr/bin/tool", store.DamageObjectMetadata, "setuid", false},
 		"mode":             {func(t *testing.T, f, _ string) { must(t, unix.Chmod(f, 0o755)) }, "usr/bin/tool", store.DamageFileMetadata, "has mode 0755, and should have 0555", false},
 		"owner":            {func(t *testing.T, f, _ string) { must(t, os.Chown(f, 5, 0)) }, "usr/bin/tool", store.DamageFileMetadata, "belongs to user 5, and should belong to user 0", !root},
+		"directory mode":   {func(t *testing.T, f, _ string) { must(t, os.Chmod(f, 0o711)) }, "usr/bin", store.DamageFileMetadata, "has mode 0711, and should have 0755", false},
+		"directory owner":  {func(t *testing.T, f, _ string) { must(t, os.Chown(f, 5, 0)) }, "usr/bin", store.DamageFileMetadata, "user 5", !root},
 		"file missing":     {func(t *testing.T, f, _ string) { must(t, os.Remove(f)) }, "usr/bin/tool", store.DamageFileMissing, "is missing", false},
 		"file is a link":   {func(t *testing.T, f, o string) { link(t, o, f) }, "usr/bin/tool", store.DamageFileType, "is no regular file", false},
 		"copy": {func(t *testing.T, f, _ string) {
