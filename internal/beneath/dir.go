@@ -47,21 +47,6 @@ func Open(path string) (*Dir, error) {
 	return &Dir{fd, path}, nil
 }
 
-// FromFile takes a directory that the caller has open, and closes it with the Dir.
-// name is for messages.
-func FromFile(f *os.File, name string) (*Dir, error) {
-	fd, err := retryOpen(func() (int, error) {
-		return unix.Openat(int(f.Fd()), ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	})
-	if cerr := f.Close(); err == nil && cerr != nil {
-		err = errors.Join(cerr, unix.Close(fd))
-	}
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	return &Dir{fd, name}, nil
-}
-
 // Missing returns what stands for a directory that is not there: each method's
 // error wraps [fs.ErrNotExist].
 func Missing(name string) *Dir { return &Dir{missing, name} }
