@@ -2,6 +2,7 @@ package rpm
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -62,6 +63,25 @@ const (
 	FileNetShared    FileState = 3 // in a directory that is not this machine's (%_netsharedpath)
 	FileWrongColor   FileState = 4 // left out for that of another architecture
 )
+
+// String returns rpm's word for the state.
+func (s FileState) String() string {
+	switch s {
+	case FileMissing:
+		return "missing"
+	case FileNormal:
+		return "normal"
+	case FileReplaced:
+		return "replaced"
+	case FileNotInstalled:
+		return "not installed"
+	case FileNetShared:
+		return "net shared"
+	case FileWrongColor:
+		return "wrong color"
+	}
+	return fmt.Sprintf("state %d", int8(s))
+}
 
 // collection is the packages of a database so far.
 type collection struct {
