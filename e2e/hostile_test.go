@@ -324,6 +324,36 @@ func withoutCounts(lines []string) []string {
 	return lines
 }
 
+// TestHostileRecords has records whose names lead out of the root.
+func TestHostileRecords(t *testing.T) {
+	h := newHostile(t)
+	const up = "../../../../outside"
+	for _, c := range []struct{ record, old, new, says string }{
+		{"generations/4/generation.json", `"tool"`, `"` + up + `"`, "decode generation"},
+		{"generations/4/generation.json", `"tree":"1.0"`, `"tree":"` + up + `/dir"`, "decode generation"},
+		{"manifests/tool/1.0.json", `"usr/bin/tool"`, `"` + up + `/file"`, "does not stand below its tree"},
+		{"manifests/tool/1.0.json", `"name":"tool"`, `"name":"` + up + `"`, "decode manifest"},
+		{"system/edits/deb/svc:amd64.json", "/usr/bin/svc", "/usr/bin/../../../outside/file", "is no path in a root"},
+	} {
+		path := h.in("var/sys/.hashpkg/" + c.record)
+		was, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.ReplaceAll(string(was), c.old, c.new)
+		if changed == string(was) {
+			t.Fatalf("%s has no %s: %s", c.record, c.old, was)
+		}
+		h.write(path, changed)
+		said := h.holds(c.new+" in "+c.record, "hashpkg --root "+h.root+" verify", "hashpkg --root "+h.root+" gc --keep 1",
+			"hashpkg --root "+h.root+" sync --again", "hashpkg --root "+h.root+" restore --all", "hashpkg --root "+h.root+" rollback 4")
+		if !strings.Contains(said, c.says) {
+			t.Errorf("of %s in %s it says %s", c.new, c.record, said)
+		}
+		h.write(path, string(was))
+	}
+}
+
 // TestHostileFiles has pipes, devices and sockets in the place of files that hashpkg
 // reads or writes, directories that nobody may look into, and files that are larger
 // than the memory.
@@ -338,13 +368,17 @@ func TestHostileFiles(t *testing.T) {
 		},
 		"loop": func(path string) error { return os.Symlink(filepath.Base(path), path) },
 	}
-	for _, name := range []string{
-		"var/sys/.hashpkg/format", "var/sys/.hashpkg/lock", "var/sys/.hashpkg/system/state.json", "var/sys/.hashpkg/system/pins.json",
-		"var/sys/.hashpkg/staging/t/journal", "var/sys/.hashpkg/generations/1/generation.json", "var/sys/.hashpkg/manifests/tool/1.0.json",
-		"var/sys/current-system", "var/lib/dpkg/status", "var/lib/dpkg/info/svc.list", "var/lib/dpkg/lock", "etc/hashpkg.toml",
-		"etc/ld.so.cache", "etc/dpkg/dpkg.cfg.d/hashpkg",
+	for name, only := range map[string]string{ // "" for all
+		"var/sys/.hashpkg/format": "", "var/sys/.hashpkg/lock": "", "var/sys/.hashpkg/system/state.json": "", "var/sys/.hashpkg/system/pins.json": "",
+		"var/sys/.hashpkg/staging/t/journal": "", "var/sys/.hashpkg/generations/1/generation.json": "", "var/sys/.hashpkg/manifests/tool/1.0.json": "",
+		"var/sys/current-system": "", "var/lib/dpkg/status": "", "var/lib/dpkg/info/svc.list": "", "var/lib/dpkg/lock": "", "etc/hashpkg.toml": "",
+		"etc/ld.so.cache": "", "etc/dpkg/dpkg.cfg.d/hashpkg": "", "usr/bin/svc": "device", "usr/lib/x86_64-linux-gnu/libsvc.so.1.2.0": "device",
+		"bin/sh": "device",
 	} {
 		for kind, create := range kinds {
+			if only != "" && kind != only {
+				continue
+			}
 			was := h.in(name) + ".was"
 			err := os.MkdirAll(filepath.Dir(was), 0o755)
 			if err == nil {
@@ -356,7 +390,10 @@ func TestHostileFiles(t *testing.T) {
 			if err := create(h.in(name)); err != nil {
 				t.Fatal(err)
 			}
-			h.holds("a "+kind+" for "+name, "hashpkg --root "+h.root+" sync --again", "hashpkg --root "+h.root+" gc", "hashpkg --root "+h.root+" hooks install dpkg")
+			said := h.holds("a "+kind+" for "+name, "hashpkg --root "+h.root+" sync --again", "hashpkg --root "+h.root+" gc")
+			if only != "" && strings.Count(said, "status 0:") != 2 { // there are other programs
+				t.Errorf("with a %s for %s it says %s", kind, name, said)
+			}
 			if err := os.RemoveAll(h.in(name)); err != nil {
 				t.Fatal(err)
 			}
