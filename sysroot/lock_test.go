@@ -218,6 +218,44 @@ func TestLockAfterRemoval(t *testing.T) {
 	}
 }
 
+// TestTakenAwayMeanwhile takes away what a lock that is being taken has found.
+func TestTakenAwayMeanwhile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "root")
+	put(t, filepath.Join(dir, "var/sys/.hashpkg/lock"), "")
+	r := openRoot(t, dir)
+	l := &Lock{root: r}
+	f, err := r.Open("/var/sys/.hashpkg/lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if !l.isCurrent(f) {
+		t.Error("the lock's file is taken for another one")
+	}
+	put(t, filepath.Join(dir, "other"), "")
+	if err := os.Rename(filepath.Join(dir, "other"), filepath.Join(dir, "var/sys/.hashpkg/lock")); err != nil {
+		t.Fatal(err)
+	}
+	if l.isCurrent(f) {
+		t.Error("a file without a name is taken for the lock's")
+	}
+	for _, gone := range []string{"var/sys/.hashpkg", "var", "."} {
+		if err := os.RemoveAll(filepath.Join(dir, gone)); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(l.makeDir("var/sys/.hashpkg/objects"), l.takeFile()); err != nil || l.file != nil || len(l.made) > 0 {
+			t.Errorf("without %s: %v, made are %v", gone, err, l.made)
+		}
+	}
+	l = locked(t, r)
+	if diff := cmp.Diff(storeNames, names(t, dir)); diff != "" {
+		t.Errorf("the lock of a root that was removed (-want +got):\n%s", diff)
+	}
+	if err := l.Unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLockIsRefused(t *testing.T) {
 	for _, tt := range []struct{ name, path, what, err string }{
 		{"a file for the prefix", "var/sys", "x", "not a directory"},
