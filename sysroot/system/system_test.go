@@ -181,7 +181,7 @@ func TestScan(t *testing.T) {
 	}{
 		{
 			name:     "programs",
-			files:    map[string]string{"usr/bin/a*": string(program), "usr/bin/notexec": string(program), "usr/bin/musl*": string(static), "usr/bin/script*": "#!/bin/sh\n", "usr/bin/short*": "\x7fE", "usr/bin/broken*": "\x7fELF and no more", "usr/bin/empty*": ""},
+			files:    map[string]string{"usr/bin/a*": string(program), "usr/bin/notexec": string(program), libDir + "notexec.so": string(program), "usr/bin/musl*": string(static), "usr/bin/script*": "#!/bin/sh\n", "usr/bin/short*": "\x7fE", "usr/bin/broken*": "\x7fELF and no more", "usr/bin/empty*": ""},
 			programs: []string{"/usr/bin/a"},
 		},
 		{
