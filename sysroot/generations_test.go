@@ -181,14 +181,16 @@ func TestFarms(t *testing.T) {
 // somebody has changed.
 func TestDamagedFarmIsNotLent(t *testing.T) {
 	for what, damage := range map[string]func(top string) error{
-		"a link more":    func(top string) error { return os.Symlink("x", filepath.Join(top, "bin/x")) },
-		"a file":         func(top string) error { return os.WriteFile(filepath.Join(top, "bin/x"), nil, 0o644) },
-		"a link less":    func(top string) error { return os.Remove(filepath.Join(top, "bin/jq")) },
+		"a link more": func(top string) error { return os.Symlink("x", filepath.Join(top, "bin/x")) },
+		"a file":      func(top string) error { return os.WriteFile(filepath.Join(top, "bin/x"), nil, 0o644) },
+		"a link less": func(top string) error { return os.Remove(filepath.Join(top, "bin/jq")) },
 		"a file for a link": func(top string) error {
 			name := filepath.Join(top, "bin/jq")
 			return errors.Join(os.Remove(name), os.WriteFile(name, nil, 0o644))
 		},
-		"another record": func(top string) error { return os.WriteFile(filepath.Join(top, layout.GenerationFile), []byte("{}"), 0o644) },
+		"another record": func(top string) error {
+			return os.WriteFile(filepath.Join(top, layout.GenerationFile), []byte("{}"), 0o644)
+		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			r := withStore(t)

@@ -186,7 +186,7 @@ func TestReadFiles(t *testing.T) {
 			t.Errorf("HasFile(%s) is %v", tt.path, !tt.has)
 		}
 		info, err := r.Stat(tt.path)
-		if missing := tt.err == fs.ErrNotExist || tt.err == unix.ELOOP; missing != (err != nil) || missing && !errors.Is(err, tt.err) {
+		if missing := errors.Is(tt.err, fs.ErrNotExist) || errors.Is(tt.err, unix.ELOOP); missing != (err != nil) || missing && !errors.Is(err, tt.err) {
 			t.Errorf("Stat(%s): %v", tt.path, err)
 		} else if err == nil && tt.err == nil && (!info.Mode().IsRegular() || info.Size() != int64(len(tt.want))) {
 			t.Errorf("Stat(%s): %v, %d bytes", tt.path, info.Mode(), info.Size())

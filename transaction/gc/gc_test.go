@@ -138,11 +138,17 @@ func TestCollect(t *testing.T) {
 		{"after a roll-back", 1, 2, nil, []int{3, 4}, []string{"jq/3"}, 1, []string{"awk/1", "jq/1", "jq/2", "jq/4"}},
 		{
 			"pinned", 1, 0, func(root *sysroot.Root) error { return root.SetPins(pin) },
-			[]int{1, 2, 3}, []string{"jq/2", "jq/3"}, 2, []string{"awk/1", "jq/1", "jq/4"},
+			[]int{1, 2, 3},
+			[]string{"jq/2", "jq/3"},
+			2,
+			[]string{"awk/1", "jq/1", "jq/4"},
 		},
 		{
 			"a program loads from it", 1, 0, func(root *sysroot.Root) error { return root.SetEdits([]*record.PackageEdits{edits}) },
-			[]int{1, 2, 3}, []string{"jq/1", "jq/3"}, 2, []string{"awk/1", "jq/2", "jq/4"},
+			[]int{1, 2, 3},
+			[]string{"jq/1", "jq/3"},
+			2,
+			[]string{"awk/1", "jq/2", "jq/4"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
