@@ -17,7 +17,7 @@ import (
 // SystemInput is everything that the plan of a sync follows from.
 type SystemInput struct {
 	Generation *record.Generation // the active one
-	ToRoot     string             // see Generation
+	ToRoot     string             // see record.Generation
 	// Packages holds drafts of the packages with libraries that the package
 	// manager has installed, or installed again, since the last sync: manifests
 	// whose files are known. They were indexed. MakeSystem works on copies of them.
@@ -109,7 +109,7 @@ func (in *SystemInput) nameTree(m *record.Manifest) (present bool, err error) {
 		func(l record.Link) bool { return !farm.IsLibraryLink(l.Path) })
 	m.Package.Digest = contents(m)
 	h := digest.New()
-	hashOrigin(h, m)
+	hashUnedited(h, m)
 	m.Identity = digest.Sum(h)
 	trees, err := in.Occupied(m.Name)
 	if err != nil {
