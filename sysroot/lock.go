@@ -126,6 +126,8 @@ func (l *Lock) makeDir(name string) error {
 	case err == nil:
 		l.made = append(l.made, name)
 		return nil
+	case errors.Is(err, fs.ErrNotExist) && !l.root.hasDir(path.Dir(name)):
+		return nil // take looks again
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
