@@ -164,7 +164,7 @@ func TestSync(t *testing.T) {
 	}
 	for _, tt := range []struct{ program, spec, err string }{
 		{"/usr/bin/tool", "liba1", `cannot pin: "liba1": not NAME or NAME=VERSION: give the version, as NAME=VERSION`},
-		{"/usr/bin/tool", "liba1=3", "cannot pin: not installed: the store has no liba1=3; its versions of liba1 are 1, 2"},
+		{"/usr/bin/tool", "liba1=3", "cannot pin: liba1=3 is not in the store, which has the versions 1, 2"},
 		{"/usr/bin/other", "liba1=1", "cannot pin: no package has a dynamic program /usr/bin/other; give a program's path or a package's name"},
 	} {
 		o := pin
