@@ -195,6 +195,9 @@ func TestSync(t *testing.T) {
 	if result := syncRoot(t, root, false); len(result.Programs) > 0 || !result.Changed {
 		t.Errorf("a sync after the restore: %+v", result)
 	}
+	if pinned, err := AddPins(t.Context(), pin); err != nil || len(pinned.Programs) != 1 { // which somebody asks for later
+		t.Errorf("a pin after the restore: %+v, %v", pinned, err)
+	}
 	if _, err := Restore(t.Context(), RestoreOptions{Root: root, Names: []string{"nothing"}}); err == nil ||
 		err.Error() != "not installed: neither a program that was edited, nor a package with one, has the name nothing" {
 		t.Errorf("restore nothing: %v", err)
