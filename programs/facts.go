@@ -40,7 +40,7 @@ type Bytes struct {
 	Packaged []byte // the same slice when it is as packaged
 }
 
-const notRegular Reason = "is no regular file any more"
+const notRegular Reason = "is not a regular file any more"
 
 // Read calls use with the facts of a program and its bytes, which are gone when it
 // returns. known is the record of its edit; nil for none. The error wraps

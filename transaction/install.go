@@ -124,7 +124,7 @@ func lookAtFiles(paths []string, formats backends.Formats) ([]packageFile, error
 			return nil, fmt.Errorf("open package: %w", err)
 		}
 		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("open package: %s is no regular file", p)
+			return nil, fmt.Errorf("open package: %s is not a regular file", p)
 		}
 		format, err := formatOf(p, formats)
 		if err != nil {

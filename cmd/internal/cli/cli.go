@@ -159,7 +159,7 @@ func (a *app) now() (time.Time, error) {
 	if s := a.Getenv("SOURCE_DATE_EPOCH"); s != "" {
 		sec, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
-			return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q is no number of seconds", s)}
+			return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q is not a number of seconds", s)}
 		}
 		return time.Unix(sec, 0).UTC(), nil
 	}

@@ -209,7 +209,7 @@ func TestSettings(t *testing.T) {
 	}{
 		{"", 0, "nothing is installed at ROOT/var/sys"},
 		{"prefix = \"/usr/lib/sys\"\n", 0, "nothing is installed at ROOT/usr/lib/sys"},
-		{"prefx = \"/usr/lib/sys\"\n", 1, `ROOT/etc/hashpkg.toml: ["prefx"] is no setting that hashpkg knows; see hashpkg help`},
+		{"prefx = \"/usr/lib/sys\"\n", 1, `ROOT/etc/hashpkg.toml: ["prefx"] is not a setting that hashpkg knows; see hashpkg help`},
 		{"[rewrite]\nexecutable = \"all\"\n", 1, "no setting that hashpkg knows"},
 		{"prefix = \"relative\"\n", 2, "is not absolute"},
 		{"prefix = 7\n", 1, "read settings: ROOT/etc/hashpkg.toml"},

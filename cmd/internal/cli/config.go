@@ -56,7 +56,7 @@ func (a *app) readConfig() (config, error) {
 	if err := d.Decode(&c); err != nil {
 		var unknown *toml.StrictMissingError
 		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
-			return c, fmt.Errorf("read settings: %s: %q is no setting that hashpkg knows; see hashpkg help settings", file, unknown.Errors[0].Key())
+			return c, fmt.Errorf("read settings: %s: %q is not a setting that hashpkg knows; see hashpkg help settings", file, unknown.Errors[0].Key())
 		}
 		return c, fmt.Errorf("read settings: %s: %w", file, err)
 	}
@@ -72,7 +72,7 @@ func (c *rewriteConfig) check(file string) error {
 	for _, patterns := range [][]string{c.Include, c.Exclude} {
 		for _, p := range patterns {
 			if _, err := path.Match(p, "/"); err != nil || !path.IsAbs(p) {
-				return fmt.Errorf("read settings: %s: %q is no pattern for an absolute path", file, p)
+				return fmt.Errorf("read settings: %s: %q is not a pattern for an absolute path", file, p)
 			}
 		}
 	}
