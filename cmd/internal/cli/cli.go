@@ -126,6 +126,7 @@ Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held.`
 		newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a),
 		newSyncCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a),
 		newHooksCommand(a), newCheckCommand(a), newHookCommand(a), newElfCommand(a), newVersionCommand(a),
+		newSettingsTopic(),
 	)
 	return cmd
 }

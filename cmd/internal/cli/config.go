@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/programs"
@@ -32,6 +33,29 @@ type rewriteConfig struct {
 	Executables programs.RewritePolicy `toml:"executables"`
 	Include     []string               `toml:"include"`
 	Exclude     []string               `toml:"exclude"`
+}
+
+// newSettingsTopic returns the help page of the settings, which is not a command.
+func newSettingsTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:   "settings",
+		Short: "What " + configFile + " may say",
+		Long: `The settings of a root are in its /etc/hashpkg.toml. Each has a default, and so
+has the file as a whole. A setting that hashpkg does not know is an error.
+
+  prefix = "/var/sys"         # where trees are, as programs see it
+
+  [rewrite]
+  executables = "minimal"     # "minimal" puts into DT_RUNPATH the directories
+                              # that can answer; "full" those of the version,
+                              # of the default and of current-system; "none"
+                              # gives executables their packaged bytes back
+  include = ["/usr/bin"]      # patterns; with them, only those are edited
+  exclude = ["/usr/sbin/*"]   # patterns that are left alone
+
+A change takes effect at the next hashpkg sync. Before prefix is changed, run
+hashpkg restore --all: edited programs would go on searching the old one.`,
+	}
 }
 
 // readConfig reads the settings of the root that the flags name. What they do not
