@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
@@ -80,7 +81,7 @@ func (a *app) readConfig() (config, error) {
 	if err := d.Decode(&c); err != nil {
 		var unknown *toml.StrictMissingError
 		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
-			return c, fmt.Errorf("read settings: %s: %q is not a setting that hashpkg knows; see hashpkg help settings", file, unknown.Errors[0].Key())
+			return c, fmt.Errorf("read settings: %s: %q is not a setting that hashpkg knows; see hashpkg help settings", file, strings.Join(unknown.Errors[0].Key(), "."))
 		}
 		return c, fmt.Errorf("read settings: %s: %w", file, err)
 	}
