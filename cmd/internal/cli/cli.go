@@ -1,5 +1,6 @@
 // Package cli is hashpkg's command line: flags in, one library call, rendering
-// out. Each command has a file of its own; [Main] runs them.
+// out. Each command has a file of its own; [Main] runs them. The package is as long
+// as there are commands, and no file of it needs another command's.
 package cli
 
 import (
