@@ -107,9 +107,9 @@ func TestVerifyDirectories(t *testing.T) {
 		t.Errorf("a link to the true directory is %+v", damaged)
 	}
 	for what, f := range map[string]func(){
-		"is missing":      func() {},
+		"is missing":         func() {},
 		"is not a directory": func() { write(t, s.Path("tool"), "x") },
-		"a link":          func() { link(t, out, s.Path("tool")) },
+		"a link":             func() { link(t, out, s.Path("tool")) },
 	} {
 		must(t, os.RemoveAll(s.Path("tool")))
 		f()
