@@ -55,7 +55,7 @@ func (t *Staging) claimObjects(m *record.Manifest) error {
 	place := layout.TreePath(m.Name, m.Tree)
 	_, err := t.store.dir.Lstat(place)
 	if err == nil {
-		return fmt.Errorf("%s is there and has no manifest: look at what it is, and move it away", t.store.Path(place))
+		return fmt.Errorf("%s is there and has no manifest: look at what it is, and move it away, or run hashpkg verify --repair", t.store.Path(place))
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -27,7 +27,7 @@ func TestVerify(t *testing.T) {
 		skip   bool
 	}{
 		"object missing":   {func(t *testing.T, _, o string) { must(t, os.Remove(o)) }, "usr/bin/tool", store.DamageObjectMissing, "its object is missing", false},
-		"object is a link": {func(t *testing.T, f, o string) { link(t, f, o) }, "usr/bin/tool", store.DamageObjectBytes, "no regular file", false},
+		"object is a link": {func(t *testing.T, f, o string) { link(t, f, o) }, "usr/bin/tool", store.DamageObjectBytes, "not a regular file", false},
 		"other bytes":      {func(t *testing.T, f, _ string) { overwrite(t, f, "TOOL") }, "usr/bin/tool", store.DamageObjectBytes, "other bytes", false},
 		"other size":       {func(t *testing.T, f, _ string) { overwrite(t, f, "longer") }, "usr/bin/tool", store.DamageObjectBytes, "has 6 bytes, and should have 4", false},
 		"setuid":           {func(t *testing.T, f, _ string) { must(t, unix.Chmod(f, 0o4555)) }, "usr/bin/tool", store.DamageObjectMetadata, "setuid", false},

@@ -231,14 +231,13 @@ func (o *objectRepair) supply(d *damagedObject) error {
 		if err != nil {
 			continue
 		}
-		for how, open := range map[string]func() (*os.File, error){
-			"from the object of the packaged file, edited again":      inStore(layout.ObjectPath(u.f.Source)),
-			"from the distribution's " + u.place() + ", edited again": ofSystem(u.place()),
-		} {
-			if ok, err := o.try(d, open, &edit); ok || err != nil {
-				d.how = how
-				return err
-			}
+		if ok, err := o.try(d, inStore(layout.ObjectPath(u.f.Source)), &edit); ok || err != nil {
+			d.how = "from the object of the packaged file, edited again"
+			return err
+		}
+		if ok, err := o.try(d, ofSystem(u.place()), &edit); ok || err != nil {
+			d.how = "from the distribution's " + u.place() + ", edited again"
+			return err
 		}
 	}
 	for _, u := range o.sources[d.digest] { // the edited bytes, and the edit undone

@@ -140,8 +140,19 @@ type lostManifest struct {
 // repairManifests makes manifests again that are lost.
 func (r *repairer) repairManifests(ctx context.Context) error {
 	unreadable := r.unreadable
+	for p := range unreadable {
+		r.known[p] = true
+	}
+	for _, g := range r.generations {
+		for i := range g.Trees {
+			r.known[g.Trees[i].Path()] = true
+		}
+	}
+	for p := range r.manifests {
+		r.known[p] = true
+	}
 	for p, m := range r.manifests {
-		r.leads[p] = graph.OfManifest(m, r.isTree)
+		r.lead(p, graph.OfManifest(m, r.isTree))
 	}
 	lost := map[string]lostManifest{}
 	for _, g := range r.generations {
@@ -225,15 +236,7 @@ func (r *repairer) readManifests(context.Context) error {
 }
 
 // isTree reports whether something is known of a tree with this path.
-func (r *repairer) isTree(p string) bool {
-	if r.manifests[p] != nil || r.unreadable[p] != "" {
-		return true
-	}
-	return slices.ContainsFunc(r.generations, func(g *record.Generation) bool {
-		name, tree, _ := strings.Cut(p, "/")
-		return slices.ContainsFunc(g.Find(name, ""), func(t *record.Tree) bool { return t.Tree == tree })
-	})
-}
+func (r *repairer) isTree(p string) bool { return r.known[p] }
 
 // replan makes lost manifests again, puts them in place, and takes them out of lost.
 func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) error {
@@ -345,7 +348,7 @@ func (r *repairer) putManifest(m *record.Manifest, l lostManifest, how string) e
 	}
 	p := layout.TreePath(m.Name, m.Tree)
 	r.manifests[p] = m
-	r.leads[p] = graph.OfManifest(m, r.isTree)
+	r.lead(p, graph.OfManifest(m, r.isTree))
 	r.mended(r.store().Path(file), l.what, how)
 	return nil
 }

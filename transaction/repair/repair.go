@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	}
 	r := &repairer{
 		Options: o, result: &Result{Done: []Action{}, Remaining: []Damage{}, Notes: []string{}},
-		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, leads: map[string][]string{}, lost: map[digest.Digest]bool{},
+		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
 	}
 	if ok, err := o.Root.Exists(); err != nil {
 		return nil, err
@@ -123,7 +123,8 @@ type repairer struct {
 	manifests   map[string]*record.Manifest // that can be read, by the tree's path
 	order       []string                    // their paths, sorted
 	unreadable  map[string]string           // what is wrong with others
-	leads       map[string][]string         // to whom trees lead
+	known       map[string]bool             // trees of which there is a record, by path
+	from        map[string][]string         // who leads to a tree
 	users       map[string][]string         // programs of the system that lead to trees
 	lost        map[digest.Digest]bool      // objects that there is no copy of
 }

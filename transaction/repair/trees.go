@@ -189,22 +189,23 @@ func (r *repairer) findUsers() error {
 	return nil
 }
 
+// lead notes to which trees one leads.
+func (r *repairer) lead(tree string, to []string) {
+	for _, t := range to {
+		r.from[t] = append(r.from[t], tree)
+	}
+}
+
 // affected returns who leads to a tree, directly or through others.
 func (r *repairer) affected(tree string) []string {
 	found := map[string]bool{}
 	if tree == "" {
 		return []string{}
 	}
-	reached := []string{tree}
-	for p := range r.leads {
-		if p != tree && graph.Reachable([]string{p}, r.leads)[tree] {
-			reached = append(reached, p)
-			if m := r.manifests[p]; m != nil {
-				found[m.Spec()] = true
-			}
+	for p := range graph.Reachable([]string{tree}, r.from) {
+		if m := r.manifests[p]; m != nil && p != tree {
+			found[m.Spec()] = true
 		}
-	}
-	for _, p := range reached {
 		for _, user := range r.users[p] {
 			found[user] = true
 		}
