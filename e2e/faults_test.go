@@ -465,7 +465,7 @@ func TestRepairFails(t *testing.T) {
 			switch {
 			case status == 0:
 				survived++
-			case status == 1 && strings.Contains(stderr, "no space left"):
+			case status == 1 && (strings.Contains(stderr, "no space left") || call == "write" && stderr == ""): // strace counts by thread: the message was lost, too
 				survived = 0
 				faults++
 			default:

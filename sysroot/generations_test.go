@@ -289,6 +289,9 @@ func TestMendFarm(t *testing.T) {
 	mend("awk/default", "jq/default")
 	mend()
 	farm := r.store.Path(layout.GenerationPath(4))
+	if err := os.Remove(filepath.Join(farm, "bin/awk")); err != nil {
+		t.Fatal(err)
+	}
 	put(t, filepath.Join(farm, "bin/awk"), "-> elsewhere") // which names do not show
 	mend()
 	for _, name := range []string{"bin/jq", "sbin"} {
@@ -300,11 +303,12 @@ func TestMendFarm(t *testing.T) {
 	if diff := cmp.Diff(fourFarms[3], farmOnDisk(t, r, 4)); diff != "" {
 		t.Errorf("the farm (-want +got):\n%s", diff)
 	}
-	for _, name := range []string{"bin/jq/x"} {
-		if err := os.RemoveAll(filepath.Join(farm, "bin/jq")); err != nil {
-			t.Fatal(err)
-		}
-		put(t, filepath.Join(farm, name), "x")
+	if err := os.Remove(filepath.Join(farm, "bin/jq")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(farm, "bin/jq/x"), "x")
+	if err := os.Remove(filepath.Join(farm, "bin/awk")); err != nil { // by its name all is there
+		t.Fatal(err)
 	}
 	if _, err := r.MendFarm(g, staging); err == nil || !strings.Contains(err.Error(), "run hashpkg verify --repair") {
 		t.Errorf("with a directory in the way: %v", err)
