@@ -33,7 +33,10 @@ type SyncOptions struct {
 	// Image says that the root is one of an image, which shall be the same from run
 	// to run: nothing under the prefix is newer than Now then, and nothing is
 	// remembered that is true of this copy of the database only.
-	Image    bool
+	Image bool
+	// Run is the run of a package manager whose hook this is, as in
+	// [record.Generation]; "" for none.
+	Run      string
 	Progress func(Progress)
 }
 
