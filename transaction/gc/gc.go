@@ -52,7 +52,7 @@ type TreeName struct {
 	Tree    string `json:"tree"`
 }
 
-// TreeInUse is a tree of which a process executes or has mapped a file.
+// TreeInUse is a tree of which a process uses a file.
 type TreeInUse struct {
 	TreeName
 	PID int `json:"pid"` // of one such process
@@ -247,17 +247,13 @@ func (c *collector) unreached(roots []string) []string {
 // running returns those of the trees that processes use, and notes them in the
 // result. at tells where below the prefix a tree is meanwhile.
 func (c *collector) running(trees []string, at func(tree string) string) ([]string, error) {
-	places := make([]string, len(trees))
-	for i, t := range trees {
-		places[i] = at(t)
-	}
-	pids, err := c.Root.InUse(places)
+	pids, err := c.Root.InUse(trees, at)
 	if err != nil {
 		return nil, err
 	}
 	var running []string
-	for i, t := range trees {
-		if pid := pids[places[i]]; pid != 0 {
+	for _, t := range trees {
+		if pid := pids[t]; pid != 0 {
 			running = append(running, t)
 			c.result.InUse = append(c.result.InUse, TreeInUse{c.trees[t].TreeName, pid})
 		}
