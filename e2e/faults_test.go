@@ -191,7 +191,7 @@ func collected(t *testing.T, what, root, before, after, removed string) {
 			}
 		}
 	}
-	command("gc", "--keep", "1")
+	command("gc", "--keep", "1", "--keep-versions", "0")
 	if have := dump(t, root); have != after {
 		t.Errorf("%s: after another gc (-want +have):\n%s", what, cmp.Diff(after, have))
 	}
@@ -205,7 +205,7 @@ func afterCollecting(t *testing.T, dir, base string) (before, after string) {
 	before = dump(t, base)
 	done := filepath.Join(dir, "done")
 	copyRoot(t, base, done)
-	mustRun(t, hashpkg(t), "--root", done, "gc", "-q", "--keep", "1")
+	mustRun(t, hashpkg(t), "--root", done, "gc", "-q", "--keep", "1", "--keep-versions", "0")
 	after = dump(t, done)
 	if before == after || strings.Contains(after, "tool/1.0") || strings.Contains(after, "other") {
 		t.Fatalf("gc has left:\n%s", after)
@@ -221,7 +221,7 @@ func TestCollectionKilled(t *testing.T) {
 	dir, base, first, other := withGarbage(t)
 	before, after := afterCollecting(t, dir, base)
 	n := 0
-	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "mkdirat", "unlinkat", "rmdir", "fchmodat2", "fsync", "syncfs"}, []string{"gc", "-q", "--keep", "1"}, 40, func(what, root string) {
+	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "mkdirat", "unlinkat", "rmdir", "fchmodat2", "fsync", "syncfs"}, []string{"gc", "-q", "--keep", "1", "--keep-versions", "0"}, 40, func(what, root string) {
 		n++
 		collected(t, what, root, before, after, []string{first, other}[n%2])
 	})
@@ -244,7 +244,7 @@ func TestCollectionFails(t *testing.T) {
 		for n, survived := 1, 0; survived < 2 && n < 400; n++ {
 			root := filepath.Join(dir, "failed")
 			copyRoot(t, base, root)
-			status, stderr := run(t, injected(strace, call, fmt.Sprintf("error=EIO:when=%d%s", n, onward), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1"))
+			status, stderr := run(t, injected(strace, call, fmt.Sprintf("error=EIO:when=%d%s", n, onward), hashpkg(t), "--root", root, "gc", "-q", "--keep", "1", "--keep-versions", "0"))
 			what := fmt.Sprintf("EIO at %s %d%s", call, n, onward)
 			switch {
 			case status == 0:

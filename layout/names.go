@@ -29,7 +29,8 @@ const (
 	StagingDir     = Private + "/staging"
 	DefaultLink    = "default"
 	GenerationFile = "generation.json"
-	SystemDir      = Private + "/system" // what is known of the root's own packages
+	LeftFile       = Private + "/left.json" // when trees left the active generation
+	SystemDir      = Private + "/system"    // what is known of the root's own packages
 )
 
 // NameError says why a package's name or version cannot stand in a path.

@@ -183,7 +183,7 @@ func TestJSONOfEmptyRoot(t *testing.T) {
 		"list":          `{"packages":[]}`,
 		"generations":   `{"generations":[]}`,
 		"verify":        `{"checked":0,"damaged":[]}`,
-		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[]}`,
+		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[]}`,
 		"check":         `{"at_work":[],"problems":[]}`,
 		"pins":          `{"pins":[]}`,
 		"restore --all": `{"restored":[],"left":[]}`,
