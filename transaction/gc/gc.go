@@ -1,5 +1,6 @@
 // Package gc removes from a store what nothing uses: old generations, then trees that
-// nothing reaches, then objects that no tree has. [Collect] is all of it.
+// nothing reaches, then objects that no tree has. [Collect] is all of it; [Measure]
+// says how much of the disk each of them takes, and what would go.
 package gc
 
 import (
@@ -81,9 +82,7 @@ func Collect(ctx context.Context, o Options) (result *Result, err error) {
 	if o.Progress == nil {
 		o.Progress = func(transaction.Progress) {}
 	}
-	c := &collector{Options: o, store: o.Root.Store(), result: &Result{
-		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{}, Kept: []TreeKept{},
-	}}
+	c := newCollector(o)
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return c.result, err
 	}
@@ -113,6 +112,12 @@ type collector struct {
 	leads map[string][]string
 	roots []string
 	left  map[string]time.Time // when trees left the active generation, which are not in it
+}
+
+func newCollector(o Options) *collector {
+	return &collector{Options: o, store: o.Root.Store(), result: &Result{
+		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{}, Kept: []TreeKept{},
+	}}
 }
 
 // treeRecord is what the collection has of a manifest.
