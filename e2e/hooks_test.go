@@ -145,6 +145,58 @@ func TestOneRunIsOneGeneration(t *testing.T) {
 	inForce(t, root, "rolled back")
 }
 
+// TestCheckWithoutRoot has somebody check who may not see all, and settings of programs
+// that compare others with digests.
+func TestCheckWithoutRoot(t *testing.T) {
+	testneed.Programs(t, "gcc")
+	root, _, second := serviceRoot(t)
+	root.Run("hashpkg", "hooks", "install")
+	root.Run("chmod", "700", "/usr/bin/svc")
+	root.Run("chmod", "640", "/var/lib/dpkg/lock-frontend")
+	nobody := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "hashpkg", "check"}
+	if out := root.Run(nobody...); !strings.Contains(out, "note: cannot see ") || !strings.Contains(out, "\nnothing is wrong\n") {
+		t.Errorf("without root check says %s", out)
+	}
+	// A problem is one for nobody, too.
+	root.WriteFile("/etc/dpkg/dpkg.cfg.d/hashpkg", "# changed\n", 0o644)
+	if out, err := root.RunErr(t.Context(), nobody...); err == nil || !strings.Contains(out, "is changed; run hashpkg hooks install") {
+		t.Errorf("of a changed hook check says %v: %s", err, out)
+	}
+	root.Run("rm", "/etc/dpkg/dpkg.cfg.d/hashpkg")
+	root.Run("hashpkg", "hooks", "install")
+
+	root.WriteFile("/etc/fapolicyd/fapolicyd.conf", "permissive = 0\nintegrity = sha256\n", 0o644)
+	root.WriteFile("/etc/aide/aide.conf", "", 0o644)
+	if !searches(root, "/usr/bin/svc") {
+		t.Fatal("svc was not edited")
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "check"); err == nil || !strings.Contains(out, "behind the package manager") {
+		t.Errorf("while svc is edited, and trusted by its digest, check says %v: %s", err, out)
+	}
+	root.Run("hashpkg", "sync")
+	if searches(root, "/usr/bin/svc") {
+		t.Error("svc is edited, and fapolicyd would refuse it")
+	}
+	out := root.Run("hashpkg", "check")
+	for _, want := range []string{"note: fapolicyd trusts programs by their digests (integrity = sha256", "note: AIDE (/etc/aide/aide.conf)", "\nnothing is wrong\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("check does not say %q: %s", want, out)
+		}
+	}
+	installDebs(root, second...)
+	if out := root.Run("hashpkg", "sync", "--again", "-v"); !strings.Contains(out, "note: /usr/bin/svc is left as it is: is trusted by its digest") {
+		t.Errorf("sync says %s", out)
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "pin", "svc", "libsvc1=1.0"); err == nil || !strings.Contains(out, "trusted by its digest") {
+		t.Errorf("pin says %v: %s", err, out)
+	}
+	root.WriteFile("/etc/fapolicyd/fapolicyd.conf", "integrity = none\n", 0o644)
+	root.Run("hashpkg", "sync")
+	if !searches(root, "/usr/bin/svc") {
+		t.Error("svc is not edited, though nobody minds")
+	}
+}
+
 // chain builds a deb of a library that pre-depends on another.
 func chain(t *testing.T, name, version, preDepends string) string {
 	t.Helper()
