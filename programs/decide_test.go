@@ -212,6 +212,11 @@ func TestDecideAgain(t *testing.T) {
 	current := &record.AppliedEdit{Object: digest.Of(edited), Edits: records}
 	f := &Facts{Program: Program{Package: pkgOf("tool"), Path: "/usr/bin/tool"}, Source: digest.Of(packaged), Info: info, Current: current}
 	b := Bytes{edited, packaged}
+	bySize := edited // while an edit keeps the size
+	keeps := current
+	if len(edited) != len(packaged) {
+		bySize, keeps = packaged, nil
+	}
 	for _, tt := range []struct {
 		name    string
 		policy  Policy
@@ -221,6 +226,7 @@ func TestDecideAgain(t *testing.T) {
 		{"as it is", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/var/sys"}, current, edited},
 		{"nothing", Policy{Rewrite: Rewrite{Executables: RewriteNone}, Prefix: "/var/sys"}, nil, packaged},
 		{"trusted by its digest", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/var/sys", Integrity: "ima"}, nil, packaged},
+		{"trusted by its size", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/var/sys", Integrity: "size"}, keeps, bySize},
 		{"another prefix", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/srv/sys", FarmPlanned: true}, nil, nil},
 	} {
 		tt.policy.Architecture, tt.policy.Farm = ldso.Triplet(info), map[string]bool{"lib64/libfoo.so.1": true}
