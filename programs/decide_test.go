@@ -91,8 +91,10 @@ func TestDecide(t *testing.T) {
 		{name: "hashpkg itself", facts: func(f *Facts) { f.Package.Name = "hashpkg" }},
 		{name: "altered", facts: func(f *Facts) { f.Left, f.Info = "is altered", nil }, want: Decision{Left: "is altered"}},
 		{name: "sealed", facts: func(f *Facts) { f.Sealed = "is signed" }, want: Decision{Left: "is signed"}},
-		{name: "trusted by its digest", policy: func(p *Policy) { p.Integrity = "sha256" },
-			want: Decision{Left: "is trusted by its digest: fapolicyd would refuse it when it is edited (/etc/fapolicyd/fapolicyd.conf: integrity = sha256)"}},
+		{
+			name: "trusted by its digest", policy: func(p *Policy) { p.Integrity = "sha256" },
+			want: Decision{Left: "is trusted by its digest: fapolicyd would refuse it when it is edited (/etc/fapolicyd/fapolicyd.conf: integrity = sha256)"},
+		},
 		{name: "sealed, and nothing is wanted", facts: func(f *Facts) { f.Sealed = "is signed" }, policy: func(p *Policy) { p.Rewrite.Executables = RewriteNone }},
 		{
 			name: "RPATH", facts: func(f *Facts) {

@@ -74,20 +74,50 @@ func TestDepartures(t *testing.T) {
 		recorded    map[string]time.Time
 		want        map[string]departed
 	}{
-		{"upgrades", []*record.Generation{one, two, three}, three, nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(2)}, "a/2": {path: "a/2", left: day(3)}}},
-		{"rolled back", []*record.Generation{one, two, three}, two, nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(2)}, "a/3": {path: "a/3", left: day(9)}}},
-		{"no generation tells", []*record.Generation{two, three}, three, nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(3), vague: true}, "a/2": {path: "a/2", left: day(3)}}},
-		{"an earlier collection told", []*record.Generation{two, three}, three, map[string]time.Time{"a/1": day(2), "a/3": day(1)},
-			map[string]departed{"a/1": {path: "a/1", left: day(2)}, "a/2": {path: "a/2", left: day(3)}}},
-		{"it came again, and left again", []*record.Generation{one, two, three}, three, map[string]time.Time{"a/2": day(0.5), "a/1": day(2.5)},
-			map[string]departed{"a/1": {path: "a/1", left: day(2.5)}, "a/2": {path: "a/2", left: day(3)}}},
-		{"it came again", []*record.Generation{one, two, generation(3, day(3), "a/1", "b/1"), generation(4, day(4), "a/3", "b/1")}, generation(4, day(4), "a/3", "b/1"), nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(4)}, "a/2": {path: "a/2", left: day(3)}}},
-		{"the clock went back between", []*record.Generation{generation(1, day(8), "a/1", "b/1"), two, three}, three, nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(8)}, "a/2": {path: "a/2", left: day(8)}}},
+		{
+			"upgrades",
+			[]*record.Generation{one, two, three},
+			three, nil,
+			map[string]departed{"a/1": {path: "a/1", left: day(2)}, "a/2": {path: "a/2", left: day(3)}},
+		},
+		{
+			"rolled back",
+			[]*record.Generation{one, two, three},
+			two, nil,
+			map[string]departed{"a/1": {path: "a/1", left: day(2)}, "a/3": {path: "a/3", left: day(9)}},
+		},
+		{
+			"no generation tells",
+			[]*record.Generation{two, three},
+			three, nil,
+			map[string]departed{"a/1": {path: "a/1", left: day(3), vague: true}, "a/2": {path: "a/2", left: day(3)}},
+		},
+		{
+			"an earlier collection told",
+			[]*record.Generation{two, three},
+			three,
+			map[string]time.Time{"a/1": day(2), "a/3": day(1)},
+			map[string]departed{"a/1": {path: "a/1", left: day(2)}, "a/2": {path: "a/2", left: day(3)}},
+		},
+		{
+			"it came again, and left again",
+			[]*record.Generation{one, two, three},
+			three,
+			map[string]time.Time{"a/2": day(0.5), "a/1": day(2.5)},
+			map[string]departed{"a/1": {path: "a/1", left: day(2.5)}, "a/2": {path: "a/2", left: day(3)}},
+		},
+		{
+			"it came again",
+			[]*record.Generation{one, two, generation(3, day(3), "a/1", "b/1"), generation(4, day(4), "a/3", "b/1")},
+			generation(4, day(4), "a/3", "b/1"), nil,
+			map[string]departed{"a/1": {path: "a/1", left: day(4)}, "a/2": {path: "a/2", left: day(3)}},
+		},
+		{
+			"the clock went back between",
+			[]*record.Generation{generation(1, day(8), "a/1", "b/1"), two, three},
+			three, nil,
+			map[string]departed{"a/1": {path: "a/1", left: day(8)}, "a/2": {path: "a/2", left: day(8)}},
+		},
 	} {
 		have := departures(trees, c.generations, c.active, c.recorded, day(9))
 		if diff := cmp.Diff(c.want, have, cmp.AllowUnexported(departed{})); diff != "" {

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -13,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -101,8 +98,8 @@ func Measure(ctx context.Context, o SpaceOptions) (*Space, error) {
 		return nil, err
 	}
 	m := &measurer{trees: c.trees, files: map[inode]*file{}, own: map[string]int64{}, records: map[string]int64{}}
-	if err := o.Root.Store().Dir().Walk(".", m.visit); err != nil {
-		return nil, fmt.Errorf("measure: %w", err)
+	if err := o.Root.Store().Measure(m.visit); err != nil {
+		return nil, err
 	}
 	inActive := map[string]bool{}
 	if active != nil {
@@ -135,19 +132,12 @@ type measurer struct {
 	records map[string]int64 // of generations, by their paths; "" has all that is no tree's
 }
 
-func (m *measurer) visit(name string, dir *beneath.Dir, base string, kind fs.FileMode) error {
-	st, err := dir.Lstat(base)
-	if errors.Is(err, fs.ErrNotExist) { // somebody writes
-		return nil
-	}
-	if err != nil {
-		return err
-	}
+func (m *measurer) visit(name string, st *unix.Stat_t) {
 	tree := m.treeOf(name)
 	bytes := st.Blocks * 512
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR || st.Nlink == 1 && tree == "" && !strings.HasPrefix(name, layout.ObjectsDir+"/") {
 		m.add(name, tree, bytes)
-		return nil
+		return
 	}
 	id := inode{st.Dev, st.Ino}
 	f := m.files[id]
@@ -160,7 +150,6 @@ func (m *measurer) visit(name string, dir *beneath.Dir, base string, kind fs.Fil
 	if tree != "" && !slices.Contains(f.trees, tree) {
 		f.trees = append(f.trees, tree)
 	}
-	return nil
 }
 
 // add counts what has one name only.

@@ -184,7 +184,7 @@ func TestJSONOfEmptyRoot(t *testing.T) {
 		"generations":   `{"generations":[]}`,
 		"verify":        `{"checked":0,"damaged":[]}`,
 		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[]}`,
-		"check":         `{"at_work":[],"problems":[]}`,
+		"check":         `{"at_work":[],"problems":[],"notes":[]}`,
 		"pins":          `{"pins":[]}`,
 		"restore --all": `{"restored":[],"left":[],"edited":[]}`,
 	} {

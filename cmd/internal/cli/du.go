@@ -113,8 +113,14 @@ func (a *app) printSpace(s *gc.Space) error {
 		what  string
 		bytes int64
 	}{
-		{"exclusive", exclusive}, {"shared among trees", s.Shared}, {"unused objects", s.Unused}, {"records", s.Records},
-		{"the store's own", s.Store}, {"the distribution's", s.Distribution}, {"total", s.Total}, {"reclaimable", s.Reclaimable},
+		{"exclusive", exclusive},
+		{"shared among trees", s.Shared},
+		{"unused objects", s.Unused},
+		{"records", s.Records},
+		{"the store's own", s.Store},
+		{"the distribution's", s.Distribution},
+		{"total", s.Total},
+		{"reclaimable", s.Reclaimable},
 	} {
 		if err := out.printf("%s\t%s\n", line.what, size(line.bytes)); err != nil {
 			return err
