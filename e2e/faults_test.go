@@ -148,7 +148,7 @@ func TestFullDisk(t *testing.T) {
 	testneed.Root(t)
 	dir, first, _, _ := twoVersions(t)
 	_, root := mountDir(t)
-	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=2m"); err != nil {
+	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "mode=755,size=2m"); err != nil {
 		t.Fatal(err)
 	}
 	mustRun(t, hashpkg(t), "--root", root, "install", "-q", first)
@@ -326,7 +326,7 @@ func TestSyncFullDisk(t *testing.T) {
 	failed, done := 0, 0
 	for room := 0; room < 400; room += 8 { // KiB
 		what := fmt.Sprintf("%d KiB of room", room)
-		if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=16m"); err != nil {
+		if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "mode=755,size=16m"); err != nil {
 			t.Fatal(err)
 		}
 		root, filler := filepath.Join(mount, "root"), filepath.Join(mount, "filler")
@@ -493,7 +493,7 @@ func TestRepairFullDisk(t *testing.T) {
 	failed, done := 0, 0
 	for room := 0; room < 120; room += 4 { // KiB
 		what := fmt.Sprintf("%d KiB of room", room)
-		if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=4m"); err != nil {
+		if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "mode=755,size=4m"); err != nil {
 			t.Fatal(err)
 		}
 		root, filler := filepath.Join(mount, "root"), filepath.Join(mount, "filler")

@@ -123,7 +123,7 @@ func TestDebPackage(t *testing.T) {
 	root.Run("jq", "-n", "1")
 
 	// A first sync for which there is no room.
-	out := root.Run("sh", "-c", `mkdir /var/sys; mount -t tmpfs -o size=300k full /var/sys
+	out := root.Run("sh", "-c", `mkdir /var/sys; mount -t tmpfs -o size=300k,mode=755 full /var/sys
 dpkg -i "$1" 2>&1; echo $?; umount /var/sys; rmdir /var/sys`, "sh", repo.Path(deb))
 	if !strings.Contains(out, "no space left on device") || !strings.HasSuffix(out, "\n0\n") {
 		t.Errorf("on a full disk: %s", out)
@@ -171,7 +171,7 @@ func testMishaps(t *testing.T, root *testroot.Root, repo *testroot.Repo) {
 	install := `dpkg -i "$1" 2>&1; echo $?; hashpkg check >/run/check 2>&1; echo $? >>/run/check`
 	for _, c := range []struct{ name, before, after string }{
 		{"settings", "echo nonsense >/etc/hashpkg.toml", "rm /etc/hashpkg.toml"},
-		{"staging full", "mount -t tmpfs -o size=4k,nr_inodes=9 full /var/sys/.hashpkg/staging", "umount /var/sys/.hashpkg/staging"},
+		{"staging full", "mount -t tmpfs -o mode=755,size=4k,nr_inodes=9 full /var/sys/.hashpkg/staging", "umount /var/sys/.hashpkg/staging"},
 		{"read-only", "mount --bind /var/sys /var/sys; mount -o remount,bind,ro /var/sys", "umount -l /var/sys"},
 		{"closed", "exec <&-", ""},
 	} {
