@@ -73,7 +73,7 @@ func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) error {
 		fmt.Fprintf(w, "hashpkg: %s\nhashpkg: its package stays until hashpkg restore --all succeeds\n", said)
 		return err
 	}
-	fmt.Fprintf(w, "hashpkg: %s\nhashpkg: the packages are not affected; hashpkg check says what to do\n", said)
+	fmt.Fprintf(w, "hashpkg: %s\nhashpkg: the packages are not affected; run hashpkg check to see what to do\n", said)
 	if err := guard(func() error { return h.keep(said) }); err != nil {
 		fmt.Fprintf(w, "hashpkg: %v\n", err)
 	}
@@ -127,8 +127,12 @@ func (h *Hook) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	run := ""
+	if !h.Image { // in which nothing of the machine that makes it shall be
+		run = currentRun(h.Root)
+	}
 	_, err = transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Wait: wait, Again: retired,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Run: run, Wait: wait, Again: retired,
 	})
 	if errors.Is(err, backends.ErrNoDatabase) {
 		return nil // dpkg --admindir

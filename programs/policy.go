@@ -21,6 +21,10 @@ type Policy struct {
 	Pins         []Pin                  // in the order of SortPins
 	Confinement  *confine.Rules         // read when there are pins; nil for a root that confines nothing
 
+	// Integrity is what else than the path fapolicyd compares with the database: edits
+	// must not change it.
+	Integrity confine.Integrity
+
 	// Restored has programs edited, too, of which somebody asked for the packaged
 	// bytes.
 	Restored bool
@@ -32,26 +36,35 @@ type Policy struct {
 	FarmPlanned bool
 }
 
-// unresolved returns the libraries that a program needs and that no tree offers,
-// and whether one offers another.
-func (p *Policy) unresolved(info *elfedit.Info) (names []string, answers bool) {
+// distrust returns why no program may have other bytes; "" when it may.
+func (p *Policy) distrust() Reason {
+	if p.Integrity == confine.IntegritySHA256 || p.Integrity == confine.IntegrityIMA {
+		return Reason("is trusted by its digest: fapolicyd would refuse it when it is edited (" + confine.FapolicydConfig + ": integrity = " + string(p.Integrity) + ")")
+	}
+	return ""
+}
+
+// lookUpNeeds looks a program's needed libraries up in the farm. It returns those that
+// the farm has not, and whether the farm has any of the others. The loader family,
+// which is in no farm, counts for neither.
+func (p *Policy) lookUpNeeds(info *elfedit.Info) (unresolved []string, farmHelps bool) {
 	dir := layout.LibraryDir(p.Architecture, info)
 	for _, name := range info.Needed {
 		switch {
 		case strings.Contains(name, "/"):
 		case p.Farm[dir+"/"+name]:
-			answers = true
+			farmHelps = true
 		case !layout.IsGlibcLibrary(name):
-			names = append(names, name)
+			unresolved = append(unresolved, name)
 		}
 	}
-	return names, answers
+	return unresolved, farmHelps
 }
 
-// searchPath returns the record for a program's RUNPATH; nil when the policy wants
-// none. What the author wrote stays in front.
-func (p *Policy) searchPath(f *Facts, answers bool) *record.EditRecord {
-	if !p.Rewrite.wants(f.Path, f.Package.Name) || !answers && p.Rewrite.Executables != RewriteFull {
+// searchPath returns the edit of a program's RUNPATH that lets it search the farm; nil
+// when the policy wants none. What the author wrote stays in front.
+func (p *Policy) searchPath(f *Facts, farmHelps bool) *record.EditRecord {
+	if !p.Rewrite.wants(f.Path, f.Package.Name) || !farmHelps && p.Rewrite.Executables != RewriteFull {
 		return nil
 	}
 	dir := layout.LibraryDir(p.Architecture, f.Info)

@@ -41,9 +41,7 @@ func (t *Staging) placeFile(f *record.File, dir *beneath.Dir, base string) error
 	if err != nil {
 		return fmt.Errorf("use object: %w", err)
 	}
-	// The object may be a file of the distribution's, with an owner of its own.
-	f.Own = !f.Mode.Shareable() || st.Mode != unix.S_IFREG|uint32(f.Mode.ObjectMode()) || len(f.Xattrs) > 0 ||
-		t.owner && (f.UID != 0 || f.GID != 0 || int(st.Uid) != f.UID)
+	f.Own = needsOwn(f, st.Mode, int(st.Uid), t.owner)
 	if !f.Own {
 		err := dir.Link(objects, object, base)
 		if err == nil || !errors.Is(err, unix.EMLINK) {
@@ -65,7 +63,7 @@ func (t *Staging) placeShared(f *record.File, dir *beneath.Dir, base string) err
 	seen, ok := t.seen[f.System]
 	t.mu.Unlock()
 	if !ok {
-		return fmt.Errorf("%s was not shared: %q is no file that a tree can have", f.Path, f.System)
+		return fmt.Errorf("%s was not shared: %q is not a file that a tree can have", f.Path, f.System)
 	}
 	from, name, err := t.find(f.System)
 	if err == nil {

@@ -41,6 +41,9 @@ type InstallOptions struct {
 	Now   time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
+
+	// occupied is plan.Input's; nil for what the store has.
+	occupied func(name string) ([]*record.Manifest, error)
 }
 
 // Progress is how far a transaction has come.
@@ -124,7 +127,7 @@ func lookAtFiles(paths []string, formats backends.Formats) ([]packageFile, error
 			return nil, fmt.Errorf("open package: %w", err)
 		}
 		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("open package: %s is no regular file", p)
+			return nil, fmt.Errorf("open package: %s is not a regular file", p)
 		}
 		format, err := formatOf(p, formats)
 		if err != nil {
@@ -155,17 +158,17 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	if err != nil {
 		return nil, err
 	}
-	told, err := checkSignatures(ctx, o, staged)
+	more, err := checkSignatures(ctx, o, staged)
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, told...)
+	warnings = append(warnings, more...)
 	drafts := make([]*record.Manifest, len(staged))
 	for i, p := range staged {
 		drafts[i] = p.manifest
 	}
 	// The databases are read when a relation asks for them. They only answer
-	// relations, so that one which cannot be read is told and no more.
+	// relations, so that one which cannot be read is a warning and no more.
 	packages := sync.OnceValue(func() []*pkginfo.Package {
 		found, err := system.Packages(ctx, o.Root)
 		if err != nil {
@@ -179,6 +182,10 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	})
 	o.Progress(Progress{Step: "editing"})
 	s := o.Root.Store()
+	occupied := o.occupied
+	if occupied == nil {
+		occupied = s.Manifests
+	}
 	made, err := plan.Make(plan.Input{
 		Prefix:     o.Root.Prefix(),
 		Generation: active,
@@ -187,7 +194,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		Installed: func(t *record.Tree) (*record.Manifest, error) {
 			return s.Manifest(t.Name, t.Tree)
 		},
-		Occupied:       s.Manifests,
+		Occupied:       occupied,
 		System:         o.Root.System,
 		SystemPackages: packages,
 		HasFile:        o.Root.HasFile,

@@ -24,6 +24,9 @@ type Generation struct {
 	Parent       int       `json:"parent"` // 0 for the first
 	Time         time.Time `json:"time"`
 	Architecture string    `json:"architecture"` // the root's own, as a multi-arch triplet
+	// Run is the run of a package manager in which a hook made it, by whatever names
+	// that run and no other; "" for none. The next hook of that run replaces it.
+	Run string `json:"run,omitempty"`
 	// ToRoot is the way from the prefix up to the root, "../..", of a generation
 	// with system trees: links to the distribution's libraries take it.
 	ToRoot string `json:"to_root,omitempty"`
@@ -128,7 +131,7 @@ func (g *Generation) check() error {
 			return fmt.Errorf("decode generation: %w", err)
 		}
 		if err := layout.CheckPayloadPath(t.Tree); err != nil || strings.Contains(t.Tree, "/") {
-			return fmt.Errorf("decode generation: tree %q of %s is no directory name", t.Tree, t.Name)
+			return fmt.Errorf("decode generation: tree %q of %s is not a directory name", t.Tree, t.Name)
 		}
 		for _, l := range t.Links {
 			if err := layout.CheckPayloadPath(l); err != nil || !strings.Contains(l, "/") {
@@ -137,7 +140,7 @@ func (g *Generation) check() error {
 		}
 		for link, place := range t.Places {
 			if layout.CheckPayloadPath(link) != nil || !path.IsAbs(place) || path.Clean(place) != place {
-				return fmt.Errorf("decode generation: %s has %q at %q, which is no path in a root", t.Name, link, place)
+				return fmt.Errorf("decode generation: %s has %q at %q, which is not a path in a root", t.Name, link, place)
 			}
 		}
 	}
@@ -228,7 +231,7 @@ func (g *Generation) choose(t *Tree) {
 // Next returns a copy of g to be changed into the generation id, whose parent is g.
 func (g *Generation) Next(id int, now time.Time) *Generation {
 	next := *g
-	next.Layout, next.ID, next.Parent, next.Time = layout.FormatVersion, id, g.ID, now
+	next.Layout, next.ID, next.Parent, next.Time, next.Run = layout.FormatVersion, id, g.ID, now, ""
 	next.Trees = slices.Clone(g.Trees)
 	return &next
 }
