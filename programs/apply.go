@@ -15,7 +15,7 @@ import (
 
 // ErrInterrupted is returned for what was stopped after it had changed something:
 // all that was done is recorded, and a sync does the rest.
-var ErrInterrupted = errors.New("interrupted half-way; hashpkg sync goes on from here")
+var ErrInterrupted = errors.New("interrupted; run hashpkg sync to finish")
 
 // editBatch bounds the bytes of programs that stand beside those whose place they
 // will take.

@@ -111,7 +111,7 @@ func (t *Staging) Sweep(objects []string, progress func(done int)) error {
 	defer within.close()
 	for _, name := range objects {
 		if d, err := digest.Parse(name[max(0, len(name)-64):]); err != nil || name != layout.ObjectPath(d) {
-			return fmt.Errorf("remove object: %q is no name of one", name)
+			return fmt.Errorf("remove object: %q is not a name of one", name)
 		}
 		dir, base, err := within.at(name)
 		if err == nil {

@@ -88,7 +88,7 @@ func TestCheckOwner(t *testing.T) {
 	out := outside(t)
 	for _, name := range []string{layout.SystemDir, layout.StagingDir, layout.ObjectsDir} {
 		link(t, out, s.Path(name))
-		if err := s.CheckOwner(); err == nil || !strings.Contains(err.Error(), s.Path(name)+" is no directory of its own") {
+		if err := s.CheckOwner(); err == nil || !strings.Contains(err.Error(), s.Path(name)+" is not a directory of its own") {
 			t.Errorf("with a link at %s: %v", name, err)
 		}
 		must(t, os.Remove(s.Path(name)))
@@ -104,6 +104,22 @@ func TestCheckOwner(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "a store that belongs to somebody else is not written to") ||
 			!strings.Contains(err.Error(), s.Path(name)+" belongs to user 5") {
 			t.Errorf("%s belongs to user 5: %v", name, err)
+		}
+	}
+}
+
+// TestOthersMayWrite lets others than the owner of a store write to one of its
+// directories.
+func TestOthersMayWrite(t *testing.T) {
+	for _, name := range []string{".", layout.Private, layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir, layout.SystemDir} {
+		s := prefix(t)
+		must(t, os.MkdirAll(s.Path(layout.SystemDir), 0o755))
+		for mode, refused := range map[os.FileMode]bool{0o755: false, 0o700: false, 0o775: os.Geteuid() == 0, 0o757: true, 0o777 | os.ModeSticky: true} {
+			must(t, os.Chmod(s.Path(name), mode))
+			err := s.CheckOwner()
+			if (err != nil) != refused || refused && !strings.Contains(err.Error(), "chmod go-w "+s.Path(name)) {
+				t.Errorf("%s has mode %v: %v", name, mode, err)
+			}
 		}
 	}
 }

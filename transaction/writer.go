@@ -9,7 +9,8 @@
 //
 // What is decided is decided in layout/plan and programs, by pure functions; here it
 // is carried out. Removing what nothing uses is transaction/gc's, and finding
-// damage transaction/verify's.
+// damage transaction/verify's. The commands that change a root are together, in a file
+// each, because they share the writer and the steps between staging and the switch.
 package transaction
 
 import (
@@ -70,9 +71,6 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 	}
 	return w, nil
 }
-
-// Root returns the root that w changes.
-func (w *Writer) Root() *sysroot.Root { return w.root }
 
 // Active returns the generation that is active; it is not to be changed.
 func (w *Writer) Active() *record.Generation { return w.active }

@@ -52,7 +52,7 @@ type toyPackage struct {
 
 func (p *toyPackage) info() (*pkginfo.Package, error) {
 	if _, err := strconv.Atoi(p.Version); p.Name == "" || strings.Contains(p.Name, "/") || p.Arch == "" || err != nil {
-		return nil, fmt.Errorf("read toy: %q %q for %q is no package", p.Name, p.Version, p.Arch)
+		return nil, fmt.Errorf("read toy: %q %q for %q is not a package", p.Name, p.Version, p.Arch)
 	}
 	return &pkginfo.Package{Format: "toy", Name: p.Name, Version: p.Version, Architecture: p.Arch}, nil
 }
@@ -238,11 +238,6 @@ func (toy) Database(_ context.Context, root backends.Root) (backends.Database, e
 type toyPackages []*backends.Installed
 
 func (d toyPackages) Packages() []*backends.Installed { return d }
-
-func (toy) PackageName(id string) string {
-	_, name, _ := strings.Cut(id, "_")
-	return name
-}
 
 func (toy) RootKeys(context.Context, backends.Root) (*trust.Keyring, []string, error) {
 	return nil, nil, nil

@@ -1,5 +1,6 @@
 // Package cli is hashpkg's command line: flags in, one library call, rendering
-// out. Each command has a file of its own; [Main] runs them.
+// out. Each command has a file of its own; [Main] runs them. The package is as long
+// as there are commands, and no file of it needs another command's.
 package cli
 
 import (
@@ -126,6 +127,7 @@ Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held.`
 		newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a),
 		newSyncCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a),
 		newHooksCommand(a), newCheckCommand(a), newHookCommand(a), newElfCommand(a), newVersionCommand(a),
+		newSettingsTopic(),
 	)
 	return cmd
 }
@@ -159,7 +161,7 @@ func (a *app) now() (time.Time, error) {
 	if s := a.Getenv("SOURCE_DATE_EPOCH"); s != "" {
 		sec, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
-			return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q is no number of seconds", s)}
+			return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q is not a number of seconds", s)}
 		}
 		return time.Unix(sec, 0).UTC(), nil
 	}
