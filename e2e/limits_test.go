@@ -250,6 +250,40 @@ func TestLargeButAllowed(t *testing.T) {
 	}
 }
 
+// TestMaxSize sets the limit of what a package unpacks to, in both ways.
+func TestMaxSize(t *testing.T) {
+	dir := t.TempDir()
+	deb := writeDeb(t, dir, testdeb.Package{Name: "one", Version: "1", Files: []testdeb.File{
+		{Path: "usr/share/a", Content: strings.Repeat("a", 1500)}, {Path: "usr/share/b", Content: strings.Repeat("b", 1500)},
+	}})
+	for _, c := range []struct {
+		setting, options string
+		status           int
+		says             string
+	}{
+		{"", "", 0, ""},
+		{"", "--max-size 3000", 0, ""},
+		{"", "--max-size 2999", 1, "usr/share/b: with this file the package unpacks to 3000 bytes or more, and 2999 are allowed"},
+		{"2K", "", 1, "allow more with --max-size, or with max-size in /etc/hashpkg.toml"},
+		{"2K", "--dry-run", 1, "--max-size"},
+		{"2K", "--max-size 1M", 0, ""},
+		{"2 KB", "", 1, `max-size = "2 KB": want a number of bytes`},
+		{"", "--max-size 0", 2, `--max-size: "0": want a number of bytes`},
+	} {
+		root := t.TempDir()
+		if c.setting != "" {
+			text := fmt.Sprintf("[limits]\nmax-size = %q\n", c.setting)
+			if err := errors.Join(os.Mkdir(root+"/etc", 0o755), os.WriteFile(root+"/etc/hashpkg.toml", []byte(text), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		status, stderr := run(t, exec.Command(hashpkg(t), append([]string{"--root", root, "install", "-q", deb}, strings.Fields(c.options)...)...))
+		if status != c.status || !strings.Contains(stderr, c.says) {
+			t.Errorf("%+v: status %d: %s", c, status, stderr)
+		}
+	}
+}
+
 // TestSmallDisk installs what the disk has no room for: it is refused before a byte
 // of it is written, and some of the disk stays free.
 func TestSmallDisk(t *testing.T) {

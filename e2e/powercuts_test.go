@@ -135,7 +135,7 @@ func (m *machine) unmount(t *testing.T) {
 	if m.kind == "btrfs" {
 		unmountWhole(t, filepath.Join(m.dir, "mnt/outer"))
 	}
-	for range 1000 { // see disk.unmount
+	for range 12000 { // see disk.unmount; a namespace that another test makes has it, too, and may last a while
 		out, err := exec.Command("losetup", "-n", "-O", "BACK-FILE").Output()
 		if err != nil {
 			t.Fatal(err)
@@ -255,11 +255,13 @@ func TestPowerCutAnywhere(t *testing.T) {
 		}})
 	}
 	second := deb("2.0")
-	prepare := []string{"sh", "-ec", `h="$1 --root $4 -q"; $h sync
+	prepare := []string{
+		"sh", "-ec", `h="$1 --root $4 -q"; $h sync
 		cd "$4"; sed -i 's/^Version: 6.9.8-1$/Version: 6.9.8-2/' var/lib/dpkg/status
 		for f in usr/lib/x86_64-linux-gnu/libonig.so.5.*; do cp -p $f $f.new; mv $f.new $f; done
 		$h sync --again; $h install "$2"; $h remove tool=1.0; $h install "$3"; $h use tool=3.0`,
-		"sh", hashpkg(t), deb("1.0"), deb("3.0")}
+		"sh", hashpkg(t), deb("1.0"), deb("3.0"),
+	}
 
 	commands := []struct {
 		base string

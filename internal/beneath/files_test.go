@@ -61,9 +61,9 @@ func TestRemoveAllDeep(t *testing.T) {
 		for _, name := range []string{"d", "e"} { // one beside it
 			err = errors.Join(err, unix.Mkdirat(fd, name, 0o755))
 		}
-		err = errors.Join(err, unix.Symlinkat(outside, fd, "link"))
-		var next int
-		if next, err = unix.Openat(fd, "d", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+		next, oerr := unix.Openat(fd, "d", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		err = errors.Join(err, unix.Symlinkat(outside, fd, "link"), oerr)
+		if err == nil {
 			err, fd = unix.Close(fd), next
 		}
 	}
