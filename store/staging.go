@@ -36,6 +36,7 @@ type Staging struct {
 	stored shards
 	there  [256]bool // by the first byte of an object's digest: the store may have it
 	behind behind
+	room   room
 
 	mu      sync.Mutex
 	objects map[digest.Digest]*staged
