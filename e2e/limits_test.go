@@ -28,9 +28,9 @@ while (1) { seek $status, 0, 0; my $n = 0; while (<$status>) { $n = $1 if /^VmHW
 use POSIX ":sys_wait_h"; last if waitpid($pid, WNOHANG) == $pid; select undef, undef, undef, 0.005 }
 print STDERR "\npeak $peak\n"; exit($? >> 8)`
 
-// measure runs hashpkg and returns its status, what it said, and the most memory that
+// runMeasured runs hashpkg and returns its status, what it said, and the most memory that
 // it had, in MiB, without the programs that it started.
-func measure(t *testing.T, args ...string) (status int, stderr string, peak int) {
+func runMeasured(t *testing.T, args ...string) (status int, stderr string, peak int) {
 	t.Helper()
 	status, stderr = run(t, exec.Command("perl", append([]string{"-e", measured, hashpkg(t)}, args...)...))
 	stderr, said, ok := strings.Cut(stderr, "\npeak ")
@@ -176,7 +176,7 @@ func TestBombs(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		status, stderr, peak := measure(t, append([]string{"--root", root, "install", file}, strings.Fields(c.options)...)...)
+		status, stderr, peak := runMeasured(t, append([]string{"--root", root, "install", file}, strings.Fields(c.options)...)...)
 		took := time.Since(start)
 		t.Logf("%s: a package of %d KiB, %d MiB of memory, %v", c.name, len(c.content)>>10, peak, took.Round(time.Millisecond))
 		if status != 1 || !strings.Contains(stderr, c.says) {
@@ -228,7 +228,7 @@ func TestLargeButAllowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	status, stderr, peak := measure(t, "--root", root, "install", "--dry-run", file)
+	status, stderr, peak := runMeasured(t, "--root", root, "install", "--dry-run", file)
 	t.Logf("2 GiB of zeros, planned: %d MiB of memory, %v", peak, time.Since(start))
 	if status != 0 || peak >= 200 {
 		t.Errorf("status %d, %d MiB of memory: %s", status, peak, stderr)
@@ -243,7 +243,7 @@ func TestLargeButAllowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	start = time.Now()
-	status, stderr, peak = measure(t, "--root", root, "install", "-q", "--dry-run", file)
+	status, stderr, peak = runMeasured(t, "--root", root, "install", "-q", "--dry-run", file)
 	t.Logf("%d files, each in a directory: %d MiB of memory, %v", n, peak, time.Since(start))
 	if status != 0 || peak >= 300 {
 		t.Errorf("status %d, %d MiB of memory: %s", status, peak, stderr)

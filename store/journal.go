@@ -30,9 +30,14 @@ type journal struct {
 	// directory and To below the prefix: they are put back as long as there is a
 	// journal.
 	Gone []move `json:"gone,omitempty"`
+	// Replaced are names that go when the generation is active.
+	Replaced []string `json:"replaced,omitempty"`
 }
 
 const journalName = "journal"
+
+// ErrJournal is wrapped by the error for a journal that cannot be read.
+var ErrJournal = errors.New("a writer was cut short and what it did is not known")
 
 // check returns an error for a name that hashpkg does not publish: undoing deletes
 // what has the name, and what a link on the way leads to is not hashpkg's. staging is
@@ -52,7 +57,7 @@ func (j *journal) check(prefix, staging *beneath.Dir) error {
 		}
 		return fmt.Errorf("cannot reach %q: %w", name, err)
 	}
-	for _, name := range j.Dirs {
+	for _, name := range slices.Concat(j.Dirs, j.Replaced) {
 		if err := errors.Join(checkPlace(name), reached(prefix, name)); err != nil {
 			return err
 		}
@@ -91,7 +96,7 @@ func checkPlace(name string) error {
 
 // writeJournal makes the journal durable.
 func (t *Staging) writeJournal(generation int) error {
-	j := journal{generation, t.dirs, t.moves, t.gone}
+	j := journal{generation, t.dirs, t.moves, t.gone, t.replaced}
 	if err := j.check(t.store.dir, t.dir); err != nil {
 		return fmt.Errorf("write journal: %w: look at what it is, and move it away", err)
 	}
@@ -106,6 +111,40 @@ func (t *Staging) writeJournal(generation int) error {
 	return t.store.Sync()
 }
 
+// UnreadableJournals returns the staging directories, by their names below the prefix,
+// whose journal cannot be read.
+func (s *Store) UnreadableJournals() ([]string, error) {
+	entries, err := s.dir.ReadDir(layout.StagingDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list staging: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		name := layout.StagingDir + "/" + e.Name()
+		dir, err := s.dir.OpenDir(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its writer has ended
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at journal: %w", err)
+		}
+		_, err = s.readJournal(dir)
+		if cerr := dir.Close(); cerr != nil {
+			return nil, fmt.Errorf("look at journal: %w", cerr)
+		}
+		if errors.Is(err, ErrJournal) && s.dir.Exists(name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // readJournal returns the journal of a staging directory; nil when it has none.
 func (s *Store) readJournal(staging *beneath.Dir) (*journal, error) {
 	b, err := staging.ReadFile(journalName, maxRecord)
@@ -113,8 +152,8 @@ func (s *Store) readJournal(staging *beneath.Dir) (*journal, error) {
 		return nil, nil
 	}
 	fail := func(err error) error {
-		return fmt.Errorf("read journal %s: %w: a writer was cut short and what it did is not known; run hashpkg verify, then remove %s",
-			staging.Path(journalName), err, staging.Name())
+		return fmt.Errorf("read journal %s: %w: %w; run hashpkg verify --repair, which moves %s away",
+			staging.Path(journalName), err, ErrJournal, staging.Name())
 	}
 	if err != nil {
 		return nil, fail(err)

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -15,7 +17,10 @@ import (
 // Recover ends what killed writers left: what was placed for a generation that is
 // not the active one is undone, what was being removed is put back, and the staging
 // directory emptied. The caller holds the lock.
-func (s *Store) Recover() error {
+//
+// The error wraps [ErrJournal] when a journal cannot be read. With aside, its
+// directory is moved there, whose caller says where that is, and the rest is done.
+func (s *Store) Recover(aside func(name string) error) error {
 	entries, err := s.dir.ReadDir(layout.StagingDir)
 	if err != nil {
 		return fmt.Errorf("sweep staging: %w", err)
@@ -28,7 +33,14 @@ func (s *Store) Recover() error {
 			}
 			continue
 		}
-		if err := s.undoIn(name); err != nil {
+		err := s.undoIn(name)
+		if errors.Is(err, ErrJournal) && aside != nil {
+			if err := aside(name); err != nil {
+				return fmt.Errorf("sweep staging: %w", err)
+			}
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		if err := s.Sync(); err != nil { // what a lost journal would want back
@@ -84,8 +96,8 @@ func (s *Store) removeStaging(name string) error {
 }
 
 // undo takes back what the writer of a staging directory did, in the reverse order,
-// unless it placed the generation that is the active one. What did not happen is not
-// there, and skipped: From still is.
+// unless it placed the generation that is the active one: then it takes away what that
+// replaces. What did not happen is not there, and skipped: From still is.
 func (s *Store) undo(staging *beneath.Dir) error {
 	j, err := s.readJournal(staging)
 	if err != nil || j == nil {
@@ -99,8 +111,10 @@ func (s *Store) undo(staging *beneath.Dir) error {
 		}
 		return nil
 	}
-	if active, err := s.Active(); err != nil || active == j.Generation {
+	if active, err := s.Active(); err != nil {
 		return err
+	} else if active == j.Generation {
+		return s.takeReplaced(staging, j.Replaced)
 	}
 	for _, m := range slices.Backward(j.Moves) {
 		_, err := staging.Lstat(m.From)
@@ -117,6 +131,24 @@ func (s *Store) undo(staging *beneath.Dir) error {
 	for _, d := range slices.Backward(j.Dirs) {
 		if err := s.removeIfEmpty(d); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// takeReplaced takes names out of the store, each in one step, into a staging
+// directory.
+func (s *Store) takeReplaced(staging *beneath.Dir, names []string) error {
+	for i, name := range names {
+		err := staging.Rename(s.dir, name, "replaced-"+strconv.Itoa(i))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was taken before
+		}
+		if err == nil {
+			err = s.SyncDir(path.Dir(name))
+		}
+		if err != nil {
+			return fmt.Errorf("remove what was replaced: %w", err)
 		}
 	}
 	return nil

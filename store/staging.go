@@ -43,12 +43,15 @@ type Staging struct {
 	seen    map[string]identity // files of the distribution, by path, as Share saw them
 	next    int                 // the name of the next object
 
-	dirs    []string // directories to make when placing, relative to the prefix
-	moves   []move
-	gone    []move         // see TakeOut
-	taken   map[string]int // where in gone a name is that was taken out
-	pending bool           // there is a journal, and neither Undo nor Forget had its way
-	keep    bool           // what was done could not be undone
+	spare map[digest.Digest]string // names in the directory objects: see Spare
+
+	dirs     []string // directories to make when placing, relative to the prefix
+	moves    []move
+	gone     []move         // see TakeOut
+	taken    map[string]int // where in gone a name is that was taken out
+	replaced []string       // names that go when what is published is active
+	pending  bool           // there is a journal, and neither Undo nor Forget had its way
+	keep     bool           // what was done could not be undone
 }
 
 // staged is an object that the store has not got yet.

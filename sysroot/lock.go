@@ -30,10 +30,13 @@ type Lock struct {
 // Lock takes the prefix's lock, making the prefix if it is not there, and ends
 // what a killed writer left. It waits up to limit for another process to end: the
 // error wraps [ErrLocked] then. The caller unlocks.
-func (r *Root) Lock(ctx context.Context, limit time.Duration) (*Lock, error) {
+//
+// aside, if not nil, moves the directory of a killed writer away whose journal cannot be
+// read, by its name below the prefix; without it that is an error.
+func (r *Root) Lock(ctx context.Context, limit time.Duration, aside func(name string) error) (*Lock, error) {
 	deadline := time.Now().Add(limit)
 	for {
-		l, err := r.tryLock()
+		l, err := r.tryLock(aside)
 		if !errors.Is(err, ErrLocked) || !time.Now().Before(deadline) {
 			return l, err
 		}
@@ -45,9 +48,9 @@ func (r *Root) Lock(ctx context.Context, limit time.Duration) (*Lock, error) {
 	}
 }
 
-func (r *Root) tryLock() (*Lock, error) {
+func (r *Root) tryLock(aside func(name string) error) (*Lock, error) {
 	l := &Lock{root: r}
-	if err := l.take(); err != nil {
+	if err := l.take(aside); err != nil {
 		return nil, errors.Join(hint(err), l.Unlock())
 	}
 	return l, nil
@@ -55,7 +58,7 @@ func (r *Root) tryLock() (*Lock, error) {
 
 // take makes the prefix and takes the lock, again as long as its owner removes one
 // or the other meanwhile.
-func (l *Lock) take() error {
+func (l *Lock) take(aside func(name string) error) error {
 	if err := l.root.store.CheckFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -73,7 +76,7 @@ func (l *Lock) take() error {
 	if err := l.makeStore(); err != nil {
 		return err
 	}
-	return l.root.store.Recover()
+	return l.root.store.Recover(aside)
 }
 
 // makePrefix makes the root and the directories down to hashpkg's own, as far as

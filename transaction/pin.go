@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
 	"github.com/hashpkg/hashpkg/sysroot/system"
 	"github.com/hashpkg/hashpkg/transaction/query"
 
@@ -67,6 +69,7 @@ type PinResult struct {
 	Pins     []record.Pin    `json:"pins"`     // the new ones
 	Programs []ProgramReport `json:"programs"` // that load the library now
 	Left     []LeftReport    `json:"left"`     // that do not, and why
+	Warnings []string        `json:"warnings"` // of what may go wrong with those that do
 }
 
 // AddPins makes programs load certain versions of libraries, while all others go on
@@ -155,7 +158,7 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	if err != nil {
 		return nil, err
 	}
-	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}}
+	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{}}
 	if err := checkPins(o, result.Pins, decisions); err != nil {
 		return nil, err
 	}
@@ -166,6 +169,7 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	if err != nil {
 		return nil, err
 	}
+	result.Warnings = append(result.Warnings, misplaced(o.Root.Prefix(), pins, result.Pins, outcomes)...)
 	var faults error
 	for _, c := range outcomes {
 		switch c.State {
@@ -184,6 +188,36 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 	return result, rememberPins(o, after, outcomes)
 }
 
+// misplaced warns of the pinned libraries that ask where they were found: they are told
+// their tree, which has libraries only, and those of their own package only.
+func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes []programs.Outcome) []string {
+	loaded := map[string]bool{}
+	for _, o := range outcomes {
+		if o.State == programs.Edited {
+			for _, e := range o.Desired.Edits {
+				for _, file := range e.To {
+					loaded[file] = true
+				}
+			}
+		}
+	}
+	var warnings []string
+	for _, pin := range pins {
+		if !slices.Contains(fresh, pin.Pin) {
+			continue
+		}
+		for i := range pin.Manifest.Files {
+			f := &pin.Manifest.Files[i]
+			file := prefix + "/" + layout.TreePath(pin.Library, pin.Tree) + "/" + f.Path
+			if f.ELF != nil && f.ELF.AsksWhere && loaded[file] {
+				warnings = append(warnings, fmt.Sprintf("%s asks where it was found, and is told %s: what it looks for beside itself, such as plugins or data of other packages, may not be found",
+					f.ELF.Soname, path.Dir(file)))
+			}
+		}
+	}
+	return warnings
+}
+
 // activePolicy returns what is wanted of programs in the active generation.
 func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *programs.Policy {
 	trees := map[pkginfo.Key]string{}
@@ -193,6 +227,7 @@ func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *pro
 	return &programs.Policy{
 		Rewrite: rewrite, Prefix: w.root.Prefix(), Architecture: w.active.Architecture,
 		Farm: w.active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(w.root, pins),
+		Integrity: confine.ReadIntegrity(w.root),
 	}
 }
 
@@ -229,7 +264,7 @@ func programsNamed(ctx context.Context, root *sysroot.Root, name string) ([]*pro
 // rememberPins lets the next sync know that the pins have been followed.
 func rememberPins(o PinOptions, pins []record.Pin, outcomes []programs.Outcome) error {
 	state := o.Root.SystemState()
-	state.Settings = settingsDigest(o.Root.Store(), o.Rewrite, pins)
+	state.Settings = settingsDigest(o.Root, o.Rewrite, pins)
 	for _, c := range outcomes {
 		if p, ok := state.Packages[c.Package.Key]; ok && c.Desired != nil && len(c.Desired.Pins) > 0 {
 			p.Pinned = true

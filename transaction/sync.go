@@ -18,8 +18,8 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/programs"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
 
 // SyncOptions says how the prefix is made to agree with the package managers.
@@ -33,7 +33,10 @@ type SyncOptions struct {
 	// Image says that the root is one of an image, which shall be the same from run
 	// to run: nothing under the prefix is newer than Now then, and nothing is
 	// remembered that is true of this copy of the database only.
-	Image    bool
+	Image bool
+	// Run is the run of a package manager whose hook this is, as in
+	// [record.Generation]; "" for none.
+	Run      string
 	Progress func(Progress)
 }
 
@@ -50,6 +53,10 @@ type SyncResult struct {
 	Gone     []string        `json:"gone"`  // "NAME=VERSION": no longer in the generation
 	Programs []ProgramReport `json:"programs"`
 	Left     []LeftReport    `json:"left"`
+	// Outside are libraries of the generation that are not in its farm; none when
+	// nothing was to be done.
+	Outside  []OutsideReport `json:"outside"`
+	Links    []string        `json:"links"` // of the farm that were lost, below the prefix
 	Warnings []string        `json:"warnings"`
 }
 
@@ -74,6 +81,26 @@ type ProgramReport struct {
 type LeftReport struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
+}
+
+// OutsideReport is one library that has a tree and is not in the farm.
+type OutsideReport struct {
+	Path    string `json:"path"`    // in the root, by the name that programs ask for
+	Package string `json:"package"` // "NAME=VERSION"
+	Reason  string `json:"reason"`
+}
+
+// outside returns the libraries of a generation's system trees that ask where they
+// are.
+func outside(g *record.Generation) []OutsideReport {
+	reports := []OutsideReport{}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		for _, link := range t.AskWhere {
+			reports = append(reports, OutsideReport{t.Places[link], t.Spec(), "asks where it was found"})
+		}
+	}
+	return reports
 }
 
 // programReport says what became of a program that was edited or given back.
@@ -176,7 +203,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 		return nil, err
 	}
 	state := o.Root.SystemState()
-	if !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root.Store(), o.Rewrite, pins) {
+	if !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root, o.Rewrite, pins) {
 		return nil, nil
 	}
 	id, err := o.Root.Store().Active()
@@ -189,18 +216,19 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 func newSyncResult(generation, packages int) *SyncResult {
 	return &SyncResult{
 		Generation: generation, Packages: packages,
-		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{},
+		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Outside: []OutsideReport{}, Links: []string{}, Warnings: []string{},
 	}
 }
 
 // settingsDigest is over what edits of programs follow from, beside the packages.
 // A pin whose tree was removed by hand is none: no program could start with it.
-func settingsDigest(s *store.Store, r programs.Rewrite, pins []record.Pin) digest.Digest {
-	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(s, p) != nil })
+func settingsDigest(root *sysroot.Root, r programs.Rewrite, pins []record.Pin) digest.Digest {
+	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(root.Store(), p) != nil })
 	b, err := json.Marshal(struct {
-		Rewrite programs.Rewrite
-		Pins    []record.Pin
-	}{r, pins})
+		Rewrite   programs.Rewrite
+		Pins      []record.Pin
+		Integrity confine.Integrity `json:",omitempty"`
+	}{r, pins, confine.ReadIntegrity(root)})
 	if err != nil {
 		panic(err) // strings only
 	}
@@ -255,11 +283,26 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.result.Outside = outside(generation)
+	if !s.DryRun { // programs are tried with the farm
+		if err := s.mendFarm(generation); err != nil {
+			return nil, err
+		}
+	}
 	programs, err := s.editPrograms(ctx, generation)
 	if err != nil || s.DryRun {
 		return s.result, err
 	}
 	return s.result, s.remember(programs)
+}
+
+// mendFarm puts links back that the active generation has lost.
+func (s *syncer) mendFarm(g *record.Generation) error {
+	mended, err := s.Root.MendFarm(g, s.writer.Staging())
+	for _, f := range mended {
+		s.result.Links = append(s.result.Links, f.Name)
+	}
+	return err
 }
 
 // read reads the databases and decides which packages have changed.
@@ -271,7 +314,7 @@ func (s *syncer) read(ctx context.Context) (err error) {
 	if s.pins, err = s.Root.Pins(); err != nil {
 		return err
 	}
-	s.settings = settingsDigest(s.Root.Store(), s.Rewrite, s.pins)
+	s.settings = settingsDigest(s.Root, s.Rewrite, s.pins)
 	if s.packages, err = system.Packages(ctx, s.Root); err != nil {
 		return err
 	}

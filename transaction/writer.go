@@ -44,6 +44,10 @@ type Options struct {
 	// Recovering goes on where no generation is active, because the link to it is
 	// lost: Active is an empty one then.
 	Recovering bool
+	// Aside, if not nil, is for a repair, which goes on where a journal of a killed writer or
+	// the active generation cannot be read: Aside moves that writer's directory, by its
+	// name below the prefix, away, and Active is an empty one.
+	Aside func(name string) error
 }
 
 // Begin takes the root's lock, undoes or ends what a killed writer has left, and
@@ -57,10 +61,11 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 			query.ErrNotInstalled, root.Store().Path("."))
 	}
 	w = &Writer{root: root}
-	if w.lock, err = root.Lock(ctx, o.Wait); err != nil {
+	if w.lock, err = root.Lock(ctx, o.Wait, o.Aside); err != nil {
 		return nil, err
 	}
-	if w.active, err = root.Active(); o.Recovering && errors.Is(err, sysroot.ErrNoActive) {
+	w.active, err = root.Active()
+	if o.Recovering && errors.Is(err, sysroot.ErrNoActive) || o.Aside != nil && err != nil {
 		w.active, err = &record.Generation{Orders: root.Formats().Orders()}, nil
 	}
 	if err == nil {
@@ -98,9 +103,14 @@ func (w *Writer) End() error {
 //  3. everything is renamed into place, data before records, each durable before the
 //     next begins;
 //  4. current-system is renamed: the one step that readers see;
-//  5. the journal is removed. Until then the next writer undoes 3 unless 4 was done.
+//  5. the generation that next replaces is taken away, and the journal is removed.
+//     Until then the next writer undoes 3, or if 4 was done ends 5.
+//
+// It replaces the active generation when both have the same Run, and there is none
+// after that: it has its parent then.
 func (w *Writer) Commit(trees []*record.Manifest, next *record.Generation) error {
-	if err := w.number(next); err != nil {
+	replaced, err := w.number(next)
+	if err != nil {
 		return err
 	}
 	if err := w.staging.AddTrees(trees); err != nil {
@@ -111,10 +121,13 @@ func (w *Writer) Commit(trees []*record.Manifest, next *record.Generation) error
 		return err
 	}
 	w.staging.Move(name, layout.GenerationPath(next.ID), store.PhaseRecords)
+	if replaced != 0 {
+		w.staging.Replace(layout.GenerationPath(replaced))
+	}
 	if err := w.staging.WriteJournal(next.ID); err != nil {
 		return err
 	}
-	err := w.staging.Place()
+	err = w.staging.Place()
 	if err == nil {
 		err = w.root.Switch(next.ID, w.staging.Dir())
 	}
@@ -125,20 +138,25 @@ func (w *Writer) Commit(trees []*record.Manifest, next *record.Generation) error
 }
 
 // number gives a generation the number after the highest, and its new trees the
-// generation that brought them.
-func (w *Writer) number(next *record.Generation) error {
+// generation that brought them. It returns the number of the one that it replaces; 0
+// for none.
+func (w *Writer) number(next *record.Generation) (replaced int, err error) {
 	ids, err := w.root.Generations()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	next.ID, next.Parent = 1, w.active.ID
 	if len(ids) > 0 {
-		next.ID = ids[len(ids)-1] + 1
+		last := ids[len(ids)-1]
+		next.ID = last + 1
+		if next.Run != "" && next.Run == w.active.Run && w.active.ID == last {
+			replaced, next.Parent = last, w.active.Parent
+		}
 	}
 	for i := range next.Trees {
-		if next.Trees[i].Since == 0 {
+		if since := next.Trees[i].Since; since == 0 || since == replaced {
 			next.Trees[i].Since = next.ID
 		}
 	}
-	return nil
+	return replaced, nil
 }

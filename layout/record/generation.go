@@ -24,6 +24,9 @@ type Generation struct {
 	Parent       int       `json:"parent"` // 0 for the first
 	Time         time.Time `json:"time"`
 	Architecture string    `json:"architecture"` // the root's own, as a multi-arch triplet
+	// Run is the run of a package manager in which a hook made it, by whatever names
+	// that run and no other; "" for none. The next hook of that run replaces it.
+	Run string `json:"run,omitempty"`
 	// ToRoot is the way from the prefix up to the root, "../..", of a generation
 	// with system trees: links to the distribution's libraries take it.
 	ToRoot string `json:"to_root,omitempty"`
@@ -64,6 +67,9 @@ type Tree struct {
 	// has each, as a path in the root. Links has those of them that the root's
 	// loader finds there too.
 	Places map[string]string `json:"places,omitempty"`
+	// AskWhere are those names of Places whose library asks where it was found, and
+	// which are in no farm therefore; sorted.
+	AskWhere []string `json:"ask_where,omitempty"`
 }
 
 // HasSystemTrees reports whether g has trees that follow a package manager's
@@ -225,7 +231,7 @@ func (g *Generation) choose(t *Tree) {
 // Next returns a copy of g to be changed into the generation id, whose parent is g.
 func (g *Generation) Next(id int, now time.Time) *Generation {
 	next := *g
-	next.Layout, next.ID, next.Parent, next.Time = layout.FormatVersion, id, g.ID, now
+	next.Layout, next.ID, next.Parent, next.Time, next.Run = layout.FormatVersion, id, g.ID, now, ""
 	next.Trees = slices.Clone(g.Trees)
 	return &next
 }
@@ -331,6 +337,7 @@ func (g *Generation) SystemLibraries() map[string]bool {
 // SameTrees reports whether two generations have the same trees and links.
 func SameTrees(a, b *Generation) bool {
 	return a.ToRoot == b.ToRoot && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
-		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default && slices.Equal(a.Links, b.Links)
+		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default &&
+			slices.Equal(a.Links, b.Links) && slices.Equal(a.AskWhere, b.AskWhere)
 	})
 }

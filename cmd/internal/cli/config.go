@@ -61,6 +61,9 @@ has the file as a whole. A setting that hashpkg does not know is an error.
   include = ["/usr/bin"]      # patterns; with them, only those are edited
   exclude = ["/usr/sbin/*"]   # patterns that are left alone
 
+  [limits]
+  max-size = "64G"            # a package that unpacks to more is refused
+
 A change takes effect at the next hashpkg sync. Before prefix is changed, run
 hashpkg restore --all: edited programs would go on searching the old one.`,
 	}

@@ -87,6 +87,9 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 		for _, l := range r.Left {
 			a.notice("note: %s is left as it is: %s\n", l.Path, l.Reason)
 		}
+		for _, o := range r.Outside {
+			a.notice("note: %s is not in the farm: it %s\n", o.Path, o.Reason)
+		}
 	}
 	if a.quiet {
 		return nil
@@ -108,7 +111,12 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 			}
 		}
 	}
-	if len(r.Trees)+len(r.Gone)+len(r.Programs) == 0 && !r.Changed {
+	for _, l := range r.Links {
+		if err := a.printf("%s: was lost; put back\n", l); err != nil {
+			return err
+		}
+	}
+	if len(r.Trees)+len(r.Gone)+len(r.Programs)+len(r.Links) == 0 && !r.Changed {
 		return a.printf("nothing to do: generation %d agrees with the %d packages\n", r.Generation, r.Packages)
 	}
 	would := ""
