@@ -16,26 +16,37 @@ import (
 	"github.com/hashpkg/hashpkg/layout"
 )
 
-// ErrLocked is returned (wrapped) while another process writes.
-var ErrLocked = errors.New("the lock is held")
-
 // Lock is the right to write, which one process has at a time.
 type Lock struct {
 	root     *Root
 	file     *os.File
+	signed   bool     // the file says who has it
 	made     []string // names below the root that taking the lock made, parents first
 	madeRoot bool     // the root itself, too
 }
 
+// LockOptions says who takes a lock, and how long it waits for another process to
+// end.
+type LockOptions struct {
+	Command string // what others are told of the holder, such as "hashpkg sync"
+	Wait    time.Duration
+	Waiting func(*LockedError) // is told once that it waits; nil for nobody
+}
+
 // Lock takes the prefix's lock, making the prefix if it is not there, and ends
-// what a killed writer left. It waits up to limit for another process to end: the
-// error wraps [ErrLocked] then. The caller unlocks.
-func (r *Root) Lock(ctx context.Context, limit time.Duration) (*Lock, error) {
-	deadline := time.Now().Add(limit)
+// what a killed writer left. When another process has it for longer than it waits,
+// the error is a [*LockedError]. The caller unlocks.
+func (r *Root) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
+	deadline := time.Now().Add(o.Wait)
 	for {
-		l, err := r.tryLock()
+		l, err := r.tryLock(o.Command)
 		if !errors.Is(err, ErrLocked) || !time.Now().Before(deadline) {
 			return l, err
+		}
+		var locked *LockedError
+		if o.Waiting != nil && errors.As(err, &locked) {
+			o.Waiting(locked)
+			o.Waiting = nil
 		}
 		select {
 		case <-ctx.Done():
@@ -45,9 +56,9 @@ func (r *Root) Lock(ctx context.Context, limit time.Duration) (*Lock, error) {
 	}
 }
 
-func (r *Root) tryLock() (*Lock, error) {
+func (r *Root) tryLock(command string) (*Lock, error) {
 	l := &Lock{root: r}
-	if err := l.take(); err != nil {
+	if err := l.take(command); err != nil {
 		return nil, errors.Join(hint(err), l.Unlock())
 	}
 	return l, nil
@@ -55,7 +66,7 @@ func (r *Root) tryLock() (*Lock, error) {
 
 // take makes the prefix and takes the lock, again as long as its owner removes one
 // or the other meanwhile.
-func (l *Lock) take() error {
+func (l *Lock) take(command string) error {
 	if err := l.root.store.CheckFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -67,6 +78,7 @@ func (l *Lock) take() error {
 			return err
 		}
 	}
+	l.sign(command)
 	if err := l.makeStore(); err != nil {
 		return err
 	}
@@ -148,9 +160,11 @@ func (l *Lock) takeFile() error {
 	if err != nil {
 		return fmt.Errorf("take the lock: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err = checkLockFile(f); err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("%w: another hashpkg is changing %s; wait until it has ended", ErrLocked, l.root.path)
+		err = &LockedError{dir.Name(), l.root.holder(f)}
 	} else if err != nil {
 		err = fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
@@ -212,6 +226,7 @@ func (l *Lock) Unlock() error {
 		err = l.removeMade()
 	}
 	if l.file != nil {
+		l.unsign()
 		if cerr := l.file.Close(); cerr != nil {
 			err = errors.Join(err, fmt.Errorf("unlock: %w", cerr))
 		}

@@ -23,7 +23,7 @@ type Result struct {
 // Change says what to change, and when that is.
 type Change struct {
 	Root *sysroot.Root
-	Wait time.Duration // for the lock
+	Lock sysroot.LockOptions
 	Now  time.Time
 }
 
@@ -71,7 +71,7 @@ func Remove(ctx context.Context, c Change, spec query.Spec) (Result, error) {
 
 // make makes a generation from the active one, if f changes anything.
 func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, error)) (result Result, err error) {
-	w, err := Begin(ctx, c.Root, Options{Wait: c.Wait})
+	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock})
 	if err != nil {
 		return Result{}, err
 	}
@@ -97,7 +97,7 @@ func (w *Writer) committed(next *record.Generation) (Result, error) {
 // older one has other system trees, a generation is made of its private trees and
 // the system trees of now.
 func Rollback(ctx context.Context, c Change, id int) (result Result, err error) {
-	w, err := Begin(ctx, c.Root, Options{Wait: c.Wait, Recovering: id != 0})
+	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock, Recovering: id != 0})
 	if err != nil {
 		return Result{}, err
 	}

@@ -37,7 +37,7 @@ type InstallOptions struct {
 	// Index is a directory of the host with the signed indexes that packages are
 	// looked up in whose formats carry no signatures; "" for the root's own.
 	Index string
-	Wait  time.Duration // for the lock
+	Lock  sysroot.LockOptions
 	Now   time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
@@ -81,7 +81,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return &InstallResult{Plan: made, Generation: active.ID}, errors.Join(err, spool.Close())
 	}
 
-	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Create: true})
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -59,7 +58,7 @@ type PinOptions struct {
 	Specs   []string // "NAME=VERSION"
 	Force   bool     // though symbol versions do not fit
 	Rewrite programs.Rewrite
-	Wait    time.Duration // for the lock
+	Lock    sysroot.LockOptions
 }
 
 // PinResult says what pins came to.
@@ -124,7 +123,7 @@ func findPinned(s *store.Store, text string) (record.Pin, error) {
 // changePins changes the record of pins and edits the programs concerned. With
 // strict, one that cannot follow its pin is left as it is; else it loses it.
 func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sysroot.Root, []record.Pin) ([]record.Pin, error)) (result *PinResult, err error) {
-	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait})
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock})
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -18,7 +17,7 @@ type RestoreOptions struct {
 	Root  *sysroot.Root
 	Names []string // paths in the root, or names of packages
 	All   bool
-	Wait  time.Duration // for the lock
+	Lock  sysroot.LockOptions
 }
 
 // RestoreResult says which have them.
@@ -37,7 +36,7 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return result, err
 	}
-	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Recovering: true})
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Recovering: true})
 	if err != nil {
 		return nil, err
 	}

@@ -27,8 +27,8 @@ type SyncOptions struct {
 	Root    *sysroot.Root
 	Rewrite programs.Rewrite
 	DryRun  bool
-	Again   bool          // look at everything, whatever was remembered, and edit restored programs too
-	Wait    time.Duration // for the lock
+	Again   bool // look at everything, whatever was remembered, and edit restored programs too
+	Lock    sysroot.LockOptions
 	Now     time.Time
 	// Image says that the root is one of an image, which shall be the same from run
 	// to run: nothing under the prefix is newer than Now then, and nothing is
@@ -208,7 +208,7 @@ func settingsDigest(s *store.Store, r programs.Rewrite, pins []record.Pin) diges
 }
 
 func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (result *SyncResult, err error) {
-	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Create: true})
 	if err != nil {
 		return nil, err
 	}

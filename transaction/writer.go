@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -36,7 +35,7 @@ type Writer struct {
 
 // Options says how a Writer begins.
 type Options struct {
-	Wait time.Duration // for the lock
+	Lock sysroot.LockOptions
 	// Create makes a store where there is none; without it that is an error wrapping
 	// [query.ErrNotInstalled].
 	Create bool
@@ -47,7 +46,7 @@ type Options struct {
 
 // Begin takes the root's lock, undoes or ends what a killed writer has left, and
 // makes a staging directory. The error wraps [sysroot.ErrLocked] when another
-// process has the lock for longer than Options.Wait. The caller calls End.
+// process has the lock for longer than Options.Lock says. The caller calls End.
 func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err error) {
 	if ok, err := root.Exists(); err != nil {
 		return nil, err
@@ -56,7 +55,7 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 			query.ErrNotInstalled, root.Store().Path("."))
 	}
 	w = &Writer{root: root}
-	if w.lock, err = root.Lock(ctx, o.Wait); err != nil {
+	if w.lock, err = root.Lock(ctx, o.Lock); err != nil {
 		return nil, err
 	}
 	if w.active, err = root.Active(); o.Recovering && errors.Is(err, sysroot.ErrNoActive) {

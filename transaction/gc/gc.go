@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,7 +24,7 @@ import (
 // Options says what is removed from the store.
 type Options struct {
 	Root *sysroot.Root
-	Wait time.Duration // for the lock
+	Lock sysroot.LockOptions
 	// Keep is how many of the newest generations stay, besides the active one and
 	// that which it was made from; at least 1, so that no number is used twice.
 	Keep     int
@@ -83,7 +82,7 @@ func Collect(ctx context.Context, o Options) (result *Result, err error) {
 		}
 		return c.result, c.wouldCollect(ctx, active)
 	}
-	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Wait: o.Wait})
+	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock})
 	if err != nil {
 		return nil, err
 	}

@@ -84,12 +84,14 @@ func (a *app) exit(err error) int {
 		fmt.Fprintln(a.Err, "hashpkg: interrupted; nothing was changed")
 		return exitFailed
 	}
+	if errors.Is(err, sysroot.ErrLocked) {
+		fmt.Fprintf(a.Err, "hashpkg: %v; wait with --wait 1m\n", err)
+		return exitLocked
+	}
 	fmt.Fprintf(a.Err, "hashpkg: %v\n", err)
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, sysroot.ErrLocked):
-		return exitLocked
 	}
 	return exitFailed
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/gc"
 )
 
@@ -16,6 +17,7 @@ const keptGenerations = 5
 type gcOptions struct {
 	keep   int
 	dryRun bool
+	lock   func() sysroot.LockOptions
 }
 
 func newGCCommand(a *app) *cobra.Command {
@@ -42,6 +44,7 @@ name in another tree, or in the distribution, frees none.`,
 	f := cmd.Flags()
 	f.IntVar(&o.keep, "keep", keptGenerations, "keep the newest `N` generations")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be removed and change nothing")
+	o.lock = a.waitFlag(cmd, false)
 	return cmd
 }
 
@@ -55,7 +58,7 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 	}
 	progress := a.newProgress()
 	result, err := gc.Collect(ctx, gc.Options{
-		Root: root, Keep: o.keep, DryRun: o.dryRun, Progress: progress.show,
+		Root: root, Keep: o.keep, DryRun: o.dryRun, Lock: o.lock(), Progress: progress.show,
 	})
 	progress.end()
 	if err != nil {

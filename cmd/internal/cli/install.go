@@ -13,12 +13,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
 type installOptions struct {
 	dryRun, useDefault, noDefault, rebuild bool
 
+	lock             func() sysroot.LockOptions
 	keyring          []string
 	signature, index string
 }
@@ -47,6 +49,7 @@ dpkg's nor rpm's database is involved. Either all packages are installed or none
 	f.StringArrayVar(&o.keyring, "keyring", nil, "verify signatures of rpms, and of the indexes of debs, with the OpenPGP keys in `FILE` (may be repeated; default: those of the root's rpm and apt)")
 	f.StringVar(&o.index, "index", "", "look debs up in the signed indexes of `DIR`, as apt keeps them (default: the root's /var/lib/apt/lists)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require of rpms with --keyring, else warn)")
+	o.lock = a.waitFlag(cmd, false)
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	return cmd
 }
@@ -88,7 +91,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 	progress := a.newProgress()
 	result, err := transaction.Install(ctx, transaction.InstallOptions{
 		Root: root, Files: files, DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild,
-		Keyring: keyring, Signature: policy, Index: o.index, Now: now, Progress: progress.show,
+		Keyring: keyring, Signature: policy, Index: o.index, Lock: o.lock(), Now: now, Progress: progress.show,
 	})
 	progress.end()
 	if err == nil && result.Changed {

@@ -3,18 +3,18 @@ package cli
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
 type pinOptions struct {
 	all, force bool
-	wait       time.Duration
+	lock       func() sysroot.LockOptions
 }
 
 func newPinCommand(a *app) *cobra.Command {
@@ -39,13 +39,13 @@ not start.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "pin every program that loads the library")
 	f.BoolVar(&o.force, "force", false, "pin even where symbol versions do not fit")
-	f.DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	o.lock = a.waitFlag(cmd, true)
 	return cmd
 }
 
 // options turns the arguments of pin and unpin into a call.
 func (o *pinOptions) options(a *app, given []string) (transaction.PinOptions, error) {
-	p := transaction.PinOptions{Program: record.EveryProgram, Specs: given, Force: o.force, Wait: o.wait}
+	p := transaction.PinOptions{Program: record.EveryProgram, Specs: given, Force: o.force, Lock: o.lock()}
 	if !o.all {
 		p.Program, p.Specs = given[0], given[1:]
 	}
@@ -97,7 +97,7 @@ for the libraries named, or for all of them.`,
 		},
 	}
 	cmd.Flags().BoolVar(&o.all, "all", false, "the pins that are for every program")
-	cmd.Flags().DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	o.lock = a.waitFlag(cmd, true)
 	return cmd
 }
 
