@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,14 +12,21 @@ import (
 	"github.com/hashpkg/hashpkg/transaction/verify"
 )
 
+type verifyOptions struct{ all, system bool }
+
 func newVerifyCommand(a *app) *cobra.Command {
-	system := false
+	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify [NAME[=VERSION]...] | verify --system [PACKAGE...]",
+		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...]",
 		Short: "Read every file again and compare it with its record",
-		Long: `Read every file of the active generation again, or of the packages named, and
-compare names, bytes, modes, owners and links with the manifests. An edited file is
-proved to be the packaged bytes and the recorded edit, nothing else.
+		Long: `Read every file that is in use again, or those of the packages named, and compare
+names, bytes, modes, owners and links with the manifests. An edited file is proved
+to be the packaged bytes and the recorded edit, nothing else.
+
+In use are the trees of the active generation, those that pins and edited programs
+of the system lead to, and what these are bound to. A version that is named may be
+any that the store has. With --all, every tree and every file in the store is read,
+those of old generations and those that nothing uses included.
 
 With --system, read the files of the package managers' packages and compare them
 with the digests in the databases. They are of three classes: as packaged; edited
@@ -26,15 +34,18 @@ by hashpkg, which is proved by undoing the recorded edit; and altered by somebod
 else.
 
 Exit status 3 means that damage, or an altered file, was found.`,
-		Example: "  hashpkg verify\n  hashpkg verify jq --json\n  hashpkg verify --system",
+		Example: "  hashpkg verify\n  hashpkg verify jq=1.6-2.1 --json\n  hashpkg verify --all\n  hashpkg verify --system",
 		RunE: func(c *cobra.Command, specs []string) error {
-			if system {
+			if o.system {
 				return runVerifySystem(c.Context(), a, specs)
 			}
-			return runVerify(a, specs)
+			return runVerify(c.Context(), a, o, specs)
 		},
 	}
-	cmd.Flags().BoolVar(&system, "system", false, "verify the files of the system's packages")
+	f := cmd.Flags()
+	f.BoolVar(&o.all, "all", false, "read every tree and every file in the store, used or not")
+	f.BoolVar(&o.system, "system", false, "verify the files of the system's packages")
+	cmd.MarkFlagsMutuallyExclusive("all", "system")
 	return cmd
 }
 
@@ -54,7 +65,10 @@ func runVerifySystem(ctx context.Context, a *app, names []string) error {
 	return a.printSystemVerdict(verdict)
 }
 
-func runVerify(a *app, texts []string) error {
+func runVerify(ctx context.Context, a *app, o verifyOptions, texts []string) error {
+	if o.all && len(texts) > 0 {
+		return usageError{errors.New("want names, or --all; see hashpkg help verify")}
+	}
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -68,7 +82,7 @@ func runVerify(a *app, texts []string) error {
 		specs = append(specs, spec)
 	}
 	progress := a.newProgress()
-	report, err := verify.Trees(root, specs, progress.bytes("verifying"))
+	report, err := verify.Trees(ctx, root, verify.Options{Specs: specs, All: o.all, Progress: progress.bytes("verifying")})
 	progress.end()
 	if err != nil {
 		return err
