@@ -81,12 +81,12 @@ func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, erro
 	if err != nil || !changed {
 		return Result{Generation: w.Active().ID}, err
 	}
-	return w.committed(next)
+	return w.committed(ctx, next)
 }
 
 // committed commits a generation without new trees.
-func (w *Writer) committed(next *record.Generation) (Result, error) {
-	if err := w.Commit(nil, next); err != nil {
+func (w *Writer) committed(ctx context.Context, next *record.Generation) (Result, error) {
+	if err := w.Commit(ctx, nil, next); err != nil {
 		return Result{}, err
 	}
 	return Result{Generation: next.ID, Changed: true}, nil
@@ -120,7 +120,7 @@ func Rollback(ctx context.Context, c Change, id int) (result Result, err error) 
 			return Result{Generation: w.active.ID}, nil
 		}
 		next.Time = c.Now
-		return w.committed(next)
+		return w.committed(ctx, next)
 	}
 	// What the last switch made durable must not come back with an old journal.
 	if err := c.Root.Store().Sync(); err != nil {

@@ -100,7 +100,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return result, err
 	}
 	next := made.Generation.Next(0, o.Now)
-	if err := w.Commit(trees, next); err != nil {
+	if err := w.Commit(ctx, trees, next); err != nil {
 		return result, err
 	}
 	result.Generation, result.Changed = next.ID, true

@@ -61,6 +61,9 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 		}
 	}
 	outcomes, err := programs.Apply(ctx, o.Root, records, decisions)
+	if errors.Is(err, ErrInterrupted) {
+		err = fmt.Errorf("%w; run hashpkg restore again to finish", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func leftReport(o programs.Outcome) LeftReport { return LeftReport{o.Path, strin
 // nothing, and takes no lock.
 //
 // The error wraps [backends.ErrNoDatabase] in a root without a package manager's
-// database, and [programs.ErrInterrupted] when ctx ends after something has changed.
+// database, and [ErrInterrupted] when ctx ends after something has changed.
 // What goes wrong with one program is in the result, and does not end it.
 func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if o.Progress == nil {
@@ -116,7 +116,10 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	}
 	result, err := syncLocked(ctx, o, states)
 	if errors.Is(err, context.Canceled) && result != nil && result.Changed {
-		err = programs.ErrInterrupted
+		err = ErrInterrupted
+	}
+	if errors.Is(err, ErrInterrupted) {
+		err = fmt.Errorf("%w; run hashpkg sync to finish", err)
 	}
 	if errors.Is(err, sysroot.ErrLocked) || errors.Is(err, context.Canceled) {
 		return nil, err // the other one does what is to be done, or who called knows
@@ -197,6 +200,9 @@ func newSyncResult(generation, packages int) *SyncResult {
 // A pin whose tree was removed by hand is none: no program could start with it.
 func settingsDigest(s *store.Store, r programs.Rewrite, pins []record.Pin) digest.Digest {
 	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(s, p) != nil })
+	if len(pins) == 0 {
+		pins = nil // no list is as good as an empty one
+	}
 	b, err := json.Marshal(struct {
 		Rewrite programs.Rewrite
 		Pins    []record.Pin

@@ -19,10 +19,16 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
+
+// ErrInterrupted is returned (wrapped) for what was stopped after it had changed
+// something; the error says what ends it. What is stopped before that returns the
+// context's own error.
+var ErrInterrupted = programs.ErrInterrupted
 
 // Writer is the one process that changes a root. What it stages is nowhere to be
 // seen until Commit makes it the active generation, in one step.
@@ -100,7 +106,9 @@ func (w *Writer) End() error {
 //     next begins;
 //  4. current-system is renamed: the one step that readers see;
 //  5. the journal is removed. Until then the next writer undoes 3 unless 4 was done.
-func (w *Writer) Commit(trees []*record.Manifest, next *record.Generation) error {
+//
+// When ctx ends before step 4, the old generation stays, and the error is that of ctx.
+func (w *Writer) Commit(ctx context.Context, trees []*record.Manifest, next *record.Generation) error {
 	if err := w.number(next); err != nil {
 		return err
 	}
@@ -111,11 +119,20 @@ func (w *Writer) Commit(trees []*record.Manifest, next *record.Generation) error
 	if err := w.root.WriteGeneration(w.staging.Dir(), name, next, w.active); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	w.staging.Move(name, layout.GenerationPath(next.ID), store.PhaseRecords)
 	if err := w.staging.WriteJournal(next.ID); err != nil {
 		return err
 	}
-	err := w.staging.Place()
+	err := ctx.Err()
+	if err == nil {
+		err = w.staging.Place()
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err == nil {
 		err = w.root.Switch(next.ID, w.staging.Dir())
 	}

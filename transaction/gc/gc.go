@@ -361,9 +361,13 @@ func (c *collector) collect(ctx context.Context, active *record.Generation, stag
 		return err
 	}
 	total := len(taken) + len(objects)
-	return staging.Sweep(objects, func(done int) {
+	err = staging.Sweep(ctx, objects, func(done int) {
 		c.Progress(transaction.Progress{Step: fmt.Sprintf("removing %d of %d", done, total)})
 	})
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w; run hashpkg gc again to finish", transaction.ErrInterrupted)
+	}
+	return err
 }
 
 // usedSince returns those of the trees that a process has begun to use since find
