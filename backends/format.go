@@ -56,10 +56,6 @@ type Format interface {
 	// error wraps [ErrNoDatabase] where there is no database.
 	State(root Root) (string, error)
 
-	// PackageName returns the name of the package in the ID of a key that Database
-	// has made, or an older hashpkg's; "" for an ID of another form.
-	PackageName(id string) string
-
 	// RootKeys returns the keys that the root's package manager trusts for whatever
 	// it has no other keys for, and what is to be told of those that could not be
 	// read. Without a package manager there are none.
@@ -156,15 +152,6 @@ func (f Formats) ByName(name pkginfo.Format) (Format, bool) {
 		}
 	}
 	return nil, false
-}
-
-// PackageName returns the name of the package that a key stands for; "" if the format
-// is not in use.
-func (f Formats) PackageName(k pkginfo.Key) string {
-	if format, ok := f.ByName(k.Format); ok {
-		return format.PackageName(k.ID)
-	}
-	return ""
 }
 
 // Orders returns how the formats order versions.

@@ -66,7 +66,10 @@ func TestHooksFollowDpkg(t *testing.T) {
 	repo.Add(bare...)
 	root.Run("dpkg", "-i", repo.Path(bare[0]))
 	check("without directory entries")
-	if out := root.Run("readlink", "-f", "/var/sys/current-system/lib64/libsvc.so.1"); !strings.Contains(out, "bare1") {
+	if out := root.Run("readlink", "-f", "/var/sys/libsvc1/default"); !strings.Contains(out, "bare1") {
+		t.Errorf("the default tree is %s", out)
+	}
+	if out := root.Run("readlink", "/var/sys/current-system/lib64/libsvc.so.1"); !strings.HasSuffix(out, "/usr/lib/x86_64-linux-gnu/libsvc.so.1\n") {
 		t.Errorf("the farm leads to %s", out)
 	}
 	if n := starts.Stop(); n < 20 {

@@ -33,4 +33,9 @@
 // # What stays compatible
 //
 // The JSON form of Info and Edit. New fields are added, none change meaning.
+//
+// # Size
+//
+// It is one package of some five thousand lines because an edit touches tables that
+// refer to one another: each file here knows how one of them moves.
 package elfedit

@@ -78,7 +78,7 @@ func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) error {
 		fmt.Fprintf(w, "hashpkg: %s\nhashpkg: its package stays until hashpkg restore --all succeeds\n", said)
 		return err
 	}
-	fmt.Fprintf(w, "hashpkg: %s\nhashpkg: the packages are not affected; hashpkg check says what to do\n", said)
+	fmt.Fprintf(w, "hashpkg: %s\nhashpkg: the packages are not affected; run hashpkg check to see what to do\n", said)
 	if err := guard(func() error { return h.keep(said) }); err != nil {
 		fmt.Fprintf(w, "hashpkg: %v\n", err)
 	}

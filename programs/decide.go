@@ -52,17 +52,18 @@ func (d *Decision) result() digest.Digest {
 	return d.Desired.Object
 }
 
-// Decide says what shall become of a program. finder is what its loader finds now;
-// an error is one of finder, or of bytes that contradict the facts.
+// Decide says what shall become of a program. finder finds what its loader would; it
+// is not asked about a program with a reason to be left. The error is a fault of
+// finder, or says that the bytes contradict the facts.
 func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error) {
 	d := &Decision{Facts: *f, Left: f.Left}
 	if d.Left != "" {
 		return d, nil
 	}
-	unresolved, answers := p.unresolved(f.Info)
+	unresolved, farmHelps := p.lookUpNeeds(f.Info)
 	d.Unresolved = unresolved
 	var records []record.EditRecord
-	if r := p.searchPath(f, answers); r != nil {
+	if r := p.searchPath(f, farmHelps); r != nil {
 		if f.Info.HasRPath && !f.Info.HasRunPath {
 			d.Left = "has an RPATH, which a RUNPATH would disable"
 			return d, nil
@@ -74,6 +75,8 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 		return d, nil
 	}
 	pins := p.pinsFor(f)
+	// It would not start with other bytes than it was packaged with, or loads in another
+	// way: it is not edited, and one that was edited before gets its bytes back.
 	sealed := f.Sealed
 	if sealed == "" && len(records)+len(pins) > 0 {
 		sealed = startedByOther(f, finder)
@@ -122,8 +125,9 @@ func startedByOther(f *Facts, finder ldso.Finder) Reason {
 // shlib-versions), besides those of the loader's own search.
 var loaderDirs = []string{"/lib", "/lib64", "/lib32", "/libx32", "/libo32", "/libn32"}
 
-// decidePinned decides on a program that has pins. done is false for one that goes on
-// without them.
+// decidePinned decides on a program that has pins. done is false where they decide
+// nothing: the program loads none of the pinned libraries, or cannot follow the pins
+// and is to go on without them.
 func (d *Decision) decidePinned(b Bytes, p *Policy, pins []Pin, records []record.EditRecord, finder ldso.Finder) (done bool, err error) {
 	c, err := d.load(d.Info, finder)
 	if err != nil {
@@ -151,7 +155,7 @@ func (d *Decision) decidePinned(b Bytes, p *Policy, pins []Pin, records []record
 func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, pinned followed, finder ldso.Finder) error {
 	if len(records) == 0 {
 		if d.Current != nil {
-			d.Edit = diff(b)
+			d.Edit = undo(b)
 		}
 		return nil
 	}
@@ -219,5 +223,5 @@ func rewritten(packaged []byte, records []record.EditRecord) (e elfedit.Edit, ed
 	return e, edited, err
 }
 
-// diff is the edit that gives a program its packaged bytes back.
-func diff(b Bytes) elfedit.Edit { return elfedit.Diff(b.Current, b.Packaged) }
+// undo returns the edit that gives a program its packaged bytes back.
+func undo(b Bytes) elfedit.Edit { return elfedit.Diff(b.Current, b.Packaged) }

@@ -53,7 +53,7 @@ func Read(root *sysroot.Root, p *Program, known *record.EditedFile, use func(*Fa
 	defer place.Close()
 	f := &Facts{Program: *p, Record: known}
 	file, err := place.Dir.OpenFile(place.Base, os.O_RDONLY, 0)
-	if errors.Is(err, beneath.ErrLink) {
+	if errors.Is(err, beneath.ErrLink) || errors.Is(err, beneath.ErrNotRegular) {
 		f.Left = notRegular
 		return use(f, Bytes{})
 	}

@@ -32,26 +32,27 @@ type Policy struct {
 	FarmPlanned bool
 }
 
-// unresolved returns the libraries that a program needs and that no tree offers,
-// and whether one offers another.
-func (p *Policy) unresolved(info *elfedit.Info) (names []string, answers bool) {
+// lookUpNeeds looks a program's needed libraries up in the farm. It returns those that
+// the farm has not, and whether the farm has any of the others. The loader family,
+// which is in no farm, counts for neither.
+func (p *Policy) lookUpNeeds(info *elfedit.Info) (unresolved []string, farmHelps bool) {
 	dir := layout.LibraryDir(p.Architecture, info)
 	for _, name := range info.Needed {
 		switch {
 		case strings.Contains(name, "/"):
 		case p.Farm[dir+"/"+name]:
-			answers = true
+			farmHelps = true
 		case !layout.IsGlibcLibrary(name):
-			names = append(names, name)
+			unresolved = append(unresolved, name)
 		}
 	}
-	return names, answers
+	return unresolved, farmHelps
 }
 
-// searchPath returns the record for a program's RUNPATH; nil when the policy wants
-// none. What the author wrote stays in front.
-func (p *Policy) searchPath(f *Facts, answers bool) *record.EditRecord {
-	if !p.Rewrite.wants(f.Path, f.Package.Name) || !answers && p.Rewrite.Executables != RewriteFull {
+// searchPath returns the edit of a program's RUNPATH that lets it search the farm; nil
+// when the policy wants none. What the author wrote stays in front.
+func (p *Policy) searchPath(f *Facts, farmHelps bool) *record.EditRecord {
+	if !p.Rewrite.wants(f.Path, f.Package.Name) || !farmHelps && p.Rewrite.Executables != RewriteFull {
 		return nil
 	}
 	dir := layout.LibraryDir(p.Architecture, f.Info)

@@ -48,7 +48,7 @@ func decideRestore(f *Facts, b Bytes) *Decision {
 	case f.Record == nil:
 		d.Left = neither
 	case f.Current != nil:
-		d.Edit = diff(b)
+		d.Edit = undo(b)
 	}
 	return d
 }

@@ -14,8 +14,9 @@ import (
 )
 
 // CheckOwner returns an error unless the prefix and hashpkg's own directories in it,
-// those that are there, belong to the process's effective user. Whoever owns one can
-// change what the writer relies on.
+// those that are there, belong to the process's effective user, and nobody else may
+// write to them. Whoever may can change what the writer relies on. The group may write
+// to a user's own store, as many users have a group of their own.
 func (s *Store) CheckOwner() error { return s.checkOwner(os.Geteuid()) }
 
 func (s *Store) checkOwner(uid int) error {
@@ -35,6 +36,13 @@ func (s *Store) checkOwner(uid int) error {
 		if int(st.Uid) != uid {
 			return fmt.Errorf("a store that belongs to somebody else is not written to: %s belongs to %s, and hashpkg runs as %s; "+
 				"run it as the store's owner, or give --prefix with a directory of your own", s.Path(name), userName(int(st.Uid)), userName(uid))
+		}
+		others := uint32(0o002)
+		if uid == 0 {
+			others = 0o022
+		}
+		if st.Mode&others != 0 {
+			return fmt.Errorf("a store that others may write to is not trusted: look at what is in it, and run chmod go-w %s", s.Path(name))
 		}
 	}
 	return nil

@@ -108,6 +108,22 @@ func TestCheckOwner(t *testing.T) {
 	}
 }
 
+// TestOthersMayWrite lets others than the owner of a store write to one of its
+// directories.
+func TestOthersMayWrite(t *testing.T) {
+	for _, name := range []string{".", layout.Private, layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir, layout.SystemDir} {
+		s := prefix(t)
+		must(t, os.MkdirAll(s.Path(layout.SystemDir), 0o755))
+		for mode, refused := range map[os.FileMode]bool{0o755: false, 0o700: false, 0o775: os.Geteuid() == 0, 0o757: true, 0o777 | os.ModeSticky: true} {
+			must(t, os.Chmod(s.Path(name), mode))
+			err := s.CheckOwner()
+			if (err != nil) != refused || refused && !strings.Contains(err.Error(), "chmod go-w "+s.Path(name)) {
+				t.Errorf("%s has mode %v: %v", name, mode, err)
+			}
+		}
+	}
+}
+
 func TestActive(t *testing.T) {
 	s := prefix(t)
 	for target, want := range map[string]int{".hashpkg/generations/17": 17, "/etc": 0, "../x": 0} {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -59,6 +60,9 @@ func (f files) ReadFile(name string) ([]byte, error) { return f.r.ReadFile(name,
 
 func (f files) Inspect(name string) (*ldso.Object, error) {
 	file, err := f.r.Open(name)
+	if errors.Is(err, beneath.ErrNotRegular) {
+		return nil, fmt.Errorf("inspect %s: %w", f.r.host(name), ldso.ErrNotLoadable)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -70,6 +70,9 @@ func (l *Lock) take(command string) error {
 	if err := l.root.store.CheckFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := l.root.store.CheckOwner(); err != nil { // before anything is made in a prefix of somebody else's
+		return err
+	}
 	for l.file == nil {
 		if err := l.makePrefix(); err != nil {
 			return err
@@ -135,6 +138,8 @@ func (l *Lock) makeDir(name string) error {
 	case err == nil:
 		l.made = append(l.made, name)
 		return nil
+	case errors.Is(err, fs.ErrNotExist) && !l.root.hasDir(path.Dir(name)):
+		return nil // take looks again
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}

@@ -59,6 +59,9 @@ func (r *Root) resolveDir(inside string, again bool) (string, error) {
 
 // Find opens the directory of a path in the root, with its links followed inside
 // the root; the last element is not looked at. The caller closes the place.
+//
+// Where a directory's links lead to is remembered, and looked at again when nothing
+// is there any more, or a link is.
 func (r *Root) Find(inside string) (*Place, error) {
 	inside = path.Clean("/" + inside)
 	dir, base := path.Split(inside)

@@ -144,14 +144,30 @@ func (r *Root) RealPrefix() (string, error) {
 	return "/" + place, err
 }
 
-// makeRoot makes the root's own directory where it is missing.
+// makeRoot makes the root's own directory where it is missing, or was removed since
+// it was opened. Where it is removed again meanwhile, it stays missing.
 func (r *Root) makeRoot() (made bool, err error) {
-	if r.dir.Exists(".") {
+	if r.hasDir(".") {
 		return false, nil
 	}
 	if err := os.MkdirAll(r.path, 0o755); err != nil {
 		return false, fmt.Errorf("make root: %w", err)
 	}
-	r.dir, err = beneath.Open(r.path)
+	dir, err := beneath.Open(r.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return true, fmt.Errorf("open root: %w", err)
+	}
+	err = r.dir.Close()
+	r.dir = dir
 	return true, err
+}
+
+// hasDir reports whether a directory of the root is there: it may be open, and
+// removed all the same.
+func (r *Root) hasDir(name string) bool {
+	st, err := r.dir.Lstat(name)
+	return err == nil && st.Nlink > 0
 }

@@ -39,11 +39,15 @@ func (r *Root) ClampTimes(limit time.Time, dirs []string) error {
 	return nil
 }
 
-// clampTime sets the time of a file, directory or link.
+// clampTime sets the time of a file, directory or link. What has other names is none
+// that hashpkg wrote, and may be a file outside the root.
 func clampTime(dir *beneath.Dir, base string, limit time.Time) error {
 	st, err := dir.Lstat(base)
 	if err != nil || !time.Unix(st.Mtim.Unix()).After(limit) {
 		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR && st.Nlink > 1 {
+		return nil
 	}
 	return dir.SetTimes(base, [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(limit.UnixNano())})
 }

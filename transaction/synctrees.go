@@ -62,6 +62,7 @@ func (s *syncer) plan() (*plan.SystemPlan, error) {
 		return nil, err
 	}
 	stay := map[string]bool{}
+	var keys []pkginfo.Key // of in.Packages
 	s.trees = make(map[pkginfo.Key]string, len(s.packages))
 	for _, p := range s.packages {
 		scan := s.scans[p.Key]
@@ -73,6 +74,7 @@ func (s *syncer) plan() (*plan.SystemPlan, error) {
 			}
 		case scan.Libraries != nil:
 			in.Packages = append(in.Packages, scan.Libraries)
+			keys = append(keys, p.Key)
 		}
 	}
 	in.Stays = func(t *record.Tree) bool { return stay[t.Path()] }
@@ -80,10 +82,8 @@ func (s *syncer) plan() (*plan.SystemPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range s.changed {
-		if m := s.scans[p.Key].Libraries; m != nil {
-			s.trees[p.Key] = layout.TreePath(m.Name, m.Tree)
-		}
+	for i, t := range made.Trees {
+		s.trees[keys[i]] = layout.TreePath(t.Name, t.Tree)
 	}
 	return made, nil
 }

@@ -76,9 +76,6 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 	return w, nil
 }
 
-// Root returns the root that w changes.
-func (w *Writer) Root() *sysroot.Root { return w.root }
-
 // Active returns the generation that is active; it is not to be changed.
 func (w *Writer) Active() *record.Generation { return w.active }
 

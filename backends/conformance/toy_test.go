@@ -239,11 +239,6 @@ type toyPackages []*backends.Installed
 
 func (d toyPackages) Packages() []*backends.Installed { return d }
 
-func (toy) PackageName(id string) string {
-	_, name, _ := strings.Cut(id, "_")
-	return name
-}
-
 func (toy) RootKeys(context.Context, backends.Root) (*trust.Keyring, []string, error) {
 	return nil, nil, nil
 }

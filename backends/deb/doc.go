@@ -34,4 +34,10 @@
 //
 // xz and lzma data of some size are unpacked by the xz program when there is one
 // in PATH; [Reader.Close] ends it.
+//
+// # Size
+//
+// It is one package of some three thousand lines: packages, the database of
+// installed ones, and the indexes that prove a package are written in one syntax
+// and compared with one another.
 package deb

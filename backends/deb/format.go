@@ -76,12 +76,6 @@ func (Format) Database(_ context.Context, root backends.Root) (backends.Database
 // different architectures.
 func packageID(p *pkginfo.Package) string { return p.Name + ":" + p.Architecture }
 
-// PackageName returns the name in an ID.
-func (Format) PackageName(id string) string {
-	name, _, _ := strings.Cut(id, ":")
-	return name
-}
-
 type packages []*backends.Installed
 
 func (d packages) Packages() []*backends.Installed { return d }

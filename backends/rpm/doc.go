@@ -54,4 +54,10 @@
 //
 // xz and lzma data of some size are unpacked by the xz program when there is one
 // in PATH; [Reader.Close] ends it.
+//
+// # Size
+//
+// It is one package of some five thousand lines because headers are read by one
+// reader wherever they stand: files named rpmdb_* are about databases, the others
+// about packages.
 package rpm

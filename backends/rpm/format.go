@@ -67,18 +67,6 @@ func packageID(p *pkginfo.Package) string {
 	return p.Name + "-" + p.Version + "." + p.Architecture
 }
 
-// PackageName returns the name in an ID: versions and releases have no hyphens.
-func (Format) PackageName(id string) string {
-	for range 2 {
-		i := strings.LastIndexByte(id, '-')
-		if i < 0 {
-			return ""
-		}
-		id = id[:i]
-	}
-	return id
-}
-
 type packages []*backends.Installed
 
 func (d packages) Packages() []*backends.Installed { return d }

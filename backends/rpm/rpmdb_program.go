@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/exec"
 	"path"
@@ -71,34 +70,43 @@ func exportPackages(ctx context.Context, d *database, reason error) (all []*Inst
 	return exported, nil
 }
 
+// maxCopied bounds the files of a database that are copied, in bytes. Those of a large
+// system have some hundred megabytes; a sparse file of an image could fill the disk.
+const maxCopied = 4 << 30
+
 // copyDatabase copies the files of a directory of the root.
 func copyDatabase(to string, root backends.Root, from string) error {
 	entries, err := root.ReadDir(from)
 	if err != nil {
 		return err
 	}
+	left := int64(maxCopied)
 	for _, e := range entries {
 		if e.Type().IsRegular() {
-			if err := copyFile(filepath.Join(to, e.Name()), root, path.Join(from, e.Name())); err != nil {
+			n, err := copyFile(filepath.Join(to, e.Name()), root, path.Join(from, e.Name()), left)
+			if err != nil {
 				return err
 			}
+			left -= n
 		}
 	}
 	return nil
 }
 
-func copyFile(to string, root backends.Root, from string) error {
-	r, err := backends.OpenRegular(root, from, math.MaxInt64)
+// copyFile copies a file of the root of at most limit bytes, and returns how many it
+// has.
+func copyFile(to string, root backends.Root, from string, limit int64) (n int64, err error) {
+	r, err := backends.OpenRegular(root, from, limit)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer r.Close()
 	w, err := os.Create(to)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = io.Copy(w, r)
-	return errors.Join(err, w.Close())
+	n, err = io.Copy(w, io.LimitReader(r, limit))
+	return n, errors.Join(err, w.Close())
 }
 
 // readExport reads headers with their magic, one after another.

@@ -258,3 +258,21 @@ func TestNoDatabase(t *testing.T) {
 		t.Errorf("of an unfinished change: %v", err)
 	}
 }
+
+// TestEndlessDatabase has a sparse file in the place of a database. It would fill the
+// disk if it were copied.
+func TestEndlessDatabase(t *testing.T) {
+	dir, to := t.TempDir(), t.TempDir()
+	for _, name := range []string{"Packages", "rpmdb.sqlite"} {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, maxCopied+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := copyDatabase(to, openRoot(t, dir), "/"); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("it is copied: %v", err)
+	}
+	if left, err := filepath.Glob(to + "/*"); err != nil || len(left) > 0 {
+		t.Errorf("it left %q (%v)", left, err)
+	}
+}

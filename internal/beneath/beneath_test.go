@@ -294,3 +294,37 @@ func TestSwapped(t *testing.T) {
 		untouched(t, outside)
 	})
 }
+
+// TestDevice has devices in the place of files: they are not opened, since opening
+// can do something by itself.
+func TestDevice(t *testing.T) {
+	d, top, _ := scene(t)
+	const terminals = 5<<8 | 2 // opening it makes a terminal
+	if err := unix.Mknod(top+"/device", unix.S_IFCHR|0o666, terminals); err != nil {
+		t.Skipf("skipped: it needs root: %v", err)
+	}
+	for _, name := range []string{"OpenFile", "create", "ReadFile", "OpenRegular", "SetXattr", "Xattr"} {
+		if err := operations(d)[name]("device"); !errors.Is(err, ErrNotRegular) {
+			t.Errorf("%s of a device gives %v", name, err)
+		}
+	}
+}
+
+// TestChmodNew has another name of a file outside, or a link, in the place of the
+// directory that Mkdir has made a moment ago.
+func TestChmodNew(t *testing.T) {
+	d, top, outside := scene(t)
+	if err := os.Link(outside+"/c", top+"/file"); err != nil {
+		t.Fatal(err)
+	}
+	link(t, outside+"/b", top+"/link")
+	for _, name := range []string{"file", "link"} {
+		if err := chmodNew(d.Fd(), name, 0o711); err == nil {
+			t.Errorf("%s is taken for a new directory", name)
+		}
+	}
+	untouched(t, outside)
+	if info, err := os.Stat(outside + "/b"); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("outside, the directory has now %v (%v)", info, err)
+	}
+}

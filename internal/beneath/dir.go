@@ -47,21 +47,6 @@ func Open(path string) (*Dir, error) {
 	return &Dir{fd, path}, nil
 }
 
-// FromFile takes a directory that the caller has open, and closes it with the Dir.
-// name is for messages.
-func FromFile(f *os.File, name string) (*Dir, error) {
-	fd, err := retryOpen(func() (int, error) {
-		return unix.Openat(int(f.Fd()), ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	})
-	if cerr := f.Close(); err == nil && cerr != nil {
-		err = errors.Join(cerr, unix.Close(fd))
-	}
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	return &Dir{fd, name}, nil
-}
-
 // Missing returns what stands for a directory that is not there: each method's
 // error wraps [fs.ErrNotExist].
 func Missing(name string) *Dir { return &Dir{missing, name} }
@@ -120,16 +105,32 @@ func (d *Dir) At(name string) (parent *Dir, base string, err error) {
 }
 
 // OpenFile opens or makes a file below d with flags as of open(2). A link in its
-// place is an error, and a pipe is not waited for.
+// place is an error, and a pipe is not waited for. A device is an error that wraps
+// ErrNotRegular, and so is a socket: to open one can do something by itself, rewind a
+// tape or start a watchdog, and that is not below d.
 func (d *Dir) OpenFile(name string, flags int, mode fs.FileMode) (*os.File, error) {
 	if flags&unix.O_PATH == 0 { // with which openat2 takes few others
 		flags |= unix.O_NONBLOCK
+	}
+	if flags&(unix.O_PATH|unix.O_DIRECTORY|unix.O_EXCL) == 0 {
+		if st, err := d.Lstat(name); err == nil && isDevice(&st) {
+			return nil, d.fault("open", name, ErrNotRegular)
+		}
 	}
 	fd, err := d.open(name, flags, uint32(mode.Perm()))
 	if err != nil {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), d.Path(name)), nil
+}
+
+// isDevice reports whether a file is a device or a socket.
+func isDevice(st *unix.Stat_t) bool {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFCHR, unix.S_IFBLK, unix.S_IFSOCK:
+		return true
+	}
+	return false
 }
 
 // withoutOpenat2 is set when the kernel, or a filter of system calls, has no

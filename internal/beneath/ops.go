@@ -13,8 +13,24 @@ func (d *Dir) Mkdir(name string, mode fs.FileMode) error {
 		if err := unix.Mkdirat(dir, base, uint32(mode.Perm())); err != nil {
 			return err
 		}
-		return chmodAt(dir, base, uint32(mode.Perm()))
+		return chmodNew(dir, base, uint32(mode.Perm()))
 	})
+}
+
+// chmodNew sets the mode of a directory that was made just now. It does so by a
+// handle: whoever may write to dir may have put another name of a file there, which
+// a directory cannot be.
+func chmodNew(dir int, base string, mode uint32) error {
+	fd, err := retryOpen(func() (int, error) {
+		return unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+	if errors.Is(err, unix.EACCES) { // the umask, or the mode, keeps its owner out
+		return chmodAt(dir, base, mode)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fchmod(fd, mode), unix.Close(fd))
 }
 
 // MkdirAll makes a directory and those on the way to it that are not there.

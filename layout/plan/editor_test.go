@@ -196,7 +196,7 @@ func TestIdentityNamesTheEditsMade(t *testing.T) {
 	}
 	// The identity is what docs/layout.md says: over the edits that the manifest has.
 	h := digest.New()
-	hashOrigin(h, refused.Manifest)
+	hashUnedited(h, refused.Manifest)
 	if want := digest.Sum(h); refused.Identity != want {
 		t.Errorf("the identity is %s, want that of a tree without edits, %s", refused.Identity, want)
 	}

@@ -177,7 +177,7 @@ func (p *planner) nextName(c *candidate, trees []*record.Manifest, tried map[str
 // architecture, the origin, the edits and the layout's number.
 func (c *candidate) identity() digest.Digest {
 	h := digest.New()
-	hashOrigin(h, c.m)
+	hashUnedited(h, c.m)
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
 		if len(f.Edits) == 0 {
@@ -221,7 +221,8 @@ func (p *planner) foreign(c *candidate, path string) string {
 	return ""
 }
 
-func hashOrigin(h hash.Hash, m *record.Manifest) {
+// hashUnedited adds what makes a tree what it is, but for its edits.
+func hashUnedited(h hash.Hash, m *record.Manifest) {
 	hashStrings(h, "hashpkg tree", fmt.Sprint(layout.FormatVersion), m.Package.Digest.String(), m.Architecture, string(m.Origin))
 }
 
@@ -246,8 +247,8 @@ func hashStrings(h hash.Hash, list ...string) {
 	}
 }
 
-// labels returns the eight digits for each package of the command, should its
-// plain directory be taken: of a hash over its own package file and those that
+// labels returns eight digits for each package of the command, to be added to the
+// name of its directory where the plain one is taken: of a hash over its own package file and those that
 // its programs and libraries are bound to, which does not depend on any tree's
 // name.
 func (p *planner) labels() map[*candidate]string {
@@ -270,7 +271,7 @@ func (p *planner) labels() map[*candidate]string {
 			}
 		}
 		h := digest.New()
-		hashOrigin(h, c.m)
+		hashUnedited(h, c.m)
 		list := make([]string, 0, len(bound))
 		for b := range bound {
 			list = append(list, b)

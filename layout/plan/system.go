@@ -17,10 +17,10 @@ import (
 // SystemInput is everything that the plan of a sync follows from.
 type SystemInput struct {
 	Generation *record.Generation // the active one
-	ToRoot     string             // see Generation
+	ToRoot     string             // see record.Generation
 	// Packages holds drafts of the packages with libraries that the package
 	// manager has installed, or installed again, since the last sync: manifests
-	// whose files are known. They were indexed.
+	// whose files are known. They were indexed. MakeSystem works on copies of them.
 	Packages []*record.Manifest
 	// Stays reports whether the package of a system tree of Generation is
 	// installed as it was.
@@ -49,7 +49,8 @@ func MakeSystem(in SystemInput) (*SystemPlan, error) {
 	next := in.Generation.Next(in.Generation.ID, in.Generation.Time)
 	next.ToRoot = in.ToRoot
 	came := map[string]record.Tree{}
-	for _, m := range in.Packages {
+	for _, draft := range in.Packages {
+		m := draft.Clone()
 		present, err := in.nameTree(m)
 		if err != nil {
 			return nil, err
@@ -76,8 +77,8 @@ func MakeSystem(in SystemInput) (*SystemPlan, error) {
 			plan.Gone = append(plan.Gone, t.Spec())
 		}
 	}
-	for _, m := range in.Packages {
-		if t, ok := came[layout.TreePath(m.Name, m.Tree)]; ok {
+	for _, p := range plan.Trees {
+		if t, ok := came[layout.TreePath(p.Name, p.Tree)]; ok {
 			kept = append(kept, t)
 			delete(came, t.Path())
 		}
@@ -108,7 +109,7 @@ func (in *SystemInput) nameTree(m *record.Manifest) (present bool, err error) {
 		func(l record.Link) bool { return !farm.IsLibraryLink(l.Path) })
 	m.Package.Digest = contents(m)
 	h := digest.New()
-	hashOrigin(h, m)
+	hashUnedited(h, m)
 	m.Identity = digest.Sum(h)
 	trees, err := in.Occupied(m.Name)
 	if err != nil {

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/farm"
@@ -137,8 +140,25 @@ func TestSystemGenerations(t *testing.T) {
 	check("downgraded", s.sync(t, systemPkg(onig("6.9"), record.SharedLink)), "beside/1 libonig5/6.9", "libonig5=6.10")
 	rebuilt := systemPkg(onig("6.9"), record.SharedLink)
 	rebuilt.Files[0].Object = digest.Of([]byte("other bytes"))
-	check("rebuilt", s.sync(t, rebuilt), "beside/1 libonig5/6.9@"+rebuilt.Identity.Short(), "libonig5=6.9")
+	plan := s.sync(t, rebuilt)
+	check("rebuilt", plan, "beside/1 libonig5/6.9@"+plan.Trees[0].Identity.Short(), "libonig5=6.9")
 	check("removed", s.sync(t), "beside/1", "libonig5=6.9")
+}
+
+// The drafts that a sync has made stay as they were; the plan has the manifests.
+func TestSystemPlanLeavesItsInput(t *testing.T) {
+	s := newSyncer()
+	s.sync(t, systemPkg(onig("6.9"), record.SharedLink))
+	before, draft := systemPkg(onig("6.9"), record.SharedLink), systemPkg(onig("6.9"), record.SharedLink)
+	before.Files[0].Object, draft.Files[0].Object = digest.Of([]byte("rebuilt")), digest.Of([]byte("rebuilt"))
+	planned := s.sync(t, draft).Trees[0]
+	if diff := cmp.Diff(before, draft, cmpopts.IgnoreUnexported(record.Manifest{})); diff != "" {
+		t.Errorf("the draft is another one (-before +after):\n%s", diff)
+	}
+	m := planned.Manifest
+	if m.Tree != planned.Tree || m.Identity != planned.Identity || m.Identity.IsZero() || m.Package.Digest.IsZero() || len(m.Links) == 0 {
+		t.Errorf("the plan's manifest lacks something: %+v", m)
+	}
 }
 
 func TestSystemTreesAnswerNoPrivateProgram(t *testing.T) {

@@ -238,6 +238,9 @@ func (s *scanner) libraries() *record.Manifest {
 // inspect returns what a file is; nil when it is no ELF file that a loader reads.
 func inspect(dir *beneath.Dir, base string) (info *elfedit.Info, err error) {
 	f, err := dir.OpenFile(base, unix.O_RDONLY, 0)
+	if errors.Is(err, beneath.ErrNotRegular) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

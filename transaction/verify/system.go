@@ -234,6 +234,8 @@ func classify(e *pkginfo.Entry, place *sysroot.Place, edits *record.PackageEdits
 		return missing(e)
 	case errors.Is(err, beneath.ErrLink), errors.Is(err, unix.ELOOP):
 		return link(e)
+	case errors.Is(err, beneath.ErrNotRegular):
+		return classNone, "", nil
 	case err != nil:
 		return classNone, "", err
 	}

@@ -87,9 +87,12 @@ func (r *reader) addNamed(g *record.Generation, specs []query.Spec) error {
 		if spec.Version == "" || !errors.Is(err, query.ErrNotInstalled) {
 			return err
 		}
-		m, err := query.Stored(r.store, spec)
-		if err != nil {
-			return err
+		m, errStored := query.Stored(r.store, spec)
+		if errors.Is(errStored, query.ErrNotStored) {
+			return err // which says what there is
+		}
+		if errStored != nil {
+			return errStored
 		}
 		r.add(layout.TreePath(m.Name, m.Tree), m)
 	}

@@ -186,7 +186,7 @@ func TestJSONOfEmptyRoot(t *testing.T) {
 		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[]}`,
 		"check":         `{"at_work":[],"problems":[]}`,
 		"pins":          `{"pins":[]}`,
-		"restore --all": `{"restored":[],"left":[]}`,
+		"restore --all": `{"restored":[],"left":[],"edited":[]}`,
 	} {
 		status, stdout, stderr := hashpkg(t, append([]string{"--root", root, "--json"}, strings.Fields(args)...)...)
 		if status != 0 || stderr != "" {

@@ -1,0 +1,242 @@
+package gc
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+var now = time.Unix(1700000000, 0).UTC()
+
+func newRoot(t *testing.T) *sysroot.Root {
+	t.Helper()
+	root, err := sysroot.Open(t.TempDir(), layout.DefaultPrefix, backends.Formats{deb.Format{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := root.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return root
+}
+
+// commit makes a generation of these trees alone, "NAME/VERSION", each of which has one
+// file of its own and one that all share.
+func commit(t *testing.T, root *sysroot.Root, trees ...string) {
+	t.Helper()
+	w, err := transaction.Begin(t.Context(), root, transaction.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := w.End(); err != nil {
+			t.Error(err)
+		}
+	}()
+	next := w.Active().Next(0, now)
+	next.SetTrees(nil)
+	var manifests []*record.Manifest
+	for _, path := range trees {
+		name, version, _ := strings.Cut(path, "/")
+		id := digest.Of([]byte(path))
+		next.Add(record.DefaultHighest, record.Tree{
+			Name: name, Version: version, Tree: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate, Identity: id,
+		})
+		if _, err := os.Lstat(root.Store().Path(layout.ManifestPath(name, version))); err == nil {
+			continue
+		}
+		m := &record.Manifest{
+			Layout: layout.FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: deb.Name,
+			Origin: record.OriginPrivate, Tree: version, Identity: id, Package: record.PackageFile{Digest: id},
+		}
+		for file, content := range map[string]string{"own": path, "shared": "of all"} {
+			d, size, err := w.Staging().Add(strings.NewReader(content), int64(len(content)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Files = append(m.Files, record.File{Path: file, Type: record.TypeFile, Mode: 0o644, Object: d, Source: d, Size: size})
+		}
+		if m.Files[0].Path > m.Files[1].Path {
+			m.Files[0], m.Files[1] = m.Files[1], m.Files[0]
+		}
+		m.Index()
+		manifests = append(manifests, m)
+	}
+	if err := w.Commit(t.Context(), manifests, next); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trees returns the paths of the trees that are there.
+func trees(t *testing.T, root *sysroot.Root) (list []string) {
+	t.Helper()
+	names, err := root.Store().Names()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		versions, err := root.Store().Trees(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range versions {
+			if _, err := os.Lstat(root.Store().Path(name + "/" + v)); err != nil {
+				t.Errorf("a manifest without its tree: %v", err)
+			}
+			list = append(list, name+"/"+v)
+		}
+	}
+	return list
+}
+
+func collect(t *testing.T, root *sysroot.Root, keep int, dryRun bool) *Result {
+	t.Helper()
+	result, err := Collect(t.Context(), Options{Root: root, Keep: keep, DryRun: dryRun})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// TestCollect collects among five generations, of which the last is active unless
+// back is given.
+func TestCollect(t *testing.T) {
+	pin := []record.Pin{{Program: "/usr/bin/x", Library: "jq", Version: "1", Tree: "1"}}
+	edits := &record.PackageEdits{
+		Layout: layout.FormatVersion, Key: pkginfo.Key{Format: deb.Name, ID: "x:amd64"}, Package: "x",
+		Files: []record.EditedFile{{
+			Path: "/usr/bin/x", Source: digest.Of([]byte("x")),
+			Applied: []record.AppliedEdit{{Object: digest.Of([]byte("y")), Patch: &record.Patch{}, Pins: []record.PinnedTree{{Library: "jq", Tree: "2"}}}},
+		}},
+	}
+	for _, tt := range []struct {
+		name        string
+		keep, back  int
+		before      func(root *sysroot.Root) error
+		generations []int // that go
+		gone        []string
+		objects     int
+		stay        []string
+	}{
+		{"all stay", 5, 0, nil, []int{}, nil, 0, []string{"awk/1", "jq/1", "jq/2", "jq/3", "jq/4"}},
+		{"one goes", 4, 0, nil, []int{1}, []string{"jq/1"}, 1, []string{"awk/1", "jq/2", "jq/3", "jq/4"}},
+		{"the active one and its parent stay", 1, 0, nil, []int{1, 2, 3}, []string{"jq/1", "jq/2", "jq/3"}, 3, []string{"awk/1", "jq/4"}},
+		{"after a roll-back", 1, 2, nil, []int{3, 4}, []string{"jq/3"}, 1, []string{"awk/1", "jq/1", "jq/2", "jq/4"}},
+		{
+			"pinned", 1, 0, func(root *sysroot.Root) error { return root.SetPins(pin) },
+			[]int{1, 2, 3},
+			[]string{"jq/2", "jq/3"},
+			2,
+			[]string{"awk/1", "jq/1", "jq/4"},
+		},
+		{
+			"a program loads from it", 1, 0, func(root *sysroot.Root) error { return root.SetEdits([]*record.PackageEdits{edits}) },
+			[]int{1, 2, 3},
+			[]string{"jq/1", "jq/3"},
+			2,
+			[]string{"awk/1", "jq/2", "jq/4"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root := newRoot(t)
+			for _, list := range [][]string{{"jq/1"}, {"jq/2"}, {"jq/3"}, {"jq/4"}, {"awk/1", "jq/4"}} {
+				commit(t, root, list...)
+			}
+			if tt.back > 0 {
+				if _, err := transaction.Rollback(t.Context(), transaction.Change{Root: root, Now: now}, tt.back); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.before != nil {
+				if err := tt.before(root); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all := trees(t, root)
+			dry := collect(t, root, tt.keep, true)
+			if diff := cmp.Diff(all, trees(t, root)); diff != "" {
+				t.Errorf("a dry run removes:\n%s", diff)
+			}
+			result := collect(t, root, tt.keep, false)
+			if diff := cmp.Diff(dry, result); diff != "" {
+				t.Errorf("the results differ (-dry run +collection):\n%s", diff)
+			}
+			var gone []string
+			for _, n := range result.Trees {
+				gone = append(gone, n.Name+"/"+n.Tree)
+			}
+			if diff := cmp.Diff(tt.generations, result.Generations); diff != "" {
+				t.Errorf("generations (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.gone, gone); diff != "" || result.Objects != tt.objects || (result.Bytes > 0) != (tt.objects > 0) {
+				t.Errorf("%d objects with %d bytes go, want %d; trees (-want +got):\n%s", result.Objects, result.Bytes, tt.objects, diff)
+			}
+			if diff := cmp.Diff(tt.stay, trees(t, root)); diff != "" {
+				t.Errorf("trees that stay (-want +got):\n%s", diff)
+			}
+			if again := collect(t, root, tt.keep, false); again.Changes() {
+				t.Errorf("a second one removes %+v", again)
+			}
+		})
+	}
+}
+
+func TestCollectIsRefused(t *testing.T) {
+	root := newRoot(t)
+	if _, err := Collect(t.Context(), Options{Root: root}); err == nil || err.Error() != "keep 0 generations: want 1 or more" {
+		t.Errorf("the error is %v", err)
+	}
+	if result := collect(t, root, 1, false); result.Changes() {
+		t.Errorf("without a store: %+v", result)
+	}
+	commit(t, root, "jq/1")
+	commit(t, root, "jq/2")
+	commit(t, root, "jq/3")
+	manifest := root.Store().Path(layout.ManifestPath("jq", "3"))
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ content, err string }{
+		{"", "generation 3 has jq=3, whose manifest " + manifest + " is lost; nothing was removed, for what this tree uses is not known: install the package again"},
+		{"{", "; nothing was removed, for what this tree uses is not known"},
+	} {
+		if err := os.Remove(manifest); err != nil {
+			t.Fatal(err)
+		}
+		if tt.content != "" {
+			text = []byte(tt.content)
+			if err := os.WriteFile(manifest, text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, dryRun := range []bool{true, false} {
+			_, err := Collect(t.Context(), Options{Root: root, Keep: 1, DryRun: dryRun})
+			if err == nil || !strings.HasSuffix(err.Error(), tt.err) {
+				t.Errorf("the manifest is %q: the error is %v, want %s", tt.content, err, tt.err)
+			}
+		}
+		if _, err := os.Lstat(root.Store().Path("jq/1")); err != nil {
+			t.Errorf("a tree was removed: %v", err)
+		}
+		if tt.content == "" {
+			if err := os.WriteFile(manifest, text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
