@@ -33,6 +33,17 @@ func findTree(s *store.Store, pin record.Pin) error {
 	return nil
 }
 
+// checkTree returns an error for a tree whose libraries others than root could change.
+func checkTree(root *sysroot.Root, m *record.Manifest) error {
+	var below []string
+	for i := range m.Files {
+		if f := &m.Files[i]; f.ELF != nil && f.ELF.Soname != "" {
+			below = append(below, layout.TreePath(m.Name, m.Tree)+"/"+f.Path)
+		}
+	}
+	return root.CheckPrefix(below...)
+}
+
 // loadPins reads the trees of pins. lost says which pins have none.
 func loadPins(root *sysroot.Root, pins []record.Pin) (loaded []programs.Pin, lost []string) {
 	s := root.Store()
@@ -44,6 +55,10 @@ func loadPins(root *sysroot.Root, pins []record.Pin) (loaded []programs.Pin, los
 		}
 		if err != nil {
 			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is no longer in the store: %v", pin.Program, pin.Spec(), err))
+			continue
+		}
+		if err := checkTree(root, m); err != nil {
+			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is not used: %v", pin.Program, pin.Spec(), err))
 			continue
 		}
 		loaded = append(loaded, programs.Pin{Pin: pin, Manifest: m})
@@ -166,6 +181,9 @@ func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.End()) }()
+	if err := CheckPrefix(o.Root); err != nil {
+		return nil, err
+	}
 	before, err := o.Root.Pins()
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
@@ -106,6 +107,9 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if result, err := syncNothing(o, states); result != nil || err != nil {
 		return result, err
 	}
+	if err := checkPrefix(o); err != nil {
+		return nil, errors.Join(err, keepUnsafe(o, err))
+	}
 	if o.DryRun {
 		active, err := o.Root.Active()
 		if err != nil {
@@ -131,6 +135,72 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 		return result, err
 	}
 	return result, clampTimes(o.Root, o.Now)
+}
+
+// checkPrefix refuses a prefix that others than root could change, where programs are
+// to search it: whoever can put a library there is everybody who runs one of them.
+// Nothing is made then, no trees either: they would be as good as bait, and what was
+// edited before goes on as it is until somebody has seen to it.
+func checkPrefix(o SyncOptions) error {
+	pins, err := o.Root.Pins()
+	if err != nil {
+		return err
+	}
+	if o.Rewrite.Executables == programs.RewriteNone && len(pins) == 0 {
+		return nil
+	}
+	return CheckPrefix(o.Root)
+}
+
+// CheckPrefix returns an error unless what edited programs load from below the prefix
+// can be changed by nobody but root, or for an image by who builds it. It wraps a
+// [*sysroot.UnsafeError].
+func CheckPrefix(root *sysroot.Root) error {
+	below := []string{layout.SystemDir, layout.CurrentSystem}
+	for _, dir := range libraryDirs(root) {
+		below = append(below, layout.CurrentSystem+"/"+dir)
+	}
+	if err := root.CheckPrefix(below...); err != nil {
+		return unsafe(err)
+	}
+	return nil
+}
+
+// unsafe adds what to do.
+func unsafe(err error) error {
+	var unsafe *sysroot.UnsafeError
+	if errors.As(err, &unsafe) {
+		return fmt.Errorf("no program is edited to search %w; %s", err, unsafe.Repair())
+	}
+	return err
+}
+
+// libraryDirs returns the names of a farm's directories of libraries.
+func libraryDirs(root *sysroot.Root) []string {
+	var dirs []string
+	id, err := root.Store().Active()
+	if err != nil || id == 0 {
+		return nil // there is none yet
+	}
+	entries, err := root.Store().Dir().ReadDir(layout.GenerationPath(id))
+	if err != nil {
+		return nil // the sync says so
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), "lib") {
+			dirs = append(dirs, e.Name())
+		}
+	}
+	return dirs
+}
+
+// keepUnsafe keeps the refusal of a sync, for hashpkg check, in a store that is the
+// process's own.
+func keepUnsafe(o SyncOptions, refusal error) error {
+	if o.DryRun || o.Root.Store().CheckOwner() != nil {
+		return nil
+	}
+	return keepFailure(o.Root, refusal)
 }
 
 // clampTimes makes nothing newer than limit of what syncs have written.
