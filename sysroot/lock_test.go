@@ -141,8 +141,8 @@ func TestLockIsHeld(t *testing.T) {
 	if _, err := second.Lock(ctx, LockOptions{Wait: time.Minute}); !errors.Is(err, context.Canceled) {
 		t.Errorf("called off: %v", err)
 	}
-	unlocked := make(chan error)
-	time.AfterFunc(50*time.Millisecond, func() { unlocked <- l.Unlock() })
+	unlocked, held := make(chan error), l
+	time.AfterFunc(50*time.Millisecond, func() { unlocked <- held.Unlock() })
 	l, err = second.Lock(t.Context(), LockOptions{Wait: time.Minute})
 	if err := errors.Join(err, <-unlocked); err != nil {
 		t.Fatal(err)

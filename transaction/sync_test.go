@@ -164,7 +164,7 @@ func TestSync(t *testing.T) {
 	}
 	for _, tt := range []struct{ program, spec, err string }{
 		{"/usr/bin/tool", "liba1", `cannot pin: "liba1": not NAME or NAME=VERSION: give the version, as NAME=VERSION`},
-		{"/usr/bin/tool", "liba1=3", "cannot pin: not installed: the store has no liba1=3; its versions of liba1 are 1, 2"},
+		{"/usr/bin/tool", "liba1=3", "cannot pin: liba1=3 is not in the store, which has the versions 1, 2"},
 		{"/usr/bin/other", "liba1=1", "cannot pin: no package has a dynamic program /usr/bin/other; give a program's path or a package's name"},
 	} {
 		o := pin
@@ -194,6 +194,9 @@ func TestSync(t *testing.T) {
 	dpkgInstall(t, root, libLoader, libA("3"), tool)
 	if result := syncRoot(t, root, false); len(result.Programs) > 0 || !result.Changed {
 		t.Errorf("a sync after the restore: %+v", result)
+	}
+	if pinned, err := AddPins(t.Context(), pin); err != nil || len(pinned.Programs) != 1 { // which somebody asks for later
+		t.Errorf("a pin after the restore: %+v, %v", pinned, err)
 	}
 	if _, err := Restore(t.Context(), RestoreOptions{Root: root, Names: []string{"nothing"}}); err == nil ||
 		err.Error() != "not installed: neither a program that was edited, nor a package with one, has the name nothing" {

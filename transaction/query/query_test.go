@@ -166,8 +166,8 @@ func TestStored(t *testing.T) {
 		{Spec{"two", "1"}, "1", "", nil},
 		{Spec{"two", "1@12345678"}, "1@12345678", "", nil},
 		{Spec{"three", "1"}, "", "several trees have that version: three=1: name one of three=1@11111111, three=1@22222222", ErrAmbiguous},
-		{Spec{"awk", "1"}, "", "not installed: the store has no awk; hashpkg install brings it", ErrNotInstalled},
-		{Spec{"jq", "2"}, "", "not installed: the store has no jq=2; its versions of jq are 1.6, 1.7", ErrNotInstalled},
+		{Spec{"awk", "1"}, "", "awk is not in the store; hashpkg install brings it", ErrNotStored},
+		{Spec{"jq", "2"}, "", "jq=2 is not in the store, which has the versions 1.6, 1.7", ErrNotStored},
 	} {
 		m, err := Stored(s, tt.spec)
 		check(t, tt.spec.String(), err, tt.text, tt.wraps)
