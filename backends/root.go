@@ -51,7 +51,7 @@ func CheckRegular(f fs.File, limit int64) error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return errors.New("it is no regular file")
+		return errors.New("it is not a regular file")
 	case info.Size() > limit:
 		return fmt.Errorf("it has %d bytes, and at most %d are read", info.Size(), limit)
 	}

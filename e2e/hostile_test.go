@@ -333,7 +333,7 @@ func TestHostileRecords(t *testing.T) {
 		{"generations/4/generation.json", `"tree":"1.0"`, `"tree":"` + up + `/dir"`, "decode generation"},
 		{"manifests/tool/1.0.json", `"usr/bin/tool"`, `"` + up + `/file"`, "does not stand below its tree"},
 		{"manifests/tool/1.0.json", `"name":"tool"`, `"name":"` + up + `"`, "decode manifest"},
-		{"system/edits/deb/svc:amd64.json", "/usr/bin/svc", "/usr/bin/../../../outside/file", "is no path in a root"},
+		{"system/edits/deb/svc:amd64.json", "/usr/bin/svc", "/usr/bin/../../../outside/file", "is not a path in a root"},
 	} {
 		path := h.in("var/sys/.hashpkg/" + c.record)
 		was, err := os.ReadFile(path)

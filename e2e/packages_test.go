@@ -126,7 +126,7 @@ func testDebsums(t *testing.T, root *testroot.Root) {
 	root.Run("hashpkg", "hooks", "remove", "debsums")
 	root.WriteFile("/usr/sbin/prelink", "#!/bin/sh\n", 0o755)
 	if out, err := root.RunErr(t.Context(), "hashpkg", "hooks", "install", "debsums"); err == nil {
-		t.Errorf("a real prelink is no obstacle: %s", out)
+		t.Errorf("a real prelink is not an obstacle: %s", out)
 	}
 	root.Run("rm", "/usr/sbin/prelink")
 }

@@ -34,7 +34,7 @@ func TestRecordsSurvive(t *testing.T) {
 	}
 	// Restoring does not wait for who writes to a pipe.
 	root.Run("sh", "-ec", "rm /usr/bin/svc-too; mkfifo /usr/bin/svc-too")
-	if out, err := root.RunErr(t.Context(), "timeout", "20", "hashpkg", "restore", "svc"); !strings.Contains(out, "is no regular file any more") {
+	if out, err := root.RunErr(t.Context(), "timeout", "20", "hashpkg", "restore", "svc"); !strings.Contains(out, "is not a regular file any more") {
 		t.Errorf("restore with a pipe in a program's place: %v %s", err, out)
 	}
 }

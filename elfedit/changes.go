@@ -144,7 +144,7 @@ func (c *Changes) check() error {
 		}
 	}
 	if c.PageSize != 0 && (!isPowerOfTwo(c.PageSize) || c.PageSize > 1<<30) {
-		return refused("a page size of %d is no power of two that a machine has", c.PageSize)
+		return refused("a page size of %d is not a power of two that a machine has", c.PageSize)
 	}
 	if c.Path == nil {
 		return nil

@@ -132,7 +132,7 @@ func embedded(name string) func(*sysroot.Root) ([]byte, error) {
 func abstraction(root *sysroot.Root) ([]byte, error) {
 	prefixes := []string{root.Prefix()}
 	if real, err := root.RealPrefix(); err == nil && real != root.Prefix() {
-		prefixes = append(prefixes, "/"+real)
+		prefixes = append(prefixes, real)
 	}
 	return confine.AbstractionText(prefixes)
 }

@@ -123,6 +123,30 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// AppArmor compares paths without links, so where the prefix is a link, the directory
+// that it leads to counts as well.
+func TestInstallLinkedPrefix(t *testing.T) {
+	root := whole(t, "/var/sys")
+	if err := os.MkdirAll(filepath.Join(root.Dir(), "srv/sys"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/srv/sys", filepath.Join(root.Dir(), "var/sys")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Install(root, []string{"apparmor"}); err != nil {
+		t.Fatal(err)
+	}
+	profile, err := os.ReadFile(filepath.Join(root.Dir(), apparmorFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, prefix := range []string{"/var/sys", "/srv/sys"} {
+		if !strings.Contains(string(profile), "\n"+prefix+"/*/*/**.so{,.*} mr,\n") {
+			t.Errorf("no rule for %s in:\n%s", prefix, profile)
+		}
+	}
+}
+
 func TestInstallLeavesWhatSomebodyChanged(t *testing.T) {
 	root := whole(t, "/var/sys")
 	if _, err := Install(root, nil); err != nil {

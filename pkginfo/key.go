@@ -26,7 +26,7 @@ func (k Key) FileName() string { return string(k.Format) + "/" + k.ID }
 func (k Key) Check() error {
 	switch {
 	case !isElement(string(k.Format)) || strings.Contains(string(k.Format), ":"):
-		return fmt.Errorf("key %q: %q is no name of a format", k, string(k.Format))
+		return fmt.Errorf("key %q: %q is not a name of a format", k, string(k.Format))
 	case !isElement(k.ID):
 		return fmt.Errorf("key %q: %q does not name a package", k, k.ID)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/programs/inplace"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -40,7 +41,7 @@ type Bytes struct {
 	Packaged []byte // the same slice when it is as packaged
 }
 
-const notRegular Reason = "is no regular file any more"
+const notRegular Reason = "is not a regular file any more"
 
 // Read calls use with the facts of a program and its bytes, which are gone when it
 // returns. known is the record of its edit; nil for none. The error wraps
@@ -123,22 +124,13 @@ func otherPrefix(data []byte, prefix string) string {
 	return ""
 }
 
-// imaSignature is the type of a security.ima attribute that holds a signature, and
-// not a hash, which the kernel makes anew (EVM_IMA_XATTR_DIGSIG in
-// security/integrity/integrity.h).
-const imaSignature = 3
-
 // sealed returns why an edited program would not be started: somebody has signed its
 // bytes, or recorded their digest.
 func sealed(file *os.File, place *sysroot.Place) Reason {
-	fd := int(file.Fd())
-	attribute := make([]byte, 1<<16)
-	if n, err := unix.Fgetxattr(fd, "security.ima", attribute); err == nil && n > 0 && attribute[0] == imaSignature {
-		return "has an IMA signature, which an edit would make invalid"
-	}
-	var stx unix.Statx_t
-	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &stx)
-	if err == nil && stx.Attributes&unix.STATX_ATTR_VERITY != 0 {
+	switch err := inplace.CheckSealed(file); {
+	case errors.Is(err, inplace.ErrSigned):
+		return "has a signature of IMA or EVM, which an edit would make invalid"
+	case errors.Is(err, inplace.ErrVerity):
 		return "has fs-verity on, which allows no change"
 	}
 	// fipscheck and libkcapi keep the digests of programs beside them, which are

@@ -26,7 +26,7 @@ func TestSealed(t *testing.T) {
 		t.Errorf("it %s", outcomes[1].Reason)
 	}
 	ima := filepath.Join(root.Dir(), "usr/bin/free")
-	if err := unix.Setxattr(ima, "security.ima", []byte{imaSignature, 2, 4}, 0); err != nil {
+	if err := unix.Setxattr(ima, "security.ima", []byte("\x03\x02signature"), 0); err != nil {
 		t.Logf("no signature can be set: %v", err)
 		return
 	}

@@ -118,7 +118,7 @@ func (t *Staging) Sweep(ctx context.Context, objects []string, progress func(don
 			return err
 		}
 		if d, err := digest.Parse(name[max(0, len(name)-64):]); err != nil || name != layout.ObjectPath(d) {
-			return fmt.Errorf("remove object: %q is no name of one", name)
+			return fmt.Errorf("remove object: %q is not a name of one", name)
 		}
 		dir, base, err := within.at(name)
 		if err == nil {

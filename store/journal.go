@@ -59,7 +59,7 @@ func (j *journal) check(prefix, staging *beneath.Dir) error {
 	}
 	for _, m := range slices.Concat(j.Moves, j.Gone) {
 		if layout.CheckPayloadPath(m.From) != nil || m.From == journalName {
-			return fmt.Errorf("%q is no name that hashpkg publishes", m.From)
+			return fmt.Errorf("%q is not a name that hashpkg publishes", m.From)
 		}
 		if err := errors.Join(checkPlace(m.To), reached(prefix, m.To), reached(staging, m.From)); err != nil {
 			return err
@@ -72,7 +72,7 @@ func (j *journal) check(prefix, staging *beneath.Dir) error {
 // the link to the active generation, and hashpkg's own directories and what is in
 // none of them.
 func checkPlace(name string) error {
-	fail := fmt.Errorf("%q is no name that hashpkg publishes", name)
+	fail := fmt.Errorf("%q is not a name that hashpkg publishes", name)
 	if layout.CheckPayloadPath(name) != nil {
 		return fail
 	}

@@ -60,5 +60,5 @@ func userName(uid int) string {
 // notOwnDirectory is the error for what stands in the place of one of hashpkg's
 // directories, such as a link that leads out of the root.
 func notOwnDirectory(path string) error {
-	return fmt.Errorf("%s is no directory of its own: look at what it is, and move it away", path)
+	return fmt.Errorf("%s is not a directory of its own: look at what it is, and move it away", path)
 }

@@ -65,7 +65,7 @@ func (t *Staging) placeShared(f *record.File, dir *beneath.Dir, base string) err
 	seen, ok := t.seen[f.System]
 	t.mu.Unlock()
 	if !ok {
-		return fmt.Errorf("%s was not shared: %q is no file that a tree can have", f.Path, f.System)
+		return fmt.Errorf("%s was not shared: %q is not a file that a tree can have", f.Path, f.System)
 	}
 	from, name, err := t.find(f.System)
 	if err == nil {

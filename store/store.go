@@ -20,6 +20,10 @@
 // Left to the caller: opening the prefix, holding its lock while writing,
 // [Store.CheckOwner] before that, and the switch that makes a placed generation the
 // active one (package sysroot).
+//
+// It is one long package on purpose: what the journal says, what undoing it does and
+// what a collection may remove are one invariant of the disk, which has to be read,
+// and changed, as a whole.
 package store
 
 import (

@@ -88,7 +88,7 @@ func TestCheckOwner(t *testing.T) {
 	out := outside(t)
 	for _, name := range []string{layout.SystemDir, layout.StagingDir, layout.ObjectsDir} {
 		link(t, out, s.Path(name))
-		if err := s.CheckOwner(); err == nil || !strings.Contains(err.Error(), s.Path(name)+" is no directory of its own") {
+		if err := s.CheckOwner(); err == nil || !strings.Contains(err.Error(), s.Path(name)+" is not a directory of its own") {
 			t.Errorf("with a link at %s: %v", name, err)
 		}
 		must(t, os.Remove(s.Path(name)))

@@ -116,7 +116,7 @@ func (v *verifier) verifyObject(f *record.File) (fault, error) {
 	case err != nil:
 		return fault{}, err
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return fault{DamageObjectBytes, "its object is no regular file"}, nil
+		return fault{DamageObjectBytes, "its object is not a regular file"}, nil
 	case st.Size != f.Size:
 		return fault{DamageObjectBytes, wrongSize(st.Size, f.Size)}, nil
 	}

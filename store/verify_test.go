@@ -34,7 +34,7 @@ func TestVerify(t *testing.T) {
 		"mode":             {func(t *testing.T, f, _ string) { must(t, unix.Chmod(f, 0o755)) }, "usr/bin/tool", store.DamageFileMetadata, "has mode 0755, and should have 0555", false},
 		"owner":            {func(t *testing.T, f, _ string) { must(t, os.Chown(f, 5, 0)) }, "usr/bin/tool", store.DamageFileMetadata, "belongs to user 5, and should belong to user 0", !root},
 		"file missing":     {func(t *testing.T, f, _ string) { must(t, os.Remove(f)) }, "usr/bin/tool", store.DamageFileMissing, "is missing", false},
-		"file is a link":   {func(t *testing.T, f, o string) { link(t, o, f) }, "usr/bin/tool", store.DamageFileType, "is no regular file", false},
+		"file is a link":   {func(t *testing.T, f, o string) { link(t, o, f) }, "usr/bin/tool", store.DamageFileType, "is not a regular file", false},
 		"copy": {func(t *testing.T, f, _ string) {
 			must(t, os.Remove(f))
 			write(t, f, "TOOL")
@@ -49,11 +49,11 @@ func TestVerify(t *testing.T) {
 		"link is a file": {func(t *testing.T, f, _ string) {
 			must(t, os.Remove(f))
 			write(t, f, "x")
-		}, "bin/tool", store.DamageLink, "is no link", false},
+		}, "bin/tool", store.DamageLink, "is not a link", false},
 		"pipe": {func(t *testing.T, f, _ string) {
 			must(t, os.Remove(f))
 			write(t, f, "x")
-		}, "usr/bin/pipe", store.DamageFileType, "is no named pipe", false},
+		}, "usr/bin/pipe", store.DamageFileType, "is not a named pipe", false},
 		"unknown": {func(t *testing.T, f, _ string) { write(t, f, "x") }, "usr/bin/new", store.DamageFileUnknown, "is not in the manifest", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,9 +107,9 @@ func TestVerifyDirectories(t *testing.T) {
 		t.Errorf("a link to the true directory is %+v", damaged)
 	}
 	for what, f := range map[string]func(){
-		"is missing":      func() {},
-		"is no directory": func() { write(t, s.Path("tool"), "x") },
-		"a link":          func() { link(t, out, s.Path("tool")) },
+		"is missing":         func() {},
+		"is not a directory": func() { write(t, s.Path("tool"), "x") },
+		"a link":             func() { link(t, out, s.Path("tool")) },
 	} {
 		must(t, os.RemoveAll(s.Path("tool")))
 		f()

@@ -27,7 +27,7 @@ func (v *verifier) verifyTree(m *record.Manifest) ([]Damage, error) {
 		case errors.Is(err, beneath.ErrLink):
 			what = "the tree is missing: a link is in its place, or on the way to it"
 		case errors.Is(err, unix.ENOTDIR):
-			what = "the tree is missing: what is in its place is no directory"
+			what = "the tree is missing: what is in its place is not a directory"
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func verifyLink(name, target string, within *cursor) (fault, error) {
 	}
 	switch {
 	case errors.Is(err, unix.EINVAL):
-		return fault{DamageLink, "is no link"}, nil
+		return fault{DamageLink, "is not a link"}, nil
 	case err != nil:
 		return absent(err, DamageLink)
 	case have != target:
@@ -122,12 +122,12 @@ func (v *verifier) verifyFile(f *record.File, within *cursor) (fault, error) {
 	if err != nil {
 		return absent(err, DamageFileMissing)
 	}
-	kind, what := uint32(unix.S_IFREG), "is no regular file"
+	kind, what := uint32(unix.S_IFREG), "is not a regular file"
 	switch f.Type {
 	case record.TypeDirectory:
-		kind, what = unix.S_IFDIR, "is no directory"
+		kind, what = unix.S_IFDIR, "is not a directory"
 	case record.TypeFIFO:
-		kind, what = unix.S_IFIFO, "is no named pipe"
+		kind, what = unix.S_IFIFO, "is not a named pipe"
 	}
 	if st.Mode&unix.S_IFMT != kind {
 		return fault{DamageFileType, what}, nil

@@ -329,7 +329,7 @@ func TestDamagedGeneration(t *testing.T) {
 		{layout.GenerationFile, "{", "decode generation: "},
 		{layout.GenerationFile, "", "decode generation: "},
 		{layout.GenerationFile, strings.Replace(string(recorded), `"layout":1`, `"layout":2`, 1), "layout 2, this program knows 1"},
-		{layout.GenerationFile, strings.Replace(string(recorded), `"tree":"1.7"`, `"tree":"../x"`, 1), `tree "../x" of jq is no directory name`},
+		{layout.GenerationFile, strings.Replace(string(recorded), `"tree":"1.7"`, `"tree":"../x"`, 1), `tree "../x" of jq is not a directory name`},
 	} {
 		if err := os.WriteFile(file(tt.name), []byte(tt.content), 0o644); err != nil {
 			t.Fatal(err)

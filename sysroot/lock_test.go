@@ -261,7 +261,7 @@ func TestLockIsRefused(t *testing.T) {
 		{"a file for the prefix", "var/sys", "x", "not a directory"},
 		{"a file for hashpkg's directory", "var/sys/.hashpkg", "x", "not a directory"},
 		{"a link for hashpkg's directory", "var/sys/.hashpkg", "-> /elsewhere", ".hashpkg"},
-		{"a link for the objects", "var/sys/.hashpkg/objects", "-> /elsewhere", ".hashpkg/objects is no directory of its own: look at what it is, and move it away"},
+		{"a link for the objects", "var/sys/.hashpkg/objects", "-> /elsewhere", ".hashpkg/objects is not a directory of its own: look at what it is, and move it away"},
 		{"a link for the lock", "var/sys/.hashpkg/lock", "-> /elsewhere/lock", "take the lock: "},
 		{"another layout", "var/sys/.hashpkg/format", "99\n", `says layout "99", and this hashpkg knows layout 1 only`},
 	} {

@@ -25,26 +25,26 @@ func keysFor(ctx context.Context, o InstallOptions, files []packageFile) (keys m
 		if _, ok := file.format.(backends.Prover); ok {
 			continue // its packages carry no signatures: see prove
 		}
-		found, told, err := file.format.RootKeys(ctx, o.Root)
+		found, more, err := file.format.RootKeys(ctx, o.Root)
 		if err != nil && !errors.Is(err, fs.ErrPermission) {
 			return nil, nil, err
 		}
 		keys[name] = found
-		warnings = append(warnings, told...)
+		warnings = append(warnings, more...)
 	}
 	return keys, warnings, nil
 }
 
 // checkSignatures proves those packages of a command whose formats carry no
 // signatures, sets in their manifests what that came to, and applies the policy to
-// all. It returns what is to be told.
+// all. It returns the warnings that the policy asks for.
 func checkSignatures(ctx context.Context, o InstallOptions, staged []*stagedPackage) (warnings []string, err error) {
 	rules := trust.Rules{Policy: o.Signature, KeysGiven: o.Keyring.Len() > 0, IndexGiven: o.Index != ""}
 	if rules.Policy == trust.Off {
 		return nil, nil
 	}
 	differs := map[*stagedPackage]bool{}
-	told, err := prove(ctx, o, staged, differs)
+	more, err := prove(ctx, o, staged, differs)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func checkSignatures(ctx context.Context, o InstallOptions, staged []*stagedPack
 			warnings = append(warnings, warning)
 		}
 	}
-	return append(warnings, told...), nil
+	return append(warnings, more...), nil
 }
 
 func prove(ctx context.Context, o InstallOptions, staged []*stagedPackage, differs map[*stagedPackage]bool) (warnings []string, err error) {
@@ -85,11 +85,11 @@ func prove(ctx context.Context, o InstallOptions, staged []*stagedPackage, diffe
 		if len(of) == 0 {
 			continue
 		}
-		proofs, told, err := prover.Prove(ctx, o.Root, request)
+		proofs, more, err := prover.Prove(ctx, o.Root, request)
 		if err != nil {
 			return nil, err
 		}
-		warnings = append(warnings, told...)
+		warnings = append(warnings, more...)
 		for i, proof := range proofs {
 			of[i].manifest.Package.Signature = proof.Signature
 			differs[of[i]] = proof.Differs

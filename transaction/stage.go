@@ -166,7 +166,7 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 	case pkginfo.HardLink:
 		first := s.draft.At(e.Link)
 		if first == nil || first.Type != record.TypeFile {
-			return fmt.Errorf("is a hard link to %s, which is no file that came before", e.Link)
+			return fmt.Errorf("is a hard link to %s, which is not a file that came before", e.Link)
 		}
 		f = *first
 		f.Path = e.Path

@@ -9,7 +9,8 @@
 //
 // What is decided is decided in layout/plan and programs, by pure functions; here it
 // is carried out. Removing what nothing uses is transaction/gc's, and finding
-// damage transaction/verify's.
+// damage transaction/verify's. The commands that change a root are together, in a file
+// each, because they share the writer and the steps between staging and the switch.
 package transaction
 
 import (

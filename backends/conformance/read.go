@@ -115,7 +115,7 @@ func (s *suite) read(r io.Reader, keys *trust.Keyring) (c *contents, err error) 
 		}
 		for i, b := range e.Path {
 			if kind, ok := kinds[e.Path[:i]]; b == '/' && ok && kind != pkginfo.Directory {
-				return nil, fault("%s is in %s, which is no directory", e.Path, e.Path[:i])
+				return nil, fault("%s is in %s, which is not a directory", e.Path, e.Path[:i])
 			}
 		}
 		if reader.NamesOwners() && (e.UID != 0 || e.GID != 0) {
@@ -137,12 +137,12 @@ func (s *suite) read(r io.Reader, keys *trust.Keyring) (c *contents, err error) 
 			c.sums[e.Path] = sum
 		case pkginfo.HardLink:
 			if kinds[e.Link] != pkginfo.Regular || c.sums[e.Link] == "" {
-				return nil, fault("%s is a hard link to %q, which is no file that came before", e.Path, e.Link)
+				return nil, fault("%s is a hard link to %q, which is not a file that came before", e.Path, e.Link)
 			}
 			c.sums[e.Path] = c.sums[e.Link]
 		default:
 			if n, err := reader.Read(make([]byte, 1)); n > 0 || err != io.EOF {
-				return nil, fault("%s is no file and has %d bytes, %v", e.Path, n, err)
+				return nil, fault("%s is not a file and has %d bytes, %v", e.Path, n, err)
 			}
 		}
 	}

@@ -52,7 +52,7 @@ type toyPackage struct {
 
 func (p *toyPackage) info() (*pkginfo.Package, error) {
 	if _, err := strconv.Atoi(p.Version); p.Name == "" || strings.Contains(p.Name, "/") || p.Arch == "" || err != nil {
-		return nil, fmt.Errorf("read toy: %q %q for %q is no package", p.Name, p.Version, p.Arch)
+		return nil, fmt.Errorf("read toy: %q %q for %q is not a package", p.Name, p.Version, p.Arch)
 	}
 	return &pkginfo.Package{Format: "toy", Name: p.Name, Version: p.Version, Architecture: p.Arch}, nil
 }

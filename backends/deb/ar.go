@@ -67,7 +67,7 @@ func (a *archive) next(what string) (*member, error) {
 	}
 	size, ok := parseArSize(h[48:58])
 	if !ok {
-		return nil, &FormatError{Offset: start + 48, Msg: fmt.Sprintf("the size of a member is %q, which is no number", h[48:58])}
+		return nil, &FormatError{Offset: start + 48, Msg: fmt.Sprintf("the size of a member is %q, which is not a number", h[48:58])}
 	}
 	return &member{archive: a, name: arName(h[:arNameSize]), size: size, left: size}, nil
 }

@@ -52,7 +52,7 @@ func readControlTar(s *stream) (map[string]string, error) {
 			continue
 		}
 		if e.Type != pkginfo.Regular {
-			return nil, tar.errorAt(h.pos, "%q is no regular file", e.Path)
+			return nil, tar.errorAt(h.pos, "%q is not a regular file", e.Path)
 		}
 		if e.Size > maxControlFile {
 			return nil, tar.errorAt(h.pos, "%q has %d bytes, more than the %d that hashpkg reads", e.Path, e.Size, maxControlFile)
@@ -128,7 +128,7 @@ func parseConffiles(text string) ([]string, error) {
 			continue // names a file that the package no longer has
 		}
 		if !strings.HasPrefix(line, "/") {
-			return nil, fmt.Errorf("%q is no absolute path", line)
+			return nil, fmt.Errorf("%q is not an absolute path", line)
 		}
 		path, err := unpack.CleanName(line)
 		if err != nil {

@@ -56,7 +56,7 @@ func (d *Database) readDiversions() error {
 		return err
 	}
 	if len(lines)%3 != 0 {
-		return fmt.Errorf("read dpkg's diversions: %d lines, which is no multiple of three", len(lines))
+		return fmt.Errorf("read dpkg's diversions: %d lines, which is not a multiple of three", len(lines))
 	}
 	for i := 0; i < len(lines); i += 3 {
 		from, to := databasePath(lines[i]), databasePath(lines[i+1])

@@ -81,7 +81,7 @@ func checkParagraph(text string) error {
 		case lines.kind == continuedLine:
 			continue
 		case lines.kind == otherLine || !isFieldName(string(lines.name)):
-			return fmt.Errorf("line %d: %.80q is no field", lines.number, lines.text)
+			return fmt.Errorf("line %d: %.80q is not a field", lines.number, lines.text)
 		}
 		name := strings.ToLower(string(lines.name))
 		if seen[name] {
@@ -157,7 +157,7 @@ func checkVersion(s string) error {
 		return fmt.Errorf("it has more than %d characters", maxVersion)
 	}
 	if epoch, _, ok := strings.Cut(s, ":"); ok && !isVersionPart(epoch) {
-		return fmt.Errorf("the epoch %q is no number", epoch)
+		return fmt.Errorf("the epoch %q is not a number", epoch)
 	}
 	if strings.HasSuffix(s, "-") {
 		return errors.New("the revision is empty")

@@ -353,7 +353,7 @@ func parseRelease(text []byte) (*release, error) {
 			err = r.addFile(string(lines.value))
 		case lines.kind == continuedLine || lines.kind == spaceLine:
 		case lines.kind == otherLine || !isFieldName(string(lines.name)) || seen[strings.ToLower(string(lines.name))]:
-			err = fmt.Errorf("%.80q is no field, or is there twice", lines.text)
+			err = fmt.Errorf("%.80q is not a field, or is there twice", lines.text)
 		default:
 			field = strings.ToLower(string(lines.name))
 			seen[field] = true
@@ -378,7 +378,7 @@ func parseDate(s string) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%.80q is no date", s)
+	return time.Time{}, fmt.Errorf("%.80q is not a date", s)
 }
 
 // addFile reads a line of the field SHA256: digest, size, path.
@@ -386,7 +386,7 @@ func (r *release) addFile(line string) error {
 	parts := strings.Fields(line)
 	var f listedFile
 	if len(parts) != 3 {
-		return fmt.Errorf("%.80q is no digest, size and path", line)
+		return fmt.Errorf("%.80q is not a digest, size and path", line)
 	}
 	var err error
 	if f.sha256, err = parseSHA256(parts[0]); err != nil {
@@ -405,7 +405,7 @@ func (r *release) addFile(line string) error {
 func parseSHA256(s string) (sum [sha256.Size]byte, err error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(sum) {
-		return sum, fmt.Errorf("%.80q is no SHA-256", s)
+		return sum, fmt.Errorf("%.80q is not a SHA-256", s)
 	}
 	return [sha256.Size]byte(b), nil
 }
@@ -413,7 +413,7 @@ func parseSHA256(s string) (sum [sha256.Size]byte, err error) {
 func parseSize(s string) (int64, error) {
 	n, err := strconv.ParseUint(s, 10, 62)
 	if err != nil {
-		return 0, fmt.Errorf("%.80q is no size", s)
+		return 0, fmt.Errorf("%.80q is not a size", s)
 	}
 	return int64(n), nil
 }
@@ -488,7 +488,7 @@ var indexFields = [5]string{"package", "version", "architecture", "sha256", "siz
 func (p *paragraph) add(line *fieldLines) error {
 	p.any = true
 	if line.kind == otherLine {
-		return fmt.Errorf("%.80q is no field", line.text)
+		return fmt.Errorf("%.80q is not a field", line.text)
 	}
 	for i, name := range indexFields {
 		switch {

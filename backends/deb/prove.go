@@ -29,7 +29,7 @@ func (Format) Prove(ctx context.Context, root backends.Root, request backends.Pr
 	files := make([]File, len(request.Files))
 	for i, f := range request.Files {
 		if len(f.Sum) != sha256.Size {
-			return nil, nil, fmt.Errorf("prove %s: its sum has %d bytes, and is no SHA-256", f.Name, len(f.Sum))
+			return nil, nil, fmt.Errorf("prove %s: its sum has %d bytes, and is not a SHA-256", f.Name, len(f.Sum))
 		}
 		files[i] = File{f.Name, f.Version, f.Architecture, [sha256.Size]byte(f.Sum), f.Size}
 	}

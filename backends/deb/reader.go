@@ -103,7 +103,7 @@ func checkFormatVersion(text string) error {
 	}
 	major, minor, ok := strings.Cut(line, ".")
 	if !ok || !isVersionPart(major) || !isVersionPart(minor) {
-		return fmt.Errorf("%q is no format version", line)
+		return fmt.Errorf("%q is not a format version", line)
 	}
 	if strings.TrimLeft(major, "0") != "2" {
 		return fmt.Errorf("the package has format version %s, and only 2 is known: a newer hashpkg may read it", line)

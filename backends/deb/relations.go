@@ -93,7 +93,7 @@ func parseRelation(text string) (pkginfo.Relation, error) {
 func constraint(p dependency.Possibility, text string) (pkginfo.Constraint, error) {
 	c := pkginfo.Constraint{Name: p.Name}
 	if p.Substvar || !isRelationName(p.Name) {
-		return c, fmt.Errorf("%q is no package name", p.Name)
+		return c, fmt.Errorf("%q is not a package name", p.Name)
 	}
 	if p.Architectures != nil && len(p.Architectures.Architectures) > 0 || len(p.StageSets) > 0 {
 		return c, errors.New("only source packages may restrict a relation to architectures or profiles")
@@ -102,7 +102,7 @@ func constraint(p dependency.Possibility, text string) (pkginfo.Constraint, erro
 		_, after, _ := strings.Cut(text, ":")
 		c.Architecture = after[:strings.IndexAny(after+" ", " (")]
 		if !isArchitecture(c.Architecture) {
-			return c, fmt.Errorf("%q is no architecture", c.Architecture)
+			return c, fmt.Errorf("%q is not an architecture", c.Architecture)
 		}
 	}
 	if p.Version == nil {

@@ -57,7 +57,7 @@ func ReadStatus(r io.Reader) ([]*pkginfo.Package, error) {
 				fields[name] = string(lines.value)
 			}
 		case otherLine:
-			return nil, fmt.Errorf("line %d: %.80q is no field", lines.number, lines.text)
+			return nil, fmt.Errorf("line %d: %.80q is not a field", lines.number, lines.text)
 		case continuedLine, spaceLine: // of a field that is not wanted here
 		}
 	}

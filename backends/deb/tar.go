@@ -124,7 +124,7 @@ func (t *tarReader) startContent(h *tarHeader) error {
 	}
 	if h.kind != '0' {
 		if h.size != 0 {
-			return t.errorAt(h.pos, "%q is no regular file but has %d bytes of content", h.name, h.size)
+			return t.errorAt(h.pos, "%q is not a regular file but has %d bytes of content", h.name, h.size)
 		}
 		return nil
 	}

@@ -96,7 +96,7 @@ func capabilityMask(list string, operator byte) (uint64, error) {
 		if n < 0 {
 			number, err := strconv.ParseUint(name, 10, 6)
 			if err != nil {
-				return 0, fmt.Errorf("%q is no known capability", name)
+				return 0, fmt.Errorf("%q is not a known capability", name)
 			}
 			n = int(number)
 		}

@@ -89,7 +89,7 @@ func checkFormatError(t testing.TB, err error) {
 	t.Helper()
 	var format *rpm.FormatError
 	if !errors.As(err, &format) {
-		t.Errorf("%T is no FormatError: %v", err, err)
+		t.Errorf("%T is not a FormatError: %v", err, err)
 	}
 	if strings.Contains(err.Error(), "\x00") || len(err.Error()) > 2000 {
 		t.Errorf("an error that nobody can read: %.3000q", err)
@@ -286,7 +286,7 @@ func TestForged(t *testing.T) {
 		// Digests and sizes of the whole.
 		{"payload digest", edit(func(h *testrpm.Header) { h.StringArray(5092, strings.Repeat("00", 32)) }), "SHA-256 digest of the payload"},
 		{"payload digest alt", edit(func(h *testrpm.Header) { h.Delete(5092); h.StringArray(5097, strings.Repeat("00", 32)) }), "digest of the unpacked payload"},
-		{"payload digest of nothing", edit(func(h *testrpm.Header) { h.StringArray(5092, "xy") }), "is no SHA-256 digest"},
+		{"payload digest of nothing", edit(func(h *testrpm.Header) { h.StringArray(5092, "xy") }), "is not a SHA-256 digest"},
 		{"header digest", sign(func(h *testrpm.Header) { h.Strings(273, strings.Repeat("00", 32)) }), "SHA-256 digest of the header"},
 		{"header digest sha1", sign(func(h *testrpm.Header) { h.Strings(269, strings.Repeat("00", 20)) }), "SHA-1 digest of the header"},
 		{"md5", sign(func(h *testrpm.Header) { h.Bytes(1004, make([]byte, 16)) }), "MD5 digest"},

@@ -117,7 +117,7 @@ func findDatabases(root backends.Root) ([]*database, error) {
 				return nil, fmt.Errorf("find rpm database: %w", err)
 			}
 			if !info.Mode().IsRegular() {
-				return nil, fmt.Errorf("find rpm database: %s is no regular file", backends.HostName(root, file))
+				return nil, fmt.Errorf("find rpm database: %s is not a regular file", backends.HostName(root, file))
 			}
 			if slices.ContainsFunc(infos, func(other fs.FileInfo) bool { return os.SameFile(info, other) }) {
 				continue

@@ -135,12 +135,12 @@ func (f *bdbFile) readItems(page []byte, n uint32, each recordFunc) error {
 			continue
 		}
 		if len(key) != 5 || key[0] != bdbItemData {
-			return f.db.damage(at+start, "a key on page %d is no number", n)
+			return f.db.damage(at+start, "a key on page %d is not a number", n)
 		}
 		instance := f.order.Uint32(key[1:])
 		if instance == 0 { // its value is the highest number so far
 			if len(item) != 5 || item[0] != bdbItemData {
-				return f.db.damage(at+start, "package 0 is no number")
+				return f.db.damage(at+start, "package 0 is not a number")
 			}
 			f.highest = f.order.Uint32(item[1:])
 			continue
@@ -166,7 +166,7 @@ func (f *bdbFile) value(item []byte, at int64) ([]byte, error) {
 	case item[0] == bdbItemData:
 		return bytes.Clone(item[1:]), nil
 	case item[0] != bdbItemOffPage || len(item) != bdbOffPage:
-		return nil, f.db.damage(at, "a value of type %d and %d bytes is no package", item[0], len(item))
+		return nil, f.db.damage(at, "a value of type %d and %d bytes is not a package", item[0], len(item))
 	}
 	next, size := f.order.Uint32(item[4:]), int64(f.order.Uint32(item[8:]))
 	if size > maxHeaderStore+maxHeaderEntries*entrySize {
@@ -184,7 +184,7 @@ func (f *bdbFile) value(item []byte, at int64) ([]byte, error) {
 		}
 		length := int64(f.order.Uint16(page[22:]))
 		if page[25] != bdbTypeOverflow || length == 0 || length > f.pageSize-bdbPageHeader || length > size-int64(len(blob)) {
-			return nil, f.db.damage(int64(next)*f.pageSize, "page %d, of type %d, with %d bytes, is no part of a package", next, page[25], length)
+			return nil, f.db.damage(int64(next)*f.pageSize, "page %d, of type %d, with %d bytes, is not a part of a package", next, page[25], length)
 		}
 		blob = append(blob, page[bdbPageHeader:bdbPageHeader+length]...)
 		next = f.order.Uint32(page[16:])

@@ -136,7 +136,7 @@ func digestOf(text string, algo *digestAlgorithm) (string, error) {
 	}
 	digest, err := hex.DecodeString(text)
 	if err != nil || len(digest) != algo.size() {
-		return "", fmt.Errorf("%q is no digest of %s", text[:min(len(text), 200)], algo.name)
+		return "", fmt.Errorf("%q is not a digest of %s", text[:min(len(text), 200)], algo.name)
 	}
 	return algo.name + ":" + hex.EncodeToString(digest), nil
 }

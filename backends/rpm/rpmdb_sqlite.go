@@ -166,7 +166,7 @@ func (w *treeWalk) visit(n uint32, depth int) error {
 		cells += 4
 	}
 	if kind != sqliteInterior && kind != sqliteLeaf || depth > sqliteMaxDepth || cells+2*count > w.usable {
-		return w.db.damage(at, "page %d, of type %d, with %d cells, is no part of a table", n, kind, count)
+		return w.db.damage(at, "page %d, of type %d, with %d cells, is not a part of a table", n, kind, count)
 	}
 	used := 0
 	for i := range count {

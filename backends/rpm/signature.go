@@ -201,7 +201,7 @@ func (s *pendingSignature) parse(b, body []byte) (id uint64, algo packet.PublicK
 	}
 	sig, ok := p.(*packet.Signature)
 	if !ok {
-		return 0, 0, 0, errors.New("it is no signature")
+		return 0, 0, 0, errors.New("it is not a signature")
 	}
 	s.packet, s.Created = sig, sig.CreationTime
 	if sig.IssuerKeyId != nil {
@@ -283,7 +283,7 @@ func algorithmName(a packet.PublicKeyAlgorithm) string {
 // signature (RFC 9580, 4.2).
 func signaturePacket(b []byte) ([]byte, error) {
 	const signature = 2
-	errPacket := errors.New("it is no OpenPGP signature")
+	errPacket := errors.New("it is not an OpenPGP signature")
 	if len(b) < 2 || b[0]&0x80 == 0 {
 		return nil, errPacket
 	}

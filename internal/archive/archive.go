@@ -145,7 +145,7 @@ func newRelease(o Options) (*release, error) {
 	}
 	for _, word := range []string{r.suite, r.arch} {
 		if !plainWord.MatchString(word) {
-			return nil, fmt.Errorf("%q is no name of a release or an architecture", word)
+			return nil, fmt.Errorf("%q is not a name of a release or an architecture", word)
 		}
 	}
 	for _, spec := range o.Packages {

@@ -75,7 +75,7 @@ func parseIndex(r io.Reader) ([]indexEntry, error) {
 		default:
 			name, value, ok := strings.Cut(line, ":")
 			if !ok {
-				return nil, fmt.Errorf("%q is no field", line)
+				return nil, fmt.Errorf("%q is not a field", line)
 			}
 			fields[strings.ToLower(name)] = strings.TrimSpace(value)
 		}
@@ -96,11 +96,11 @@ func newIndexEntry(fields map[string]string) (indexEntry, error) {
 	for _, s := range []string{e.name, e.version, e.arch} {
 		// They become a file's name.
 		if s == "" || strings.HasPrefix(s, ".") || path.Base(s) != s {
-			return indexEntry{}, fmt.Errorf("package %q: %q is no name, version or architecture", e.name, s)
+			return indexEntry{}, fmt.Errorf("package %q: %q is not a name, version or architecture", e.name, s)
 		}
 	}
 	if len(e.sha256) != 2*sha256.Size {
-		return indexEntry{}, fmt.Errorf("package %q: %q is no SHA-256", e.name, e.sha256)
+		return indexEntry{}, fmt.Errorf("package %q: %q is not a SHA-256", e.name, e.sha256)
 	}
 	var err error
 	if e.size, err = strconv.ParseInt(fields["size"], 10, 64); err != nil {

@@ -120,7 +120,7 @@ func (t *Tree) linkTarget(name string) (string, error) {
 	}
 	switch n := t.nodes[target]; {
 	case n.kind != file:
-		return "", fmt.Errorf("leads to %q, which is no earlier regular file", name)
+		return "", fmt.Errorf("leads to %q, which is not an earlier regular file", name)
 	case t.links[target] != "":
 		return t.links[target], nil
 	}

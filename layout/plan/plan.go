@@ -2,6 +2,10 @@
 // to be installed ([Make]), and which trees and links agree with what a package
 // manager has installed ([MakeSystem]). A plan is a value; nothing is changed by
 // making one.
+//
+// Both ask the same thing of the same rules, what the loader finds where, and what a
+// tree's identity is computed from, so they stay together although it makes the
+// package long.
 package plan
 
 import (

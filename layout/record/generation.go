@@ -125,7 +125,7 @@ func (g *Generation) check() error {
 			return fmt.Errorf("decode generation: %w", err)
 		}
 		if err := layout.CheckPayloadPath(t.Tree); err != nil || strings.Contains(t.Tree, "/") {
-			return fmt.Errorf("decode generation: tree %q of %s is no directory name", t.Tree, t.Name)
+			return fmt.Errorf("decode generation: tree %q of %s is not a directory name", t.Tree, t.Name)
 		}
 		for _, l := range t.Links {
 			if err := layout.CheckPayloadPath(l); err != nil || !strings.Contains(l, "/") {
@@ -134,7 +134,7 @@ func (g *Generation) check() error {
 		}
 		for link, place := range t.Places {
 			if layout.CheckPayloadPath(link) != nil || !path.IsAbs(place) || path.Clean(place) != place {
-				return fmt.Errorf("decode generation: %s has %q at %q, which is no path in a root", t.Name, link, place)
+				return fmt.Errorf("decode generation: %s has %q at %q, which is not a path in a root", t.Name, link, place)
 			}
 		}
 	}

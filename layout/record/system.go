@@ -102,7 +102,7 @@ func (t PinnedTree) MarshalText() ([]byte, error) { return []byte(t.String()), n
 func (t *PinnedTree) UnmarshalText(b []byte) error {
 	library, tree, ok := strings.Cut(string(b), "=")
 	if !ok {
-		return fmt.Errorf("%q is no pinned tree: want LIBRARY=TREE", b)
+		return fmt.Errorf("%q is not a pinned tree: want LIBRARY=TREE", b)
 	}
 	*t = PinnedTree{library, tree}
 	return t.check()
@@ -113,7 +113,7 @@ func (t *PinnedTree) check() error {
 		return err
 	}
 	if layout.CheckPayloadPath(t.Tree) != nil || strings.Contains(t.Tree, "/") {
-		return fmt.Errorf("tree %q of %s is no directory name", t.Tree, t.Library)
+		return fmt.Errorf("tree %q of %s is not a directory name", t.Tree, t.Library)
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func (p *Pins) check() error {
 func (e *PackageEdits) check() error {
 	for _, f := range e.Files {
 		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path {
-			return fmt.Errorf("%q is no path in a root", f.Path)
+			return fmt.Errorf("%q is not a path in a root", f.Path)
 		}
 	}
 	return nil

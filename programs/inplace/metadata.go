@@ -29,6 +29,17 @@ const capability = "security.capability"
 // privileges are the bits of a mode that give a program another user's rights.
 const privileges = unix.S_ISUID | unix.S_ISGID
 
+// CheckSealed returns an error that wraps [ErrSigned] or [ErrVerity] for a file whose
+// edited copy the kernel would not start.
+func CheckSealed(f *os.File) error {
+	facts, err := lookAtFile(f)
+	if err != nil {
+		return err
+	}
+	_, err = readMetadata(f, facts)
+	return err
+}
+
 // readMetadata refuses a file whose bytes are signed.
 func readMetadata(f *os.File, facts facts) (*metadata, error) {
 	fd := int(f.Fd())

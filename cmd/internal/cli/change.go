@@ -119,7 +119,7 @@ installed since is not undone: its libraries stay as they are.`,
 func parseGeneration(s string) (int, error) {
 	id, err := strconv.Atoi(s)
 	if err != nil || id < 1 {
-		return 0, usageError{fmt.Errorf("%q is no generation's number", s)}
+		return 0, usageError{fmt.Errorf("%q is not a generation's number", s)}
 	}
 	return id, nil
 }

@@ -1,5 +1,6 @@
 // Package cli is hashpkg's command line: flags in, one library call, rendering
-// out. Each command has a file of its own; [Main] runs them.
+// out. Each command has a file of its own; [Main] runs them. The package is as long
+// as there are commands, and no file of it needs another command's.
 package cli
 
 import (
@@ -160,6 +161,7 @@ hashpkg at once; the next command cleans up.`,
 		newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a),
 		newSyncCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a),
 		newHooksCommand(a), newCheckCommand(a), newHookCommand(a), newElfCommand(a), newVersionCommand(a),
+		newSettingsTopic(),
 	)
 	return cmd
 }
@@ -193,7 +195,7 @@ func (a *app) now() (time.Time, error) {
 	if s := a.Getenv("SOURCE_DATE_EPOCH"); s != "" {
 		sec, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
-			return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q is no number of seconds", s)}
+			return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q is not a number of seconds", s)}
 		}
 		return time.Unix(sec, 0).UTC(), nil
 	}

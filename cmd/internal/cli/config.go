@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/programs"
@@ -34,6 +36,29 @@ type rewriteConfig struct {
 	Exclude     []string               `toml:"exclude"`
 }
 
+// newSettingsTopic returns the help page of the settings, which is not a command.
+func newSettingsTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:   "settings",
+		Short: "What " + configFile + " may say",
+		Long: `The settings of a root are in its /etc/hashpkg.toml. Each has a default, and so
+has the file as a whole. A setting that hashpkg does not know is an error.
+
+  prefix = "/var/sys"         # where trees are, as programs see it
+
+  [rewrite]
+  executables = "minimal"     # "minimal" puts into DT_RUNPATH the directories
+                              # that can answer; "full" those of the version,
+                              # of the default and of current-system; "none"
+                              # gives executables their packaged bytes back
+  include = ["/usr/bin"]      # patterns; with them, only those are edited
+  exclude = ["/usr/sbin/*"]   # patterns that are left alone
+
+A change takes effect at the next hashpkg sync. Before prefix is changed, run
+hashpkg restore --all: edited programs would go on searching the old one.`,
+	}
+}
+
 // readConfig reads the settings of the root that the flags name. What they do not
 // say has its default; what is not known is an error, for it is likely to be meant.
 func (a *app) readConfig() (config, error) {
@@ -56,7 +81,7 @@ func (a *app) readConfig() (config, error) {
 	if err := d.Decode(&c); err != nil {
 		var unknown *toml.StrictMissingError
 		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
-			return c, fmt.Errorf("read settings: %s: %q is no setting that hashpkg knows; see hashpkg help settings", file, unknown.Errors[0].Key())
+			return c, fmt.Errorf("read settings: %s: %q is not a setting that hashpkg knows; see hashpkg help settings", file, strings.Join(unknown.Errors[0].Key(), "."))
 		}
 		return c, fmt.Errorf("read settings: %s: %w", file, err)
 	}
@@ -72,7 +97,7 @@ func (c *rewriteConfig) check(file string) error {
 	for _, patterns := range [][]string{c.Include, c.Exclude} {
 		for _, p := range patterns {
 			if _, err := path.Match(p, "/"); err != nil || !path.IsAbs(p) {
-				return fmt.Errorf("read settings: %s: %q is no pattern for an absolute path", file, p)
+				return fmt.Errorf("read settings: %s: %q is not a pattern for an absolute path", file, p)
 			}
 		}
 	}

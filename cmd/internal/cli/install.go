@@ -43,7 +43,7 @@ dpkg's nor rpm's database is involved. Either all packages are installed or none
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and change nothing")
-	f.BoolVar(&o.useDefault, "default", false, "make these versions the defaults, and let them stay it")
+	f.BoolVar(&o.useDefault, "default", false, "make these versions the defaults, and keep them when higher versions arrive")
 	f.BoolVar(&o.noDefault, "no-default", false, "leave the defaults as they are")
 	f.BoolVar(&o.rebuild, "rebuild", false, "accept another build of a version that is installed")
 	f.StringArrayVar(&o.keyring, "keyring", nil, "verify signatures of rpms, and of the indexes of debs, with the OpenPGP keys in `FILE` (may be repeated; default: those of the root's rpm and apt)")

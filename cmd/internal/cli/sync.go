@@ -26,23 +26,18 @@ func newSyncCommand(a *app) *cobra.Command {
 		Short: "Follow what dpkg or rpm has installed",
 		Long: `Make the prefix agree with what dpkg's and rpm's databases say is installed: each
 package with libraries gets a tree, which shares the files of the distribution;
-current-system leads to those trees; and executables are told to search there,
-by DT_RUNPATH, as far as the settings allow and the loader finds the same
-libraries. Libraries of the distribution are never changed, and neither are the
-package managers' records. An older version of a library stays in the store.
+current-system leads to the paths of the distribution; and executables are told
+to search there, by DT_RUNPATH, as far as the settings allow and the loader finds
+the same libraries. Libraries of the distribution are never changed, and neither
+are the package managers' records. An older version of a library stays in the
+store.
 
 The hooks call this after each transaction (hashpkg help hooks); with nothing to
 do it ends at once. No program of the root is run, but for the loader of the
 machine's own: --root DIR may be an image of any architecture. With
 SOURCE_DATE_EPOCH set, two runs on equal images leave equal images.
 
-Settings, in /etc/hashpkg.toml of the root:
-
-  prefix = "/var/sys"
-  [rewrite]
-  executables = "minimal"     # or "full", "none"
-  include = ["/usr/bin"]      # patterns; with them, only those are edited
-  exclude = ["/usr/sbin/*"]`,
+hashpkg help settings says how to choose which executables are edited.`,
 		Example: "  hashpkg sync\n  hashpkg sync --dry-run\n  hashpkg sync --root ./image --json",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return runSync(c.Context(), a, o) },

@@ -21,7 +21,7 @@ func (c checksum) MarshalText() ([]byte, error) { return []byte(c.String()), nil
 // UnmarshalText implements [encoding.TextUnmarshaler].
 func (c *checksum) UnmarshalText(b []byte) error {
 	if n, err := hex.Decode(make([]byte, hex.DecodedLen(len(b))), b); err != nil || n != len(c) {
-		return fmt.Errorf("%q is no checksum of %d hexadecimal digits", b, 2*len(c))
+		return fmt.Errorf("%q is not a checksum of %d hexadecimal digits", b, 2*len(c))
 	}
 	_, err := hex.Decode(c[:], b)
 	return err

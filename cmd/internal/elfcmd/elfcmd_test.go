@@ -82,7 +82,7 @@ func TestElfWithoutStringTable(t *testing.T) {
 	}
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil || f.Class != elf.ELFCLASS64 {
-		t.Skip("/bin/sh is no program of 64 bits")
+		t.Skip("/bin/sh is not a program of 64 bits")
 	}
 	header := func(kind elf.ProgType) (at, offset uint64) {
 		for i, p := range f.Progs {

@@ -297,7 +297,7 @@ func (o *options) needsNames() bool {
 func setPageSize(o *options, v []string) error {
 	n, err := strconv.ParseUint(v[0], 10, 32)
 	if err != nil || n == 0 {
-		return fmt.Errorf("%q is no size in bytes", v[0])
+		return fmt.Errorf("%q is not a size in bytes", v[0])
 	}
 	o.pageSize = n
 	return nil

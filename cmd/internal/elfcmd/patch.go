@@ -47,10 +47,10 @@ func readPatch(name string) (*patch, error) {
 	}
 	p := new(patch)
 	if err := json.Unmarshal(b, p); err != nil {
-		return nil, fmt.Errorf("read patch: %s is no patch: %w", name, err)
+		return nil, fmt.Errorf("read patch: %s is not a patch: %w", name, err)
 	}
 	if p.Format != patchFormat {
-		return nil, fmt.Errorf("read patch: %s is no patch of a form that is known: it says %d, and not %d", name, p.Format, patchFormat)
+		return nil, fmt.Errorf("read patch: %s is not a patch of a form that is known: it says %d, and not %d", name, p.Format, patchFormat)
 	}
 	if err := p.Edit.Validate(); err != nil {
 		return nil, fmt.Errorf("read patch: %s: %w", name, err)

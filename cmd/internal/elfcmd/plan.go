@@ -175,7 +175,7 @@ func (o *options) shrink(info *elfedit.Info, dirs string, p *filePlan) (string, 
 		return "", fmt.Errorf("find the root: %w", err)
 	}
 	if st, err := os.Stat(root); err == nil && !st.IsDir() {
-		return "", fmt.Errorf("the root %s is no directory", root)
+		return "", fmt.Errorf("the root %s is not a directory", root)
 	}
 	open := slices.Clone(info.Needed)
 	var kept []string
