@@ -116,7 +116,7 @@ func (a *app) describe(err error) string {
 	// What ended at once has changed nothing. An error beside that is one of the
 	// cleaning up.
 	text := "interrupted; nothing was changed"
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the parts are wanted
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			if !errors.Is(e, context.Canceled) {
 				text += "\nhashpkg: " + e.Error()
