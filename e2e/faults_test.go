@@ -367,3 +367,162 @@ func TestSyncFullDisk(t *testing.T) {
 		t.Error("the room was not between too little and enough")
 	}
 }
+
+// damagedStore returns a root in which much is damaged, what it was like before, and the
+// package to mend it from.
+func damagedStore(t *testing.T) (dir, root, before, deb string) {
+	t.Helper()
+	dir, first, _, root := twoVersions(t)
+	before = dump(t, root)
+	prefix := filepath.Join(root, "var/sys")
+	tree := filepath.Join(prefix, "tool/1.0")
+	for _, command := range []string{
+		"chmod u+w usr/bin/tool && printf x >>usr/bin/tool && chmod u-w usr/bin/tool",
+		"rm usr/share/tool/data usr/bin/t bin/t",
+		"ln -s elsewhere bin/t",
+		"chmod 0600 usr/share/tool/secret",
+		"chmod 0700 usr/share",
+		"printf mine >usr/share/mine",
+		"rm ../default ../../current-system/bin/tool ../../current-system/index",
+	} {
+		cmd := exec.Command("sh", "-c", command)
+		cmd.Dir = tree
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", command, err, out)
+		}
+	}
+	return dir, root, before, first
+}
+
+// repaired checks that another repair makes of a root what it was, and has lost nothing
+// that was somebody's.
+func repaired(t *testing.T, what, root, before, deb string) {
+	t.Helper()
+	if status, stderr := run(t, exec.Command(hashpkg(t), "--root", root, "verify", "-q", "--repair", "--from", deb)); status != 0 {
+		t.Errorf("%s: the next repair: status %d: %s", what, status, stderr)
+	}
+	mustRun(t, hashpkg(t), "--root", root, "verify", "-q")
+	kept, err := filepath.Glob(filepath.Join(root, "var/sys/.hashpkg/quarantine/*-tool-1.0*/usr/share/mine"))
+	if err != nil || len(kept) != 1 {
+		t.Errorf("%s: the file that is in no manifest is at %q (%v)", what, kept, err)
+	}
+	if err := os.RemoveAll(filepath.Join(root, "var/sys/.hashpkg/quarantine")); err != nil {
+		t.Fatal(err)
+	}
+	if have := dump(t, root); have != before {
+		t.Errorf("%s: the root is not what it was:\n%s", what, lineDiff(before, have))
+	}
+}
+
+// lineDiff returns the lines that two texts do not share.
+func lineDiff(before, after string) string {
+	var b strings.Builder
+	for line := range strings.Lines(before) {
+		if !strings.Contains(after, line) {
+			b.WriteString("- " + line)
+		}
+	}
+	for line := range strings.Lines(after) {
+		if !strings.Contains(before, line) {
+			b.WriteString("+ " + line)
+		}
+	}
+	return b.String()
+}
+
+// TestRepairKilled kills a repair at each of the calls that change directories or make
+// things durable.
+func TestRepairKilled(t *testing.T) {
+	const strace = "strace"
+	testneed.Programs(t, strace)
+	dir, base, before, deb := damagedStore(t)
+	broken := dump(t, base)
+	calls := []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "unlinkat", "fsync", "syncfs", "utimensat"}
+	killSweep(t, strace, dir, base, calls, []string{"verify", "-q", "--repair", "--from", deb}, 40, func(what, root string) {
+		for line := range strings.Lines(dump(t, root)) { // each name is as it was, or as it shall be
+			name, _, _ := strings.Cut(line, " ")
+			passing := strings.HasPrefix(name, "var/sys/.hashpkg/staging") || strings.HasPrefix(name, "var/sys/.hashpkg/quarantine")
+			if !passing && !strings.Contains(broken, line) && !strings.Contains(before, line) {
+				t.Errorf("%s: neither damaged nor mended: %s", what, line)
+			}
+		}
+		repaired(t, what, root, before, deb)
+	})
+}
+
+// TestRepairFails lets each of the calls fail.
+func TestRepairFails(t *testing.T) {
+	const strace = "strace"
+	testneed.Programs(t, strace)
+	dir, base, before, deb := damagedStore(t)
+	faults := 0
+	for _, call := range []string{"renameat", "renameat2", "linkat", "symlinkat", "mkdirat", "fsync", "syncfs", "utimensat", "write"} {
+		for n, survived := 1, 0; survived < 2 && n < 200; n++ {
+			root := filepath.Join(dir, "failed")
+			copyRoot(t, base, root)
+			status, stderr := run(t, injected(strace, call, fmt.Sprintf("error=ENOSPC:when=%d", n), hashpkg(t), "--root", root, "verify", "-q", "--repair", "--from", deb))
+			what := fmt.Sprintf("ENOSPC at %s %d", call, n)
+			switch {
+			case status == 0:
+				survived++
+			case status == 1 && (strings.Contains(stderr, "no space left") || call == "write" && stderr == ""): // strace counts by thread: the message was lost, too
+				survived = 0
+				faults++
+			default:
+				t.Errorf("%s: status %d: %s", what, status, stderr)
+				survived++
+			}
+			repaired(t, what, root, before, deb)
+			if err := os.RemoveAll(root); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d faults", faults)
+	if faults < 20 {
+		t.Errorf("only %d faults: the sweep has not been everywhere", faults)
+	}
+}
+
+// TestRepairFullDisk gives a repair more and more room.
+func TestRepairFullDisk(t *testing.T) {
+	testneed.Root(t)
+	_, base, before, deb := damagedStore(t)
+	_, mount := mountDir(t)
+	failed, done := 0, 0
+	for room := 0; room < 120; room += 4 { // KiB
+		what := fmt.Sprintf("%d KiB of room", room)
+		if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=4m"); err != nil {
+			t.Fatal(err)
+		}
+		root, filler := filepath.Join(mount, "root"), filepath.Join(mount, "filler")
+		copyRoot(t, base, root)
+		var fs unix.Statfs_t
+		if err := unix.Statfs(mount, &fs); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filler, make([]byte, int(fs.Bavail)*int(fs.Bsize)-room<<10), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		status, stderr := run(t, exec.Command(hashpkg(t), "--root", root, "-q", "verify", "--repair", "--from", deb))
+		switch {
+		case status == 0:
+			done++
+		case status == 1 && strings.Contains(stderr, "no space left"):
+			failed++
+		default:
+			t.Errorf("%s: status %d: %s", what, status, stderr)
+		}
+		if err := os.Remove(filler); err != nil {
+			t.Fatal(err)
+		}
+		repaired(t, what, root, before, deb)
+		if err := unix.Unmount(mount, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d repairs failed, %d were done", failed, done)
+	if failed < 2 || done < 2 {
+		t.Error("the room was not between too little and enough")
+	}
+}

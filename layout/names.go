@@ -27,6 +27,7 @@ const (
 	ManifestsDir   = Private + "/manifests"
 	GenerationsDir = Private + "/generations"
 	StagingDir     = Private + "/staging"
+	QuarantineDir  = Private + "/quarantine" // what a repair moved out of everybody's reach
 	DefaultLink    = "default"
 	GenerationFile = "generation.json"
 	SystemDir      = Private + "/system" // what is known of the root's own packages

@@ -55,7 +55,7 @@ func (t *Staging) claimObjects(m *record.Manifest) error {
 	place := layout.TreePath(m.Name, m.Tree)
 	_, err := t.store.dir.Lstat(place)
 	if err == nil {
-		return fmt.Errorf("%s is there and has no manifest: look at what it is, and move it away", t.store.Path(place))
+		return fmt.Errorf("%s is there and has no manifest: look at what it is, and move it away, or run hashpkg verify --repair", t.store.Path(place))
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -80,7 +80,7 @@ func (t *Staging) claimObjects(m *record.Manifest) error {
 }
 
 func (t *Staging) addTree(m *record.Manifest, name string) error {
-	if err := t.assemble(m, "trees/"+name); err != nil {
+	if err := t.assemble(m, "trees/"+name, t.place); err != nil {
 		return err
 	}
 	b, err := m.Encode()
@@ -121,8 +121,9 @@ type tree struct {
 	made    map[string]bool
 }
 
-// assemble makes the directories, files and links of a tree in a new directory.
-func (t *Staging) assemble(m *record.Manifest, name string) error {
+// assemble makes the directories, files and links of a tree in a new directory. place
+// makes each file that is no directory.
+func (t *Staging) assemble(m *record.Manifest, name string, place func(f *record.File, dir *beneath.Dir, base string) error) error {
 	if err := t.dir.Mkdir(name, 0o755); err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (t *Staging) assemble(m *record.Manifest, name string) error {
 		if err != nil {
 			return err
 		}
-		if err := t.place(f, dir, base); err != nil {
+		if err := place(f, dir, base); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ func TestTakeOut(t *testing.T) {
 		"PutBack": func(_ *store.Store, staging *store.Staging) error {
 			return staging.PutBack(append(toolNames, "unknown/1.0"))
 		},
-		"Recover": func(s *store.Store, _ *store.Staging) error { return s.Recover() },
+		"Recover": func(s *store.Store, _ *store.Staging) error { return s.Recover(nil) },
 	}
 	for who, f := range undo {
 		s, _ := installed(t)
@@ -114,7 +114,7 @@ func TestPlantedTree(t *testing.T) {
 		t.Errorf("TakeOut gives %v", err)
 	}
 	must(t, staging.Discard())
-	must(t, s.Recover())
+	must(t, s.Recover(nil))
 	if after := listing(t, s.Path(".")); after != before {
 		t.Errorf("TakeOut makes\n%sof\n%s", after, before)
 	}

@@ -34,6 +34,9 @@ type journal struct {
 
 const journalName = "journal"
 
+// ErrJournal is wrapped by the error for a journal that cannot be read.
+var ErrJournal = errors.New("a writer was cut short and what it did is not known")
+
 // check returns an error for a name that hashpkg does not publish: undoing deletes
 // what has the name, and what a link on the way leads to is not hashpkg's. staging is
 // the journal's directory.
@@ -106,6 +109,40 @@ func (t *Staging) writeJournal(generation int) error {
 	return t.store.Sync()
 }
 
+// UnreadableJournals returns the staging directories, by their names below the prefix,
+// whose journal cannot be read.
+func (s *Store) UnreadableJournals() ([]string, error) {
+	entries, err := s.dir.ReadDir(layout.StagingDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list staging: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		name := layout.StagingDir + "/" + e.Name()
+		dir, err := s.dir.OpenDir(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its writer has ended
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at journal: %w", err)
+		}
+		_, err = s.readJournal(dir)
+		if cerr := dir.Close(); cerr != nil {
+			return nil, fmt.Errorf("look at journal: %w", cerr)
+		}
+		if errors.Is(err, ErrJournal) && s.dir.Exists(name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // readJournal returns the journal of a staging directory; nil when it has none.
 func (s *Store) readJournal(staging *beneath.Dir) (*journal, error) {
 	b, err := staging.ReadFile(journalName, maxRecord)
@@ -113,8 +150,8 @@ func (s *Store) readJournal(staging *beneath.Dir) (*journal, error) {
 		return nil, nil
 	}
 	fail := func(err error) error {
-		return fmt.Errorf("read journal %s: %w: a writer was cut short and what it did is not known; run hashpkg verify, then remove %s",
-			staging.Path(journalName), err, staging.Name())
+		return fmt.Errorf("read journal %s: %w: %w; run hashpkg verify --repair, which moves %s away",
+			staging.Path(journalName), err, ErrJournal, staging.Name())
 	}
 	if err != nil {
 		return nil, fail(err)

@@ -71,7 +71,7 @@ func (t *Staging) inStore(d digest.Digest, size int64) (bool, error) {
 		return false, fmt.Errorf("look up object: %w", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != size {
-		return false, fmt.Errorf("object %s is damaged: it should have %d bytes, and has %d; run hashpkg verify", dir.Path(base), size, st.Size)
+		return false, fmt.Errorf("object %s is damaged: it should have %d bytes, and has %d; run hashpkg verify --repair", dir.Path(base), size, st.Size)
 	}
 	return true, nil
 }

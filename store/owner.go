@@ -21,7 +21,7 @@ func (s *Store) CheckOwner() error { return s.checkOwner(os.Geteuid()) }
 
 func (s *Store) checkOwner(uid int) error {
 	for _, name := range []string{
-		".", layout.Private, layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir, layout.SystemDir,
+		".", layout.Private, layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir, layout.SystemDir, layout.QuarantineDir,
 	} {
 		st, err := s.dir.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -41,9 +41,7 @@ func (t *Staging) placeFile(f *record.File, dir *beneath.Dir, base string) error
 	if err != nil {
 		return fmt.Errorf("use object: %w", err)
 	}
-	// The object may be a file of the distribution's, with an owner of its own.
-	f.Own = !f.Mode.Shareable() || st.Mode != unix.S_IFREG|uint32(f.Mode.ObjectMode()) || len(f.Xattrs) > 0 ||
-		t.owner && (f.UID != 0 || f.GID != 0 || int(st.Uid) != f.UID)
+	f.Own = needsOwn(f, st.Mode, int(st.Uid), t.owner)
 	if !f.Own {
 		err := dir.Link(objects, object, base)
 		if err == nil || !errors.Is(err, unix.EMLINK) {

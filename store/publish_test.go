@@ -70,7 +70,7 @@ func TestUndo(t *testing.T) {
 	undo := map[string]func(*store.Store, *store.Staging) error{
 		"Undo":    func(_ *store.Store, staging *store.Staging) error { return staging.Undo() },
 		"Discard": func(_ *store.Store, staging *store.Staging) error { return staging.Discard() },
-		"Recover": func(s *store.Store, _ *store.Staging) error { return s.Recover() },
+		"Recover": func(s *store.Store, _ *store.Staging) error { return s.Recover(nil) },
 	}
 	for who, f := range undo {
 		for _, placed := range []bool{false, true} {
@@ -111,7 +111,7 @@ func TestNoUndo(t *testing.T) {
 		} else {
 			activate(t, s, 2)
 		}
-		must(t, s.Recover())
+		must(t, s.Recover(nil))
 		if _, err := s.Manifest("other", "1.0"); err != nil {
 			t.Errorf("with Forget %v: %v", forget, err)
 		}
@@ -177,7 +177,7 @@ func TestPlantedJournal(t *testing.T) {
 			link(t, out, s.Path(layout.StagingDir+"/tX/out"))
 			link(t, out, s.Path("evil"))
 			before := listing(t, s.Path("."))
-			err = s.Recover()
+			err = s.Recover(nil)
 			if err == nil || !strings.Contains(err.Error(), s.Path(layout.StagingDir+"/tX/journal")) {
 				t.Errorf("Recover gives %v", err)
 			}
@@ -196,7 +196,7 @@ func TestPlantedStaging(t *testing.T) {
 	link(t, out, s.Path(layout.StagingDir+"/t"))
 	link(t, out, s.Path(layout.StagingDir+"/t2/dir"))
 	must(t, unix.Mkfifo(s.Path(layout.StagingDir+"/pipe"), 0o600))
-	must(t, s.Recover())
+	must(t, s.Recover(nil))
 	if after := listing(t, s.Path(".")); after != before {
 		t.Errorf("Recover makes\n%sof\n%s", after, before)
 	}
@@ -204,12 +204,12 @@ func TestPlantedStaging(t *testing.T) {
 	must(t, os.Remove(s.Path(layout.StagingDir+"/t3")))
 	must(t, os.Mkdir(s.Path(layout.StagingDir+"/t3"), 0o755))
 	must(t, unix.Mkfifo(s.Path(layout.StagingDir+"/t3/journal"), 0o600))
-	if err := s.Recover(); !errors.Is(err, beneath.ErrNotRegular) {
+	if err := s.Recover(nil); !errors.Is(err, beneath.ErrNotRegular) {
 		t.Errorf("a pipe in the place of a journal gives %v", err)
 	}
 	must(t, os.RemoveAll(s.Path(layout.StagingDir)))
 	link(t, out, s.Path(layout.StagingDir))
-	if err := s.Recover(); !errors.Is(err, beneath.ErrLink) {
+	if err := s.Recover(nil); !errors.Is(err, beneath.ErrLink) {
 		t.Errorf("a link in the place of the staging directory gives %v", err)
 	}
 	if _, err := s.Begin(nil); !errors.Is(err, beneath.ErrLink) {

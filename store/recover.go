@@ -15,7 +15,10 @@ import (
 // Recover ends what killed writers left: what was placed for a generation that is
 // not the active one is undone, what was being removed is put back, and the staging
 // directory emptied. The caller holds the lock.
-func (s *Store) Recover() error {
+//
+// The error wraps [ErrJournal] when a journal cannot be read. With aside, its
+// directory is moved there, whose caller says where that is, and the rest is done.
+func (s *Store) Recover(aside func(name string) error) error {
 	entries, err := s.dir.ReadDir(layout.StagingDir)
 	if err != nil {
 		return fmt.Errorf("sweep staging: %w", err)
@@ -28,7 +31,14 @@ func (s *Store) Recover() error {
 			}
 			continue
 		}
-		if err := s.undoIn(name); err != nil {
+		err := s.undoIn(name)
+		if errors.Is(err, ErrJournal) && aside != nil {
+			if err := aside(name); err != nil {
+				return fmt.Errorf("sweep staging: %w", err)
+			}
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		if err := s.Sync(); err != nil { // what a lost journal would want back

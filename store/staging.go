@@ -42,6 +42,8 @@ type Staging struct {
 	seen    map[string]identity // files of the distribution, by path, as Share saw them
 	next    int                 // the name of the next object
 
+	spare map[digest.Digest]string // names in the directory objects: see Spare
+
 	dirs    []string // directories to make when placing, relative to the prefix
 	moves   []move
 	gone    []move         // see TakeOut

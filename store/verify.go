@@ -25,24 +25,20 @@ import (
 // order. progress, if not nil, is told the bytes read so far, from any goroutine. An
 // error is one of ctx, or of the medium where nothing is said of a single file.
 func (s *Store) Verify(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) (int, []Damage, error) {
-	v := &verifier{store: s, objects: shards{store: s}, faults: map[digest.Digest]fault{}}
-	defer v.objects.close()
-	if err := v.verifyObjects(ctx, manifests, progress); err != nil {
+	c, err := s.Check(ctx, manifests, progress)
+	if err != nil {
 		return 0, nil, err
 	}
-	var err error
-	if v.owned, err = s.ownedByRoot(); err != nil {
-		return 0, nil, err
-	}
+	defer c.Close()
 	checked := 0
 	damaged := []Damage{}
 	for _, m := range manifests {
 		if err := ctx.Err(); err != nil {
 			return checked, damaged, err
 		}
-		found, err := v.verifyTree(m)
+		found, _, err := c.Tree(m)
 		if err != nil {
-			return checked, damaged, fmt.Errorf("verify tree of %s: %w", m.Spec(), err)
+			return checked, damaged, err
 		}
 		checked += len(m.Files) + len(m.Links)
 		damaged = append(damaged, found...)
@@ -50,7 +46,9 @@ func (s *Store) Verify(ctx context.Context, manifests []*record.Manifest, progre
 	return checked, damaged, nil
 }
 
-type verifier struct {
+// Check is a verification of which the objects were read. Who puts something right
+// goes on with it.
+type Check struct {
 	store   *Store
 	objects shards
 	owned   bool // root keeps the store, and looks
@@ -58,8 +56,70 @@ type verifier struct {
 	faults  map[digest.Digest]fault // of objects
 }
 
+// Check reads the objects of the trees. The caller asks Tree for each tree, and closes
+// the check.
+func (s *Store) Check(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) (*Check, error) {
+	c := &Check{store: s, objects: shards{store: s}, faults: map[digest.Digest]fault{}}
+	err := c.verifyObjects(ctx, manifests, progress)
+	if err == nil {
+		c.owned, err = s.ownedByRoot()
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close gives up what the check has open.
+func (c *Check) Close() { c.objects.close() }
+
+// Object returns what is wrong with an object of the trees; the kind is "" when
+// nothing is.
+func (c *Check) Object(d digest.Digest) (kind DamageKind, what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found := c.faults[d]
+	return found.kind, found.what
+}
+
+// ObjectMetadata says what is wrong with the mode or owner of an object that files of this
+// mode are links to; "" when nothing is, or it is not there.
+func (c *Check) ObjectMetadata(d digest.Digest, mode record.Mode) (string, error) {
+	dir, base, err := c.objects.at(d)
+	var st unix.Stat_t
+	if err == nil {
+		st, err = dir.Lstat(base)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look at object: %w", err)
+	}
+	switch have, want := record.Mode(st.Mode&0o7777), record.Mode(mode.ObjectMode()); {
+	case have != want:
+		return wrongMode(have, want), nil
+	case c.owned && st.Uid != 0:
+		return wrongOwner(st.Uid), nil
+	}
+	return "", nil
+}
+
+func wrongOwner(have uint32) string {
+	return fmt.Sprintf("belongs to user %d, and should belong to user 0", have)
+}
+
+// Replaced says that an object's bytes are whole now, in a file that is new.
+func (c *Check) Replaced(d digest.Digest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.faults, d)
+	c.objects.close()
+}
+
 // verifyObjects finds what is wrong with the objects that the manifests use.
-func (v *verifier) verifyObjects(ctx context.Context, manifests []*record.Manifest, progress func(int64)) error {
+func (v *Check) verifyObjects(ctx context.Context, manifests []*record.Manifest, progress func(int64)) error {
 	used := map[digest.Digest]*record.File{}
 	var list []digest.Digest
 	for _, m := range manifests {
@@ -104,7 +164,7 @@ func (v *verifier) verifyObjects(ctx context.Context, manifests []*record.Manife
 
 // verifyObject hashes the object of a file and, if it was edited, proves that it is
 // the packaged file with the recorded edit.
-func (v *verifier) verifyObject(f *record.File) (fault, error) {
+func (v *Check) verifyObject(f *record.File) (fault, error) {
 	dir, base, err := v.objects.at(f.Object)
 	var st unix.Stat_t
 	if err == nil {

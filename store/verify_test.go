@@ -27,12 +27,14 @@ func TestVerify(t *testing.T) {
 		skip   bool
 	}{
 		"object missing":   {func(t *testing.T, _, o string) { must(t, os.Remove(o)) }, "usr/bin/tool", store.DamageObjectMissing, "its object is missing", false},
-		"object is a link": {func(t *testing.T, f, o string) { link(t, f, o) }, "usr/bin/tool", store.DamageObjectBytes, "no regular file", false},
+		"object is a link": {func(t *testing.T, f, o string) { link(t, f, o) }, "usr/bin/tool", store.DamageObjectBytes, "not a regular file", false},
 		"other bytes":      {func(t *testing.T, f, _ string) { overwrite(t, f, "TOOL") }, "usr/bin/tool", store.DamageObjectBytes, "other bytes", false},
 		"other size":       {func(t *testing.T, f, _ string) { overwrite(t, f, "longer") }, "usr/bin/tool", store.DamageObjectBytes, "has 6 bytes, and should have 4", false},
 		"setuid":           {func(t *testing.T, f, _ string) { must(t, unix.Chmod(f, 0o4555)) }, "usr/bin/tool", store.DamageObjectMetadata, "setuid", false},
 		"mode":             {func(t *testing.T, f, _ string) { must(t, unix.Chmod(f, 0o755)) }, "usr/bin/tool", store.DamageFileMetadata, "has mode 0755, and should have 0555", false},
 		"owner":            {func(t *testing.T, f, _ string) { must(t, os.Chown(f, 5, 0)) }, "usr/bin/tool", store.DamageFileMetadata, "belongs to user 5, and should belong to user 0", !root},
+		"directory mode":   {func(t *testing.T, f, _ string) { must(t, os.Chmod(f, 0o711)) }, "usr/bin", store.DamageFileMetadata, "has mode 0711, and should have 0755", false},
+		"directory owner":  {func(t *testing.T, f, _ string) { must(t, os.Chown(f, 5, 0)) }, "usr/bin", store.DamageFileMetadata, "user 5", !root},
 		"file missing":     {func(t *testing.T, f, _ string) { must(t, os.Remove(f)) }, "usr/bin/tool", store.DamageFileMissing, "is missing", false},
 		"file is a link":   {func(t *testing.T, f, o string) { link(t, o, f) }, "usr/bin/tool", store.DamageFileType, "is not a regular file", false},
 		"copy": {func(t *testing.T, f, _ string) {

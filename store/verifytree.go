@@ -17,8 +17,25 @@ import (
 	"github.com/hashpkg/hashpkg/layout"
 )
 
-// verifyTree compares one tree's names, links and metadata with its manifest.
-func (v *verifier) verifyTree(m *record.Manifest) ([]Damage, error) {
+// Copy is a file that has its object's bytes, and a place of its own on the disk, as in
+// a store that was copied without its hard links.
+type Copy struct {
+	File *record.File
+	Size int64 // in bytes
+}
+
+// Tree compares one tree's names, links and metadata with its manifest. Its objects
+// were read by [Store.Check]. It returns what is damaged, by path, and which files
+// are copies that could be links.
+func (v *Check) Tree(m *record.Manifest) ([]Damage, []Copy, error) {
+	damaged, copies, err := v.verifyTree(m)
+	if err != nil {
+		err = fmt.Errorf("verify tree of %s: %w", m.Spec(), err)
+	}
+	return damaged, copies, err
+}
+
+func (v *Check) verifyTree(m *record.Manifest) (damaged []Damage, copies []Copy, err error) {
 	name := layout.TreePath(m.Name, m.Tree)
 	top, err := v.store.dir.OpenDir(name)
 	if err != nil {
@@ -29,12 +46,11 @@ func (v *verifier) verifyTree(m *record.Manifest) ([]Damage, error) {
 		case errors.Is(err, unix.ENOTDIR):
 			what = "the tree is missing: what is in its place is not a directory"
 		case !errors.Is(err, fs.ErrNotExist):
-			return nil, err
+			return nil, nil, err
 		}
-		return []Damage{{Kind: DamageTreeMissing, Package: m.Spec(), Tree: name, Path: v.store.Path(name), What: what}}, nil
+		return []Damage{{Kind: DamageTreeMissing, Package: m.Spec(), Tree: name, Path: v.store.Path(name), What: what}}, nil, nil
 	}
 	defer top.Close()
-	var damaged []Damage
 	report := func(file *record.File, p string, found fault) {
 		d := Damage{Kind: found.kind, Package: m.Spec(), Tree: name, File: p, Path: top.Path(p), What: found.what}
 		if file != nil {
@@ -53,9 +69,12 @@ func (v *verifier) verifyTree(m *record.Manifest) ([]Damage, error) {
 	for i := range m.Files {
 		f := &m.Files[i]
 		know(f.Path)
-		found, err := v.verifyFile(f, &within)
+		found, copied, err := v.verifyFile(f, &within)
 		if err != nil {
-			return damaged, err
+			return damaged, copies, err
+		}
+		if copied {
+			copies = append(copies, Copy{f, f.Size})
 		}
 		if found.what != "" {
 			report(f, f.Path, found)
@@ -65,7 +84,7 @@ func (v *verifier) verifyTree(m *record.Manifest) ([]Damage, error) {
 		know(l.Path)
 		found, err := verifyLink(l.Path, l.Target, &within)
 		if err != nil {
-			return damaged, err
+			return damaged, copies, err
 		}
 		if found.what != "" {
 			report(nil, l.Path, found)
@@ -78,7 +97,7 @@ func (v *verifier) verifyTree(m *record.Manifest) ([]Damage, error) {
 		return nil
 	})
 	slices.SortFunc(damaged, func(a, b Damage) int { return strings.Compare(a.Path, b.Path) })
-	return damaged, err
+	return damaged, copies, err
 }
 
 // absent says what an error of looking up a name in a tree means; the error comes
@@ -110,9 +129,12 @@ func verifyLink(name, target string, within *cursor) (fault, error) {
 	return fault{}, nil
 }
 
-func (v *verifier) verifyFile(f *record.File, within *cursor) (fault, error) {
+// verifyFile checks one file of a tree. It reports whether it is a copy that could be a
+// link.
+func (v *Check) verifyFile(f *record.File, within *cursor) (found fault, copied bool, err error) {
 	if f.Type == record.TypeSymlink {
-		return verifyLink(f.Path, f.Target, within)
+		found, err = verifyLink(f.Path, f.Target, within)
+		return found, false, err
 	}
 	dir, base, err := within.at(f.Path)
 	var st unix.Stat_t
@@ -120,7 +142,8 @@ func (v *verifier) verifyFile(f *record.File, within *cursor) (fault, error) {
 		st, err = dir.Lstat(base)
 	}
 	if err != nil {
-		return absent(err, DamageFileMissing)
+		found, err = absent(err, DamageFileMissing)
+		return found, false, err
 	}
 	kind, what := uint32(unix.S_IFREG), "is not a regular file"
 	switch f.Type {
@@ -129,50 +152,74 @@ func (v *verifier) verifyFile(f *record.File, within *cursor) (fault, error) {
 	case record.TypeFIFO:
 		kind, what = unix.S_IFIFO, "is not a named pipe"
 	}
-	if st.Mode&unix.S_IFMT != kind {
-		return fault{DamageFileType, what}, nil
+	switch {
+	case st.Mode&unix.S_IFMT != kind:
+		return fault{DamageFileType, what}, false, nil
+	case f.Type == record.TypeDirectory:
+		return fault{DamageFileMetadata, v.wrongDirectory(f, dir, base, &st)}, false, nil
+	case f.Type != record.TypeFile:
+		return fault{}, false, nil
 	}
-	if f.Type != record.TypeFile {
-		return fault{}, nil
-	}
-	if found := v.faults[f.Object]; found.what != "" {
-		return found, nil
+	v.mu.Lock()
+	found = v.faults[f.Object]
+	v.mu.Unlock()
+	if found.what != "" {
+		return found, false, nil
 	}
 	return v.verifyRegular(f, dir, base, &st)
 }
 
+// wrongDirectory says what is wrong with the owner and mode of a directory. That of a
+// user is open to the user, and has no setuid bit.
+func (v *Check) wrongDirectory(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_t) string {
+	if v.owned {
+		return wrongMetadata(f, dir, base, st)
+	}
+	if have, want := record.Mode(st.Mode&0o777), f.Mode&0o777|0o700; have != want {
+		return wrongMode(have, want)
+	}
+	return ""
+}
+
+func wrongMode(have, want record.Mode) string {
+	return fmt.Sprintf("has mode %v, and should have %v", have, want)
+}
+
 // verifyRegular checks a regular file of a tree whose object is whole.
-func (v *verifier) verifyRegular(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_t) (fault, error) {
+func (v *Check) verifyRegular(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_t) (found fault, copied bool, err error) {
 	shared := f.Shared == record.SharedLink // its metadata are the distribution's
 	if f.Own && !shared {
-		return v.verifyOwn(f, dir, base, st)
+		found, err = v.verifyOwn(f, dir, base, st)
+		return found, false, err
 	}
-	if !shared {
-		if have, want := record.Mode(st.Mode&0o7777), record.Mode(f.Mode.ObjectMode()); have != want {
-			return fault{DamageFileMetadata, fmt.Sprintf("has mode %v, and should have %v", have, want)}, nil
-		}
+	switch have, want := record.Mode(st.Mode&0o7777), record.Mode(f.Mode.ObjectMode()); {
+	case shared && st.Mode&setID != 0:
+		return fault{DamageFileMetadata, "would run as somebody else: it has a setuid or setgid bit"}, false, nil
+	case shared:
+	case have != want:
+		return fault{DamageFileMetadata, wrongMode(have, want)}, false, nil
+	case v.owned && st.Uid != 0:
 		// Its owner could change it. Its group may do no more than others.
-		if v.owned && st.Uid != 0 {
-			return fault{DamageFileMetadata, fmt.Sprintf("belongs to user %d, and should belong to user 0", st.Uid)}, nil
-		}
+		return fault{DamageFileMetadata, wrongOwner(st.Uid)}, false, nil
 	}
 	objects, object, err := v.objects.at(f.Object)
 	if err != nil {
-		return fault{}, err
+		return fault{}, false, err
 	}
 	of, err := objects.Lstat(object)
 	if err != nil {
-		return fault{}, err
+		return fault{}, false, err
 	}
 	if st.Dev == of.Dev && st.Ino == of.Ino {
-		return fault{}, nil
+		return fault{}, false, nil
 	}
-	return verifyContent(dir, base, f.Object, DamageFileBytes) // a copy, as a restored backup has it
+	found, err = verifyContent(dir, base, f.Object, DamageFileBytes) // a copy, as a restored backup has it
+	return found, found.what == "" && st.Nlink == 1 && !f.Own, err
 }
 
 // verifyOwn checks a file that has an inode of its own, whose metadata only root
 // can have given it.
-func (v *verifier) verifyOwn(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_t) (fault, error) {
+func (v *Check) verifyOwn(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_t) (fault, error) {
 	if st.Size != f.Size {
 		return fault{DamageFileBytes, wrongSize(st.Size, f.Size)}, nil
 	}
@@ -186,7 +233,7 @@ func (v *verifier) verifyOwn(f *record.File, dir *beneath.Dir, base string, st *
 
 func wrongMetadata(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_t) string {
 	if have := record.Mode(st.Mode & 0o7777); have != f.Mode {
-		return fmt.Sprintf("has mode %v, and should have %v", have, f.Mode)
+		return wrongMode(have, f.Mode)
 	}
 	if int(st.Uid) != f.UID || int(st.Gid) != f.GID {
 		return fmt.Sprintf("belongs to user %d and group %d, and should belong to user %d and group %d", st.Uid, st.Gid, f.UID, f.GID)

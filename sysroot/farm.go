@@ -14,6 +14,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/farm"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/store"
 )
 
 // WriteGeneration writes a generation, its index and its farm into the new
@@ -216,13 +217,40 @@ func (r *Root) RestoreFarm(g, active *record.Generation, scratch *beneath.Dir) e
 
 // LinkFault is one link below the prefix that is not as it should be.
 type LinkFault struct {
-	Name string // below the prefix
-	What string // "is missing", "is not a link", "leads to ..., and should lead to ..."
+	Name   string // below the prefix
+	Target string // that it should have; "" for one that should not be there
+	What   string // "is missing", "is not a link", "leads to ..., and should lead to ..."
 }
 
 // VerifyFarm returns what is wrong with a generation's links and with the default
 // links of its packages, and how many links it has looked at.
 func (r *Root) VerifyFarm(g *record.Generation) (checked int, faults []LinkFault, err error) {
+	links := r.farmLinks(g)
+	for _, l := range links {
+		have, err := r.store.Dir().Readlink(l.Path)
+		what := ""
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			what = "is missing"
+		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOTDIR), errors.Is(err, beneath.ErrLink):
+			what = "is not a link of its own"
+		case err != nil:
+			return checked, faults, fmt.Errorf("verify link: %w", err)
+		case have != l.Target:
+			what = fmt.Sprintf("leads to %s, and should lead to %s", have, l.Target)
+		}
+		if what != "" {
+			faults = append(faults, LinkFault{l.Path, l.Target, what})
+		}
+		checked++
+	}
+	extra, err := r.extraLinks(g)
+	return checked, append(faults, extra...), err
+}
+
+// farmLinks returns the links of a generation below the prefix, the default links of its
+// packages included.
+func (r *Root) farmLinks(g *record.Generation) []farm.Link {
 	var links []farm.Link
 	for _, l := range farm.Links(g) {
 		links = append(links, farm.Link{Path: layout.GenerationPath(g.ID) + "/" + l.Path, Target: l.Target})
@@ -232,23 +260,77 @@ func (r *Root) VerifyFarm(g *record.Generation) (checked int, faults []LinkFault
 			links = append(links, farm.Link{Path: name + "/" + layout.DefaultLink, Target: layout.DefaultLinkTarget(name)})
 		}
 	}
-	for _, l := range links {
-		have, err := r.store.Dir().Readlink(l.Path)
-		what := ""
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			what = "is missing"
-		case errors.Is(err, unix.EINVAL), errors.Is(err, beneath.ErrLink):
-			what = "is not a link of its own"
-		case err != nil:
-			return checked, faults, fmt.Errorf("verify link: %w", err)
-		case have != l.Target:
-			what = fmt.Sprintf("leads to %s, and should lead to %s", have, l.Target)
+	return links
+}
+
+// extraLinks returns the names in a generation's farm that its record does not have.
+func (r *Root) extraLinks(g *record.Generation) (faults []LinkFault, err error) {
+	names := farm.Paths(g)
+	dirs := map[string]bool{}
+	for name := range names {
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			dirs[dir] = true
 		}
-		if what != "" {
-			faults = append(faults, LinkFault{l.Path, what})
-		}
-		checked++
 	}
-	return checked, faults, nil
+	top := layout.GenerationPath(g.ID)
+	err = r.store.Dir().Walk(top, func(p string, _ *beneath.Dir, _ string, kind fs.FileMode) error {
+		if p == top {
+			return nil
+		}
+		rel := p[len(top)+1:]
+		switch {
+		case rel == layout.GenerationFile, rel == layout.IndexFile, names[rel], dirs[rel]:
+			return nil
+		case kind.IsDir(): // empty ones stay behind when links go
+			return nil
+		}
+		faults = append(faults, LinkFault{Name: p, What: "is not in the generation's record"})
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("verify links: %w", err)
+	}
+	return faults, err
+}
+
+// HasFarm reports whether a generation still has its farm: one that is not active may have
+// lent it.
+func (r *Root) HasFarm(id int) bool { return r.hasFarm(id) }
+
+// MendFarm puts the links of a generation back that are lost or lead elsewhere, and
+// returns them. Where nothing is missing by its name it reads no link.
+func (r *Root) MendFarm(g *record.Generation, staging *store.Staging) ([]LinkFault, error) {
+	if g.ID == 0 || r.farmIsWhole(g) && r.hasDefaultLinks(g) {
+		return nil, nil
+	}
+	_, faults, err := r.VerifyFarm(g)
+	if err != nil {
+		return nil, err
+	}
+	var mended []LinkFault
+	for _, f := range faults {
+		if f.Target == "" {
+			continue // it is in nobody's way
+		}
+		err := staging.PutLink(f.Target, f.Name, func(name string) error {
+			return fmt.Errorf("%s is in the way; run hashpkg verify --repair", r.store.Path(name))
+		})
+		if err != nil {
+			return mended, err
+		}
+		mended = append(mended, f)
+	}
+	if len(mended) == 0 {
+		return nil, nil
+	}
+	return mended, r.store.Sync()
+}
+
+func (r *Root) hasDefaultLinks(g *record.Generation) bool {
+	for i := range g.Trees {
+		if name := g.Trees[i].Name; (i == 0 || g.Trees[i-1].Name != name) && !r.store.Dir().Exists(name+"/"+layout.DefaultLink) {
+			return false
+		}
+	}
+	return true
 }

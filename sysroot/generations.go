@@ -81,6 +81,63 @@ func (r *Root) Generation(id int) (*record.Generation, error) {
 	return g, nil
 }
 
+// GenerationRecord is a generation's record as a repair finds it.
+type GenerationRecord struct {
+	Generation *record.Generation // nil when nothing can be made of it
+	Fault      string             // what is wrong with the record; "" for nothing
+	// Text is the record as it was written; when Fault is not "", it was made from the index.
+	Text []byte
+	// StaleIndex: the index is missing, damaged or made from another record.
+	StaleIndex bool
+	// Other is another record of the same generation, that the index was made from: hashpkg
+	// changes neither, and so one of them is damaged. OtherText is as it was written.
+	Other     *record.Generation
+	OtherText []byte
+}
+
+// InspectGeneration reads a generation's record, and one that is lost or damaged by its
+// index. The error is a fault of the disk.
+func (r *Root) InspectGeneration(id int) (*GenerationRecord, error) {
+	dir, err := r.store.Dir().OpenDir(layout.GenerationPath(id))
+	if err != nil {
+		return &GenerationRecord{Fault: "cannot be read: " + err.Error()}, nil
+	}
+	defer dir.Close()
+	found := &GenerationRecord{}
+	index, indexErr := dir.ReadFile(layout.IndexFile, maxRecord)
+	text, err := dir.ReadFile(layout.GenerationFile, maxRecord)
+	var g *record.Generation
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		found.Fault = "is missing"
+	case err == nil:
+		if g, err = record.DecodeGeneration(text); err == nil && g.ID != id {
+			err = fmt.Errorf("it is the record of generation %d", g.ID)
+		}
+		fallthrough
+	default:
+		if err != nil {
+			found.Fault = "cannot be read: " + err.Error()
+		}
+	}
+	if found.Fault == "" {
+		_, err := record.DecodeIndex(index, text)
+		found.StaleIndex = indexErr != nil || err != nil
+		found.Text = text
+		if o, text, err := record.Reconstruct(index); found.StaleIndex && indexErr == nil && err == nil && o.ID == id {
+			o.Orders = r.formats.Orders()
+			found.Other, found.OtherText = o, text
+		}
+	} else if g, text, err = record.Reconstruct(index); indexErr == nil && err == nil && g.ID == id {
+		found.Text = text
+	} else {
+		return found, nil
+	}
+	g.Orders = r.formats.Orders()
+	found.Generation = g
+	return found, nil
+}
+
 func noGeneration(id int) error {
 	return fmt.Errorf("%w: %d; hashpkg generations lists those that are there", ErrNoGeneration, id)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
+	farms "github.com/hashpkg/hashpkg/layout/farm"
 	"github.com/hashpkg/hashpkg/layout/record"
 )
 
@@ -238,16 +240,131 @@ func TestVerifyFarm(t *testing.T) {
 	if err := os.Remove(r.store.Path("jq/default")); err != nil {
 		t.Fatal(err)
 	}
+	put(t, filepath.Join(farm, "bin/more"), "-> awk")
 	checked, faults, err = r.VerifyFarm(g)
+	targets := map[string]string{}
+	for _, l := range farms.Links(g) {
+		targets[l.Path] = l.Target
+	}
 	want := []LinkFault{
-		{".hashpkg/generations/4/bin/awk", "is missing"},
-		{".hashpkg/generations/4/bin/jq", "leads to ../../../../jq/1.6/bin/jq, and should lead to ../../../../jq/1.7/bin/jq"},
-		{".hashpkg/generations/4/default/awk", "is not a link of its own"},
-		{".hashpkg/generations/4/sbin/awkd", "is not a link of its own"},
-		{"jq/default", "is missing"},
+		{".hashpkg/generations/4/bin/awk", targets["bin/awk"], "is missing"},
+		{".hashpkg/generations/4/bin/jq", targets["bin/jq"], "leads to ../../../../jq/1.6/bin/jq, and should lead to ../../../../jq/1.7/bin/jq"},
+		{".hashpkg/generations/4/default/awk", targets["default/awk"], "is not a link of its own"},
+		{".hashpkg/generations/4/sbin/awkd", targets["sbin/awkd"], "is not a link of its own"},
+		{"jq/default", layout.DefaultLinkTarget("jq"), "is missing"},
+		{".hashpkg/generations/4/bin/more", "", "is not in the generation's record"},
 	}
 	if diff := cmp.Diff(want, faults); diff != "" || checked != 7 || err != nil {
 		t.Errorf("%d links looked at, error %v (-want +got):\n%s", checked, err, diff)
+	}
+}
+
+func TestMendFarm(t *testing.T) {
+	r := withStore(t)
+	commitFour(t, r)
+	g := fourGenerations[3]
+	if err := os.MkdirAll(r.store.Path(layout.StagingDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	staging, err := r.store.Begin(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := staging.Discard(); err != nil {
+			t.Error(err)
+		}
+	})
+	mend := func(want ...string) {
+		t.Helper()
+		mended, err := r.MendFarm(g, staging)
+		var have []string
+		for _, f := range mended {
+			have = append(have, f.Name)
+		}
+		if err != nil || !slices.Equal(have, want) {
+			t.Errorf("mended are %q (%v), want %q", have, err, want)
+		}
+	}
+	mend("awk/default", "jq/default")
+	mend()
+	farm := r.store.Path(layout.GenerationPath(4))
+	if err := os.Remove(filepath.Join(farm, "bin/awk")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(farm, "bin/awk"), "-> elsewhere") // which names do not show
+	mend()
+	for _, name := range []string{"bin/jq", "sbin"} {
+		if err := os.RemoveAll(filepath.Join(farm, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mend(".hashpkg/generations/4/bin/awk", ".hashpkg/generations/4/bin/jq", ".hashpkg/generations/4/sbin/awkd")
+	if diff := cmp.Diff(fourFarms[3], farmOnDisk(t, r, 4)); diff != "" {
+		t.Errorf("the farm (-want +got):\n%s", diff)
+	}
+	if err := os.Remove(filepath.Join(farm, "bin/jq")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(farm, "bin/jq/x"), "x")
+	if err := os.Remove(filepath.Join(farm, "bin/awk")); err != nil { // by its name all is there
+		t.Fatal(err)
+	}
+	if _, err := r.MendFarm(g, staging); err == nil || !strings.Contains(err.Error(), "run hashpkg verify --repair") {
+		t.Errorf("with a directory in the way: %v", err)
+	}
+}
+
+// TestInspectGeneration loses one of the two records of a generation, or damages it.
+func TestInspectGeneration(t *testing.T) {
+	for what, c := range map[string]struct {
+		file, content    string // "" for one that is lost
+		fault            string
+		readable, remade bool
+		both             bool
+	}{
+		"nothing":                   {readable: true},
+		"the record is lost":        {file: layout.GenerationFile, fault: "is missing", readable: true},
+		"the record is damaged":     {file: layout.GenerationFile, content: "{", fault: "cannot be read", readable: true},
+		"the record of another one": {file: layout.GenerationFile, content: `{"layout":1,"id":3}`, fault: "it is the record of generation 3", readable: true},
+		"the index is lost":         {file: layout.IndexFile, readable: true, remade: true},
+		"the index is damaged":      {file: layout.IndexFile, content: "x", readable: true, remade: true},
+		"both are lost":             {both: true, fault: "is missing"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			r := withStore(t)
+			commitFour(t, r)
+			top := r.store.Path(layout.GenerationPath(4))
+			before, err := os.ReadFile(filepath.Join(top, layout.GenerationFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := []string{c.file}
+			if c.both {
+				files = []string{layout.GenerationFile, layout.IndexFile}
+			}
+			for _, f := range files {
+				if f == "" {
+					continue
+				}
+				if err := os.Remove(filepath.Join(top, f)); err != nil {
+					t.Fatal(err)
+				}
+				if c.content != "" {
+					put(t, filepath.Join(top, f), c.content)
+				}
+			}
+			found, err := r.InspectGeneration(4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (found.Generation != nil) != c.readable || found.StaleIndex != c.remade || !strings.Contains(found.Fault, c.fault) || c.fault == "" && found.Fault != "" {
+				t.Errorf("it is %+v", found)
+			}
+			if c.readable && string(found.Text) != string(before) {
+				t.Errorf("the record is %q, and was %q", found.Text, before)
+			}
+		})
 	}
 }
 

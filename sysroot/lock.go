@@ -31,6 +31,9 @@ type LockOptions struct {
 	Command string // what others are told of the holder, such as "hashpkg sync"
 	Wait    time.Duration
 	Waiting func(*LockedError) // is told once that it waits; nil for nobody
+	// Aside, if not nil, moves the directory of a killed writer away whose journal cannot
+	// be read, by its name below the prefix; without it that is an error.
+	Aside func(name string) error
 }
 
 // Lock takes the prefix's lock, making the prefix if it is not there, and ends
@@ -39,7 +42,7 @@ type LockOptions struct {
 func (r *Root) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	deadline := time.Now().Add(o.Wait)
 	for {
-		l, err := r.tryLock(o.Command)
+		l, err := r.tryLock(o)
 		if !errors.Is(err, ErrLocked) || !time.Now().Before(deadline) {
 			return l, err
 		}
@@ -56,9 +59,9 @@ func (r *Root) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	}
 }
 
-func (r *Root) tryLock(command string) (*Lock, error) {
+func (r *Root) tryLock(o LockOptions) (*Lock, error) {
 	l := &Lock{root: r}
-	if err := l.take(command); err != nil {
+	if err := l.take(o); err != nil {
 		return nil, errors.Join(hint(err), l.Unlock())
 	}
 	return l, nil
@@ -66,7 +69,7 @@ func (r *Root) tryLock(command string) (*Lock, error) {
 
 // take makes the prefix and takes the lock, again as long as its owner removes one
 // or the other meanwhile.
-func (l *Lock) take(command string) error {
+func (l *Lock) take(o LockOptions) error {
 	if err := l.root.store.CheckFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -81,11 +84,11 @@ func (l *Lock) take(command string) error {
 			return err
 		}
 	}
-	l.sign(command)
+	l.sign(o.Command)
 	if err := l.makeStore(); err != nil {
 		return err
 	}
-	return l.root.store.Recover()
+	return l.root.store.Recover(o.Aside)
 }
 
 // makePrefix makes the root and the directories down to hashpkg's own, as far as

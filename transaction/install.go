@@ -41,6 +41,9 @@ type InstallOptions struct {
 	Now   time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
+
+	// occupied is plan.Input's; nil for what the store has.
+	occupied func(name string) ([]*record.Manifest, error)
 }
 
 // Progress is how far a transaction has come.
@@ -179,6 +182,10 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	})
 	o.Progress(Progress{Step: "editing"})
 	s := o.Root.Store()
+	occupied := o.occupied
+	if occupied == nil {
+		occupied = s.Manifests
+	}
 	made, err := plan.Make(plan.Input{
 		Prefix:     o.Root.Prefix(),
 		Generation: active,
@@ -187,7 +194,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		Installed: func(t *record.Tree) (*record.Manifest, error) {
 			return s.Manifest(t.Name, t.Tree)
 		},
-		Occupied:       s.Manifests,
+		Occupied:       occupied,
 		System:         o.Root.System,
 		SystemPackages: packages,
 		HasFile:        o.Root.HasFile,

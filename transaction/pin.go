@@ -154,7 +154,7 @@ func checkPinned(ctx context.Context, root *sysroot.Root, pins []record.Pin) err
 	}
 	if len(damaged) > 0 {
 		d := damaged[0]
-		return fmt.Errorf("%w to %s, which is damaged: %s: %s; hashpkg verify %s lists all of it, and docs/layout.md says how to put it right",
+		return fmt.Errorf("%w to %s, which is damaged: %s: %s; hashpkg verify %s lists all of it, and hashpkg verify --repair mends what it can",
 			ErrPin, d.Package, d.Path, d.What, d.Package)
 	}
 	return nil

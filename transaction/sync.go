@@ -51,6 +51,7 @@ type SyncResult struct {
 	Gone     []string        `json:"gone"`  // "NAME=VERSION": no longer in the generation
 	Programs []ProgramReport `json:"programs"`
 	Left     []LeftReport    `json:"left"`
+	Links    []string        `json:"links"` // of the farm that were lost, below the prefix
 	Warnings []string        `json:"warnings"`
 }
 
@@ -262,7 +263,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 func newSyncResult(generation, packages int) *SyncResult {
 	return &SyncResult{
 		Generation: generation, Packages: packages,
-		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{},
+		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Links: []string{}, Warnings: []string{},
 	}
 }
 
@@ -331,11 +332,25 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !s.DryRun { // programs are tried with the farm
+		if err := s.mendFarm(generation); err != nil {
+			return nil, err
+		}
+	}
 	programs, err := s.editPrograms(ctx, generation)
 	if err != nil || s.DryRun {
 		return s.result, err
 	}
 	return s.result, s.remember(programs)
+}
+
+// mendFarm puts links back that the active generation has lost.
+func (s *syncer) mendFarm(g *record.Generation) error {
+	mended, err := s.Root.MendFarm(g, s.writer.Staging())
+	for _, f := range mended {
+		s.result.Links = append(s.result.Links, f.Name)
+	}
+	return err
 }
 
 // read reads the databases and decides which packages have changed.

@@ -49,6 +49,10 @@ type Options struct {
 	// Recovering goes on where no generation is active, because the link to it is
 	// lost: Active is an empty one then.
 	Recovering bool
+	// Aside, if not nil, is for a repair, which goes on where a journal of a killed writer or
+	// the active generation cannot be read: Aside moves that writer's directory, by its
+	// name below the prefix, away, and Active is an empty one.
+	Aside func(name string) error
 }
 
 // Begin takes the root's lock, undoes or ends what a killed writer has left, and
@@ -62,10 +66,12 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 			query.ErrNotInstalled, root.Store().Path("."))
 	}
 	w = &Writer{root: root}
+	o.Lock.Aside = o.Aside
 	if w.lock, err = root.Lock(ctx, o.Lock); err != nil {
 		return nil, err
 	}
-	if w.active, err = root.Active(); o.Recovering && errors.Is(err, sysroot.ErrNoActive) {
+	w.active, err = root.Active()
+	if o.Recovering && errors.Is(err, sysroot.ErrNoActive) || o.Aside != nil && err != nil {
 		w.active, err = &record.Generation{Orders: root.Formats().Orders()}, nil
 	}
 	if err == nil {

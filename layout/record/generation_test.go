@@ -105,6 +105,16 @@ func TestIndex(t *testing.T) {
 			t.Errorf("%s (-want +have):\n%s", what, diff)
 		}
 	}
+	if _, text, err := Reconstruct(index); err != nil || !slices.Equal(text, record) {
+		t.Errorf("of the index alone comes %q (%v), want %q", text, err, record)
+	}
+	for i := range index { // whatever bit the disk has lost
+		damaged := slices.Clone(index)
+		damaged[i] ^= 1
+		if _, text, err := Reconstruct(damaged); err == nil {
+			t.Errorf("with another byte %d it is %q", i, text)
+		}
+	}
 	if _, err := DecodeIndex(index, append(record, ' ')); err == nil {
 		t.Error("an index of another record is accepted")
 	}

@@ -63,15 +63,40 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 // DecodeIndex returns the generation of an index; an error when it was not made
 // from record, or is damaged.
 func DecodeIndex(index, record []byte) (*Generation, error) {
+	g, of, err := decodeIndex(index)
+	if err == nil && of != digest.Of(record) {
+		err = fmt.Errorf("%w: it was made from another record", errIndex)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Reconstruct returns the record that an index was made from, when that one is lost. It
+// is the very same, byte by byte, or an error.
+func Reconstruct(index []byte) (*Generation, []byte, error) {
+	g, of, err := decodeIndex(index)
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := g.Encode()
+	if err == nil && digest.Of(text) != of {
+		err = fmt.Errorf("%w: its record cannot be made from it", errIndex)
+	}
+	return g, text, err
+}
+
+// decodeIndex returns the generation of an index, and the digest of the record that it
+// was made from.
+func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 	rest, ok := bytes.CutPrefix(index, []byte(indexMagic))
 	if !ok {
-		return nil, errIndex
+		return nil, of, errIndex
 	}
 	r := indexReader{b: string(rest)} // strings of the result are parts of this one
-	if r.digest() != digest.Of(record) {
-		return nil, fmt.Errorf("%w: it was made from another record", errIndex)
-	}
-	g := &Generation{Layout: int(r.number()), ID: int(r.number()), Parent: int(r.number())}
+	of = r.digest()
+	g = &Generation{Layout: int(r.number()), ID: int(r.number()), Parent: int(r.number())}
 	g.Time = time.Unix(r.number(), 0).UTC()
 	g.Architecture, g.ToRoot = r.text(), r.text()
 	g.Trees = make([]Tree, r.count())
@@ -99,9 +124,9 @@ func DecodeIndex(index, record []byte) (*Generation, error) {
 		}
 	}
 	if r.bad || r.b != "" {
-		return nil, errIndex
+		return nil, of, errIndex
 	}
-	return g, g.check()
+	return g, of, g.check()
 }
 
 func flags(bits ...bool) (f int64) {

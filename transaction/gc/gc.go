@@ -175,7 +175,7 @@ func (c *collector) readTrees() error {
 func (c *collector) readTree(t *treeRecord) error {
 	m, err := c.store.Manifest(t.Name, t.Tree)
 	if err != nil {
-		return fmt.Errorf("%w; nothing was removed, for what this tree uses is not known", err)
+		return fmt.Errorf("%w; nothing was removed, for what this tree uses is not known; run hashpkg verify --repair", err)
 	}
 	t.Version = m.Version
 	t.leads = graph.OfManifest(m, c.known)
@@ -198,7 +198,7 @@ func (c *collector) addGeneration(id int) error {
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		if !c.known(t.Path()) {
-			return fmt.Errorf("generation %d has %s, whose manifest %s is lost; nothing was removed, for what this tree uses is not known: install the package again",
+			return fmt.Errorf("generation %d has %s, whose manifest %s is lost; nothing was removed, for what this tree uses is not known: run hashpkg verify --repair --from the package",
 				id, t.Spec(), c.store.Path(layout.ManifestPath(t.Name, t.Tree)))
 		}
 		c.roots = append(c.roots, t.Path())

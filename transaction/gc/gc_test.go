@@ -212,8 +212,8 @@ func TestCollectIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ content, err string }{
-		{"", "generation 3 has jq=3, whose manifest " + manifest + " is lost; nothing was removed, for what this tree uses is not known: install the package again"},
-		{"{", "; nothing was removed, for what this tree uses is not known"},
+		{"", "generation 3 has jq=3, whose manifest " + manifest + " is lost; nothing was removed, for what this tree uses is not known: run hashpkg verify --repair --from the package"},
+		{"{", "; nothing was removed, for what this tree uses is not known; run hashpkg verify --repair"},
 	} {
 		if err := os.Remove(manifest); err != nil {
 			t.Fatal(err)

@@ -108,7 +108,12 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 			}
 		}
 	}
-	if len(r.Trees)+len(r.Gone)+len(r.Programs) == 0 && !r.Changed {
+	for _, l := range r.Links {
+		if err := a.printf("%s: was lost; put back\n", l); err != nil {
+			return err
+		}
+	}
+	if len(r.Trees)+len(r.Gone)+len(r.Programs)+len(r.Links) == 0 && !r.Changed {
 		return a.printf("nothing to do: generation %d agrees with the %d packages\n", r.Generation, r.Packages)
 	}
 	would := ""

@@ -4,20 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 	"github.com/hashpkg/hashpkg/transaction/query"
+	"github.com/hashpkg/hashpkg/transaction/repair"
 	"github.com/hashpkg/hashpkg/transaction/verify"
 )
 
-type verifyOptions struct{ all, system bool }
+type verifyOptions struct {
+	all, system, repair, dryRun bool
+	from                        []string
+	lock                        func() sysroot.LockOptions
+}
 
 func newVerifyCommand(a *app) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...]",
+		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...] | verify --repair [--from FILE|DIR]...",
 		Short: "Read every file again and compare it with its record",
 		Long: `Read every file that is in use again, or those of the packages named, and compare
 names, bytes, modes, owners and links with the manifests. An edited file is proved
@@ -33,20 +40,127 @@ with the digests in the databases. They are of three classes: as packaged; edite
 by hashpkg, which is proved by undoing the recorded edit; and altered by somebody
 else.
 
-Exit status 3 means that damage, or an altered file, was found.`,
-		Example: "  hashpkg verify\n  hashpkg verify jq=1.6-2.1 --json\n  hashpkg verify --all\n  hashpkg verify --system",
-		RunE: func(c *cobra.Command, specs []string) error {
-			if o.system {
-				return runVerifySystem(c.Context(), a, specs)
-			}
-			return runVerify(c.Context(), a, o, specs)
-		},
+With --repair, verify the whole store, with all its generations, and mend what is
+damaged or missing: from another copy in the store, from the distribution's own
+file, or from the package files that --from names, a .deb or .rpm or a directory of
+them. What takes a place has the recorded digest. Links and indexes are made again
+from the records, and copies of one file are linked again. What cannot be mended,
+or belongs to nobody, is moved below .hashpkg/quarantine in the prefix, and what is
+lost by that is named, with the programs that it concerns. Which generation shall
+be active is not decided where there is a choice.
+
+Exit status 3 means that damage, or an altered file, was found; with --repair, that
+damage remains. With --dry-run, it is as it would be afterwards.`,
+		Example: `  hashpkg verify
+  hashpkg verify jq=1.6-2.1 --json
+  hashpkg verify --all
+  hashpkg verify --system
+  hashpkg verify --repair --dry-run
+  hashpkg verify --repair --from /var/cache/apt/archives --from ./jq_1.6-2.1_amd64.deb`,
+		RunE: func(c *cobra.Command, specs []string) error { return runVerifyCommand(c.Context(), a, o, specs) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "read every tree and every file in the store, used or not")
 	f.BoolVar(&o.system, "system", false, "verify the files of the system's packages")
-	cmd.MarkFlagsMutuallyExclusive("all", "system")
+	f.BoolVar(&o.repair, "repair", false, "mend what is damaged")
+	f.StringArrayVar(&o.from, "from", nil, "mend from the package `FILE`, or those in the directory (may be repeated)")
+	f.BoolVar(&o.dryRun, "dry-run", false, "say what --repair would do and change nothing")
+	o.lock = a.waitFlag(cmd, true)
+	cmd.MarkFlagsMutuallyExclusive("all", "system", "repair")
 	return cmd
+}
+
+func runVerifyCommand(ctx context.Context, a *app, o verifyOptions, specs []string) error {
+	switch {
+	case o.repair && len(specs) > 0:
+		return usageError{errors.New("--repair mends the whole store, and takes no packages: give their files with --from")}
+	case !o.repair && (o.dryRun || len(o.from) > 0):
+		return usageError{errors.New("--from and --dry-run go with --repair; see hashpkg help verify")}
+	case o.repair:
+		return runRepair(ctx, a, o)
+	case o.system:
+		return runVerifySystem(ctx, a, specs)
+	}
+	return runVerify(ctx, a, o, specs)
+}
+
+func runRepair(ctx context.Context, a *app, o verifyOptions) error {
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	now, err := a.now()
+	if err != nil {
+		return err
+	}
+	progress := a.newProgress()
+	result, err := repair.Run(ctx, repair.Options{
+		Root: root, From: o.from, DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
+	})
+	progress.end()
+	if err == nil && !o.dryRun {
+		err = a.settle(root, now)
+	}
+	if err != nil {
+		return err
+	}
+	if a.json {
+		err = a.printJSON(result)
+	} else {
+		err = a.printRepair(result, o.dryRun)
+	}
+	if err == nil && len(result.Remaining) > 0 {
+		return errDamaged
+	}
+	return err
+}
+
+// printRepair says what a repair did, or would do, a line each.
+func (a *app) printRepair(r *repair.Result, dryRun bool) error {
+	would := ""
+	if dryRun {
+		would = "would be "
+	}
+	for _, n := range r.Notes {
+		a.notice("note: %s\n", n)
+	}
+	for _, d := range r.Done {
+		if a.quiet {
+			break
+		}
+		line := fmt.Sprintf("%s: %s; %s%s", d.Path, d.What, would, d.How)
+		if d.To != "" {
+			line += ", " + d.To
+		}
+		if err := a.printf("%s\n", line); err != nil {
+			return err
+		}
+	}
+	for _, d := range r.Remaining {
+		line := fmt.Sprintf("%s: %s; not mended: %s", d.Path, d.What, d.Repair)
+		if len(d.Affected) > 0 {
+			line += "; it concerns " + strings.Join(d.Affected, ", ")
+		}
+		if err := a.printf("%s\n", line); err != nil {
+			return err
+		}
+	}
+	if a.quiet {
+		return nil
+	}
+	if r.Linked > 0 {
+		if err := a.printf("%s %slinked again, %d bytes %sfreed\n", count(r.Linked, "file"), would, r.Saved, would); err != nil {
+			return err
+		}
+	}
+	mended := 0
+	for _, d := range r.Done {
+		if d.Action == repair.Mended {
+			mended++
+		}
+	}
+	return a.printf("%d files checked, %d %smended, %d %squarantined, %d remain damaged\n",
+		r.Checked, mended, would, len(r.Done)-mended, would, len(r.Remaining))
 }
 
 func runVerifySystem(ctx context.Context, a *app, names []string) error {

@@ -1,0 +1,446 @@
+package repair
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/mapped"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+// fromPackage is a package file that somebody gave.
+type fromPackage struct {
+	path, name, version, architecture string
+	format                            backends.Format
+}
+
+// readPackages finds out what packages there are. What a directory has beside them is
+// passed over.
+func (r *repairer) readPackages(context.Context) error {
+	for _, p := range r.From {
+		info, err := os.Stat(p)
+		if err != nil {
+			return fmt.Errorf("open package: %w", err)
+		}
+		if !info.IsDir() {
+			if err := r.addPackage(p); err != nil {
+				return fmt.Errorf("read package %s: %w", p, err)
+			}
+			continue
+		}
+		entries, err := os.ReadDir(p)
+		if err != nil {
+			return fmt.Errorf("list packages: %w", err)
+		}
+		for _, e := range entries {
+			file := filepath.Join(p, e.Name())
+			if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+				continue
+			}
+			if err := r.addPackage(file); err != nil && !errors.Is(err, backends.ErrUnknownFormat) {
+				r.note("%s cannot be read: %v", file, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *repairer) addPackage(file string) error {
+	return r.openPackage(file, func(format backends.Format, in backends.Reader) error {
+		p := in.Package()
+		r.packages = append(r.packages, fromPackage{file, p.Name, p.Version, p.Architecture, format})
+		return nil
+	})
+}
+
+func (r *repairer) openPackage(file string, read func(backends.Format, backends.Reader) error) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	format, all, err := r.Root.Formats().Identify(f)
+	if err != nil {
+		return err
+	}
+	in, err := format.Open(all, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(read(format, in), in.Close())
+}
+
+// user is a file of a tree.
+type user struct {
+	m *record.Manifest
+	f *record.File
+}
+
+// place is the path in the root that the package has the file at.
+func (u user) place() string { return cmp.Or(u.f.Place, "/"+u.f.Path) }
+
+// damagedObject is an object that is to be replaced.
+type damagedObject struct {
+	digest digest.Digest
+	kind   store.DamageKind
+	what   string
+	how    string // it is replaced; "" when it cannot be
+	size   int64
+	shared bool // it can be the distribution's own file
+	found  bool // as such
+	users  []user
+	mode   record.Mode
+}
+
+// objectRepair is the repair of the objects.
+type objectRepair struct {
+	*repairer
+	users   map[digest.Digest][]user // by object
+	sources map[digest.Digest][]user // that were edited, by the packaged bytes
+	known   map[digest.Digest]string // what packages have of what is wanted, and which
+}
+
+// repairObjects finds the objects that are damaged, and puts a whole one in the place of
+// each of which there is a copy.
+func (r *repairer) repairObjects(ctx context.Context) (err error) {
+	manifests := make([]*record.Manifest, len(r.order))
+	o := &objectRepair{r, map[digest.Digest][]user{}, map[digest.Digest][]user{}, map[digest.Digest]string{}}
+	for i, p := range r.order {
+		m := r.manifests[p]
+		manifests[i] = m
+		for j := range m.Files {
+			f := &m.Files[j]
+			if f.Type != record.TypeFile {
+				continue
+			}
+			o.users[f.Object] = append(o.users[f.Object], user{m, f})
+			if f.Patch != nil {
+				o.sources[f.Source] = append(o.sources[f.Source], user{m, f})
+			}
+		}
+	}
+	if r.check, err = r.store().Check(ctx, manifests, func(n int64) { r.Progress(transaction.Progress{Step: fmt.Sprintf("verifying %d MB", n>>20)}) }); err != nil {
+		return err
+	}
+	damaged, err := o.damaged()
+	if err != nil {
+		return err
+	}
+	for _, d := range damaged {
+		if err := o.supply(d); err != nil {
+			return err
+		}
+	}
+	if err := o.supplyFromPackages(ctx, damaged); err != nil {
+		return err
+	}
+	return o.put(damaged)
+}
+
+// damaged returns the objects that are not as they should be.
+func (o *objectRepair) damaged() (damaged []*damagedObject, err error) {
+	for d, users := range o.users {
+		kind, what := o.check.Object(d)
+		if kind == store.DamageEdit { // the bytes are the object's own
+			continue
+		}
+		x := &damagedObject{digest: d, kind: kind, what: what, size: users[0].f.Size, users: users, mode: users[0].f.Mode, shared: true}
+		isLink := func(u user) bool { return !u.f.Own && u.f.Shared != record.SharedLink }
+		if i := slices.IndexFunc(users, isLink); i >= 0 {
+			x.mode = users[i].f.Mode
+			if kind == "" {
+				if x.what, err = o.check.ObjectMetadata(d, x.mode); err != nil {
+					return nil, err
+				}
+			}
+		}
+		x.shared = !slices.ContainsFunc(users, func(u user) bool { return u.f.Shared != record.SharedLink })
+		if x.what != "" {
+			x.kind = cmp.Or(kind, store.DamageObjectMetadata)
+			damaged = append(damaged, x)
+		}
+	}
+	slices.SortFunc(damaged, func(a, b *damagedObject) int { return bytes.Compare(a.digest[:], b.digest[:]) })
+	return damaged, nil
+}
+
+// supply looks for the bytes of an object on the disk.
+func (o *objectRepair) supply(d *damagedObject) error {
+	dir := o.store().Dir()
+	inStore := func(name string) func() (*os.File, error) {
+		return func() (*os.File, error) {
+			f, _, err := dir.OpenRegular(name)
+			return f, err
+		}
+	}
+	ofSystem := func(name string) func() (*os.File, error) {
+		return func() (*os.File, error) { return o.Root.Open(name) }
+	}
+	if d.kind == store.DamageObjectMetadata {
+		if ok, err := o.try(d, inStore(layout.ObjectPath(d.digest)), nil); ok || err != nil {
+			d.how = "replaced by a copy of its own"
+			return err
+		}
+	}
+	if d.shared && !o.DryRun {
+		for _, u := range d.users {
+			ok, err := o.staging.SpareShared(u.place(), d.digest)
+			if err != nil {
+				return err
+			}
+			if ok {
+				d.found, d.how = true, "from the distribution's "+u.place()
+				return nil
+			}
+		}
+	}
+	for _, u := range d.users { // another inode, perhaps
+		p := layout.TreePath(u.m.Name, u.m.Tree) + "/" + u.f.Path
+		if ok, err := o.try(d, inStore(p), nil); ok || err != nil {
+			d.how = "from " + o.store().Path(p)
+			return err
+		}
+	}
+	for _, u := range slices.Concat(d.users, o.sources[d.digest]) {
+		if ok, err := o.try(d, ofSystem(u.place()), nil); ok || err != nil {
+			d.how = "from the distribution's " + u.place()
+			return err
+		}
+	}
+	for _, u := range d.users { // the packaged bytes, and the edit
+		if u.f.Patch == nil {
+			continue
+		}
+		edit, err := u.f.Patch.Edit()
+		if err != nil {
+			continue
+		}
+		if ok, err := o.try(d, inStore(layout.ObjectPath(u.f.Source)), &edit); ok || err != nil {
+			d.how = "from the object of the packaged file, edited again"
+			return err
+		}
+		if ok, err := o.try(d, ofSystem(u.place()), &edit); ok || err != nil {
+			d.how = "from the distribution's " + u.place() + ", edited again"
+			return err
+		}
+	}
+	for _, u := range o.sources[d.digest] { // the edited bytes, and the edit undone
+		edit, err := u.f.Patch.Edit()
+		if err != nil {
+			continue
+		}
+		inverse := edit.Invert()
+		if ok, err := o.try(d, inStore(layout.ObjectPath(u.f.Object)), &inverse); ok || err != nil {
+			d.how = "from the object of an edited file, its edit undone"
+			return err
+		}
+	}
+	return nil
+}
+
+// try reports whether a file has the bytes of an object, edited if there is an edit, and
+// stages them. What cannot be read has not.
+func (o *objectRepair) try(d *damagedObject, open func() (*os.File, error), edit *elfedit.Edit) (found bool, err error) {
+	f, err := open()
+	if err != nil {
+		return false, nil
+	}
+	defer f.Close()
+	var fault error
+	_ = mapped.File(f, func(b []byte) error { // an error is one of reading
+		if edit != nil {
+			edited, err := edit.Apply(b)
+			if err != nil {
+				return nil
+			}
+			b = edited
+		}
+		if int64(len(b)) != d.size || digest.Of(b) != d.digest {
+			return nil
+		}
+		found, fault = o.keep(d.digest, bytes.NewReader(b))
+		return nil
+	})
+	return found, fault
+}
+
+// keep stages the bytes of an object.
+func (o *objectRepair) keep(want digest.Digest, r io.Reader) (bool, error) {
+	if o.DryRun {
+		return true, nil
+	}
+	_, kept, err := o.staging.Spare(r, func(d digest.Digest) bool { return d == want })
+	return kept, err
+}
+
+// supplyFromPackages looks for what the disk does not have in package files.
+func (o *objectRepair) supplyFromPackages(ctx context.Context, damaged []*damagedObject) error {
+	wanted, sizes, specs := map[digest.Digest]bool{}, map[int64]bool{}, map[string]bool{}
+	for _, d := range damaged {
+		if d.how != "" {
+			continue
+		}
+		wanted[d.digest], sizes[d.size] = true, true
+		for _, u := range slices.Concat(d.users, o.sources[d.digest]) {
+			specs[u.m.Spec()] = true
+			if p := u.f.Patch; p != nil {
+				wanted[u.f.Source], sizes[p.OldSize] = true, true
+			}
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	for _, p := range o.packages {
+		if !specs[p.name+"="+p.version] {
+			continue
+		}
+		o.Progress(transaction.Progress{Step: "reading " + filepath.Base(p.path)})
+		if err := o.readPackage(ctx, p, wanted, sizes); err != nil {
+			return err
+		}
+	}
+	for _, d := range damaged {
+		if d.how == "" {
+			if err := o.takeFromPackage(d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readPackage keeps what is wanted of a package's files. A package that is damaged is
+// told of: what was read of it before is what it should be, by its digest.
+func (o *objectRepair) readPackage(ctx context.Context, p fromPackage, wanted map[digest.Digest]bool, sizes map[int64]bool) error {
+	var fault error
+	err := o.openPackage(p.path, func(_ backends.Format, in backends.Reader) error {
+		for {
+			e, err := in.Next()
+			if err == io.EOF {
+				return nil
+			}
+			if err = errors.Join(err, ctx.Err()); err != nil {
+				return err
+			}
+			if e.Type != pkginfo.Regular || !sizes[e.Size] {
+				continue
+			}
+			var d digest.Digest
+			var kept bool
+			if o.DryRun {
+				d, _, err = digest.OfReader(in)
+				kept = wanted[d]
+			} else {
+				d, kept, err = o.staging.Spare(in, func(d digest.Digest) bool { return wanted[d] })
+				var onDisk *fs.PathError
+				if errors.As(err, &onDisk) {
+					fault = err
+				}
+			}
+			if err != nil {
+				return err
+			}
+			if kept {
+				o.known[d] = filepath.Base(p.path)
+			}
+		}
+	})
+	if err := errors.Join(ctx.Err(), fault); err != nil {
+		return err
+	}
+	if err != nil {
+		o.note("%s cannot be read: %v", p.path, err)
+	}
+	return nil
+}
+
+// takeFromPackage supplies an object with what packages have.
+func (o *objectRepair) takeFromPackage(d *damagedObject) error {
+	if p := o.known[d.digest]; p != "" {
+		d.how = "from " + p
+		return nil
+	}
+	for _, u := range d.users {
+		if u.f.Patch == nil || o.known[u.f.Source] == "" {
+			continue
+		}
+		edit, err := u.f.Patch.Edit()
+		if err != nil {
+			continue
+		}
+		how := "from " + o.known[u.f.Source] + ", edited again"
+		if o.DryRun {
+			d.how = how
+			return nil
+		}
+		ok := false
+		err = o.staging.MapSpare(u.f.Source, func(b []byte) error {
+			edited, err := edit.Apply(b)
+			if err != nil || digest.Of(edited) != d.digest {
+				return nil // it is not the recorded edit
+			}
+			ok, err = o.keep(d.digest, bytes.NewReader(edited))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if ok {
+			d.how = how
+			return nil
+		}
+	}
+	return nil
+}
+
+// put puts the objects in place, and moves away those that nothing can replace.
+func (o *objectRepair) put(damaged []*damagedObject) error {
+	var list []store.NewObject
+	for _, d := range damaged {
+		if d.how != "" {
+			list = append(list, store.NewObject{Digest: d.digest, Mode: d.mode.ObjectMode(), Shared: d.found})
+		}
+	}
+	if len(list) > 0 && !o.DryRun {
+		err := o.staging.PutObjects(list, func(name string) error {
+			return o.take(name, "", "objects", filepath.Base(name), "was in the place of an object")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, d := range damaged {
+		name := layout.ObjectPath(d.digest)
+		if d.how != "" {
+			o.check.Replaced(d.digest)
+			o.mended(o.store().Path(name), d.what, d.how)
+			continue
+		}
+		o.lost[d.digest] = true
+		if d.kind != store.DamageObjectMissing {
+			if err := o.take(name, "", "objects", d.digest.String(), d.what); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,381 @@
+package repair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+// repairGenerations mends the records of generations, and the link to the active one where
+// there is one only that it can lead to.
+func (r *repairer) repairGenerations(context.Context) error {
+	var err error
+	if r.active, err = r.store().Active(); err != nil {
+		r.active = 0 // something else is in the link's place
+	}
+	ids, err := r.Root.Generations()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := r.repairGeneration(id); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(r.generations, func(g *record.Generation) bool { return g.ID == r.active }) || len(ids) == 0 {
+		return nil
+	}
+	damage := store.Damage{Kind: store.DamageLink, Path: r.store().Path(layout.CurrentSystem), What: "is lost: no generation is active"}
+	if r.active != 0 {
+		damage.What = fmt.Sprintf("leads to generation %d, which cannot be read", r.active)
+	}
+	switch len(r.generations) {
+	case 0:
+		r.remains(damage, "no generation can be read: move the store away, and install the packages again")
+	case 1: // there is nothing to choose
+		id := r.generations[0].ID
+		if !r.DryRun {
+			if err := r.clearCurrent(); err != nil {
+				return err
+			}
+			if err := r.Root.Switch(id, r.staging.Dir()); err != nil {
+				return err
+			}
+		}
+		r.active = id
+		r.mended(damage.Path, damage.What, fmt.Sprintf("leads to generation %d, the only one", id))
+	default:
+		r.active = 0
+		newest := r.generations[len(r.generations)-1].ID
+		r.remains(damage, fmt.Sprintf("run hashpkg rollback %d for the newest generation, or another that hashpkg generations lists", newest))
+	}
+	return nil
+}
+
+// clearCurrent moves away what is in the place of the link to the active generation and is
+// a directory.
+func (r *repairer) clearCurrent() error {
+	isDir, err := r.isDirectory(layout.CurrentSystem)
+	if err == nil && isDir {
+		return r.take(layout.CurrentSystem, "", layout.CurrentSystem, "", "was in the way")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (r *repairer) isDirectory(name string) (bool, error) {
+	st, err := r.store().Dir().Lstat(name)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR, err
+}
+
+func (r *repairer) repairGeneration(id int) error {
+	name := layout.GenerationPath(id)
+	found, err := r.Root.InspectGeneration(id)
+	if err != nil {
+		return err
+	}
+	if o := found.Other; o != nil && r.fits(o) > r.fits(found.Generation) {
+		found.Generation, found.Text, found.Fault = o, found.OtherText, "does not agree with the manifests, and its index does"
+	}
+	g, label := found.Generation, fmt.Sprintf("generation-%d", id)
+	record := name + "/" + layout.GenerationFile
+	switch {
+	case g != nil:
+		r.generations = append(r.generations, g)
+	case id == r.active:
+		r.remains(store.Damage{Kind: store.DamageGeneration, Path: r.store().Path(record), What: found.Fault},
+			"nothing else holds this record, and the generation's links are in use: run hashpkg rollback N, with an N that hashpkg generations lists, then hashpkg verify --repair")
+		return nil
+	default:
+		return r.take(name, "", label, "", "its record "+found.Fault)
+	}
+	put := func(file string, b []byte, what, how string) error {
+		if !r.DryRun {
+			if err := r.staging.PutRecord(file, b, r.aside(file, label, strings.ReplaceAll(file, "/", "-"))); err != nil {
+				return err
+			}
+		}
+		r.mended(r.store().Path(file), what, how)
+		return nil
+	}
+	if found.Fault != "" {
+		return put(record, found.Text, found.Fault, "made again from the index")
+	}
+	if found.StaleIndex {
+		return put(name+"/"+layout.IndexFile, g.EncodeIndex(found.Text), "is missing or damaged", "made again from the record")
+	}
+	return nil
+}
+
+// fits returns how many trees of a generation have the manifests that it says.
+func (r *repairer) fits(g *record.Generation) (n int) {
+	for i := range g.Trees {
+		if m := r.manifests[g.Trees[i].Path()]; m != nil && m.Identity == g.Trees[i].Identity {
+			n++
+		}
+	}
+	return n
+}
+
+// lostManifest is a tree of a generation without a manifest that is its own.
+type lostManifest struct {
+	tree *record.Tree
+	what string
+}
+
+// repairManifests makes manifests again that are lost.
+func (r *repairer) repairManifests(ctx context.Context) error {
+	unreadable := r.unreadable
+	for p := range unreadable {
+		r.known[p] = true
+	}
+	for _, g := range r.generations {
+		for i := range g.Trees {
+			r.known[g.Trees[i].Path()] = true
+		}
+	}
+	for p := range r.manifests {
+		r.known[p] = true
+	}
+	for p, m := range r.manifests {
+		r.lead(p, graph.OfManifest(m, r.isTree))
+	}
+	lost := map[string]lostManifest{}
+	for _, g := range r.generations {
+		for i := range g.Trees {
+			t := &g.Trees[i]
+			what := unreadable[t.Path()]
+			m := r.manifests[t.Path()]
+			switch {
+			case m == nil && what == "":
+				what = "is missing"
+			case m != nil && m.Identity != t.Identity:
+				what = "is the manifest of another identity"
+			}
+			if what != "" {
+				lost[t.Path()] = lostManifest{t, what}
+			}
+		}
+	}
+	if err := r.findUsers(); err != nil {
+		return err
+	}
+	if err := r.replan(ctx, lost); err != nil {
+		return err
+	}
+	for _, p := range sortedKeys(lost) {
+		t := lost[p].tree
+		r.remains(store.Damage{
+			Kind: store.DamageManifest, Package: t.Spec(), Tree: p, Path: r.store().Path(layout.ManifestPath(t.Name, t.Tree)), What: lost[p].what,
+		}, r.lostHint(t))
+	}
+	for _, p := range sortedKeys(unreadable) {
+		name, tree, _ := strings.Cut(p, "/")
+		file := layout.ManifestPath(name, tree)
+		if _, ok := lost[p]; ok || r.manifests[p] != nil {
+			continue
+		}
+		if users := r.affected(p); len(users) > 0 {
+			r.remains(store.Damage{Kind: store.DamageManifest, Tree: p, Path: r.store().Path(file), What: unreadable[p]},
+				"install the package again, and pin to that")
+			continue
+		}
+		if err := r.take(file, "", p, "manifest.json", unreadable[p]); err != nil { // and the tree: see repairStray
+			return err
+		}
+	}
+	r.order = sortedKeys(r.manifests)
+	return nil
+}
+
+func (r *repairer) lostHint(t *record.Tree) string {
+	if t.Origin == record.OriginSystem {
+		return "its tree stays as it is; run hashpkg sync --again when package " + t.Name + " is another one by now, else install that version again, and run this again"
+	}
+	return fmt.Sprintf("its tree stays as it is; give the package that it was made of, version %s, with hashpkg verify --repair --from FILE, and those that were installed with it", t.Version)
+}
+
+// readManifests reads every manifest of the store.
+func (r *repairer) readManifests(context.Context) error {
+	names, err := r.store().Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if layout.CheckName(name) != nil {
+			continue
+		}
+		trees, err := r.store().Trees(name)
+		if err != nil {
+			return err
+		}
+		for _, t := range trees {
+			m, err := r.store().Manifest(name, t)
+			if err != nil {
+				r.unreadable[layout.TreePath(name, t)] = err.Error()
+				continue
+			}
+			r.manifests[layout.TreePath(name, t)] = m
+		}
+	}
+	return nil
+}
+
+// isTree reports whether something is known of a tree with this path.
+func (r *repairer) isTree(p string) bool { return r.known[p] }
+
+// replan makes lost manifests again, puts them in place, and takes them out of lost.
+func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) error {
+	if len(lost) == 0 {
+		return nil
+	}
+	accept := func(manifests []*record.Manifest, how string) error {
+		for _, m := range manifests {
+			p := layout.TreePath(m.Name, m.Tree)
+			l, ok := lost[p]
+			if !ok || l.tree.Identity != m.Identity {
+				continue
+			}
+			if err := r.putManifest(m, l, how); err != nil {
+				return err
+			}
+			delete(lost, p)
+		}
+		return nil
+	}
+	since := map[int]bool{}
+	var names []string
+	for _, l := range lost {
+		if l.tree.Origin == record.OriginSystem {
+			names = append(names, l.tree.Name)
+		} else {
+			since[l.tree.Since] = true
+		}
+	}
+	whole := func(g *record.Generation, until int) *record.Generation {
+		base := g.Next(g.ID, g.Time)
+		base.SetTrees(slices.DeleteFunc(slices.Clone(g.Trees), func(t record.Tree) bool {
+			_, gone := lost[t.Path()]
+			return gone || r.manifests[t.Path()] == nil || until > 0 && t.Since >= until
+		}))
+		return base
+	}
+	for _, g := range slices.Backward(r.generations) {
+		if len(names) > 0 {
+			made, err := transaction.ReplanSystem(ctx, r.Root, names, whole(g, 0))
+			if err != nil {
+				if !errors.Is(err, backends.ErrNoDatabase) {
+					r.note("the system's packages cannot be asked: %v", err)
+				}
+			} else if err := accept(made, "made again from the system's packages"); err != nil {
+				return err
+			}
+			names = nil
+		}
+		for _, id := range sortedKeys(since) {
+			for _, until := range []int{id, 0} { // the packages that came with it, and it by itself
+				files := r.filesFor(g, lost, id, until > 0)
+				if len(files) == 0 {
+					continue
+				}
+				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Files: files, Now: r.Now}, whole(g, until))
+				if err != nil {
+					r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
+					continue
+				}
+				if err := accept(made, "made again from its package"); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// filesFor returns the packages of trees of a generation that came with the generation id:
+// of those whose manifests are lost, or of all.
+func (r *repairer) filesFor(g *record.Generation, lost map[string]lostManifest, id int, all bool) (files []string) {
+	some := false
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		_, gone := lost[t.Path()]
+		if t.Since != id || t.Origin != record.OriginPrivate || !gone && !all {
+			continue
+		}
+		some = some || gone
+		for _, p := range r.packages {
+			if p.name == t.Name && p.version == t.Version && p.architecture == t.Architecture && p.format.Name() == t.Format {
+				files = append(files, p.path)
+			}
+		}
+	}
+	if !some {
+		return nil
+	}
+	return files
+}
+
+func (r *repairer) putManifest(m *record.Manifest, l lostManifest, how string) error {
+	asRoot := r.runsAsRoot()
+	for i := range m.Files {
+		if f := &m.Files[i]; f.Type == record.TypeFile && f.Shared != record.SharedLink {
+			f.Own = r.store().OwnInode(f, asRoot)
+		}
+	}
+	file := layout.ManifestPath(m.Name, m.Tree)
+	if !r.DryRun {
+		b, err := m.Encode()
+		if err != nil {
+			return err
+		}
+		if err := r.staging.PutRecord(file, b, r.aside(file, layout.TreePath(m.Name, m.Tree), "manifest.json")); err != nil {
+			return err
+		}
+	}
+	p := layout.TreePath(m.Name, m.Tree)
+	r.manifests[p] = m
+	r.lead(p, graph.OfManifest(m, r.isTree))
+	r.mended(r.store().Path(file), l.what, how)
+	return nil
+}
+
+// repairStray moves trees away that have no manifest and that nothing leads to.
+func (r *repairer) repairStray(context.Context) error {
+	stray, err := r.store().StrayTrees()
+	if err != nil {
+		return err
+	}
+	for _, p := range stray {
+		if r.isTree(p) && r.unreadable[p] == "" || r.toldOf(p) {
+			continue
+		}
+		what := "is a tree without a manifest, of no generation"
+		if len(r.affected(p)) > 0 {
+			r.remains(store.Damage{Kind: store.DamageManifest, Tree: p, Path: r.store().Path(p), What: what}, "install the package again, and pin to that")
+			continue
+		}
+		if err := r.take(p, "", p, "tree", what); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// toldOf reports whether something is damaged in a tree that was told of.
+func (r *repairer) toldOf(tree string) bool {
+	return slices.ContainsFunc(r.result.Remaining, func(d Damage) bool { return d.Tree == tree })
+}

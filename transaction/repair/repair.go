@@ -1,0 +1,285 @@
+// Package repair puts right what transaction/verify finds: [Run]. Each object, link,
+// record and file comes from an undamaged copy whose digest is the recorded one, and takes
+// its place by one rename. What has no such copy is moved to the quarantine and named,
+// with the programs that it concerns. It decides nothing that somebody has to decide:
+// which generation shall be active is one such question.
+package repair
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
+	"github.com/hashpkg/hashpkg/transaction/query"
+)
+
+// Options says what is repaired from what.
+type Options struct {
+	Root   *sysroot.Root
+	From   []string // package files of the host, and directories of them
+	DryRun bool
+	Lock   sysroot.LockOptions
+	Now    time.Time
+	// Progress, if not nil, is called now and then, from any goroutine.
+	Progress func(transaction.Progress)
+}
+
+// Result says what was done, or with DryRun would be.
+type Result struct {
+	Checked   int      `json:"checked"` // files and links
+	Done      []Action `json:"done"`
+	Remaining []Damage `json:"remaining"`
+	Notes     []string `json:"notes"`
+	Linked    int      `json:"linked"`      // copies that are links again
+	Saved     int64    `json:"saved_bytes"` // by that
+}
+
+// ActionKind says what became of something.
+type ActionKind string
+
+// What becomes of something.
+const (
+	Mended      ActionKind = "mended"      // it is as recorded again
+	Quarantined ActionKind = "quarantined" // it was moved away, and is at Action.To
+)
+
+// Action is one thing that was done.
+type Action struct {
+	Action ActionKind `json:"action"`
+	Path   string     `json:"path"`         // on the host
+	What   string     `json:"what"`         // was wrong with it
+	How    string     `json:"how"`          // it was mended
+	To     string     `json:"to,omitempty"` // on the host; with DryRun the directory that it would go below
+}
+
+// Damage is what could not be mended.
+type Damage struct {
+	store.Damage
+	// Affected are the programs of the system, by path, and the other trees, as
+	// "NAME=VERSION", that lead to the damaged one.
+	Affected []string `json:"affected"`
+	Repair   string   `json:"repair"` // what to do
+}
+
+// Run verifies the whole store of a root, and mends what it can.
+//
+// It holds the lock. Killed at any point, it has mended some names and not yet others,
+// and another run goes on. The error wraps [query.ErrNotInstalled] where there is no
+// store.
+func Run(ctx context.Context, o Options) (result *Result, err error) {
+	if o.Progress == nil {
+		o.Progress = func(transaction.Progress) {}
+	}
+	r := &repairer{
+		Options: o, result: &Result{Done: []Action{}, Remaining: []Damage{}, Notes: []string{}},
+		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
+	}
+	if ok, err := o.Root.Exists(); err != nil {
+		return nil, err
+	} else if !ok {
+		if !o.Root.Store().Dir().Exists(layout.GenerationsDir) {
+			return nil, fmt.Errorf("%w: there is no hashpkg store at %s", query.ErrNotInstalled, o.Root.Store().Path("."))
+		}
+		r.mended(o.Root.Store().Path(layout.FormatFile), "is missing", "written again") // by the lock
+	}
+	if o.DryRun {
+		return r.result, r.run(ctx)
+	}
+	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock, Create: true, Aside: r.asideWriter})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	r.staging = w.Staging()
+	err = r.run(ctx)
+	if errors.Is(err, context.Canceled) && len(r.result.Done) > 0 {
+		err = fmt.Errorf("%w; run hashpkg verify --repair again to finish", transaction.ErrInterrupted)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.result, r.store().Sync()
+}
+
+// repairer is one repair.
+type repairer struct {
+	Options
+	result     *Result
+	staging    *store.Staging // nil for a dry run
+	quarantine *store.Quarantine
+
+	packages    []fromPackage // of Options.From
+	generations []*record.Generation
+	active      int // 0 for none
+	check       *store.Check
+	manifests   map[string]*record.Manifest // that can be read, by the tree's path
+	order       []string                    // their paths, sorted
+	unreadable  map[string]string           // what is wrong with others
+	known       map[string]bool             // trees of which there is a record, by path
+	from        map[string][]string         // who leads to a tree
+	users       map[string][]string         // programs of the system that lead to trees
+	lost        map[digest.Digest]bool      // objects that there is no copy of
+}
+
+func (r *repairer) store() *store.Store { return r.Root.Store() }
+
+func (r *repairer) run(ctx context.Context) error {
+	steps := []func(context.Context) error{
+		r.readPackages, r.journals, r.readManifests, r.repairGenerations, r.repairManifests, r.repairObjects, r.repairTrees, r.repairStray, r.repairFarms, r.notes,
+	}
+	defer func() {
+		if r.check != nil {
+			r.check.Close()
+		}
+	}()
+	for _, step := range steps {
+		if err := errors.Join(ctx.Err(), step(ctx)); err != nil {
+			return err
+		}
+	}
+	slices.SortStableFunc(r.result.Remaining, func(a, b Damage) int { return cmp.Compare(a.Path, b.Path) })
+	return nil
+}
+
+func (r *repairer) mended(path, what, how string) {
+	r.result.Done = append(r.result.Done, Action{Action: Mended, Path: path, What: what, How: how})
+}
+
+// take moves what has a name below the prefix to the quarantine. known is its name for
+// people, if that is another one.
+func (r *repairer) take(name, known, label, rel, what string) error {
+	at := layout.QuarantineDir
+	if !r.DryRun {
+		if r.quarantine == nil {
+			r.quarantine = r.store().Quarantine(r.Now)
+		}
+		to, err := r.quarantine.Take(name, label, rel)
+		if err != nil {
+			return err
+		}
+		at = to
+	}
+	r.result.Done = append(r.result.Done, Action{
+		Action: Quarantined, Path: r.store().Path(cmp.Or(known, name)), What: what, How: "moved to the quarantine", To: r.store().Path(at),
+	})
+	return nil
+}
+
+// aside returns what moves away what is in the way of what has a name below the prefix.
+func (r *repairer) aside(known, label, rel string) func(name string) error {
+	return func(name string) error { return r.take(name, known, label, rel, "was in the way") }
+}
+
+func (r *repairer) asideWriter(name string) error {
+	return r.take(name, "", "staging-"+path.Base(name), "", "a writer was cut short, and its journal cannot be read")
+}
+
+// remains adds what cannot be mended.
+func (r *repairer) remains(d store.Damage, repair string) {
+	r.result.Remaining = append(r.result.Remaining, Damage{Damage: d, Affected: r.affected(d.Tree), Repair: repair})
+}
+
+func (r *repairer) note(format string, v ...any) {
+	r.result.Notes = append(r.result.Notes, fmt.Sprintf(format, v...))
+}
+
+// journals moves writers away of whom nothing is known. A writer that begins does it
+// itself.
+func (r *repairer) journals(context.Context) error {
+	if !r.DryRun {
+		return nil
+	}
+	names, err := r.store().UnreadableJournals()
+	for _, name := range names {
+		err = errors.Join(err, r.asideWriter(name))
+	}
+	return err
+}
+
+// notes tells of what looks strange and harms nothing.
+func (r *repairer) notes(context.Context) error {
+	for _, g := range r.generations {
+		if g.Time.After(r.Now) {
+			r.note("generation %d has a time in the future, %s: the clock was set back since; their order is by number, and nothing else depends on it", g.ID, g.Time.Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// repairFarms puts back the links of the active generation and of those that have not lent
+// theirs.
+func (r *repairer) repairFarms(context.Context) error {
+	mended := map[string]bool{} // default links are every generation's
+	for _, g := range r.generations {
+		if g.ID != r.active && !r.Root.HasFarm(g.ID) {
+			continue
+		}
+		checked, faults, err := r.Root.VerifyFarm(g)
+		if err != nil {
+			return err
+		}
+		r.result.Checked += checked
+		label := "generation-" + path.Base(layout.GenerationPath(g.ID))
+		for _, f := range faults {
+			if mended[f.Name] {
+				continue
+			}
+			mended[f.Name] = true
+			if err := r.repairLink(f, label); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *repairer) repairLink(f sysroot.LinkFault, label string) error {
+	rel := strings.ReplaceAll(f.Name, "/", "-")
+	if f.Target == "" {
+		return r.take(f.Name, "", label, rel, f.What)
+	}
+	if !r.DryRun {
+		if err := r.clearWay(f.Name, label); err != nil {
+			return err
+		}
+		if err := r.staging.PutLink(f.Target, f.Name, r.aside(f.Name, label, rel)); err != nil {
+			return err
+		}
+	}
+	r.mended(r.store().Path(f.Name), f.What, "made again from the record")
+	return nil
+}
+
+// clearWay moves away what stands on the way to a name below the prefix and is no
+// directory.
+func (r *repairer) clearWay(name, label string) error {
+	for i, c := range name {
+		if c != '/' {
+			continue
+		}
+		dir := name[:i]
+		isDir, err := r.isDirectory(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !isDir {
+			return r.take(dir, "", label, strings.ReplaceAll(dir, "/", "-"), "is no directory of its own")
+		}
+	}
+	return nil
+}
