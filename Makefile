@@ -23,7 +23,7 @@ test: ## install what the tests need (when root), run them all and count them; n
 
 test-faults: ## of these, those that kill commands at each step, let calls fail and cut the power
 	scripts/test-deps.sh
-	PACKAGES=./e2e EVENTS=.cache/faults.json scripts/test.sh -count=1 -run 'Killed|Fails|Fault|FullDisk|PowerCut'
+	HASHPKG_TEST_CUTS=120 PACKAGES=./e2e EVENTS=.cache/faults.json scripts/test.sh -count=1 -run 'Killed|Fails|Fault|FullDisk|PowerCut|Bombs|SmallDisk|SyncBeside'
 
 test-elf: ## edit every ELF file of this machine and of foreign packages, with all judges (minutes)
 	scripts/test-deps.sh
@@ -40,6 +40,7 @@ race: ## run the tests under the race detector
 lint: ## check format, habits, import arrows and go.mod
 	$(TOOL) golangci-lint run
 	$(GO) mod tidy -diff
+	scripts/security-tests.sh
 
 vuln: ## look for known vulnerabilities in what is called
 	$(TOOL) govulncheck ./...

@@ -4,7 +4,9 @@
 //
 // It has tests only. A file is named by the command that it tests, or by what it
 // does to all of them: faults_test.go kills them and lets their system calls fail,
-// powercut_test.go cuts the power of the disk, hostile_test.go gives them images
+// powercut_test.go and powercuts_test.go cut the power of the disk, races_test.go lets
+// package managers work beside them, limits_test.go gives them packages that are small
+// and would be large, hostile_test.go gives them images
 // that lead out of themselves. script_test.go runs testdata/scripts, in which
 // there is a script or more for each command. What a package does by itself is
 // tested beside the package.

@@ -78,7 +78,7 @@ func TestCollectionAmongInstalls(t *testing.T) {
 			case <-done:
 				return
 			default:
-				command("gc", "--keep", "1")
+				command("gc", "--keep", "1", "--keep-versions", "0")
 			}
 		}
 	})
@@ -118,7 +118,7 @@ func TestCollectionLooksAgain(t *testing.T) {
 	}
 
 	var stdout bytes.Buffer
-	gc := injected(strace, "renameat", "delay_enter=3s:when=1", hashpkg(t), "--root", root, "--json", "gc", "--keep", "1")
+	gc := injected(strace, "renameat", "delay_enter=3s:when=1", hashpkg(t), "--root", root, "--json", "gc", "--keep", "1", "--keep-versions", "0")
 	gc.Stdout = &stdout
 	if err := gc.Start(); err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestCollectedBytes(t *testing.T) {
 	}
 	collect := func(args ...string) (said struct{ Bytes int64 }) {
 		t.Helper()
-		out, err := exec.Command(hashpkg(t), append([]string{"--root", root, "--json", "gc", "--keep", "1"}, args...)...).Output()
+		out, err := exec.Command(hashpkg(t), append([]string{"--root", root, "--json", "gc", "--keep", "1", "--keep-versions", "0"}, args...)...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}

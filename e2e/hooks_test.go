@@ -1,6 +1,10 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -80,6 +84,146 @@ func TestHooksFollowDpkg(t *testing.T) {
 	for _, args := range [][]string{{"check"}, {"verify", "--system"}} {
 		root.Run(append([]string{"hashpkg"}, args...)...)
 	}
+}
+
+// TestOneRunIsOneGeneration lets apt install libraries of which each must be configured
+// before the next is unpacked: dpkg runs, and calls hashpkg, for each.
+func TestOneRunIsOneGeneration(t *testing.T) {
+	testneed.Programs(t, "gcc")
+	root := newSystem(t)
+	root.Run("hashpkg", "hooks", "install")
+	root.Run("hashpkg", "sync")
+	root.WriteFile("/etc/dpkg/dpkg.cfg.d/zz-note", "post-invoke=readlink /var/sys/current-system >>/var/log/active\n", 0o644)
+	repo := root.Repo()
+	type generation struct {
+		ID, Parent int
+		Active     bool
+	}
+	history := func() (list []generation) {
+		t.Helper()
+		var said struct{ Generations []generation }
+		if err := json.Unmarshal([]byte(root.Run("hashpkg", "--json", "generations")), &said); err != nil {
+			t.Fatal(err)
+		}
+		return said.Generations
+	}
+	active := func() map[string]bool {
+		seen := map[string]bool{}
+		for line := range strings.Lines(root.ReadFile("/var/log/active")) {
+			seen[line] = true
+		}
+		root.WriteFile("/var/log/active", "", 0o644)
+		return seen
+	}
+	for _, version := range []string{"1", "2"} {
+		before := history()
+		repo.Add(chain(t, "libone", version, ""), chain(t, "libtwo", version, "libone (= "+version+")"),
+			chain(t, "libthree", version, "libtwo (= "+version+")"))
+		root.Run("apt-get", "-y", "-q", "install", "libthree")
+		if n := len(active()); n < 3 {
+			t.Errorf("version %s: apt made dpkg call hashpkg after %d changes only", version, n)
+		}
+		after := history()
+		if len(after) != len(before)+1 {
+			t.Fatalf("version %s: the generations were %v, are %v", version, before, after)
+		}
+		if last := after[len(after)-1]; last.Parent != before[len(before)-1].ID || !last.Active {
+			t.Errorf("version %s: after %v the last generation is %v", version, before, last)
+		}
+		for i := range before {
+			if after[i].ID != before[i].ID {
+				t.Errorf("version %s: the generations were %v, are %v", version, before, after)
+			}
+		}
+		inForce(t, root, "version "+version)
+	}
+	// Two runs are two.
+	before := history()
+	root.Run("apt-get", "-y", "-q", "--allow-downgrades", "install", "libthree=1", "libtwo=1", "libone=1")
+	root.Run("apt-get", "-y", "-q", "install", "libthree")
+	if after := history(); len(after) != len(before)+2 {
+		t.Errorf("before two runs the generations were %v, then %v", before, after)
+	}
+	root.Run("hashpkg", "rollback")
+	inForce(t, root, "rolled back")
+}
+
+// TestCheckWithoutRoot has somebody check who may not see all, and settings of programs
+// that compare others with digests.
+func TestCheckWithoutRoot(t *testing.T) {
+	testneed.Programs(t, "gcc")
+	root, _, second := serviceRoot(t)
+	root.Run("hashpkg", "hooks", "install")
+	root.Run("chmod", "700", "/usr/bin/svc")
+	root.Run("chmod", "640", "/var/lib/dpkg/lock-frontend")
+	nobody := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "hashpkg", "check"}
+	if out := root.Run(nobody...); !strings.Contains(out, "note: cannot see ") || !strings.Contains(out, "\nnothing is wrong\n") {
+		t.Errorf("without root check says %s", out)
+	}
+	// A problem is one for nobody, too.
+	root.WriteFile("/etc/dpkg/dpkg.cfg.d/hashpkg", "# changed\n", 0o644)
+	if out, err := root.RunErr(t.Context(), nobody...); err == nil || !strings.Contains(out, "is changed; run hashpkg hooks install") {
+		t.Errorf("of a changed hook check says %v: %s", err, out)
+	}
+	root.Run("rm", "/etc/dpkg/dpkg.cfg.d/hashpkg")
+	root.Run("hashpkg", "hooks", "install")
+
+	root.WriteFile("/etc/fapolicyd/fapolicyd.conf", "permissive = 0\nintegrity = sha256\n", 0o644)
+	root.WriteFile("/etc/aide/aide.conf", "", 0o644)
+	if !searches(root, "/usr/bin/svc") {
+		t.Fatal("svc was not edited")
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "check"); err == nil || !strings.Contains(out, "behind the package manager") {
+		t.Errorf("while svc is edited, and trusted by its digest, check says %v: %s", err, out)
+	}
+	root.Run("hashpkg", "sync")
+	if searches(root, "/usr/bin/svc") {
+		t.Error("svc is edited, and fapolicyd would refuse it")
+	}
+	out := root.Run("hashpkg", "check")
+	for _, want := range []string{"note: fapolicyd trusts programs by their digests (integrity = sha256", "note: AIDE (/etc/aide/aide.conf)", "\nnothing is wrong\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("check does not say %q: %s", want, out)
+		}
+	}
+	installDebs(root, second...)
+	if out := root.Run("hashpkg", "sync", "--again", "-v"); !strings.Contains(out, "note: /usr/bin/svc is left as it is: is trusted by its digest") {
+		t.Errorf("sync says %s", out)
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "pin", "svc", "libsvc1=1.0"); err == nil || !strings.Contains(out, "trusted by its digest") {
+		t.Errorf("pin says %v: %s", err, out)
+	}
+	root.WriteFile("/etc/fapolicyd/fapolicyd.conf", "integrity = none\n", 0o644)
+	root.Run("hashpkg", "sync")
+	if !searches(root, "/usr/bin/svc") {
+		t.Error("svc is not edited, though nobody minds")
+	}
+}
+
+// chain builds a deb of a library that pre-depends on another.
+func chain(t *testing.T, name, version, preDepends string) string {
+	t.Helper()
+	dir := t.TempDir()
+	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: test\nDescription: test\n", name, version)
+	if preDepends != "" {
+		control += "Pre-Depends: " + preDepends + "\n"
+	}
+	for _, d := range []string{"DEBIAN", libs} {
+		if err := os.MkdirAll(filepath.Join(dir, name, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, name, "DEBIAN/control"), []byte(control), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	source := filepath.Join(dir, "lib.c")
+	if err := os.WriteFile(source, []byte("int "+name+"(void) { return "+version+"; }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "gcc", "-shared", "-fPIC", "-Wl,-soname,"+name+".so.1", "-o", filepath.Join(dir, name, libs, name+".so.1"), source)
+	deb := filepath.Join(dir, name+"_"+version+".deb")
+	mustRun(t, "dpkg-deb", "--root-owner-group", "-b", filepath.Join(dir, name), deb)
+	return deb
 }
 
 // TestHooksFailGently breaks hashpkg under dpkg's feet: dpkg does not notice, check

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
 
@@ -30,6 +31,27 @@ func buildPackage(t *testing.T, format, version string) string {
 // searches reports whether a program searches the farm.
 func searches(root *testroot.Root, program string) bool {
 	return strings.Contains(root.ReadFile(program), "/var/sys/current-system/lib64")
+}
+
+// TestUnits has systemd judge the units.
+func TestUnits(t *testing.T) {
+	testneed.Programs(t, "systemd-analyze")
+	dir := t.TempDir()
+	units := []string{filepath.Join(dir, "hashpkg-gc.service"), filepath.Join(dir, "hashpkg-gc.timer")}
+	for _, unit := range units {
+		text, err := os.ReadFile(filepath.Join("../packaging/systemd", filepath.Base(unit)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = bytes.ReplaceAll(text, []byte("/usr/bin/hashpkg"), []byte(hashpkg(t))) // which must be there
+		if err := os.WriteFile(unit, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.Command("systemd-analyze", append([]string{"verify", "--man=no"}, units...)...).CombinedOutput()
+	if err != nil || bytes.Contains(out, []byte("hashpkg")) {
+		t.Errorf("systemd-analyze verify: %v: %s", err, out)
+	}
 }
 
 // TestDebPackage takes hashpkg's .deb through its life, in a system on which apt and
@@ -59,6 +81,12 @@ func TestDebPackage(t *testing.T) {
 		t.Errorf("hooks: %s", out)
 	}
 	root.Run("jq", "-n", "1")
+	for _, unit := range []string{"hashpkg-gc.service", "hashpkg-gc.timer"} {
+		root.Run("test", "-f", "/usr/lib/systemd/system/"+unit)
+	}
+	if out := root.Run("find", "/etc/systemd", "/var/lib/systemd", "-name", "hashpkg*"); out != "" {
+		t.Errorf("nobody has enabled the timer, and there is %s", out)
+	}
 
 	t.Run("debsums", func(t *testing.T) { testDebsums(t, root.With(t)) })
 	t.Run("mishaps", func(t *testing.T) { testMishaps(t, root.With(t), repo) })
@@ -95,7 +123,7 @@ func TestDebPackage(t *testing.T) {
 	root.Run("jq", "-n", "1")
 
 	// A first sync for which there is no room.
-	out := root.Run("sh", "-c", `mkdir /var/sys; mount -t tmpfs -o size=300k full /var/sys
+	out := root.Run("sh", "-c", `mkdir /var/sys; mount -t tmpfs -o size=300k,mode=755 full /var/sys
 dpkg -i "$1" 2>&1; echo $?; umount /var/sys; rmdir /var/sys`, "sh", repo.Path(deb))
 	if !strings.Contains(out, "no space left on device") || !strings.HasSuffix(out, "\n0\n") {
 		t.Errorf("on a full disk: %s", out)
@@ -143,7 +171,7 @@ func testMishaps(t *testing.T, root *testroot.Root, repo *testroot.Repo) {
 	install := `dpkg -i "$1" 2>&1; echo $?; hashpkg check >/run/check 2>&1; echo $? >>/run/check`
 	for _, c := range []struct{ name, before, after string }{
 		{"settings", "echo nonsense >/etc/hashpkg.toml", "rm /etc/hashpkg.toml"},
-		{"staging full", "mount -t tmpfs -o size=4k,nr_inodes=9 full /var/sys/.hashpkg/staging", "umount /var/sys/.hashpkg/staging"},
+		{"staging full", "mount -t tmpfs -o mode=755,size=4k,nr_inodes=9 full /var/sys/.hashpkg/staging", "umount /var/sys/.hashpkg/staging"},
 		{"read-only", "mount --bind /var/sys /var/sys; mount -o remount,bind,ro /var/sys", "umount -l /var/sys"},
 		{"closed", "exec <&-", ""},
 	} {
@@ -183,7 +211,7 @@ func testMishaps(t *testing.T, root *testroot.Root, repo *testroot.Repo) {
 my $lock = pack("ssx![q]qqix![q]", F_WRLCK, 0, 0, 0, 0);
 fcntl(F, F_SETLK, $lock) or die;
 system("hashpkg hook after; hashpkg sync -q; hashpkg check --json")`)
-	if !strings.Contains(out, `{"at_work":["dpkg"],"problems":[]}`) {
+	if !strings.Contains(out, `{"at_work":["dpkg"],"problems":[],"notes":[]}`) {
 		t.Errorf("with the lock held: %s", out)
 	}
 	root.Run("hashpkg", "check")

@@ -27,7 +27,7 @@ func TestCollectionPowerCut(t *testing.T) {
 		disk.mount(t)
 		mustRun(t, "cp", "-a", base+"/.", disk.root)
 		mustRun(t, "sync", "-f", disk.root)
-		cmd := exec.Command(hashpkg(t), "--root", disk.root, "gc", "-q", "--keep", "1")
+		cmd := exec.Command(hashpkg(t), "--root", disk.root, "gc", "-q", "--keep", "1", "--keep-versions", "0")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -41,20 +41,27 @@ func AtWork(root *sysroot.Root) ([]string, error) {
 	return names, nil
 }
 
-// isHeld reports whether another process has a file locked for writing, with the
-// locks of fcntl(2).
+// isHeld reports whether another process has a file locked for writing.
 func isHeld(root *sysroot.Root, name string) (bool, error) {
+	lock, err := lockOf(root, name)
+	return lock.Type != unix.F_UNLCK, err
+}
+
+// lockOf returns the lock of fcntl(2) that another process has on a file, of type
+// F_UNLCK for none.
+func lockOf(root *sysroot.Root, name string) (unix.Flock_t, error) {
+	none := unix.Flock_t{Type: unix.F_UNLCK}
 	f, err := root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return none, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for a package manager at work: %w", err)
+		return none, fmt.Errorf("look for a package manager at work: %w", err)
 	}
 	defer f.Close()
 	lock := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock); err != nil {
-		return false, fmt.Errorf("look for a package manager at work: %s: %w", f.Name(), err)
+		return none, fmt.Errorf("look for a package manager at work: %s: %w", f.Name(), err)
 	}
-	return lock.Type != unix.F_UNLCK, nil
+	return lock, nil
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -36,6 +38,9 @@ const (
 type CheckResult struct {
 	AtWork   []string  `json:"at_work"` // package managers: what follows from them is no problem then
 	Problems []Problem `json:"problems"`
+	// Notes are what is no problem, and good to know: what could not be looked at, and
+	// who else watches programs.
+	Notes []string `json:"notes"`
 }
 
 // CheckOptions says what to check.
@@ -50,14 +55,16 @@ const repairBySync = "run hashpkg sync"
 // Check looks whether the system's trees, farm and programs are as the package
 // managers' databases and the pins ask for. It changes nothing.
 func Check(ctx context.Context, o CheckOptions) (*CheckResult, error) {
-	c := &checker{CheckOptions: o, CheckResult: CheckResult{Problems: []Problem{}}}
+	c := &checker{CheckOptions: o, CheckResult: CheckResult{AtWork: []string{}, Problems: []Problem{}, Notes: []string{}}}
 	status, err := Status(o.Root)
 	if err != nil {
 		return nil, err
 	}
-	if c.AtWork, err = AtWork(o.Root); err != nil {
+	work, err := AtWork(o.Root)
+	if err := c.unseen("whether a package manager is at work", err); err != nil {
 		return nil, err
 	}
+	c.AtWork = append(c.AtWork, work...)
 	slices.Sort(c.AtWork)
 	store, err := o.Root.Exists()
 	if err != nil {
@@ -69,6 +76,7 @@ func Check(ctx context.Context, o CheckOptions) (*CheckResult, error) {
 		c.add(BehindDatabase, repairBySync, "the hooks are installed, and there is no store yet")
 	}
 	c.checkHooks(status)
+	c.noteWatchers(store)
 	return &c.CheckResult, err
 }
 
@@ -79,6 +87,36 @@ type checker struct {
 
 func (c *checker) add(kind ProblemKind, repair, format string, v ...any) {
 	c.Problems = append(c.Problems, Problem{kind, fmt.Sprintf(format, v...), repair})
+}
+
+// unseen makes a note of what may not be looked at, and returns other errors.
+func (c *checker) unseen(what string, err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	c.Notes = append(c.Notes, fmt.Sprintf("cannot see %s (%v): run hashpkg check as root", what, err))
+	return nil
+}
+
+// noteWatchers tells of programs that compare others with digests.
+func (c *checker) noteWatchers(store bool) {
+	if !store {
+		return
+	}
+	switch i := confine.ReadIntegrity(c.Root); i {
+	case confine.IntegritySHA256, confine.IntegrityIMA:
+		c.Notes = append(c.Notes, fmt.Sprintf(
+			"fapolicyd trusts programs by their digests (integrity = %s in %s), so programs stay as packaged, and pins are refused; with integrity = none they are edited at the next hashpkg sync",
+			i, confine.FapolicydConfig))
+	case confine.IntegritySize:
+		c.Notes = append(c.Notes, fmt.Sprintf(
+			"fapolicyd trusts programs by their sizes (integrity = size in %s), so programs that an edit makes longer stay as packaged", confine.FapolicydConfig))
+	case confine.IntegrityNone:
+	}
+	if config := confine.HasAIDE(c.Root); config != "" {
+		c.Notes = append(c.Notes, fmt.Sprintf(
+			"AIDE (%s) reports edited programs as changed: look at them with hashpkg verify --system, then run aide --update; or set executables = \"none\" in /etc/hashpkg.toml", config))
+	}
 }
 
 func (c *checker) checkStore(ctx context.Context, hooked bool) error {
@@ -100,7 +138,7 @@ func (c *checker) checkStore(ctx context.Context, hooked bool) error {
 	if safe && len(c.AtWork) == 0 {
 		// A root that was never synced is not behind.
 		if hooked || len(c.Root.SystemState().Packages) > 0 {
-			if err := c.checkDatabases(ctx); err != nil {
+			if err := c.unseen("all of what a sync would do", c.checkDatabases(ctx)); err != nil {
 				return err
 			}
 		}
@@ -108,7 +146,7 @@ func (c *checker) checkStore(ctx context.Context, hooked bool) error {
 	if retired {
 		return nil
 	}
-	return c.checkPins()
+	return c.unseen("the pins", c.checkPins())
 }
 
 // checkPrefix tells of a prefix that programs must not search, where some do or shall.

@@ -132,8 +132,12 @@ func (h *Hook) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	run := ""
+	if !h.Image { // in which nothing of the machine that makes it shall be
+		run = currentRun(h.Root)
+	}
 	_, err = transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Lock: h.lock(), Again: retired,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Run: run, Lock: h.lock(), Again: retired,
 	})
 	if errors.Is(err, backends.ErrNoDatabase) {
 		return nil // dpkg --admindir

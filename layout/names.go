@@ -30,7 +30,8 @@ const (
 	QuarantineDir  = Private + "/quarantine" // what a repair moved out of everybody's reach
 	DefaultLink    = "default"
 	GenerationFile = "generation.json"
-	SystemDir      = Private + "/system" // what is known of the root's own packages
+	LeftFile       = Private + "/left.json" // when trees left the active generation
+	SystemDir      = Private + "/system"    // what is known of the root's own packages
 )
 
 // NameError says why a package's name or version cannot stand in a path.

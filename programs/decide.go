@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"cmp"
 	"errors"
 	"path"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/layout/rewrite"
 	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
 
 // Decision is what shall become of one program. Nothing changes it afterwards.
@@ -77,7 +79,7 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 	pins := p.pinsFor(f)
 	// It would not start with other bytes than it was packaged with, or loads in another
 	// way: it is not edited, and one that was edited before gets its bytes back.
-	sealed := f.Sealed
+	sealed := cmp.Or(f.Sealed, p.distrust())
 	if sealed == "" && len(records)+len(pins) > 0 {
 		sealed = startedByOther(f, finder)
 	}
@@ -162,7 +164,7 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 	same := d.Current != nil && reflect.DeepEqual(d.Current.Edits, records)
 	// What a pinned program loads changes with all other libraries, so it is looked
 	// at each time.
-	if same && len(pinned.trees) == 0 {
+	if same && len(pinned.trees) == 0 && (p.Integrity != confine.IntegritySize || len(b.Current) == len(b.Packaged)) {
 		d.Desired = d.Current
 		return nil
 	}
@@ -174,6 +176,14 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 	}
 	if err != nil {
 		return err
+	}
+	if p.Integrity == confine.IntegritySize && len(edited) != len(b.Packaged) {
+		if d.Current != nil {
+			d.Edit = undo(b)
+		} else {
+			d.Left = "would have another size, by which fapolicyd trusts it (" + confine.FapolicydConfig + ": integrity = size)"
+		}
+		return nil
 	}
 	after, err := elfedit.Inspect(edited)
 	if err != nil {

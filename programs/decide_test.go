@@ -92,6 +92,10 @@ func TestDecide(t *testing.T) {
 		{name: "hashpkg itself", facts: func(f *Facts) { f.Package.Name = "hashpkg" }},
 		{name: "altered", facts: func(f *Facts) { f.Left, f.Info = "is altered", nil }, want: Decision{Left: "is altered"}},
 		{name: "sealed", facts: func(f *Facts) { f.Sealed = "is signed" }, want: Decision{Left: "is signed"}},
+		{
+			name: "trusted by its digest", policy: func(p *Policy) { p.Integrity = "sha256" },
+			want: Decision{Left: "is trusted by its digest: fapolicyd would refuse it when it is edited (/etc/fapolicyd/fapolicyd.conf: integrity = sha256)"},
+		},
 		{name: "sealed, and nothing is wanted", facts: func(f *Facts) { f.Sealed = "is signed" }, policy: func(p *Policy) { p.Rewrite.Executables = RewriteNone }},
 		{
 			name: "RPATH", facts: func(f *Facts) {
@@ -217,6 +221,11 @@ func editedProgram(t *testing.T) (*Facts, Bytes) {
 func TestDecideAgain(t *testing.T) {
 	f, b := editedProgram(t)
 	info, current, packaged, edited := f.Info, f.Current, b.Packaged, b.Current
+	bySize := edited // while an edit keeps the size
+	keeps := current
+	if len(edited) != len(packaged) {
+		bySize, keeps = packaged, nil
+	}
 	for _, tt := range []struct {
 		name    string
 		policy  Policy
@@ -225,6 +234,8 @@ func TestDecideAgain(t *testing.T) {
 	}{
 		{"as it is", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/var/sys"}, current, edited},
 		{"nothing", Policy{Rewrite: Rewrite{Executables: RewriteNone}, Prefix: "/var/sys"}, nil, packaged},
+		{"trusted by its digest", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/var/sys", Integrity: "ima"}, nil, packaged},
+		{"trusted by its size", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/var/sys", Integrity: "size"}, keeps, bySize},
 		{"another prefix", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/srv/sys", FarmPlanned: true}, nil, nil},
 	} {
 		tt.policy.Architecture, tt.policy.Farm = ldso.Triplet(info), map[string]bool{"lib64/libfoo.so.1": true}

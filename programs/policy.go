@@ -21,6 +21,10 @@ type Policy struct {
 	Pins         []Pin                  // in the order of SortPins
 	Confinement  *confine.Rules         // read when there are pins; nil for a root that confines nothing
 
+	// Integrity is what else than the path fapolicyd compares with the database: edits
+	// must not change it.
+	Integrity confine.Integrity
+
 	// Restored has programs edited, too, of which somebody asked for the packaged
 	// bytes.
 	Restored bool
@@ -30,6 +34,14 @@ type Policy struct {
 	// FarmPlanned says that the farm is not there yet, so that nothing can be
 	// found in it.
 	FarmPlanned bool
+}
+
+// distrust returns why no program may have other bytes; "" when it may.
+func (p *Policy) distrust() Reason {
+	if p.Integrity == confine.IntegritySHA256 || p.Integrity == confine.IntegrityIMA {
+		return Reason("is trusted by its digest: fapolicyd would refuse it when it is edited (" + confine.FapolicydConfig + ": integrity = " + string(p.Integrity) + ")")
+	}
+	return ""
 }
 
 // lookUpNeeds looks a program's needed libraries up in the farm. It returns those that

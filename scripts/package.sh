@@ -21,7 +21,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 stage=$work/stage
-mkdir -p "$stage/usr/bin" "$stage/usr/share/man/man1" "$stage/usr/share/doc/hashpkg" "$stage/usr/share/hashpkg" \
+mkdir -p "$stage/usr/bin" "$stage/usr/share/man/man1" "$stage/usr/share/doc/hashpkg" "$stage/usr/share/hashpkg" "$stage/usr/lib/systemd/system" \
 	"$stage/usr/share/bash-completion/completions" "$stage/usr/share/zsh/vendor-completions" "$stage/usr/share/fish/vendor_completions.d" "$out"
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/hashpkg/hashpkg/cmd/internal/cli.Version=$PKGVERSION" \
 	-o "$stage/usr/bin/hashpkg" ./cmd/hashpkg
@@ -35,6 +35,7 @@ for page in docs/man/*.1; do
 	gzip -9n <"$page" >"$stage/usr/share/man/man1/$(basename "$page").gz"
 done
 cp -R hooks/files/mmdebstrap-hooks "$stage/usr/share/hashpkg/"
+cp packaging/systemd/* "$stage/usr/lib/systemd/system/"
 cp README.md "$stage/usr/share/doc/hashpkg/"
 for page in docs/*.md; do
 	cp "$page" "$stage/usr/share/doc/hashpkg/"

@@ -21,10 +21,13 @@ ldconfig                libc-bin
 ld.lld                  lld
 lz4                     lz4
 make                    make
+mkfs.btrfs              btrfs-progs
 mkfs.ext4               e2fsprogs
+mkfs.xfs                xfsprogs
 mmdebstrap              mmdebstrap
 objcopy                 binutils
 patchelf                patchelf
+perl                    perl-base
 readelf                 binutils
 rpm                     rpm
 rpmbuild                rpm

@@ -87,6 +87,9 @@ func (t *Staging) addTree(m *record.Manifest, name string) error {
 	if err != nil {
 		return err
 	}
+	if len(b) > maxRecord {
+		return fmt.Errorf("the manifest of %s has %d bytes, and %d is a fixed limit of hashpkg (docs/limits.md): split the package", m.Spec(), len(b), maxRecord)
+	}
 	temp, err := t.dir.StageFile("manifests/"+name, b, 0o644)
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ type pendingFile struct {
 	buf  *[]byte // of copyBuffers
 	size int64
 	done chan struct{}
+	room *room
 }
 
 // add takes a file to write, and its buffer; it waits where too many do. It
@@ -64,6 +65,7 @@ func (b *behind) run() {
 		b.room.Signal()
 		b.mu.Unlock()
 		err := p.write()
+		p.room.settle(p.size)
 		b.mu.Lock()
 		if err != nil && b.fault == nil {
 			b.fault = fmt.Errorf("stage file: %w", err)
@@ -133,10 +135,15 @@ func (t *Staging) addSmall(buf *[]byte, size int64) (digest.Digest, int64, error
 		copyBuffers.Put(buf)
 		return d, size, err
 	}
+	if err := t.room.promise(size); err != nil {
+		copyBuffers.Put(buf)
+		return d, size, err
+	}
 	o := &staged{size: size, written: make(chan struct{})}
 	t.mu.Lock()
 	if t.objects[d] != nil { // since it was looked for
 		t.mu.Unlock()
+		t.room.settle(size)
 		copyBuffers.Put(buf)
 		return d, size, nil
 	}
@@ -144,5 +151,5 @@ func (t *Staging) addSmall(buf *[]byte, size int64) (digest.Digest, int64, error
 	o.name = strconv.Itoa(t.next)
 	t.objects[d] = o
 	t.mu.Unlock()
-	return d, size, t.behind.add(&pendingFile{dir: t.files, name: o.name, buf: buf, size: size, done: o.written})
+	return d, size, t.behind.add(&pendingFile{dir: t.files, name: o.name, buf: buf, size: size, done: o.written, room: &t.room})
 }

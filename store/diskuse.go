@@ -68,3 +68,22 @@ func (u *diskUse) addFile(st *unix.Stat_t) {
 		delete(u.left, id)
 	}
 }
+
+// Measure calls f for everything that stands below the prefix, and the prefix itself,
+// which is ".". What goes meanwhile is passed over.
+func (s *Store) Measure(f func(name string, st *unix.Stat_t)) error {
+	err := s.dir.Walk(".", func(name string, dir *beneath.Dir, base string, _ fs.FileMode) error {
+		st, err := dir.Lstat(base)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			f(name, &st)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("measure: %w", err)
+	}
+	return nil
+}

@@ -30,6 +30,8 @@ type journal struct {
 	// directory and To below the prefix: they are put back as long as there is a
 	// journal.
 	Gone []move `json:"gone,omitempty"`
+	// Replaced are names that go when the generation is active.
+	Replaced []string `json:"replaced,omitempty"`
 }
 
 const journalName = "journal"
@@ -55,7 +57,7 @@ func (j *journal) check(prefix, staging *beneath.Dir) error {
 		}
 		return fmt.Errorf("cannot reach %q: %w", name, err)
 	}
-	for _, name := range j.Dirs {
+	for _, name := range slices.Concat(j.Dirs, j.Replaced) {
 		if err := errors.Join(checkPlace(name), reached(prefix, name)); err != nil {
 			return err
 		}
@@ -94,7 +96,7 @@ func checkPlace(name string) error {
 
 // writeJournal makes the journal durable.
 func (t *Staging) writeJournal(generation int) error {
-	j := journal{generation, t.dirs, t.moves, t.gone}
+	j := journal{generation, t.dirs, t.moves, t.gone, t.replaced}
 	if err := j.check(t.store.dir, t.dir); err != nil {
 		return fmt.Errorf("write journal: %w: look at what it is, and move it away", err)
 	}

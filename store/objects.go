@@ -39,7 +39,12 @@ func (t *Staging) Add(r io.Reader, size int64) (digest.Digest, int64, error) {
 		}
 		return t.addSmall(buf, size)
 	}
-	return t.write(r)
+	from, done, err := t.room.take(r, size)
+	if err != nil {
+		return digest.Digest{}, 0, err
+	}
+	defer done()
+	return t.write(from)
 }
 
 // known reports whether an object is staged or in the store.

@@ -30,6 +30,9 @@ func (t *Staging) Move(from, to string, phase Phase) {
 	t.moves = append(t.moves, move{from, to, phase})
 }
 
+// Replace plans that a name goes when the generation that is published is active.
+func (t *Staging) Replace(name string) { t.replaced = append(t.replaced, name) }
+
 // WriteJournal plans where objects go and which directories are made, and writes a
 // journal of that and of all moves, by which Undo, and whoever writes next, can take
 // back what Place does until the generation is active. When it returns, all that was
@@ -161,8 +164,8 @@ func (t *Staging) Undo() error {
 	return nil
 }
 
-// Forget removes the journal: nobody undoes any more what Place or TakeOut did,
-// whatever becomes of the link to the active generation.
+// Forget removes what the generation replaces, and the journal: nobody undoes any more
+// what Place or TakeOut did, whatever becomes of the link to the active generation.
 //
 // That is not durable yet when it returns: whoever makes another generation the
 // active one without placing it calls [Store.Sync] before, or a power cut could
@@ -172,6 +175,10 @@ func (t *Staging) Forget() error {
 		if err := t.store.Sync(); err != nil {
 			return err
 		}
+	}
+	if err := t.store.takeReplaced(t.dir, t.replaced); err != nil {
+		t.keep = true // the next writer takes it away
+		return err
 	}
 	if err := t.dir.RemoveIfThere(journalName); err != nil {
 		return fmt.Errorf("remove journal: %w", err)

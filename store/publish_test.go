@@ -235,3 +235,40 @@ func TestPlantedDirectories(t *testing.T) {
 		}
 	}
 }
+
+// TestReplace takes away what a generation replaces once it is active, by the writer
+// itself or by the one who comes after it was killed, and not before.
+func TestReplace(t *testing.T) {
+	for _, c := range []struct {
+		active, forget, gone bool
+	}{{false, false, false}, {true, false, true}, {true, true, true}} {
+		s, _ := installed(t)
+		old := s.Path(layout.GenerationPath(7))
+		must(t, os.MkdirAll(old+"/bin", 0o755))
+		staging, err := s.Begin(nil)
+		must(t, err)
+		must(t, staging.AddTrees([]*record.Manifest{manifest("other", add(t, staging, "file", "other", 0o644))}))
+		staging.Replace(layout.GenerationPath(7))
+		must(t, staging.WriteJournal(2))
+		must(t, staging.Place())
+		if _, err := os.Stat(old); err != nil {
+			t.Fatal(err)
+		}
+		if c.active {
+			activate(t, s, 2)
+		}
+		if c.forget {
+			must(t, staging.Forget())
+		}
+		must(t, s.Recover(nil))
+		if _, err := os.Stat(old); errors.Is(err, fs.ErrNotExist) != c.gone {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if entries, err := os.ReadDir(s.Path(layout.StagingDir)); err != nil || len(entries) > 0 {
+			t.Errorf("%+v: staging has %v, %v", c, entries, err)
+		}
+		if _, err := s.Manifest("other", "1.0"); (err == nil) != c.active {
+			t.Errorf("%+v: the other tree: %v", c, err)
+		}
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -94,8 +96,8 @@ func (s *Store) removeStaging(name string) error {
 }
 
 // undo takes back what the writer of a staging directory did, in the reverse order,
-// unless it placed the generation that is the active one. What did not happen is not
-// there, and skipped: From still is.
+// unless it placed the generation that is the active one: then it takes away what that
+// replaces. What did not happen is not there, and skipped: From still is.
 func (s *Store) undo(staging *beneath.Dir) error {
 	j, err := s.readJournal(staging)
 	if err != nil || j == nil {
@@ -109,8 +111,10 @@ func (s *Store) undo(staging *beneath.Dir) error {
 		}
 		return nil
 	}
-	if active, err := s.Active(); err != nil || active == j.Generation {
+	if active, err := s.Active(); err != nil {
 		return err
+	} else if active == j.Generation {
+		return s.takeReplaced(staging, j.Replaced)
 	}
 	for _, m := range slices.Backward(j.Moves) {
 		_, err := staging.Lstat(m.From)
@@ -127,6 +131,24 @@ func (s *Store) undo(staging *beneath.Dir) error {
 	for _, d := range slices.Backward(j.Dirs) {
 		if err := s.removeIfEmpty(d); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// takeReplaced takes names out of the store, each in one step, into a staging
+// directory.
+func (s *Store) takeReplaced(staging *beneath.Dir, names []string) error {
+	for i, name := range names {
+		err := staging.Rename(s.dir, name, "replaced-"+strconv.Itoa(i))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was taken before
+		}
+		if err == nil {
+			err = s.SyncDir(path.Dir(name))
+		}
+		if err != nil {
+			return fmt.Errorf("remove what was replaced: %w", err)
 		}
 	}
 	return nil

@@ -36,6 +36,7 @@ type Staging struct {
 	stored shards
 	there  [256]bool // by the first byte of an object's digest: the store may have it
 	behind behind
+	room   room
 
 	mu      sync.Mutex
 	objects map[digest.Digest]*staged
@@ -44,12 +45,13 @@ type Staging struct {
 
 	spare map[digest.Digest]string // names in the directory objects: see Spare
 
-	dirs    []string // directories to make when placing, relative to the prefix
-	moves   []move
-	gone    []move         // see TakeOut
-	taken   map[string]int // where in gone a name is that was taken out
-	pending bool           // there is a journal, and neither Undo nor Forget had its way
-	keep    bool           // what was done could not be undone
+	dirs     []string // directories to make when placing, relative to the prefix
+	moves    []move
+	gone     []move         // see TakeOut
+	taken    map[string]int // where in gone a name is that was taken out
+	replaced []string       // names that go when what is published is active
+	pending  bool           // there is a journal, and neither Undo nor Forget had its way
+	keep     bool           // what was done could not be undone
 }
 
 // staged is an object that the store has not got yet.

@@ -10,29 +10,58 @@ import (
 	"strconv"
 	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
 )
 
-// InUse returns, for each of the names below the prefix at which a directory has a
-// file that a running process executes or has mapped, the number of such a process.
+// InUse returns, for each of the trees, named by their paths below the prefix, of
+// which a running process uses something, the number of such a process. It uses the
+// files that it executes, has mapped or has open, the directory that it is in, and
+// what its arguments name: of a script it is the interpreter that runs. at tells where
+// below the prefix a tree is meanwhile.
 //
 // Files are recognized by device and inode, in whatever root or mount namespace the
 // process has them. One with names in several directories counts for the one
-// whose name the process has opened, where that can be told, else for all. What
-// /proc does not show counts for nothing: to those who are not root, that is all
-// processes of others.
-func (r *Root) InUse(names []string) (map[string]int, error) { return inUse(r.store.Dir(), names) }
+// whose name the process has opened, where that can be told, else for all. An argument
+// that names a tree counts by that name, too. What /proc does not show counts for
+// nothing: to those who are not root, that is all processes of others, but for their
+// arguments.
+func (r *Root) InUse(trees []string, at func(tree string) string) (map[string]int, error) {
+	prefixes := []string{r.store.Path(".")}
+	if p, err := filepath.EvalSymlinks(prefixes[0]); err == nil && p != prefixes[0] {
+		prefixes = append(prefixes, p)
+	}
+	inside := []string{r.prefix}
+	if p, err := r.RealPrefix(); err == nil && p != r.prefix {
+		inside = append(inside, p)
+	}
+	top, err := r.dir.Lstat(".")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look at what is in use: %w", err)
+	}
+	return inUse(r.store.Dir(), trees, at, &places{prefixes, inside, fileKey{top.Dev, top.Ino}})
+}
 
-func inUse(prefix *beneath.Dir, names []string) (map[string]int, error) {
-	u := &users{dirs: names, files: map[uint64][]holder{}, inside: map[fileKey]int{}, pids: map[string]int{}}
-	for i, name := range names {
-		if err := u.index(i, prefix, name); err != nil {
+// places are the names of the prefix.
+type places struct {
+	outside, inside []string // for processes with the root of this one, and with ours
+	top             fileKey  // that root
+}
+
+func inUse(prefix *beneath.Dir, trees []string, at func(string) string, names *places) (map[string]int, error) {
+	u := &users{
+		dirs: trees, names: names, known: map[string]int{},
+		files: map[uint64][]holder{}, inside: map[fileKey]int{}, pids: map[string]int{},
+	}
+	for i, tree := range trees {
+		u.known[tree] = i
+		if err := u.index(i, prefix, at(tree)); err != nil {
 			return nil, fmt.Errorf("look at what is in use: %w", err)
 		}
 	}
-	if len(u.files) == 0 {
+	if len(u.inside) == 0 {
 		return u.pids, nil
 	}
 	if _, err := os.Stat("/proc/self/maps"); err != nil {
@@ -47,6 +76,8 @@ func inUse(prefix *beneath.Dir, names []string) (map[string]int, error) {
 		if err != nil {
 			continue
 		}
+		u.arguments(pid)
+		u.opened(pid)
 		if err := u.process(pid); err != nil && !unseen(err) {
 			return nil, fmt.Errorf("look at what is in use: %w", err)
 		}
@@ -69,6 +100,8 @@ type holder struct {
 
 type users struct {
 	dirs   []string
+	names  *places
+	known  map[string]int      // the trees by their names
 	files  map[uint64][]holder // which directories have a file, by inode
 	inside map[fileKey]int     // which of them a directory is in
 	pids   map[string]int
@@ -128,6 +161,107 @@ func (u *users) process(pid int) error {
 		u.mapped(pid, string(maps))
 	}
 	return nil
+}
+
+// opened notes the files and directories that a process has open, and the directory
+// that it is in.
+func (u *users) opened(pid int) {
+	dir := fmt.Sprintf("/proc/%d", pid)
+	names := []string{dir + "/cwd"}
+	if entries, err := os.ReadDir(dir + "/fd"); err == nil && pid != os.Getpid() {
+		for _, e := range entries {
+			names = append(names, dir+"/fd/"+e.Name())
+		}
+	}
+	for _, name := range names {
+		var st unix.Stat_t
+		if unix.Stat(name, &st) != nil {
+			continue
+		}
+		if i, ok := u.inside[fileKey{st.Dev, st.Ino}]; ok {
+			u.pids[u.dirs[i]] = pid
+			continue
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFREG || u.files[st.Ino] == nil {
+			continue
+		}
+		if at, err := os.Readlink(name); err == nil {
+			u.note(pid, st.Dev, st.Ino, at)
+		}
+	}
+}
+
+// arguments notes the trees that a process's arguments name, or lead to: an
+// interpreter may have closed the script that it runs.
+func (u *users) arguments(pid int) {
+	dir := fmt.Sprintf("/proc/%d", pid)
+	line, err := os.ReadFile(dir + "/cmdline")
+	if err != nil || len(line) == 0 {
+		return
+	}
+	prefixes := u.names.outside
+	var st unix.Stat_t
+	if unix.Stat(dir+"/root", &st) == nil && u.names.top == (fileKey{st.Dev, st.Ino}) {
+		prefixes = slices.Concat(prefixes, u.names.inside)
+	}
+	root, errRoot := os.Readlink(dir + "/root")
+	cwd, errCwd := os.Readlink(dir + "/cwd")
+	for argument := range strings.SplitSeq(string(line), "\x00") {
+		if pid == os.Getpid() || !strings.Contains(argument, "/") {
+			continue
+		}
+		// As "--file=PATH", or in a list.
+		for name := range strings.FieldsFuncSeq(argument, func(c rune) bool { return c == '=' || c == ':' || c == ',' }) {
+			if !strings.Contains(name, "/") {
+				continue
+			}
+			u.named(pid, name, prefixes)
+			switch {
+			case filepath.IsAbs(name) && errRoot == nil:
+				u.leads(pid, root, name)
+			case !filepath.IsAbs(name) && errRoot == nil && errCwd == nil:
+				if rel, err := filepath.Rel(root, cwd); err == nil {
+					u.leads(pid, root, filepath.Join("/", rel, name))
+				}
+			}
+		}
+	}
+}
+
+// named counts a process for the tree that a path leads through.
+func (u *users) named(pid int, name string, prefixes []string) {
+	for _, prefix := range prefixes {
+		rest, ok := strings.CutPrefix(filepath.Clean(name), strings.TrimSuffix(prefix, "/")+"/")
+		if !ok {
+			continue
+		}
+		parts := strings.SplitN(rest, "/", 3)
+		if len(parts) < 2 {
+			continue
+		}
+		if i, ok := u.known[parts[0]+"/"+parts[1]]; ok {
+			u.pids[u.dirs[i]] = pid
+		}
+	}
+}
+
+// leads counts a process for the tree to which a path leads in its root.
+func (u *users) leads(pid int, root, name string) {
+	at, err := securejoin.SecureJoin(root, name)
+	if err != nil {
+		return
+	}
+	var st unix.Stat_t
+	if unix.Stat(at, &st) != nil && unix.Stat(fmt.Sprintf("/proc/%d/root%s", pid, name), &st) != nil {
+		return
+	}
+	if i, ok := u.inside[fileKey{st.Dev, st.Ino}]; ok {
+		u.pids[u.dirs[i]] = pid
+		return
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		u.note(pid, st.Dev, st.Ino, at)
+	}
 }
 
 // mapped notes the files of a process's mappings: proc_pid_maps(5).

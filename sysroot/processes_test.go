@@ -2,10 +2,13 @@ package sysroot
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,12 +86,15 @@ func opened(t *testing.T, path string) *beneath.Dir {
 	return dir
 }
 
+// itself is where a tree is that nobody has moved.
+func itself(tree string) string { return tree }
+
 func TestInUse(t *testing.T) {
 	path := t.TempDir()
 	dir := opened(t, path)
 	check := func(what string, dir *beneath.Dir, want map[string]int, names ...string) {
 		t.Helper()
-		have, err := inUse(dir, names)
+		have, err := inUse(dir, names, itself, &places{outside: []string{dir.Name()}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,11 +144,111 @@ func TestInUseElsewhere(t *testing.T) {
 	if err != nil || !bytes.Contains(maps, []byte(mnt+"/bin/sleep")) {
 		t.Fatalf("the process has not the name of its namespace: %v\n%s", err, maps)
 	}
-	have, err := inUse(opened(t, dir), []string{"a", "b"})
+	have, err := inUse(opened(t, dir), []string{"a", "b"}, itself, &places{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]int{"a": pid, "b": pid}, have); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
+}
+
+// TestInUseByInterpreters has processes that use trees and execute nothing of them.
+func TestInUseByInterpreters(t *testing.T) {
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Skip(err)
+	}
+	path := t.TempDir()
+	script := filepath.Join(path, "a/1/bin/script")
+	for _, name := range []string{script, filepath.Join(path, "c/1/bin/other")} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("exec sleep 1000 # "+name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	twin := filepath.Join(path, "b/1/bin/script") // the same file in another tree
+	if err := os.MkdirAll(filepath.Dir(twin), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(script, twin); err != nil {
+		t.Fatal(err)
+	}
+	current := filepath.Join(path, "current")
+	if err := os.Symlink("a/1/bin", current); err != nil {
+		t.Fatal(err)
+	}
+	moved := filepath.Join(path, "moved")
+	for _, c := range []struct {
+		what string
+		args []string
+		want string
+	}{
+		{"an argument", []string{"sh", "-c", "exec sleep 1000; :", script}, ""},
+		{"a script", []string{"sh", "-c", "sleep 1000; :", script}, "a/1"},
+		{"its other name", []string{"sh", "-c", "sleep 1000; :", twin}, "b/1"},
+		{"a part of an argument", []string{"sh", "-c", "sleep 1000; :", "--file=/nowhere:" + script}, "a/1"},
+		{"through a link", []string{"sh", "-c", "sleep 1000; :", current + "/script"}, "a/1"},
+		{"from its directory", []string{"sh", "-c", "cd " + path + "/b && exec sh -c 'cd / && sleep 1000; :' 1/bin/script"}, ""},
+		{"below its directory", []string{"sh", "-c", "cd " + path + "/b && exec sh -c 'sleep 1000; :' 1/bin/script"}, "b/1"},
+		{"a directory that it is in", []string{"sh", "-c", "cd " + path + "/c/1/bin && exec sleep 1000"}, "c/1"},
+		{"a file that it has open", []string{"sh", "-c", "exec sleep 1000 <" + twin}, "b/1"},
+		{"a path of a tree that is there no more", []string{"sh", "-c", "sleep 1000; :", path + "/d/1/bin/script"}, "d/1"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			cmd := exec.Command(c.args[0], c.args[1:]...)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+				_ = cmd.Wait()
+			})
+			waitForSleep(t, cmd.Process.Pid, sleep)
+			dir := opened(t, path)
+			at := func(tree string) string { // d was taken away
+				if tree == "d/1" {
+					return "moved"
+				}
+				return tree
+			}
+			if err := os.MkdirAll(moved, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			have, err := inUse(dir, []string{"a/1", "b/1", "c/1", "d/1"}, at, &places{outside: []string{path}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for tree := range have {
+				if tree != c.want {
+					t.Errorf("%s is in use", tree)
+				}
+			}
+			if c.want != "" && have[c.want] == 0 {
+				t.Errorf("%s is not in use: %v", c.want, have)
+			}
+		})
+	}
+}
+
+// waitForSleep waits until a process, or one of its children, executes sleep.
+func waitForSleep(t *testing.T, pid int, sleep string) {
+	t.Helper()
+	want, err := os.Stat(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 500 {
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+		for _, p := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
+			if exe, err := os.Stat("/proc/" + p + "/exe"); err == nil && os.SameFile(exe, want) {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("nothing sleeps")
 }

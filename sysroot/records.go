@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -234,4 +235,27 @@ func (r *Root) writeRecord(name string, b []byte) error {
 		return fmt.Errorf("write record: %w", err)
 	}
 	return nil
+}
+
+// leftRecord has when trees, named by their paths, have left the active generation,
+// where no generation tells it any more.
+type leftRecord struct {
+	Layout int                  `json:"layout"` // FormatVersion
+	Left   map[string]time.Time `json:"left"`
+}
+
+// Left returns when trees have left the active generation, as far as a garbage
+// collection has recorded it. A record that is missing or cannot be read tells nothing.
+func (r *Root) Left() map[string]time.Time {
+	var left leftRecord
+	b, err := r.store.Dir().ReadFile(layout.LeftFile, maxRecord)
+	if err != nil || json.Unmarshal(b, &left) != nil || left.Layout != layout.FormatVersion {
+		return nil
+	}
+	return left.Left
+}
+
+// SetLeft records when trees have left the active generation.
+func (r *Root) SetLeft(left map[string]time.Time) error {
+	return r.writeJSON(layout.LeftFile, leftRecord{layout.FormatVersion, left})
 }

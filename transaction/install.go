@@ -37,14 +37,21 @@ type InstallOptions struct {
 	// Index is a directory of the host with the signed indexes that packages are
 	// looked up in whose formats carry no signatures; "" for the root's own.
 	Index string
-	Lock  sysroot.LockOptions
-	Now   time.Time
+	// MaxSize is how many bytes the files of one package may have, unpacked; 0 for
+	// [DefaultMaxSize].
+	MaxSize int64
+	Lock    sysroot.LockOptions
+	Now     time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
 
 	// occupied is plan.Input's; nil for what the store has.
 	occupied func(name string) ([]*record.Manifest, error)
 }
+
+// DefaultMaxSize is how many bytes the files of one package may have unless somebody
+// says otherwise.
+const DefaultMaxSize = 64 << 30
 
 // Progress is how far a transaction has come.
 type Progress struct {
@@ -67,6 +74,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
+	o.MaxSize = cmp.Or(o.MaxSize, DefaultMaxSize)
 	files, err := lookAtFiles(o.Files, o.Root.Formats())
 	if err != nil {
 		return nil, err
@@ -89,6 +97,9 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.End()) }()
+	if err := w.Staging().KeepReserve(); err != nil {
+		return nil, err
+	}
 	made, err := makePlan(ctx, o, files, w.Staging(), w.Active())
 	result = &InstallResult{Plan: made, Generation: w.Active().ID}
 	if err != nil || made.Generation == nil {
@@ -228,7 +239,7 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 	all := make([]*stagedPackage, len(files))
 	err = eachInParallel(ctx, len(order), func(ctx context.Context, n int) (err error) {
 		i := order[n]
-		all[i], err = stagePackage(ctx, files[i], keys, o.Signature != trust.Off, to, read)
+		all[i], err = stagePackage(ctx, files[i], keys, o, to, read)
 		return err
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
 	"github.com/hashpkg/hashpkg/sysroot/system"
 	"github.com/hashpkg/hashpkg/transaction/query"
 
@@ -274,6 +275,7 @@ func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *pro
 	return &programs.Policy{
 		Rewrite: rewrite, Prefix: w.root.Prefix(), Architecture: w.active.Architecture,
 		Farm: w.active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(w.root, pins),
+		Integrity: confine.ReadIntegrity(w.root),
 	}
 }
 
@@ -310,7 +312,7 @@ func programsNamed(ctx context.Context, root *sysroot.Root, name string) ([]*pro
 // rememberPins lets the next sync know that the pins have been followed.
 func rememberPins(o PinOptions, pins []record.Pin, outcomes []programs.Outcome) error {
 	state := o.Root.SystemState()
-	state.Settings = settingsDigest(o.Root.Store(), o.Rewrite, pins)
+	state.Settings = settingsDigest(o.Root, o.Rewrite, pins)
 	for _, c := range outcomes {
 		if p, ok := state.Packages[c.Package.Key]; ok && c.Desired != nil && len(c.Desired.Pins) > 0 {
 			p.Pinned = true

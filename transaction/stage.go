@@ -37,19 +37,19 @@ type stagedPackage struct {
 }
 
 // stagePackage reads one package file into the sink. keys has, by format, the keys
-// that may sign. With prove, what the package can be proved by is computed. read is
-// told of the bytes that were read from the file.
-func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format]*trust.Keyring, prove bool, to sink, read func(int64)) (*stagedPackage, error) {
+// that may sign. Unless signatures are of no interest, what the package can be proved
+// by is computed. read is told of the bytes that were read from the file.
+func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format]*trust.Keyring, o InstallOptions, to sink, read func(int64)) (*stagedPackage, error) {
 	f, err := os.Open(file.path)
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
 	defer f.Close()
 	in := &source{ctx: ctx, r: f, hash: digest.New(), read: read}
-	if prover, ok := file.format.(backends.Prover); ok && prove {
+	if prover, ok := file.format.(backends.Prover); ok && o.Signature != trust.Off {
 		in.sum = prover.NewHash()
 	}
-	m, err := stageFrom(in, file.format, keys[file.format.Name()], to)
+	m, err := stageFrom(in, file.format, keys[file.format.Name()], to, o.MaxSize)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			return nil, cause
@@ -90,7 +90,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink) (m *record.Manifest, err error) {
+func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink, maxSize int64) (m *record.Manifest, err error) {
 	r, err := format.Open(in, keys)
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink)
 	if err != nil {
 		return nil, err
 	}
-	s := &stager{to: to, draft: draft, namesOwners: r.NamesOwners()}
+	s := &stager{to: to, draft: draft, namesOwners: r.NamesOwners(), maxSize: maxSize}
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -127,6 +127,27 @@ type stager struct {
 	draft *record.Draft
 
 	namesOwners bool // see backends.Reader
+
+	size, maxSize int64 // in bytes, of all files so far, and at most
+}
+
+// SizeError says that a package unpacks to more than it may.
+type SizeError struct {
+	Size int64 // with the file that is too much
+	Max  int64
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("with this file the package unpacks to %d bytes or more, and %d are allowed", e.Size, e.Max)
+}
+
+// take counts a file before it is read.
+func (s *stager) take(size int64) error {
+	if size > s.maxSize-s.size {
+		return &SizeError{Size: s.size + size, Max: s.maxSize}
+	}
+	s.size += size
+	return nil
 }
 
 func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
@@ -179,6 +200,9 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 }
 
 func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader) error {
+	if err := s.take(e.Size); err != nil {
+		return err
+	}
 	magic := make([]byte, min(e.Size, int64(len(elf.ELFMAG))))
 	if _, err := io.ReadFull(content, magic); err != nil {
 		return err

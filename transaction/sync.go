@@ -19,8 +19,8 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/programs"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
 
 // SyncOptions says how the prefix is made to agree with the package managers.
@@ -34,7 +34,10 @@ type SyncOptions struct {
 	// Image says that the root is one of an image, which shall be the same from run
 	// to run: nothing under the prefix is newer than Now then, and nothing is
 	// remembered that is true of this copy of the database only.
-	Image    bool
+	Image bool
+	// Run is the run of a package manager whose hook this is, as in
+	// [record.Generation]; "" for none.
+	Run      string
 	Progress func(Progress)
 }
 
@@ -250,7 +253,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 		return nil, err
 	}
 	state := o.Root.SystemState()
-	if !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root.Store(), o.Rewrite, pins) {
+	if !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root, o.Rewrite, pins) {
 		return nil, nil
 	}
 	id, err := o.Root.Store().Active()
@@ -269,15 +272,16 @@ func newSyncResult(generation, packages int) *SyncResult {
 
 // settingsDigest is over what edits of programs follow from, beside the packages.
 // A pin whose tree was removed by hand is none: no program could start with it.
-func settingsDigest(s *store.Store, r programs.Rewrite, pins []record.Pin) digest.Digest {
-	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(s, p) != nil })
+func settingsDigest(root *sysroot.Root, r programs.Rewrite, pins []record.Pin) digest.Digest {
+	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(root.Store(), p) != nil })
 	if len(pins) == 0 {
 		pins = nil // no list is as good as an empty one
 	}
 	b, err := json.Marshal(struct {
-		Rewrite programs.Rewrite
-		Pins    []record.Pin
-	}{r, pins})
+		Rewrite   programs.Rewrite
+		Pins      []record.Pin
+		Integrity confine.Integrity `json:",omitempty"`
+	}{r, pins, confine.ReadIntegrity(root)})
 	if err != nil {
 		panic(err) // strings only
 	}
@@ -362,7 +366,7 @@ func (s *syncer) read(ctx context.Context) (err error) {
 	if s.pins, err = s.Root.Pins(); err != nil {
 		return err
 	}
-	s.settings = settingsDigest(s.Root.Store(), s.Rewrite, s.pins)
+	s.settings = settingsDigest(s.Root, s.Rewrite, s.pins)
 	if s.packages, err = system.Packages(ctx, s.Root); err != nil {
 		return err
 	}

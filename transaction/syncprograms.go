@@ -24,7 +24,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 	s.result.Warnings = append(s.result.Warnings, lost...)
 	policy := &programs.Policy{
 		Rewrite: s.Rewrite, Prefix: s.Root.Prefix(), Architecture: generation.Architecture,
-		Farm: generation.SystemLibraries(), Trees: s.trees, Pins: pins, Confinement: confinement(s.Root, pins),
+		Farm: generation.SystemLibraries(), Trees: s.trees, Pins: pins, Confinement: confinement(s.Root, pins), Integrity: confine.ReadIntegrity(s.Root),
 		Restored: s.Again, FarmPlanned: s.DryRun && s.result.Changed,
 	}
 	concerned := s.concerned(policy.Farm)

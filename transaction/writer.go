@@ -109,11 +109,16 @@ func (w *Writer) End() error {
 //  3. everything is renamed into place, data before records, each durable before the
 //     next begins;
 //  4. current-system is renamed: the one step that readers see;
-//  5. the journal is removed. Until then the next writer undoes 3 unless 4 was done.
+//  5. the generation that next replaces is taken away, and the journal is removed.
+//     Until then the next writer undoes 3, or if 4 was done ends 5.
+//
+// It replaces the active generation when both have the same Run, and there is none
+// after that: it has its parent then.
 //
 // When ctx ends before step 4, the old generation stays, and the error is that of ctx.
 func (w *Writer) Commit(ctx context.Context, trees []*record.Manifest, next *record.Generation) error {
-	if err := w.number(next); err != nil {
+	replaced, err := w.number(next)
+	if err != nil {
 		return err
 	}
 	if err := w.staging.AddTrees(trees); err != nil {
@@ -127,10 +132,13 @@ func (w *Writer) Commit(ctx context.Context, trees []*record.Manifest, next *rec
 		return err
 	}
 	w.staging.Move(name, layout.GenerationPath(next.ID), store.PhaseRecords)
+	if replaced != 0 {
+		w.staging.Replace(layout.GenerationPath(replaced))
+	}
 	if err := w.staging.WriteJournal(next.ID); err != nil {
 		return err
 	}
-	err := ctx.Err()
+	err = ctx.Err()
 	if err == nil {
 		err = w.staging.Place()
 	}
@@ -147,20 +155,25 @@ func (w *Writer) Commit(ctx context.Context, trees []*record.Manifest, next *rec
 }
 
 // number gives a generation the number after the highest, and its new trees the
-// generation that brought them.
-func (w *Writer) number(next *record.Generation) error {
+// generation that brought them. It returns the number of the one that it replaces; 0
+// for none.
+func (w *Writer) number(next *record.Generation) (replaced int, err error) {
 	ids, err := w.root.Generations()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	next.ID, next.Parent = 1, w.active.ID
 	if len(ids) > 0 {
-		next.ID = ids[len(ids)-1] + 1
+		last := ids[len(ids)-1]
+		next.ID = last + 1
+		if next.Run != "" && next.Run == w.active.Run && w.active.ID == last {
+			replaced, next.Parent = last, w.active.Parent
+		}
 	}
 	for i := range next.Trees {
-		if next.Trees[i].Since == 0 {
+		if since := next.Trees[i].Since; since == 0 || since == replaced {
 			next.Trees[i].Since = next.ID
 		}
 	}
-	return nil
+	return replaced, nil
 }

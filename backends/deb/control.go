@@ -14,7 +14,7 @@ const (
 	// is md5sums, a hundred bytes for a file.
 	maxControlTar = 64 << 20
 	// maxControlFile is the most that one file may hold of those that are kept.
-	maxControlFile = 16 << 20
+	maxControlFile = 4 << 20
 )
 
 // scriptNames are the maintainer scripts, in the order of [pkginfo.Package].
@@ -55,7 +55,7 @@ func readControlTar(s *stream) (map[string]string, error) {
 			return nil, tar.errorAt(h.pos, "%q is not a regular file", e.Path)
 		}
 		if e.Size > maxControlFile {
-			return nil, tar.errorAt(h.pos, "%q has %d bytes, more than the %d that hashpkg reads", e.Path, e.Size, maxControlFile)
+			return nil, tar.errorAt(h.pos, "%q has %d bytes, and %d is a fixed limit of hashpkg (docs/limits.md): no package needs more", e.Path, e.Size, maxControlFile)
 		}
 		var text strings.Builder
 		if _, err := io.Copy(&text, tar); err != nil {
@@ -75,7 +75,7 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	l.left -= int64(n)
 	if l.left < 0 {
-		return 0, &FormatError{Member: controlTar, Offset: maxControlTar, Msg: fmt.Sprintf("it is larger than the %d bytes that hashpkg reads", maxControlTar)}
+		return 0, &FormatError{Member: controlTar, Offset: maxControlTar, Msg: fmt.Sprintf("it has more than %d bytes, a fixed limit of hashpkg (docs/limits.md): no package needs more", maxControlTar)}
 	}
 	return n, err
 }

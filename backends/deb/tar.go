@@ -15,6 +15,10 @@ import (
 const (
 	blockSize   = 512
 	maxLongName = 2 * unpack.MaxPath
+
+	// maxPadding is how many zeros may follow the end of an archive. tar fills up to
+	// its blocking factor, 10 KiB unless it is told otherwise.
+	maxPadding = 1 << 20
 )
 
 // tarReader reads a tar archive as strictly as dpkg does when it unpacks
@@ -173,7 +177,11 @@ func (t *tarReader) skipContent() error {
 // drain reads what follows the end marker, to the end, and returns io.EOF if
 // there is nothing. Readers differ on whether they would look at it.
 func (t *tarReader) drain() error {
+	end := t.pos
 	for {
+		if t.pos-end > maxPadding {
+			return t.errorAt(t.pos, "more than %d zeros follow the end of the tar archive: build the package with dpkg-deb", maxPadding)
+		}
 		b, err := t.r.Peek(1)
 		if len(b) > 0 {
 			b, _ = t.r.Peek(t.r.Buffered())
@@ -208,7 +216,7 @@ func (t *tarReader) readLongName(h *tarHeader, have string) (string, error) {
 		return "", t.errorAt(h.pos, "two long names are given for one file")
 	}
 	if h.size > maxLongName {
-		return "", t.errorAt(h.pos, "a name is %d bytes long", h.size)
+		return "", t.errorAt(h.pos, "a name is %d bytes long, and Linux allows %d", h.size, unpack.MaxPath)
 	}
 	b := make([]byte, h.size+(-h.size&(blockSize-1)))
 	n, err := io.ReadFull(t.r, b)

@@ -26,6 +26,10 @@ var fileFlags = []struct {
 	{1 << 12, "artifact"},
 }
 
+// maxNameBytes is how long the names of one package's files may be together: a header
+// names a directory once.
+const maxNameBytes = 64 << 20
+
 const (
 	flagConfig uint32 = 1 << 0
 	flagGhost  uint32 = 1 << 6
@@ -143,8 +147,8 @@ func fileNames(h *header) ([]string, error) {
 		if base == "" && dir != "/" {
 			return nil, errorIn(partHeader, "a file in %q has no name", fmt.Sprintf("%.300s", dir))
 		}
-		if total += len(dir) + len(base); total > maxHeaderStore || len(dir) > unpack.MaxPath {
-			return nil, errorIn(partHeader, "its file names are too long")
+		if total += len(dir) + len(base); total > maxNameBytes || len(dir) > unpack.MaxPath {
+			return nil, errorIn(partHeader, "its file names have more than %d bytes, or one has more than %d: fixed limits of hashpkg (docs/limits.md)", maxNameBytes, unpack.MaxPath)
 		}
 		names[i] = dir + base
 	}

@@ -15,15 +15,17 @@ const (
 	introSize = 16 // of magic, number of entries and size of the store
 	entrySize = 16
 
-	// rpm's own limits (lib/header.c). What is read has to be there: nothing is
-	// allocated because a header says so.
+	// rpm's own limits (lib/header.c), but for the size of a header, of which rpm reads
+	// 256 MiB: all of it is in memory, and that of a package of 20,000 files has 5.
+	// What is read has to be there: nothing is allocated because a header says so.
+	// maxInstalledStore is rpm's own limit, for what rpm has installed.
 	maxHeaderEntries    = 0xffff
-	maxHeaderStore      = 256 << 20
+	maxHeaderStore      = 48 << 20
+	maxInstalledStore   = 256 << 20
 	maxSignatureEntries = 32
-	maxSignatureStore   = 64 << 20
+	maxSignatureStore   = 48 << 20
 
-	// maxStrings is the most strings that one tag may hold: as many as a package
-	// may have files.
+	// maxStrings is the most strings that one tag may hold.
 	maxStrings = 1 << 20
 )
 
@@ -81,10 +83,13 @@ func readHeader(r io.Reader, part string, regionTag tag) (h *header, raw []byte,
 		return nil, nil, errorIn(part, "it has the wrong magic: %s", corrupt)
 	}
 	entries, store := int64(binary.BigEndian.Uint32(intro[8:])), int64(binary.BigEndian.Uint32(intro[12:]))
-	if entries == 0 || entries > maxEntries || store > maxStore {
+	if store > maxStore {
+		return nil, nil, &FormatError{Member: part, Offset: 12, Msg: fmt.Sprintf("it has %d bytes of data, and %d is a fixed limit of hashpkg (docs/limits.md): split the package, or shorten its changelog", store, maxStore)}
+	}
+	if entries == 0 || entries > maxEntries {
 		return nil, nil, &FormatError{Member: part, Offset: 8, Msg: fmt.Sprintf("it has %d entries and %d bytes of data, which rpm does not allow either", entries, store)}
 	}
-	if err := fill(&b, r, entries*entrySize+store, part); err != nil {
+	if err := fillExact(&b, r, entries*entrySize+store, part); err != nil {
 		return nil, nil, err
 	}
 	raw = b.Bytes()
@@ -103,6 +108,24 @@ func fill(b *bytes.Buffer, r io.Reader, n int64, part string) error {
 		return truncated(part, start+got)
 	}
 	return fmt.Errorf("read %s: %w", part, err)
+}
+
+// fillExact is fill for what is large: the buffer grows with what has come, and ends
+// no larger than it must be.
+func fillExact(b *bytes.Buffer, r io.Reader, n int64, part string) error {
+	for step := int64(64 << 10); n > 0; step *= 2 {
+		if n < 2*step {
+			step = n
+		}
+		larger := make([]byte, b.Len(), int64(b.Len())+step+bytes.MinRead)
+		copy(larger, b.Bytes())
+		*b = *bytes.NewBuffer(larger)
+		if err := fill(b, r, step, part); err != nil {
+			return err
+		}
+		n -= step
+	}
+	return nil
 }
 
 // parseHeader parses what follows the magic of a header in a package file (rpm:

@@ -169,7 +169,7 @@ func (f *bdbFile) value(item []byte, at int64) ([]byte, error) {
 		return nil, f.db.damage(at, "a value of type %d and %d bytes is not a package", item[0], len(item))
 	}
 	next, size := f.order.Uint32(item[4:]), int64(f.order.Uint32(item[8:]))
-	if size > maxHeaderStore+maxHeaderEntries*entrySize {
+	if size > maxInstalledStore+maxHeaderEntries*entrySize {
 		return nil, f.db.damage(at, "a package has %d bytes", size)
 	}
 	var blob []byte

@@ -25,7 +25,7 @@ func parseStored(b []byte) (*storedHeader, error) {
 		return nil, errorIn(partHeader, "it has %d bytes", len(b))
 	}
 	entries, size := int64(binary.BigEndian.Uint32(b)), int64(binary.BigEndian.Uint32(b[4:]))
-	if entries == 0 || entries > maxHeaderEntries || size > maxHeaderStore || 8+entries*entrySize+size != int64(len(b)) {
+	if entries == 0 || entries > maxHeaderEntries || size > maxInstalledStore || 8+entries*entrySize+size != int64(len(b)) {
 		return nil, errorIn(partHeader, "it should have %d entries and %d bytes of data, and has %d bytes in all", entries, size, len(b))
 	}
 	index, store := b[8:8+entries*entrySize], string(b[8+entries*entrySize:])

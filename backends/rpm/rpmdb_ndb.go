@@ -85,7 +85,7 @@ type ndbBlobs struct {
 func (b *ndbBlobs) read(instance uint32, offset, count int64) ([]byte, error) {
 	le := binary.LittleEndian
 	at, size := offset*ndbBlock, count*ndbBlock
-	if at < b.first || size < ndbBlobHead+ndbBlobTail || size > maxHeaderStore+math.MaxUint16*entrySize || at > b.db.size-size {
+	if at < b.first || size < ndbBlobHead+ndbBlobTail || size > maxInstalledStore+math.MaxUint16*entrySize || at > b.db.size-size {
 		return nil, b.db.damage(at, "package %d is said to be %d bytes there", instance, size)
 	}
 	if b.total += size; b.total > b.db.size {

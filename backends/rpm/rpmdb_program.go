@@ -122,7 +122,7 @@ func readExport(r io.Reader) ([]*Installed, error) {
 		}
 		intro := b.Bytes()
 		entries, size := int64(binary.BigEndian.Uint32(intro[8:])), int64(binary.BigEndian.Uint32(intro[12:]))
-		if string(intro[:len(headerMagic)]) != headerMagic || entries > maxHeaderEntries || size > maxHeaderStore {
+		if string(intro[:len(headerMagic)]) != headerMagic || entries > maxHeaderEntries || size > maxInstalledStore {
 			return nil, errorIn(partHeader, "header %d of the export is none", number)
 		}
 		if err := fill(&b, r, entries*entrySize+size, partHeader); err != nil {

@@ -19,7 +19,7 @@ const (
 	sqliteMaxDepth = 32
 
 	// sqliteMaxPayload is what a row may have besides a header of the largest size.
-	sqliteMaxPayload = maxHeaderStore + maxHeaderEntries*entrySize + 64
+	sqliteMaxPayload = maxInstalledStore + maxHeaderEntries*entrySize + 64
 )
 
 // sqliteFile is an open database.

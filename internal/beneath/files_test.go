@@ -42,6 +42,43 @@ func TestRemoveAll(t *testing.T) {
 	untouched(t, outside)
 }
 
+// TestRemoveAllDeep removes directories that are far deeper than files may be open.
+func TestRemoveAllDeep(t *testing.T) {
+	var had unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &had); err != nil {
+		t.Fatal(err)
+	}
+	few := had
+	few.Cur = 256
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &had) }()
+	d, top, outside := scene(t)
+	const deep = 4096
+	fd, err := unix.Open(top+"/a", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	for i := 0; i < deep && err == nil; i++ {
+		for _, name := range []string{"d", "e"} { // one beside it
+			err = errors.Join(err, unix.Mkdirat(fd, name, 0o755))
+		}
+		next, oerr := unix.Openat(fd, "d", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		err = errors.Join(err, unix.Symlinkat(outside, fd, "link"), oerr)
+		if err == nil {
+			err, fd = unix.Close(fd), next
+		}
+	}
+	if err := errors.Join(err, unix.Close(fd)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.RemoveAll("a"); err != nil {
+		t.Fatal(err)
+	}
+	if d.Exists("a") {
+		t.Error("it is still there")
+	}
+	untouched(t, outside)
+}
+
 // TestChmodWithoutSystemCall is Chmod before Linux 6.6.
 func TestChmodWithoutSystemCall(t *testing.T) {
 	d, top, outside := scene(t)

@@ -2,6 +2,7 @@ package beneath
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 
@@ -39,14 +40,30 @@ func (d *Dir) Rmdir(name string) error {
 // RemoveAll removes a name with all that is below it. A name that nothing has is no
 // error. Directories that their owner may not write to are made writable first. A
 // link goes as a link. The directory itself (".") cannot be removed.
+//
+// However deep the directories are, a few handles are open at a time: what is far
+// below is moved to the top before it is removed.
 func (d *Dir) RemoveAll(name string) error {
 	if name == "." {
 		return d.fault("remove", name, ErrName)
 	}
-	return d.in("remove", name, removeAll)
+	return d.in("remove", name, func(dir int, base string) error {
+		r := &remover{top: -1}
+		return r.remove(dir, base, 0)
+	})
 }
 
-func removeAll(dir int, base string) error {
+// maxOpen is how many directories a remover has open, one in the other.
+const maxOpen = 32
+
+// remover removes what is below one directory, which it has open.
+type remover struct {
+	top   int // the directory; -1 before it is opened
+	moved bool
+}
+
+// remove removes a name of the directory dir, which is so many levels below the top.
+func (r *remover) remove(dir int, base string, depth int) error {
 	err := unix.Unlinkat(dir, base, 0)
 	switch {
 	case err == nil, errors.Is(err, unix.ENOENT):
@@ -54,11 +71,12 @@ func removeAll(dir int, base string) error {
 	case !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES):
 		return err
 	}
-	fd, oerr := retryOpen(func() (int, error) {
-		return unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	})
+	if depth > maxOpen && r.moveUp(dir, base) {
+		return nil
+	}
+	fd, oerr := openToRemove(dir, base)
 	if errors.Is(oerr, unix.EACCES) && chmodAt(dir, base, 0o700) == nil {
-		fd, oerr = unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		fd, oerr = openToRemove(dir, base)
 	}
 	if oerr != nil {
 		if errors.Is(oerr, unix.ENOTDIR) || errors.Is(oerr, unix.ELOOP) {
@@ -68,16 +86,20 @@ func removeAll(dir int, base string) error {
 	}
 	f := os.NewFile(uintptr(fd), base)
 	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return err
+	if r.top < 0 {
+		r.top = fd
 	}
-	for _, n := range names {
-		err := removeAll(fd, n)
-		if errors.Is(err, unix.EACCES) && unix.Fchmod(fd, 0o700) == nil {
-			err = removeAll(fd, n)
+	for {
+		if fd == r.top {
+			r.moved = false
 		}
-		if err != nil {
+		if err := r.empty(f, depth); err != nil {
+			return err
+		}
+		if fd != r.top || !r.moved {
+			break
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
 	}
@@ -86,4 +108,38 @@ func removeAll(dir int, base string) error {
 		return nil
 	}
 	return err
+}
+
+// empty removes all that an open directory holds.
+func (r *remover) empty(f *os.File, depth int) error {
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	fd := int(f.Fd())
+	for _, n := range names {
+		err := r.remove(fd, n, depth+1)
+		if errors.Is(err, unix.EACCES) && unix.Fchmod(fd, 0o700) == nil {
+			err = r.remove(fd, n, depth+1)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveUp makes a directory stand in the top, which looks at its names once more.
+func (r *remover) moveUp(dir int, base string) bool {
+	if unix.Renameat2(dir, base, r.top, TempName(), unix.RENAME_NOREPLACE) != nil {
+		return false
+	}
+	r.moved = true
+	return true
+}
+
+func openToRemove(dir int, base string) (int, error) {
+	return retryOpen(func() (int, error) {
+		return unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
 }

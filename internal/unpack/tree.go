@@ -10,11 +10,16 @@ import (
 // MaxPath is Linux PATH_MAX, without its NUL.
 const MaxPath = 4095
 
+// What one package may have, at most; docs/limits.md has these.
 const (
-	maxEntries   = 1 << 20 // in one package; the largest of Debian has a tenth
-	maxNameBytes = 128 << 20
+	maxEntries   = 1 << 18 // the largest of Debian has less than half as many
+	maxNameBytes = 64 << 20
 	maxComponent = 255 // Linux NAME_MAX
+	maxDepth     = 128 // directories above a file; those of Debian and Fedora stay below 30
 )
+
+// fixed ends the message of a limit that nothing raises.
+const fixed = "a fixed limit of hashpkg (docs/limits.md): split the package"
 
 // Tree is the files of a package so far. It refuses an entry that would not stay
 // where its name says, or that contradicts an earlier one.
@@ -23,6 +28,7 @@ type Tree struct {
 	nodes     map[string]node
 	links     map[string]string // of hard links: the regular file
 	nameBytes int
+	entries   int // that were added, repeated directories among them
 }
 
 type node struct {
@@ -59,9 +65,15 @@ func NewTree(usrMerge bool) *Tree {
 // before, which packages of the time before the usr-merge hold in two names.
 func (t *Tree) Add(e pkginfo.Entry) (*pkginfo.Entry, error) {
 	name, link := e.Path, e.Link
+	if t.entries++; t.entries > maxEntries {
+		return nil, fmt.Errorf("the package has more than %d entries, %s", maxEntries, fixed)
+	}
 	var err error
 	if e.Path, err = CleanName(name); err != nil {
 		return nil, err
+	}
+	if n := strings.Count(e.Path, "/"); n > maxDepth {
+		return nil, fmt.Errorf("%.80q... is %d directories deep, and %d is %s", name, n, maxDepth, fixed)
 	}
 	if e.Path, err = t.merge(&e, link); err != nil {
 		return nil, err
@@ -173,7 +185,7 @@ func (t *Tree) placeParents(path string) error {
 func (t *Tree) put(path string, n node) error {
 	t.nameBytes += len(path)
 	if len(t.nodes) >= maxEntries || t.nameBytes > maxNameBytes {
-		return fmt.Errorf("the package has more than %d files, or %d bytes of names", maxEntries, maxNameBytes)
+		return fmt.Errorf("the package has more than %d files and directories, or %d bytes of names, %s", maxEntries, maxNameBytes, fixed)
 	}
 	t.nodes[path] = n
 	return nil
@@ -219,7 +231,7 @@ func CleanName(name string) (string, error) {
 		return "", fmt.Errorf("a name is empty")
 	}
 	if len(name) > MaxPath {
-		return "", fmt.Errorf("a name is %d bytes long", len(name))
+		return "", fmt.Errorf("a name is %d bytes long, and Linux allows %d", len(name), MaxPath)
 	}
 	if strings.IndexByte(name, 0) >= 0 {
 		return "", fmt.Errorf("the name %q has a NUL in it", name)

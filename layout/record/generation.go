@@ -24,6 +24,9 @@ type Generation struct {
 	Parent       int       `json:"parent"` // 0 for the first
 	Time         time.Time `json:"time"`
 	Architecture string    `json:"architecture"` // the root's own, as a multi-arch triplet
+	// Run is the run of a package manager in which a hook made it, by whatever names
+	// that run and no other; "" for none. The next hook of that run replaces it.
+	Run string `json:"run,omitempty"`
 	// ToRoot is the way from the prefix up to the root, "../..", of a generation
 	// with system trees: links to the distribution's libraries take it.
 	ToRoot string `json:"to_root,omitempty"`
@@ -225,7 +228,7 @@ func (g *Generation) choose(t *Tree) {
 // Next returns a copy of g to be changed into the generation id, whose parent is g.
 func (g *Generation) Next(id int, now time.Time) *Generation {
 	next := *g
-	next.Layout, next.ID, next.Parent, next.Time = layout.FormatVersion, id, g.ID, now
+	next.Layout, next.ID, next.Parent, next.Time, next.Run = layout.FormatVersion, id, g.ID, now, ""
 	next.Trees = slices.Clone(g.Trees)
 	return &next
 }

@@ -82,7 +82,7 @@ func indexed(t testing.TB) (*Generation, []byte, []byte) {
 	a, b := tree("jq", "1.6", "bin/jq"), tree("libjq1", "1.6", "lib64/libjq.so.1")
 	a.Chosen, b.Inner, b.Provides = true, []string{"libinner.so"}, []pkginfo.Capability{{Name: "x", Version: "1"}, {Name: "y"}}
 	g := newGeneration(a, b, tree("held", "1"))
-	g.Parent = 7
+	g.Parent, g.Run = 7, "apt-get 1 2 3"
 	record, err := g.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -171,4 +171,13 @@ func jqManifest() *Manifest {
 	}
 	m.Index()
 	return m
+}
+
+// The run of a package manager is one generation's, and not of what is made from it.
+func TestNextIsOfNoRun(t *testing.T) {
+	g := newGeneration()
+	g.Run = "apt-get 1 2 3"
+	if next := g.Next(2, g.Time); next.Run != "" || next.Parent != 1 {
+		t.Errorf("Next gives run %q, parent %d", next.Run, next.Parent)
+	}
 }

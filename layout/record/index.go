@@ -13,7 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-const indexMagic = "hashpkg index 3\n"
+const indexMagic = "hashpkg index 4\n"
 
 var errIndex = errors.New("the index is damaged")
 
@@ -31,6 +31,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 	w.number(int64(g.Parent))
 	w.number(g.Time.Unix())
 	w.text(g.Architecture)
+	w.text(g.Run)
 	w.text(g.ToRoot)
 	w.number(int64(len(g.Trees)))
 	for i := range g.Trees {
@@ -98,7 +99,7 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 	of = r.digest()
 	g = &Generation{Layout: int(r.number()), ID: int(r.number()), Parent: int(r.number())}
 	g.Time = time.Unix(r.number(), 0).UTC()
-	g.Architecture, g.ToRoot = r.text(), r.text()
+	g.Architecture, g.Run, g.ToRoot = r.text(), r.text(), r.text()
 	g.Trees = make([]Tree, r.count())
 	for i := range g.Trees {
 		t := &g.Trees[i]

@@ -1,13 +1,16 @@
 // Package gc removes from a store what nothing uses: old generations, then trees that
-// nothing reaches, then objects that no tree has. [Collect] is all of it.
+// nothing reaches, then objects that no tree has. [Collect] is all of it; [Measure]
+// says how much of the disk each of them takes, and what would go.
 package gc
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,7 +30,10 @@ type Options struct {
 	Lock sysroot.LockOptions
 	// Keep is how many of the newest generations stay, besides the active one and
 	// that which it was made from; at least 1, so that no number is used twice.
-	Keep     int
+	Keep int
+	// Policy is for trees that no generation has any more; Now is its clock.
+	Policy   Policy
+	Now      time.Time
 	DryRun   bool
 	Progress func(transaction.Progress)
 }
@@ -39,6 +45,7 @@ type Result struct {
 	Objects     int         `json:"objects"`
 	Bytes       int64       `json:"bytes"`  // of the disk that are free now
 	InUse       []TreeInUse `json:"in_use"` // trees that stay for running processes only
+	Kept        []TreeKept  `json:"kept"`   // trees that stay for the policy only
 }
 
 // Changes reports whether there is anything to be removed.
@@ -51,7 +58,13 @@ type TreeName struct {
 	Tree    string `json:"tree"`
 }
 
-// TreeInUse is a tree of which a process executes or has mapped a file.
+// TreeKept is a tree that one may want to go back to.
+type TreeKept struct {
+	TreeName
+	Left time.Time `json:"left"` // the active generation, then, or before
+}
+
+// TreeInUse is a tree of which a process uses a file.
 type TreeInUse struct {
 	TreeName
 	PID int `json:"pid"` // of one such process
@@ -60,8 +73,8 @@ type TreeInUse struct {
 // Collect removes old generations, then the trees that nothing uses any more, then
 // objects that no tree has. What is used: the trees of the generations that stay,
 // those that a library is pinned to or that a program of the system loads from,
-// those that a running process has files of; and what programs and libraries of
-// these are bound to.
+// those that the policy keeps, those that a running process has files of; and what
+// programs and libraries of these are bound to.
 func Collect(ctx context.Context, o Options) (result *Result, err error) {
 	if o.Keep < 1 {
 		return nil, fmt.Errorf("keep %d generations: want 1 or more", o.Keep)
@@ -69,9 +82,7 @@ func Collect(ctx context.Context, o Options) (result *Result, err error) {
 	if o.Progress == nil {
 		o.Progress = func(transaction.Progress) {}
 	}
-	c := &collector{Options: o, store: o.Root.Store(), result: &Result{
-		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{},
-	}}
+	c := newCollector(o)
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return c.result, err
 	}
@@ -100,13 +111,22 @@ type collector struct {
 	trees map[string]*treeRecord // by path
 	leads map[string][]string
 	roots []string
+	left  map[string]time.Time // when trees left the active generation, which are not in it
+}
+
+func newCollector(o Options) *collector {
+	return &collector{Options: o, store: o.Root.Store(), result: &Result{
+		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{}, Kept: []TreeKept{},
+	}}
 }
 
 // treeRecord is what the collection has of a manifest.
 type treeRecord struct {
 	TreeName
-	objects []digest.Digest
-	leads   []string
+	architecture string
+	origin       record.Origin
+	objects      []digest.Digest
+	leads        []string
 }
 
 // find decides what is to go: the old generations, and the trees that nothing
@@ -135,6 +155,7 @@ func (c *collector) find(ctx context.Context, active *record.Generation) (trees 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	c.keep(ids, active)
 	unused := c.unreached(c.roots)
 	running, err := c.running(unused, func(tree string) string { return tree })
 	if err != nil {
@@ -177,7 +198,7 @@ func (c *collector) readTree(t *treeRecord) error {
 	if err != nil {
 		return fmt.Errorf("%w; nothing was removed, for what this tree uses is not known; run hashpkg verify --repair", err)
 	}
-	t.Version = m.Version
+	t.Version, t.architecture, t.origin = m.Version, m.Architecture, m.Origin
 	t.leads = graph.OfManifest(m, c.known)
 	for i := range m.Files {
 		if f := &m.Files[i]; f.Type == record.TypeFile {
@@ -230,6 +251,46 @@ func (c *collector) addRecords() error {
 	return nil
 }
 
+// keep adds what the policy keeps to the roots, and notes in the result what would go
+// without it. A generation that cannot be read tells nothing.
+func (c *collector) keep(ids []int, active *record.Generation) {
+	var generations []*record.Generation
+	for _, id := range ids {
+		if g, err := c.Root.Generation(id); err == nil {
+			generations = append(generations, g)
+		}
+	}
+	gone := departures(slices.Collect(maps.Keys(c.trees)), generations, active, c.Root.Left(), c.Now)
+	c.left = make(map[string]time.Time, len(gone))
+	var trees []departed
+	for path, d := range gone {
+		t := c.trees[path]
+		d.name, d.version, d.architecture, d.origin = t.Name, t.Version, t.architecture, t.origin
+		trees = append(trees, d)
+		c.left[path] = d.left
+	}
+	keeps := c.Policy.keeps(trees, c.Now)
+	for _, path := range c.unreached(c.roots) {
+		if keeps[path] {
+			c.roots = append(c.roots, path)
+			c.result.Kept = append(c.result.Kept, TreeKept{c.trees[path].TreeName, c.left[path]})
+		}
+	}
+}
+
+// noteLeft records when the trees that stay have left the active generation, before
+// the generations go that tell it.
+func (c *collector) noteLeft(gone []string) error {
+	left := maps.Clone(c.left)
+	for _, path := range gone {
+		delete(left, path)
+	}
+	if maps.EqualFunc(left, c.Root.Left(), time.Time.Equal) {
+		return nil
+	}
+	return c.Root.SetLeft(left)
+}
+
 // unreached returns the trees that cannot be reached from roots, sorted.
 func (c *collector) unreached(roots []string) []string {
 	reached := graph.Reachable(roots, c.leads)
@@ -246,17 +307,13 @@ func (c *collector) unreached(roots []string) []string {
 // running returns those of the trees that processes use, and notes them in the
 // result. at tells where below the prefix a tree is meanwhile.
 func (c *collector) running(trees []string, at func(tree string) string) ([]string, error) {
-	places := make([]string, len(trees))
-	for i, t := range trees {
-		places[i] = at(t)
-	}
-	pids, err := c.Root.InUse(places)
+	pids, err := c.Root.InUse(trees, at)
 	if err != nil {
 		return nil, err
 	}
 	var running []string
-	for i, t := range trees {
-		if pid := pids[places[i]]; pid != 0 {
+	for _, t := range trees {
+		if pid := pids[t]; pid != 0 {
 			running = append(running, t)
 			c.result.InUse = append(c.result.InUse, TreeInUse{c.trees[t].TreeName, pid})
 		}
@@ -328,6 +385,9 @@ func (c *collector) measure(trees, names []string) (objects []string, err error)
 func (c *collector) collect(ctx context.Context, active *record.Generation, staging *store.Staging) error {
 	trees, err := c.find(ctx, active)
 	if err != nil {
+		return err
+	}
+	if err := c.noteLeft(trees); err != nil {
 		return err
 	}
 	var taken []string

@@ -28,8 +28,9 @@ is seen. It tells of
   a prefix in which others than root could put what programs load.
 
 While dpkg or rpm is at work, what follows from that is no problem. The exit
-status is 1 when there is one. Files are compared with their records by hashpkg
-verify.`,
+status is 1 when there is one. Notes tell of what could not be looked at, which is
+more without root, and of fapolicyd and AIDE, where these compare programs with
+digests. Files are compared with their records by hashpkg verify.`,
 		Example: "  hashpkg check\n  hashpkg check --json",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return runCheck(c.Context(), a) },
@@ -68,6 +69,9 @@ func (a *app) printCheck(r *hooks.CheckResult) error {
 	}
 	if len(r.AtWork) > 0 {
 		a.notice("note: %s is at work; check again when it has ended\n", strings.Join(r.AtWork, " and "))
+	}
+	for _, n := range r.Notes {
+		a.notice("note: %s\n", n)
 	}
 	for _, p := range r.Problems {
 		if err := a.printf("%s; %s\n", p.What, p.Repair); err != nil {

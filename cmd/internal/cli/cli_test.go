@@ -185,8 +185,8 @@ func TestJSONOfEmptyRoot(t *testing.T) {
 		"list":          `{"packages":[]}`,
 		"generations":   `{"generations":[]}`,
 		"verify":        `{"checked":0,"damaged":[]}`,
-		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[]}`,
-		"check":         `{"at_work":[],"problems":[]}`,
+		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[]}`,
+		"check":         `{"at_work":[],"problems":[],"notes":[]}`,
 		"pins":          `{"pins":[]}`,
 		"restore --all": `{"restored":[],"left":[],"edited":[]}`,
 	} {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -27,6 +28,12 @@ const maxConfig = 1 << 20
 type config struct {
 	Prefix  string        `toml:"prefix"`
 	Rewrite rewriteConfig `toml:"rewrite"`
+	Limits  limitsConfig  `toml:"limits"`
+}
+
+// limitsConfig is how much of a package is too much.
+type limitsConfig struct {
+	MaxSize string `toml:"max-size"` // a size, see parseSize; "" for the default
 }
 
 // rewriteConfig is what sync does to executables.
@@ -53,6 +60,9 @@ has the file as a whole. A setting that hashpkg does not know is an error.
                               # gives executables their packaged bytes back
   include = ["/usr/bin"]      # patterns; with them, only those are edited
   exclude = ["/usr/sbin/*"]   # patterns that are left alone
+
+  [limits]
+  max-size = "64G"            # a package that unpacks to more is refused
 
 A change takes effect at the next hashpkg sync. Before prefix is changed, run
 hashpkg restore --all: edited programs would go on searching the old one.`,
@@ -85,6 +95,9 @@ func (a *app) readConfig() (config, error) {
 		}
 		return c, fmt.Errorf("read settings: %s: %w", file, err)
 	}
+	if _, err := c.Limits.maxSize(); err != nil {
+		return c, fmt.Errorf("read settings: %s: max-size = %w", file, err)
+	}
 	return c, c.Rewrite.check(file)
 }
 
@@ -102,6 +115,28 @@ func (c *rewriteConfig) check(file string) error {
 		}
 	}
 	return nil
+}
+
+// maxSize returns the setting in bytes; 0 for the default.
+func (c *limitsConfig) maxSize() (int64, error) {
+	if c.MaxSize == "" {
+		return 0, nil
+	}
+	return parseSize(c.MaxSize)
+}
+
+// parseSize reads a size in bytes, with one of the letters K, M, G and T after it in
+// units of 1024 to the power of 1 to 4. None is a size of its own: 0 is refused.
+func parseSize(text string) (int64, error) {
+	digits, shift := text, 0
+	if i := strings.IndexAny(text, "KMGT"); i >= 0 && i == len(text)-1 {
+		digits, shift = text[:i], 10*(1+strings.IndexByte("KMGT", text[i]))
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil || n == 0 || n > 1<<62>>shift {
+		return 0, fmt.Errorf("%q: want a number of bytes, or one with K, M, G or T, such as 64G", text)
+	}
+	return int64(n) << shift, nil
 }
 
 // rewrite returns the policy for executables.

@@ -3,6 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,14 +17,58 @@ import (
 // a few changes can be taken back, and a library that was replaced long ago goes.
 const keptGenerations = 5
 
+// keptVersions of each package stay for keptSince when nobody says: the way back from
+// an upgrade.
+const (
+	keptVersions = 2
+	keptSince    = 30 * 24 * time.Hour
+)
+
 type gcOptions struct {
-	keep   int
-	dryRun bool
-	lock   func() sysroot.LockOptions
+	keep             int
+	versions         int
+	since, olderThan age
+	dryRun           bool
+	lock             func() sysroot.LockOptions
 }
 
+// age is a time that has passed, as a flag: "30d".
+type age time.Duration
+
+// Set implements pflag.Value.
+func (v *age) Set(s string) error {
+	units := map[string]time.Duration{"w": 7 * 24 * time.Hour, "d": 24 * time.Hour}
+	if n := len(s); n > 0 && units[s[n-1:]] != 0 {
+		unit := units[s[n-1:]]
+		number, err := strconv.ParseUint(s[:n-1], 10, 31)
+		if err != nil || time.Duration(number) > math.MaxInt64/unit {
+			return fmt.Errorf("%q is no time; examples are 30d, 2w and 12h", s)
+		}
+		*v = age(time.Duration(number) * unit)
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is no time; examples are 30d, 2w and 12h", s)
+	}
+	*v = age(d)
+	return nil
+}
+
+// String implements pflag.Value.
+func (v *age) String() string {
+	const day = 24 * time.Hour
+	if d := time.Duration(*v); d%day != 0 {
+		return d.String()
+	}
+	return fmt.Sprintf("%dd", time.Duration(*v)/day)
+}
+
+// Type implements pflag.Value.
+func (*age) Type() string { return "time" }
+
 func newGCCommand(a *app) *cobra.Command {
-	var o gcOptions
+	o := gcOptions{since: age(keptSince)}
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove from the store what nothing uses",
@@ -33,16 +80,26 @@ ones, as many as --keep says. A tree is used by a generation that is kept, by a
 pin, by an edited program of the system, by a running process, and by what is
 bound to it of the trees that are used. Programs that were edited by hand, with
 hashpkg elf, do not count, and neither do processes that /proc does not show:
-without root these are all processes of others, in a container those outside.
+without root these are all processes of others, in a container those outside. A
+process uses what it executes, has mapped or open, its directory, and the files
+that its arguments name, as of a script.
+
+What one may want to go back to stays as well: of each package and architecture
+the --keep-versions versions that were the last to leave the active generation, for
+the time --keep-since after they left. With --older-than nothing goes that left
+less long ago, whichever version it is. Times are 30d, 2w or 12h; 0 is none.
 
 The bytes are those that the disk has free afterwards: a file that still has a
 name in another tree, or in the distribution, frees none.`,
-		Example: "  hashpkg gc --dry-run\n  hashpkg gc --keep 1",
+		Example: "  hashpkg gc --dry-run\n  hashpkg gc --keep 1 --keep-versions 0\n  hashpkg gc --older-than 90d",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return runGC(c.Context(), a, o) },
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.keep, "keep", keptGenerations, "keep the newest `N` generations")
+	f.IntVar(&o.versions, "keep-versions", keptVersions, "keep the last `N` versions of a package that left")
+	f.Var(&o.since, "keep-since", "keep these for the `TIME` after they left")
+	f.Var(&o.olderThan, "older-than", "remove only what left longer than the `TIME` ago")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be removed and change nothing")
 	o.lock = a.waitFlag(cmd, false)
 	return cmd
@@ -52,13 +109,20 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 	if o.keep < 1 {
 		return usageError{fmt.Errorf("--keep %d: want 1 or more", o.keep)}
 	}
+	if o.versions < 0 {
+		return usageError{fmt.Errorf("--keep-versions %d: want 0 or more", o.versions)}
+	}
 	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	now, err := a.now()
 	if err != nil {
 		return err
 	}
 	progress := a.newProgress()
 	result, err := gc.Collect(ctx, gc.Options{
-		Root: root, Keep: o.keep, DryRun: o.dryRun, Lock: o.lock(), Progress: progress.show,
+		Root: root, Keep: o.keep, Policy: o.policy(), Now: now, DryRun: o.dryRun, Lock: o.lock(), Progress: progress.show,
 	})
 	progress.end()
 	if err != nil {
@@ -70,10 +134,19 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 	return a.printCollected(result, o.dryRun)
 }
 
+func (o gcOptions) policy() gc.Policy {
+	return gc.Policy{Versions: o.versions, Since: time.Duration(o.since), OlderThan: time.Duration(o.olderThan)}
+}
+
 // printCollected says what gc removed, or would remove.
 func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 	for _, t := range r.InUse {
 		a.notice("note: %s %s stays: process %d uses it\n", t.Name, t.Tree, t.PID)
+	}
+	if dryRun || a.verbose {
+		for _, t := range r.Kept {
+			a.notice("note: %s %s stays, to go back to: it was in use until %s\n", t.Name, t.Tree, t.Left.Format(time.DateOnly))
+		}
 	}
 	if a.quiet {
 		return nil
@@ -91,6 +164,9 @@ func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 		}
 	}
 	if !r.Changes() {
+		if n := len(r.Kept); n > 0 {
+			return a.printf("nothing to do: everything in the store is used, or kept to go back to (%s; --keep-versions)\n", count(n, "tree"))
+		}
 		return a.printf("nothing to do: everything in the store is used\n")
 	}
 	would := ""

@@ -23,6 +23,7 @@ type installOptions struct {
 	lock             func() sysroot.LockOptions
 	keyring          []string
 	signature, index string
+	maxSize          string
 }
 
 func newInstallCommand(a *app) *cobra.Command {
@@ -34,7 +35,14 @@ func newInstallCommand(a *app) *cobra.Command {
 that fit them: those of the same command first, then what is installed.
 
 Nothing outside the prefix is touched, no script of a package runs, and neither
-dpkg's nor rpm's database is involved. Either all packages are installed or none.`,
+dpkg's nor rpm's database is involved. Either all packages are installed or none.
+
+A package that unpacks to more than --max-size is refused, and so is what would not
+leave a hundredth of the file system free, or 1 GiB of a large one. The default is
+64G, or what /etc/hashpkg.toml of the root says:
+
+  [limits]
+  max-size = "64G"`,
 		Example: `  hashpkg install jq_1.6-2.1_amd64.deb libjq1_1.6-2.1_amd64.deb libonig5_6.9.8-1_amd64.deb
   hashpkg install --root ./image *.deb
   hashpkg install --dry-run --json jq.deb`,
@@ -49,6 +57,7 @@ dpkg's nor rpm's database is involved. Either all packages are installed or none
 	f.StringArrayVar(&o.keyring, "keyring", nil, "verify signatures of rpms, and of the indexes of debs, with the OpenPGP keys in `FILE` (may be repeated; default: those of the root's rpm and apt)")
 	f.StringVar(&o.index, "index", "", "look debs up in the signed indexes of `DIR`, as apt keeps them (default: the root's /var/lib/apt/lists)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require of rpms with --keyring, else warn)")
+	f.StringVar(&o.maxSize, "max-size", "", "refuse a package whose files have more than `SIZE` bytes, such as 500M or 64G, unpacked")
 	o.lock = a.waitFlag(cmd, false)
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	return cmd
@@ -67,8 +76,13 @@ type installOutput struct {
 // large one stays below the 300 MB that it may have.
 const installGC = 200
 
+// installMemory is where Go begins to collect before the heap has grown so much. A
+// package may have a decompressor take more.
+const installMemory = 160 << 20
+
 func runInstall(ctx context.Context, a *app, o installOptions, files []string) error {
 	debug.SetGCPercent(installGC)
+	debug.SetMemoryLimit(installMemory)
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -88,17 +102,25 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 	if err != nil {
 		return err
 	}
+	maxSize, err := a.maxSize(o.maxSize)
+	if err != nil {
+		return err
+	}
 	progress := a.newProgress()
 	result, err := transaction.Install(ctx, transaction.InstallOptions{
 		Root: root, Files: files, DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild,
-		Keyring: keyring, Signature: policy, Index: o.index, Lock: o.lock(), Now: now, Progress: progress.show,
+		Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Lock: o.lock(), Now: now, Progress: progress.show,
 	})
 	progress.end()
 	if err == nil && result.Changed {
 		err = a.settle(root, now)
 	}
 	var problems *plan.ProblemsError
-	if err != nil && !(errors.As(err, &problems) && result != nil) {
+	var size *transaction.SizeError
+	switch {
+	case errors.As(err, &size):
+		return fmt.Errorf("%w: if it is what you want, allow more with --max-size, or with max-size in %s", err, configFile)
+	case err != nil && !(errors.As(err, &problems) && result != nil):
 		return err
 	}
 	if a.json {
@@ -111,6 +133,22 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 		return err
 	}
 	return a.printInstall(result, o.dryRun)
+}
+
+// maxSize returns the limit that a flag gives, or else the settings; 0 for the default.
+func (a *app) maxSize(flag string) (int64, error) {
+	if flag != "" {
+		n, err := parseSize(flag)
+		if err != nil {
+			return 0, usageError{fmt.Errorf("--max-size: %w", err)}
+		}
+		return n, nil
+	}
+	c, err := a.readConfig()
+	if err != nil {
+		return 0, err
+	}
+	return c.Limits.maxSize()
 }
 
 // signatures returns the keys and the policy that the flags ask for.

@@ -1,0 +1,71 @@
+package hooks
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
+)
+
+func TestParseStat(t *testing.T) {
+	const rest = " S 1 1 1 0 -1 4194560 10 0 0 0 0 0 0 0 20 0 1 0 12345 1000 10"
+	for stat, want := range map[string][2]string{
+		"7 (apt-get)" + rest:                {"apt-get", "12345"},
+		"7 (a) S (apt)" + rest:              {"a) S (apt", "12345"},
+		"7 (apt-get) S 1 1":                 {},
+		"7 apt-get S":                       {},
+		") 7 (":                             {},
+		"":                                  {},
+		"7 (unattended-upgr)" + rest + "\n": {"unattended-upgr", "12345"},
+	} {
+		if program, start := parseStat(stat); program != want[0] || start != want[1] {
+			t.Errorf("%q is %q from %q", stat, program, start)
+		}
+	}
+}
+
+// TestCurrentRun names a run by the process that has the lock, if that is one which
+// ends with it.
+func TestCurrentRun(t *testing.T) {
+	testneed.Programs(t, "python3")
+	root := newRoot(t, "/var/sys", map[string]string{"var/lib/dpkg/lock-frontend": ""})
+	if run := currentRun(root); run != "" {
+		t.Errorf("nobody has the lock: %q", run)
+	}
+	for name, counts := range map[string]bool{"apt-get": true, "packagekitd": false} {
+		const holds = `import fcntl,sys
+open("/proc/self/comm","w").write(sys.argv[2])
+f=open(sys.argv[1],"r+")
+fcntl.lockf(f,fcntl.LOCK_EX)
+print("has",flush=True)
+sys.stdin.read()`
+		cmd := exec.Command("python3", "-c", holds, root.Dir()+"/var/lib/dpkg/lock-frontend", name)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		run := currentRun(root)
+		if strings.HasPrefix(run, name+" ") != counts || currentRun(root) != run {
+			t.Errorf("%s has the lock: %q", name, run)
+		}
+		if err := in.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
