@@ -9,5 +9,6 @@
 // and would be large, hostile_test.go gives them images
 // that lead out of themselves. script_test.go runs testdata/scripts, in which
 // there is a script or more for each command. What a package does by itself is
-// tested beside the package.
+// tested beside the package. work_test.go has some eighty programs of whole systems
+// do their work, before and after (make test-system).
 package e2e

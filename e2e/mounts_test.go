@@ -100,3 +100,34 @@ func TestSweep(t *testing.T) {
 		t.Errorf("this process's own mount was swept away: %v", err)
 	}
 }
+
+// TestPrefixThatCannotBeUsed takes the prefix away in the ways in which systems do that:
+// every program starts all the same.
+func TestPrefixThatCannotBeUsed(t *testing.T) {
+	root, _, _ := serviceRoot(t)
+	// The loader maps what it lists, too. hashpkg itself is static.
+	const all = `cd /
+for p in /usr/bin/* /usr/sbin/*; do
+	[ "$(head -c 4 "$p" | tail -c 3)" = ELF ] && [ $p != /usr/bin/hashpkg ] || continue
+	n=$((n+1)); said=$(/lib64/ld-linux-x86-64.so.2 --list $p 2>&1 </dev/null) || echo "$p does not start: $said"
+done
+[ "$(svc)" = 1.0 ] && perl -MPOSIX -e 1 && [ -n "$(apt-get --version)" ] || echo a program fails
+echo "$n programs"`
+	const user = "setpriv --reuid=65534 --regid=65534 --clear-groups "
+	for _, way := range []struct{ name, before, as string }{
+		{"as it is", "true", ""},
+		{"mounted noexec", "mount --bind /var /var; mount -o remount,bind,noexec /var", ""},
+		{"mounted noexec, for a user", "mount --bind /var /var; mount -o remount,bind,noexec /var", user},
+		{"the prefix noexec", "mount --bind /var/sys /var/sys; mount -o remount,bind,noexec /var/sys", ""},
+		{"not mounted", "mount -t tmpfs none /var", ""},
+		{"mode 000, for a user", "chmod 000 /var/sys", user},
+		{"the records mode 000, for a user", "chmod 000 /var/sys/.hashpkg", user},
+		{"a farm without links", "mount -t tmpfs none /var/sys/current-system/lib64/", ""},
+	} {
+		out, err := root.RunErr(t.Context(), "sh", "-c", way.before+" && "+way.as+`sh -c "$0"; s=$?; chmod -f 755 /var/sys /var/sys/.hashpkg; exit $s`, all)
+		var n int
+		if _, scanErr := fmt.Sscanf(out, "%d programs\n", &n); scanErr != nil || err != nil || n < 200 {
+			t.Errorf("%s: %v: %s", way.name, err, out)
+		}
+	}
+}

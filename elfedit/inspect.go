@@ -192,8 +192,12 @@ func (in *inspector) dynamic() (err error) {
 			return err
 		}
 	}
-	info.ImportsOpen, err = img.importsOpen()
-	return err
+	found, err := img.imports(openers, askers)
+	if err != nil {
+		return err
+	}
+	info.ImportsOpen, info.AsksWhere = found[0], found[1] || namesOrigin(info) || found[0] && hasOrigin(img.data)
+	return nil
 }
 
 func (in *inspector) appendName(list *[]string, at uint64, what string) error {

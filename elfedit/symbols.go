@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
+	"slices"
 )
 
 // symbolTable returns the offset and the number of the dynamic symbols. exact
@@ -65,46 +66,78 @@ func (img *image) wideHash() bool {
 	return img.is64 && (img.machine == elf.EM_S390 || img.machine == elf.EM_ALPHA || uint16(img.machine) == 0x9026)
 }
 
-// importsOpen reports whether the file has an undefined dlopen or dlmopen.
-func (img *image) importsOpen() (bool, error) {
+// openers are the functions that load what is named at run time, and askers those
+// that tell a library where it was found (dlopen(3), dladdr(3), dlinfo(3)).
+var (
+	openers = []string{"dlopen", "dlmopen"}
+	askers  = []string{"dladdr", "dladdr1", "dlinfo"}
+)
+
+// imports reports whether the file has an undefined symbol of one of the names in
+// each of the lists, of whatever version.
+func (img *image) imports(lists ...[]string) ([]bool, error) {
+	found := make([]bool, len(lists))
 	off, count, _, err := img.symbolTable()
 	if err != nil || count == 0 {
-		return false, err
+		return found, err
 	}
 	_, table, err := img.stringTable()
 	if errors.Is(err, ErrNoStringTable) {
-		return false, nil // no symbol has a name
+		return found, nil // no symbol has a name
 	}
 	if err != nil {
-		return false, err
+		return found, err
 	}
 	// A name is compared by where it is in the string table; most files have
 	// none of them, and then no symbol need be read.
-	wanted := make(map[uint32]bool)
-	for _, name := range []string{"dlopen\x00", "dlmopen\x00"} {
-		for at := 0; ; {
-			n := bytes.Index(table[at:], []byte(name))
-			if n < 0 {
-				break
-			}
-			at += n
-			wanted[uint32(at)] = true
-			at += len(name)
+	wanted := make(map[uint32]int)
+	for list, names := range lists {
+		for _, name := range names {
+			findNames(table, name+"\x00", func(at uint32) { wanted[at] = list })
 		}
 	}
 	if len(wanted) == 0 {
-		return false, nil
+		return found, nil
 	}
 	size := img.symSize()
 	symbols, err := img.bytes(off, count*size, "the dynamic symbols")
 	if err != nil {
-		return false, err
+		return found, err
 	}
 	for ; uint64(len(symbols)) >= size; symbols = symbols[size:] {
 		s := img.symbol(symbols)
-		if s.shndx == uint16(elf.SHN_UNDEF) && wanted[s.name] {
-			return true, nil
+		if s.shndx != uint16(elf.SHN_UNDEF) {
+			continue
+		}
+		if list, ok := wanted[s.name]; ok {
+			found[list] = true
 		}
 	}
-	return false, nil
+	return found, nil
+}
+
+// findNames calls f with each place of a table of strings at which name is.
+func findNames(table []byte, name string, f func(at uint32)) {
+	for at := 0; ; at += len(name) {
+		n := bytes.Index(table[at:], []byte(name))
+		if n < 0 {
+			return
+		}
+		at += n
+		f(uint32(at))
+	}
+}
+
+// namesOrigin reports whether the loader puts the file's directory into a name or a
+// search path of the dynamic section.
+func namesOrigin(info *Info) bool {
+	names := slices.Concat([]string{info.RPath, info.RunPath}, info.Needed, info.Auxiliary, info.Filter)
+	return slices.ContainsFunc(names, func(name string) bool { return hasOrigin([]byte(name)) })
+}
+
+// hasOrigin reports whether the name for which the loader puts the directory of a file
+// is among bytes (ld.so(8)). In a file that calls dlopen it may be part of what that
+// is given; elsewhere the loader does not read it, and it is somebody else's.
+func hasOrigin(b []byte) bool {
+	return bytes.Contains(b, []byte("$ORIGIN")) || bytes.Contains(b, []byte("${ORIGIN}"))
 }

@@ -17,6 +17,7 @@ type DefaultLibraries struct {
 	root    *Root
 	cache   map[string][]ldso.CacheEntry // by soname, in the loader's order
 	finders map[string]ldso.Finder       // by triplet
+	scripts *bool                        // whether there are any of gdb's; nil when that is not known
 }
 
 // DefaultLibraries reads the loader's cache. A root without one has none, as when
@@ -76,6 +77,29 @@ func (d *DefaultLibraries) Has(place string, variants []string) bool {
 	// By another path it is what an alternative (update-alternatives(1)) or an
 	// administrator's link leads to today.
 	return err == nil && (d.place(found.Path) == want || d.among(variants, found.Path))
+}
+
+// debuggerScripts has the scripts that gdb runs for a library, by the library's path.
+const debuggerScripts = "/usr/share/gdb/auto-load"
+
+// HasScript reports whether gdb runs a script of its own for a library when a program
+// loads it. These look for their modules from the path by which it was found, as
+// libstdc++'s does, and fail where that is not the library's own.
+func (d *DefaultLibraries) HasScript(place string) bool {
+	if d.scripts == nil {
+		_, err := d.root.Stat(debuggerScripts)
+		has := err == nil
+		d.scripts = &has
+	}
+	if !*d.scripts {
+		return false
+	}
+	file, err := d.root.resolve(place)
+	if err != nil {
+		return false
+	}
+	_, err = d.root.Stat(debuggerScripts + "/" + file + "-gdb.py")
+	return err == nil
 }
 
 // among reports whether one of the paths is that of a file.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -83,6 +84,7 @@ type PinResult struct {
 	Pins     []record.Pin    `json:"pins"`     // the new ones
 	Programs []ProgramReport `json:"programs"` // that load the library now
 	Left     []LeftReport    `json:"left"`     // that do not, and why
+	Warnings []string        `json:"warnings"` // of what may go wrong with those that do
 }
 
 // AddPins makes programs load certain versions of libraries, while all others go on
@@ -227,6 +229,7 @@ func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []
 	}
 	fresh := slices.DeleteFunc(slices.Clone(after), func(p record.Pin) bool { return slices.Contains(before, p) })
 	result, faults := pinResult(fresh, outcomes)
+	result.Warnings = append(result.Warnings, misplaced(o.Root.Prefix(), pins, fresh, outcomes)...)
 	if faults != nil {
 		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
 	}
@@ -248,7 +251,7 @@ func followed(before, asked []record.Pin, outcomes []programs.Outcome) []record.
 // pinResult says what became of programs; faults has those that the next sync tries
 // again.
 func pinResult(fresh []record.Pin, outcomes []programs.Outcome) (result *PinResult, faults error) {
-	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}}
+	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{}}
 	if fresh == nil {
 		result.Pins = []record.Pin{}
 	}
@@ -264,6 +267,36 @@ func pinResult(fresh []record.Pin, outcomes []programs.Outcome) (result *PinResu
 		}
 	}
 	return result, faults
+}
+
+// misplaced warns of the pinned libraries that ask where they were found: they are told
+// their tree, which has libraries only, and those of their own package only.
+func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes []programs.Outcome) []string {
+	loaded := map[string]bool{}
+	for _, o := range outcomes {
+		if o.State == programs.Edited {
+			for _, e := range o.Desired.Edits {
+				for _, file := range e.To {
+					loaded[file] = true
+				}
+			}
+		}
+	}
+	var warnings []string
+	for _, pin := range pins {
+		if !slices.Contains(fresh, pin.Pin) {
+			continue
+		}
+		for i := range pin.Manifest.Files {
+			f := &pin.Manifest.Files[i]
+			file := prefix + "/" + layout.TreePath(pin.Library, pin.Tree) + "/" + f.Path
+			if f.ELF != nil && f.ELF.AsksWhere && loaded[file] {
+				warnings = append(warnings, fmt.Sprintf("%s asks where it was found, and is told %s: what it looks for beside itself, such as plugins or data of other packages, may not be found",
+					f.ELF.Soname, path.Dir(file)))
+			}
+		}
+	}
+	return warnings
 }
 
 // activePolicy returns what is wanted of programs in the active generation.

@@ -54,6 +54,9 @@ type SyncResult struct {
 	Gone     []string        `json:"gone"`  // "NAME=VERSION": no longer in the generation
 	Programs []ProgramReport `json:"programs"`
 	Left     []LeftReport    `json:"left"`
+	// Outside are libraries of the generation that are not in its farm; none when
+	// nothing was to be done.
+	Outside  []OutsideReport `json:"outside"`
 	Links    []string        `json:"links"` // of the farm that were lost, below the prefix
 	Warnings []string        `json:"warnings"`
 }
@@ -79,6 +82,26 @@ type ProgramReport struct {
 type LeftReport struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
+}
+
+// OutsideReport is one library that has a tree and is not in the farm.
+type OutsideReport struct {
+	Path    string `json:"path"`    // in the root, by the name that programs ask for
+	Package string `json:"package"` // "NAME=VERSION"
+	Reason  string `json:"reason"`
+}
+
+// outside returns the libraries of a generation's system trees that ask where they
+// are.
+func outside(g *record.Generation) []OutsideReport {
+	reports := []OutsideReport{}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		for _, link := range t.AskWhere {
+			reports = append(reports, OutsideReport{t.Places[link], t.Spec(), "asks where it was found"})
+		}
+	}
+	return reports
 }
 
 // programReport says what became of a program that was edited or given back.
@@ -266,7 +289,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 func newSyncResult(generation, packages int) *SyncResult {
 	return &SyncResult{
 		Generation: generation, Packages: packages,
-		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Links: []string{}, Warnings: []string{},
+		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Outside: []OutsideReport{}, Links: []string{}, Warnings: []string{},
 	}
 }
 
@@ -336,6 +359,7 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.result.Outside = outside(generation)
 	if !s.DryRun { // programs are tried with the farm
 		if err := s.mendFarm(generation); err != nil {
 			return nil, err

@@ -57,7 +57,9 @@ func (s *syncer) plan() (*plan.SystemPlan, error) {
 	in := plan.SystemInput{
 		Generation: s.active,
 		Occupied:   s.Root.Store().Manifests,
-		Loads:      func(t *record.Tree, link string) bool { return defaults.Has(t.Places[link], variants(t, link)) },
+		Loads: func(t *record.Tree, link string) bool {
+			return defaults.Has(t.Places[link], variants(t, link)) && !defaults.HasScript(t.Places[link])
+		},
 	}
 	if in.ToRoot, err = s.Root.ToRoot(); err != nil {
 		return nil, err

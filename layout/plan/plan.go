@@ -238,6 +238,7 @@ func generationTree(m *record.Manifest) record.Tree {
 	}
 	if m.Origin == record.OriginSystem {
 		t.Places = places(m)
+		t.AskWhere = askWhere(m, t.Places)
 		return t
 	}
 	// The loader family works with itself only. A farm that mixed two, or that a

@@ -28,13 +28,13 @@ type facts struct {
 	needed                []string
 	wants                 map[string]string // file -> version
 	offers                []string
-	opens                 bool
+	opens, asks           bool
 }
 
 func (e facts) file() record.File {
 	info := &elfedit.Info{
 		Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_X86_64, Type: elf.ET_DYN,
-		HasDynamic: true, Soname: e.soname, Needed: e.needed, RunPath: e.runpath, HasRunPath: e.runpath != "", ImportsOpen: e.opens,
+		HasDynamic: true, Soname: e.soname, Needed: e.needed, RunPath: e.runpath, HasRunPath: e.runpath != "", ImportsOpen: e.opens, AsksWhere: e.asks,
 	}
 	if strings.Contains(e.path, "bin/") {
 		info.Interpreter, info.PIE = "/lib64/ld-linux-x86-64.so.2", true

@@ -85,7 +85,7 @@ func MakeSystem(in SystemInput) (*SystemPlan, error) {
 	}
 	for i := range kept {
 		if t := &kept[i]; t.Origin == record.OriginSystem {
-			t.Links = loadedLinks(t, in.Loads)
+			t.Links = farmLinks(t, in.Loads)
 		}
 	}
 	next.SetTrees(kept)
@@ -156,19 +156,43 @@ func places(m *record.Manifest) map[string]string {
 	return places
 }
 
-// loadedLinks returns the names of a system tree that the loader finds where the tree's
-// package has them. Those of a glibc-hwcaps directory go with the plain one.
-func loadedLinks(t *record.Tree, loads func(t *record.Tree, link string) bool) []string {
+// askWhere returns those of a tree's places whose library asks where it was found. Found
+// through the farm, it would be told the farm's directory, and look for its plugins
+// or data there. All builds of such a library go together, whichever of them asks.
+func askWhere(m *record.Manifest, places map[string]string) []string {
+	asks := map[string]bool{}
+	for _, l := range m.Links {
+		if f := m.Resolve(l.File()); f != nil && f.ELF != nil && f.ELF.AsksWhere {
+			asks[plainLink(l.Path)] = true
+		}
+	}
+	var links []string
+	for link := range places {
+		if asks[plainLink(link)] {
+			links = append(links, link)
+		}
+	}
+	slices.Sort(links)
+	return links
+}
+
+// plainLink returns the name for every processor of a library that has one for
+// some of them, in a glibc-hwcaps directory; of any other library its own.
+func plainLink(link string) string {
+	if i := strings.Index(link, "/glibc-hwcaps/"); i >= 0 {
+		return link[:i] + "/" + path.Base(link)
+	}
+	return link
+}
+
+// farmLinks returns the names of a system tree that the farm has: those that the loader
+// finds where the tree's package has them, and of which no library asks where that
+// is. Those of a glibc-hwcaps directory go with the plain one.
+func farmLinks(t *record.Tree, loads func(t *record.Tree, link string) bool) []string {
 	var links []string
 	for link := range t.Places {
-		plain := link
-		if i := strings.Index(link, "/glibc-hwcaps/"); i >= 0 {
-			plain = link[:i] + "/" + path.Base(link)
-			if t.Places[plain] == "" {
-				continue
-			}
-		}
-		if loads(t, plain) {
+		plain := plainLink(link)
+		if t.Places[plain] != "" && !slices.Contains(t.AskWhere, link) && loads(t, plain) {
 			links = append(links, link)
 		}
 	}

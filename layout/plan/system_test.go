@@ -109,6 +109,37 @@ func TestSystemFarmFollowsTheLoader(t *testing.T) {
 	}
 }
 
+// A library that asks where it was found is in no farm, and neither are its builds for
+// certain processors; those beside it are.
+func TestSystemFarmWithoutAskers(t *testing.T) {
+	const v3 = libDir + "glibc-hwcaps/x86-64-v3/"
+	s := newSyncer()
+	s.sync(t, systemPkg(pkg("libs", "1", nil,
+		facts{path: libDir + "libplain.so.1", soname: "libplain.so.1"},
+		facts{path: v3 + "libplain.so.1", soname: "libplain.so.1"},
+		facts{path: libDir + "libasks.so.1", soname: "libasks.so.1", asks: true},
+		facts{path: v3 + "libasks.so.1", soname: "libasks.so.1"},
+		facts{path: libDir + "libfast.so.1", soname: "libfast.so.1"},
+		facts{path: v3 + "libfast.so.1", soname: "libfast.so.1", asks: true},
+	), record.SharedLink))
+	check := func(what string) {
+		t.Helper()
+		tree := s.generation.Trees[0]
+		if want := []string{"lib64/glibc-hwcaps/x86-64-v3/libplain.so.1", "lib64/libplain.so.1"}; !slices.Equal(tree.Links, want) {
+			t.Errorf("%s: the farm has %q, want %q", what, tree.Links, want)
+		}
+		want := []string{"lib64/glibc-hwcaps/x86-64-v3/libasks.so.1", "lib64/glibc-hwcaps/x86-64-v3/libfast.so.1", "lib64/libasks.so.1", "lib64/libfast.so.1"}
+		if !slices.Equal(tree.AskWhere, want) || len(tree.Places) != 6 {
+			t.Errorf("%s: %q ask where they are, want %q, of %v", what, tree.AskWhere, want, tree.Places)
+		}
+	}
+	check("a first sync")
+	s.installed["libs/1"] = true
+	s.elsewhere["/"+libDir+"libnone.so.1"] = true
+	s.sync(t)
+	check("a sync of what stays")
+}
+
 func TestSystemGenerations(t *testing.T) {
 	s := newSyncer(tree("beside", "1"))
 	specs := func() string {

@@ -67,6 +67,9 @@ type Tree struct {
 	// has each, as a path in the root. Links has those of them that the root's
 	// loader finds there too.
 	Places map[string]string `json:"places,omitempty"`
+	// AskWhere are those names of Places whose library asks where it was found, and
+	// which are in no farm therefore; sorted.
+	AskWhere []string `json:"ask_where,omitempty"`
 }
 
 // HasSystemTrees reports whether g has trees that follow a package manager's
@@ -334,6 +337,7 @@ func (g *Generation) SystemLibraries() map[string]bool {
 // SameTrees reports whether two generations have the same trees and links.
 func SameTrees(a, b *Generation) bool {
 	return a.ToRoot == b.ToRoot && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
-		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default && slices.Equal(a.Links, b.Links)
+		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default &&
+			slices.Equal(a.Links, b.Links) && slices.Equal(a.AskWhere, b.AskWhere)
 	})
 }

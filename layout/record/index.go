@@ -57,6 +57,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 			w.text(link)
 			w.text(t.Places[link])
 		}
+		w.texts(t.AskWhere)
 	}
 	return w.Bytes()
 }
@@ -123,6 +124,7 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 				t.Places[link] = r.text()
 			}
 		}
+		t.AskWhere = r.texts()
 	}
 	if r.bad || r.b != "" {
 		return nil, of, errIndex

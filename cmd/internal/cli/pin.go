@@ -107,6 +107,9 @@ func (a *app) printPins(r *transaction.PinResult, what string) error {
 	if a.json {
 		return a.printJSON(r)
 	}
+	for _, w := range r.Warnings {
+		a.notice("warning: %s\n", w)
+	}
 	for _, l := range r.Left {
 		a.notice("warning: %s is left as it is: %s\n", l.Path, l.Reason)
 	}

@@ -87,6 +87,9 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 		for _, l := range r.Left {
 			a.notice("note: %s is left as it is: %s\n", l.Path, l.Reason)
 		}
+		for _, o := range r.Outside {
+			a.notice("note: %s is not in the farm: it %s\n", o.Path, o.Reason)
+		}
 	}
 	if a.quiet {
 		return nil
