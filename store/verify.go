@@ -262,7 +262,7 @@ func (s *Store) VerifyObjects(ctx context.Context, names []string, progress func
 		case err != nil:
 			return checked, damaged, fmt.Errorf("verify object: %w", err)
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
-			found = fault{DamageObjectBytes, "is no regular file"}
+			found = fault{DamageObjectBytes, "is not a regular file"}
 		default:
 			if found, err = verifyContent(dir, base, d, DamageObjectBytes); err != nil {
 				return checked, damaged, fmt.Errorf("verify object: %w", err)

@@ -174,6 +174,6 @@ func TestControlTar(t *testing.T) {
 	add("large script", "fixed limit", "it would be held in memory", control, testdeb.File{Path: "./postinst", Content: string(make([]byte, 17<<20))})
 	add("large", "fixed limit", "all of it has to be unpacked", control, testdeb.File{Path: "./md5sums", Content: string(make([]byte, 65<<20))})
 	add("large md5sums", "", "", control, testdeb.File{Path: "./md5sums", Content: string(make([]byte, 20<<20))})
-	add("relative conffile", "no absolute path", "dpkg says so later", control, testdeb.File{Path: "./conffiles", Content: "etc/x\n"})
+	add("relative conffile", "not an absolute path", "dpkg says so later", control, testdeb.File{Path: "./conffiles", Content: "etc/x\n"})
 	runVerdicts(t, cases, dpkgVerdict)
 }

@@ -42,7 +42,7 @@ func TestTree(t *testing.T) {
 		{name: "symlink over directory", deb: debOf(t, dir("a"), text("a/b"), link("a", "c")), want: "as a directory and as a symlink", stricter: "a file would be where its name does not say"},
 		{name: "symlink over implied directory", deb: debOf(t, text("a/b"), link("a", "c")), want: "as a directory and as a symlink"},
 		{name: "link to directory over it", deb: debOf(t, dir("a"), dir("b"), link("a", "b")), want: "as a directory and as a symlink", stricter: "a name stands for two things"},
-		{name: "hard link through symlink", deb: debOf(t, dir("b"), text("b/c"), link("a", "b"), hard("d", "a/c")), want: "no earlier regular file"},
+		{name: "hard link through symlink", deb: debOf(t, dir("b"), text("b/c"), link("a", "b"), hard("d", "a/c")), want: "not an earlier regular file"},
 
 		{name: "file twice", deb: debOf(t, text("a"), text("a")), want: "as a file and as a file", stricter: "a name stands for two things"},
 		{name: "file in file", deb: debOf(t, text("a"), text("a/b")), want: `is in "a", which is a file`},
@@ -53,11 +53,11 @@ func TestTree(t *testing.T) {
 		{name: "file as root", deb: debOf(t, text(".")), want: "the root is a file"},
 		{name: "symlink as root", deb: debOf(t, link(".", "a")), want: "the root is a symlink", stricter: "dpkg does nothing with it"},
 
-		{name: "hard link to nothing", deb: debOf(t, hard("a", "b")), want: "no earlier regular file"},
-		{name: "hard link to later file", deb: debOf(t, hard("a", "b"), text("b")), want: "no earlier regular file"},
-		{name: "hard link to itself", deb: debOf(t, hard("a", "a")), want: "no earlier regular file"},
-		{name: "hard link to symlink", deb: debOf(t, link("b", "c"), hard("a", "b")), want: "no earlier regular file"},
-		{name: "hard link to directory", deb: debOf(t, dir("b"), hard("a", "b")), want: "no earlier regular file"},
+		{name: "hard link to nothing", deb: debOf(t, hard("a", "b")), want: "not an earlier regular file"},
+		{name: "hard link to later file", deb: debOf(t, hard("a", "b"), text("b")), want: "not an earlier regular file"},
+		{name: "hard link to itself", deb: debOf(t, hard("a", "a")), want: "not an earlier regular file"},
+		{name: "hard link to symlink", deb: debOf(t, link("b", "c"), hard("a", "b")), want: "not an earlier regular file"},
+		{name: "hard link to directory", deb: debOf(t, dir("b"), hard("a", "b")), want: "not an earlier regular file"},
 		{name: "hard link to hard link", deb: debOf(t, text("a"), hard("b", "a"), hard("c", "b"))},
 		{name: "hard link with size", deb: debOf(t, text("a"), testdeb.File{Path: "b", HardLink: "a", Size: 1})},
 

@@ -274,7 +274,7 @@ func TestForged(t *testing.T) {
 		{"no release", edit(func(h *testrpm.Header) { h.Delete(1002) }), "release of the package is missing"},
 		{"feature", testrpm.Package{Requires: []string{"rpmlib(PayloadAlignment) <= 6.2.0-1"}}, "rpmlib(PayloadAlignment) <= 6.2.0-1, which hashpkg does not have"},
 		{"feature of later", testrpm.Package{Requires: []string{"rpmlib(FileCaps) >= 9"}}, "does not have"},
-		{"capability", files(testrpm.File{Path: "/a", Caps: "cap_of_all=ep"}), "no known capability"},
+		{"capability", files(testrpm.File{Path: "/a", Caps: "cap_of_all=ep"}), "not a known capability"},
 		{"trigger index", edit(func(h *testrpm.Header) {
 			h.StringArray(1065, "x")
 			h.StringArray(1066, "y")

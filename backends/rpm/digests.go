@@ -83,7 +83,7 @@ func (h *header) expect(t tag, algo crypto.Hash, what string) *expectation {
 	text := h.string(t)
 	want, err := hex.DecodeString(strings.ToLower(text))
 	if err != nil || len(want) != algo.Size() {
-		h.fail(t, "is no %s digest", algo)
+		h.fail(t, "is not a %s digest", algo)
 		return nil
 	}
 	return &expectation{what: "the " + algo.String() + " digest of the " + what, want: want, hash: algo.New()}

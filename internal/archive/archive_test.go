@@ -418,10 +418,10 @@ func TestParseIndex(t *testing.T) {
 			[]indexEntry{{"a", "1:2-3", "all", 5, sum}, {"b", "1", "amd64", 0, sum}},
 			"",
 		},
-		{"no field", "Package\n", nil, "no field"},
-		{"no version", "Package: a\n", nil, "no name, version or architecture"},
-		{"a path", "Package: a\nVersion: ../1\nArchitecture: all\n", nil, "no name, version or architecture"},
-		{"no digest", "Package: a\nVersion: 1\nArchitecture: all\nSize: 1\n", nil, "no SHA-256"},
+		{"no field", "Package\n", nil, "not a field"},
+		{"no version", "Package: a\n", nil, "not a name, version or architecture"},
+		{"a path", "Package: a\nVersion: ../1\nArchitecture: all\n", nil, "not a name, version or architecture"},
+		{"no digest", "Package: a\nVersion: 1\nArchitecture: all\nSize: 1\n", nil, "not a SHA-256"},
 		{"no size", "Package: a\nVersion: 1\nArchitecture: all\nSHA256: " + sum + "\n", nil, "size: invalid syntax"},
 	}
 	for _, test := range tests {

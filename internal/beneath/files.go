@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotRegular is wrapped by the error for what is no regular file, or larger than
+// ErrNotRegular is wrapped by the error for what is not a regular file, or larger than
 // it may be.
-var ErrNotRegular = errors.New("no regular file of a sensible size")
+var ErrNotRegular = errors.New("not a regular file of a sensible size")
 
 // OpenRegular opens a regular file for reading, and returns what it is. Its time of
-// access stays as it is where the process may ask for that. What is no regular file
+// access stays as it is where the process may ask for that. What is not a regular file
 // is an error that wraps ErrNotRegular, or ErrLink.
 func (d *Dir) OpenRegular(name string) (*os.File, unix.Stat_t, error) {
 	var st unix.Stat_t

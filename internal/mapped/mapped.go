@@ -19,7 +19,7 @@ import (
 
 // ErrNotRegular is wrapped by the error for a directory, a device, a pipe or a
 // socket in the place of a file.
-var ErrNotRegular = errors.New("no regular file")
+var ErrNotRegular = errors.New("not a regular file")
 
 // File calls read with the bytes of an open file. They are gone when read returns,
 // and must not be written to.
@@ -66,7 +66,7 @@ func Descriptor(fd int, name string, read func(data []byte) error) (err error) {
 }
 
 // CheckRegular returns an error that wraps ErrNotRegular, and says what is there,
-// for what is no regular file.
+// for what is not a regular file.
 func CheckRegular(st *unix.Stat_t) error {
 	what := "something else"
 	switch st.Mode & unix.S_IFMT {
