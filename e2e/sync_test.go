@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/testneed"
@@ -266,4 +267,64 @@ func TestPrefixChanges(t *testing.T) {
 		t.Errorf("apt does not search the new farm: %s", out)
 	}
 	root.Run("hashpkg", "verify", "--system")
+}
+
+// TestPrefixOfSomebodyElse has programs, one of them setuid, search a prefix that a user
+// could change: they are left as they are.
+func TestPrefixOfSomebodyElse(t *testing.T) {
+	testneed.Root(t)
+	root := filepath.Join(t.TempDir(), "root")
+	plainSystem(t, root, "1", 2)
+	setuid := filepath.Join(root, "usr/bin/tool0")
+	home := filepath.Join(root, "home/u")
+	if err := errors.Join(os.Chmod(setuid, 0o4755), os.MkdirAll(filepath.Join(home, "sys"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	bin := hashpkg(t)
+	hashpkg := func(want int, args ...string) string {
+		t.Helper()
+		status, stderr := run(t, exec.Command(bin, append([]string{"--root", root, "-q"}, args...)...))
+		if status != want {
+			t.Errorf("%q: status %d, want %d: %s", args, status, want, stderr)
+		}
+		return stderr
+	}
+	for what, owned := range map[string]string{"the prefix": filepath.Join(home, "sys"), "its directory": home} {
+		if err := os.Chown(owned, 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+		before := dump(t, root)
+		if said := hashpkg(1, "--prefix", "/home/u/sys", "sync"); !strings.Contains(said, owned+" belongs to user 1000") || !strings.Contains(said, "chown") {
+			t.Errorf("%s: %s", what, said)
+		}
+		if have := dump(t, root); have != before {
+			t.Errorf("%s: the root has changed (-before +have):\n%s", what, cmp.Diff(before, have))
+		}
+		if err := os.Chown(owned, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hashpkg(0, "--prefix", "/home/u/sys", "sync")
+	b, err := os.ReadFile(setuid)
+	if err != nil || !strings.Contains(string(b), "/home/u/sys/current-system") {
+		t.Fatalf("a prefix that is root's alone is not searched (%v)", err)
+	}
+
+	// What was edited before is told of, and can be given back.
+	if err := os.Chmod(home, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	plainSystem(t, root, "2", 1)
+	hashpkg(1, "--prefix", "/home/u/sys", "sync")
+	hashpkg(1, "--prefix", "/home/u/sys", "pin", "--all", "liba1=1")
+	out, err := exec.Command(bin, "--root", root, "--prefix", "/home/u/sys", "check").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), home+" can be written by everybody") {
+		t.Errorf("check says %s (%v)", out, err)
+	}
+	hashpkg(0, "--prefix", "/home/u/sys", "restore", "--all")
+	for _, name := range []string{"tool0", "tool1"} {
+		if b, err := os.ReadFile(filepath.Join(root, "usr/bin", name)); err != nil || strings.Contains(string(b), "/home/u/sys") {
+			t.Errorf("%s still searches the prefix (%v)", name, err)
+		}
+	}
 }

@@ -30,7 +30,8 @@ const (
 	FailureKept    ProblemKind = "failure" // a hook or a sync has failed
 	BehindDatabase ProblemKind = "behind"  // packages have come or gone since the last sync
 	PinNotInForce  ProblemKind = "pin"
-	HooksInPart    ProblemKind = "hooks" // files are missing or changed
+	HooksInPart    ProblemKind = "hooks"  // files are missing or changed
+	PrefixUnsafe   ProblemKind = "prefix" // others than root could change what programs load
 )
 
 // CheckResult is what a check has found.
@@ -130,7 +131,11 @@ func (c *checker) checkStore(ctx context.Context, hooked bool) error {
 	if err != nil {
 		return err
 	}
-	if len(c.AtWork) == 0 {
+	safe, err := c.checkPrefix(hooked)
+	if err != nil {
+		return err
+	}
+	if safe && len(c.AtWork) == 0 {
 		// A root that was never synced is not behind.
 		if hooked || len(c.Root.SystemState().Packages) > 0 {
 			if err := c.unseen("all of what a sync would do", c.checkDatabases(ctx)); err != nil {
@@ -142,6 +147,25 @@ func (c *checker) checkStore(ctx context.Context, hooked bool) error {
 		return nil
 	}
 	return c.unseen("the pins", c.checkPins())
+}
+
+// checkPrefix tells of a prefix that programs must not search, where some do or shall.
+func (c *checker) checkPrefix(hooked bool) (safe bool, err error) {
+	edited, err := c.Root.EditedPackages()
+	if err != nil {
+		return false, err
+	}
+	synced := hooked || len(c.Root.SystemState().Packages) > 0
+	if len(edited) == 0 && (!synced || c.Rewrite.Executables == programs.RewriteNone) {
+		return true, nil
+	}
+	err = transaction.CheckPrefix(c.Root)
+	var unsafe *sysroot.UnsafeError
+	if !errors.As(err, &unsafe) {
+		return err == nil, err
+	}
+	c.add(PrefixUnsafe, unsafe.Repair(), "%v", unsafe)
+	return false, nil
 }
 
 // checkDatabases asks what a sync would do.

@@ -38,6 +38,11 @@ const (
 // wait is how long a hook waits for another hashpkg.
 const wait = time.Minute
 
+// lock says how a hook takes the lock.
+func (h *Hook) lock() sysroot.LockOptions {
+	return sysroot.LockOptions{Command: "hashpkg hook " + string(h.Event), Wait: wait}
+}
+
 // Hook is one call of a hook.
 type Hook struct {
 	Event Event
@@ -132,7 +137,7 @@ func (h *Hook) sync(ctx context.Context) error {
 		run = currentRun(h.Root)
 	}
 	_, err = transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Run: run, Wait: wait, Again: retired,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Run: run, Lock: h.lock(), Again: retired,
 	})
 	if errors.Is(err, backends.ErrNoDatabase) {
 		return nil // dpkg --admindir
@@ -146,7 +151,7 @@ func (h *Hook) sync(ctx context.Context) error {
 // retire gives every program its packaged bytes back, so that the system works
 // without hashpkg. It fails when one could not be given back.
 func (h *Hook) retire(ctx context.Context) error {
-	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: h.Root, All: true, Wait: wait})
+	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: h.Root, All: true, Lock: h.lock()})
 	if err != nil {
 		return err
 	}

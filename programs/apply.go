@@ -14,8 +14,8 @@ import (
 )
 
 // ErrInterrupted is returned for what was stopped after it had changed something:
-// all that was done is recorded, and a sync does the rest.
-var ErrInterrupted = errors.New("interrupted; run hashpkg sync to finish")
+// all that was done is recorded. What stopped before that returns the context's error.
+var ErrInterrupted = errors.New("interrupted")
 
 // editBatch bounds the bytes of programs that stand beside those whose place they
 // will take.
@@ -24,10 +24,11 @@ const editBatch = 256 << 20
 // Apply carries decisions out, some at a time: recorded durably, written beside the
 // old files, looked at by the loader itself where that can be, and then renamed over
 // them. It has an outcome for each decision, in their order. What one program cannot
-// take is its outcome. An error is one of the records or the disk, and ends the work:
-// programs that it did not come to have it as theirs.
+// take is its outcome. An error is one of the records or the disk, or of ctx, and ends
+// the work: programs that it did not come to have it as theirs. When it returns, what
+// was done is durable.
 func Apply(ctx context.Context, root *sysroot.Root, records *Records, decisions []*Decision) ([]Outcome, error) {
-	a := &applier{root: root, records: records, dirs: directories{root, map[string]*sysroot.Place{}}, stopped: map[*Decision]error{}, done: map[*Decision]bool{}}
+	a := &applier{root: root, records: records, dirs: directories{root, map[string]*sysroot.Place{}}, stopped: map[*Decision]error{}, done: map[*Decision]bool{}, tried: map[*Decision]bool{}}
 	defer a.dirs.close()
 	a.sweep(decisions)
 	err := a.applyAll(ctx, decisions)
@@ -56,6 +57,7 @@ type applier struct {
 	dirs    directories
 	stopped map[*Decision]error // what was in the way
 	done    map[*Decision]bool  // those that are carried out
+	tried   map[*Decision]bool  // those whose file may have been replaced
 }
 
 // leftAge is how old a file must be to have been left by a process that was killed.
@@ -87,8 +89,11 @@ func (a *applier) keepRestored(decisions []*Decision) {
 func (a *applier) applyAll(ctx context.Context, decisions []*Decision) error {
 	for _, round := range rounds(decisions) {
 		for len(round) > 0 {
-			if ctx.Err() != nil {
-				return ErrInterrupted
+			if err := ctx.Err(); err != nil {
+				if len(a.done) > 0 {
+					return ErrInterrupted
+				}
+				return err
 			}
 			n, size := 0, int64(0)
 			for n < len(round) && (n == 0 || size < editBatch) {
@@ -164,8 +169,13 @@ func (a *applier) applyBatch(ctx context.Context, files []*file) (err error) {
 	}()
 	var dirs []*beneath.Dir
 	for i, s := range staged {
-		if s != nil {
-			dirs = append(dirs, a.dirs.open[path.Dir(files[i].first.Path)].Dir)
+		if s == nil {
+			continue
+		}
+		for _, d := range files[i].all() {
+			if place, err := a.dirs.place(d.Path); err == nil { // or it cannot be renamed there
+				dirs = append(dirs, place.Dir)
+			}
 		}
 	}
 	if err := inplace.SyncAll(dirs); err != nil {
@@ -244,6 +254,7 @@ func (a *applier) stage(ctx context.Context, d *Decision, place *sysroot.Place) 
 
 // commit gives a new file the place of the old one, and its other names.
 func (a *applier) commit(f *file, r *inplace.Replacement) {
+	a.tried[f.first] = true
 	if err := r.Commit(); err != nil {
 		for _, d := range f.all() {
 			a.stopped[d] = err
@@ -252,6 +263,7 @@ func (a *applier) commit(f *file, r *inplace.Replacement) {
 	}
 	a.done[f.first] = true
 	for _, d := range f.others {
+		a.tried[d] = true
 		if err := a.link(f.first, d); err != nil {
 			a.stopped[d] = err
 			continue
@@ -286,6 +298,10 @@ func (a *applier) end(f *file) {
 		o := expected(d)
 		if err := a.stopped[d]; err != nil {
 			o = stopped(d, err)
+		}
+		if o.State == Failed && !a.tried[d] { // it is what it was, and so is what is known of it
+			a.records.set(&d.Program, d.Record)
+			continue
 		}
 		if o.State != Failed && (o.State == Left || d.Current != nil || d.Desired == nil) {
 			a.records.set(&d.Program, ended(&o))

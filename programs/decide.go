@@ -3,6 +3,7 @@ package programs
 import (
 	"cmp"
 	"errors"
+	"path"
 	"reflect"
 	"slices"
 
@@ -76,9 +77,13 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 		return d, nil
 	}
 	pins := p.pinsFor(f)
-	if sealed := cmp.Or(f.Sealed, p.distrust()); sealed != "" {
-		// It would not start with other bytes than it was packaged with: it is not edited,
-		// and one that was edited before gets them back.
+	// It would not start with other bytes than it was packaged with, or loads in another
+	// way: it is not edited, and one that was edited before gets its bytes back.
+	sealed := cmp.Or(f.Sealed, p.distrust())
+	if sealed == "" && len(records)+len(pins) > 0 {
+		sealed = startedByOther(f, finder)
+	}
+	if sealed != "" {
 		if f.Current == nil && len(records)+len(pins) > 0 {
 			d.Left = sealed
 			return d, nil
@@ -93,6 +98,34 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 	}
 	return d, d.decideEdit(b, p, records, followed{}, finder)
 }
+
+// startedByOther returns why a program does not run in what the system's own loader
+// would make of it: its interpreter is another file than the one that is in a default
+// directory of its architecture under that name. One that is not there is none.
+func startedByOther(f *Facts, finder ldso.Finder) Reason {
+	chain := []*ldso.Object{{Path: f.Path, ID: "program", Info: f.Info}}
+	find := func(name string) string {
+		o, err := finder.Find(name, chain)
+		if err != nil {
+			return "" // what that means for the program, the comparison of what it loads says
+		}
+		return o.ID
+	}
+	name := f.Info.Interpreter
+	started := find(name)
+	if started == "" {
+		return ""
+	}
+	dirs := slices.Concat(loaderDirs, ldso.MultiarchLayout(f.Info).Dirs, ldso.Lib64Layout(f.Info).Dirs)
+	if slices.ContainsFunc(dirs, func(dir string) bool { return find(dir+"/"+path.Base(name)) == started }) {
+		return ""
+	}
+	return Reason("is started by " + name + ", which is not this system's loader")
+}
+
+// loaderDirs are the directories that ABIs have their loaders in (the psABIs; glibc
+// shlib-versions), besides those of the loader's own search.
+var loaderDirs = []string{"/lib", "/lib64", "/lib32", "/libx32", "/libo32", "/libn32"}
 
 // decidePinned decides on a program that has pins. done is false where they decide
 // nothing: the program loads none of the pinned libraries, or cannot follow the pins

@@ -2,6 +2,7 @@ package programs
 
 import (
 	"bytes"
+	"debug/elf"
 	"io/fs"
 	"strings"
 	"testing"
@@ -202,18 +203,24 @@ func lacking(rest map[string]*ldso.Object, force bool) Pin {
 	}
 }
 
-// TestDecideAgain decides on a program that is edited.
-func TestDecideAgain(t *testing.T) {
+// editedProgram is a program that has the edit of a sync.
+func editedProgram(t *testing.T) (*Facts, Bytes) {
+	t.Helper()
 	packaged := program(t)
-	info := inspect(t, packaged)
 	records := []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/var/sys/current-system/lib64"}}}
 	_, edited, err := rewritten(packaged, records)
 	if err != nil {
 		t.Fatal(err)
 	}
 	current := &record.AppliedEdit{Object: digest.Of(edited), Edits: records}
-	f := &Facts{Program: Program{Package: pkgOf("tool"), Path: "/usr/bin/tool"}, Source: digest.Of(packaged), Info: info, Current: current}
-	b := Bytes{edited, packaged}
+	p := Program{Package: pkgOf("tool"), Path: "/usr/bin/tool"}
+	return &Facts{Program: p, Source: digest.Of(packaged), Info: inspect(t, packaged), Current: current}, Bytes{edited, packaged}
+}
+
+// TestDecideAgain decides on a program that is edited.
+func TestDecideAgain(t *testing.T) {
+	f, b := editedProgram(t)
+	info, current, packaged, edited := f.Info, f.Current, b.Packaged, b.Current
 	bySize := edited // while an edit keeps the size
 	keeps := current
 	if len(edited) != len(packaged) {
@@ -232,7 +239,7 @@ func TestDecideAgain(t *testing.T) {
 		{"another prefix", Policy{Rewrite: Rewrite{Executables: RewriteMinimal}, Prefix: "/srv/sys", FarmPlanned: true}, nil, nil},
 	} {
 		tt.policy.Architecture, tt.policy.Farm = ldso.Triplet(info), map[string]bool{"lib64/libfoo.so.1": true}
-		d, err := Decide(f, b, &tt.policy, nil)
+		d, err := Decide(f, b, &tt.policy, finder{})
 		if err != nil || d.Left != "" {
 			t.Errorf("%s: %v %s", tt.name, err, d.Left)
 			continue
@@ -251,6 +258,48 @@ func TestDecideAgain(t *testing.T) {
 		case d.Desired != tt.desired || !bytes.Equal(after, tt.result):
 			t.Errorf("%s: it has %v, or other bytes", tt.name, d.Desired)
 		}
+	}
+}
+
+// TestStartedByOther has programs whose interpreter is a file of the loader's name that
+// is not the loader, and one that leads to it by another path.
+func TestStartedByOther(t *testing.T) {
+	const name = "ld-linux-x86-64.so.2"
+	loader := object("/usr/lib/x86_64-linux-gnu/"+name, name)
+	other := object("/opt/glibc/lib/"+name, name)
+	tests := []struct {
+		interpreter string
+		files       map[string]*ldso.Object
+		left        bool
+	}{
+		{"/lib64/" + name, map[string]*ldso.Object{"/lib64/" + name: loader}, false},
+		{"/usr/lib64/" + name, map[string]*ldso.Object{"/lib64/" + name: loader, "/usr/lib64/" + name: loader}, false},
+		{"/opt/link/" + name, map[string]*ldso.Object{"/lib64/" + name: loader, "/opt/link/" + name: loader}, false},
+		{"/lib/x86_64-linux-gnu/" + name, map[string]*ldso.Object{"/lib/x86_64-linux-gnu/" + name: loader}, false},
+		{other.Path, map[string]*ldso.Object{"/lib64/" + name: loader, other.Path: other}, true},
+		{other.Path, map[string]*ldso.Object{other.Path: other}, true},
+		{"/lib64/" + name, nil, false}, // is missing, which the comparison tells
+	}
+	packaged := program(t)
+	for _, tt := range tests {
+		info := *inspect(t, packaged)
+		info.Class, info.Data, info.Machine, info.Interpreter = elf.ELFCLASS64, elf.ELFDATA2LSB, elf.EM_X86_64, tt.interpreter
+		f := &Facts{Program: Program{Package: pkgOf("tool"), Path: "/usr/bin/tool"}, Info: &info}
+		want := Reason("")
+		if tt.left {
+			want = "is started by /opt/glibc/lib/" + name + ", which is not this system's loader"
+		}
+		if have := startedByOther(f, finder{rest: tt.files}); have != want {
+			t.Errorf("%s of %v: %q, want %q", tt.interpreter, tt.files, have, want)
+		}
+	}
+	// One that was edited before gets its packaged bytes back, as one that was signed
+	// since does.
+	f, b := editedProgram(t)
+	f.Info.Interpreter = other.Path
+	d, err := Decide(f, b, rewriteAll(), finder{rest: map[string]*ldso.Object{other.Path: other}})
+	if err != nil || d.Left != "" || d.Desired != nil || d.Edit.IsZero() {
+		t.Errorf("an edited one: %v %+v", err, d)
 	}
 }
 

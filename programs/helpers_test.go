@@ -107,7 +107,7 @@ func newRoot(t *testing.T, files map[string][]byte) *sysroot.Root {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock, err := root.Lock(t.Context(), 0, nil)
+	lock, err := root.Lock(t.Context(), sysroot.LockOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

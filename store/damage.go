@@ -20,7 +20,7 @@ const (
 	DamageFileUnknown    DamageKind = "file-unknown"    // a file that the manifest does not have
 	DamageLink           DamageKind = "link"            // a symbolic link is not there, or leads elsewhere
 	DamageManifest       DamageKind = "manifest"        // a tree's record cannot be read, or is another one
-	DamageGeneration     DamageKind = "generation"      // a generation's record cannot be read
+	DamageGeneration     DamageKind = "generation"      // a generation's record cannot be read, or is another one
 	DamageEdit           DamageKind = "edit"            // an edited file is not the packaged one with the recorded edit
 )
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,7 +82,7 @@ func (t *Staging) PutBack(names []string) error {
 // Sweep deletes what was taken out and forgotten, and objects, by their names below
 // the prefix, that no manifest refers to any more. progress, if not nil, is told how
 // many of the names are gone.
-func (t *Staging) Sweep(objects []string, progress func(done int)) error {
+func (t *Staging) Sweep(ctx context.Context, objects []string, progress func(done int)) error {
 	if t.pending {
 		return errors.New("sweep: what was taken out can still be put back")
 	}
@@ -102,6 +103,9 @@ func (t *Staging) Sweep(objects []string, progress func(done int)) error {
 		if at, ok := t.taken[m.To]; !ok || at != i {
 			continue
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := t.dir.RemoveAll(m.From); err != nil {
 			return fmt.Errorf("remove: %w", err)
 		}
@@ -110,6 +114,9 @@ func (t *Staging) Sweep(objects []string, progress func(done int)) error {
 	within := cursor{top: t.store.dir}
 	defer within.close()
 	for _, name := range objects {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if d, err := digest.Parse(name[max(0, len(name)-64):]); err != nil || name != layout.ObjectPath(d) {
 			return fmt.Errorf("remove object: %q is not a name of one", name)
 		}

@@ -36,7 +36,7 @@ func TestTakeOut(t *testing.T) {
 		if at := staging.Taken("missing/1.0"); at != "" {
 			t.Errorf("what was not there is at %q", at)
 		}
-		if err := staging.Sweep(nil, nil); err == nil {
+		if err := staging.Sweep(t.Context(), nil, nil); err == nil {
 			t.Error("Sweep deletes what can still be put back")
 		}
 		must(t, f(s, staging))
@@ -76,7 +76,7 @@ func TestSweep(t *testing.T) {
 		t.Errorf("%q are not referred to", objects)
 	}
 	steps := 0
-	must(t, staging.Sweep(objects, func(done int) {
+	must(t, staging.Sweep(t.Context(), objects, func(done int) {
 		if steps++; done != steps {
 			t.Errorf("after %d names, %d are said to be gone", steps, done)
 		}
@@ -95,7 +95,7 @@ func TestSweep(t *testing.T) {
 		t.Errorf("the objects %q are left", left)
 	}
 	for _, name := range []string{"tool/1.0", layout.ObjectsDir, "x"} {
-		if err := staging.Sweep([]string{name}, nil); err == nil {
+		if err := staging.Sweep(t.Context(), []string{name}, nil); err == nil {
 			t.Errorf("Sweep takes %s for an object", name)
 		}
 	}
@@ -125,7 +125,7 @@ func TestPlantedTree(t *testing.T) {
 	staging = beginIn(t, s, nil)
 	must(t, staging.TakeOut(names[:1]))
 	must(t, staging.Forget())
-	must(t, staging.Sweep(nil, nil))
+	must(t, staging.Sweep(t.Context(), nil, nil))
 	if !s.Dir().Exists("evil") {
 		t.Error("somebody's link went")
 	}

@@ -75,7 +75,7 @@ func TestMend(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if _, damaged, err := s.Verify([]*record.Manifest{m}, nil); err != nil || len(damaged) > 0 {
+			if _, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, nil); err != nil || len(damaged) > 0 {
 				t.Errorf("Verify gives %+v, %v", damaged, err)
 			}
 		})

@@ -59,7 +59,7 @@ func TestPublish(t *testing.T) {
 	if p, err := s.PackageFile("tool", "1.0"); err != nil || p != m.Package {
 		t.Errorf("PackageFile gives %v, %v", p, err)
 	}
-	if n, damaged, err := s.Verify([]*record.Manifest{again}, nil); err != nil || len(damaged) > 0 || n != len(m.Files)+1 {
+	if n, damaged, err := s.Verify(t.Context(), []*record.Manifest{again}, nil); err != nil || len(damaged) > 0 || n != len(m.Files)+1 {
 		t.Errorf("Verify gives %d, %v, %v", n, damaged, err)
 	}
 }

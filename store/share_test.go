@@ -65,7 +65,7 @@ func TestShare(t *testing.T) {
 	if m.Files[0].Own {
 		t.Error("the object is another file")
 	}
-	if _, damaged, err := s.Verify([]*record.Manifest{m}, nil); err != nil || len(damaged) > 0 {
+	if _, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, nil); err != nil || len(damaged) > 0 {
 		t.Errorf("Verify gives %v, %v", damaged, err)
 	}
 }

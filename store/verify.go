@@ -1,10 +1,13 @@
 package store
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"runtime"
 	"sync"
 
@@ -19,9 +22,10 @@ import (
 
 // Verify reads every file of the trees and compares it with the manifests. It
 // returns the number of files looked at and what is damaged, in the manifests'
-// order. progress, if not nil, is told the bytes read so far, from any goroutine.
-func (s *Store) Verify(manifests []*record.Manifest, progress func(bytes int64)) (int, []Damage, error) {
-	c, err := s.Check(manifests, progress)
+// order. progress, if not nil, is told the bytes read so far, from any goroutine. An
+// error is one of ctx, or of the medium where nothing is said of a single file.
+func (s *Store) Verify(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) (int, []Damage, error) {
+	c, err := s.Check(ctx, manifests, progress)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -29,6 +33,9 @@ func (s *Store) Verify(manifests []*record.Manifest, progress func(bytes int64))
 	checked := 0
 	damaged := []Damage{}
 	for _, m := range manifests {
+		if err := ctx.Err(); err != nil {
+			return checked, damaged, err
+		}
 		found, _, err := c.Tree(m)
 		if err != nil {
 			return checked, damaged, err
@@ -51,9 +58,9 @@ type Check struct {
 
 // Check reads the objects of the trees. The caller asks Tree for each tree, and closes
 // the check.
-func (s *Store) Check(manifests []*record.Manifest, progress func(bytes int64)) (*Check, error) {
+func (s *Store) Check(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) (*Check, error) {
 	c := &Check{store: s, objects: shards{store: s}, faults: map[digest.Digest]fault{}}
-	err := c.verifyObjects(manifests, progress)
+	err := c.verifyObjects(ctx, manifests, progress)
 	if err == nil {
 		c.owned, err = s.ownedByRoot()
 	}
@@ -112,7 +119,7 @@ func (c *Check) Replaced(d digest.Digest) {
 }
 
 // verifyObjects finds what is wrong with the objects that the manifests use.
-func (v *Check) verifyObjects(manifests []*record.Manifest, progress func(int64)) error {
+func (v *Check) verifyObjects(ctx context.Context, manifests []*record.Manifest, progress func(int64)) error {
 	used := map[digest.Digest]*record.File{}
 	var list []digest.Digest
 	for _, m := range manifests {
@@ -134,6 +141,9 @@ func (v *Check) verifyObjects(manifests []*record.Manifest, progress func(int64)
 	var work errgroup.Group
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for _, d := range list {
+		if ctx.Err() != nil {
+			break
+		}
 		work.Go(func() error {
 			found, err := v.verifyObject(used[d])
 			if err != nil {
@@ -149,7 +159,7 @@ func (v *Check) verifyObjects(manifests []*record.Manifest, progress func(int64)
 			return nil
 		})
 	}
-	return work.Wait()
+	return cmp.Or(work.Wait(), ctx.Err())
 }
 
 // verifyObject hashes the object of a file and, if it was edited, proves that it is
@@ -223,4 +233,49 @@ func verifyContent(dir *beneath.Dir, base string, want digest.Digest, kind Damag
 		return fault{}, err
 	}
 	return fault{}, nil
+}
+
+// VerifyObjects reads objects, by their names below the prefix, and compares them with
+// these. It returns how many there were and which are damaged. progress, if not nil,
+// is told the bytes read so far.
+func (s *Store) VerifyObjects(ctx context.Context, names []string, progress func(bytes int64)) (checked int, damaged []Damage, err error) {
+	within := cursor{top: s.dir}
+	defer within.close()
+	var read int64
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return checked, damaged, err
+		}
+		d, err := digest.Parse(path.Base(name))
+		if err != nil {
+			return checked, damaged, fmt.Errorf("verify object: %w", err)
+		}
+		dir, base, err := within.at(name)
+		var st unix.Stat_t
+		if err == nil {
+			st, err = dir.Lstat(base)
+		}
+		found := fault{}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // a writer is at work
+		case err != nil:
+			return checked, damaged, fmt.Errorf("verify object: %w", err)
+		case st.Mode&unix.S_IFMT != unix.S_IFREG:
+			found = fault{DamageObjectBytes, "is no regular file"}
+		default:
+			if found, err = verifyContent(dir, base, d, DamageObjectBytes); err != nil {
+				return checked, damaged, fmt.Errorf("verify object: %w", err)
+			}
+			read += st.Size
+		}
+		checked++
+		if found.what != "" {
+			damaged = append(damaged, Damage{Kind: found.kind, Object: d, Path: s.Path(name), What: found.what})
+		}
+		if progress != nil {
+			progress(read)
+		}
+	}
+	return checked, damaged, nil
 }

@@ -68,7 +68,7 @@ func TestVerify(t *testing.T) {
 				object = f.Object
 			}
 			c.damage(t, s.Path("tool/1.0/"+c.file), s.Path(layout.ObjectPath(object)))
-			_, damaged, err := s.Verify([]*record.Manifest{m}, nil)
+			_, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, nil)
 			if err != nil || len(damaged) != 1 {
 				t.Fatalf("Verify gives %+v, %v", damaged, err)
 			}
@@ -98,7 +98,7 @@ func TestVerifyDirectories(t *testing.T) {
 	s, m := installed(t)
 	must(t, os.Rename(s.Path("tool/1.0/usr/bin"), s.Path("bin")))
 	link(t, s.Path("bin"), s.Path("tool/1.0/usr/bin"))
-	_, damaged, err := s.Verify([]*record.Manifest{m}, nil)
+	_, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, nil)
 	must(t, err)
 	var kinds []store.DamageKind
 	for _, d := range damaged {
@@ -115,7 +115,7 @@ func TestVerifyDirectories(t *testing.T) {
 	} {
 		must(t, os.RemoveAll(s.Path("tool")))
 		f()
-		n, damaged, err := s.Verify([]*record.Manifest{m}, nil)
+		n, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, nil)
 		if err != nil || len(damaged) != 1 || n != len(m.Files)+1 {
 			t.Fatalf("%s: %d, %+v, %v", what, n, damaged, err)
 		}
@@ -139,16 +139,16 @@ func TestVerifyEdit(t *testing.T) {
 	m := manifest("tool", f)
 	publish(t, s, staging, 1, m)
 	var read int64
-	if _, damaged, err := s.Verify([]*record.Manifest{m}, func(n int64) { read = n }); err != nil || len(damaged) > 0 || read != 7 {
+	if _, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, func(n int64) { read = n }); err != nil || len(damaged) > 0 || read != 7 {
 		t.Errorf("Verify gives %+v, %v, and reads %d bytes", damaged, err, read)
 	}
 	m.Files[0].Source = digest.Of([]byte("other"))
-	_, damaged, err := s.Verify([]*record.Manifest{m}, nil)
+	_, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, nil)
 	if err != nil || len(damaged) != 1 || damaged[0].Kind != store.DamageEdit {
 		t.Errorf("of another packaged file, Verify gives %+v, %v", damaged, err)
 	}
 	m.Files[0].Patch = &record.Patch{}
-	_, damaged, err = s.Verify([]*record.Manifest{m}, nil)
+	_, damaged, err = s.Verify(t.Context(), []*record.Manifest{m}, nil)
 	if err != nil || len(damaged) != 1 || damaged[0].Kind != store.DamageEdit {
 		t.Errorf("of no edit, Verify gives %+v, %v", damaged, err)
 	}

@@ -16,29 +16,40 @@ import (
 	"github.com/hashpkg/hashpkg/layout"
 )
 
-// ErrLocked is returned (wrapped) while another process writes.
-var ErrLocked = errors.New("the lock is held")
-
 // Lock is the right to write, which one process has at a time.
 type Lock struct {
 	root     *Root
 	file     *os.File
+	signed   bool     // the file says who has it
 	made     []string // names below the root that taking the lock made, parents first
 	madeRoot bool     // the root itself, too
 }
 
+// LockOptions says who takes a lock, and how long it waits for another process to
+// end.
+type LockOptions struct {
+	Command string // what others are told of the holder, such as "hashpkg sync"
+	Wait    time.Duration
+	Waiting func(*LockedError) // is told once that it waits; nil for nobody
+	// Aside, if not nil, moves the directory of a killed writer away whose journal cannot
+	// be read, by its name below the prefix; without it that is an error.
+	Aside func(name string) error
+}
+
 // Lock takes the prefix's lock, making the prefix if it is not there, and ends
-// what a killed writer left. It waits up to limit for another process to end: the
-// error wraps [ErrLocked] then. The caller unlocks.
-//
-// aside, if not nil, moves the directory of a killed writer away whose journal cannot be
-// read, by its name below the prefix; without it that is an error.
-func (r *Root) Lock(ctx context.Context, limit time.Duration, aside func(name string) error) (*Lock, error) {
-	deadline := time.Now().Add(limit)
+// what a killed writer left. When another process has it for longer than it waits,
+// the error is a [*LockedError]. The caller unlocks.
+func (r *Root) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
+	deadline := time.Now().Add(o.Wait)
 	for {
-		l, err := r.tryLock(aside)
+		l, err := r.tryLock(o)
 		if !errors.Is(err, ErrLocked) || !time.Now().Before(deadline) {
 			return l, err
+		}
+		var locked *LockedError
+		if o.Waiting != nil && errors.As(err, &locked) {
+			o.Waiting(locked)
+			o.Waiting = nil
 		}
 		select {
 		case <-ctx.Done():
@@ -48,9 +59,9 @@ func (r *Root) Lock(ctx context.Context, limit time.Duration, aside func(name st
 	}
 }
 
-func (r *Root) tryLock(aside func(name string) error) (*Lock, error) {
+func (r *Root) tryLock(o LockOptions) (*Lock, error) {
 	l := &Lock{root: r}
-	if err := l.take(aside); err != nil {
+	if err := l.take(o); err != nil {
 		return nil, errors.Join(hint(err), l.Unlock())
 	}
 	return l, nil
@@ -58,7 +69,7 @@ func (r *Root) tryLock(aside func(name string) error) (*Lock, error) {
 
 // take makes the prefix and takes the lock, again as long as its owner removes one
 // or the other meanwhile.
-func (l *Lock) take(aside func(name string) error) error {
+func (l *Lock) take(o LockOptions) error {
 	if err := l.root.store.CheckFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -73,10 +84,11 @@ func (l *Lock) take(aside func(name string) error) error {
 			return err
 		}
 	}
+	l.sign(o.Command)
 	if err := l.makeStore(); err != nil {
 		return err
 	}
-	return l.root.store.Recover(aside)
+	return l.root.store.Recover(o.Aside)
 }
 
 // makePrefix makes the root and the directories down to hashpkg's own, as far as
@@ -156,9 +168,11 @@ func (l *Lock) takeFile() error {
 	if err != nil {
 		return fmt.Errorf("take the lock: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err = checkLockFile(f); err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("%w: another hashpkg is changing %s; wait until it has ended", ErrLocked, l.root.path)
+		err = &LockedError{dir.Name(), l.root.holder(f)}
 	} else if err != nil {
 		err = fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
@@ -220,6 +234,7 @@ func (l *Lock) Unlock() error {
 		err = l.removeMade()
 	}
 	if l.file != nil {
+		l.unsign()
 		if cerr := l.file.Close(); cerr != nil {
 			err = errors.Join(err, fmt.Errorf("unlock: %w", cerr))
 		}

@@ -24,7 +24,7 @@ import (
 // locked takes the lock of a root.
 func locked(t *testing.T, r *Root) *Lock {
 	t.Helper()
-	l, err := r.Lock(t.Context(), 0, nil)
+	l, err := r.Lock(t.Context(), LockOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,25 +125,25 @@ func TestLockIsHeld(t *testing.T) {
 	dir := t.TempDir()
 	first, second := openRoot(t, dir), openRoot(t, dir)
 	l := locked(t, first)
-	_, err := second.Lock(t.Context(), 0, nil)
-	if want := "the lock is held: another hashpkg is changing " + dir + "; wait until it has ended"; !errors.Is(err, ErrLocked) || err.Error() != want {
+	_, err := second.Lock(t.Context(), LockOptions{})
+	if want := fmt.Sprintf("the lock of %s/var/sys is held by process %d", dir, os.Getpid()); !errors.Is(err, ErrLocked) || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("the error is %v, want %s", err, want)
 	}
 	if diff := cmp.Diff(storeNames, names(t, dir)); diff != "" {
 		t.Errorf("who is locked out has changed something (-want +got):\n%s", diff)
 	}
 	start := time.Now()
-	if _, err := second.Lock(t.Context(), 100*time.Millisecond, nil); !errors.Is(err, ErrLocked) || time.Since(start) < 100*time.Millisecond {
+	if _, err := second.Lock(t.Context(), LockOptions{Wait: 100 * time.Millisecond}); !errors.Is(err, ErrLocked) || time.Since(start) < 100*time.Millisecond {
 		t.Errorf("after %s: %v", time.Since(start), err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	if _, err := second.Lock(ctx, time.Minute, nil); !errors.Is(err, context.Canceled) {
+	if _, err := second.Lock(ctx, LockOptions{Wait: time.Minute}); !errors.Is(err, context.Canceled) {
 		t.Errorf("called off: %v", err)
 	}
 	unlocked, held := make(chan error), l
 	time.AfterFunc(50*time.Millisecond, func() { unlocked <- held.Unlock() })
-	l, err = second.Lock(t.Context(), time.Minute, nil)
+	l, err = second.Lock(t.Context(), LockOptions{Wait: time.Minute})
 	if err := errors.Join(err, <-unlocked); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestLockExcludes(t *testing.T) {
 		r := openRoot(t, dir)
 		all.Go(func() {
 			for range 20 {
-				l, err := r.Lock(t.Context(), time.Minute, nil)
+				l, err := r.Lock(t.Context(), LockOptions{Wait: time.Minute})
 				if err != nil {
 					t.Error(err)
 					return
@@ -273,7 +273,7 @@ func TestLockIsRefused(t *testing.T) {
 			r, err := Open(dir, layout.DefaultPrefix, nil)
 			if err == nil {
 				defer r.Close()
-				_, err = r.Lock(t.Context(), 0, nil)
+				_, err = r.Lock(t.Context(), LockOptions{})
 			}
 			if err == nil || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("the error is %v, want %s", err, tt.err)
@@ -295,7 +295,7 @@ func TestLockOfAForeignStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := names(t, dir)
-		_, err := openRoot(t, dir).Lock(t.Context(), 0, nil)
+		_, err := openRoot(t, dir).Lock(t.Context(), LockOptions{})
 		if err == nil || !strings.Contains(err.Error(), "a store that belongs to somebody else is not written to") {
 			t.Errorf("%s: the error is %v", name, err)
 		}

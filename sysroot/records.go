@@ -53,8 +53,18 @@ func (r *Root) Pins() ([]record.Pin, error) {
 	return p.Pins, nil
 }
 
-// SetPins records the pins of the root.
+// SetPins records the pins of the root, and has made that durable when it returns. A
+// root without pins has no such record.
 func (r *Root) SetPins(pins []record.Pin) error {
+	if len(pins) == 0 {
+		if err := r.store.Dir().RemoveIfThere(pinsFile); err != nil {
+			return fmt.Errorf("remove record: %w", err)
+		}
+		if !r.store.Dir().Exists(layout.SystemDir) {
+			return nil
+		}
+		return r.store.SyncDir(layout.SystemDir)
+	}
 	return r.writeJSON(pinsFile, record.Pins{Layout: layout.FormatVersion, Pins: pins})
 }
 

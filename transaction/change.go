@@ -23,7 +23,7 @@ type Result struct {
 // Change says what to change, and when that is.
 type Change struct {
 	Root *sysroot.Root
-	Wait time.Duration // for the lock
+	Lock sysroot.LockOptions
 	Now  time.Time
 }
 
@@ -71,7 +71,7 @@ func Remove(ctx context.Context, c Change, spec query.Spec) (Result, error) {
 
 // make makes a generation from the active one, if f changes anything.
 func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, error)) (result Result, err error) {
-	w, err := Begin(ctx, c.Root, Options{Wait: c.Wait})
+	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock})
 	if err != nil {
 		return Result{}, err
 	}
@@ -81,12 +81,12 @@ func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, erro
 	if err != nil || !changed {
 		return Result{Generation: w.Active().ID}, err
 	}
-	return w.committed(next)
+	return w.committed(ctx, next)
 }
 
 // committed commits a generation without new trees.
-func (w *Writer) committed(next *record.Generation) (Result, error) {
-	if err := w.Commit(nil, next); err != nil {
+func (w *Writer) committed(ctx context.Context, next *record.Generation) (Result, error) {
+	if err := w.Commit(ctx, nil, next); err != nil {
 		return Result{}, err
 	}
 	return Result{Generation: next.ID, Changed: true}, nil
@@ -97,7 +97,7 @@ func (w *Writer) committed(next *record.Generation) (Result, error) {
 // older one has other system trees, a generation is made of its private trees and
 // the system trees of now.
 func Rollback(ctx context.Context, c Change, id int) (result Result, err error) {
-	w, err := Begin(ctx, c.Root, Options{Wait: c.Wait, Recovering: id != 0})
+	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock, Recovering: id != 0})
 	if err != nil {
 		return Result{}, err
 	}
@@ -120,7 +120,7 @@ func Rollback(ctx context.Context, c Change, id int) (result Result, err error) 
 			return Result{Generation: w.active.ID}, nil
 		}
 		next.Time = c.Now
-		return w.committed(next)
+		return w.committed(ctx, next)
 	}
 	// What the last switch made durable must not come back with an old journal.
 	if err := c.Root.Store().Sync(); err != nil {

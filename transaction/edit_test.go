@@ -142,7 +142,7 @@ func TestDryRunIsThePlan(t *testing.T) {
 		}
 		manifests = append(manifests, m)
 	}
-	if _, damaged, err := root.Store().Verify(manifests, nil); err != nil || len(damaged) > 0 {
+	if _, damaged, err := root.Store().Verify(t.Context(), manifests, nil); err != nil || len(damaged) > 0 {
 		t.Errorf("verify: %v, %+v", err, damaged)
 	}
 

@@ -40,7 +40,7 @@ type InstallOptions struct {
 	// MaxSize is how many bytes the files of one package may have, unpacked; 0 for
 	// [DefaultMaxSize].
 	MaxSize int64
-	Wait    time.Duration // for the lock
+	Lock    sysroot.LockOptions
 	Now     time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
@@ -92,7 +92,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return &InstallResult{Plan: made, Generation: active.ID}, errors.Join(err, spool.Close())
 	}
 
-	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Create: true})
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return result, err
 	}
 	next := made.Generation.Next(0, o.Now)
-	if err := w.Commit(trees, next); err != nil {
+	if err := w.Commit(ctx, trees, next); err != nil {
 		return result, err
 	}
 	result.Generation, result.Changed = next.ID, true

@@ -8,7 +8,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -36,8 +35,20 @@ func findTree(s *store.Store, pin record.Pin) error {
 	return nil
 }
 
+// checkTree returns an error for a tree whose libraries others than root could change.
+func checkTree(root *sysroot.Root, m *record.Manifest) error {
+	var below []string
+	for i := range m.Files {
+		if f := &m.Files[i]; f.ELF != nil && f.ELF.Soname != "" {
+			below = append(below, layout.TreePath(m.Name, m.Tree)+"/"+f.Path)
+		}
+	}
+	return root.CheckPrefix(below...)
+}
+
 // loadPins reads the trees of pins. lost says which pins have none.
-func loadPins(s *store.Store, pins []record.Pin) (loaded []programs.Pin, lost []string) {
+func loadPins(root *sysroot.Root, pins []record.Pin) (loaded []programs.Pin, lost []string) {
+	s := root.Store()
 	for _, pin := range pins {
 		err := findTree(s, pin)
 		var m *record.Manifest
@@ -46,6 +57,10 @@ func loadPins(s *store.Store, pins []record.Pin) (loaded []programs.Pin, lost []
 		}
 		if err != nil {
 			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is no longer in the store: %v", pin.Program, pin.Spec(), err))
+			continue
+		}
+		if err := checkTree(root, m); err != nil {
+			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is not used: %v", pin.Program, pin.Spec(), err))
 			continue
 		}
 		loaded = append(loaded, programs.Pin{Pin: pin, Manifest: m})
@@ -61,7 +76,7 @@ type PinOptions struct {
 	Specs   []string // "NAME=VERSION"
 	Force   bool     // though symbol versions do not fit
 	Rewrite programs.Rewrite
-	Wait    time.Duration // for the lock
+	Lock    sysroot.LockOptions
 }
 
 // PinResult says what pins came to.
@@ -73,34 +88,35 @@ type PinResult struct {
 }
 
 // AddPins makes programs load certain versions of libraries, while all others go on
-// with the current ones. The error wraps ErrPin when none of the programs can.
+// with the current ones. The error wraps ErrPin when none of the programs can, or the
+// library is damaged; nothing is recorded then.
 func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
-	return changePins(ctx, o, true, func(root *sysroot.Root, pins []record.Pin) ([]record.Pin, error) {
+	return changePins(ctx, o, func(root *sysroot.Root, pins []record.Pin) (after, asked []record.Pin, err error) {
 		for _, spec := range o.Specs {
 			pin, err := findPinned(root.Store(), spec)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			pin.Program, pin.Force = o.Program, o.Force
 			pins = slices.DeleteFunc(pins, func(p record.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library })
-			pins = append(pins, pin)
+			pins, asked = append(pins, pin), append(asked, pin)
 		}
-		return pins, nil
+		return pins, asked, checkPinned(ctx, root, asked)
 	})
 }
 
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
 // "NAME=VERSION", or without any for all that the program is pinned to.
 func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
-	return changePins(ctx, o, false, func(_ *sysroot.Root, pins []record.Pin) ([]record.Pin, error) {
+	return changePins(ctx, o, func(_ *sysroot.Root, pins []record.Pin) (after, asked []record.Pin, err error) {
 		before := len(pins)
 		pins = slices.DeleteFunc(pins, func(p record.Pin) bool {
 			return p.Program == o.Program && (len(o.Specs) == 0 || slices.Contains(o.Specs, p.Library) || slices.Contains(o.Specs, p.Spec()))
 		})
 		if len(pins) == before {
-			return nil, fmt.Errorf("%s has no such pin; hashpkg pins lists those that there are", o.Program)
+			return nil, nil, fmt.Errorf("%s has no such pin; hashpkg pins lists those that there are", o.Program)
 		}
-		return pins, nil
+		return pins, nil, nil
 	})
 }
 
@@ -124,27 +140,62 @@ func findPinned(s *store.Store, text string) (record.Pin, error) {
 	return record.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
 }
 
-// changePins changes the record of pins and edits the programs concerned. With
-// strict, one that cannot follow its pin is left as it is; else it loses it.
-func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sysroot.Root, []record.Pin) ([]record.Pin, error)) (result *PinResult, err error) {
-	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait})
+// checkPinned reads the trees that pins are to, every file of them: a program that
+// was made to load a damaged library would be broken by it.
+func checkPinned(ctx context.Context, root *sysroot.Root, pins []record.Pin) error {
+	loaded, lost := loadPins(root, pins)
+	if len(lost) > 0 {
+		return fmt.Errorf("%w: %s", ErrPin, strings.Join(lost, "; "))
+	}
+	manifests := make([]*record.Manifest, len(loaded))
+	for i, p := range loaded {
+		manifests[i] = p.Manifest
+	}
+	_, damaged, err := root.Store().Verify(ctx, manifests, nil)
+	if err != nil {
+		return err
+	}
+	if len(damaged) > 0 {
+		d := damaged[0]
+		return fmt.Errorf("%w to %s, which is damaged: %s: %s; hashpkg verify %s lists all of it, and hashpkg verify --repair mends what it can",
+			ErrPin, d.Package, d.Path, d.What, d.Package)
+	}
+	return nil
+}
+
+// changePins changes the record of pins and edits the programs concerned. change
+// returns the new pins, and of them those that somebody asks for now: these are all
+// taken back when no program follows them.
+//
+// The order is that of a power cut, or a kill, between any two steps:
+//
+//  1. pins.json is durable. From here on the pins are not those that state.json has
+//     the digest of, so that the next sync looks at every program, and pins it or,
+//     where it cannot, says that it goes on without.
+//  2. The records of edits are durable, then the programs are replaced, and that is
+//     durable before programs.Apply returns.
+//  3. Only then state.json says that the pins have been followed.
+//
+// A pin that turns out not to be followed by any program is taken from pins.json again
+// after 2. What Apply did not change has the record that it had.
+func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []record.Pin) (after, asked []record.Pin, err error)) (result *PinResult, err error) {
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.End()) }()
+	if err := CheckPrefix(o.Root); err != nil {
+		return nil, err
+	}
 	before, err := o.Root.Pins()
 	if err != nil {
 		return nil, err
 	}
-	after, err := change(o.Root, slices.Clone(before))
+	after, asked, err := change(o.Root, slices.Clone(before))
 	if err != nil {
 		return nil, err
 	}
-	fresh := slices.DeleteFunc(slices.Clone(after), func(p record.Pin) bool { return slices.Contains(before, p) })
-	if _, lost := loadPins(o.Root.Store(), fresh); len(lost) > 0 {
-		return nil, fmt.Errorf("%w: %s", ErrPin, strings.Join(lost, "; "))
-	}
-	pins, _ := loadPins(o.Root.Store(), after) // of older ones that are lost, check tells
+	pins, _ := loadPins(o.Root, after) // of older ones that are lost, check tells
 	list, records, err := programsNamed(ctx, o.Root, o.Program)
 	if err != nil {
 		return nil, err
@@ -153,24 +204,57 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 		return nil, fmt.Errorf("%w: no package has a dynamic program %s; give a program's path or a package's name", ErrPin, o.Program)
 	}
 	policy := activePolicy(w, o.Rewrite, pins)
-	policy.Restored, policy.Strict = true, strict
+	policy.Restored, policy.Strict = true, len(asked) > 0
 	decisions, err := programs.Plan(ctx, o.Root, records, list, policy)
 	if err != nil {
 		return nil, err
 	}
-	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{}}
-	if err := checkPins(o, result.Pins, decisions); err != nil {
+	if err := checkFollowed(o, asked, programs.Expected(decisions)); err != nil {
 		return nil, err
 	}
 	if err := o.Root.SetPins(after); err != nil {
-		return nil, err
+		return nil, errors.Join(err, o.Root.SetPins(before))
 	}
 	outcomes, err := programs.Apply(ctx, o.Root, records, decisions)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrInterrupted):
+		return nil, fmt.Errorf("%w; run hashpkg sync to finish", err)
+	case errors.Is(err, context.Canceled): // before any program
+		return nil, errors.Join(err, o.Root.SetPins(before))
+	case err != nil:
 		return nil, err
 	}
-	result.Warnings = append(result.Warnings, misplaced(o.Root.Prefix(), pins, result.Pins, outcomes)...)
-	var faults error
+	if err := checkFollowed(o, asked, outcomes); err != nil {
+		return nil, errors.Join(err, o.Root.SetPins(followed(before, asked, outcomes)))
+	}
+	fresh := slices.DeleteFunc(slices.Clone(after), func(p record.Pin) bool { return slices.Contains(before, p) })
+	result, faults := pinResult(fresh, outcomes)
+	result.Warnings = append(result.Warnings, misplaced(o.Root.Prefix(), pins, fresh, outcomes)...)
+	if faults != nil {
+		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
+	}
+	return result, rememberPins(o, after, outcomes)
+}
+
+// followed returns the pins that were there before, and of those that were asked for the
+// ones that a program follows.
+func followed(before, asked []record.Pin, outcomes []programs.Outcome) []record.Pin {
+	pins := slices.Clone(before)
+	for _, pin := range asked {
+		if slices.ContainsFunc(outcomes, func(c programs.Outcome) bool { return follows(c, pin) }) {
+			pins = append(slices.DeleteFunc(pins, func(p record.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library }), pin)
+		}
+	}
+	return pins
+}
+
+// pinResult says what became of programs; faults has those that the next sync tries
+// again.
+func pinResult(fresh []record.Pin, outcomes []programs.Outcome) (result *PinResult, faults error) {
+	result = &PinResult{Pins: fresh, Programs: []ProgramReport{}, Left: []LeftReport{}, Warnings: []string{}}
+	if fresh == nil {
+		result.Pins = []record.Pin{}
+	}
 	for _, c := range outcomes {
 		switch c.State {
 		case programs.Edited, programs.Restored:
@@ -182,10 +266,7 @@ func changePins(ctx context.Context, o PinOptions, strict bool, change func(*sys
 		case programs.Unchanged:
 		}
 	}
-	if faults != nil {
-		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
-	}
-	return result, rememberPins(o, after, outcomes)
+	return result, faults
 }
 
 // misplaced warns of the pinned libraries that ask where they were found: they are told
@@ -274,30 +355,30 @@ func rememberPins(o PinOptions, pins []record.Pin, outcomes []programs.Outcome) 
 	return o.Root.SetSystemState(state)
 }
 
-// checkPins refuses new pins that no program can follow, and those for one
-// program that it cannot.
-func checkPins(o PinOptions, pins []record.Pin, decisions []*programs.Decision) error {
-	if len(pins) == 0 {
-		return nil
-	}
-	follows := false
-	for _, d := range decisions {
-		switch {
-		case d.Left != "" && o.Program != record.EveryProgram && len(decisions) == 1:
-			return fmt.Errorf("%w %s: %s%s", ErrPin, d.Path, d.Left, forceHint(o))
-		case d.Left == "" && d.Desired != nil && len(d.Desired.Pins) > 0:
-			follows = true
+// checkFollowed refuses pins that no program follows, or will, and says what is in the
+// way of the first.
+func checkFollowed(o PinOptions, pins []record.Pin, outcomes []programs.Outcome) error {
+	for _, pin := range pins {
+		if slices.ContainsFunc(outcomes, func(c programs.Outcome) bool { return follows(c, pin) }) {
+			continue
 		}
-	}
-	if follows {
-		return nil
-	}
-	for _, d := range decisions {
-		if d.Left != "" {
-			return fmt.Errorf("%w: %s: %s%s", ErrPin, d.Path, d.Left, forceHint(o))
+		for _, c := range outcomes {
+			switch c.State {
+			case programs.Left:
+				return fmt.Errorf("%w %s: %s%s", ErrPin, c.Path, c.Reason, forceHint(o))
+			case programs.Failed:
+				return fmt.Errorf("%w %s: %w", ErrPin, c.Path, c.Err)
+			case programs.Unchanged, programs.Edited, programs.Restored:
+			}
 		}
+		return fmt.Errorf("%w: no program of %s loads a library of %s", ErrPin, o.Program, pin.Library)
 	}
-	return fmt.Errorf("%w: no program of %s loads a library of %s", ErrPin, o.Program, pins[0].Library)
+	return nil
+}
+
+// follows reports whether a program loads what it is pinned to.
+func follows(c programs.Outcome, pin record.Pin) bool {
+	return (c.State == programs.Edited || c.State == programs.Unchanged) && c.Desired != nil && slices.Contains(c.Desired.Pins, pin.Pinned())
 }
 
 func forceHint(o PinOptions) string {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -18,7 +17,7 @@ type RestoreOptions struct {
 	Root  *sysroot.Root
 	Names []string // paths in the root, or names of packages
 	All   bool
-	Wait  time.Duration // for the lock
+	Lock  sysroot.LockOptions
 }
 
 // RestoreResult says which have them.
@@ -37,7 +36,7 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 	if ok, err := o.Root.Exists(); err != nil || !ok {
 		return result, err
 	}
-	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Recovering: true})
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Recovering: true})
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +61,9 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 		}
 	}
 	outcomes, err := programs.Apply(ctx, o.Root, records, decisions)
+	if errors.Is(err, ErrInterrupted) {
+		err = fmt.Errorf("%w; run hashpkg restore again to finish", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
@@ -27,8 +28,8 @@ type SyncOptions struct {
 	Root    *sysroot.Root
 	Rewrite programs.Rewrite
 	DryRun  bool
-	Again   bool          // look at everything, whatever was remembered, and edit restored programs too
-	Wait    time.Duration // for the lock
+	Again   bool // look at everything, whatever was remembered, and edit restored programs too
+	Lock    sysroot.LockOptions
 	Now     time.Time
 	// Image says that the root is one of an image, which shall be the same from run
 	// to run: nothing under the prefix is newer than Now then, and nothing is
@@ -120,7 +121,7 @@ func leftReport(o programs.Outcome) LeftReport { return LeftReport{o.Path, strin
 // nothing, and takes no lock.
 //
 // The error wraps [backends.ErrNoDatabase] in a root without a package manager's
-// database, and [programs.ErrInterrupted] when ctx ends after something has changed.
+// database, and [ErrInterrupted] when ctx ends after something has changed.
 // What goes wrong with one program is in the result, and does not end it.
 func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if o.Progress == nil {
@@ -133,6 +134,9 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if result, err := syncNothing(o, states); result != nil || err != nil {
 		return result, err
 	}
+	if err := checkPrefix(o); err != nil {
+		return nil, errors.Join(err, keepUnsafe(o, err))
+	}
 	if o.DryRun {
 		active, err := o.Root.Active()
 		if err != nil {
@@ -143,7 +147,10 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	}
 	result, err := syncLocked(ctx, o, states)
 	if errors.Is(err, context.Canceled) && result != nil && result.Changed {
-		err = programs.ErrInterrupted
+		err = ErrInterrupted
+	}
+	if errors.Is(err, ErrInterrupted) {
+		err = fmt.Errorf("%w; run hashpkg sync to finish", err)
 	}
 	if errors.Is(err, sysroot.ErrLocked) || errors.Is(err, context.Canceled) {
 		return nil, err // the other one does what is to be done, or who called knows
@@ -155,6 +162,72 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 		return result, err
 	}
 	return result, clampTimes(o.Root, o.Now)
+}
+
+// checkPrefix refuses a prefix that others than root could change, where programs are
+// to search it: whoever can put a library there is everybody who runs one of them.
+// Nothing is made then, no trees either: they would be as good as bait, and what was
+// edited before goes on as it is until somebody has seen to it.
+func checkPrefix(o SyncOptions) error {
+	pins, err := o.Root.Pins()
+	if err != nil {
+		return err
+	}
+	if o.Rewrite.Executables == programs.RewriteNone && len(pins) == 0 {
+		return nil
+	}
+	return CheckPrefix(o.Root)
+}
+
+// CheckPrefix returns an error unless what edited programs load from below the prefix
+// can be changed by nobody but root, or for an image by who builds it. It wraps a
+// [*sysroot.UnsafeError].
+func CheckPrefix(root *sysroot.Root) error {
+	below := []string{layout.SystemDir, layout.CurrentSystem}
+	for _, dir := range libraryDirs(root) {
+		below = append(below, layout.CurrentSystem+"/"+dir)
+	}
+	if err := root.CheckPrefix(below...); err != nil {
+		return unsafe(err)
+	}
+	return nil
+}
+
+// unsafe adds what to do.
+func unsafe(err error) error {
+	var unsafe *sysroot.UnsafeError
+	if errors.As(err, &unsafe) {
+		return fmt.Errorf("no program is edited to search %w; %s", err, unsafe.Repair())
+	}
+	return err
+}
+
+// libraryDirs returns the names of a farm's directories of libraries.
+func libraryDirs(root *sysroot.Root) []string {
+	var dirs []string
+	id, err := root.Store().Active()
+	if err != nil || id == 0 {
+		return nil // there is none yet
+	}
+	entries, err := root.Store().Dir().ReadDir(layout.GenerationPath(id))
+	if err != nil {
+		return nil // the sync says so
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), "lib") {
+			dirs = append(dirs, e.Name())
+		}
+	}
+	return dirs
+}
+
+// keepUnsafe keeps the refusal of a sync, for hashpkg check, in a store that is the
+// process's own.
+func keepUnsafe(o SyncOptions, refusal error) error {
+	if o.DryRun || o.Root.Store().CheckOwner() != nil {
+		return nil
+	}
+	return keepFailure(o.Root, refusal)
 }
 
 // clampTimes makes nothing newer than limit of what syncs have written.
@@ -224,6 +297,9 @@ func newSyncResult(generation, packages int) *SyncResult {
 // A pin whose tree was removed by hand is none: no program could start with it.
 func settingsDigest(root *sysroot.Root, r programs.Rewrite, pins []record.Pin) digest.Digest {
 	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(root.Store(), p) != nil })
+	if len(pins) == 0 {
+		pins = nil // no list is as good as an empty one
+	}
 	b, err := json.Marshal(struct {
 		Rewrite   programs.Rewrite
 		Pins      []record.Pin
@@ -236,7 +312,7 @@ func settingsDigest(root *sysroot.Root, r programs.Rewrite, pins []record.Pin) d
 }
 
 func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (result *SyncResult, err error) {
-	w, err := Begin(ctx, o.Root, Options{Wait: o.Wait, Create: true})
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Create: true})
 	if err != nil {
 		return nil, err
 	}

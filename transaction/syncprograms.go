@@ -20,7 +20,7 @@ import (
 // programs the new generation concerns. It returns what is to be remembered of the
 // packages' programs, by package key.
 func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation) (map[pkginfo.Key]record.SystemPackage, error) {
-	pins, lost := loadPins(s.Root.Store(), s.pins)
+	pins, lost := loadPins(s.Root, s.pins)
 	s.result.Warnings = append(s.result.Warnings, lost...)
 	policy := &programs.Policy{
 		Rewrite: s.Rewrite, Prefix: s.Root.Prefix(), Architecture: generation.Architecture,

@@ -42,7 +42,7 @@ func (s *syncer) makeGeneration(ctx context.Context) (*record.Generation, error)
 	s.Progress(Progress{Step: "committing"})
 	next := made.Generation.Next(0, s.Now)
 	next.Run = s.Run
-	if err := s.writer.Commit(newManifests(made.Trees), next); err != nil {
+	if err := s.writer.Commit(ctx, newManifests(made.Trees), next); err != nil {
 		return nil, err
 	}
 	s.result.Generation, s.result.Changed = next.ID, true

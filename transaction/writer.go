@@ -17,14 +17,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
+
+// ErrInterrupted is returned (wrapped) for what was stopped after it had changed
+// something; the error says what ends it. What is stopped before that returns the
+// context's own error.
+var ErrInterrupted = programs.ErrInterrupted
 
 // Writer is the one process that changes a root. What it stages is nowhere to be
 // seen until Commit makes it the active generation, in one step.
@@ -37,7 +42,7 @@ type Writer struct {
 
 // Options says how a Writer begins.
 type Options struct {
-	Wait time.Duration // for the lock
+	Lock sysroot.LockOptions
 	// Create makes a store where there is none; without it that is an error wrapping
 	// [query.ErrNotInstalled].
 	Create bool
@@ -52,7 +57,7 @@ type Options struct {
 
 // Begin takes the root's lock, undoes or ends what a killed writer has left, and
 // makes a staging directory. The error wraps [sysroot.ErrLocked] when another
-// process has the lock for longer than Options.Wait. The caller calls End.
+// process has the lock for longer than Options.Lock says. The caller calls End.
 func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err error) {
 	if ok, err := root.Exists(); err != nil {
 		return nil, err
@@ -61,7 +66,8 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 			query.ErrNotInstalled, root.Store().Path("."))
 	}
 	w = &Writer{root: root}
-	if w.lock, err = root.Lock(ctx, o.Wait, o.Aside); err != nil {
+	o.Lock.Aside = o.Aside
+	if w.lock, err = root.Lock(ctx, o.Lock); err != nil {
 		return nil, err
 	}
 	w.active, err = root.Active()
@@ -108,7 +114,9 @@ func (w *Writer) End() error {
 //
 // It replaces the active generation when both have the same Run, and there is none
 // after that: it has its parent then.
-func (w *Writer) Commit(trees []*record.Manifest, next *record.Generation) error {
+//
+// When ctx ends before step 4, the old generation stays, and the error is that of ctx.
+func (w *Writer) Commit(ctx context.Context, trees []*record.Manifest, next *record.Generation) error {
 	replaced, err := w.number(next)
 	if err != nil {
 		return err
@@ -120,6 +128,9 @@ func (w *Writer) Commit(trees []*record.Manifest, next *record.Generation) error
 	if err := w.root.WriteGeneration(w.staging.Dir(), name, next, w.active); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	w.staging.Move(name, layout.GenerationPath(next.ID), store.PhaseRecords)
 	if replaced != 0 {
 		w.staging.Replace(layout.GenerationPath(replaced))
@@ -127,7 +138,13 @@ func (w *Writer) Commit(trees []*record.Manifest, next *record.Generation) error
 	if err := w.staging.WriteJournal(next.ID); err != nil {
 		return err
 	}
-	err = w.staging.Place()
+	err = ctx.Err()
+	if err == nil {
+		err = w.staging.Place()
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err == nil {
 		err = w.root.Switch(next.ID, w.staging.Dir())
 	}

@@ -56,7 +56,7 @@ func add(t *testing.T, root *sysroot.Root, name, version string, origin record.O
 	m, tree := emptyTree(name, version, origin)
 	next := w.Active().Next(0, now)
 	next.Add(record.DefaultHighest, tree)
-	if err := w.Commit([]*record.Manifest{m}, next); err != nil {
+	if err := w.Commit(t.Context(), []*record.Manifest{m}, next); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -170,7 +170,7 @@ func TestFailedCommit(t *testing.T) {
 			next.Add(record.DefaultHighest, tree)
 			tt.fail(t, root, m)
 			before := list(t, root)
-			if err := w.Commit([]*record.Manifest{m}, next); err == nil {
+			if err := w.Commit(t.Context(), []*record.Manifest{m}, next); err == nil {
 				t.Error("it did not fail")
 			}
 			end(t, w)
@@ -195,7 +195,7 @@ func TestFailedSwitch(t *testing.T) {
 	if err := errors.Join(os.Remove(link), os.MkdirAll(link+"/x", 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Commit([]*record.Manifest{m}, next); err == nil {
+	if err := w.Commit(t.Context(), []*record.Manifest{m}, next); err == nil {
 		t.Error("it did not fail")
 	}
 	if _, err := os.Lstat(root.Store().Path("two/1")); err != nil {

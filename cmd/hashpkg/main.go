@@ -28,7 +28,20 @@ func main() {
 	case len(args) > 0 && args[0] == "elf":
 		os.Exit(cli.MainElf(args[1:], env))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
-	os.Exit(cli.Main(ctx, args, env))
+	os.Exit(cli.Main(interruptible(), args, env))
+}
+
+// interruptible returns a context that ends, with a [cli.Interrupted] as its cause, at
+// the first signal that asks for an end. A second one ends the process at once.
+func interruptible() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		sig := <-signals
+		signal.Stop(signals)
+		number, _ := sig.(syscall.Signal)
+		cancel(cli.Interrupted{Signal: number})
+	}()
+	return ctx
 }

@@ -27,7 +27,7 @@ import (
 // Options says what is removed from the store.
 type Options struct {
 	Root *sysroot.Root
-	Wait time.Duration // for the lock
+	Lock sysroot.LockOptions
 	// Keep is how many of the newest generations stay, besides the active one and
 	// that which it was made from; at least 1, so that no number is used twice.
 	Keep int
@@ -93,7 +93,7 @@ func Collect(ctx context.Context, o Options) (result *Result, err error) {
 		}
 		return c.result, c.wouldCollect(ctx, active)
 	}
-	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Wait: o.Wait})
+	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock})
 	if err != nil {
 		return nil, err
 	}
@@ -421,9 +421,13 @@ func (c *collector) collect(ctx context.Context, active *record.Generation, stag
 		return err
 	}
 	total := len(taken) + len(objects)
-	return staging.Sweep(objects, func(done int) {
+	err = staging.Sweep(ctx, objects, func(done int) {
 		c.Progress(transaction.Progress{Step: fmt.Sprintf("removing %d of %d", done, total)})
 	})
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w; run hashpkg gc again to finish", transaction.ErrInterrupted)
+	}
+	return err
 }
 
 // usedSince returns those of the trees that a process has begun to use since find

@@ -76,7 +76,7 @@ func commit(t *testing.T, root *sysroot.Root, trees ...string) {
 		m.Index()
 		manifests = append(manifests, m)
 	}
-	if err := w.Commit(manifests, next); err != nil {
+	if err := w.Commit(t.Context(), manifests, next); err != nil {
 		t.Fatal(err)
 	}
 }

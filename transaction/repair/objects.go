@@ -135,7 +135,7 @@ func (r *repairer) repairObjects(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if r.check, err = r.store().Check(manifests, func(n int64) { r.Progress(transaction.Progress{Step: fmt.Sprintf("verifying %d MB", n>>20)}) }); err != nil {
+	if r.check, err = r.store().Check(ctx, manifests, func(n int64) { r.Progress(transaction.Progress{Step: fmt.Sprintf("verifying %d MB", n>>20)}) }); err != nil {
 		return err
 	}
 	damaged, err := o.damaged()

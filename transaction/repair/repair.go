@@ -30,7 +30,7 @@ type Options struct {
 	Root   *sysroot.Root
 	From   []string // package files of the host, and directories of them
 	DryRun bool
-	Wait   time.Duration // for the lock
+	Lock   sysroot.LockOptions
 	Now    time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(transaction.Progress)
@@ -97,13 +97,17 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if o.DryRun {
 		return r.result, r.run(ctx)
 	}
-	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Wait: o.Wait, Create: true, Aside: r.asideWriter})
+	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock, Create: true, Aside: r.asideWriter})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.End()) }()
 	r.staging = w.Staging()
-	if err := r.run(ctx); err != nil {
+	err = r.run(ctx)
+	if errors.Is(err, context.Canceled) && len(r.result.Done) > 0 {
+		err = fmt.Errorf("%w; run hashpkg verify --repair again to finish", transaction.ErrInterrupted)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return r.result, r.store().Sync()

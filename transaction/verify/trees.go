@@ -1,15 +1,20 @@
 // Package verify compares what stands on the disk with what records say of it:
-// [Trees] the trees, links and manifests of a generation, [System] the files of the
+// [Trees] the trees, links and manifests of a store, [System] the files of the
 // packages that a package manager has installed. What it finds is damage as typed
 // values. It changes nothing.
 package verify
 
 import (
 	"cmp"
+	"context"
 	"errors"
+	"maps"
 	"slices"
+	"strings"
 
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -22,55 +27,264 @@ type Report struct {
 	Damaged []store.Damage `json:"damaged"`
 }
 
-// Trees reads every file of the trees that specs name in the active generation, or
-// without specs of all of them and of its links, and compares it with the manifests.
-// progress, if not nil, is told the bytes read so far, from any goroutine.
-func Trees(root *sysroot.Root, specs []query.Spec, progress func(bytes int64)) (*Report, error) {
+// Options says what of a root's store is read.
+type Options struct {
+	// Specs name trees of the active generation or, with a version, of the store.
+	Specs []query.Spec
+	// All has every tree and object of the store read, whether anything uses it or not.
+	All bool
+	// Progress, if not nil, is told the bytes read so far, from any goroutine.
+	Progress func(bytes int64)
+}
+
+// Trees reads every file of trees and compares it with the manifests: of those that
+// Specs name, or of those that are used, which are the active generation's with its
+// links, those of pins and edited programs, and what these lead to; or of All.
+func Trees(ctx context.Context, root *sysroot.Root, o Options) (*Report, error) {
 	g, err := root.Active()
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{Damaged: []store.Damage{}}
-	trees, err := named(g, specs)
+	r := &reader{Report: Report{Damaged: []store.Damage{}}, root: root, store: root.Store(), manifests: map[string]*record.Manifest{}}
+	switch {
+	case len(o.Specs) > 0:
+		err = r.addNamed(g, o.Specs)
+	default:
+		err = r.addUsed(g, o.All)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if len(specs) == 0 && g.ID != 0 {
-		if err := report.addFarm(root, g); err != nil {
-			return nil, err
-		}
-	}
-	var manifests []*record.Manifest
-	for _, t := range trees {
-		if m := report.manifest(root.Store(), t); m != nil {
-			manifests = append(manifests, m)
-		}
-	}
-	checked, damaged, err := root.Store().Verify(manifests, progress)
+	checked, damaged, err := r.store.Verify(ctx, r.list, o.Progress)
 	if err != nil {
 		return nil, err
 	}
-	report.Checked += checked
-	report.Damaged = append(report.Damaged, damaged...)
-	return report, nil
+	r.Checked += checked
+	r.Damaged = append(r.Damaged, damaged...)
+	if o.All {
+		err = r.addOtherObjects(ctx, o.Progress)
+	}
+	return &r.Report, err
 }
 
-// named returns the trees of a generation that specs name; without any, all.
-func named(g *record.Generation, specs []query.Spec) ([]*record.Tree, error) {
-	var trees []*record.Tree
+// reader gathers what is to be read.
+type reader struct {
+	Report
+	root      *sysroot.Root
+	store     *store.Store
+	manifests map[string]*record.Manifest // by the paths of their trees; nil for one that cannot be read
+	list      []*record.Manifest          // in order
+}
+
+// addNamed adds the trees that specs name.
+func (r *reader) addNamed(g *record.Generation, specs []query.Spec) error {
 	for _, spec := range specs {
 		t, err := query.Best(g, spec)
+		if err == nil {
+			r.addTree(t)
+			continue
+		}
+		if spec.Version == "" || !errors.Is(err, query.ErrNotInstalled) {
+			return err
+		}
+		m, errStored := query.Stored(r.store, spec)
+		if errors.Is(errStored, query.ErrNotStored) {
+			return err // which says what there is
+		}
+		if errStored != nil {
+			return errStored
+		}
+		r.add(layout.TreePath(m.Name, m.Tree), m)
+	}
+	return nil
+}
+
+// addUsed adds the trees that are used, or with all every one in the store and in
+// the record of a generation.
+func (r *reader) addUsed(g *record.Generation, all bool) error {
+	if g.ID != 0 {
+		if err := r.addFarm(r.root, g); err != nil {
+			return err
+		}
+	}
+	for i := range g.Trees {
+		r.addTree(&g.Trees[i])
+	}
+	stored, err := r.stored()
+	if err != nil {
+		return err
+	}
+	if err := r.addRecords(stored); err != nil {
+		return err
+	}
+	if all {
+		if err := r.addGenerations(); err != nil {
+			return err
+		}
+		for _, t := range slices.Sorted(maps.Keys(stored)) {
+			r.addByPath(t)
+		}
+		return nil
+	}
+	known := func(tree string) bool { return stored[tree] }
+	for i := 0; i < len(r.list); i++ { // which grows on the way
+		for _, t := range graph.OfManifest(r.list[i], known) {
+			r.addByPath(t)
+		}
+	}
+	return nil
+}
+
+// stored returns the paths of the trees that the store has manifests of.
+func (r *reader) stored() (map[string]bool, error) {
+	names, err := r.store.Names()
+	if err != nil {
+		return nil, err
+	}
+	stored := map[string]bool{}
+	for _, name := range names {
+		trees, err := r.store.Trees(name)
 		if err != nil {
 			return nil, err
 		}
-		trees = append(trees, t)
-	}
-	if len(specs) == 0 {
-		for i := range g.Trees {
-			trees = append(trees, &g.Trees[i])
+		for _, t := range trees {
+			stored[layout.TreePath(name, t)] = true
 		}
 	}
-	return trees, nil
+	return stored, nil
+}
+
+// addRecords adds the trees that pins lead to, and those that edited programs load
+// from.
+func (r *reader) addRecords(stored map[string]bool) error {
+	pins, err := r.root.Pins()
+	if err != nil {
+		return err
+	}
+	for _, p := range pins {
+		r.addByPath(layout.TreePath(p.Library, p.Tree))
+	}
+	keys, err := r.root.EditedPackages()
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		edits, err := r.root.Edits(key)
+		if err != nil {
+			return err
+		}
+		for _, t := range graph.OfEdits(edits, func(tree string) bool { return stored[tree] }) {
+			r.addByPath(t)
+		}
+	}
+	return nil
+}
+
+// addGenerations adds the trees of all generations. Their links are not looked at:
+// an older generation may have lent them.
+func (r *reader) addGenerations() error {
+	ids, err := r.root.Generations()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		g, err := r.root.Generation(id)
+		r.Checked++
+		if err != nil {
+			r.Damaged = append(r.Damaged, store.Damage{
+				Kind: store.DamageGeneration, Path: r.store.Path(layout.GenerationPath(id) + "/" + layout.GenerationFile), What: err.Error(),
+			})
+			continue
+		}
+		for i := range g.Trees {
+			r.addTree(&g.Trees[i])
+		}
+	}
+	return nil
+}
+
+// addOtherObjects reads the objects that no manifest has.
+func (r *reader) addOtherObjects(ctx context.Context, progress func(int64)) error {
+	used := map[digest.Digest]bool{}
+	var read int64
+	for _, m := range r.list {
+		for i := range m.Files {
+			if f := &m.Files[i]; f.Type == record.TypeFile && !used[f.Object] {
+				used[f.Object] = true
+				read += f.Size
+			}
+		}
+	}
+	names, err := r.store.Unreferenced(used)
+	if err != nil {
+		return err
+	}
+	checked, damaged, err := r.store.VerifyObjects(ctx, names, func(n int64) {
+		if progress != nil {
+			progress(read + n)
+		}
+	})
+	r.Checked += checked
+	r.Damaged = append(r.Damaged, damaged...)
+	return err
+}
+
+// addTree adds a tree of a generation, once. A manifest that cannot be read, or is
+// another one, is damage.
+func (r *reader) addTree(t *record.Tree) {
+	m, known := r.manifests[t.Path()]
+	var err error
+	if !known {
+		m, err = r.store.Manifest(t.Name, t.Tree)
+	}
+	switch {
+	case err != nil:
+		r.lost(t.Path(), t.Spec(), err)
+	case m == nil: // told already
+	case m.Identity != t.Identity:
+		r.damaged(t.Path(), t.Spec(), "is the manifest of another identity")
+		r.add(t.Path(), m)
+	default:
+		r.add(t.Path(), m)
+	}
+}
+
+// addByPath adds the tree with a path below the prefix, once.
+func (r *reader) addByPath(tree string) {
+	if _, known := r.manifests[tree]; known {
+		return
+	}
+	name, dir, _ := strings.Cut(tree, "/")
+	m, err := r.store.Manifest(name, dir)
+	if err != nil {
+		r.lost(tree, "", err)
+		return
+	}
+	r.add(tree, m)
+}
+
+func (r *reader) add(tree string, m *record.Manifest) {
+	if _, known := r.manifests[tree]; !known {
+		r.manifests[tree] = m
+		r.list = append(r.list, m)
+	}
+}
+
+// lost reports a manifest that cannot be read.
+func (r *reader) lost(tree, spec string, err error) {
+	r.manifests[tree] = nil
+	what := err.Error()
+	if errors.Is(err, store.ErrNoManifest) {
+		what = "is missing"
+	}
+	r.damaged(tree, spec, what)
+}
+
+func (r *reader) damaged(tree, spec, what string) {
+	name, dir, _ := strings.Cut(tree, "/")
+	r.Damaged = append(r.Damaged, store.Damage{
+		Kind: store.DamageManifest, Package: spec, Tree: tree, Path: r.store.Path(layout.ManifestPath(name, dir)), What: what,
+	})
 }
 
 // addFarm verifies the links of a generation.
@@ -85,25 +299,4 @@ func (r *Report) addFarm(root *sysroot.Root, g *record.Generation) error {
 	}
 	slices.SortFunc(r.Damaged, func(a, b store.Damage) int { return cmp.Compare(a.Path, b.Path) })
 	return nil
-}
-
-// manifest returns the manifest of a tree; nil when it cannot be read, which is
-// damage.
-func (r *Report) manifest(s *store.Store, t *record.Tree) *record.Manifest {
-	m, err := s.Manifest(t.Name, t.Tree)
-	what := ""
-	switch {
-	case errors.Is(err, store.ErrNoManifest):
-		what = "is missing"
-	case err != nil:
-		what = err.Error()
-	case m.Identity != t.Identity:
-		what = "is the manifest of another identity"
-	}
-	if what != "" {
-		r.Damaged = append(r.Damaged, store.Damage{
-			Kind: store.DamageManifest, Package: t.Spec(), Tree: t.Path(), Path: s.Path(layout.ManifestPath(t.Name, t.Tree)), What: what,
-		})
-	}
-	return m
 }

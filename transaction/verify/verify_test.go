@@ -1,11 +1,13 @@
 package verify
 
 import (
+	"context"
 	"crypto/md5"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +17,12 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -97,7 +102,7 @@ func TestTrees(t *testing.T) {
 			if tt.file != "" {
 				replace(t, root.Store().Path(tt.file), tt.content)
 			}
-			report, err := Trees(root, nil, nil)
+			report, err := Trees(t.Context(), root, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,18 +110,18 @@ func TestTrees(t *testing.T) {
 				t.Errorf("of %d (-want +got):\n%s", report.Checked, diff)
 			}
 			// The other package is as it was, and links of the farm are nobody's.
-			report, err = Trees(root, []query.Spec{{Name: "other"}}, nil)
+			report, err = Trees(t.Context(), root, Options{Specs: []query.Spec{{Name: "other"}}})
 			if err != nil || len(report.Damaged) > 0 || report.Checked == 0 {
 				t.Errorf("the other one: %+v, %v", report, err)
 			}
 		})
 	}
 	root := newRoot(t)
-	if report, err := Trees(root, nil, nil); err != nil || report.Checked != 0 || report.Damaged == nil {
+	if report, err := Trees(t.Context(), root, Options{}); err != nil || report.Checked != 0 || report.Damaged == nil {
 		t.Errorf("without a store: %+v, %v", report, err)
 	}
 	install(t, root)
-	if _, err := Trees(root, []query.Spec{{Name: "a", Version: "2"}}, nil); !errors.Is(err, query.ErrNotInstalled) {
+	if _, err := Trees(t.Context(), root, Options{Specs: []query.Spec{{Name: "a", Version: "2"}}}); !errors.Is(err, query.ErrNotInstalled) {
 		t.Errorf("a version that is not there: %v", err)
 	}
 	// The manifest of another build.
@@ -130,14 +135,89 @@ func TestTrees(t *testing.T) {
 		t.Fatal(err)
 	}
 	replace(t, root.Store().Path(layout.ManifestPath("a", "1")), string(b))
-	report, err := Trees(root, nil, nil)
+	report, err := Trees(t.Context(), root, Options{})
 	if diff := cmp.Diff([]string{"manifest a=1 .hashpkg/manifests/a/1.json is the manifest of another identity"}, inShort(root, report)); diff != "" || err != nil {
 		t.Errorf("error %v (-want +got):\n%s", err, diff)
 	}
 	replace(t, root.Store().Path(layout.ManifestPath("a", "1")), "{")
-	report, err = Trees(root, nil, nil)
+	report, err = Trees(t.Context(), root, Options{})
 	if err != nil || len(report.Damaged) != 1 || report.Damaged[0].Kind != store.DamageManifest || report.Damaged[0].Tree != "a/1" {
 		t.Errorf("a manifest that cannot be read: %+v, %v", report, err)
+	}
+}
+
+// TestWhatIsRead damages a tree that no generation in use has: it is read where a pin
+// or an edited program leads to it, when it is named, and with All.
+func TestWhatIsRead(t *testing.T) {
+	root := newRoot(t)
+	install(t, root)
+	if _, err := transaction.Remove(t.Context(), transaction.Change{Root: root, Now: time.Unix(1700000001, 0)}, query.Spec{Name: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	replace(t, root.Store().Path("other/1/usr/bin/other"), "")
+	stray := digest.Of([]byte("stray"))
+	if err := os.MkdirAll(filepath.Dir(root.Store().Path(layout.ObjectPath(stray))), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	replace(t, root.Store().Path(layout.ObjectPath(stray)), "other bytes")
+	key := pkginfo.Key{Format: "deb", ID: "prog:amd64"}
+	tree := record.PinnedTree{Library: "other", Tree: "1"}
+	edits := &record.PackageEdits{Layout: 1, Key: key, Package: "prog", Files: []record.EditedFile{{
+		Path: "/usr/bin/prog", Applied: []record.AppliedEdit{{Pins: []record.PinnedTree{tree}}},
+	}}}
+	missing := []string{"file-missing other=1 other/1/usr/bin/other is missing"}
+	for _, tt := range []struct {
+		name    string
+		prepare func() error
+		o       Options
+		want    []string
+	}{
+		{"in use", nil, Options{}, nil},
+		{"named", nil, Options{Specs: []query.Spec{{Name: "other", Version: "1"}}}, missing},
+		{"all", nil, Options{All: true}, append(slices.Clone(missing), "object-bytes  "+layout.ObjectPath(stray))},
+		{"pinned", func() error {
+			return root.SetPins([]record.Pin{{Program: "prog", Library: "other", Version: "1", Tree: "1"}})
+		}, Options{}, missing},
+		{"loaded by an edited program", func() error {
+			return errors.Join(root.SetPins(nil), root.SetEdits([]*record.PackageEdits{edits}))
+		}, Options{}, missing},
+		{"pinned, without its manifest", func() error {
+			return errors.Join(root.SetPins([]record.Pin{{Program: "prog", Library: "other", Version: "1", Tree: "1"}}),
+				os.Remove(root.Store().Path(layout.ManifestPath("other", "1"))))
+		}, Options{}, []string{"manifest  .hashpkg/manifests/other/1.json is missing"}},
+		{"a generation", func() error {
+			replace(t, root.Store().Path(layout.GenerationPath(1)+"/"+layout.GenerationFile), "{")
+			return nil
+		}, Options{All: true}, []string{"manifest", "generation", "object-bytes"}},
+	} {
+		if tt.prepare != nil {
+			if err := tt.prepare(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		report, err := Trees(t.Context(), root, tt.o)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		short := inShort(root, report)
+		if len(short) != len(tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, short, tt.want)
+			continue
+		}
+		for i, want := range tt.want {
+			if !strings.HasPrefix(short[i], want) {
+				t.Errorf("%s: %q, want %q", tt.name, short[i], want)
+			}
+		}
+	}
+	if _, err := Trees(t.Context(), root, Options{Specs: []query.Spec{{Name: "other"}}}); !errors.Is(err, query.ErrNotInstalled) {
+		t.Errorf("a name without a version: %v", err)
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Trees(stopped, root, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("called off: %v", err)
 	}
 }
 

@@ -7,11 +7,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
 func newUseCommand(a *app) *cobra.Command {
 	highest := false
+	var lock func() sysroot.LockOptions
 	cmd := &cobra.Command{
 		Use:   "use NAME=VERSION | use --highest NAME",
 		Short: "Make a version of a package the default",
@@ -21,14 +23,15 @@ gives the choice back.`,
 		Example: "  hashpkg use jq=1.6-2.1\n  hashpkg use --highest jq",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
-			return runUse(c.Context(), a, given[0], highest)
+			return runUse(c.Context(), a, given[0], highest, lock())
 		},
 	}
 	cmd.Flags().BoolVar(&highest, "highest", false, "let the highest version be the default again")
+	lock = a.waitFlag(cmd, false)
 	return cmd
 }
 
-func runUse(ctx context.Context, a *app, text string, highest bool) error {
+func runUse(ctx context.Context, a *app, text string, highest bool, lock sysroot.LockOptions) error {
 	spec, err := parseSpec(text)
 	if err != nil {
 		return err
@@ -36,7 +39,7 @@ func runUse(ctx context.Context, a *app, text string, highest bool) error {
 	if highest != (spec.Version == "") {
 		return usageError{fmt.Errorf("%q: want NAME=VERSION, or --highest NAME", text)}
 	}
-	return a.change(func(c transaction.Change) (transaction.Result, error) {
+	return a.change(lock, func(c transaction.Change) (transaction.Result, error) {
 		if highest {
 			return transaction.UseHighest(ctx, c, spec.Name)
 		}
@@ -45,7 +48,7 @@ func runUse(ctx context.Context, a *app, text string, highest bool) error {
 }
 
 // change makes a change of generations and says which one is active then.
-func (a *app) change(f func(transaction.Change) (transaction.Result, error)) error {
+func (a *app) change(lock sysroot.LockOptions, f func(transaction.Change) (transaction.Result, error)) error {
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -54,7 +57,7 @@ func (a *app) change(f func(transaction.Change) (transaction.Result, error)) err
 	if err != nil {
 		return err
 	}
-	result, err := f(transaction.Change{Root: root, Now: now})
+	result, err := f(transaction.Change{Root: root, Lock: lock, Now: now})
 	if err == nil && result.Changed {
 		err = a.settle(root, now)
 	}
@@ -62,7 +65,8 @@ func (a *app) change(f func(transaction.Change) (transaction.Result, error)) err
 }
 
 func newRemoveCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var lock func() sysroot.LockOptions
+	cmd := &cobra.Command{
 		Use:   "remove NAME[=VERSION]",
 		Short: "Take a package, or one version of it, out of the system",
 		Long: `Take a package, or one version of it, out of the system. Programs that are bound
@@ -75,15 +79,18 @@ store, until hashpkg gc finds that nothing uses them.`,
 			if err != nil {
 				return err
 			}
-			return a.change(func(change transaction.Change) (transaction.Result, error) {
+			return a.change(lock(), func(change transaction.Change) (transaction.Result, error) {
 				return transaction.Remove(c.Context(), change, spec)
 			})
 		},
 	}
+	lock = a.waitFlag(cmd, false)
+	return cmd
 }
 
 func newRollbackCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var lock func() sysroot.LockOptions
+	cmd := &cobra.Command{
 		Use:   "rollback [N]",
 		Short: "Make an older generation active again",
 		Long: `Make generation N active, or without N the one that the active one was made
@@ -100,11 +107,13 @@ installed since is not undone: its libraries stay as they are.`,
 				}
 				id = n
 			}
-			return a.change(func(change transaction.Change) (transaction.Result, error) {
+			return a.change(lock(), func(change transaction.Change) (transaction.Result, error) {
 				return transaction.Rollback(c.Context(), change, id)
 			})
 		},
 	}
+	lock = a.waitFlag(cmd, false)
+	return cmd
 }
 
 func parseGeneration(s string) (int, error) {

@@ -24,7 +24,8 @@ is seen. It tells of
   a hook or a sync that failed;
   packages that came or went since the last sync;
   pins that no program follows;
-  hooks that are installed in part.
+  hooks that are installed in part;
+  a prefix in which others than root could put what programs load.
 
 While dpkg or rpm is at work, what follows from that is no problem. The exit
 status is 1 when there is one. Notes tell of what could not be looked at, which is

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
 )
 
 // Exit statuses.
@@ -26,7 +28,13 @@ const (
 	exitUsage   = 2
 	exitDamaged = 3
 	exitLocked  = 4
+	exitSignal  = 128 // and the number of the signal, as shells have it: 130, 143
 )
+
+// Interrupted is the cause of a context that a signal has ended.
+type Interrupted struct{ Signal syscall.Signal }
+
+func (i Interrupted) Error() string { return i.Signal.String() }
 
 // Env is what a command has of the process around it.
 type Env struct {
@@ -68,12 +76,15 @@ func Main(ctx context.Context, args []string, env Env) int {
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	err := root.ExecuteContext(ctx)
-	return a.exit(err)
+	return a.exit(err, context.Cause(ctx))
 }
 
-// exit reports an error and returns the exit status for it.
-func (a *app) exit(err error) int {
+// exit reports an error and returns the exit status for it. cause is why the command
+// was to end before its time; nil when it was not.
+func (a *app) exit(err, cause error) int {
 	var usage usageError
+	var signal Interrupted
+	stopped := errors.Is(err, context.Canceled) || errors.Is(err, transaction.ErrInterrupted)
 	switch {
 	case err == nil:
 		return exitDone
@@ -81,18 +92,38 @@ func (a *app) exit(err error) int {
 		return exitDamaged
 	case errors.Is(err, errProblems), errors.Is(err, errReported):
 		return exitFailed
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(a.Err, "hashpkg: interrupted; nothing was changed")
-		return exitFailed
 	}
-	fmt.Fprintf(a.Err, "hashpkg: %v\n", err)
+	fmt.Fprintf(a.Err, "hashpkg: %s\n", a.describe(err))
 	switch {
+	case stopped && errors.As(cause, &signal):
+		return exitSignal + int(signal.Signal)
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, sysroot.ErrLocked):
 		return exitLocked
 	}
 	return exitFailed
+}
+
+// describe is what a person is told of an error.
+func (a *app) describe(err error) string {
+	switch {
+	case errors.Is(err, sysroot.ErrLocked):
+		return err.Error() + "; wait with --wait 1m"
+	case errors.Is(err, transaction.ErrInterrupted) || !errors.Is(err, context.Canceled):
+		return err.Error()
+	}
+	// What ended at once has changed nothing. An error beside that is one of the
+	// cleaning up.
+	text := "interrupted; nothing was changed"
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			if !errors.Is(e, context.Canceled) {
+				text += "\nhashpkg: " + e.Error()
+			}
+		}
+	}
+	return text
 }
 
 // NewRootCommand returns the command tree, for the generated documentation.
@@ -106,7 +137,10 @@ func newRootCommand(a *app) *cobra.Command {
 binds each program to the libraries that fit it, so that any number of versions
 of everything, the C library included, live on one machine at the same time.
 
-Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held.`,
+Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held,
+130 interrupted (Ctrl-C), 143 terminated: what was there before is there still, or
+hashpkg sync ends what was begun, as the message says. A second Ctrl-C ends
+hashpkg at once; the next command cleans up.`,
 		Args:              args(cobra.NoArgs),
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceErrors:     true,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -147,7 +148,8 @@ func TestLockHasItsStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range []string{"remove tool", "gc", "rollback 1"} {
-		if status, _, stderr := hashpkg(t, append([]string{"--root", root}, strings.Fields(args)...)...); status != 4 {
+		if status, _, stderr := hashpkg(t, append([]string{"--root", root}, strings.Fields(args)...)...); status != 4 ||
+			!strings.HasSuffix(stderr, fmt.Sprintf("/var/sys is held by process %d; wait with --wait 1m\n", os.Getpid())) {
 			t.Errorf("%s: status %d: %s", args, status, stderr)
 		}
 	}

@@ -66,7 +66,7 @@ func MainElf(args []string, env Env) int {
 		root.SetOut(a.Out)
 		root.SetArgs([]string{"help", "elf"})
 		return root.Execute()
-	}))
+	}), nil)
 }
 
 func runElf(ctx context.Context, a *app, args []string, help func() error) error {

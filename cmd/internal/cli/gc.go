@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/gc"
 )
 
@@ -28,6 +29,7 @@ type gcOptions struct {
 	versions         int
 	since, olderThan age
 	dryRun           bool
+	lock             func() sysroot.LockOptions
 }
 
 // age is a time that has passed, as a flag: "30d".
@@ -99,6 +101,7 @@ name in another tree, or in the distribution, frees none.`,
 	f.Var(&o.since, "keep-since", "keep these for the `TIME` after they left")
 	f.Var(&o.olderThan, "older-than", "remove only what left longer than the `TIME` ago")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be removed and change nothing")
+	o.lock = a.waitFlag(cmd, false)
 	return cmd
 }
 
@@ -119,7 +122,7 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 	}
 	progress := a.newProgress()
 	result, err := gc.Collect(ctx, gc.Options{
-		Root: root, Keep: o.keep, Policy: o.policy(), Now: now, DryRun: o.dryRun, Progress: progress.show,
+		Root: root, Keep: o.keep, Policy: o.policy(), Now: now, DryRun: o.dryRun, Lock: o.lock(), Progress: progress.show,
 	})
 	progress.end()
 	if err != nil {

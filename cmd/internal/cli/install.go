@@ -13,12 +13,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
 type installOptions struct {
 	dryRun, useDefault, noDefault, rebuild bool
 
+	lock             func() sysroot.LockOptions
 	keyring          []string
 	signature, index string
 	maxSize          string
@@ -56,6 +58,7 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	f.StringVar(&o.index, "index", "", "look debs up in the signed indexes of `DIR`, as apt keeps them (default: the root's /var/lib/apt/lists)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require of rpms with --keyring, else warn)")
 	f.StringVar(&o.maxSize, "max-size", "", "refuse a package whose files have more than `SIZE` bytes, such as 500M or 64G, unpacked")
+	o.lock = a.waitFlag(cmd, false)
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	return cmd
 }
@@ -106,7 +109,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 	progress := a.newProgress()
 	result, err := transaction.Install(ctx, transaction.InstallOptions{
 		Root: root, Files: files, DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild,
-		Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Now: now, Progress: progress.show,
+		Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Lock: o.lock(), Now: now, Progress: progress.show,
 	})
 	progress.end()
 	if err == nil && result.Changed {

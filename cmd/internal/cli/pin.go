@@ -3,18 +3,18 @@ package cli
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
 type pinOptions struct {
 	all, force bool
-	wait       time.Duration
+	lock       func() sysroot.LockOptions
 }
 
 func newPinCommand(a *app) *cobra.Command {
@@ -30,8 +30,10 @@ way back from an upgrade that went wrong, without a downgrade.
 
 The version is one that the store has: one that was installed on the system when
 sync ran, or that hashpkg install has put there. A pin survives upgrades of the
-program, and keeps its library in the store. It is refused when the program would
-not start.`,
+program, and keeps its library in the store. It is refused, and nothing is recorded,
+when the library is damaged, and when no program can follow it: of one program when
+that would not start or cannot be edited, of a package's or all when none can. Those
+that cannot are told.`,
 		Example: "  hashpkg pin /usr/bin/curl libssl3=3.0.11-1~deb12u2\n  hashpkg pin --all libssl3=3.0.11-1~deb12u2",
 		Args:    args(cobra.MinimumNArgs(1)),
 		RunE:    func(c *cobra.Command, given []string) error { return runPin(c.Context(), a, o, given) },
@@ -39,13 +41,13 @@ not start.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "pin every program that loads the library")
 	f.BoolVar(&o.force, "force", false, "pin even where symbol versions do not fit")
-	f.DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	o.lock = a.waitFlag(cmd, true)
 	return cmd
 }
 
 // options turns the arguments of pin and unpin into a call.
 func (o *pinOptions) options(a *app, given []string) (transaction.PinOptions, error) {
-	p := transaction.PinOptions{Program: record.EveryProgram, Specs: given, Force: o.force, Wait: o.wait}
+	p := transaction.PinOptions{Program: record.EveryProgram, Specs: given, Force: o.force, Lock: o.lock()}
 	if !o.all {
 		p.Program, p.Specs = given[0], given[1:]
 	}
@@ -97,7 +99,7 @@ for the libraries named, or for all of them.`,
 		},
 	}
 	cmd.Flags().BoolVar(&o.all, "all", false, "the pins that are for every program")
-	cmd.Flags().DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	o.lock = a.waitFlag(cmd, true)
 	return cmd
 }
 

@@ -23,14 +23,22 @@ type progress struct {
 
 func (a *app) newProgress() *progress {
 	p := &progress{start: time.Now()}
-	f, ok := a.Err.(*os.File)
-	if !ok || a.quiet || a.Getenv("TERM") == "dumb" {
-		return p
-	}
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-		p.terminal = f
+	if !a.quiet && a.Getenv("TERM") != "dumb" {
+		p.terminal = a.terminal()
 	}
 	return p
+}
+
+// terminal returns the terminal that standard error is; nil when it is none.
+func (a *app) terminal() *os.File {
+	f, ok := a.Err.(*os.File)
+	if !ok {
+		return nil
+	}
+	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
+		return nil
+	}
+	return f
 }
 
 func (p *progress) show(s transaction.Progress) {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -17,7 +17,7 @@ var errLeft = errors.New("not everything was done")
 
 type restoreOptions struct {
 	all  bool
-	wait time.Duration
+	lock func() sysroot.LockOptions
 }
 
 func newRestoreCommand(a *app) *cobra.Command {
@@ -35,7 +35,7 @@ A file that somebody else has changed is left as it is, and the exit status is 1
 		RunE:    func(c *cobra.Command, names []string) error { return runRestore(c.Context(), a, o, names) },
 	}
 	cmd.Flags().BoolVar(&o.all, "all", false, "every program that was edited")
-	cmd.Flags().DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	o.lock = a.waitFlag(cmd, true)
 	return cmd
 }
 
@@ -47,7 +47,7 @@ func runRestore(ctx context.Context, a *app, o restoreOptions, names []string) e
 	if err != nil {
 		return err
 	}
-	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: root, Names: names, All: o.all, Wait: o.wait})
+	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: root, Names: names, All: o.all, Lock: o.lock()})
 	if err != nil {
 		return err
 	}

@@ -5,18 +5,18 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
 type syncOptions struct {
 	dryRun, again bool
-	wait          time.Duration
+	lock          func() sysroot.LockOptions
 }
 
 func newSyncCommand(a *app) *cobra.Command {
@@ -45,7 +45,7 @@ hashpkg help settings says how to choose which executables are edited.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be done and change nothing")
 	f.BoolVar(&o.again, "again", false, "look at every package again, and edit programs that were restored")
-	f.DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for another hashpkg to end")
+	o.lock = a.waitFlag(cmd, true)
 	return cmd
 }
 
@@ -66,7 +66,7 @@ func runSync(ctx context.Context, a *app, o syncOptions) error {
 	progress := a.newProgress()
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
 		Root: root, Rewrite: settings.rewrite(), DryRun: o.dryRun, Again: o.again,
-		Wait: o.wait, Now: now, Image: a.isImage(), Progress: progress.show,
+		Lock: o.lock(), Now: now, Image: a.isImage(), Progress: progress.show,
 	})
 	progress.end()
 	if err != nil {

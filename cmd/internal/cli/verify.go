@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 	"github.com/hashpkg/hashpkg/transaction/query"
 	"github.com/hashpkg/hashpkg/transaction/repair"
@@ -16,19 +16,24 @@ import (
 )
 
 type verifyOptions struct {
-	system, repair, dryRun bool
-	from                   []string
-	wait                   time.Duration
+	all, system, repair, dryRun bool
+	from                        []string
+	lock                        func() sysroot.LockOptions
 }
 
 func newVerifyCommand(a *app) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify [NAME[=VERSION]...] | verify --system [PACKAGE...] | verify --repair [--from FILE|DIR]...",
+		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...] | verify --repair [--from FILE|DIR]...",
 		Short: "Read every file again and compare it with its record",
-		Long: `Read every file of the active generation again, or of the packages named, and
-compare names, bytes, modes, owners and links with the manifests. An edited file is
-proved to be the packaged bytes and the recorded edit, nothing else.
+		Long: `Read every file that is in use again, or those of the packages named, and compare
+names, bytes, modes, owners and links with the manifests. An edited file is proved
+to be the packaged bytes and the recorded edit, nothing else.
+
+In use are the trees of the active generation, those that pins and edited programs
+of the system lead to, and what these are bound to. A version that is named may be
+any that the store has. With --all, every tree and every file in the store is read,
+those of old generations and those that nothing uses included.
 
 With --system, read the files of the package managers' packages and compare them
 with the digests in the databases. They are of three classes: as packaged; edited
@@ -47,19 +52,21 @@ be active is not decided where there is a choice.
 Exit status 3 means that damage, or an altered file, was found; with --repair, that
 damage remains. With --dry-run, it is as it would be afterwards.`,
 		Example: `  hashpkg verify
-  hashpkg verify jq --json
+  hashpkg verify jq=1.6-2.1 --json
+  hashpkg verify --all
   hashpkg verify --system
   hashpkg verify --repair --dry-run
   hashpkg verify --repair --from /var/cache/apt/archives --from ./jq_1.6-2.1_amd64.deb`,
 		RunE: func(c *cobra.Command, specs []string) error { return runVerifyCommand(c.Context(), a, o, specs) },
 	}
 	f := cmd.Flags()
+	f.BoolVar(&o.all, "all", false, "read every tree and every file in the store, used or not")
 	f.BoolVar(&o.system, "system", false, "verify the files of the system's packages")
 	f.BoolVar(&o.repair, "repair", false, "mend what is damaged")
 	f.StringArrayVar(&o.from, "from", nil, "mend from the package `FILE`, or those in the directory (may be repeated)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what --repair would do and change nothing")
-	f.DurationVar(&o.wait, "wait", 10*time.Second, "how long --repair waits for another hashpkg to end")
-	cmd.MarkFlagsMutuallyExclusive("system", "repair")
+	o.lock = a.waitFlag(cmd, true)
+	cmd.MarkFlagsMutuallyExclusive("all", "system", "repair")
 	return cmd
 }
 
@@ -74,7 +81,7 @@ func runVerifyCommand(ctx context.Context, a *app, o verifyOptions, specs []stri
 	case o.system:
 		return runVerifySystem(ctx, a, specs)
 	}
-	return runVerify(a, specs)
+	return runVerify(ctx, a, o, specs)
 }
 
 func runRepair(ctx context.Context, a *app, o verifyOptions) error {
@@ -88,7 +95,7 @@ func runRepair(ctx context.Context, a *app, o verifyOptions) error {
 	}
 	progress := a.newProgress()
 	result, err := repair.Run(ctx, repair.Options{
-		Root: root, From: o.from, DryRun: o.dryRun, Wait: o.wait, Now: now, Progress: progress.show,
+		Root: root, From: o.from, DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
 	})
 	progress.end()
 	if err == nil && !o.dryRun {
@@ -172,7 +179,10 @@ func runVerifySystem(ctx context.Context, a *app, names []string) error {
 	return a.printSystemVerdict(verdict)
 }
 
-func runVerify(a *app, texts []string) error {
+func runVerify(ctx context.Context, a *app, o verifyOptions, texts []string) error {
+	if o.all && len(texts) > 0 {
+		return usageError{errors.New("want names, or --all; see hashpkg help verify")}
+	}
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -186,7 +196,7 @@ func runVerify(a *app, texts []string) error {
 		specs = append(specs, spec)
 	}
 	progress := a.newProgress()
-	report, err := verify.Trees(root, specs, progress.bytes("verifying"))
+	report, err := verify.Trees(ctx, root, verify.Options{Specs: specs, All: o.all, Progress: progress.bytes("verifying")})
 	progress.end()
 	if err != nil {
 		return err
