@@ -158,9 +158,9 @@ events {}
 http { access_log off; server { listen 127.0.0.1:8081; location / { echo "hello from echo"; } } }
 N
 [ -e /usr/lib/nginx/modules/ndk_http_module.so ] || sed -i /ndk/d a.conf
-nginx -c $HOME/a.conf -e stderr
+nginx -c $HOME/a.conf -e $HOME/log
 sleep 1; curl -s http://127.0.0.1:8081/; curl -sI http://127.0.0.1:8081/ | grep Server
-nginx -c $HOME/a.conf -e stderr -s quit 2>/dev/null
+nginx -c $HOME/a.conf -e $HOME/log -s quit; sleep 1; grep -c emerg log || true
 `},
 	{"postgresql", "postgresql", `postgres 0.5`, `
 chmod 777 .; b=$(ls -d /usr/lib/postgresql/*/bin)
