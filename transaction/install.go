@@ -74,7 +74,6 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	o.MaxSize = cmp.Or(o.MaxSize, DefaultMaxSize)
 	files, err := lookAtFiles(o.Files, o.Root.Formats())
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"debug/elf"
 	"errors"
@@ -49,7 +50,7 @@ func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format
 	if prover, ok := file.format.(backends.Prover); ok && o.Signature != trust.Off {
 		in.sum = prover.NewHash()
 	}
-	m, err := stageFrom(in, file.format, keys[file.format.Name()], to, o.MaxSize)
+	m, err := stageFrom(in, file.format, keys[file.format.Name()], to, cmp.Or(o.MaxSize, DefaultMaxSize))
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			return nil, cause
