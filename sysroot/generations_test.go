@@ -65,7 +65,7 @@ func generation(id, parent int, trees ...string) *record.Generation {
 		f := strings.Fields(text)
 		name, version, _ := strings.Cut(f[0], "/")
 		list = append(list, record.Tree{
-			Name: name, Version: version, Tree: version, Architecture: "amd64", Format: "deb", Origin: record.OriginPrivate,
+			Name: name, Version: version, Dir: version, Architecture: "amd64", Format: "deb", Origin: record.OriginPrivate,
 			Identity: digest.Of([]byte(f[0])), Since: 1, Links: f[1:],
 		})
 	}

@@ -50,7 +50,7 @@ func (r *Root) Pins() ([]record.Pin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read pins %s: %w", r.store.Path(pinsFile), err)
 	}
-	return p.Pins, nil
+	return p.List, nil
 }
 
 // SetPins records the pins of the root, and has made that durable when it returns. A
@@ -65,7 +65,7 @@ func (r *Root) SetPins(pins []record.Pin) error {
 		}
 		return r.store.SyncDir(layout.SystemDir)
 	}
-	return r.writeJSON(pinsFile, record.Pins{Layout: layout.FormatVersion, Pins: pins})
+	return r.writeJSON(pinsFile, record.Pins{Layout: layout.FormatVersion, List: pins})
 }
 
 // Edits returns the record of a package's edited programs; an empty one when none

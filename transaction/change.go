@@ -34,7 +34,7 @@ func Use(ctx context.Context, c Change, spec query.Spec) (Result, error) {
 		if err != nil {
 			return false, err
 		}
-		return g.Use(t.Name, t.Tree), nil
+		return g.Use(t.Name, t.Dir), nil
 	})
 }
 

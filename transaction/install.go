@@ -202,7 +202,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		Orders:     o.Root.Formats().Orders(),
 		Command:    drafts,
 		Installed: func(t *record.Tree) (*record.Manifest, error) {
-			return s.Manifest(t.Name, t.Tree)
+			return s.Manifest(t.Name, t.Dir)
 		},
 		Occupied:       occupied,
 		System:         o.Root.System,

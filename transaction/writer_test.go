@@ -45,7 +45,7 @@ func emptyTree(name, version string, origin record.Origin) (*record.Manifest, re
 		Layout: layout.FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: deb.Name,
 		Origin: origin, Tree: version, Identity: id, Package: record.PackageFile{Digest: id},
 	}
-	return m, record.Tree{Name: name, Version: version, Tree: version, Architecture: "amd64", Format: deb.Name, Origin: origin, Identity: id}
+	return m, record.Tree{Name: name, Version: version, Dir: version, Architecture: "amd64", Format: deb.Name, Origin: origin, Identity: id}
 }
 
 // add commits a generation with one more tree.

@@ -60,7 +60,7 @@ func TestFarmChanges(t *testing.T) {
 	for i := range 50 {
 		after := next()
 		if name := fmt.Sprintf("p%d", i%12); i%3 == 0 && len(after.Find(name, "")) > 0 {
-			after.Use(name, after.Find(name, "")[0].Tree)
+			after.Use(name, after.Find(name, "")[0].Dir)
 		}
 		farmed := map[string]string{}
 		for _, l := range Links(before) {
@@ -93,7 +93,7 @@ func TestFarmChanges(t *testing.T) {
 func tree(name, version string, links ...string) record.Tree {
 	return record.Tree{
 		Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate,
-		Tree: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
+		Dir: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 func tree(name, version string, links ...string) record.Tree {
 	return record.Tree{
 		Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate,
-		Tree: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
+		Dir: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
 	}
 }
 

@@ -234,7 +234,7 @@ func offers(orders pkginfo.Orders, f pkginfo.Format, name, version string, provi
 func generationTree(m *record.Manifest) record.Tree {
 	t := record.Tree{
 		Name: m.Name, Version: m.Version, Architecture: m.Architecture, Format: m.Format,
-		Origin: m.Origin, Tree: m.Tree, Identity: m.Identity, Provides: m.Provides,
+		Origin: m.Origin, Dir: m.Tree, Identity: m.Identity, Provides: m.Provides,
 	}
 	if m.Origin == record.OriginSystem {
 		t.Places = places(m)

@@ -38,14 +38,14 @@ func Diff(before, after *Generation) []Change {
 		t := &before.Trees[i]
 		names[t.Name] = true
 		if !have(after, t) {
-			changes = append(changes, Change{Name: t.Name, Change: "removed", Tree: t.Tree})
+			changes = append(changes, Change{Name: t.Name, Change: "removed", Tree: t.Dir})
 		}
 	}
 	for i := range after.Trees {
 		t := &after.Trees[i]
 		names[t.Name] = true
 		if !have(before, t) {
-			changes = append(changes, Change{Name: t.Name, Change: "added", Tree: t.Tree})
+			changes = append(changes, Change{Name: t.Name, Change: "added", Tree: t.Dir})
 		}
 	}
 	for name := range names {
@@ -64,5 +64,5 @@ func directory(t *Tree) string {
 	if t == nil {
 		return ""
 	}
-	return t.Tree
+	return t.Dir
 }

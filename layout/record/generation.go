@@ -44,7 +44,7 @@ type Tree struct {
 	Architecture string         `json:"architecture"`
 	Format       pkginfo.Format `json:"format"`
 	Origin       Origin         `json:"origin"`
-	Tree         string         `json:"tree"`
+	Dir          string         `json:"tree"`
 	Identity     digest.Digest  `json:"identity"`
 	Since        int            `json:"since"` // the generation that brought it
 	Default      bool           `json:"default,omitempty"`
@@ -82,7 +82,7 @@ func (g *Generation) HasSystemTrees() bool {
 func (t *Tree) Spec() string { return t.Name + "=" + t.Version }
 
 // Path returns the tree's path relative to the prefix.
-func (t *Tree) Path() string { return layout.TreePath(t.Name, t.Tree) }
+func (t *Tree) Path() string { return layout.TreePath(t.Name, t.Dir) }
 
 // slot is what has one default: a package of one architecture. Versions of one
 // package for two architectures do not compete, as under dpkg, and neither do the
@@ -130,8 +130,8 @@ func (g *Generation) check() error {
 		if err := layout.CheckName(t.Name); err != nil {
 			return fmt.Errorf("decode generation: %w", err)
 		}
-		if err := layout.CheckPayloadPath(t.Tree); err != nil || strings.Contains(t.Tree, "/") {
-			return fmt.Errorf("decode generation: tree %q of %s is not a directory name", t.Tree, t.Name)
+		if err := layout.CheckPayloadPath(t.Dir); err != nil || strings.Contains(t.Dir, "/") {
+			return fmt.Errorf("decode generation: tree %q of %s is not a directory name", t.Dir, t.Name)
 		}
 		for _, l := range t.Links {
 			if err := layout.CheckPayloadPath(l); err != nil || !strings.Contains(l, "/") {
@@ -153,7 +153,7 @@ func (g *Generation) Find(name, version string) []*Tree {
 	var found []*Tree
 	for i := range g.Trees {
 		t := &g.Trees[i]
-		if t.Name == name && (version == "" || t.Version == version || t.Tree == version) {
+		if t.Name == name && (version == "" || t.Version == version || t.Dir == version) {
 			found = append(found, t)
 		}
 	}
@@ -194,7 +194,7 @@ func (g *Generation) Compare(t, o *Tree) int {
 	}
 	return cmp.Or(
 		g.Orders.Compare(t.Format, t.Version, o.Version), cmp.Compare(planned(t), planned(o)),
-		strings.Compare(t.Architecture, o.Architecture), strings.Compare(t.Tree, o.Tree))
+		strings.Compare(t.Architecture, o.Architecture), strings.Compare(t.Dir, o.Dir))
 }
 
 // normalize sorts the trees and sets the defaults: what was chosen, else the
@@ -241,7 +241,7 @@ func (g *Generation) Next(id int, now time.Time) *Generation {
 func (g *Generation) Use(name, tree string) bool {
 	for i := range g.Trees {
 		t := &g.Trees[i]
-		if t.Name == name && t.Tree == tree {
+		if t.Name == name && t.Dir == tree {
 			changed := !t.Default || !t.Chosen
 			g.choose(t)
 			g.normalize()

@@ -19,7 +19,7 @@ var debOrders = pkginfo.Orders{deb.Name: deb.Format{}.Order()}
 func tree(name, version string, links ...string) Tree {
 	return Tree{
 		Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: OriginPrivate,
-		Tree: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
+		Dir: version, Identity: digest.Of([]byte(name + version)), Since: 1, Links: links,
 	}
 }
 
@@ -73,7 +73,7 @@ func TestDefaults(t *testing.T) {
 	check("for every architecture is for the own", "jq=3", "libjq1=1.5")
 	g.Remove(func(t *Tree) bool { return t.Version == "1.5" })
 	i386 := tree("libjq1", "2")
-	i386.Architecture, i386.Tree = "i386", "2@i386"
+	i386.Architecture, i386.Dir = "i386", "2@i386"
 	g.Add(DefaultHighest, i386)
 	check("another architecture does not compete", "jq=3", "libjq1=1", "libjq1=2")
 }

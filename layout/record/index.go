@@ -41,7 +41,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 		w.text(t.Architecture)
 		w.text(string(t.Format))
 		w.text(string(t.Origin))
-		w.text(t.Tree)
+		w.text(t.Dir)
 		w.Write(t.Identity[:])
 		w.number(int64(t.Since))
 		w.number(flags(t.Default, t.Chosen, t.Held))
@@ -105,7 +105,7 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		t.Name, t.Version, t.Architecture = r.text(), r.text(), r.text()
-		t.Format, t.Origin, t.Tree = pkginfo.Format(r.text()), Origin(r.text()), r.text()
+		t.Format, t.Origin, t.Dir = pkginfo.Format(r.text()), Origin(r.text()), r.text()
 		t.Identity = r.digest()
 		t.Since = int(r.number())
 		f := r.number()

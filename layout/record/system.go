@@ -154,13 +154,13 @@ func (p *Pin) Of(program, pkg string) bool {
 // Pins is the record of all pins.
 type Pins struct {
 	Layout int   `json:"layout"` // FormatVersion
-	Pins   []Pin `json:"pins"`
+	List   []Pin `json:"pins"`
 }
 
 // check returns an error when a name of the record would lead out of the place
 // that it is for.
 func (p *Pins) check() error {
-	for _, pin := range p.Pins {
+	for _, pin := range p.List {
 		if tree := pin.Pinned(); tree.check() != nil {
 			return tree.check()
 		}

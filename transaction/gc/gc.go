@@ -220,7 +220,7 @@ func (c *collector) addGeneration(id int) error {
 		t := &g.Trees[i]
 		if !c.known(t.Path()) {
 			return fmt.Errorf("generation %d has %s, whose manifest %s is lost; nothing was removed, for what this tree uses is not known: run hashpkg verify --repair --from the package",
-				id, t.Spec(), c.store.Path(layout.ManifestPath(t.Name, t.Tree)))
+				id, t.Spec(), c.store.Path(layout.ManifestPath(t.Name, t.Dir)))
 		}
 		c.roots = append(c.roots, t.Path())
 	}

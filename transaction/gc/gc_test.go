@@ -54,7 +54,7 @@ func commit(t *testing.T, root *sysroot.Root, trees ...string) {
 		name, version, _ := strings.Cut(path, "/")
 		id := digest.Of([]byte(path))
 		next.Add(record.DefaultHighest, record.Tree{
-			Name: name, Version: version, Tree: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate, Identity: id,
+			Name: name, Version: version, Dir: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate, Identity: id,
 		})
 		if _, err := os.Lstat(root.Store().Path(layout.ManifestPath(name, version))); err == nil {
 			continue

@@ -59,7 +59,7 @@ func generation(id int, made time.Time, trees ...string) *record.Generation {
 	g := &record.Generation{ID: id, Time: made}
 	for _, t := range trees {
 		name, version, _ := strings.Cut(t, "/")
-		g.Trees = append(g.Trees, record.Tree{Name: name, Version: version, Tree: version})
+		g.Trees = append(g.Trees, record.Tree{Name: name, Version: version, Dir: version})
 	}
 	return g
 }

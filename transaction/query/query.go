@@ -79,13 +79,13 @@ func One(g *record.Generation, s Spec) (*record.Tree, error) {
 		return append(found, nil)[0], err
 	}
 	for _, t := range found {
-		if t.Tree == s.Version {
+		if t.Dir == s.Version {
 			return t, nil
 		}
 	}
 	names := make([]string, len(found))
 	for i, t := range found {
-		names[i] = t.Name + "=" + t.Tree
+		names[i] = t.Name + "=" + t.Dir
 	}
 	return nil, fmt.Errorf("%w: %s: name one of %s", ErrAmbiguous, s, strings.Join(names, ", "))
 }
@@ -98,7 +98,7 @@ func Best(g *record.Generation, s Spec) (*record.Tree, error) {
 		return nil, err
 	}
 	for _, t := range found {
-		if t.Tree == s.Version {
+		if t.Dir == s.Version {
 			return t, nil
 		}
 	}

@@ -48,7 +48,7 @@ func TestParseSpec(t *testing.T) {
 
 func tree(name, version, dir, arch string) record.Tree {
 	return record.Tree{
-		Name: name, Version: version, Tree: dir, Architecture: arch, Format: deb.Name, Origin: record.OriginPrivate,
+		Name: name, Version: version, Dir: dir, Architecture: arch, Format: deb.Name, Origin: record.OriginPrivate,
 		Identity: digest.Of([]byte(name + dir)), Since: 1,
 	}
 }

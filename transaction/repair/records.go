@@ -180,7 +180,7 @@ func (r *repairer) repairManifests(ctx context.Context) error {
 	for _, p := range sortedKeys(lost) {
 		t := lost[p].tree
 		r.remains(store.Damage{
-			Kind: store.DamageManifest, Package: t.Spec(), Tree: p, Path: r.store().Path(layout.ManifestPath(t.Name, t.Tree)), What: lost[p].what,
+			Kind: store.DamageManifest, Package: t.Spec(), Tree: p, Path: r.store().Path(layout.ManifestPath(t.Name, t.Dir)), What: lost[p].what,
 		}, r.lostHint(t))
 	}
 	for _, p := range sortedKeys(unreadable) {

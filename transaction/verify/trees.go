@@ -235,7 +235,7 @@ func (r *reader) addTree(t *record.Tree) {
 	m, known := r.manifests[t.Path()]
 	var err error
 	if !known {
-		m, err = r.store.Manifest(t.Name, t.Tree)
+		m, err = r.store.Manifest(t.Name, t.Dir)
 	}
 	switch {
 	case err != nil:

@@ -89,7 +89,7 @@ type listedPackage struct {
 func (a *app) printListJSON(root *sysroot.Root, g *record.Generation, packages []packageOutput) error {
 	listed := make([]listedPackage, len(packages))
 	for i, p := range packages {
-		file, err := root.Store().PackageFile(g.Trees[i].Name, g.Trees[i].Tree)
+		file, err := root.Store().PackageFile(g.Trees[i].Name, g.Trees[i].Dir)
 		if err != nil {
 			return err
 		}

@@ -116,7 +116,7 @@ func runShow(a *app, text string) error {
 	if err != nil {
 		return err
 	}
-	m, err := root.Store().Manifest(t.Name, t.Tree)
+	m, err := root.Store().Manifest(t.Name, t.Dir)
 	if err != nil {
 		return err
 	}
