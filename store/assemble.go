@@ -8,12 +8,11 @@ import (
 	"runtime"
 	"strconv"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // AddTrees assembles trees in the staging directory from staged and stored

@@ -9,11 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 )
 

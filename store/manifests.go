@@ -8,9 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // ErrNoManifest is returned (wrapped) for a tree that has no manifest.

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // place makes one file of a tree that is no directory.

@@ -9,12 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 )
 

@@ -8,14 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // system is a distribution with its files in one directory.

@@ -11,13 +11,12 @@ import (
 	"runtime"
 	"sync"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // Verify reads every file of the trees and compares it with the manifests. It

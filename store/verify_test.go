@@ -7,13 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 )
 

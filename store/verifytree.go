@@ -9,12 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // Copy is a file that has its object's bytes, and a place of its own on the disk, as in

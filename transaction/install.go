@@ -11,14 +11,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashpkg/hashpkg/layout/plan"
-	"github.com/hashpkg/hashpkg/layout/record"
-	"github.com/hashpkg/hashpkg/sysroot/system"
-
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 )
 
 // InstallOptions says what to install where.

@@ -10,16 +10,15 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
-	"github.com/hashpkg/hashpkg/sysroot/confine"
-	"github.com/hashpkg/hashpkg/sysroot/system"
-	"github.com/hashpkg/hashpkg/transaction/query"
-
-	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
+	"github.com/hashpkg/hashpkg/sysroot/system"
+	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
 // ErrPin is returned (wrapped) for a pin that cannot be.

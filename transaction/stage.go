@@ -12,13 +12,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 

@@ -12,15 +12,14 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
-	"github.com/hashpkg/hashpkg/layout/record"
-	"github.com/hashpkg/hashpkg/pkginfo"
-	"github.com/hashpkg/hashpkg/sysroot/system"
-
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/confine"
+	"github.com/hashpkg/hashpkg/sysroot/system"
 )
 
 // SyncOptions says how the prefix is made to agree with the package managers.

@@ -9,7 +9,6 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
-
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/confine"

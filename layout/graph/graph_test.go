@@ -3,12 +3,11 @@ package graph_test
 import (
 	"testing"
 
-	"github.com/hashpkg/hashpkg/layout/graph"
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 func knownTrees(trees ...string) func(string) bool {

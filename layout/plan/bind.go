@@ -7,7 +7,6 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )

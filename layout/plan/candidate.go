@@ -6,10 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
-
-	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )

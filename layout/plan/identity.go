@@ -7,10 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
-
-	"github.com/hashpkg/hashpkg/digest"
 )
 
 // nameTrees gives every package of the command its tree's directory, its edits,

@@ -15,12 +15,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/farm"
 	"github.com/hashpkg/hashpkg/layout/record"
-
-	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )

@@ -8,11 +8,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
 )
 

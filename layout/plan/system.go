@@ -7,11 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/farm"
 	"github.com/hashpkg/hashpkg/layout/record"
-
-	"github.com/hashpkg/hashpkg/digest"
 )
 
 // SystemInput is everything that the plan of a sync follows from.

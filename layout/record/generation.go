@@ -10,9 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashpkg/hashpkg/layout"
-
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 

@@ -18,10 +18,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout"
-
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 

@@ -6,9 +6,8 @@ import (
 	"path"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout"
-
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 

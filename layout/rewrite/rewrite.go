@@ -11,10 +11,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // ErrNotPackaged is wrapped by the error of Undo when undoing the recorded edit does

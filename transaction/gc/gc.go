@@ -14,14 +14,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hashpkg/hashpkg/layout/graph"
-	"github.com/hashpkg/hashpkg/layout/record"
-	"github.com/hashpkg/hashpkg/transaction"
-
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
 )
 
 // Options says what is removed from the store.

@@ -7,12 +7,11 @@ import (
 	"os"
 	"runtime/debug"
 
-	"github.com/hashpkg/hashpkg/layout/plan"
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )

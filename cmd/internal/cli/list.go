@@ -3,10 +3,9 @@ package cli
 import (
 	"text/tabwriter"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )

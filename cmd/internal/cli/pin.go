@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )

@@ -4,14 +4,13 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-	"github.com/hashpkg/hashpkg/transaction/query"
-
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
 func newShowCommand(a *app) *cobra.Command {

@@ -6,10 +6,9 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout/record"
-
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
