@@ -6,8 +6,9 @@
 // [Root.Open], which follow links inside the root only: a root may be an image that
 // means harm. What stands below the prefix is reached without following any link.
 //
-// What is in a generation is decided in package layout, and the trees are kept by
-// package store.
+// What is in a generation is decided in layout/plan, and the trees are kept by package
+// store. The lock, the switch and the records are here together, as none of them may
+// be used without the handles of the others; that makes the package long.
 package sysroot
 
 import (
