@@ -170,6 +170,9 @@ hashpkg at once; the next command cleans up.`,
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, given []string) error {
 		if err := check(c, given); err != nil {
+			if c.HasSubCommands() {
+				return usageError{fmt.Errorf("%w; %s --help lists the commands", err, c.CommandPath())}
+			}
 			return usageError{fmt.Errorf("%w; usage: %s", err, c.UseLine())}
 		}
 		return nil

@@ -75,32 +75,32 @@ func (a *app) printSpace(s *gc.Space) error {
 	out := *a
 	out.Out = w
 	if !a.quiet && len(s.Packages) > 0 {
-		if err := out.printf("PACKAGE\tTREE\tEXCLUSIVE\tSHARED\tDISTRIBUTION\n"); err != nil {
+		if err := out.printf("PACKAGE\tTREE\tEXCLUSIVE\tSHARED\tDISTRIBUTION\tSTATE\n"); err != nil {
 			return err
 		}
 		for _, p := range s.Packages {
 			for _, v := range p.Versions {
-				mark := ""
+				state := "kept"
 				switch {
 				case v.Active:
-					mark = "\tactive"
+					state = "active"
 				case v.Reclaimable:
-					mark = "\treclaimable"
+					state = "reclaimable"
 				}
-				if err := out.printf("%s\t%s\t%s\t%s\t%s%s\n", p.Name, v.Tree, size(v.Exclusive), size(v.Shared), size(v.Distribution), mark); err != nil {
+				if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, v.Tree, size(v.Exclusive), size(v.Shared), size(v.Distribution), state); err != nil {
 					return err
 				}
 			}
 		}
-		if err := out.printf("\nGENERATION\tEXCLUSIVE\tRECORDS\n"); err != nil {
+		if err := out.printf("\nGENERATION\tEXCLUSIVE\tRECORDS\tSTATE\n"); err != nil {
 			return err
 		}
 		for _, g := range s.Generations {
-			mark := ""
+			state := "kept"
 			if g.Active {
-				mark = "\tactive"
+				state = "active"
 			}
-			if err := out.printf("%d\t%s\t%s%s\n", g.ID, size(g.Exclusive), size(g.Records), mark); err != nil {
+			if err := out.printf("%d\t%s\t%s\t%s\n", g.ID, size(g.Exclusive), size(g.Records), state); err != nil {
 				return err
 			}
 		}
