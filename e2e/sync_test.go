@@ -310,7 +310,7 @@ func TestPrefixOfSomebodyElse(t *testing.T) {
 		t.Fatalf("a prefix that is root's alone is not searched (%v)", err)
 	}
 
-	// What was edited before is told of, and can be given back.
+	// What was edited before is reported, and can be given back.
 	if err := os.Chmod(home, 0o777); err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func (a *aptKeys) list(dir string, ends ...string) ([]string, error) {
 	return names, nil
 }
 
-// file returns the keys of a file; none of one that cannot be read, which is told.
+// file returns the keys of a file; none of one that cannot be read, which is reported.
 func (a *aptKeys) file(name string) *trust.Keyring {
 	b, err := a.root.ReadFile(name, maxAptFile)
 	if err != nil {

@@ -90,9 +90,6 @@ func databasePath(line string) string {
 	return p
 }
 
-// Packages returns the packages that are unpacked or further.
-func (d *Database) Packages() []*pkginfo.Package { return d.packages }
-
 // infoFile returns the name of one of a package's files in info/, which has the
 // architecture in it when several can be installed at once.
 func (d *Database) infoFile(p *pkginfo.Package, kind string) string {

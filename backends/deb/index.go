@@ -28,7 +28,7 @@ const (
 	maxRelease   = 32 << 20 // that of Debian's unstable has a fiftieth
 	maxIndex     = 8 << 30  // of a Packages file, unpacked, whose size nobody says
 	maxIndexLine = 1024     // of a field that is of interest here
-	maxProblems  = 3        // that are told of
+	maxProblems  = 3        // that are reported
 )
 
 // File is a package file that indexes are asked about.

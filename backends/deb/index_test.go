@@ -203,7 +203,7 @@ func TestCheckFiles(t *testing.T) {
 	}
 }
 
-// TestCheckFilesValidUntil sees to it that the date is told, of the newest index.
+// TestCheckFilesValidUntil sees to it that the date is reported, of the newest index.
 func TestCheckFilesValidUntil(t *testing.T) {
 	key := newKey(t, "archive")
 	want := deb.File{Name: "jq", Version: "1", Architecture: "all", SHA256: sha256.Sum256([]byte("jq")), Size: 2}

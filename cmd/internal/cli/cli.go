@@ -105,7 +105,7 @@ func (a *app) exit(err, cause error) int {
 	return exitFailed
 }
 
-// describe is what a person is told of an error.
+// describe is what a person reads of an error.
 func (a *app) describe(err error) string {
 	switch {
 	case errors.Is(err, sysroot.ErrLocked):

@@ -32,7 +32,7 @@ sync ran, or that hashpkg install has put there. A pin survives upgrades of the
 program, and keeps its library in the store. It is refused, and nothing is recorded,
 when the library is damaged, and when no program can follow it: of one program when
 that would not start or cannot be edited, of a package's or all when none can. Those
-that cannot are told.`,
+that cannot are reported.`,
 		Example: "  hashpkg pin /usr/bin/curl libssl3=3.0.11-1~deb12u2\n  hashpkg pin --all libssl3=3.0.11-1~deb12u2",
 		Args:    args(cobra.MinimumNArgs(1)),
 		RunE:    func(c *cobra.Command, given []string) error { return runPin(c.Context(), a, o, given) },
