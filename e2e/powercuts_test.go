@@ -277,7 +277,7 @@ func TestPowerCutAnywhere(t *testing.T) {
 		{"synced", []string{"pin", "/usr/bin/jq", "libonig5=6.9.8-1"}},
 		{"synced", []string{"restore", "--all"}},
 		{"synced", []string{"rollback", "3"}},
-		{"synced", []string{"gc", "--keep", "1"}},
+		{"synced", []string{"gc", "--keep", "1", "--keep-versions", "0"}},
 		{"synced", []string{"install", second}},
 	}
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -102,7 +102,7 @@ func TestInterrupted(t *testing.T) {
 				signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}
 				for n, survived := 1, 0; survived < 2 && n < 30; n++ {
 					if call == "openat2" {
-						n += 10 // there are many
+						n += 2 // there are many
 					}
 					signal := signals[n%2]
 					name := map[syscall.Signal]string{syscall.SIGINT: "INT", syscall.SIGTERM: "TERM"}[signal]

@@ -65,10 +65,11 @@ type File struct {
 // Run runs the suite.
 func Run(t *testing.T, f Fixtures) {
 	s := &suite{f}
-	for _, test := range []struct {
+	type test struct {
 		name string
 		run  func(*testing.T)
-	}{
+	}
+	tests := []test{
 		{"Name", s.testName},
 		{"Matches", s.testMatches},
 		{"Read", s.testRead},
@@ -84,8 +85,11 @@ func Run(t *testing.T, f Fixtures) {
 		{"Database", s.testDatabase},
 		{"DatabaseElsewhere", s.testDatabaseElsewhere},
 		{"DamagedDatabase", s.testDamagedDatabase},
-		{"Unproved", s.testUnproved},
-	} {
+	}
+	if prover, ok := f.Format.(backends.Prover); ok {
+		tests = append(tests, test{"Unproved", func(t *testing.T) { s.testUnproved(t, prover) }})
+	}
+	for _, test := range tests {
 		if len(f.Only) == 0 || slices.Contains(f.Only, test.name) {
 			t.Run(test.name, test.run)
 		}
