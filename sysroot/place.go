@@ -57,6 +57,30 @@ func (r *Root) resolveDir(inside string, again bool) (string, error) {
 	return real, err
 }
 
+// openPlain opens a directory that no link leads to, as most are, and remembers that.
+// It spares looking at each element of the path. It is nil for one that is remembered,
+// and with an error when there is a link, or nothing.
+func (r *Root) openPlain(inside string) (*beneath.Dir, error) {
+	r.mu.Lock()
+	_, known := r.real[inside]
+	r.mu.Unlock()
+	if known {
+		return nil, nil
+	}
+	rel := strings.TrimPrefix(inside, "/")
+	if rel == "" {
+		rel = "."
+	}
+	d, err := r.dir.OpenDir(rel)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	r.real[inside] = rel
+	r.mu.Unlock()
+	return d, nil
+}
+
 // Find opens the directory of a path in the root, with its links followed inside
 // the root; the last element is not looked at. The caller closes the place.
 //
@@ -68,8 +92,15 @@ func (r *Root) Find(inside string) (*Place, error) {
 	if base == "" {
 		dir, base = "/", "."
 	}
+	dir = path.Clean(dir)
+	switch d, err := r.openPlain(dir); {
+	case d != nil:
+		return &Place{Dir: d, Base: base, Path: path.Join(dir, base)}, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, err // no link is on the way to what is missing
+	}
 	for again := false; ; again = true {
-		real, err := r.resolveDir(path.Clean(dir), again)
+		real, err := r.resolveDir(dir, again)
 		if err != nil {
 			return nil, err
 		}
