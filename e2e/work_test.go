@@ -43,7 +43,7 @@ func newWorker(t *testing.T, root *testroot.Root, cases []workCase) *worker {
 // one runs the script of a case and returns what it said.
 func (w *worker) one(c workCase) string {
 	const script = `ip link set lo up 2>/dev/null
-d=/srv/work/$0; rm -rf $d; mkdir -p $d; cd $d
+d=/srv/cases/$0; rm -rf $d; mkdir -p $d; cd $d
 HOME=$d timeout -k 5 180 sh -ec "$1"; s=$?
 cd /; rm -rf $d; printf '\nstatus %s\n' $s`
 	ctx, cancel := context.WithTimeout(w.t.Context(), w.root.Timeout)
