@@ -59,13 +59,6 @@ func RPM(tb testing.TB) *RPMRoot {
 	return r
 }
 
-// With is [Root.With].
-func (r *RPMRoot) With(tb testing.TB) *RPMRoot {
-	sub := *r
-	sub.Root = r.Root.With(tb)
-	return &sub
-}
-
 // RPM runs this machine's rpm on the root, in namespaces as Run does, and
 // returns what it said. Scriptlets and triggers run in the root. The test
 // fails if rpm does; that a trigger failed is a mere warning of rpm's.
