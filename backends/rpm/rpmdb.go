@@ -268,7 +268,8 @@ func (s *source) read(p []byte, offset int64) error {
 			cause: io.ErrUnexpectedEOF,
 		}
 	}
-	if _, err := s.ReadAt(p, offset); err != nil {
+	// At the end of a file a ReaderAt may give all that was asked for and io.EOF.
+	if n, err := s.ReadAt(p, offset); n < len(p) {
 		return fmt.Errorf("read %s at byte %d: %w", s.name, offset, err)
 	}
 	return nil

@@ -387,6 +387,7 @@ func FuzzDatabase(f *testing.F) {
 	for i, k := range kinds {
 		f.Add(byte(i), k.build(blob, blob[:len(blob)/2]), []byte(nil))
 		f.Add(byte(i), k.build(blob, blob), []byte(nil))
+		f.Add(byte(i), []byte{}, []byte{})
 	}
 	f.Add(byte(0), sqliteDatabase(blob), walOf(sqliteDatabase(blob, blob)))
 	f.Fuzz(func(t *testing.T, kind byte, b, log []byte) {
