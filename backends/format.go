@@ -57,7 +57,7 @@ type Format interface {
 	State(root Root) (string, error)
 
 	// RootKeys returns the keys that the root's package manager trusts for whatever
-	// it has no other keys for, and what is to be told of those that could not be
+	// it has no other keys for, and warnings about those that could not be
 	// read. Without a package manager there are none.
 	RootKeys(ctx context.Context, root Root) (keys *trust.Keyring, warnings []string, err error)
 }

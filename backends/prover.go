@@ -18,7 +18,7 @@ type Prover interface {
 	NewHash() hash.Hash
 
 	// Prove looks package files up in signed indexes. It returns a proof for each
-	// file, in their order, and what is to be told of keys that could not be read.
+	// file, in their order, and warnings about keys that could not be read.
 	// What is wrong with one index is a reason in the proofs, and no error.
 	Prove(ctx context.Context, root Root, request ProofRequest) (proofs []Proof, warnings []string, err error)
 }
@@ -32,7 +32,7 @@ type ProofRequest struct {
 	// Keys are those that may sign; nil for those that the root's package manager
 	// trusts, each archive's for its own indexes.
 	Keys *trust.Keyring
-	Now  time.Time // to tell of indexes that have expired
+	Now  time.Time // by which indexes have expired or not
 }
 
 // PackageFile is a package file that is to be proved.

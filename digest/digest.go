@@ -55,7 +55,7 @@ func OfReader(r io.Reader) (Digest, int64, error) {
 func Parse(s string) (Digest, error) {
 	var d Digest
 	if len(s) != 2*Size {
-		return d, fmt.Errorf("parse digest %q: want %d hexadecimal digits", s, 2*Size)
+		return d, fmt.Errorf("parse digest %q: expected %d hexadecimal digits", s, 2*Size)
 	}
 	if _, err := hex.Decode(d[:], []byte(s)); err != nil {
 		return Digest{}, fmt.Errorf("parse digest %q: %v", s, err)
@@ -114,7 +114,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	v.h.Write(p[:n])
 	if err == io.EOF {
 		if got := Sum(v.h); got != v.want {
-			return n, fmt.Errorf("%w: want %s, have %s", ErrMismatch, v.want, got)
+			return n, fmt.Errorf("%w: expected %s, got %s", ErrMismatch, v.want, got)
 		}
 	}
 	return n, err

@@ -267,8 +267,8 @@ func TestMaxSize(t *testing.T) {
 		{"2K", "", 1, "allow more with --max-size, or with max-size in /etc/hashpkg.toml"},
 		{"2K", "--dry-run", 1, "--max-size"},
 		{"2K", "--max-size 1M", 0, ""},
-		{"2 KB", "", 1, `max-size = "2 KB": want a number of bytes`},
-		{"", "--max-size 0", 2, `--max-size: "0": want a number of bytes`},
+		{"2 KB", "", 1, `max-size = "2 KB": expected a number of bytes`},
+		{"", "--max-size 0", 2, `--max-size: "0": expected a number of bytes`},
 	} {
 		root := t.TempDir()
 		if c.setting != "" {

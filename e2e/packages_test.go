@@ -181,7 +181,7 @@ func testMishaps(t *testing.T, root *testroot.Root, repo *testroot.Repo) {
 		}
 		checked := root.ReadFile("/run/check")
 		if c.after != "" && (!strings.Contains(out, "run hashpkg check") || strings.HasSuffix(checked, "\n0\n")) {
-			t.Errorf("%s: nothing is told: %s; check: %s", c.name, out, checked)
+			t.Errorf("%s: nothing is reported: %s; check: %s", c.name, out, checked)
 		}
 		if out := root.Run("svc"); out != "2.0\n" {
 			t.Errorf("%s: svc says %s", c.name, out)
@@ -271,7 +271,7 @@ func TestRPMPackage(t *testing.T) {
 	// rpm goes on without hashpkg's help, and with its settings broken.
 	root.WriteFile("/etc/hashpkg.toml", "nonsense\n", 0o644)
 	if out := root.RPM(append([]string{"-U", "--oldpackage"}, of(root.Old, jq...)...)...); !strings.Contains(out, "run hashpkg check") {
-		t.Errorf("nothing is told: %s", out)
+		t.Errorf("nothing is reported: %s", out)
 	}
 	root.Run("rm", "/etc/hashpkg.toml")
 	if out, err := root.RunErr(t.Context(), "hashpkg", "check"); err == nil {

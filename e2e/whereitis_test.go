@@ -131,7 +131,7 @@ func TestLibrariesThatAskWhereTheyAre(t *testing.T) {
 	root.Run("hashpkg", "sync")
 	works("after an upgrade", "first second 2.0\n")
 	out := root.Run("hashpkg", "pin", "/usr/bin/asking", "libasking1=1.0")
-	if want := "warning: libasking.so.1 asks where it was found, and is told /var/sys/libasking1/1.0" + libs[:len(libs)-1] + ": "; !strings.Contains(out, want) || strings.Contains(out, "libplain") {
+	if want := "warning: libasking.so.1 asks where it was found, and gets /var/sys/libasking1/1.0" + libs[:len(libs)-1] + ": "; !strings.Contains(out, want) || strings.Contains(out, "libplain") {
 		t.Errorf("the pin says %s", out)
 	}
 	works("pinned", "none none 1.0\n")

@@ -21,7 +21,7 @@ func (e *editor) changeSymbols() error {
 		return e.noStringTable()
 	}
 	if !exact || e.region(regionDynsym) == nil {
-		return refused("the number of dynamic symbols cannot be told: the file has neither DT_HASH nor section headers")
+		return refused("the number of dynamic symbols is unknown: the file has neither DT_HASH nor section headers")
 	}
 	clear := make(map[string]bool)
 	for _, name := range c.ClearSymbolVersions {

@@ -168,7 +168,7 @@ func (e *editor) wantOld() error {
 			continue
 		}
 		if !exact {
-			return refused("the number of dynamic symbols cannot be told: the file has neither a hash table of them nor section headers")
+			return refused("the number of dynamic symbols is unknown: the file has neither a hash table of them nor section headers")
 		}
 		text, err := t.text(uint64(name), "a symbol's name")
 		if err != nil {

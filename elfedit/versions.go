@@ -169,7 +169,7 @@ func (e *editor) changeVersions() error {
 		}
 		if renamed := e.changes.versionFile(name); renamed != name {
 			if e.region(regionVerneed) == nil {
-				return broken(off, "the needed versions cannot be told")
+				return broken(off, "the end of the needed versions is unknown")
 			}
 			e.table.want(renamed, e.nameSetter(regionVerneed, n.file.at-off))
 		}

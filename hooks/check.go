@@ -98,7 +98,7 @@ func (c *checker) unseen(what string, err error) error {
 	return nil
 }
 
-// noteWatchers tells of programs that compare others with digests.
+// noteWatchers reports programs that compare others with digests.
 func (c *checker) noteWatchers(store bool) {
 	if !store {
 		return
@@ -149,7 +149,7 @@ func (c *checker) checkStore(ctx context.Context, hooked bool) error {
 	return c.unseen("the pins", c.checkPins())
 }
 
-// checkPrefix tells of a prefix that programs must not search, where some do or shall.
+// checkPrefix reports a prefix that programs must not search, where some do or shall.
 func (c *checker) checkPrefix(hooked bool) (safe bool, err error) {
 	edited, err := c.Root.EditedPackages()
 	if err != nil {
@@ -197,7 +197,7 @@ func (c *checker) checkPins() error {
 	return nil
 }
 
-// checkHooks tells of hooks that are installed in part.
+// checkHooks reports hooks that are installed in part.
 func (c *checker) checkHooks(s *InstallStatus) {
 	if !s.Any() {
 		return

@@ -19,7 +19,7 @@ var oneRun = []string{"apt", "apt-get", "dpkg", "unattended-upgr", "rpm", "dnf",
 
 // currentRun names the run of a package manager that is at work in a root: the boot,
 // the number and the start of the process that has its lock. It returns "" when that
-// cannot be told, or is no program of oneRun.
+// is unknown, or is no program of oneRun.
 //
 // apt holds the frontend's lock from before its first dpkg until after its last.
 func currentRun(root *sysroot.Root) string {

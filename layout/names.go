@@ -100,7 +100,7 @@ func CheckPrefix(prefix string) error {
 	case !path.IsAbs(prefix):
 		return fmt.Errorf("prefix %q is not absolute: give the path that programs will see", prefix)
 	case path.Clean(prefix) != prefix || prefix == "/":
-		return fmt.Errorf("prefix %q: want a clean path below /, such as %s", prefix, DefaultPrefix)
+		return fmt.Errorf("prefix %q: expected a clean path below /, such as %s", prefix, DefaultPrefix)
 	case strings.ContainsAny(prefix, ":;$\n\x00"):
 		return fmt.Errorf("prefix %q holds a byte that a RUNPATH cannot (one of : ; $ or a line break)", prefix)
 	}

@@ -49,7 +49,7 @@ type Options struct {
 }
 
 // Root searches the files of a root as the loader does. It remembers what it
-// was told about a path, so it is used while the root does not change, by one
+// was asked about a path, so it is used while the root does not change, by one
 // goroutine at a time.
 type Root struct {
 	files   Files

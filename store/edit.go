@@ -97,7 +97,7 @@ func applyHunks(f *os.File, e elfedit.Edit) error {
 		return err
 	}
 	if info.Size() != e.OldSize {
-		return fmt.Errorf("%w: have %d bytes, want %d", elfedit.ErrEditMismatch, info.Size(), e.OldSize)
+		return fmt.Errorf("%w: has %d bytes, expected %d", elfedit.ErrEditMismatch, info.Size(), e.OldSize)
 	}
 	for _, h := range e.Hunks {
 		old := make([]byte, len(h.Old))

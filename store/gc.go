@@ -80,8 +80,8 @@ func (t *Staging) PutBack(names []string) error {
 }
 
 // Sweep deletes what was taken out and forgotten, and objects, by their names below
-// the prefix, that no manifest refers to any more. progress, if not nil, is told how
-// many of the names are gone.
+// the prefix, that no manifest refers to any more. progress, if not nil, is called with
+// how many of the names are gone.
 func (t *Staging) Sweep(ctx context.Context, objects []string, progress func(done int)) error {
 	if t.pending {
 		return errors.New("sweep: what was taken out can still be put back")
@@ -146,7 +146,7 @@ func (t *Staging) removeEmpty() error {
 		if len(entries) > 0 {
 			continue
 		}
-		for _, dir := range []string{name, layout.ManifestsDir + "/" + name} { // the one that tells of the other last
+		for _, dir := range []string{name, layout.ManifestsDir + "/" + name} { // the manifests, which say that there are trees, last
 			err := t.store.removeIfEmpty(dir)
 			if err != nil && !errors.Is(err, beneath.ErrLink) { // a link is not ours to remove
 				return fmt.Errorf("remove directory: %w", err)

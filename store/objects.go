@@ -115,7 +115,7 @@ func (t *Staging) finishObject(f *os.File, name string, size int64) error {
 		return fmt.Errorf("stage file: %w", err)
 	}
 	if size > smallFile {
-		// A hint: what fails here is told by the sync at the end.
+		// A hint: what fails here, the sync at the end reports.
 		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 	}
 	return nil

@@ -79,7 +79,7 @@ func (r *room) take(from io.Reader, size int64) (to io.Reader, done func(), err 
 	return w, w.done, nil
 }
 
-// promise counts a small file that is going to be written, of which settle is told
+// promise counts a small file that is going to be written, for which settle is called
 // then. The file system is not asked for each.
 func (r *room) promise(n int64) error {
 	if r.dir == nil {
@@ -94,7 +94,7 @@ func (r *room) promise(n int64) error {
 	return nil
 }
 
-// settle is told of bytes that were promised, and are written or will not be.
+// settle takes back bytes that were promised, and are written or will not be.
 func (r *room) settle(n int64) {
 	if r.dir == nil {
 		return

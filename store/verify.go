@@ -21,7 +21,7 @@ import (
 
 // Verify reads every file of the trees and compares it with the manifests. It
 // returns the number of files looked at and what is damaged, in the manifests'
-// order. progress, if not nil, is told the bytes read so far, from any goroutine. An
+// order. progress, if not nil, is called with the number of bytes read so far, from any goroutine. An
 // error is one of ctx, or of the medium where nothing is said of a single file.
 func (s *Store) Verify(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) (int, []Damage, error) {
 	c, err := s.Check(ctx, manifests, progress)
@@ -236,7 +236,7 @@ func verifyContent(dir *beneath.Dir, base string, want digest.Digest, kind Damag
 
 // VerifyObjects reads objects, by their names below the prefix, and compares them with
 // these. It returns how many there were and which are damaged. progress, if not nil,
-// is told the bytes read so far.
+// is called with the number of bytes read so far.
 func (s *Store) VerifyObjects(ctx context.Context, names []string, progress func(bytes int64)) (checked int, damaged []Damage, err error) {
 	within := cursor{top: s.dir}
 	defer within.close()

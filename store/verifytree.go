@@ -240,7 +240,7 @@ func wrongMetadata(f *record.File, dir *beneath.Dir, base string, st *unix.Stat_
 	for name, want := range f.Xattrs {
 		have, err := dir.Xattr(base, name, len(want))
 		if err != nil || string(have) != string(want) {
-			return "has not the attribute " + name + " that it should have"
+			return "lacks the attribute " + name + ", or has it with another value"
 		}
 	}
 	return ""

@@ -147,7 +147,7 @@ func (r *Root) borrowFarm(scratch *beneath.Dir, name string, active *record.Gene
 		}
 		g, err := r.Generation(id)
 		if err != nil || !r.farmIsWhole(g) {
-			continue // it is not wanted now, and verify is the one to tell of it
+			continue // it is not needed now, and verify reports it
 		}
 		if err := scratch.Mkdir(name, 0o755); err != nil {
 			return nil, err

@@ -28,9 +28,9 @@ type Lock struct {
 // LockOptions says who takes a lock, and how long it waits for another process to
 // end.
 type LockOptions struct {
-	Command string // what others are told of the holder, such as "hashpkg sync"
+	Command string // what others read of the holder, such as "hashpkg sync"
 	Wait    time.Duration
-	Waiting func(*LockedError) // is told once that it waits; nil for nobody
+	Waiting func(*LockedError) // is called once when it has to wait; nil for nobody
 	// Aside, if not nil, moves the directory of a killed writer away whose journal cannot
 	// be read, by its name below the prefix; without it that is an error.
 	Aside func(name string) error

@@ -24,7 +24,7 @@ import (
 //
 // Files are recognized by device and inode, in whatever root or mount namespace the
 // process has them. One with names in several directories counts for the one
-// whose name the process has opened, where that can be told, else for all. An argument
+// whose name the process has opened, where /proc shows that, else for all. An argument
 // that names a tree counts by that name, too. What /proc does not show counts for
 // nothing: to those who are not root, that is all processes of others, but for their
 // arguments.

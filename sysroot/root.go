@@ -120,7 +120,7 @@ func (r *Root) Store() *store.Store { return r.store }
 func (r *Root) Formats() backends.Formats { return r.formats }
 
 // Exists reports whether the root has a hashpkg store of a layout that this
-// program knows; the error tells of another layout.
+// program knows; the error says that it is another layout.
 func (r *Root) Exists() (bool, error) {
 	err := r.store.CheckFormat()
 	if errors.Is(err, fs.ErrNotExist) {

@@ -268,7 +268,7 @@ func pinResult(fresh []record.Pin, outcomes []programs.Outcome) (result *PinResu
 	return result, faults
 }
 
-// misplaced warns of the pinned libraries that ask where they were found: they are told
+// misplaced warns of the pinned libraries that ask where they were found: they get
 // their tree, which has libraries only, and those of their own package only.
 func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes []programs.Outcome) []string {
 	loaded := map[string]bool{}
@@ -290,7 +290,7 @@ func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes 
 			f := &pin.Manifest.Files[i]
 			file := prefix + "/" + layout.TreePath(pin.Library, pin.Tree) + "/" + f.Path
 			if f.ELF != nil && f.ELF.AsksWhere && loaded[file] {
-				warnings = append(warnings, fmt.Sprintf("%s asks where it was found, and is told %s: what it looks for beside itself, such as plugins or data of other packages, may not be found",
+				warnings = append(warnings, fmt.Sprintf("%s asks where it was found, and gets %s: what it looks for beside itself, such as plugins or data of other packages, may not be found",
 					f.ELF.Soname, path.Dir(file)))
 			}
 		}

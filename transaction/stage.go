@@ -38,7 +38,7 @@ type stagedPackage struct {
 
 // stagePackage reads one package file into the sink. keys has, by format, the keys
 // that may sign. Unless signatures are of no interest, what the package can be proved
-// by is computed. read is told of the bytes that were read from the file.
+// by is computed. read is called with the number of bytes that were read from the file.
 func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format]*trust.Keyring, o InstallOptions, to sink, read func(int64)) (*stagedPackage, error) {
 	f, err := os.Open(file.path)
 	if err != nil {

@@ -148,7 +148,7 @@ func (s *suite) read(r io.Reader, keys *trust.Keyring) (c *contents, err error) 
 	}
 }
 
-// errFault is wrapped by errors that tell of a fault of the backend, and not of one
+// errFault is wrapped by errors that report a fault of the backend, and not of one
 // of the package that it reads.
 var errFault = errors.New("the backend is wrong")
 

@@ -17,7 +17,7 @@ const (
 	maxLongName = 2 * unpack.MaxPath
 
 	// maxPadding is how many zeros may follow the end of an archive. tar fills up to
-	// its blocking factor, 10 KiB unless it is told otherwise.
+	// its blocking factor, 10 KiB by default.
 	maxPadding = 1 << 20
 )
 
@@ -240,14 +240,14 @@ func (t *tarReader) readLongName(h *tarHeader, have string) (string, error) {
 // parseHeader reads t.block, which began at pos.
 func (t *tarReader) parseHeader(pos int64) (*tarHeader, error) {
 	b := t.block[:]
-	want, err := parseOctal(b[148:156])
+	expected, err := parseOctal(b[148:156])
 	sum := int64(8 * ' ')
 	for i, c := range b {
 		if i < 148 || i >= 156 {
 			sum += int64(c)
 		}
 	}
-	if err != nil || sum != want {
+	if err != nil || sum != expected {
 		return nil, t.errorAt(pos, "a tar header's checksum is wrong: the package is corrupt")
 	}
 

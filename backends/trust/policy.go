@@ -55,7 +55,7 @@ type Evidence struct {
 }
 
 // Check applies the policy to a package, which messages call name. It returns what
-// is to be told, if anything; the error wraps [ErrSignature] for a package that is
+// is to be reported, if anything; the error wraps [ErrSignature] for a package that is
 // refused.
 func (r Rules) Check(name string, e Evidence) (warning string, err error) {
 	if r.Policy == Off || e.Verdict == pkginfo.Good {

@@ -87,7 +87,7 @@ func (l *Loop) report(line string) {
 	}
 }
 
-// end kills the loop and waits until all is told.
+// end kills the loop and waits until it has reported all.
 func (l *Loop) end() {
 	l.cancel()
 	<-l.done

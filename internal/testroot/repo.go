@@ -104,7 +104,7 @@ func copyFile(from, to string) error {
 		return err
 	}
 	if _, err := io.Copy(out, in); err != nil {
-		out.Close() //nolint:errcheck // the first error is told
+		out.Close() //nolint:errcheck // the first error is reported
 		return fmt.Errorf("copy %s: %v", from, err)
 	}
 	return out.Close()

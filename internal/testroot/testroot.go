@@ -116,7 +116,7 @@ func newRoot(tb testing.TB) *Root {
 	}
 	remove, err := removeLater(base)
 	if err != nil {
-		os.RemoveAll(base) //nolint:errcheck // the first error is told
+		os.RemoveAll(base) //nolint:errcheck // the first error is reported
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {

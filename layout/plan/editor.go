@@ -28,7 +28,7 @@ type EditRequest struct {
 type EditResult struct {
 	Patch *record.Patch // nil when the edit was refused
 	// LeavesRelRO says that RELRO does not protect the dynamic section of the edited
-	// file any more, for want of room.
+	// file any more, for lack of room.
 	LeavesRelRO bool
 	Refused     string // why the file cannot be edited so; "" when it can
 }

@@ -29,7 +29,7 @@ type ProblemsError struct{ Problems []Problem }
 const maxShown = 10
 
 // Error tells each missing library or symbol version once, however many files
-// want it.
+// need it.
 func (e *ProblemsError) Error() string {
 	lines := summarize(e.Problems)
 	if left := len(lines) - maxShown; left > 0 {
@@ -39,7 +39,7 @@ func (e *ProblemsError) Error() string {
 }
 
 // summarize returns the messages of problems, one for each library or symbol
-// version that is missing: the first, and how many files more want it.
+// version that is missing: the first, and how many files more need it.
 func summarize(problems []Problem) []string {
 	type wanted struct{ soname, version string }
 	count := map[wanted]int{}
@@ -101,7 +101,7 @@ func (p *planner) problems(c *candidate, f *record.File, r *resolution) []Proble
 }
 
 // whatToAdd ends a message with what to add to the command: the relation of c for the
-// package that has the soname or, if none can be told, all that are not satisfied.
+// package that has the soname or, if none is likelier, all that are not satisfied.
 func (p *planner) whatToAdd(c *candidate, soname string) string {
 	likely := packageNames(path.Base(soname))
 	var unresolved []string

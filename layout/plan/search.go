@@ -167,7 +167,7 @@ func (s *search) objection(c *candidate, abi *elfedit.Info) string {
 		return why
 	}
 	if c == s.choice.libc {
-		return "" // the resolution tells of relations against it
+		return "" // the resolution reports relations against it
 	}
 	if c.isLibc(abi) {
 		return "a process has one C library, and another was chosen"

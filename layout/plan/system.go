@@ -156,7 +156,7 @@ func places(m *record.Manifest) map[string]string {
 }
 
 // askWhere returns those of a tree's places whose library asks where it was found. Found
-// through the farm, it would be told the farm's directory, and look for its plugins
+// through the farm, it would get the farm's directory, and look for its plugins
 // or data there. All builds of such a library go together, whichever of them asks.
 func askWhere(m *record.Manifest, places map[string]string) []string {
 	asks := map[string]bool{}

@@ -161,7 +161,7 @@ func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 func (m *Mode) UnmarshalText(b []byte) error {
 	v, err := strconv.ParseUint(string(b), 8, 32)
 	if err != nil || v > 0o7777 {
-		return fmt.Errorf("parse mode %q: want four octal digits", b)
+		return fmt.Errorf("parse mode %q: expected four octal digits", b)
 	}
 	*m = Mode(v)
 	return nil

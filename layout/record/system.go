@@ -101,7 +101,7 @@ func (t PinnedTree) MarshalText() ([]byte, error) { return []byte(t.String()), n
 func (t *PinnedTree) UnmarshalText(b []byte) error {
 	library, tree, ok := strings.Cut(string(b), "=")
 	if !ok {
-		return fmt.Errorf("%q is not a pinned tree: want LIBRARY=TREE", b)
+		return fmt.Errorf("%q is not a pinned tree: expected LIBRARY=TREE", b)
 	}
 	*t = PinnedTree{library, tree}
 	return t.check()

@@ -100,44 +100,44 @@ func Make(packaged []byte, records []record.EditRecord) (edit elfedit.Edit, leav
 // Compare returns an error when an edited file is not what records make of the
 // packaged one. It says what differs.
 func Compare(edited, packaged *elfedit.Info, records []record.EditRecord) error {
-	want := *packaged
-	want.Needed = slices.Clone(packaged.Needed)
+	expected := *packaged
+	expected.Needed = slices.Clone(packaged.Needed)
 	for _, e := range records {
 		if err := check(e); err != nil {
 			return err
 		}
 		switch e.Kind {
 		case record.EditInterpreter:
-			want.Interpreter = e.To[0]
+			expected.Interpreter = e.To[0]
 		case record.EditNeeded:
-			want.Needed = e.To
+			expected.Needed = e.To
 		case record.EditReplace:
 			for i, from := range e.From {
-				for j := range want.Needed {
-					if want.Needed[j] == from {
-						want.Needed[j] = e.To[i]
+				for j := range expected.Needed {
+					if expected.Needed[j] == from {
+						expected.Needed[j] = e.To[i]
 					}
 				}
 			}
 		case record.EditAdd:
-			want.Needed = append(want.Needed, e.To...)
+			expected.Needed = append(expected.Needed, e.To...)
 		case record.EditRunPath:
-			want.RunPath, want.RPath = e.To[0], ""
+			expected.RunPath, expected.RPath = e.To[0], ""
 		case record.EditRPath:
-			want.RPath, want.RunPath = e.To[0], ""
+			expected.RPath, expected.RunPath = e.To[0], ""
 		}
 	}
 	switch {
-	case edited.Interpreter != want.Interpreter:
-		return fmt.Errorf("the edited file has the interpreter %q, planned was %q", edited.Interpreter, want.Interpreter)
-	case !slices.Equal(edited.Needed, want.Needed):
-		return fmt.Errorf("the edited file needs %q, planned was %q", edited.Needed, want.Needed)
-	case edited.RunPath != want.RunPath:
-		return fmt.Errorf("the edited file has the RUNPATH %q, planned was %q", edited.RunPath, want.RunPath)
-	case edited.RPath != want.RPath:
-		return fmt.Errorf("the edited file has the RPATH %q, planned was %q", edited.RPath, want.RPath)
-	case edited.Soname != want.Soname:
-		return fmt.Errorf("the edited file has the soname %q, it was %q", edited.Soname, want.Soname)
+	case edited.Interpreter != expected.Interpreter:
+		return fmt.Errorf("the edited file has the interpreter %q, planned was %q", edited.Interpreter, expected.Interpreter)
+	case !slices.Equal(edited.Needed, expected.Needed):
+		return fmt.Errorf("the edited file needs %q, planned was %q", edited.Needed, expected.Needed)
+	case edited.RunPath != expected.RunPath:
+		return fmt.Errorf("the edited file has the RUNPATH %q, planned was %q", edited.RunPath, expected.RunPath)
+	case edited.RPath != expected.RPath:
+		return fmt.Errorf("the edited file has the RPATH %q, planned was %q", edited.RPath, expected.RPath)
+	case edited.Soname != expected.Soname:
+		return fmt.Errorf("the edited file has the soname %q, it was %q", edited.Soname, expected.Soname)
 	}
 	return nil
 }

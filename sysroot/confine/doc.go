@@ -34,7 +34,7 @@ type Rules struct {
 }
 
 // Read reads the rules of a root for a prefix in it. A file that cannot be read
-// confines nothing, as far as can be told.
+// confines nothing, as far as its files say.
 func Read(files Files, prefix string) *Rules {
 	r := &Rules{prefix: prefix, base: files.HasFile(Abstraction)}
 	entries, _ := files.ReadDir(profileDir) // none without AppArmor

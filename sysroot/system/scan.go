@@ -62,7 +62,7 @@ func (s Digests) Share(path string) (d digest.Digest, size int64, shared bool, e
 }
 
 // Scan looks at the files of packages, and stages their libraries in to; without it
-// only programs are looked for. progress is told how many packages are done, from any
+// only programs are looked for. progress is called with the number of packages done, from any
 // goroutine.
 func Scan(ctx context.Context, root *sysroot.Root, packages []*backends.Installed, to Sharer, progress func(done int)) ([]*Found, error) {
 	found := make([]*Found, len(packages))

@@ -76,7 +76,7 @@ type TreeInUse struct {
 // programs and libraries of these are bound to.
 func Collect(ctx context.Context, o Options) (result *Result, err error) {
 	if o.Keep < 1 {
-		return nil, fmt.Errorf("keep %d generations: want 1 or more", o.Keep)
+		return nil, fmt.Errorf("keep %d generations: expected 1 or more", o.Keep)
 	}
 	if o.Progress == nil {
 		o.Progress = func(transaction.Progress) {}
@@ -195,7 +195,7 @@ func (c *collector) readTrees() error {
 func (c *collector) readTree(t *treeRecord) error {
 	m, err := c.store.Manifest(t.Name, t.Tree)
 	if err != nil {
-		return fmt.Errorf("%w; nothing was removed, for what this tree uses is not known; run hashpkg verify --repair", err)
+		return fmt.Errorf("%w; nothing was removed, because it is unknown what this tree uses; run hashpkg verify --repair", err)
 	}
 	t.Version, t.architecture, t.origin = m.Version, m.Architecture, m.Origin
 	t.leads = graph.OfManifest(m, c.known)
@@ -218,7 +218,7 @@ func (c *collector) addGeneration(id int) error {
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		if !c.known(t.Path()) {
-			return fmt.Errorf("generation %d has %s, whose manifest %s is lost; nothing was removed, for what this tree uses is not known: run hashpkg verify --repair --from the package",
+			return fmt.Errorf("generation %d has %s, whose manifest %s is lost; nothing was removed, because it is unknown what this tree uses: run hashpkg verify --repair --from the package",
 				id, t.Spec(), c.store.Path(layout.ManifestPath(t.Name, t.Dir)))
 		}
 		c.roots = append(c.roots, t.Path())

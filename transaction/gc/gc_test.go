@@ -197,7 +197,7 @@ func TestCollect(t *testing.T) {
 
 func TestCollectIsRefused(t *testing.T) {
 	root := newRoot(t)
-	if _, err := Collect(t.Context(), Options{Root: root}); err == nil || err.Error() != "keep 0 generations: want 1 or more" {
+	if _, err := Collect(t.Context(), Options{Root: root}); err == nil || err.Error() != "keep 0 generations: expected 1 or more" {
 		t.Errorf("the error is %v", err)
 	}
 	if result := collect(t, root, 1, false); result.Changes() {
@@ -212,8 +212,8 @@ func TestCollectIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ content, err string }{
-		{"", "generation 3 has jq=3, whose manifest " + manifest + " is lost; nothing was removed, for what this tree uses is not known: run hashpkg verify --repair --from the package"},
-		{"{", "; nothing was removed, for what this tree uses is not known; run hashpkg verify --repair"},
+		{"", "generation 3 has jq=3, whose manifest " + manifest + " is lost; nothing was removed, because it is unknown what this tree uses: run hashpkg verify --repair --from the package"},
+		{"{", "; nothing was removed, because it is unknown what this tree uses; run hashpkg verify --repair"},
 	} {
 		if err := os.Remove(manifest); err != nil {
 			t.Fatal(err)

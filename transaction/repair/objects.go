@@ -327,7 +327,7 @@ func (o *objectRepair) supplyFromPackages(ctx context.Context, damaged []*damage
 }
 
 // readPackage keeps what is wanted of a package's files. A package that is damaged is
-// told of: what was read of it before is what it should be, by its digest.
+// reported: what was read of it before is what it should be, by its digest.
 func (o *objectRepair) readPackage(ctx context.Context, p fromPackage, wanted map[digest.Digest]bool, sizes map[int64]bool) error {
 	var fault error
 	err := o.openPackage(p.path, func(_ backends.Format, in backends.Reader) error {

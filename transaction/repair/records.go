@@ -360,7 +360,7 @@ func (r *repairer) repairStray(context.Context) error {
 		return err
 	}
 	for _, p := range stray {
-		if r.isTree(p) && r.unreadable[p] == "" || r.toldOf(p) {
+		if r.isTree(p) && r.unreadable[p] == "" || r.isReported(p) {
 			continue
 		}
 		what := "is a tree without a manifest, of no generation"
@@ -375,7 +375,7 @@ func (r *repairer) repairStray(context.Context) error {
 	return nil
 }
 
-// toldOf reports whether something is damaged in a tree that was told of.
-func (r *repairer) toldOf(tree string) bool {
+// isReported reports whether damage in a tree was reported already.
+func (r *repairer) isReported(tree string) bool {
 	return slices.ContainsFunc(r.result.Remaining, func(d Damage) bool { return d.Tree == tree })
 }

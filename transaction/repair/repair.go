@@ -208,7 +208,7 @@ func (r *repairer) journals(context.Context) error {
 	return err
 }
 
-// notes tells of what looks strange and harms nothing.
+// notes reports what looks strange and harms nothing.
 func (r *repairer) notes(context.Context) error {
 	for _, g := range r.generations {
 		if g.Time.After(r.Now) {

@@ -33,7 +33,7 @@ type Options struct {
 	Specs []query.Spec
 	// All has every tree and object of the store read, whether anything uses it or not.
 	All bool
-	// Progress, if not nil, is told the bytes read so far, from any goroutine.
+	// Progress, if not nil, is called with the number of bytes read so far, from any goroutine.
 	Progress func(bytes int64)
 }
 
@@ -240,7 +240,7 @@ func (r *reader) addTree(t *record.Tree) {
 	switch {
 	case err != nil:
 		r.lost(t.Path(), t.Spec(), err)
-	case m == nil: // told already
+	case m == nil: // reported already
 	case m.Identity != t.Identity:
 		r.damaged(t.Path(), t.Spec(), "is the manifest of another identity")
 		r.add(t.Path(), m)

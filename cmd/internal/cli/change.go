@@ -37,7 +37,7 @@ func runUse(ctx context.Context, a *app, text string, highest bool, lock sysroot
 		return err
 	}
 	if highest != (spec.Version == "") {
-		return usageError{fmt.Errorf("%q: want NAME=VERSION, or --highest NAME", text)}
+		return usageError{fmt.Errorf("%q: expected NAME=VERSION, or --highest NAME", text)}
 	}
 	return a.change(lock, func(c transaction.Change) (transaction.Result, error) {
 		if highest {

@@ -19,7 +19,7 @@ func newCheckCommand(a *app) *cobra.Command {
 		Short: "Look whether hashpkg keeps up with the package manager",
 		Long: `Look whether hashpkg keeps up with the package manager, and say what to do where
 it does not. A hook never makes a package manager fail, so this is where a failure
-is seen. It tells of
+is seen. It reports
 
   a hook or a sync that failed;
   packages that came or went since the last sync;
@@ -28,7 +28,7 @@ is seen. It tells of
   a prefix in which others than root could put what programs load.
 
 While dpkg or rpm is at work, what follows from that is no problem. The exit
-status is 1 when there is one. Notes tell of what could not be looked at, which is
+status is 1 when there is one. Notes name what could not be looked at, which is
 more without root, and of fapolicyd and AIDE, where these compare programs with
 digests. Files are compared with their records by hashpkg verify.`,
 		Example: "  hashpkg check\n  hashpkg check --json",

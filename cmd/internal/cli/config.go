@@ -105,7 +105,7 @@ func (c *rewriteConfig) check(file string) error {
 	switch c.Executables {
 	case programs.RewriteMinimal, programs.RewriteFull, programs.RewriteNone:
 	default:
-		return fmt.Errorf("read settings: %s: executables = %q: want \"minimal\", \"full\" or \"none\"", file, c.Executables)
+		return fmt.Errorf("read settings: %s: executables = %q: expected \"minimal\", \"full\" or \"none\"", file, c.Executables)
 	}
 	for _, patterns := range [][]string{c.Include, c.Exclude} {
 		for _, p := range patterns {
@@ -134,7 +134,7 @@ func parseSize(text string) (int64, error) {
 	}
 	n, err := strconv.ParseUint(digits, 10, 63)
 	if err != nil || n == 0 || n > 1<<62>>shift {
-		return 0, fmt.Errorf("%q: want a number of bytes, or one with K, M, G or T, such as 64G", text)
+		return 0, fmt.Errorf("%q: expected a number of bytes, or one with K, M, G or T, such as 64G", text)
 	}
 	return int64(n) << shift, nil
 }

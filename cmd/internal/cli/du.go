@@ -40,7 +40,7 @@ On a terminal sizes are rounded (K is 1024 bytes); else they are in bytes.`,
 
 func runDU(ctx context.Context, a *app, sort string) error {
 	if sort != "name" && sort != "size" {
-		return usageError{fmt.Errorf("--sort %s: want name or size", sort)}
+		return usageError{fmt.Errorf("--sort %s: expected name or size", sort)}
 	}
 	root, err := a.openRoot()
 	if err != nil {

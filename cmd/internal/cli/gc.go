@@ -107,10 +107,10 @@ name in another tree, or in the distribution, frees none.`,
 
 func runGC(ctx context.Context, a *app, o gcOptions) error {
 	if o.keep < 1 {
-		return usageError{fmt.Errorf("--keep %d: want 1 or more", o.keep)}
+		return usageError{fmt.Errorf("--keep %d: expected 1 or more", o.keep)}
 	}
 	if o.versions < 0 {
-		return usageError{fmt.Errorf("--keep-versions %d: want 0 or more", o.versions)}
+		return usageError{fmt.Errorf("--keep-versions %d: expected 0 or more", o.versions)}
 	}
 	root, err := a.openRoot()
 	if err != nil {

@@ -61,7 +61,7 @@ func (o *pinOptions) options(a *app, given []string) (transaction.PinOptions, er
 
 func runPin(ctx context.Context, a *app, o pinOptions, given []string) error {
 	if !o.all && len(given) < 2 {
-		return usageError{errors.New("want PROGRAM LIBPACKAGE=VERSION, or --all LIBPACKAGE=VERSION; see hashpkg help pin")}
+		return usageError{errors.New("expected PROGRAM LIBPACKAGE=VERSION, or --all LIBPACKAGE=VERSION; see hashpkg help pin")}
 	}
 	p, err := o.options(a, given)
 	if err != nil {
@@ -84,7 +84,7 @@ for the libraries named, or for all of them.`,
 		Example: "  hashpkg unpin /usr/bin/curl\n  hashpkg unpin --all libssl3",
 		RunE: func(c *cobra.Command, given []string) error {
 			if !o.all && len(given) == 0 {
-				return usageError{errors.New("want a program, or --all; see hashpkg help unpin")}
+				return usageError{errors.New("expected a program, or --all; see hashpkg help unpin")}
 			}
 			p, err := o.options(a, given)
 			if err != nil {

@@ -41,7 +41,7 @@ A file that somebody else has changed is left as it is, and the exit status is 1
 
 func runRestore(ctx context.Context, a *app, o restoreOptions, names []string) error {
 	if o.all == (len(names) > 0) {
-		return usageError{errors.New("want paths or packages, or --all; see hashpkg help restore")}
+		return usageError{errors.New("expected paths or packages, or --all; see hashpkg help restore")}
 	}
 	root, err := a.openRoot()
 	if err != nil {

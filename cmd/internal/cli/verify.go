@@ -181,7 +181,7 @@ func runVerifySystem(ctx context.Context, a *app, names []string) error {
 
 func runVerify(ctx context.Context, a *app, o verifyOptions, texts []string) error {
 	if o.all && len(texts) > 0 {
-		return usageError{errors.New("want names, or --all; see hashpkg help verify")}
+		return usageError{errors.New("expected names, or --all; see hashpkg help verify")}
 	}
 	root, err := a.openRoot()
 	if err != nil {

@@ -14,7 +14,7 @@ const patience = 10 * time.Second
 
 // waitFlag gives a command that writes the flag --wait. The function that it returns
 // says how the command takes the lock, once flags are parsed. A patient command waits
-// a while where nobody looks on; a person is told at once.
+// a while where nobody looks on; a person gets the error at once.
 func (a *app) waitFlag(cmd *cobra.Command, patient bool) func() sysroot.LockOptions {
 	const name = "wait"
 	text := "wait for another hashpkg to end, for `DURATION` at most, such as 30s (default: not at all)"

@@ -24,7 +24,7 @@ import (
 	"syscall"
 )
 
-// version is the version that programs are told which ask for one: that of the
+// version is the answer to programs that ask for one: that of the
 // patchelf whose options these are.
 const version = "patchelf 0.19.1"
 

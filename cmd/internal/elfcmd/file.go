@@ -147,7 +147,7 @@ func (r *run) edit(name string, result *fileResult) error {
 		return err
 	}
 	if !o.dryRun {
-		result.ELF = &plan.want
+		result.ELF = &plan.expected
 	}
 	return nil
 }
@@ -358,7 +358,7 @@ func (r *run) writeWithPatch(name string, e elfedit.Edit, plan *filePlan, before
 		if _, err := p.create(o.savePatch); err != nil {
 			return err
 		}
-		result.ELF = &plan.want
+		result.ELF = &plan.expected
 		return nil
 	}
 	if err := r.write(name, e, result, save); err != nil {
@@ -367,6 +367,6 @@ func (r *run) writeWithPatch(name string, e elfedit.Edit, plan *filePlan, before
 		}
 		return err
 	}
-	result.ELF = &plan.want
+	result.ELF = &plan.expected
 	return nil
 }

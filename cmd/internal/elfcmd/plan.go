@@ -24,7 +24,7 @@ import (
 // filePlan is what one file shall become.
 type filePlan struct {
 	changes  elfedit.Changes
-	want     elfedit.Info  // what Inspect says of the edited file
+	expected elfedit.Info  // what Inspect says of the edited file
 	cache    *elfedit.Note // the resolution cache that the file shall have
 	inspect  func(data []byte) (*elfedit.Info, error)
 	warnings []string
@@ -33,23 +33,23 @@ type filePlan struct {
 // plan applies the options to one file as patchelf does: each kind of change
 // once, in patchelf's order, whatever the order on the command line.
 func (o *options) plan(info *elfedit.Info) (*filePlan, error) {
-	p := &filePlan{want: *info}
+	p := &filePlan{expected: *info}
 	p.changes.PageSize = o.pageSize
 	if o.osabi != nil {
-		p.changes.OSABI, p.want.OSABI = o.osabi, *o.osabi
+		p.changes.OSABI, p.expected.OSABI = o.osabi, *o.osabi
 	}
 	if o.soname != nil && info.Type == elf.ET_DYN { // patchelf passes over programs that are not position-independent
-		p.changes.Soname, p.want.Soname = o.soname, *o.soname
+		p.changes.Soname, p.expected.Soname = o.soname, *o.soname
 	}
 	if o.interpreter != "" {
 		if info.Interpreter == "" {
 			return nil, errNoInterpreter
 		}
-		p.changes.Interpreter, p.want.Interpreter = &o.interpreter, o.interpreter
+		p.changes.Interpreter, p.expected.Interpreter = &o.interpreter, o.interpreter
 	}
 	if stack := o.clearExecStack || o.execStack; stack && !o.printExecStack {
 		executable := !o.clearExecStack
-		p.changes.ExecStack, p.want.ExecStack, p.want.HasStack = &executable, executable, true
+		p.changes.ExecStack, p.expected.ExecStack, p.expected.HasStack = &executable, executable, true
 	}
 	if err := o.planPath(info, p); err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (o *options) plan(info *elfedit.Info) (*filePlan, error) {
 		return nil, err
 	}
 	if o.noDefaultLib {
-		p.changes.NoDefaultLib, p.want.NoDefault = &o.noDefaultLib, true
+		p.changes.NoDefaultLib, p.expected.NoDefault = &o.noDefaultLib, true
 	}
 	p.changes.DebugTag = o.debugTag
 	p.changes.ClearSymbolVersions = o.clearVersions
@@ -78,8 +78,8 @@ func (p *filePlan) make(data []byte) (elfedit.Edit, error) {
 		return e, err
 	}
 	p.changes.MayLeaveRelRO = true
-	p.want.DynamicRelRO = false
-	p.warnings = append(p.warnings, fmt.Sprintf("its dynamic section stays writable from now on: there is room for %d entries more where it is protected (RELRO), and not for these", p.want.DynamicRoom))
+	p.expected.DynamicRelRO = false
+	p.warnings = append(p.warnings, fmt.Sprintf("its dynamic section stays writable from now on: there is room for %d entries more where it is protected (RELRO), and not for these", p.expected.DynamicRoom))
 	return elfedit.Make(data, p.changes)
 }
 
@@ -89,21 +89,21 @@ func (p *filePlan) check(data []byte) error {
 	if err != nil {
 		return fmt.Errorf("the edited file cannot be read: %w", err)
 	}
-	p.want.DynamicRoom = got.DynamicRoom
+	p.expected.DynamicRoom = got.DynamicRoom
 	if others, cache := splitCache(got.Notes); reflect.DeepEqual(cache, p.cache) {
-		if wanted, _ := splitCache(p.want.Notes); reflect.DeepEqual(others, wanted) {
-			p.want.Notes = got.Notes
+		if wanted, _ := splitCache(p.expected.Notes); reflect.DeepEqual(others, wanted) {
+			p.expected.Notes = got.Notes
 		}
 	}
-	want := p.want
-	want.AsksWhere = got.AsksWhere // a search path that was added may name $ORIGIN, and bytes that are not used any more stay
+	expected := p.expected
+	expected.AsksWhere = got.AsksWhere // a search path that was added may name $ORIGIN, and bytes that are not used any more stay
 	if len(p.changes.RenameSymbols) > 0 {
-		want.ImportsOpen = got.ImportsOpen
+		expected.ImportsOpen = got.ImportsOpen
 	}
-	if reflect.DeepEqual(*got, want) {
+	if reflect.DeepEqual(*got, expected) {
 		return nil
 	}
-	a, b := reflect.ValueOf(*got), reflect.ValueOf(want)
+	a, b := reflect.ValueOf(*got), reflect.ValueOf(expected)
 	for i := range a.NumField() {
 		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
 			return fmt.Errorf("the edited file is not what was planned: %s is %v, and should be %v",
@@ -142,7 +142,7 @@ func (o *options) planPath(info *elfedit.Info, p *filePlan) error {
 		dirs = kept
 	case o.removeRPath:
 		p.changes.Path = &elfedit.SearchPath{Remove: true}
-		p.want.RPath, p.want.RunPath, p.want.HasRPath, p.want.HasRunPath = "", "", false, false
+		p.expected.RPath, p.expected.RunPath, p.expected.HasRPath, p.expected.HasRunPath = "", "", false, false
 		return nil
 	case o.setRPath != nil:
 		dirs = *o.setRPath
@@ -160,10 +160,10 @@ func (o *options) planPath(info *elfedit.Info, p *filePlan) error {
 		}
 	}
 	p.changes.Path = &elfedit.SearchPath{Set: &dirs}
-	p.want.RPath, p.want.RunPath, p.want.HasRPath, p.want.HasRunPath = "", dirs, false, true
+	p.expected.RPath, p.expected.RunPath, p.expected.HasRPath, p.expected.HasRunPath = "", dirs, false, true
 	if o.forceRPath {
 		p.changes.Path.Form = elfedit.FormRPath
-		p.want.RPath, p.want.RunPath, p.want.HasRPath, p.want.HasRunPath = dirs, "", true, false
+		p.expected.RPath, p.expected.RunPath, p.expected.HasRPath, p.expected.HasRunPath = dirs, "", true, false
 	}
 	return nil
 }
@@ -278,9 +278,9 @@ func (o *options) planNeeded(info *elfedit.Info, p *filePlan) error {
 			list = []string{}
 		}
 		p.changes.SetNeeded = list
-		p.want.Needed = list
+		p.expected.Needed = list
 		if len(list) == 0 {
-			p.want.Needed = nil
+			p.expected.Needed = nil
 		}
 	}
 	maps.DeleteFunc(renamed, func(from, to string) bool { return from == to })
@@ -288,10 +288,10 @@ func (o *options) planNeeded(info *elfedit.Info, p *filePlan) error {
 		return nil
 	}
 	p.changes.VersionFiles = renamed
-	p.want.VersionNeeds = slices.Clone(info.VersionNeeds)
-	for i := range p.want.VersionNeeds {
-		if name, ok := renamed[p.want.VersionNeeds[i].File]; ok {
-			p.want.VersionNeeds[i].File = name
+	p.expected.VersionNeeds = slices.Clone(info.VersionNeeds)
+	for i := range p.expected.VersionNeeds {
+		if name, ok := renamed[p.expected.VersionNeeds[i].File]; ok {
+			p.expected.VersionNeeds[i].File = name
 		}
 	}
 	return nil

@@ -35,12 +35,12 @@ func splitCache(notes []elfedit.Note) (others []elfedit.Note, cache *elfedit.Not
 func (o *options) planCache(info *elfedit.Info, p *filePlan) error {
 	_, has := splitCache(info.Notes)
 	oldPath, _ := searchPath(info)
-	path, _ := searchPath(&p.want)
-	if oldPath == path && slices.Equal(info.Needed, p.want.Needed) {
+	path, _ := searchPath(&p.expected)
+	if oldPath == path && slices.Equal(info.Needed, p.expected.Needed) {
 		p.cache = has
 	}
 	if o.resolutionCache {
-		found, why, err := o.findNeeded(&p.want, path)
+		found, why, err := o.findNeeded(&p.expected, path)
 		switch {
 		case err != nil:
 			return err
