@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
@@ -111,6 +112,7 @@ type damagedObject struct {
 // objectRepair is the repair of the objects.
 type objectRepair struct {
 	*repairer
+	wanted  map[digest.Digest]bool   // those that a tree which is repaired has
 	users   map[digest.Digest][]user // by object
 	sources map[digest.Digest][]user // that were edited, by the packaged bytes
 	known   map[digest.Digest]string // what packages have of what is wanted, and which
@@ -119,21 +121,24 @@ type objectRepair struct {
 // repairObjects finds the objects that are damaged, and puts a whole one in the place of
 // each of which there is a copy.
 func (r *repairer) repairObjects(ctx context.Context) (err error) {
-	manifests := make([]*record.Manifest, len(r.order))
-	o := &objectRepair{r, map[digest.Digest][]user{}, map[digest.Digest][]user{}, map[digest.Digest]string{}}
-	for i, p := range r.order {
+	o := &objectRepair{r, map[digest.Digest]bool{}, map[digest.Digest][]user{}, map[digest.Digest][]user{}, map[digest.Digest]string{}}
+	for _, p := range sortedKeys(r.manifests) {
 		m := r.manifests[p]
-		manifests[i] = m
 		for j := range m.Files {
 			f := &m.Files[j]
 			if f.Type != record.TypeFile {
 				continue
 			}
+			o.wanted[f.Object] = o.wanted[f.Object] || r.inScope(p)
 			o.users[f.Object] = append(o.users[f.Object], user{m, f})
 			if f.Patch != nil {
 				o.sources[f.Source] = append(o.sources[f.Source], user{m, f})
 			}
 		}
+	}
+	manifests := make([]*record.Manifest, len(r.order))
+	for i, p := range r.order {
+		manifests[i] = r.manifests[p]
 	}
 	if r.check, err = r.store().Check(ctx, manifests, func(n int64) { r.Progress(transaction.Progress{Step: fmt.Sprintf("verifying %d MB", n>>20)}) }); err != nil {
 		return err
@@ -156,6 +161,9 @@ func (r *repairer) repairObjects(ctx context.Context) (err error) {
 // damaged returns the objects that are not as they should be.
 func (o *objectRepair) damaged() (damaged []*damagedObject, err error) {
 	for d, users := range o.users {
+		if !o.wanted[d] {
+			continue
+		}
 		kind, what := o.check.Object(d)
 		if kind == store.DamageEdit { // the bytes are the object's own
 			continue
@@ -426,7 +434,13 @@ func (o *objectRepair) put(damaged []*damagedObject) error {
 			return err
 		}
 	}
+	elsewhere := map[string]bool{}
 	for _, d := range damaged {
+		for _, u := range d.users {
+			if !o.inScope(layout.TreePath(u.m.Name, u.m.Tree)) {
+				elsewhere[u.m.Spec()] = true
+			}
+		}
 		name := layout.ObjectPath(d.digest)
 		if d.how != "" {
 			o.check.Replaced(d.digest)
@@ -439,6 +453,9 @@ func (o *objectRepair) put(damaged []*damagedObject) error {
 				return err
 			}
 		}
+	}
+	if len(elsewhere) > 0 {
+		o.note("%s had damaged objects in common with what was repaired: hashpkg verify --repair mends them, too", strings.Join(sortedKeys(elsewhere), ", "))
 	}
 	return nil
 }

@@ -16,10 +16,11 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/transaction"
+	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
-// repairGenerations mends the records of generations, and the link to the active one where
-// there is one only that it can lead to.
+// repairGenerations reads the records of generations. Where the whole store is repaired, it
+// mends them, and the link to the active one where there is one only that it can lead to.
 func (r *repairer) repairGenerations(context.Context) error {
 	var err error
 	if r.active, err = r.store().Active(); err != nil {
@@ -34,7 +35,7 @@ func (r *repairer) repairGenerations(context.Context) error {
 			return err
 		}
 	}
-	if slices.ContainsFunc(r.generations, func(g *record.Generation) bool { return g.ID == r.active }) || len(ids) == 0 {
+	if r.generation(r.active) != nil || len(ids) == 0 || len(r.Specs) > 0 {
 		return nil
 	}
 	damage := store.Damage{Kind: store.DamageLink, Path: r.store().Path(layout.CurrentSystem), What: "is lost: no generation is active"}
@@ -60,6 +61,16 @@ func (r *repairer) repairGenerations(context.Context) error {
 		r.active = 0
 		newest := r.generations[len(r.generations)-1].ID
 		r.remains(damage, fmt.Sprintf("run hashpkg rollback %d for the newest generation, or another that hashpkg generations lists", newest))
+	}
+	return nil
+}
+
+// generation returns the record of a generation; nil when it cannot be read.
+func (r *repairer) generation(id int) *record.Generation {
+	for _, g := range r.generations {
+		if g.ID == id {
+			return g
+		}
 	}
 	return nil
 }
@@ -96,6 +107,11 @@ func (r *repairer) repairGeneration(id int) error {
 	switch {
 	case g != nil:
 		r.generations = append(r.generations, g)
+		if len(r.Specs) > 0 {
+			return nil
+		}
+	case len(r.Specs) > 0:
+		return nil
 	case id == r.active:
 		r.remains(store.Damage{Kind: store.DamageGeneration, Path: r.store().Path(record), What: found.Fault},
 			"nothing else holds this record, and the generation's links are in use: run hashpkg rollback N, with an N that hashpkg generations lists, then hashpkg verify --repair")
@@ -139,8 +155,59 @@ type lostManifest struct {
 
 // repairManifests makes manifests again that are lost.
 func (r *repairer) repairManifests(ctx context.Context) error {
+	r.findTrees()
+	if err := r.findUsers(); err != nil {
+		return err
+	}
+	for _, spec := range r.Specs {
+		trees, err := r.treesOf(spec)
+		if err != nil {
+			return err
+		}
+		r.named = append(r.named, trees...)
+	}
+	lost := r.lostManifests()
+	for r.setScope() { // which what is made again may widen
+		if err := r.replan(ctx, lost); err != nil {
+			return err
+		}
+	}
 	unreadable := r.unreadable
-	for p := range unreadable {
+	for _, p := range sortedKeys(lost) {
+		if !r.inScope(p) {
+			continue
+		}
+		t := lost[p].tree
+		r.remains(store.Damage{
+			Kind: store.DamageManifest, Package: t.Spec(), Tree: p, Path: r.store().Path(layout.ManifestPath(t.Name, t.Dir)), What: lost[p].what,
+		}, r.lostHint(t))
+	}
+	for _, p := range sortedKeys(unreadable) {
+		name, tree, _ := strings.Cut(p, "/")
+		file := layout.ManifestPath(name, tree)
+		if _, ok := lost[p]; ok || r.manifests[p] != nil || !r.inScope(p) {
+			continue
+		}
+		if users := r.affected(p); len(users) > 0 {
+			r.remains(store.Damage{Kind: store.DamageManifest, Tree: p, Path: r.store().Path(file), What: unreadable[p]},
+				"install the package again, and pin to that")
+			continue
+		}
+		if err := r.take(file, "", p, "manifest.json", unreadable[p]); err != nil { // and the tree: see repairStray
+			return err
+		}
+	}
+	for _, p := range sortedKeys(r.manifests) {
+		if r.inScope(p) {
+			r.order = append(r.order, p)
+		}
+	}
+	return nil
+}
+
+// findTrees finds the trees of which there is a record, and which lead to which.
+func (r *repairer) findTrees() {
+	for p := range r.unreadable {
 		r.known[p] = true
 	}
 	for _, g := range r.generations {
@@ -154,11 +221,67 @@ func (r *repairer) repairManifests(ctx context.Context) error {
 	for p, m := range r.manifests {
 		r.lead(p, graph.OfManifest(m, r.isTree))
 	}
+}
+
+// treesOf returns the trees that a spec names: that of the active generation which verify
+// takes, or if that has none of the version, all those of the store.
+func (r *repairer) treesOf(spec query.Spec) (found []string, err error) {
+	g := r.generation(r.active)
+	if g == nil && len(r.generations) > 0 {
+		g = r.generations[len(r.generations)-1]
+	}
+	if g != nil {
+		t, err := query.Best(g, spec)
+		if err == nil {
+			return []string{t.Path()}, nil
+		}
+		if spec.Version == "" || !errors.Is(err, query.ErrNotInstalled) {
+			return nil, err
+		}
+	}
+	dir, err := layout.EscapeVersion(spec.Version)
+	if err != nil {
+		dir = spec.Version
+	}
+	for _, p := range sortedKeys(r.known) {
+		name, tree, _ := strings.Cut(p, "/")
+		if name == spec.Name && (spec.Version == "" || tree == spec.Version || tree == dir || strings.HasPrefix(tree, dir+"@")) {
+			found = append(found, p)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w: %s; hashpkg list shows what is", query.ErrNotInstalled, spec)
+	}
+	return found, nil
+}
+
+// setScope finds out which trees are to be repaired. It reports whether there are more than
+// before.
+func (r *repairer) setScope() bool {
+	before := r.scope
+	if len(r.Specs) > 0 {
+		r.scope = graph.Reachable(r.named, r.to)
+		return len(r.scope) > len(before)
+	}
+	all := map[string]bool{}
+	for p := range r.known {
+		all[p] = true
+	}
+	r.scope = all
+	return len(all) > len(before)
+}
+
+// inScope reports whether a tree is to be repaired.
+func (r *repairer) inScope(tree string) bool { return r.scope[tree] }
+
+// lostManifests returns the trees of generations that have no manifest of their own, by
+// path.
+func (r *repairer) lostManifests() map[string]lostManifest {
 	lost := map[string]lostManifest{}
 	for _, g := range r.generations {
 		for i := range g.Trees {
 			t := &g.Trees[i]
-			what := unreadable[t.Path()]
+			what := r.unreadable[t.Path()]
 			m := r.manifests[t.Path()]
 			switch {
 			case m == nil && what == "":
@@ -171,35 +294,7 @@ func (r *repairer) repairManifests(ctx context.Context) error {
 			}
 		}
 	}
-	if err := r.findUsers(); err != nil {
-		return err
-	}
-	if err := r.replan(ctx, lost); err != nil {
-		return err
-	}
-	for _, p := range sortedKeys(lost) {
-		t := lost[p].tree
-		r.remains(store.Damage{
-			Kind: store.DamageManifest, Package: t.Spec(), Tree: p, Path: r.store().Path(layout.ManifestPath(t.Name, t.Dir)), What: lost[p].what,
-		}, r.lostHint(t))
-	}
-	for _, p := range sortedKeys(unreadable) {
-		name, tree, _ := strings.Cut(p, "/")
-		file := layout.ManifestPath(name, tree)
-		if _, ok := lost[p]; ok || r.manifests[p] != nil {
-			continue
-		}
-		if users := r.affected(p); len(users) > 0 {
-			r.remains(store.Damage{Kind: store.DamageManifest, Tree: p, Path: r.store().Path(file), What: unreadable[p]},
-				"install the package again, and pin to that")
-			continue
-		}
-		if err := r.take(file, "", p, "manifest.json", unreadable[p]); err != nil { // and the tree: see repairStray
-			return err
-		}
-	}
-	r.order = sortedKeys(r.manifests)
-	return nil
+	return lost
 }
 
 func (r *repairer) lostHint(t *record.Tree) string {
@@ -240,14 +335,11 @@ func (r *repairer) isTree(p string) bool { return r.known[p] }
 
 // replan makes lost manifests again, puts them in place, and takes them out of lost.
 func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) error {
-	if len(lost) == 0 {
-		return nil
-	}
 	accept := func(manifests []*record.Manifest, how string) error {
 		for _, m := range manifests {
 			p := layout.TreePath(m.Name, m.Tree)
 			l, ok := lost[p]
-			if !ok || l.tree.Identity != m.Identity {
+			if !ok || l.tree.Identity != m.Identity || !r.inScope(p) {
 				continue
 			}
 			if err := r.putManifest(m, l, how); err != nil {
@@ -259,7 +351,10 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 	}
 	since := map[int]bool{}
 	var names []string
-	for _, l := range lost {
+	for p, l := range lost {
+		if !r.inScope(p) {
+			continue
+		}
 		if l.tree.Origin == record.OriginSystem {
 			names = append(names, l.tree.Name)
 		} else {

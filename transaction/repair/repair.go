@@ -27,7 +27,10 @@ import (
 
 // Options says what is repaired from what.
 type Options struct {
-	Root   *sysroot.Root
+	Root *sysroot.Root
+	// Specs, unless there are none, name all that is repaired: a tree of the active
+	// generation or, with a version, those of the store, and what they lead to.
+	Specs  []query.Spec
 	From   []string // package files of the host, and directories of them
 	DryRun bool
 	Lock   sysroot.LockOptions
@@ -73,18 +76,19 @@ type Damage struct {
 	Repair   string   `json:"repair"` // what to do
 }
 
-// Run verifies the whole store of a root, and mends what it can.
+// Run verifies the whole store of a root, or the trees of Specs, and mends what it can.
 //
 // It holds the lock. Killed at any point, it has mended some names and not yet others,
 // and another run goes on. The error wraps [query.ErrNotInstalled] where there is no
-// store.
+// store, or no tree of a name.
 func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if o.Progress == nil {
 		o.Progress = func(transaction.Progress) {}
 	}
 	r := &repairer{
 		Options: o, result: &Result{Done: []Action{}, Remaining: []Damage{}, Notes: []string{}},
-		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
+		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{},
+		to: map[string][]string{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
 	}
 	if ok, err := o.Root.Exists(); err != nil {
 		return nil, err
@@ -125,9 +129,12 @@ type repairer struct {
 	active      int // 0 for none
 	check       *store.Check
 	manifests   map[string]*record.Manifest // that can be read, by the tree's path
-	order       []string                    // their paths, sorted
+	named       []string                    // trees of Options.Specs
+	scope       map[string]bool             // they, and what they lead to; nil for every tree
+	order       []string                    // the paths of the manifests of these, sorted
 	unreadable  map[string]string           // what is wrong with others
 	known       map[string]bool             // trees of which there is a record, by path
+	to          map[string][]string         // what a tree leads to
 	from        map[string][]string         // who leads to a tree
 	users       map[string][]string         // programs of the system that lead to trees
 	lost        map[digest.Digest]bool      // objects that there is no copy of
@@ -137,7 +144,10 @@ func (r *repairer) store() *store.Store { return r.Root.Store() }
 
 func (r *repairer) run(ctx context.Context) error {
 	steps := []func(context.Context) error{
-		r.readPackages, r.journals, r.readManifests, r.repairGenerations, r.repairManifests, r.repairObjects, r.repairTrees, r.repairStray, r.repairFarms, r.notes,
+		r.readPackages, r.journals, r.readManifests, r.repairGenerations, r.repairManifests, r.repairObjects, r.repairTrees,
+	}
+	if len(r.Specs) == 0 {
+		steps = append(steps, r.repairStray, r.repairFarms, r.notes)
 	}
 	defer func() {
 		if r.check != nil {

@@ -191,6 +191,7 @@ func (r *repairer) findUsers() error {
 
 // lead notes to which trees one leads.
 func (r *repairer) lead(tree string, to []string) {
+	r.to[tree] = to
 	for _, t := range to {
 		r.from[t] = append(r.from[t], tree)
 	}

@@ -24,7 +24,7 @@ type verifyOptions struct {
 func newVerifyCommand(a *app) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...] | verify --repair [--from FILE|DIR]...",
+		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...] | verify --repair [--from FILE|DIR]... [NAME[=VERSION]...]",
 		Short: "Read every file again and compare it with its record",
 		Long: `Read every file that is in use again, or those of the packages named, and compare
 names, bytes, modes, owners and links with the manifests. An edited file is proved
@@ -47,7 +47,8 @@ them. What takes a place has the recorded digest. Links and indexes are made aga
 from the records, and copies of one file are linked again. What cannot be mended,
 or belongs to nobody, is moved below .hashpkg/quarantine in the prefix, and what is
 lost by that is named, with the programs that it concerns. Which generation shall
-be active is not decided where there is a choice.
+be active is not decided where there is a choice. With names, only their trees are
+mended, and those that they are bound to.
 
 Exit status 3 means that damage, or an altered file, was found; with --repair, that
 damage remains. With --dry-run, it is as it would be afterwards.`,
@@ -56,7 +57,8 @@ damage remains. With --dry-run, it is as it would be afterwards.`,
   hashpkg verify --all
   hashpkg verify --system
   hashpkg verify --repair --dry-run
-  hashpkg verify --repair --from /var/cache/apt/archives --from ./jq_1.6-2.1_amd64.deb`,
+  hashpkg verify --repair --from /var/cache/apt/archives --from ./jq_1.6-2.1_amd64.deb
+  hashpkg verify --repair jq=1.6-2.1`,
 		RunE: func(c *cobra.Command, specs []string) error { return runVerifyCommand(c.Context(), a, o, specs) },
 	}
 	f := cmd.Flags()
@@ -72,19 +74,21 @@ damage remains. With --dry-run, it is as it would be afterwards.`,
 
 func runVerifyCommand(ctx context.Context, a *app, o verifyOptions, specs []string) error {
 	switch {
-	case o.repair && len(specs) > 0:
-		return usageError{errors.New("--repair mends the whole store, and takes no packages: give their files with --from")}
 	case !o.repair && (o.dryRun || len(o.from) > 0):
 		return usageError{errors.New("--from and --dry-run go with --repair; see hashpkg help verify")}
 	case o.repair:
-		return runRepair(ctx, a, o)
+		return runRepair(ctx, a, o, specs)
 	case o.system:
 		return runVerifySystem(ctx, a, specs)
 	}
 	return runVerify(ctx, a, o, specs)
 }
 
-func runRepair(ctx context.Context, a *app, o verifyOptions) error {
+func runRepair(ctx context.Context, a *app, o verifyOptions, texts []string) error {
+	specs, err := parseSpecs(texts)
+	if err != nil {
+		return err
+	}
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -95,7 +99,7 @@ func runRepair(ctx context.Context, a *app, o verifyOptions) error {
 	}
 	progress := a.newProgress()
 	result, err := repair.Run(ctx, repair.Options{
-		Root: root, From: o.from, DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
+		Root: root, Specs: specs, From: o.from, DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
 	})
 	progress.end()
 	if err == nil && !o.dryRun {
@@ -187,13 +191,9 @@ func runVerify(ctx context.Context, a *app, o verifyOptions, texts []string) err
 	if err != nil {
 		return err
 	}
-	var specs []query.Spec
-	for _, text := range texts {
-		spec, err := parseSpec(text)
-		if err != nil {
-			return err
-		}
-		specs = append(specs, spec)
+	specs, err := parseSpecs(texts)
+	if err != nil {
+		return err
 	}
 	progress := a.newProgress()
 	report, err := verify.Trees(ctx, root, verify.Options{Specs: specs, All: o.all, Progress: progress.bytes("verifying")})
@@ -202,6 +202,19 @@ func runVerify(ctx context.Context, a *app, o verifyOptions, texts []string) err
 		return err
 	}
 	return a.printDamage(report)
+}
+
+// parseSpecs takes each NAME[=VERSION] apart.
+func parseSpecs(texts []string) ([]query.Spec, error) {
+	var specs []query.Spec
+	for _, text := range texts {
+		spec, err := parseSpec(text)
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, spec)
+	}
+	return specs, nil
 }
 
 func (a *app) printDamage(r *verify.Report) error {
