@@ -165,7 +165,13 @@ func (v *Check) verifyFile(f *record.File, within *cursor) (found fault, copied 
 	if found.what != "" {
 		return found, false, nil
 	}
-	return v.verifyRegular(f, dir, base, &st)
+	found, copied, err = v.verifyRegular(f, dir, base, &st)
+	if err == nil && found.what == "" {
+		if what := v.Edit(f); what != "" {
+			found = fault{DamageEdit, what}
+		}
+	}
+	return found, copied, err
 }
 
 // wrongDirectory says what is wrong with the owner and mode of a directory. That of a
