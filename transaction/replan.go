@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
@@ -18,12 +19,13 @@ import (
 // Replan returns the manifests that an install of package files into a generation would
 // make, and changes nothing. Where a tree was made of the same files in the same
 // surroundings, its manifest has the same identity. Manifests that cannot be read are
-// passed over: those of the generation's own trees must be whole.
+// passed over, and so are those of trees, by path, that isLost reports: those of the
+// generation's own trees must be whole.
 //
 // It is not an error that the files cannot be installed: there are no manifests then.
-func Replan(ctx context.Context, o InstallOptions, base *record.Generation) (manifests []*record.Manifest, err error) {
+func Replan(ctx context.Context, o InstallOptions, base *record.Generation, isLost func(tree string) bool) (manifests []*record.Manifest, err error) {
 	o.Progress = func(Progress) {}
-	o.Rebuild, o.occupied = true, readable(o.Root.Store())
+	o.Rebuild, o.occupied = true, readable(o.Root.Store(), isLost)
 	files, err := lookAtFiles(o.Files, o.Root.Formats())
 	if err != nil {
 		return nil, err
@@ -70,12 +72,12 @@ func editedObject(from sink, f *record.File) error {
 	})
 }
 
-// readable returns the manifests of a package that can be read.
-func readable(s *store.Store) func(name string) ([]*record.Manifest, error) {
+// readable returns the manifests of a package that can be read, but for those of lost trees.
+func readable(s *store.Store, isLost func(tree string) bool) func(name string) ([]*record.Manifest, error) {
 	return func(name string) (found []*record.Manifest, err error) {
 		trees, err := s.Trees(name)
 		for _, t := range trees {
-			if m, err := s.Manifest(name, t); err == nil {
+			if m, err := s.Manifest(name, t); err == nil && !isLost(layout.TreePath(name, t)) {
 				found = append(found, m)
 			}
 		}
@@ -84,7 +86,7 @@ func readable(s *store.Store) func(name string) ([]*record.Manifest, error) {
 }
 
 // ReplanSystem is Replan for the trees of the system's packages with these names.
-func ReplanSystem(ctx context.Context, root *sysroot.Root, names []string, base *record.Generation) ([]*record.Manifest, error) {
+func ReplanSystem(ctx context.Context, root *sysroot.Root, names []string, base *record.Generation, isLost func(tree string) bool) ([]*record.Manifest, error) {
 	packages, err := system.Packages(ctx, root)
 	if err != nil {
 		return nil, err
@@ -95,7 +97,7 @@ func ReplanSystem(ctx context.Context, root *sysroot.Root, names []string, base 
 		return nil, err
 	}
 	in := plan.SystemInput{
-		Generation: base, Occupied: readable(root.Store()),
+		Generation: base, Occupied: readable(root.Store(), isLost),
 		Stays: func(*record.Tree) bool { return true },
 		Loads: func(*record.Tree, string) bool { return false },
 	}

@@ -147,10 +147,12 @@ func (r *repairer) fits(g *record.Generation) (n int) {
 	return n
 }
 
-// lostManifest is a tree of a generation without a manifest that is its own.
+// lostManifest is a tree of a generation without a manifest that is its own, or with one
+// that contradicts the tree.
 type lostManifest struct {
 	tree *record.Tree
 	what string
+	edit bool // a recorded edit in it is wrong: it serves until there is another one
 }
 
 // repairManifests makes manifests again that are lost.
@@ -168,13 +170,22 @@ func (r *repairer) repairManifests(ctx context.Context) error {
 	}
 	lost := r.lostManifests()
 	for r.setScope() { // which what is made again may widen
+		if err := r.verifyObjects(ctx); err != nil {
+			return err
+		}
+		if err := r.repairEdits(lost); err != nil {
+			return err
+		}
 		if err := r.replan(ctx, lost); err != nil {
 			return err
 		}
 	}
+	if err := r.verifyObjects(ctx); err != nil {
+		return err
+	}
 	unreadable := r.unreadable
 	for _, p := range sortedKeys(lost) {
-		if !r.inScope(p) {
+		if !r.inScope(p) || lost[p].edit { // of which repairTrees tells
 			continue
 		}
 		t := lost[p].tree
@@ -290,7 +301,7 @@ func (r *repairer) lostManifests() map[string]lostManifest {
 				what = "is the manifest of another identity"
 			}
 			if what != "" {
-				lost[t.Path()] = lostManifest{t, what}
+				lost[t.Path()] = lostManifest{tree: t, what: what}
 			}
 		}
 	}
@@ -342,7 +353,10 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 			if !ok || l.tree.Identity != m.Identity || !r.inScope(p) {
 				continue
 			}
-			if err := r.putManifest(m, l, how); err != nil {
+			if l.edit && r.manifests[p].Package.Digest == m.Package.Digest {
+				m.Package = r.manifests[p].Package // with what its signatures came to at the time
+			}
+			if err := r.putManifest(m, l.what, how); err != nil {
 				return err
 			}
 			delete(lost, p)
@@ -361,17 +375,20 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 			since[l.tree.Since] = true
 		}
 	}
+	isLost := func(tree string) bool {
+		_, ok := lost[tree]
+		return ok
+	}
 	whole := func(g *record.Generation, until int) *record.Generation {
 		base := g.Next(g.ID, g.Time)
 		base.SetTrees(slices.DeleteFunc(slices.Clone(g.Trees), func(t record.Tree) bool {
-			_, gone := lost[t.Path()]
-			return gone || r.manifests[t.Path()] == nil || until > 0 && t.Since >= until
+			return isLost(t.Path()) || r.manifests[t.Path()] == nil || until > 0 && t.Since >= until
 		}))
 		return base
 	}
 	for _, g := range slices.Backward(r.generations) {
 		if len(names) > 0 {
-			made, err := transaction.ReplanSystem(ctx, r.Root, names, whole(g, 0))
+			made, err := transaction.ReplanSystem(ctx, r.Root, names, whole(g, 0), isLost)
 			if err != nil {
 				if !errors.Is(err, backends.ErrNoDatabase) {
 					r.note("the system's packages cannot be asked: %v", err)
@@ -387,7 +404,7 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 				if len(files) == 0 {
 					continue
 				}
-				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Files: files, Now: r.Now}, whole(g, until))
+				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Files: files, Now: r.Now}, whole(g, until), isLost)
 				if err != nil {
 					r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
 					continue
@@ -424,7 +441,8 @@ func (r *repairer) filesFor(g *record.Generation, lost map[string]lostManifest, 
 	return files
 }
 
-func (r *repairer) putManifest(m *record.Manifest, l lostManifest, how string) error {
+// putManifest puts a manifest in place. what was wrong with the one that it replaces.
+func (r *repairer) putManifest(m *record.Manifest, what, how string) error {
 	asRoot := r.runsAsRoot()
 	for i := range m.Files {
 		if f := &m.Files[i]; f.Type == record.TypeFile && f.Shared != record.SharedLink {
@@ -444,7 +462,7 @@ func (r *repairer) putManifest(m *record.Manifest, l lostManifest, how string) e
 	p := layout.TreePath(m.Name, m.Tree)
 	r.manifests[p] = m
 	r.lead(p, graph.OfManifest(m, r.isTree))
-	r.mended(r.store().Path(file), l.what, how)
+	r.mended(r.store().Path(file), what, how)
 	return nil
 }
 

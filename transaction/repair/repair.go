@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	r := &repairer{
 		Options: o, result: &Result{Done: []Action{}, Remaining: []Damage{}, Notes: []string{}},
 		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{},
-		to: map[string][]string{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
+		checked: map[*record.Manifest]bool{}, to: map[string][]string{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
 	}
 	if ok, err := o.Root.Exists(); err != nil {
 		return nil, err
@@ -128,6 +128,7 @@ type repairer struct {
 	generations []*record.Generation
 	active      int // 0 for none
 	check       *store.Check
+	checked     map[*record.Manifest]bool   // whose objects check has read
 	manifests   map[string]*record.Manifest // that can be read, by the tree's path
 	named       []string                    // trees of Options.Specs
 	scope       map[string]bool             // they, and what they lead to; nil for every tree

@@ -149,7 +149,8 @@ func (r *repairer) remaining(m *record.Manifest, before []store.Damage) (err err
 func (r *repairer) hint(m *record.Manifest, d store.Damage) string {
 	switch {
 	case d.Kind == store.DamageEdit:
-		return "its manifest is not the one that it was made with: move manifest and tree away, and install the package again"
+		return "its manifest is not the one that it was made with: give its package, and those that were installed with it: hashpkg verify --repair --from " + m.Package.File +
+			"; if that is another one by now, move manifest and tree away, and install the package again"
 	case m.Origin == record.OriginSystem:
 		return fmt.Sprintf("install version %s of package %s again, then run hashpkg verify --repair; or give its package file with --from", m.Version, m.Name)
 	}
