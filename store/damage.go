@@ -22,6 +22,8 @@ const (
 	DamageManifest       DamageKind = "manifest"        // a tree's record cannot be read, or is another one
 	DamageGeneration     DamageKind = "generation"      // a generation's record cannot be read, or is another one
 	DamageEdit           DamageKind = "edit"            // an edited file is not the packaged one with the recorded edit
+	DamageSystem         DamageKind = "system"          // a file of an installed package is neither as packaged nor as edited
+	DamageRecord         DamageKind = "record"          // a record of edited programs cannot be read
 )
 
 // Damage is one file that is not what its manifest says.

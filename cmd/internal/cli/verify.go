@@ -24,7 +24,7 @@ type verifyOptions struct {
 func newVerifyCommand(a *app) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...] | verify --repair [--from FILE|DIR]... [NAME[=VERSION]...]",
+		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...] | verify --repair [--system] [--from FILE|DIR]... [NAME[=VERSION]...]",
 		Short: "Read every file again and compare it with its record",
 		Long: `Read every file that is in use again, or those of the packages named, and compare
 names, bytes, modes, owners and links with the manifests. An edited file is proved
@@ -50,6 +50,13 @@ lost by that is named, with the programs that it concerns. Which generation shal
 be active is not decided where there is a choice. With names, only their trees are
 mended, and those that they are bound to.
 
+With --system --repair, mend the installed programs that hashpkg has edited, and the
+records of these edits. Their packaged bytes, which the package manager's digest
+proves, are taken from another copy on the disk, or from the packages of --from; then
+the recorded edit is made again. Bytes that are replaced are kept below
+.hashpkg/quarantine. For the rest the command of the package manager is named that
+brings the files again.
+
 Exit status 3 means that damage, or an altered file, was found; with --repair, that
 damage remains. With --dry-run, it is as it would be afterwards.`,
 		Example: `  hashpkg verify
@@ -68,7 +75,8 @@ damage remains. With --dry-run, it is as it would be afterwards.`,
 	f.StringArrayVar(&o.from, "from", nil, "mend from the package `FILE`, or those in the directory (may be repeated)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what --repair would do and change nothing")
 	o.lock = a.waitFlag(cmd, true)
-	cmd.MarkFlagsMutuallyExclusive("all", "system", "repair")
+	cmd.MarkFlagsMutuallyExclusive("all", "system")
+	cmd.MarkFlagsMutuallyExclusive("all", "repair")
 	return cmd
 }
 
@@ -85,9 +93,12 @@ func runVerifyCommand(ctx context.Context, a *app, o verifyOptions, specs []stri
 }
 
 func runRepair(ctx context.Context, a *app, o verifyOptions, texts []string) error {
-	specs, err := parseSpecs(texts)
-	if err != nil {
-		return err
+	var specs []query.Spec
+	var err error
+	if !o.system {
+		if specs, err = parseSpecs(texts); err != nil {
+			return err
+		}
 	}
 	root, err := a.openRoot()
 	if err != nil {
@@ -98,9 +109,15 @@ func runRepair(ctx context.Context, a *app, o verifyOptions, texts []string) err
 		return err
 	}
 	progress := a.newProgress()
-	result, err := repair.Run(ctx, repair.Options{
+	options := repair.Options{
 		Root: root, Specs: specs, From: o.from, DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
-	})
+	}
+	var result *repair.Result
+	if o.system {
+		result, err = repair.System(ctx, options, texts)
+	} else {
+		result, err = repair.Run(ctx, options)
+	}
 	progress.end()
 	if err == nil && !o.dryRun {
 		err = a.settle(root, now)
@@ -252,6 +269,11 @@ func (a *app) printSystemVerdict(v *verify.SystemVerdict) error {
 				return err
 			}
 		}
+		for _, r := range v.Records {
+			if err := a.printf("%s: %s (%s)\n", r.Path, r.What, r.Package); err != nil {
+				return err
+			}
+		}
 		if a.verbose {
 			for _, f := range v.Edited {
 				if err := a.printf("%s: edited by hashpkg\n", f); err != nil {
@@ -272,7 +294,7 @@ func (a *app) printSystemVerdict(v *verify.SystemVerdict) error {
 			}
 		}
 	}
-	if len(v.Altered) > 0 {
+	if len(v.Altered)+len(v.Records) > 0 {
 		return errDamaged
 	}
 	return nil
