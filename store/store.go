@@ -32,6 +32,8 @@ import (
 	"io/fs"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 )
@@ -68,19 +70,28 @@ func (s *Store) CheckFormat() error {
 	return nil
 }
 
+// ErrNoLink is wrapped by the error of Active when current-system is something else than a
+// link to a generation.
+var ErrNoLink = errors.New("it is no link to a generation; run hashpkg verify --repair, which moves it away")
+
 // Active returns the number of the generation that current-system leads to; 0
 // when there is none yet.
 func (s *Store) Active() (int, error) {
 	target, err := s.dir.Readlink(layout.CurrentSystem)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+	fail := func(what string) (int, error) {
+		return 0, fmt.Errorf("read the active generation: %s %s: %w", s.Path(layout.CurrentSystem), what, ErrNoLink)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, nil
+	case errors.Is(err, unix.EINVAL):
+		return fail("is not a link")
+	case err != nil:
 		return 0, fmt.Errorf("read the active generation: %w", err)
 	}
 	id, err := layout.ParseGenerationPath(target)
 	if err != nil {
-		return 0, fmt.Errorf("read the active generation: %s: %w", s.Path(layout.CurrentSystem), err)
+		return fail("leads to " + target)
 	}
 	return id, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -22,10 +21,11 @@ import (
 // repairGenerations reads the records of generations. Where the whole store is repaired, it
 // mends them, and the link to the active one where there is one only that it can lead to.
 func (r *repairer) repairGenerations(context.Context) error {
-	var err error
-	if r.active, err = r.store().Active(); err != nil {
-		r.active = 0 // something else is in the link's place
+	active, current := r.store().Active()
+	if current != nil && !errors.Is(current, store.ErrNoLink) {
+		return current
 	}
+	r.active = active
 	ids, err := r.Root.Generations()
 	if err != nil {
 		return err
@@ -35,7 +35,15 @@ func (r *repairer) repairGenerations(context.Context) error {
 			return err
 		}
 	}
-	if r.generation(r.active) != nil || len(ids) == 0 || len(r.Specs) > 0 {
+	if r.generation(r.active) != nil || len(r.Specs) > 0 {
+		return nil
+	}
+	if current != nil {
+		if err := r.take(layout.CurrentSystem, "", layout.CurrentSystem, "", "is not a link to a generation"); err != nil {
+			return err
+		}
+	}
+	if len(ids) == 0 {
 		return nil
 	}
 	damage := store.Damage{Kind: store.DamageLink, Path: r.store().Path(layout.CurrentSystem), What: "is lost: no generation is active"}
@@ -48,9 +56,6 @@ func (r *repairer) repairGenerations(context.Context) error {
 	case 1: // there is nothing to choose
 		id := r.generations[0].ID
 		if !r.DryRun {
-			if err := r.clearCurrent(); err != nil {
-				return err
-			}
 			if err := r.Root.Switch(id, r.staging.Dir()); err != nil {
 				return err
 			}
@@ -73,19 +78,6 @@ func (r *repairer) generation(id int) *record.Generation {
 		}
 	}
 	return nil
-}
-
-// clearCurrent moves away what is in the place of the link to the active generation and is
-// a directory.
-func (r *repairer) clearCurrent() error {
-	isDir, err := r.isDirectory(layout.CurrentSystem)
-	if err == nil && isDir {
-		return r.take(layout.CurrentSystem, "", layout.CurrentSystem, "", "was in the way")
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 func (r *repairer) isDirectory(name string) (bool, error) {
