@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -371,6 +372,11 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 		_, ok := lost[tree]
 		return ok
 	}
+	known := func() map[string]*record.Manifest {
+		trusted := maps.Clone(r.manifests)
+		maps.DeleteFunc(trusted, func(tree string, _ *record.Manifest) bool { return isLost(tree) })
+		return trusted
+	}
 	whole := func(g *record.Generation, until int) *record.Generation {
 		base := g.Next(g.ID, g.Time)
 		base.SetTrees(slices.DeleteFunc(slices.Clone(g.Trees), func(t record.Tree) bool {
@@ -380,7 +386,7 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 	}
 	for _, g := range slices.Backward(r.generations) {
 		if len(names) > 0 {
-			made, err := transaction.ReplanSystem(ctx, r.Root, names, whole(g, 0), isLost)
+			made, err := transaction.ReplanSystem(ctx, r.Root, names, whole(g, 0), known())
 			if err != nil {
 				if !errors.Is(err, backends.ErrNoDatabase) {
 					r.note("the system's packages cannot be asked: %v", err)
@@ -396,7 +402,7 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 				if len(files) == 0 {
 					continue
 				}
-				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Files: files, Now: r.Now}, whole(g, until), isLost)
+				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Files: files, Now: r.Now}, whole(g, until), known())
 				if err != nil {
 					r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
 					continue

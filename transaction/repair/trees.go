@@ -49,6 +49,9 @@ func (r *repairer) repairTree(m *record.Manifest, p string) error {
 	if !r.DryRun && len(paths) > 0 {
 		has := func(f *record.File) bool { return !r.lost[f.Object] }
 		err := r.staging.Mend(m, paths, has, func(name, at string) error {
+			if at == "." {
+				return r.take(name, p, p, "tree", "was in the way")
+			}
 			return r.take(name, p+"/"+at, p, at, "was in the way")
 		})
 		if err != nil {
