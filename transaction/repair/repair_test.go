@@ -16,7 +16,6 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/deb"
-	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
@@ -105,7 +104,7 @@ func smallStore(t *testing.T) (root *sysroot.Root, debs string) {
 
 func install(t *testing.T, root *sysroot.Root, files ...string) {
 	t.Helper()
-	if _, err := transaction.Install(t.Context(), transaction.InstallOptions{Root: root, Files: files, Signature: trust.Off, Now: now}); err != nil {
+	if _, err := transaction.Install(t.Context(), transaction.InstallOptions{Root: root, Files: files, Now: now}); err != nil {
 		t.Fatal(err)
 	}
 }

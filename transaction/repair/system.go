@@ -164,7 +164,7 @@ func (r *systemRepairer) mendPackage(ctx context.Context, p *backends.Installed,
 			return err
 		}
 	}
-	if err := r.fixRecords(p, fixed); err != nil || len(decisions) == 0 {
+	if err := r.fixRecords(p, fixed); err != nil {
 		return err
 	}
 	if r.DryRun {
@@ -173,7 +173,7 @@ func (r *systemRepairer) mendPackage(ctx context.Context, p *backends.Installed,
 		}
 		return nil
 	}
-	if slices.ContainsFunc(decisions, func(d *programs.Decision) bool { return d.Desired == nil }) {
+	if len(found.Records) > 0 || slices.ContainsFunc(decisions, func(d *programs.Decision) bool { return d.Desired == nil }) {
 		if err := r.lookAgain(p.Key); err != nil {
 			return err
 		}
