@@ -110,8 +110,13 @@ var brokenStates = map[string][]brokenState{
 		{damage: "mkdir .hashpkg/staging/t1 && echo x >.hashpkg/staging/t1/journal", says: "its journal cannot be read; moved to the quarantine"},
 		{damage: "mkdir .hashpkg/staging/t1 && echo x >.hashpkg/staging/file && ln -s / .hashpkg/staging/t2", says: " 0 remain damaged"},
 	},
-	"`format` is lost": {
+	"`format` is lost, or is no number": {
 		{damage: "rm .hashpkg/format", says: "is missing; written again"},
+		{damage: "rm .hashpkg/format current-system", status: 3, says: "is missing; written again", then: [][]string{{"rollback", "2"}}},
+		{damage: ": >.hashpkg/format", says: "is no number of a layout; moved to the quarantine"},
+		{damage: "echo 1 1 >.hashpkg/format", says: "is no number of a layout; moved to the quarantine"},
+		{damage: "rm .hashpkg/format && mkdir .hashpkg/format", says: "is no number of a layout; moved to the quarantine"},
+		{damage: "ln -sf /etc/passwd .hashpkg/format", says: "is no number of a layout; moved to the quarantine"},
 	},
 	"a store was copied without its hard links": {
 		{damage: "cp -r . ../copy && rm -r ../sys && mv ../copy ../sys", says: "linked again"},

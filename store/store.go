@@ -30,6 +30,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -56,12 +57,22 @@ func (s *Store) Path(name string) string { return s.dir.Path(name) }
 // maxRecord bounds, in bytes, the files that are read as a whole.
 const maxRecord = 256 << 20
 
+// ErrFormat is wrapped by the error of CheckFormat when what stands in the format's place
+// is no number of a layout.
+var ErrFormat = errors.New("it is no number of a layout; run hashpkg verify --repair, which looks at the records and writes it again")
+
 // CheckFormat returns an error when the prefix has a layout that this program
 // does not know, and one wrapping [fs.ErrNotExist] when it has none.
 func (s *Store) CheckFormat() error {
 	b, err := s.dir.ReadFile(layout.FormatFile, maxRecord)
+	if errors.Is(err, beneath.ErrNotRegular) || errors.Is(err, beneath.ErrLink) {
+		return fmt.Errorf("read the store's format: %w: %w", err, ErrFormat)
+	}
 	if err != nil {
 		return fmt.Errorf("read the store's format: %w", err)
+	}
+	if _, err := strconv.Atoi(strings.TrimSpace(string(b))); err != nil {
+		return fmt.Errorf("%s says layout %.20q: %w", s.Path(layout.FormatFile), b, ErrFormat)
 	}
 	if have := strings.TrimSpace(string(b)); have != fmt.Sprint(layout.FormatVersion) {
 		return fmt.Errorf("%s says layout %q, and this hashpkg knows layout %d only: use the hashpkg that wrote it, or a newer one",

@@ -90,18 +90,13 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{},
 		checked: map[*record.Manifest]bool{}, to: map[string][]string{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
 	}
-	if ok, err := o.Root.Exists(); err != nil {
+	if err := r.checkFormat(ctx); err != nil {
 		return nil, err
-	} else if !ok {
-		if !o.Root.Store().Dir().Exists(layout.GenerationsDir) {
-			return nil, fmt.Errorf("%w: there is no hashpkg store at %s", query.ErrNotInstalled, o.Root.Store().Path("."))
-		}
-		r.mended(o.Root.Store().Path(layout.FormatFile), "is missing", "written again") // by the lock
 	}
 	if o.DryRun {
 		return r.result, r.run(ctx)
 	}
-	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock, Create: true, Aside: r.asideWriter})
+	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock, Create: true, Aside: r.asideBegin})
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +186,70 @@ func (r *repairer) take(name, known, label, rel, what string) error {
 // aside returns what moves away what is in the way of what has a name below the prefix.
 func (r *repairer) aside(known, label, rel string) func(name string) error {
 	return func(name string) error { return r.take(name, known, label, rel, "was in the way") }
+}
+
+// checkFormat looks at the number of the store's layout. One that is lost, or no number, is
+// written again, by the lock, if the store's records have this program's.
+func (r *repairer) checkFormat(ctx context.Context) error {
+	format := r.store().Path(layout.FormatFile)
+	ok, err := r.Root.Exists()
+	isGarbage := errors.Is(err, store.ErrFormat)
+	switch {
+	case err != nil && !isGarbage:
+		return err
+	case ok:
+		return nil
+	case !isGarbage && !r.store().Dir().Exists(layout.GenerationsDir):
+		return fmt.Errorf("%w: there is no hashpkg store at %s", query.ErrNotInstalled, r.store().Path("."))
+	}
+	isKnown, err := r.hasKnownRecord(ctx)
+	if err != nil {
+		return err
+	}
+	if !isKnown {
+		return fmt.Errorf("%s is lost, and no record of the store has layout %d, which this hashpkg knows: use the hashpkg that wrote it, or a newer one",
+			format, layout.FormatVersion)
+	}
+	if isGarbage && r.DryRun {
+		if err := r.asideFormat(); err != nil {
+			return err
+		}
+	}
+	r.mended(format, "is missing", "written again")
+	return nil
+}
+
+// hasKnownRecord reports whether one of the store's records has the layout that this program
+// knows, or there are none.
+func (r *repairer) hasKnownRecord(ctx context.Context) (bool, error) {
+	ids, err := r.Root.Generations()
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ids {
+		if found, err := r.Root.InspectGeneration(id); err != nil || found.Generation != nil {
+			return true, err
+		}
+	}
+	if err := r.readManifests(ctx); err != nil {
+		return false, err
+	}
+	isKnown := len(r.manifests) > 0 || len(ids)+len(r.unreadable) == 0
+	clear(r.manifests)
+	clear(r.unreadable)
+	return isKnown, nil
+}
+
+func (r *repairer) asideFormat() error {
+	return r.take(layout.FormatFile, "", path.Base(layout.FormatFile), "", "is no number of a layout")
+}
+
+// asideBegin moves away what keeps a writer from its beginning.
+func (r *repairer) asideBegin(name string) error {
+	if name == layout.FormatFile {
+		return r.asideFormat()
+	}
+	return r.asideWriter(name)
 }
 
 func (r *repairer) asideWriter(name string) error {
