@@ -378,6 +378,9 @@ type ListedPin struct {
 
 // ListPins returns the pins of a root.
 func ListPins(root *sysroot.Root) ([]ListedPin, error) {
+	if _, err := root.Exists(); err != nil { // of another layout
+		return nil, err
+	}
 	listed := []ListedPin{}
 	pins, err := root.Pins()
 	if err != nil {

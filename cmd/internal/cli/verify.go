@@ -245,6 +245,9 @@ func (a *app) printDamage(r *verify.Report) error {
 				return err
 			}
 		}
+		if r.Copies > 0 {
+			a.notice("note: the store has lost hard links, as a copy of it may: hashpkg verify --repair makes %s links again, and frees %d bytes\n", count(r.Copies, "file"), r.CopiedBytes)
+		}
 		if !a.quiet {
 			if err := a.printf("%d files checked, %d damaged\n", r.Checked, len(r.Damaged)); err != nil {
 				return err
