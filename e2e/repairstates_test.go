@@ -22,7 +22,9 @@ type brokenState struct {
 	status int  // of the first repair
 	says   string
 	// then are the commands that it names, after which it has nothing more to say
-	then [][]string
+	then   [][]string
+	prefix string // that the store has then
+	undo   string // a script that runs in the root, after the repair
 	// other says that the store is right afterwards and is another one
 	other bool
 }
@@ -121,6 +123,10 @@ var brokenStates = map[string][]brokenState{
 	"a store was copied without its hard links": {
 		{damage: "cp -r . ../copy && rm -r ../sys && mv ../copy ../sys", says: "linked again"},
 	},
+	"the store was moved to another prefix": {
+		{damage: "mkdir ../../srv && mv ../sys ../../srv/sys", prefix: "/srv/sys", status: 3, says: "prog/1: was made for the prefix /var/sys, and loads libraries from there; not mended: move the store back", undo: "mv srv/sys var/sys && rmdir srv"},
+		{damage: "mkdir ../../srv && mv ../sys ../../srv/sys && ln -s ../srv/sys ../../var/sys", prefix: "/srv/sys", says: " 0 remain damaged", undo: "rm var/sys && mv srv/sys var/sys && rmdir srv"},
+	},
 	"the clock was set back": {
 		{damage: `sed -i 's/"time": *"2023/"time":"2423/' .hashpkg/generations/1/generation.json && rm .hashpkg/generations/1/index`, says: "has a time in the future", other: true},
 	},
@@ -180,12 +186,16 @@ func (s *brokenState) check(t *testing.T, root, debs, before string) {
 	if dump(t, root) == before && !strings.Contains(s.damage, "cp -r") {
 		t.Fatal("nothing was broken")
 	}
+	undone := false
 	command := func(args ...string) (int, string) {
 		t.Helper()
 		for i, arg := range args {
 			if arg == "DEBS" {
 				args[i] = debs
 			}
+		}
+		if s.prefix != "" && !undone {
+			args = append([]string{"--prefix", s.prefix}, args...)
 		}
 		cmd := exec.Command(hashpkg(t), append([]string{"--root", root}, args...)...)
 		cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000")
@@ -210,6 +220,14 @@ func (s *brokenState) check(t *testing.T, root, debs, before string) {
 	status, out := command(args...)
 	if status != s.status || !strings.Contains(out, s.says) {
 		t.Errorf("status %d and not %d, or it does not say %q: %s", status, s.status, s.says, out)
+	}
+	if s.undo != "" {
+		undo := exec.Command("sh", "-ec", s.undo)
+		undo.Dir = root
+		if out, err := undo.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		undone = true
 	}
 	for _, then := range s.then {
 		if status, out := command(slices.Clone(then)...); status != 0 {

@@ -134,7 +134,7 @@ func kinds(t *testing.T) map[store.DamageKind]damageOf {
 func TestKinds(t *testing.T) {
 	all := kinds(t)
 	for _, kind := range declaredKinds(t) {
-		if _, ok := all[kind]; !ok && kind != store.DamageSystem && kind != store.DamageRecord {
+		if _, ok := all[kind]; !ok && !slices.Contains([]store.DamageKind{store.DamageSystem, store.DamageRecord, store.DamagePrefix}, kind) {
 			t.Errorf("there is no damage of kind %s", kind)
 		}
 	}
@@ -211,6 +211,30 @@ func declaredKinds(t *testing.T) (list []store.DamageKind) {
 		t.Fatalf("found are %q only", list)
 	}
 	return list
+}
+
+// TestMoved moves a store to another prefix, and lets a link lead to it from where it was.
+func TestMoved(t *testing.T) {
+	first, _ := smallStore(t)
+	dir := first.Dir()
+	must(t, os.Mkdir(filepath.Join(dir, "srv"), 0o755))
+	must(t, os.Rename(filepath.Join(dir, "var/sys"), filepath.Join(dir, "srv/sys")))
+	root, err := sysroot.Open(dir, "/srv/sys", first.Formats())
+	must(t, err)
+	defer root.Close()
+	want := []string{"remains prefix prog/1", "remains prefix twin/1"} // libraries search
+	if diff := cmp.Diff(want, inShort(root, mend(t, root, false))); diff != "" {
+		t.Errorf("moved (-want +have):\n%s", diff)
+	}
+	must(t, os.Symlink("/srv/sys", filepath.Join(dir, "var/sys")))
+	if have := inShort(root, mend(t, root, false)); len(have) > 0 {
+		t.Errorf("with a link, it says %q", have)
+	}
+	must(t, os.Remove(filepath.Join(dir, "var/sys")))
+	must(t, os.MkdirAll(filepath.Join(dir, "var/sys/.hashpkg"), 0o755)) // another store
+	if diff := cmp.Diff(want, inShort(root, mend(t, root, false))); diff != "" {
+		t.Errorf("with another store (-want +have):\n%s", diff)
+	}
 }
 
 // TestAffected loses the bytes of a library: who leads to its tree is named, and nobody else.

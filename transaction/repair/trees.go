@@ -16,11 +16,16 @@ import (
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/transaction/verify"
 )
 
 // repairTrees makes again what is missing or wrong in trees, from the objects.
 func (r *repairer) repairTrees(ctx context.Context) error {
+	places := verify.NewPlaces(r.Root)
 	for _, p := range r.order {
+		if moved := places.Moved(r.manifests[p]); moved != nil {
+			r.remains(*moved, "move the store back, or let a link or a mount lead to it from there; or install the package again, with the prefix that the store has now")
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}

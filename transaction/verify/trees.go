@@ -75,6 +75,7 @@ func (r *reader) verify(ctx context.Context, progress func(int64)) error {
 		return err
 	}
 	defer check.Close()
+	places := NewPlaces(r.root)
 	for _, m := range r.list {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -84,6 +85,9 @@ func (r *reader) verify(ctx context.Context, progress func(int64)) error {
 			return err
 		}
 		r.Checked += len(m.Files) + len(m.Links)
+		if moved := places.Moved(m); moved != nil {
+			r.Damaged = append(r.Damaged, *moved)
+		}
 		r.Damaged = append(r.Damaged, damaged...)
 		r.Copies += len(copies)
 		for _, c := range copies {
