@@ -295,7 +295,10 @@ func newSyncResult(generation, packages int) *SyncResult {
 // settingsDigest is over what edits of programs follow from, beside the packages.
 // A pin whose tree was removed by hand is none: no program could start with it.
 func settingsDigest(root *sysroot.Root, r programs.Rewrite, pins []record.Pin) digest.Digest {
-	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(root.Store(), p) != nil })
+	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool {
+		_, _, err := pinnedTrees(root, p)
+		return err != nil
+	})
 	if len(pins) == 0 {
 		pins = nil // no list is as good as an empty one
 	}

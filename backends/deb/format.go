@@ -67,8 +67,9 @@ func (Format) Database(_ context.Context, root backends.Root) (backends.Database
 		}
 		all = append(all, &backends.Installed{
 			Package: p, Key: pkginfo.Key{Format: Name, ID: packageID(p)},
-			Stamp: p.Version + " " + short(stamp+" "+diversions),
-			Files: func() ([]pkginfo.Entry, error) { return d.Files(p) },
+			Stamp:     p.Version + " " + short(stamp+" "+diversions),
+			Files:     func() ([]pkginfo.Entry, error) { return d.Files(p) },
+			Reinstall: "apt-get install --reinstall " + strings.TrimSuffix(packageID(p), ":all"),
 		})
 	}
 	return all, nil
