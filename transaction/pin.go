@@ -268,12 +268,17 @@ func pinResult(fresh []record.Pin, outcomes []programs.Outcome) (result *PinResu
 	return result, faults
 }
 
-// misplaced warns of the pinned libraries that ask where they were found: they get
-// their tree, which has libraries only, and those of their own package only.
+// misplaced warns of pinned libraries that ask where they were found, and of programs
+// that ask where these were: they get the tree, which has libraries only, and those of
+// one package only.
 func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes []programs.Outcome) []string {
 	loaded := map[string]bool{}
+	var warnings []string
 	for _, o := range outcomes {
 		if o.State == programs.Edited {
+			if o.Info.ImportsWhere && len(o.Desired.Pins) > 0 {
+				warnings = append(warnings, fmt.Sprintf("%s asks where libraries were found, and gets the trees of pinned ones: what it looks for beside them, such as plugins or data of other packages, may not be found", o.Path))
+			}
 			for _, e := range o.Desired.Edits {
 				for _, file := range e.To {
 					loaded[file] = true
@@ -281,7 +286,6 @@ func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes 
 			}
 		}
 	}
-	var warnings []string
 	for _, pin := range pins {
 		if !slices.Contains(fresh, pin.Pin) {
 			continue
