@@ -275,7 +275,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 		return nil, err
 	}
 	state := o.Root.SystemState()
-	if !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root, o.Rewrite, pins) {
+	if state.Facts != system.Facts || !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root, o.Rewrite, pins) {
 		return nil, nil
 	}
 	id, err := o.Root.Store().Active()
@@ -383,7 +383,7 @@ func (s *syncer) mendFarm(g *record.Generation) error {
 // read reads the databases and decides which packages have changed.
 func (s *syncer) read(ctx context.Context) (err error) {
 	s.state = s.Root.SystemState()
-	if s.Again || s.state.Databases[system.Diversions] != s.states[system.Diversions] {
+	if s.Again || s.state.Facts != system.Facts || s.state.Databases[system.Diversions] != s.states[system.Diversions] {
 		s.state.Packages = map[pkginfo.Key]record.SystemPackage{}
 	}
 	if s.pins, err = s.Root.Pins(); err != nil {
@@ -426,7 +426,7 @@ func (s *syncer) look(ctx context.Context) error {
 // that are gone, as their programs are.
 func (s *syncer) remember(programs map[pkginfo.Key]record.SystemPackage) error {
 	state := &record.SystemState{
-		Layout: layout.FormatVersion, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
+		Layout: layout.FormatVersion, Facts: system.Facts, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
 		Packages: make(map[pkginfo.Key]record.SystemPackage, len(s.packages)),
 	}
 	for _, p := range s.packages {

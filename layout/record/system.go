@@ -16,6 +16,9 @@ import (
 // everything is looked at again.
 type SystemState struct {
 	Layout int `json:"layout"` // FormatVersion
+	// Facts is the number of what was known of packages and programs then: where it is
+	// another one, everything is looked at again.
+	Facts int `json:"facts,omitempty"`
 	// Databases holds what changes with every change of a database or of the
 	// loader's configuration, by their names.
 	Databases map[string]string `json:"databases"`
