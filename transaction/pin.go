@@ -195,7 +195,7 @@ func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []
 		return nil, err
 	}
 	pins, _ := loadPins(o.Root, after) // of older ones that are lost, check tells
-	list, records, err := programsNamed(ctx, o.Root, o.Program)
+	list, records, err := programsNamed(ctx, o.Root, o.Program, o.Rewrite)
 	if err != nil {
 		return nil, err
 	}
@@ -317,7 +317,7 @@ func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *pro
 
 // programsNamed returns the programs that a pin's Program names, sorted by path, and
 // the records of their packages.
-func programsNamed(ctx context.Context, root *sysroot.Root, name string) ([]*programs.Program, *programs.Records, error) {
+func programsNamed(ctx context.Context, root *sysroot.Root, name string, rewrite programs.Rewrite) ([]*programs.Program, *programs.Records, error) {
 	packages, err := system.Packages(ctx, root)
 	if err != nil {
 		return nil, nil, err
@@ -326,7 +326,7 @@ func programsNamed(ctx context.Context, root *sysroot.Root, name string) ([]*pro
 	if name != record.EveryProgram && !byPath {
 		packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool { return p.Name != name })
 	}
-	found, err := system.Scan(ctx, root, packages, nil, func(int) {})
+	found, err := system.Scan(ctx, root, packages, nil, rewrite.SizeLimit(), func(int) {})
 	if err != nil {
 		return nil, nil, err
 	}

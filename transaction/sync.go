@@ -77,7 +77,8 @@ type ProgramReport struct {
 	Pins    []record.PinnedTree `json:"pins,omitempty"`
 }
 
-// LeftReport is one program that the policy would have edited.
+// LeftReport is one program that the policy would have edited, or a library that would
+// have a tree.
 type LeftReport struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
@@ -399,7 +400,7 @@ func (s *syncer) read(ctx context.Context) (err error) {
 	}
 	for _, p := range s.packages {
 		known, ok := s.state.Packages[p.Key]
-		if !ok || known.Stamp != p.Stamp || !trees[known.Tree] {
+		if !ok || known.Stamp != p.Stamp || !trees[known.Tree] || known.Large && s.state.Settings != s.settings {
 			s.changed = append(s.changed, p)
 		}
 	}
@@ -410,7 +411,7 @@ func (s *syncer) read(ctx context.Context) (err error) {
 func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
 	s.scans = make(map[pkginfo.Key]*system.Found, len(s.changed))
-	found, err := system.Scan(ctx, s.Root, s.changed, s.sharer, func(done int) {
+	found, err := system.Scan(ctx, s.Root, s.changed, s.sharer, s.Rewrite.SizeLimit(), func(done int) {
 		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(s.changed)), Packages: true})
 	})
 	if err != nil {
@@ -418,6 +419,11 @@ func (s *syncer) look(ctx context.Context) error {
 	}
 	for _, f := range found {
 		s.scans[f.Key] = f
+		for _, l := range f.Large {
+			if !l.Program {
+				s.result.Left = append(s.result.Left, LeftReport{l.Path, string(programs.TooLarge(l.Size, s.Rewrite.SizeLimit()))})
+			}
+		}
 	}
 	return nil
 }

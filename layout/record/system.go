@@ -41,6 +41,8 @@ type SystemPackage struct {
 	// ldconfig, which may have run after the sync; or a file that could not be
 	// replaced.
 	Unsettled bool `json:"unsettled,omitempty"`
+	// Large: a library or program of it has more bytes than the settings allow.
+	Large bool `json:"large,omitempty"`
 }
 
 // EditsDir has the records of edited programs: see EditsPath.
