@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
@@ -95,18 +97,6 @@ func TestOneRunIsOneGeneration(t *testing.T) {
 	root.Run("hashpkg", "sync")
 	root.WriteFile("/etc/dpkg/dpkg.cfg.d/zz-note", "post-invoke=readlink /var/sys/current-system >>/var/log/active\n", 0o644)
 	repo := root.Repo()
-	type generation struct {
-		ID, Parent int
-		Active     bool
-	}
-	history := func() (list []generation) {
-		t.Helper()
-		var said struct{ Generations []generation }
-		if err := json.Unmarshal([]byte(root.Run("hashpkg", "--json", "generations")), &said); err != nil {
-			t.Fatal(err)
-		}
-		return said.Generations
-	}
 	active := func() map[string]bool {
 		seen := map[string]bool{}
 		for line := range strings.Lines(root.ReadFile("/var/log/active")) {
@@ -116,14 +106,14 @@ func TestOneRunIsOneGeneration(t *testing.T) {
 		return seen
 	}
 	for _, version := range []string{"1", "2"} {
-		before := history()
+		before := generationsOf(t, root)
 		repo.Add(chain(t, "libone", version, ""), chain(t, "libtwo", version, "libone (= "+version+")"),
 			chain(t, "libthree", version, "libtwo (= "+version+")"))
 		root.Run("apt-get", "-y", "-q", "install", "libthree")
 		if n := len(active()); n < 3 {
 			t.Errorf("version %s: apt made dpkg call hashpkg after %d changes only", version, n)
 		}
-		after := history()
+		after := generationsOf(t, root)
 		if len(after) != len(before)+1 {
 			t.Fatalf("version %s: the generations were %v, are %v", version, before, after)
 		}
@@ -138,14 +128,80 @@ func TestOneRunIsOneGeneration(t *testing.T) {
 		inForce(t, root, "version "+version)
 	}
 	// Two runs are two.
-	before := history()
+	before := generationsOf(t, root)
 	root.Run("apt-get", "-y", "-q", "--allow-downgrades", "install", "libthree=1", "libtwo=1", "libone=1")
 	root.Run("apt-get", "-y", "-q", "install", "libthree")
-	if after := history(); len(after) != len(before)+2 {
+	if after := generationsOf(t, root); len(after) != len(before)+2 {
 		t.Errorf("before two runs the generations were %v, then %v", before, after)
 	}
 	root.Run("hashpkg", "rollback")
 	inForce(t, root, "rolled back")
+}
+
+// generation is one of a root, as hashpkg lists it.
+type generation struct {
+	ID, Parent int
+	Active     bool
+}
+
+func generationsOf(t *testing.T, root *testroot.Root) []generation {
+	t.Helper()
+	var said struct{ Generations []generation }
+	if err := json.Unmarshal([]byte(root.Run("hashpkg", "--json", "generations")), &said); err != nil {
+		t.Fatal(err)
+	}
+	return said.Generations
+}
+
+// TestDpkgAloneIsOneGeneration has dpkg call hashpkg in its trigger, and by its hook
+// when it has given its lock back. The trigger comes while dpkg has not written its
+// status yet, and another package's trigger after it changes what the loader finds.
+func TestDpkgAloneIsOneGeneration(t *testing.T) {
+	testneed.Programs(t, "gcc")
+	root := testroot.Debian(t, "bookworm", "")
+	repo := root.Repo()
+	late := writeDeb(t, t.TempDir(), testdeb.Package{
+		Name: "late", Version: "1", Arch: "all", Triggers: "interest-noawait " + libs + "libone.so.1\n",
+		Scripts: map[string]string{"postinst": `#!/bin/sh
+set -e
+[ "$1" = triggered ] && [ -e ` + libs + `libone.so.1 ] || exit 0
+readlink /var/sys/current-system >>/var/log/active
+rm /usr/local/lib/libone.so.1 2>/dev/null || cp ` + libs + `libone.so.1 /usr/local/lib/
+ldconfig
+`},
+	})
+	repo.Add(buildPackage(t, "deb", "1.0"), late)
+	root.Run("apt-get", "-y", "-q", "install", "hashpkg", "late")
+	root.WriteFile("/etc/dpkg/dpkg.cfg.d/zz-note", "post-invoke=readlink /var/sys/current-system >>/var/log/active\n", 0o644)
+	trees := ""
+	for _, version := range []string{"1", "2"} {
+		trees += version + " "
+		one, two := chain(t, "libone", version, ""), chain(t, "libtwo", version, "")
+		repo.Add(one, two)
+		before := generationsOf(t, root)
+		was := root.Run("readlink", "/var/sys/current-system")
+		root.WriteFile("/var/log/active", "", 0o644)
+		out := root.Run("dpkg", "-i", repo.Path(one), repo.Path(two))
+		active := root.ReadFile("/var/log/active")
+		if lines := slices.Collect(strings.Lines(active)); len(lines) != 2 || lines[0] == was || lines[0] == lines[1] {
+			t.Errorf("version %s: the trigger and the hook were to change the generation each, and after %q came %q: %s", version, was, lines, out)
+		}
+		after := generationsOf(t, root)
+		if last := after[len(after)-1]; len(after) != len(before)+1 || last.Parent != before[len(before)-1].ID || !last.Active {
+			t.Errorf("version %s: the generations were %v, are %v", version, before, after)
+		}
+		if out := root.Run("sh", "-c", "cd /var/sys/libone; echo *"); out != trees+"default\n" {
+			t.Errorf("version %s: the trees of libone are %s", version, out)
+		}
+		inForce(t, root, "version "+version)
+	}
+	// Two runs are two.
+	before := generationsOf(t, root)
+	root.Run("dpkg", "-r", "libone")
+	root.Run("dpkg", "-r", "libtwo")
+	if after := generationsOf(t, root); len(after) != len(before)+2 {
+		t.Errorf("before two runs the generations were %v, then %v", before, after)
+	}
 }
 
 // TestCheckWithoutRoot has somebody check who may not see all, and settings of programs

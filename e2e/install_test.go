@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -43,6 +44,118 @@ func TestLockIsHeld(t *testing.T) {
 	if have := dump(t, root); have != before {
 		t.Errorf("the root has changed (-before +have):\n%s", cmp.Diff(before, have))
 	}
+}
+
+// TestWaitByDefault has another writer at work, where a person looks on and where nobody
+// does: without --wait some commands wait a while then, and none before a person.
+func TestWaitByDefault(t *testing.T) {
+	testneed.Root(t)
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root")
+	plainSystem(t, root, "1", 1)
+	mustRun(t, hashpkg(t), "--root", root, "sync", "-q")
+	deb := writeDeb(t, dir, testdeb.Package{Name: "tool", Version: "1.0"})
+	f, err := os.Open(filepath.Join(root, "var/sys", layout.LockFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	hold := func(how int) {
+		t.Helper()
+		if err := unix.Flock(int(f.Fd()), how); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		args    []string
+		patient bool
+	}{
+		{[]string{"sync", "--again"}, true},
+		{[]string{"restore", "--all"}, true},
+		{[]string{"verify", "--repair"}, true},
+		{[]string{"pin", "/usr/bin/tool0", "liba1=1"}, true},
+		{[]string{"unpin", "/usr/bin/tool0", "liba1"}, true},
+		{[]string{"install", deb}, false},
+		{[]string{"remove", "tool"}, false},
+		{[]string{"gc"}, false},
+	} {
+		command := func(more ...string) *exec.Cmd {
+			return exec.Command(hashpkg(t), append(append([]string{"--root", root}, c.args...), more...)...)
+		}
+		hold(unix.LOCK_EX)
+		start := time.Now()
+		status, said := runOnTerminal(t, command(), func(string) {})
+		if took := time.Since(start); status != 4 || !strings.Contains(said, "is held by process") || strings.Contains(said, "waiting") || took > 5*time.Second {
+			t.Errorf("%q on a terminal: status %d after %v: %s", c.args, status, took, said)
+		}
+		released := false
+		status, said = runOnTerminal(t, command("--wait", "1m"), func(said string) {
+			if !released && strings.Contains(said, "waiting up to 1m0s") {
+				released = true
+				hold(unix.LOCK_UN)
+			}
+		})
+		if status != 0 || !released {
+			t.Errorf("%q --wait on a terminal: status %d: %s", c.args, status, said)
+		}
+		hold(unix.LOCK_EX)
+		if status, said := run(t, command("--wait", "0")); status != 4 {
+			t.Errorf("%q --wait 0: status %d: %s", c.args, status, said)
+		}
+		release := time.AfterFunc(time.Second, func() {
+			if c.patient {
+				_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // if not, the command says so
+			}
+		})
+		start = time.Now()
+		status, said = run(t, command())
+		release.Stop()
+		if took := time.Since(start); c.patient && (status == 4 || took < time.Second) || !c.patient && (status != 4 || took > 5*time.Second) {
+			t.Errorf("%q without a terminal: status %d after %v: %s", c.args, status, took, said)
+		}
+		hold(unix.LOCK_UN)
+	}
+}
+
+// runOnTerminal runs a program whose standard error is a terminal, and returns its
+// exit status and what it printed there, which watch is given as it comes.
+func runOnTerminal(t *testing.T, cmd *exec.Cmd, watch func(said string)) (status int, said string) {
+	t.Helper()
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	number, err := unix.IoctlGetInt(int(terminal.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(terminal.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = end
+	err = cmd.Start()
+	if err := errors.Join(err, end.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 4096)
+	for {
+		n, err := terminal.Read(b)
+		said += string(b[:n])
+		watch(said)
+		if err != nil { // EIO: nobody has the other end any more
+			break
+		}
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), said
 }
 
 // TestManyAtOnce runs installs of different packages at the same time: each gets

@@ -284,6 +284,61 @@ func TestMaxSize(t *testing.T) {
 	}
 }
 
+// TestLargeFiles syncs a system with a program that would take long to read, and sets
+// how large programs and libraries may be.
+func TestLargeFiles(t *testing.T) {
+	testneed.Programs(t, "gcc")
+	root := newSystem(t)
+	installDebs(root, service(t, "1.0")...)
+	root.Run("truncate", "-s", "16G", "/usr/bin/svc") // a hole
+	start := time.Now()
+	if out := root.Run("hashpkg", "sync", "-v"); !strings.Contains(out,
+		"note: /usr/bin/svc is left as it is: is larger than what is looked at: it has 17179869184 bytes, and max-size below [rewrite] in /etc/hashpkg.toml is 2147483648\n") {
+		t.Errorf("sync says %s", out)
+	}
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("the sync took %v", took)
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "pin", "/usr/bin/svc", "libsvc1=1.0"); err == nil || !strings.Contains(out, "larger than what is looked at") {
+		t.Errorf("a pin says %v: %s", err, out)
+	}
+
+	// Nothing is installed, and what the settings say is followed.
+	root.Run("hashpkg", "restore", "--all")
+	root.Run("rm", "-r", "/var/sys", "/usr/bin/svc")
+	installDebs(root, service(t, "1.0")...)
+	root.WriteFile("/etc/hashpkg.toml", "[rewrite]\nmax-size = \"4K\"\n", 0o644)
+	out := root.Run("hashpkg", "sync", "-v")
+	for _, name := range []string{"/usr/bin/svc", libs + "libsvc.so.1.1.0"} {
+		if !strings.Contains(out, "note: "+name+" is left as it is: is larger") {
+			t.Errorf("sync does not say that %s is left: %s", name, out)
+		}
+	}
+	root.Run("sh", "-c", "! test -e /var/sys/libsvc1; svc")
+	if searches(root, "/usr/bin/svc") {
+		t.Error("svc is edited, though it is larger than the limit")
+	}
+	inForce(t, root, "with a limit of 4 KiB")
+	root.WriteFile("/etc/hashpkg.toml", "[rewrite]\nmax-size = \"1M\"\n", 0o644)
+	root.Run("hashpkg", "sync")
+	if out := root.Run("ldd", "/usr/bin/svc"); !strings.Contains(out, "/var/sys/current-system/lib64/libsvc.so.1") {
+		t.Errorf("with a limit of 1 MiB svc loads %s", out)
+	}
+	// What was edited can be given back, and stays what it is.
+	root.WriteFile("/etc/hashpkg.toml", "[rewrite]\nmax-size = \"4K\"\n", 0o644)
+	root.Run("hashpkg", "sync")
+	inForce(t, root, "with a limit of 4 KiB again")
+	root.Run("svc")
+	root.Run("hashpkg", "restore", "--all")
+	if out := root.Run("dpkg", "--verify", "svc"); out != "" {
+		t.Errorf("restored, dpkg --verify says %s", out)
+	}
+	root.WriteFile("/etc/hashpkg.toml", "[rewrite]\nmax-size = \"none\"\n", 0o644)
+	if out, err := root.RunErr(t.Context(), "hashpkg", "sync"); err == nil || !strings.Contains(out, `[rewrite] max-size = "none": expected a number of bytes`) {
+		t.Errorf("of nonsense sync says %v: %s", err, out)
+	}
+}
+
 // TestSmallDisk installs what the disk has no room for: it is refused before a byte
 // of it is written, and some of the disk stays free.
 func TestSmallDisk(t *testing.T) {

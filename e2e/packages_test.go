@@ -241,12 +241,18 @@ func TestRPMPackage(t *testing.T) {
 		}
 		return chosen
 	}
+	generations := 0
 	do := func(what string, args ...string) {
 		t.Helper()
 		if out := root.RPM(args...); strings.Contains(out, "hashpkg:") {
 			t.Errorf("%s: %s", what, out)
 		}
 		inForce(t, root.Root, what)
+		list := generationsOf(t, root.Root)
+		if len(list) > generations+1 {
+			t.Errorf("%s: one transaction has made %d generations", what, len(list)-generations)
+		}
+		generations = len(list)
 	}
 	jq := []string{"jq", "libjq1"}
 	do("installed", "-i", file)
@@ -255,6 +261,9 @@ func TestRPMPackage(t *testing.T) {
 	}
 	starts := root.Loop("curl", "--version")
 	do("older", append([]string{"-U", "--oldpackage"}, of(root.Old, jq...)...)...)
+	if record := root.ReadFile("/var/sys/current-system/generation.json"); !strings.Contains(record, `"run":"rpm `) {
+		t.Errorf("the generation is of no run of rpm: %.300s", record)
+	}
 	do("newer", append([]string{"-U"}, of(root.New, jq...)...)...)
 	do("again", append([]string{"-U", "--replacepkgs"}, of(root.New, jq...)...)...)
 	do("jq erased", "-e", "jq") // files of /usr/bin only

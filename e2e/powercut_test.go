@@ -18,7 +18,10 @@ import (
 // is at work, and right after it has said that it is done.
 func TestCollectionPowerCut(t *testing.T) {
 	testneed.Root(t)
-	testneed.Programs(t, "losetup", "mkfs.ext4")
+	testneed.Programs(t, "losetup", "unshare", "mkfs.ext4")
+	if !inOwnNamespace(t) {
+		return
+	}
 	dir, base, first, _ := withGarbage(t)
 	before, after := afterCollecting(t, dir, base)
 	disk := newDisk(t)
@@ -46,7 +49,10 @@ func TestCollectionPowerCut(t *testing.T) {
 // and what was not is not there in part.
 func TestPowerCut(t *testing.T) {
 	testneed.Root(t)
-	testneed.Programs(t, "losetup", "mkfs.ext4")
+	testneed.Programs(t, "losetup", "unshare", "mkfs.ext4")
+	if !inOwnNamespace(t) {
+		return
+	}
 	_, first, second, _ := twoVersions(t)
 	disk := newDisk(t)
 

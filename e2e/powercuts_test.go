@@ -236,8 +236,7 @@ func TestPowerCutAnywhere(t *testing.T) {
 	testneed.Root(t)
 	testneed.Programs(t, "losetup", "unshare", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs")
 	testneed.Network(t)
-	if os.Getenv(ownNamespace) == "" {
-		runInOwnNamespace(t)
+	if !inOwnNamespace(t) {
 		return
 	}
 	cuts, seed := 12, uint64(1)
@@ -261,24 +260,19 @@ func TestPowerCutAnywhere(t *testing.T) {
 	}
 	second := deb("2.0")
 	prepare := []string{
-		"sh", "-ec", `h="$1 --root $4 -q"; $h sync
-		cd "$4"; sed -i 's/^Version: 6.9.8-1$/Version: 6.9.8-2/' var/lib/dpkg/status
-		for f in usr/lib/x86_64-linux-gnu/libonig.so.5.*; do cp -p $f $f.new; mv $f.new $f; done
-		$h sync --again; $h install "$2"; $h remove tool=1.0; $h install "$3"; $h use tool=3.0`,
+		"sh", "-ec", twoOnigs + `h="$1 --root $4 -q"; $h install "$2"; $h remove tool=1.0; $h install "$3"; $h use tool=3.0`,
 		"sh", hashpkg(t), deb("1.0"), deb("3.0"),
 	}
 
-	commands := []struct {
-		base string
-		args []string
-	}{
-		{"packaged", []string{"sync"}},
-		{"packaged", []string{"install", second}},
-		{"synced", []string{"pin", "/usr/bin/jq", "libonig5=6.9.8-1"}},
-		{"synced", []string{"restore", "--all"}},
-		{"synced", []string{"rollback", "3"}},
-		{"synced", []string{"gc", "--keep", "1", "--keep-versions", "0"}},
-		{"synced", []string{"install", second}},
+	again := func(base string, args ...string) cutCommand { return cutCommand{base, args, args} }
+	commands := []cutCommand{
+		again("packaged", "sync"),
+		again("packaged", "install", second),
+		again("synced", "pin", "/usr/bin/jq", "libonig5=6.9.8-1"),
+		again("synced", "restore", "--all"),
+		again("synced", "rollback", "3"),
+		again("synced", "gc", "--keep", "1", "--keep-versions", "0"),
+		again("synced", "install", second),
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
 	kinds := []string{"ext4", "xfs", "btrfs"}
@@ -290,8 +284,8 @@ func TestPowerCutAnywhere(t *testing.T) {
 		n := (cuts*(i+1))/(2*len(kinds)) - (cuts*i)/(2*len(kinds))
 		for k := range n {
 			c := commands[(i+k*(1+i%2))%len(commands)]
-			finished := cutOnce(t, m, c.base, c.args, random)
-			if done++; !finished {
+			moment := func(took time.Duration) time.Duration { return time.Duration(random.Int64N(int64(took) * 5 / 4)) }
+			if done++; !cutOnce(t, m, c, moment, 2*random.IntN(2)) {
 				middle++
 			}
 		}
@@ -299,16 +293,60 @@ func TestPowerCutAnywhere(t *testing.T) {
 	t.Logf("%d cuts, %d of them before the command had ended", done, middle)
 }
 
+// twoOnigs is a script that syncs the small system with two versions of a library of jq.
+// Its first argument is hashpkg, and its last the root.
+const twoOnigs = `for root; do :; done
+$1 --root "$root" -q sync
+(cd "$root"; sed -i 's/^Version: 6.9.8-1$/Version: 6.9.8-2/' var/lib/dpkg/status
+for f in usr/lib/x86_64-linux-gnu/libonig.so.5.*; do cp -p $f $f.new; mv $f.new $f; done)
+$1 --root "$root" -q sync --again
+`
+
+// TestPinPowerCut cuts the power right after a pin has been made or taken back, and
+// while that is done, with the program and the records on one file system and on two.
+func TestPinPowerCut(t *testing.T) {
+	testneed.Root(t)
+	testneed.Programs(t, "losetup", "unshare", "mkfs.ext4")
+	testneed.Network(t)
+	if !inOwnNamespace(t) {
+		return
+	}
+	packaged := filepath.Join(t.TempDir(), "packaged")
+	smallSystem(t, packaged)
+	const pinned = twoOnigs + `$1 --root "$root" -q pin /usr/bin/jq libonig5=6.9.8-1` + "\n"
+	for _, split := range []bool{false, true} {
+		m := newMachine(t, "ext4", split)
+		m.make(t, packaged, "synced", "sh", "-ec", twoOnigs, "sh", hashpkg(t))
+		m.make(t, packaged, "pinned", "sh", "-ec", pinned, "sh", hashpkg(t))
+		for _, c := range []cutCommand{
+			{"synced", []string{"pin", "/usr/bin/jq", "libonig5=6.9.8-1"}, []string{"pin", "/usr/bin/jq", "libonig5=6.9.8-1"}},
+			{"synced", []string{"pin", "--all", "libonig5=6.9.8-1"}, []string{"pin", "--all", "libonig5=6.9.8-1"}},
+			{"pinned", []string{"unpin", "/usr/bin/jq", "libonig5"}, []string{"sync"}},
+		} {
+			for _, flag := range []int{0, 2} {
+				if !cutOnce(t, m, c, func(time.Duration) time.Duration { return time.Minute }, flag) {
+					t.Errorf("%q did not end", c.args)
+				}
+				cutOnce(t, m, c, func(took time.Duration) time.Duration { return took * time.Duration(flag+1) / 4 }, flag)
+			}
+		}
+	}
+}
+
 // ownNamespace is the variable that tells a test that it runs in a mount namespace of
 // its own.
 const ownNamespace = "HASHPKG_E2E_NAMESPACE"
 
-// runInOwnNamespace runs the test once more where nobody else sees what it mounts. A
-// namespace that another test makes meanwhile has a copy of every mount, and keeps
-// file systems in use that are unmounted here. For the same reason the mounts of
-// other tests are taken out of this one.
-func runInOwnNamespace(t *testing.T) {
+// inOwnNamespace reports whether the test runs where nobody else sees what it mounts. If
+// it does not, it is run there, once more, and has nothing left to do here. A namespace
+// that another test makes meanwhile has a copy of every mount, and keeps file systems
+// in use that are unmounted here. For the same reason the mounts of other tests are
+// taken out of this one.
+func inOwnNamespace(t *testing.T) bool {
 	t.Helper()
+	if os.Getenv(ownNamespace) != "" {
+		return true
+	}
 	const script = `tac /proc/mounts | while read -r _ dir _; do
 	case $dir in */hashpkg-e2e-*) umount -l "$dir" ;; esac
 done
@@ -324,10 +362,19 @@ exec "$@"`
 	case strings.Contains(string(out), "--- SKIP"):
 		testneed.Unmet(t, "the test that was started says why, above")
 	}
+	return false
 }
 
-// cutOnce cuts the power of a machine once, and reports whether the command had ended.
-func cutOnce(t *testing.T, m *machine, base string, args []string, random *rand.Rand) (finished bool) {
+// cutCommand is a command on a machine, by what this was kept as, and the one that ends
+// what it has begun.
+type cutCommand struct {
+	base       string
+	args, next []string
+}
+
+// cutOnce cuts the power of a machine once, at the moment that follows from how long the
+// command takes, or when it has ended before. It reports whether it had.
+func cutOnce(t *testing.T, m *machine, c cutCommand, moment func(took time.Duration) time.Duration, flag int) (finished bool) {
 	t.Helper()
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.Command(hashpkg(t), append([]string{"--root", m.root, "-q"}, args...)...)
@@ -335,26 +382,25 @@ func cutOnce(t *testing.T, m *machine, base string, args []string, random *rand.
 		return cmd
 	}
 	// How long it takes, and what it makes.
-	m.take(t, base)
+	m.take(t, c.base)
 	m.mount(t)
 	before := stateOf(t, m.root)
 	start := time.Now()
-	if out, err := command(args...).CombinedOutput(); err != nil {
-		t.Fatalf("%q: %v: %s", args, err, out)
+	if out, err := command(c.args...).CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v: %s", c.args, err, out)
 	}
 	took := time.Since(start)
 	after := stateOf(t, m.root)
 	if before == after {
-		t.Fatalf("%q changed nothing", args)
+		t.Fatalf("%q changed nothing", c.args)
 	}
 	m.unmount(t)
 
-	m.take(t, base)
+	m.take(t, c.base)
 	m.mount(t)
-	wait := time.Duration(random.Int64N(int64(took) * 5 / 4))
-	flag := 2 * random.IntN(2)
-	what := fmt.Sprintf("%s, /var apart: %v, %s cut after %v of %v, flag %d", m.kind, m.split, args[0], wait, took, flag)
-	cmd := command(args...)
+	wait := moment(took)
+	what := fmt.Sprintf("%s, /var apart: %v, %s cut after %v of %v, flag %d", m.kind, m.split, c.args[0], wait, took, flag)
+	cmd := command(c.args...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +447,7 @@ func cutOnce(t *testing.T, m *machine, base string, args []string, random *rand.
 		check(moment, "verify", "--system")
 	}
 	whole("right afterwards")
-	check("the next command", args...)
+	check("the next command", c.next...)
 	whole("after the next command")
 	if now := stateOf(t, m.root); now.program != after.program || now.pins != after.pins || now.trees != after.trees {
 		t.Errorf("%s: the next command makes %+v, want %+v", what, now, after)

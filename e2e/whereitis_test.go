@@ -40,9 +40,26 @@ const char *origin_plugin(void) {
 const char *asking_plugin(void), *origin_plugin(void), *plain(void);
 int main(void) { printf("%s %s %s\n", asking_plugin(), origin_plugin(), plain()); return 0; }
 `
+	// This one asks for a library that does not.
+	findingSource = `#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+const char *plain(void);
+int main(void) {
+	char name[4096];
+	Dl_info info;
+	if (!dladdr((void *)plain, &info)) return 1;
+	snprintf(name, sizeof name, "%s", info.dli_fname);
+	strcpy(strrchr(name, '/'), "/asking/plugin.so");
+	void *plugin = dlopen(name, RTLD_NOW);
+	printf("%s %s\n", plugin ? *(const char **)dlsym(plugin, "plugin_name") : "none", plain());
+	return 0;
+}
+`
 )
 
-// asking builds a package of the libraries and one of the program. The plugins are
+// asking builds a package of the libraries and one of the programs. The plugins are
 // in a third, as those of GStreamer are.
 func asking(t *testing.T, version string) []string {
 	t.Helper()
@@ -80,6 +97,8 @@ func asking(t *testing.T, version string) []string {
 		writeDeb(t, dir, testdeb.Package{Name: "asking", Version: version, Files: []testdeb.File{{
 			Path: "usr/bin/asking", Mode: 0o755,
 			Content: gcc("asking", usingSource, "-L"+dir, "-l:libasking.so.1", "-l:liborigin.so.1", "-l:libplain.so.1"),
+		}, {
+			Path: "usr/bin/finding", Mode: 0o755, Content: gcc("finding", findingSource, "-L"+dir, "-l:libplain.so.1"),
 		}}}),
 	}
 }
@@ -139,5 +158,40 @@ func TestLibrariesThatAskWhereTheyAre(t *testing.T) {
 	works("no longer pinned", "first second 2.0\n")
 	root.Run("hashpkg", "restore", "--all")
 	works("restored", "first second 2.0\n")
+	inForce(t, root, "in the end")
+}
+
+// TestProgramsThatAskWhereLibrariesAre has a program look for a plugin beside a library
+// that it loads.
+func TestProgramsThatAskWhereLibrariesAre(t *testing.T) {
+	testneed.Programs(t, "gcc")
+	root := newSystem(t)
+	installDebs(root, asking(t, "1.0")...)
+	works := func(what, want string) {
+		t.Helper()
+		if out := root.Run("finding"); out != want {
+			t.Errorf("%s: the program says %q, want %q", what, out, want)
+		}
+	}
+	works("as it was packaged", "first 1.0\n")
+	if out := root.Run("hashpkg", "sync", "-v"); !strings.Contains(out, "note: /usr/bin/finding is left as it is: asks where libraries were found, and would get the farm's directory\n") {
+		t.Errorf("sync -v says %s", out)
+	}
+	works("after a sync", "first 1.0\n")
+	if searches(root, "/usr/bin/finding") || !searches(root, "/usr/bin/asking") {
+		t.Error("the program that asks searches the farm, or the other one does not")
+	}
+
+	installDebs(root, asking(t, "2.0")...)
+	root.Run("hashpkg", "sync")
+	works("after an upgrade", "first 2.0\n")
+	if out := root.Run("hashpkg", "pin", "/usr/bin/finding", "libasking1=1.0"); !strings.Contains(out, "warning: /usr/bin/finding asks where libraries were found, and gets the trees of pinned ones: ") {
+		t.Errorf("the pin says %s", out)
+	}
+	works("pinned", "none 1.0\n")
+	root.Run("hashpkg", "sync", "--again")
+	works("pinned, and synced again", "none 1.0\n")
+	root.Run("hashpkg", "unpin", "/usr/bin/finding")
+	works("no longer pinned", "first 2.0\n")
 	inForce(t, root, "in the end")
 }

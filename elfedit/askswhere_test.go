@@ -2,6 +2,7 @@ package elfedit
 
 import (
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -36,7 +37,10 @@ func TestAsksWhere(t *testing.T) {
 			data := b.make("libasks.so", append(tt.flags, "-fno-builtin", "-w", "-shared", "-fPIC", "-Wl,--hash-style="+style, source)...)
 			info, err := Inspect(data)
 			if err != nil || info.AsksWhere != tt.want {
-				t.Errorf("%s, %s: AsksWhere is %v, want %v: %v", tt.name, style, info.AsksWhere, tt.want, err)
+				t.Fatalf("%s, %s: AsksWhere is %v, want %v: %v", tt.name, style, info.AsksWhere, tt.want, err)
+			}
+			if imports := strings.HasPrefix(tt.name, "dladdr") || tt.name == "dlinfo"; info.ImportsWhere != imports {
+				t.Errorf("%s, %s: ImportsWhere is %v, want %v", tt.name, style, info.ImportsWhere, imports)
 			}
 		}
 	}

@@ -32,7 +32,8 @@ type Info struct {
 	PIE            bool `json:"pie,omitempty"`              // DF_1_PIE
 	NoDefault      bool `json:"nodeflib,omitempty"`         // DF_1_NODEFLIB
 	ImportsOpen    bool `json:"imports_open,omitempty"`     // has an undefined dlopen or dlmopen
-	AsksWhere      bool `json:"asks_where,omitempty"`       // has an undefined dladdr, dladdr1 or dlinfo, or has the loader replace $ORIGIN
+	ImportsWhere   bool `json:"imports_where,omitempty"`    // has an undefined dladdr, dladdr1 or dlinfo
+	AsksWhere      bool `json:"asks_where,omitempty"`       // imports one of those, or has the loader replace $ORIGIN
 	HasStack       bool `json:"has_stack,omitempty"`        // has PT_GNU_STACK, which says whether the stack is executable
 	ExecStack      bool `json:"execstack,omitempty"`        // PT_GNU_STACK with PF_X
 

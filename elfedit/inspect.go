@@ -196,7 +196,8 @@ func (in *inspector) dynamic() (err error) {
 	if err != nil {
 		return err
 	}
-	info.ImportsOpen, info.AsksWhere = found[0], found[1] || namesOrigin(info) || found[0] && hasOrigin(img.data)
+	info.ImportsOpen, info.ImportsWhere = found[0], found[1]
+	info.AsksWhere = found[1] || namesOrigin(info) || found[0] && hasOrigin(img.data)
 	return nil
 }
 

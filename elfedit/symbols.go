@@ -67,7 +67,7 @@ func (img *image) wideHash() bool {
 }
 
 // openers are the functions that load what is named at run time, and askers those
-// that tell a library where it was found (dlopen(3), dladdr(3), dlinfo(3)).
+// that tell where a library was found (dlopen(3), dladdr(3), dlinfo(3)).
 var (
 	openers = []string{"dlopen", "dlmopen"}
 	askers  = []string{"dladdr", "dladdr1", "dlinfo"}

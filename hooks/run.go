@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,46 +19,71 @@ import (
 var oneRun = []string{"apt", "apt-get", "dpkg", "unattended-upgr", "rpm", "dnf", "dnf5", "yum", "microdnf", "tdnf"}
 
 // currentRun names the run of a package manager that is at work in a root: the boot,
-// the number and the start of the process that has its lock. It returns "" when that
-// is unknown, or is no program of oneRun.
+// the number and the start of the process that has its lock, or else of the one that
+// has called hashpkg. It returns "" when neither is a program of oneRun.
 //
-// apt holds the frontend's lock from before its first dpkg until after its last.
+// apt holds the frontend's lock from before its first dpkg until after its last. dpkg
+// alone has given its lock back when it calls its hooks, but waits for them.
 func currentRun(root *sysroot.Root) string {
 	for _, name := range append([]string{frontendLock}, rpmLocks...) {
 		lock, err := lockOf(root, name)
 		if err != nil || lock.Type == unix.F_UNLCK || lock.Pid <= 0 { // 0 is of another namespace
 			continue
 		}
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", lock.Pid))
-		if err != nil {
-			return ""
+		if p := readProcess(int(lock.Pid)); slices.Contains(oneRun, p.program) {
+			return p.run()
 		}
-		boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-		if err != nil {
-			return ""
+	}
+	for p := readProcess(os.Getppid()); p.id > 0; p = readProcess(p.parent) {
+		if slices.Contains(oneRun, p.program) {
+			return p.run()
 		}
-		program, start := parseStat(string(stat))
-		if start == "" || !slices.Contains(oneRun, program) {
-			return ""
-		}
-		return fmt.Sprintf("%s %d %s %s", program, lock.Pid, start, strings.TrimSpace(string(boot)))
 	}
 	return ""
 }
 
-// parseStat returns the name of a process's program and when it was started, in
-// ticks since the machine was: proc_pid_stat(5). They are "" for what is not of that
-// form.
-func parseStat(stat string) (program, start string) {
+// process is what the kernel says of one; nothing, of one that is gone or cannot be
+// seen.
+type process struct {
+	id, parent int
+	program    string
+	start      string // in ticks since the machine was started
+}
+
+func readProcess(id int) process {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", id))
+	if err != nil {
+		return process{}
+	}
+	p := parseStat(string(stat))
+	p.id = id
+	return p
+}
+
+// run names the run that the process is; "" when the boot is unknown.
+func (p process) run() string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %d %s %s", p.program, p.id, p.start, strings.TrimSpace(string(boot)))
+}
+
+// parseStat reads proc_pid_stat(5). It returns nothing for what is not of that form.
+func parseStat(stat string) process {
 	// The name is in parentheses and may have some itself.
 	open, end := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')')
 	if open < 0 || end < open {
-		return "", ""
+		return process{}
 	}
-	const startField = 22 - 3 // of those after the name, which are from the third on
+	const parentField, startField = 4 - 3, 22 - 3 // of those after the name, which are from the third on
 	fields := strings.Fields(stat[end+1:])
 	if len(fields) <= startField {
-		return "", ""
+		return process{}
 	}
-	return stat[open+1 : end], fields[startField]
+	parent, err := strconv.Atoi(fields[parentField])
+	if err != nil {
+		return process{}
+	}
+	return process{parent: parent, program: stat[open+1 : end], start: fields[startField]}
 }

@@ -10,18 +10,19 @@ import (
 )
 
 func TestParseStat(t *testing.T) {
-	const rest = " S 1 1 1 0 -1 4194560 10 0 0 0 0 0 0 0 20 0 1 0 12345 1000 10"
-	for stat, want := range map[string][2]string{
-		"7 (apt-get)" + rest:                {"apt-get", "12345"},
-		"7 (a) S (apt)" + rest:              {"a) S (apt", "12345"},
+	const rest = " S 8 1 1 0 -1 4194560 10 0 0 0 0 0 0 0 20 0 1 0 12345 1000 10"
+	for stat, want := range map[string]process{
+		"7 (apt-get)" + rest:                {0, 8, "apt-get", "12345"},
+		"7 (a) S (apt)" + rest:              {0, 8, "a) S (apt", "12345"},
 		"7 (apt-get) S 1 1":                 {},
+		"7 (apt-get) S x" + rest[4:]:        {},
 		"7 apt-get S":                       {},
 		") 7 (":                             {},
 		"":                                  {},
-		"7 (unattended-upgr)" + rest + "\n": {"unattended-upgr", "12345"},
+		"7 (unattended-upgr)" + rest + "\n": {0, 8, "unattended-upgr", "12345"},
 	} {
-		if program, start := parseStat(stat); program != want[0] || start != want[1] {
-			t.Errorf("%q is %q from %q", stat, program, start)
+		if p := parseStat(stat); p != want {
+			t.Errorf("%q is %+v", stat, p)
 		}
 	}
 }

@@ -78,6 +78,12 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 		d.Keep = true
 		return d, nil
 	}
+	// Found through the farm, a library would be said to be in it, and a program that asks
+	// looks for plugins or data beside the library. A pin names a file, and is asked for.
+	asks := len(records) > 0 && f.Info.ImportsWhere
+	if asks {
+		records = nil
+	}
 	pins := p.pinsFor(f)
 	// It would not start with other bytes than it was packaged with, or loads in another
 	// way: it is not edited, and one that was edited before gets its bytes back.
@@ -97,6 +103,10 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 		if done || err != nil {
 			return d, err
 		}
+	}
+	if asks && f.Current == nil {
+		d.Left = "asks where libraries were found, and would get the farm's directory"
+		return d, nil
 	}
 	return d, d.decideEdit(b, p, records, followed{}, finder)
 }

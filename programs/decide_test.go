@@ -122,6 +122,23 @@ func TestDecide(t *testing.T) {
 			name: "pinned through another library", policy: func(p *Policy) { p.Pins, p.Farm = []Pin{pinBar}, nil }, edits: []record.EditRecord{addBar}, pins: "libbar.so.1=1",
 			want: Decision{Unresolved: []string{"libfoo.so.1"}},
 		},
+		{
+			name: "asks where libraries are", facts: func(f *Facts) { f.Info.ImportsWhere = true },
+			want: Decision{Left: "asks where libraries were found, and would get the farm's directory"},
+		},
+		{
+			name: "asks where libraries are, and the farm does not answer", facts: func(f *Facts) { f.Info.ImportsWhere = true },
+			policy: func(p *Policy) { p.Farm = nil }, want: Decision{Unresolved: []string{"libfoo.so.1"}},
+		},
+		{
+			name: "asks where libraries are, and is pinned", facts: func(f *Facts) { f.Info.ImportsWhere = true },
+			policy: func(p *Policy) { p.Pins = []Pin{pinFoo} }, edits: []record.EditRecord{replaceFoo}, pins: "libfoo.so.1=1",
+		},
+		{
+			name: "asks where libraries are, and another is pinned", facts: func(f *Facts) { f.Info.ImportsWhere = true },
+			policy: func(p *Policy) { p.Pins = []Pin{pinFoo}; p.Pins[0].Program = "/usr/bin/other" },
+			want:   Decision{Left: "asks where libraries were found, and would get the farm's directory"},
+		},
 		{name: "another is pinned", policy: func(p *Policy) { p.Pins = []Pin{pinFoo}; p.Pins[0].Program = "/usr/bin/other" }, edits: []record.EditRecord{runPath(farm)}},
 		{
 			name: "pinned and confined", policy: func(p *Policy) { p.Pins, p.Confinement = []Pin{pinFoo}, confine.Read(enforced{}, "/var/sys") },

@@ -44,9 +44,10 @@ type Bytes struct {
 const notRegular Reason = "is not a regular file any more"
 
 // Read calls use with the facts of a program and its bytes, which are gone when it
-// returns. known is the record of its edit; nil for none. The error wraps
-// fs.ErrNotExist for a program that is not there.
-func Read(root *sysroot.Root, p *Program, known *record.EditedFile, use func(*Facts, Bytes) error) error {
+// returns. known is the record of its edit; nil for none. A program without one that has
+// more than limit bytes is not read. The error wraps fs.ErrNotExist for a program
+// that is not there.
+func Read(root *sysroot.Root, p *Program, known *record.EditedFile, limit int64, use func(*Facts, Bytes) error) error {
 	place, err := root.Find(p.Path)
 	if err != nil {
 		return err
@@ -69,6 +70,10 @@ func Read(root *sysroot.Root, p *Program, known *record.EditedFile, use func(*Fa
 	f.File = fileID(&st)
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		f.Left = notRegular
+		return use(f, Bytes{})
+	}
+	if known == nil && st.Size > limit {
+		f.Left = TooLarge(st.Size, limit)
 		return use(f, Bytes{})
 	}
 	f.Sealed = sealed(file, place)

@@ -36,7 +36,7 @@ func Plan(ctx context.Context, root *sysroot.Root, records *Records, list []*Pro
 // planOne decides on one program; nil when it is not there.
 func planOne(root *sysroot.Root, records *Records, program *Program, p *Policy, finders finders) *Decision {
 	var d *Decision
-	err := Read(root, program, records.Of(program.Package.Key, program.Path), func(f *Facts, b Bytes) error {
+	err := Read(root, program, records.Of(program.Package.Key, program.Path), p.Rewrite.SizeLimit(), func(f *Facts, b Bytes) error {
 		finder := ldso.Finder(nil)
 		if f.Left == "" {
 			var err error

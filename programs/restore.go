@@ -1,6 +1,8 @@
 package programs
 
 import (
+	"math"
+
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -26,7 +28,7 @@ func PlanRestore(root *sysroot.Root, records *Records, wants func(pkg, path stri
 // planRestore decides on one program; nil when it is not there.
 func planRestore(root *sysroot.Root, records *Records, p *Program) *Decision {
 	var d *Decision
-	err := Read(root, p, records.Of(p.Package.Key, p.Path), func(f *Facts, b Bytes) error {
+	err := Read(root, p, records.Of(p.Package.Key, p.Path), math.MaxInt64, func(f *Facts, b Bytes) error {
 		d = decideRestore(f, b)
 		return nil
 	})

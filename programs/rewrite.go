@@ -1,6 +1,8 @@
 package programs
 
 import (
+	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -14,6 +16,22 @@ type Rewrite struct {
 	// one that names a directory stands for all that is below it. With Include,
 	// only those are edited.
 	Include, Exclude []string
+	// MaxSize is how many bytes a file may have; 0 stands for DefaultMaxSize.
+	MaxSize int64 `json:",omitempty"`
+}
+
+// DefaultMaxSize is how many bytes a program or a library of the system may have
+// unless somebody says otherwise. Browsers have a few hundred MiB, and what is built
+// for debugging 1 GiB; larger ones take their time, and their copies their room.
+const DefaultMaxSize = 2 << 30
+
+// SizeLimit returns how many bytes a program or a library may have. Larger ones are
+// left as they are, and are not read.
+func (r *Rewrite) SizeLimit() int64 { return cmp.Or(r.MaxSize, DefaultMaxSize) }
+
+// TooLarge says why a file of more than limit bytes is left.
+func TooLarge(size, limit int64) Reason {
+	return Reason(fmt.Sprintf("is larger than what is looked at: it has %d bytes, and max-size below [rewrite] in /etc/hashpkg.toml is %d", size, limit))
 }
 
 // RewritePolicy says what is written into DT_RUNPATH of executables.

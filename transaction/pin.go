@@ -159,7 +159,7 @@ func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []
 		return nil, err
 	}
 	pins, _ := loadPins(o.Root, after) // of older ones that are lost, check tells
-	list, records, err := programsNamed(ctx, o.Root, o.Program)
+	list, records, err := programsNamed(ctx, o.Root, o.Program, o.Rewrite)
 	if err != nil {
 		return nil, err
 	}
@@ -250,12 +250,17 @@ func pinResult(fresh []record.Pin, outcomes []programs.Outcome) (result *PinResu
 	return result, faults
 }
 
-// misplaced warns of the pinned libraries that ask where they were found: they get
-// their tree, which has libraries only, and those of their own package only.
+// misplaced warns of pinned libraries that ask where they were found, and of programs
+// that ask where these were: they get the tree, which has libraries only, and those of
+// one package only.
 func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes []programs.Outcome) []string {
 	loaded := map[string]bool{}
+	var warnings []string
 	for _, o := range outcomes {
 		if o.State == programs.Edited {
+			if o.Info.ImportsWhere && len(o.Desired.Pins) > 0 {
+				warnings = append(warnings, fmt.Sprintf("%s asks where libraries were found, and gets the trees of pinned ones: what it looks for beside them, such as plugins or data of other packages, may not be found", o.Path))
+			}
 			for _, e := range o.Desired.Edits {
 				for _, file := range e.To {
 					loaded[file] = true
@@ -263,7 +268,6 @@ func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes 
 			}
 		}
 	}
-	var warnings []string
 	for _, pin := range pins {
 		if !slices.Contains(fresh, pin.Pin) {
 			continue
@@ -295,7 +299,7 @@ func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *pro
 
 // programsNamed returns the programs that a pin's Program names, sorted by path, and
 // the records of their packages.
-func programsNamed(ctx context.Context, root *sysroot.Root, name string) ([]*programs.Program, *programs.Records, error) {
+func programsNamed(ctx context.Context, root *sysroot.Root, name string, rewrite programs.Rewrite) ([]*programs.Program, *programs.Records, error) {
 	packages, err := system.Packages(ctx, root)
 	if err != nil {
 		return nil, nil, err
@@ -304,7 +308,7 @@ func programsNamed(ctx context.Context, root *sysroot.Root, name string) ([]*pro
 	if name != record.EveryProgram && !byPath {
 		packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool { return p.Name != name })
 	}
-	found, err := system.Scan(ctx, root, packages, nil, func(int) {})
+	found, err := system.Scan(ctx, root, packages, nil, rewrite.SizeLimit(), func(int) {})
 	if err != nil {
 		return nil, nil, err
 	}

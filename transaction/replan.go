@@ -11,6 +11,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/system"
@@ -99,7 +100,7 @@ func ReplanSystem(ctx context.Context, root *sysroot.Root, names []string, base 
 		return nil, err
 	}
 	packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool { return !slices.Contains(names, p.Name) })
-	found, err := system.Scan(ctx, root, packages, system.Digests{Root: root}, func(int) {})
+	found, err := system.Scan(ctx, root, packages, system.Digests{Root: root}, programs.DefaultMaxSize, func(int) {})
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,8 @@ type ProgramReport struct {
 	Pins    []record.PinnedTree `json:"pins,omitempty"`
 }
 
-// LeftReport is one program that the policy would have edited.
+// LeftReport is one program that the policy would have edited, or a library that would
+// have a tree.
 type LeftReport struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
@@ -275,7 +276,7 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 		return nil, err
 	}
 	state := o.Root.SystemState()
-	if !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root, o.Rewrite, pins) {
+	if state.Facts != system.Facts || !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root, o.Rewrite, pins) {
 		return nil, nil
 	}
 	id, err := o.Root.Store().Active()
@@ -386,7 +387,7 @@ func (s *syncer) mendFarm(g *record.Generation) error {
 // read reads the databases and decides which packages have changed.
 func (s *syncer) read(ctx context.Context) (err error) {
 	s.state = s.Root.SystemState()
-	if s.Again || s.state.Databases[system.Diversions] != s.states[system.Diversions] {
+	if s.Again || s.state.Facts != system.Facts || s.state.Databases[system.Diversions] != s.states[system.Diversions] {
 		s.state.Packages = map[pkginfo.Key]record.SystemPackage{}
 	}
 	if s.pins, err = s.Root.Pins(); err != nil {
@@ -402,7 +403,7 @@ func (s *syncer) read(ctx context.Context) (err error) {
 	}
 	for _, p := range s.packages {
 		known, ok := s.state.Packages[p.Key]
-		if !ok || known.Stamp != p.Stamp || !trees[known.Tree] {
+		if !ok || known.Stamp != p.Stamp || !trees[known.Tree] || known.Large && s.state.Settings != s.settings {
 			s.changed = append(s.changed, p)
 		}
 	}
@@ -413,7 +414,7 @@ func (s *syncer) read(ctx context.Context) (err error) {
 func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
 	s.scans = make(map[pkginfo.Key]*system.Found, len(s.changed))
-	found, err := system.Scan(ctx, s.Root, s.changed, s.sharer, func(done int) {
+	found, err := system.Scan(ctx, s.Root, s.changed, s.sharer, s.Rewrite.SizeLimit(), func(done int) {
 		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(s.changed)), Packages: true})
 	})
 	if err != nil {
@@ -421,6 +422,11 @@ func (s *syncer) look(ctx context.Context) error {
 	}
 	for _, f := range found {
 		s.scans[f.Key] = f
+		for _, l := range f.Large {
+			if !l.Program {
+				s.result.Left = append(s.result.Left, LeftReport{l.Path, string(programs.TooLarge(l.Size, s.Rewrite.SizeLimit()))})
+			}
+		}
 	}
 	return nil
 }
@@ -429,7 +435,7 @@ func (s *syncer) look(ctx context.Context) error {
 // that are gone, as their programs are.
 func (s *syncer) remember(programs map[pkginfo.Key]record.SystemPackage) error {
 	state := &record.SystemState{
-		Layout: layout.FormatVersion, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
+		Layout: layout.FormatVersion, Facts: system.Facts, Databases: s.states, Settings: s.settings, Generation: s.result.Generation,
 		Packages: make(map[pkginfo.Key]record.SystemPackage, len(s.packages)),
 	}
 	for _, p := range s.packages {

@@ -3,8 +3,11 @@ package transaction
 import (
 	"bytes"
 	"errors"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,6 +95,52 @@ func search(t *testing.T, root *sysroot.Root) string {
 		t.Fatal(err)
 	}
 	return info.RunPath
+}
+
+// TestSyncKnowsMore follows a sync that did not know of libraries that ask where they
+// are: nothing was installed since, and yet it looks.
+func TestSyncKnowsMore(t *testing.T) {
+	root := newRoot(t)
+	asks := dpkgPackage{"liba1", "1", map[string][]byte{
+		libDir + "liba.so.1": testelf.File{Soname: "liba.so.1", RunPath: "$ORIGIN/plugins"}.Bytes(),
+	}}
+	dpkgInstall(t, root, libLoader, asks, tool)
+	syncRoot(t, root, false)
+	link := root.Store().Path("current-system/lib64/liba.so.1")
+	if _, err := os.Lstat(link); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the library is in the farm (%v)", err)
+	}
+
+	w, err := Begin(t.Context(), root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := w.Active().Next(0, now)
+	for i := range older.Trees {
+		tree := &older.Trees[i]
+		tree.AskWhere, tree.Links = nil, slices.Sorted(maps.Keys(tree.Places))
+	}
+	if err := errors.Join(w.Commit(t.Context(), nil, older), w.End()); err != nil {
+		t.Fatal(err)
+	}
+	state := root.SystemState()
+	state.Facts, state.Generation = 0, older.ID
+	if err := root.SetSystemState(state); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(link); err != nil {
+		t.Fatalf("the older farm is not as it was to be: %v", err)
+	}
+
+	if result := syncRoot(t, root, false); !result.Changed || result.Looked != 3 || len(result.Outside) != 1 {
+		t.Errorf("the sync: %+v", result)
+	}
+	if _, err := os.Lstat(link); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the library is in the farm still (%v)", err)
+	}
+	if again := syncRoot(t, root, false); again.Changed || again.Looked != 0 {
+		t.Errorf("again: %+v", again)
+	}
 }
 
 // TestSync follows a small system: two versions of a library, and a program.

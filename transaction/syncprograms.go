@@ -27,7 +27,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 		Restored: s.Again, FarmPlanned: s.DryRun && s.result.Changed,
 	}
 	concerned := s.concerned(policy.Farm)
-	more, err := system.Scan(ctx, s.Root, concerned, nil, func(int) {})
+	more, err := system.Scan(ctx, s.Root, concerned, nil, s.Rewrite.SizeLimit(), func(int) {})
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,10 @@ func (s *syncer) report(outcomes []programs.Outcome, concerned []*system.Found) 
 		}
 	}
 	for _, f := range concerned {
-		delete(known, f.Key)
+		known[f.Key] = record.SystemPackage{Large: len(f.Large) > 0}
+	}
+	for key, f := range s.scans {
+		known[key] = record.SystemPackage{Large: len(f.Large) > 0}
 	}
 	s.faulty = map[pkginfo.Key]bool{}
 	others := map[string]bool{}

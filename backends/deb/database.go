@@ -29,22 +29,98 @@ const databaseDir = "/var/lib/dpkg"
 // 10 MB.
 const maxDatabaseFile = 256 << 20
 
-// OpenDatabase reads the status and the diversions of a root's database. The error
-// wraps [backends.ErrNoDatabase] where there is none.
+// OpenDatabase reads the status and the diversions of a root's database, as they are
+// when dpkg is at work, too. The error wraps [backends.ErrNoDatabase] where there is
+// none.
 func OpenDatabase(root backends.Root) (*Database, error) {
 	d := &Database{root: root, diversions: map[string]diversion{}}
-	status, err := backends.OpenRegular(root, databaseDir+"/status", maxDatabaseFile)
+	// A status that was put in place meanwhile has updates that are gone, or not yet read.
+	for range 5 {
+		before, err := stampOf(root, "status")
+		if err != nil {
+			return nil, err
+		}
+		if before == noFile {
+			return nil, fmt.Errorf("read dpkg's database in %s: %w", root.Dir(), backends.ErrNoDatabase)
+		}
+		readErr := d.readPackages()
+		after, err := stampOf(root, "status")
+		if err != nil {
+			return nil, err
+		}
+		if before == after {
+			return d, errors.Join(readErr, d.readDiversions())
+		}
+	}
+	return nil, errors.New("read dpkg's database: its status is replaced again and again; try again when dpkg has ended")
+}
+
+// readPackages reads the status, and what dpkg has changed since it was written.
+func (d *Database) readPackages() error {
+	list, err := d.packageStatus("status")
+	if err != nil {
+		return err
+	}
+	updates, err := updatesOf(d.root)
+	if err != nil || len(updates) == 0 {
+		d.packages = onDiskOf(list)
+		return err
+	}
+	type id struct{ name, architecture string }
+	at := make(map[id]int, len(list))
+	for i, p := range list {
+		at[id{p.Name, p.Architecture}] = i
+	}
+	for _, name := range updates {
+		changed, err := d.packageStatus(name)
+		if err != nil {
+			return err
+		}
+		for _, p := range changed {
+			if i, known := at[id{p.Name, p.Architecture}]; known {
+				list[i] = p
+				continue
+			}
+			at[id{p.Name, p.Architecture}] = len(list)
+			list = append(list, p)
+		}
+	}
+	d.packages = onDiskOf(list)
+	return nil
+}
+
+func (d *Database) packageStatus(name string) ([]packageStatus, error) {
+	f, err := backends.OpenRegular(d.root, databaseDir+"/"+name, maxDatabaseFile)
+	if err != nil {
+		return nil, fmt.Errorf("read dpkg's database: %w", err)
+	}
+	list, err := readPackageStatus(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", backends.HostName(d.root, databaseDir+"/"+name), err)
+	}
+	return list, nil
+}
+
+// updatesOf returns the names of the files in which dpkg has each change of a package
+// while it is at work, in their order. It writes a new status of all packages only
+// when it ends, or after some hundred changes (dpkg lib/dpkg/dbmodify.c,
+// modstatdb_note).
+func updatesOf(root backends.Root) ([]string, error) {
+	const dir = "updates"
+	entries, err := root.ReadDir(databaseDir + "/" + dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read dpkg's database in %s: %w", root.Dir(), backends.ErrNoDatabase)
+		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read dpkg's database: %w", err)
 	}
-	defer status.Close()
-	if d.packages, err = ReadStatus(status); err != nil {
-		return nil, fmt.Errorf("read %s: %w", backends.HostName(root, databaseDir+"/status"), err)
+	var names []string
+	for _, e := range entries {
+		if strings.Trim(e.Name(), "0123456789") == "" {
+			names = append(names, dir+"/"+e.Name())
+		}
 	}
-	return d, d.readDiversions()
+	return names, nil
 }
 
 // readDiversions reads the file in which each diversion has three lines: the path
@@ -109,9 +185,9 @@ func (d *Database) Stamp(p *pkginfo.Package) (string, error) {
 }
 
 // DatabaseState returns what changes with every change of a root's database. dpkg
-// renames a new status into place for each change that it has made, and a new file of
-// diversions for each of these. The error wraps [backends.ErrNoDatabase] where there
-// is no database.
+// adds an update or renames a new status into place for each change that it has made,
+// and a new file of diversions for each of these. The error wraps
+// [backends.ErrNoDatabase] where there is no database.
 func DatabaseState(root backends.Root) (string, error) {
 	status, err := stampOf(root, "status")
 	if err == nil && status == noFile {
@@ -121,7 +197,17 @@ func DatabaseState(root backends.Root) (string, error) {
 		return "", err
 	}
 	diversions, err := stampOf(root, "diversions")
-	return status + " " + diversions, err
+	if err != nil {
+		return "", err
+	}
+	state := status + " " + diversions
+	updates, err := updatesOf(root)
+	if err != nil || len(updates) == 0 {
+		return state, err
+	}
+	last := updates[len(updates)-1]
+	stamp, err := stampOf(root, last)
+	return state + " " + last + " " + stamp, err
 }
 
 const noFile = "none"

@@ -16,17 +16,44 @@ const maxStatusLine = 4 << 20
 // (dpkg(1)). It returns those that are unpacked or further, with name, version,
 // architecture and what they provide; their files are not there.
 func ReadStatus(r io.Reader) ([]*pkginfo.Package, error) {
+	list, err := readPackageStatus(r)
+	return onDiskOf(list), err
+}
+
+// packageStatus is what a paragraph says of a package. One that is not on the disk has
+// a name and an architecture, and may lack the rest.
+type packageStatus struct {
+	*pkginfo.Package
+	onDisk bool
+}
+
+// onDiskOf returns the packages of which the files are there.
+func onDiskOf(list []packageStatus) []*pkginfo.Package {
+	packages := make([]*pkginfo.Package, 0, len(list))
+	for _, p := range list {
+		if p.onDisk {
+			packages = append(packages, p.Package)
+		}
+	}
+	return packages
+}
+
+func readPackageStatus(r io.Reader) ([]packageStatus, error) {
 	lines := newFieldLines(r, maxStatusLine)
-	var packages []*pkginfo.Package
+	var list []packageStatus
 	fields := map[string]string{}
 	end := func() error {
 		defer clear(fields)
-		if len(fields) == 0 || !isOnDisk(fields["status"]) {
+		if len(fields) == 0 {
 			return nil
 		}
 		p := &pkginfo.Package{
 			Format: Name, Name: fields["package"], Version: fields["version"], Architecture: fields["architecture"],
 			MultiArch: fields["multi-arch"],
+		}
+		if !isOnDisk(fields["status"]) {
+			list = append(list, packageStatus{Package: p})
+			return nil
 		}
 		if err := checkIdentity(p); err != nil {
 			return fmt.Errorf("the paragraph before line %d: %w", lines.number, err)
@@ -34,13 +61,14 @@ func ReadStatus(r io.Reader) ([]*pkginfo.Package, error) {
 		if err := parseRelationFields(p, map[string]string{"provides": fields["provides"]}); err != nil {
 			return fmt.Errorf("the package %s: %w", p.Name, err)
 		}
-		packages = append(packages, p)
+		list = append(list, packageStatus{p, true})
 		return nil
 	}
 	for {
 		switch err := lines.next(); {
 		case err == io.EOF:
-			return packages, end()
+			err := end()
+			return list, err
 		case err != nil:
 			return nil, fmt.Errorf("line %d: %w", lines.number+1, err)
 		case lines.isCut:

@@ -16,6 +16,9 @@ import (
 // everything is looked at again.
 type SystemState struct {
 	Layout int `json:"layout"` // FormatVersion
+	// Facts is the number of what was known of packages and programs then: where it is
+	// another one, everything is looked at again.
+	Facts int `json:"facts,omitempty"`
 	// Databases holds what changes with every change of a database or of the
 	// loader's configuration, by their names.
 	Databases map[string]string `json:"databases"`
@@ -38,6 +41,8 @@ type SystemPackage struct {
 	// ldconfig, which may have run after the sync; or a file that could not be
 	// replaced.
 	Unsettled bool `json:"unsettled,omitempty"`
+	// Large: a library or program of it has more bytes than the settings allow.
+	Large bool `json:"large,omitempty"`
 }
 
 // EditsDir has the records of edited programs: see EditsPath.

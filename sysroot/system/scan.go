@@ -31,6 +31,14 @@ type Found struct {
 	*backends.Installed
 	Libraries *record.Manifest // the draft of its tree; nil when it has none
 	Programs  []Program
+	Large     []Large // what was not looked at
+}
+
+// Large is an ELF file that has more bytes than what is looked at.
+type Large struct {
+	Path    string // absolute in the root, no links in its directory
+	Size    int64
+	Program bool // it is executable, and is among the programs, too
 }
 
 // Program is one dynamic executable of an installed package.
@@ -62,9 +70,11 @@ func (s Digests) Share(path string) (d digest.Digest, size int64, shared bool, e
 }
 
 // Scan looks at the files of packages, and stages their libraries in to; without it
-// only programs are looked for. progress is called with the number of packages done, from any
+// only programs are looked for. Of files that have more than maxSize bytes nothing is
+// read but whether they are ELF files: executable ones are among the programs,
+// whatever they are. progress is called with the number of packages done, from any
 // goroutine.
-func Scan(ctx context.Context, root *sysroot.Root, packages []*backends.Installed, to Sharer, progress func(done int)) ([]*Found, error) {
+func Scan(ctx context.Context, root *sysroot.Root, packages []*backends.Installed, to Sharer, maxSize int64, progress func(done int)) ([]*Found, error) {
 	found := make([]*Found, len(packages))
 	var done atomic.Int64
 	scanning, ctx := errgroup.WithContext(ctx)
@@ -74,7 +84,7 @@ func Scan(ctx context.Context, root *sysroot.Root, packages []*backends.Installe
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if found[i], err = scan(root, p, to); err != nil {
+			if found[i], err = scan(root, p, to, maxSize); err != nil {
 				return fmt.Errorf("look at %s: %w", p.Name, err)
 			}
 			progress(int(done.Add(1)))
@@ -93,21 +103,22 @@ var passedOver = []string{
 
 // scanner is the scan of one package.
 type scanner struct {
-	root  *sysroot.Root
-	to    Sharer
-	found *Found
-	tree  *record.Draft
+	root    *sysroot.Root
+	to      Sharer
+	maxSize int64
+	found   *Found
+	tree    *record.Draft
 
 	dir  *sysroot.Place // the directory of the last file: the next one's, mostly
 	name string
 }
 
-func scan(root *sysroot.Root, p *backends.Installed, to Sharer) (found *Found, err error) {
+func scan(root *sysroot.Root, p *backends.Installed, to Sharer, maxSize int64) (found *Found, err error) {
 	entries, err := p.Files()
 	if err != nil {
 		return nil, err
 	}
-	s := &scanner{root: root, to: to, found: &Found{Installed: p}}
+	s := &scanner{root: root, to: to, maxSize: maxSize, found: &Found{Installed: p}}
 	if s.tree, err = record.NewDraft(p.Package, record.OriginSystem); err != nil {
 		return nil, err
 	}
@@ -181,13 +192,22 @@ func (s *scanner) look(e *pkginfo.Entry, payload string) error {
 		if !named && st.Mode&0o111 == 0 || st.Size == 0 {
 			return nil
 		}
-		info, err := inspect(s.dir.Dir, base)
+		program := Program{Package: s.found.Installed, Path: inside, Digest: e.Digest, Dev: st.Dev, Ino: st.Ino}
+		info, err := inspect(s.dir.Dir, base, s.maxSize)
+		if errors.Is(err, errLarge) {
+			executable := st.Mode&0o111 != 0
+			if executable {
+				s.found.Programs = append(s.found.Programs, program)
+			}
+			s.found.Large = append(s.found.Large, Large{inside, st.Size, executable})
+			return nil
+		}
 		if err != nil || info == nil {
 			return err
 		}
 		switch {
 		case isProgram(info) && st.Mode&0o111 != 0:
-			s.found.Programs = append(s.found.Programs, Program{Package: s.found.Installed, Path: inside, Digest: e.Digest, Dev: st.Dev, Ino: st.Ino})
+			s.found.Programs = append(s.found.Programs, program)
 		case isLibrary(info) && wanted:
 			return s.addLibrary(payload, inside, &st, info)
 		}
@@ -235,8 +255,11 @@ func (s *scanner) libraries() *record.Manifest {
 	return s.tree.Manifest()
 }
 
-// inspect returns what a file is; nil when it is no ELF file that a loader reads.
-func inspect(dir *beneath.Dir, base string) (info *elfedit.Info, err error) {
+var errLarge = errors.New("it has more bytes than what is looked at")
+
+// inspect returns what a file is; nil when it is no ELF file that a loader reads. The
+// error for an ELF file of more than maxSize bytes is errLarge.
+func inspect(dir *beneath.Dir, base string, maxSize int64) (info *elfedit.Info, err error) {
 	f, err := dir.OpenFile(base, unix.O_RDONLY, 0)
 	if errors.Is(err, beneath.ErrNotRegular) {
 		return nil, nil
@@ -251,6 +274,13 @@ func inspect(dir *beneath.Dir, base string) (info *elfedit.Info, err error) {
 			return nil, nil //nolint:nilerr // too short to be one
 		}
 		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > maxSize {
+		return nil, errLarge
 	}
 	err = mapped.File(f, func(b []byte) error {
 		if info, err = elfedit.Inspect(b); err != nil {

@@ -14,6 +14,12 @@ import (
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
+// Facts is the number of what a sync knows of packages and programs. It is raised
+// whenever a newer one knows more, so that it looks at what an older one has left.
+//
+//	1: libraries that ask where they are, and programs that ask where libraries are
+const Facts = 1
+
 // Packages returns what the root's own package managers have installed; none where
 // there is no database, or none that the caller may read.
 func Packages(ctx context.Context, root *sysroot.Root) ([]*backends.Installed, error) {

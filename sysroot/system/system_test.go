@@ -151,6 +151,12 @@ func TestStates(t *testing.T) {
 // scanned scans the one package of a root, whose list has the names.
 func scanned(t *testing.T, files map[string]string, list ...string) *Found {
 	t.Helper()
+	return scannedWithin(t, 1<<30, files, list...)
+}
+
+// scannedWithin is scanned with a limit of sizes.
+func scannedWithin(t *testing.T, maxSize int64, files map[string]string, list ...string) *Found {
+	t.Helper()
 	files["var/lib/dpkg/status"] = paragraph("a", "installed")
 	files["var/lib/dpkg/info/a.list"] = "/.\n/" + strings.Join(list, "\n/") + "\n"
 	root := newRoot(t, files)
@@ -159,15 +165,34 @@ func scanned(t *testing.T, files map[string]string, list ...string) *Found {
 		t.Fatalf("%v, %v", packages, err)
 	}
 	done := 0
-	found, err := Scan(t.Context(), root, packages, Digests{root}, func(n int) { done = n })
+	found, err := Scan(t.Context(), root, packages, Digests{root}, maxSize, func(n int) { done = n })
 	if err != nil || done != 1 {
 		t.Fatalf("%d done, %v", done, err)
 	}
-	without, err := Scan(t.Context(), root, packages, nil, func(int) {})
+	without, err := Scan(t.Context(), root, packages, nil, maxSize, func(int) {})
 	if err != nil || without[0].Libraries != nil || len(without[0].Programs) != len(found[0].Programs) {
 		t.Errorf("who looks for programs only finds %+v (%v)", without[0], err)
 	}
 	return found[0]
+}
+
+// TestScanLarge looks at no file that is larger than the limit, and reports those that
+// may be programs or libraries.
+func TestScanLarge(t *testing.T) {
+	const limit = 1 << 16
+	large := func(head string) string { return head + strings.Repeat("x", limit+1-len(head)) }
+	files := map[string]string{
+		"usr/bin/a*": large(string(program)), "usr/bin/script*": large("#!/bin/sh\n"), "usr/bin/data": large(string(program)),
+		libDir + "liba.so.1": string(library), libDir + "libb.so.1": large(string(library)), libDir + "text.so.1": large("text"),
+	}
+	found := scannedWithin(t, limit, files, "usr/bin/a", "usr/bin/script", "usr/bin/data", libDir+"liba.so.1", libDir+"libb.so.1", libDir+"text.so.1")
+	want := []Large{{"/usr/bin/a", limit + 1, true}, {"/" + libDir + "libb.so.1", limit + 1, false}}
+	if !slices.Equal(found.Large, want) || len(found.Programs) != 1 || found.Programs[0].Path != "/usr/bin/a" {
+		t.Errorf("too large are %v of the programs %v, want %v", found.Large, found.Programs, want)
+	}
+	if found.Libraries == nil || found.Libraries.Lookup(libDir+"libb.so.1") != nil || found.Libraries.Lookup(libDir+"liba.so.1") == nil {
+		t.Errorf("the libraries are %+v", found.Libraries)
+	}
 }
 
 func TestScan(t *testing.T) {

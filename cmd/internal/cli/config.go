@@ -41,6 +41,7 @@ type rewriteConfig struct {
 	Executables programs.RewritePolicy `toml:"executables"`
 	Include     []string               `toml:"include"`
 	Exclude     []string               `toml:"exclude"`
+	MaxSize     string                 `toml:"max-size"` // a size, see parseSize; "" for the default
 }
 
 // newSettingsTopic returns the help page of the settings, which is not a command.
@@ -60,6 +61,7 @@ has the file as a whole. A setting that hashpkg does not know is an error.
                               # gives executables their packaged bytes back
   include = ["/usr/bin"]      # patterns; with them, only those are edited
   exclude = ["/usr/sbin/*"]   # patterns that are left alone
+  max-size = "2G"             # programs and libraries that have more are left
 
   [limits]
   max-size = "64G"            # a package that unpacks to more is refused
@@ -98,6 +100,9 @@ func (a *app) readConfig() (config, error) {
 	if _, err := c.Limits.maxSize(); err != nil {
 		return c, fmt.Errorf("read settings: %s: max-size = %w", file, err)
 	}
+	if _, err := c.Rewrite.maxSize(); err != nil {
+		return c, fmt.Errorf("read settings: %s: [rewrite] max-size = %w", file, err)
+	}
 	return c, c.Rewrite.check(file)
 }
 
@@ -118,11 +123,16 @@ func (c *rewriteConfig) check(file string) error {
 }
 
 // maxSize returns the setting in bytes; 0 for the default.
-func (c *limitsConfig) maxSize() (int64, error) {
-	if c.MaxSize == "" {
+func (c *limitsConfig) maxSize() (int64, error) { return sizeOrDefault(c.MaxSize) }
+
+// maxSize returns the setting in bytes; 0 for the default.
+func (c *rewriteConfig) maxSize() (int64, error) { return sizeOrDefault(c.MaxSize) }
+
+func sizeOrDefault(text string) (int64, error) {
+	if text == "" {
 		return 0, nil
 	}
-	return parseSize(c.MaxSize)
+	return parseSize(text)
 }
 
 // parseSize reads a size in bytes, with one of the letters K, M, G and T after it in
@@ -141,7 +151,8 @@ func parseSize(text string) (int64, error) {
 
 // rewrite returns the policy for executables.
 func (c *config) rewrite() programs.Rewrite {
-	return programs.Rewrite{Executables: c.Rewrite.Executables, Include: c.Rewrite.Include, Exclude: c.Rewrite.Exclude}
+	maxSize, _ := c.Rewrite.maxSize() // readConfig has refused what is no size
+	return programs.Rewrite{Executables: c.Rewrite.Executables, Include: c.Rewrite.Include, Exclude: c.Rewrite.Exclude, MaxSize: maxSize}
 }
 
 // findPrefix returns the prefix: the flag's, the root's own setting, or the

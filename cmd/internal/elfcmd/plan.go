@@ -98,7 +98,7 @@ func (p *filePlan) check(data []byte) error {
 	expected := p.expected
 	expected.AsksWhere = got.AsksWhere // a search path that was added may name $ORIGIN, and bytes that are not used any more stay
 	if len(p.changes.RenameSymbols) > 0 {
-		expected.ImportsOpen = got.ImportsOpen
+		expected.ImportsOpen, expected.ImportsWhere = got.ImportsOpen, got.ImportsWhere
 	}
 	if reflect.DeepEqual(*got, expected) {
 		return nil
