@@ -38,6 +38,7 @@ type Program struct {
 	Package *backends.Installed
 	Path    string // absolute in the root, no links in its directory
 	Digest  string // as the database has it: "md5:hex"; "" for none
+	RunPath string
 	Dev     uint64 // of the file
 	Ino     uint64
 }
@@ -187,7 +188,7 @@ func (s *scanner) look(e *pkginfo.Entry, payload string) error {
 		}
 		switch {
 		case isProgram(info) && st.Mode&0o111 != 0:
-			s.found.Programs = append(s.found.Programs, Program{Package: s.found.Installed, Path: inside, Digest: e.Digest, Dev: st.Dev, Ino: st.Ino})
+			s.found.Programs = append(s.found.Programs, Program{Package: s.found.Installed, Path: inside, Digest: e.Digest, RunPath: info.RunPath, Dev: st.Dev, Ino: st.Ino})
 		case isLibrary(info) && wanted:
 			return s.addLibrary(payload, inside, &st, info)
 		}
