@@ -3,6 +3,7 @@ package programs
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
@@ -25,7 +26,7 @@ type Mending struct {
 // PlanMend decides how to mend a program. known is its record, nil for none that can be
 // read, and packaged are its packaged bytes, as the caller has proved.
 func PlanMend(root *sysroot.Root, p *Program, known *record.EditedFile, packaged []byte) (m *Mending, err error) {
-	err = Read(root, p, nil, func(f *Facts, b Bytes) (err error) {
+	err = Read(root, p, nil, math.MaxInt64, func(f *Facts, b Bytes) (err error) {
 		if f.Left == notRegular {
 			return fmt.Errorf("%s %s", p.Path, f.Left)
 		}

@@ -164,6 +164,9 @@ func (l *Lock) makeDir(name string) error {
 func (l *Lock) takeFile() error {
 	dir := l.root.store.Dir()
 	_, missing := dir.Lstat(layout.LockFile)
+	if missing != nil && !errors.Is(missing, fs.ErrNotExist) {
+		return fmt.Errorf("take the lock: %w", missing)
+	}
 	f, err := dir.OpenFile(layout.LockFile, unix.O_RDWR|unix.O_CREAT, 0o644)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -182,8 +185,8 @@ func (l *Lock) takeFile() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if !l.isCurrent(f) {
-		return f.Close()
+	if current, err := l.isCurrent(f); err != nil || !current {
+		return errors.Join(err, f.Close())
 	}
 	l.file = f
 	if missing != nil {
@@ -198,13 +201,19 @@ func (l *Lock) name(inPrefix string) string {
 }
 
 // isCurrent reports whether an open file is the one that has the lock's name now.
-func (l *Lock) isCurrent(f *os.File) bool {
+func (l *Lock) isCurrent(f *os.File) (bool, error) {
 	var have unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &have) != nil {
-		return false
+	if err := unix.Fstat(int(f.Fd()), &have); err != nil {
+		return false, fmt.Errorf("look at %s: %w", f.Name(), err)
 	}
 	st, err := l.root.dir.Lstat(l.name(layout.LockFile))
-	return err == nil && st.Dev == have.Dev && st.Ino == have.Ino
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("take the lock: %w", err)
+	}
+	return st.Dev == have.Dev && st.Ino == have.Ino, nil
 }
 
 // makeStore makes what a store has, as far as it is missing.
