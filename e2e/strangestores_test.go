@@ -34,9 +34,27 @@ func TestOtherFormat(t *testing.T) {
 	mustRun(t, "sh", "-c", "mkdir -p $1/var/lib/dpkg/info && : >$1/var/lib/dpkg/status && echo 2 >$1/var/sys/.hashpkg/format", "sh", root)
 	before := dump(t, root)
 	for _, args := range [][]string{
-		{"list"}, {"show", "tool"}, {"generations"}, {"diff", "1", "2"}, {"du"}, {"verify"}, {"verify", "--all"}, {"verify", "tool"}, {"pins"},
-		{"install", second}, {"use", "tool=1.0"}, {"remove", "tool"}, {"rollback", "1"}, {"gc"}, {"sync"}, {"restore", "--all"},
-		{"pin", "--all", "tool=1.0"}, {"unpin", "--all"}, {"verify", "--repair"}, {"verify", "--repair", "--dry-run"}, {"verify", "--system", "--repair"},
+		{"list"},
+		{"show", "tool"},
+		{"generations"},
+		{"diff", "1", "2"},
+		{"du"},
+		{"verify"},
+		{"verify", "--all"},
+		{"verify", "tool"},
+		{"pins"},
+		{"install", second},
+		{"use", "tool=1.0"},
+		{"remove", "tool"},
+		{"rollback", "1"},
+		{"gc"},
+		{"sync"},
+		{"restore", "--all"},
+		{"pin", "--all", "tool=1.0"},
+		{"unpin", "--all"},
+		{"verify", "--repair"},
+		{"verify", "--repair", "--dry-run"},
+		{"verify", "--system", "--repair"},
 	} {
 		status, out := says(t, root, epoch, args...)
 		if status != 1 || !strings.Contains(out, `says layout "2", and this hashpkg knows layout 1 only: use the hashpkg that wrote it, or a newer one`) {
