@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -515,6 +516,64 @@ func TestRepairKilled(t *testing.T) {
 		}
 		repaired(t, what, root, before, deb)
 	})
+}
+
+// TestRepairProgramsKilled kills the repair of an edited program that is damaged, and of one
+// whose record cannot be read: what it was is in its place or in the quarantine, and another
+// repair and a sync end it.
+func TestRepairProgramsKilled(t *testing.T) {
+	testneed.Root(t)
+	const strace = "strace"
+	testneed.Programs(t, strace)
+	dir := t.TempDir()
+	debs := filepath.Dir(bookworm(t)[0])
+	synced := filepath.Join(dir, "synced")
+	smallSystem(t, synced)
+	mustRun(t, hashpkg(t), "--root", synced, "sync", "-q")
+	edited := dump(t, filepath.Join(synced, "usr"))
+	for _, c := range []struct {
+		damage string
+		starts bool // the damaged program does
+	}{
+		{"printf x >>usr/bin/jq", false},
+		{"echo x >var/sys/.hashpkg/system/edits/deb/jq:amd64.json", true},
+	} {
+		base := filepath.Join(dir, "base")
+		copyRoot(t, synced, base)
+		mustRun(t, "sh", "-ec", "cd $1; "+c.damage, "sh", base)
+		damaged, err := os.ReadFile(filepath.Join(base, "usr/bin/jq"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := []string{"renameat", "renameat2", "linkat"}
+		repair := []string{"verify", "-q", "--system", "--repair", "--from", debs}
+		killSweep(t, strace, dir, base, calls, repair, 4, func(what, root string) {
+			if c.starts {
+				starts(t, what, root)
+			}
+			now, err := os.ReadFile(filepath.Join(root, "usr/bin/jq"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept, err := filepath.Glob(filepath.Join(root, "var/sys/.hashpkg/quarantine/*-system-jq/usr/bin/jq"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(now, damaged) && len(kept) == 0 {
+				t.Errorf("%s: the program was replaced, and what it was is gone", what)
+			}
+			mustRun(t, hashpkg(t), append([]string{"--root", root}, repair...)...)
+			starts(t, what+", and again", root)
+			mustRun(t, hashpkg(t), "--root", root, "-q", "verify", "--system")
+			mustRun(t, hashpkg(t), "--root", root, "-q", "sync")
+			if have := withoutTemporary(dump(t, filepath.Join(root, "usr"))); have != edited {
+				t.Errorf("%s: after another repair and a sync, /usr is not what it was:\n%s", what, lineDiff(edited, have))
+			}
+		})
+		if err := os.RemoveAll(base); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestRepairFails lets each of the calls fail.

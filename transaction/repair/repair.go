@@ -126,8 +126,8 @@ type repairer struct {
 	checked     map[*record.Manifest]bool   // whose objects check has read
 	manifests   map[string]*record.Manifest // that can be read, by the tree's path
 	named       []string                    // trees of Options.Specs
-	scope       map[string]bool             // they, and what they lead to; nil for every tree
-	order       []string                    // the paths of the manifests of these, sorted
+	scope       map[string]bool             // they, and what they lead to; without Specs every tree
+	order       []string                    // the paths of their manifests, sorted
 	unreadable  map[string]string           // what is wrong with others
 	known       map[string]bool             // trees of which there is a record, by path
 	to          map[string][]string         // what a tree leads to
