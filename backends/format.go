@@ -107,6 +107,8 @@ type Installed struct {
 	// "ghost". Where the database does not say what kind of file one is, Type has no
 	// meaning. It may be called by several goroutines.
 	Files func() ([]pkginfo.Entry, error)
+	// Reinstall is the command line that brings the package's files again.
+	Reinstall string
 }
 
 // Formats are the formats in use.

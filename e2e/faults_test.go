@@ -57,6 +57,71 @@ func TestKilledAtAnyStep(t *testing.T) {
 		[]string{"install", "-q", second}, 40, func(what, root string) { oldOrNew(t, what, root, before, after) })
 }
 
+// TestKilledAndLinkLost kills an install and takes current-system away, or puts something else
+// in its place, before the next writer comes: what was there can be had again, and what was
+// done, too.
+func TestKilledAndLinkLost(t *testing.T) {
+	const strace = "strace"
+	testneed.Programs(t, strace)
+	dir, _, second, base := twoVersions(t)
+	before := dump(t, base)
+	current := func(root string) string { return filepath.Join(root, "var/sys/current-system") }
+	old, err := os.Readlink(current(base))
+	if err != nil {
+		t.Fatal(err)
+	}
+	garbage := []struct {
+		name, command string
+	}{
+		{"lost", "rm $1"}, {"a file", "rm $1 && echo mine >$1"}, {"a directory", "rm $1 && mkdir $1 && echo mine >$1/file"}, {"a link", "ln -sfn /etc $1"},
+	}
+	n, done := 0, 0
+	killSweep(t, strace, dir, base, []string{"renameat", "renameat2", "unlinkat", "syncfs"}, []string{"install", "-q", second}, 10, func(what, root string) {
+		g := garbage[n%len(garbage)]
+		n++
+		what += ", then current-system is " + g.name
+		was, err := os.Readlink(current(root))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustRun(t, "sh", "-ec", g.command, "sh", current(root))
+		status, stderr := run(t, exec.Command(hashpkg(t), "--root", root, "use", "-q", "tool=1.0"))
+		if status != 1 || !strings.Contains(stderr, "run hashpkg rollback") && !strings.Contains(stderr, "run hashpkg verify --repair") {
+			t.Errorf("%s: another writer: status %d: %s", what, status, stderr)
+		}
+		repair := exec.Command(hashpkg(t), "--root", root, "verify", "--repair")
+		out, err := repair.Output()
+		if repair.ProcessState.ExitCode() != 3 || !strings.Contains(string(out), "run hashpkg rollback") {
+			t.Errorf("%s: verify --repair: %v: %s", what, err, out)
+		}
+		kept, err := filepath.Glob(filepath.Join(root, "var/sys/.hashpkg/quarantine/*-current-system"))
+		if err != nil || len(kept) != 1 && g.name != "lost" {
+			t.Errorf("%s: in the quarantine there is %q (%v)", what, kept, err)
+		}
+		for _, generation := range []string{was, old} {
+			id := filepath.Base(generation)
+			mustRun(t, hashpkg(t), "--root", root, "rollback", "-q", id)
+			mustRun(t, hashpkg(t), "--root", root, "verify", "-q", "--all")
+			if generation != old {
+				done++
+				mustRun(t, "test", "-e", filepath.Join(root, "var/sys/tool/default/usr/bin/tool"))
+				if target, err := filepath.EvalSymlinks(filepath.Join(root, "var/sys/tool/default")); err != nil || filepath.Base(target) != "2.0" {
+					t.Errorf("%s: the install was done, and the default is %s (%v)", what, target, err)
+				}
+			}
+		}
+		after := dump(t, root)
+		for line := range strings.Lines(before) { // the state before, and perhaps more beside it
+			if !strings.Contains(after, line) && !strings.HasPrefix(line, "var/sys/.hashpkg/lock") {
+				t.Errorf("%s: this is gone: %s", what, line)
+			}
+		}
+	})
+	if done == 0 {
+		t.Error("no install was done when it was killed")
+	}
+}
+
 // killSweep runs a command on copies of a root, killed at the first of some calls,
 // then at the second, and so on until it ends before: atLeast so many times. check
 // looks at each root.

@@ -105,7 +105,11 @@ kill $p`
 		return volatile.ReplaceAllString(root.Run("sh", "-c", script, version), "N")
 	}
 	want := seen("2")
-	for _, part := range []string{"DEL", "uses deleted " + libs + "libsvc.so.1", "checkrestart"} {
+	for _, part := range []string{
+		"DEL    REG  N          N " + libs + "libsvc.so.1.1.0\n",
+		"uses deleted " + libs + "libsvc.so.1.1.0\n",
+		"Process /usr/sbin/svcd (PID: N) \nList of deleted files in use:\n\t" + libs + "libsvc.so.1.1.0\n",
+	} {
 		if !strings.Contains(want, part) {
 			t.Errorf("without hashpkg nobody says %q: %s", part, want)
 		}

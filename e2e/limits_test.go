@@ -404,3 +404,36 @@ func watchFree(t *testing.T, dir string) func() uint64 {
 	}()
 	return func() uint64 { close(stop); return <-result }
 }
+
+// TestFewFiles lets commands open few files, and one more each time: they fail, or do
+// their work, and end.
+func TestFewFiles(t *testing.T) {
+	testneed.Root(t)
+	dir := t.TempDir()
+	base, root := filepath.Join(dir, "base"), filepath.Join(dir, "root")
+	plainSystem(t, base, "1", 1)
+	mustRun(t, hashpkg(t), "--root", base, "-q", "sync")
+	failed := 0
+	for n := 4; n < 30; n++ {
+		for _, args := range []string{"sync --again", "restore --all", "gc"} {
+			copyRoot(t, base, root)
+			cmd := exec.Command("sh", "-c", `ulimit -n $1; exec timeout -s KILL 20 "$2" --root "$3" -q $4`, "sh", fmt.Sprint(n), hashpkg(t), root, args)
+			switch status, stderr := run(t, cmd); {
+			case status == 0:
+			case (status == 1 || status == 2) && (strings.Contains(stderr, "too many open files") || strings.Contains(stderr, "failed with 24\nfatal error: runtime: ")):
+				failed++
+			default:
+				t.Errorf("%s, which may open %d files: status %d: %s", args, n, status, stderr)
+			}
+			mustRun(t, hashpkg(t), "--root", root, "-q", "sync", "--again")
+			mustRun(t, hashpkg(t), "--root", root, "-q", "verify", "--system")
+			if err := os.RemoveAll(root); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d commands failed", failed)
+	if failed < 20 {
+		t.Error("they could open as many files as they wanted")
+	}
+}

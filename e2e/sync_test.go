@@ -60,6 +60,52 @@ func TestSyncSweeps(t *testing.T) {
 	}
 }
 
+// TestSyncWithoutItsStore takes the store away for a while, as when its file system is
+// not mounted: nothing begins anew there, which would be out of sight afterwards.
+func TestSyncWithoutItsStore(t *testing.T) {
+	testneed.Root(t)
+	dir := t.TempDir()
+	root, away := filepath.Join(dir, "root"), filepath.Join(dir, "away")
+	prefix := filepath.Join(root, "var/sys")
+	plainSystem(t, root, "1", 3)
+	packaged := dump(t, filepath.Join(root, "usr"))
+	mustRun(t, hashpkg(t), "--root", root, "-q", "sync")
+	take := func(from, to string) {
+		t.Helper()
+		if err := errors.Join(os.RemoveAll(to), os.Rename(from, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	take(prefix, away)
+	if err := os.Mkdir(prefix, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]int{"sync": 1, "sync --dry-run": 1, "hook after": 0, "hook remove": 1} {
+		cmd := exec.Command(hashpkg(t), append(strings.Fields(args), "--root", root)...)
+		if status, stderr := run(t, cmd); status != want || args != "hook after" && !strings.Contains(stderr, "was edited to search in /var/sys, where there are no records of a sync: mount its file system") {
+			t.Errorf("%s: status %d: %s", args, status, stderr)
+		}
+		if entries, err := os.ReadDir(prefix); err != nil || len(entries) > 0 {
+			t.Errorf("%s has made %v (%v)", args, entries, err)
+		}
+	}
+	take(away, prefix)
+	mustRun(t, hashpkg(t), "--root", root, "-q", "sync")
+	mustRun(t, hashpkg(t), "--root", root, "-q", "restore", "--all")
+	if have := dump(t, filepath.Join(root, "usr")); have != packaged {
+		t.Errorf("the programs are not what they were (-before +have):\n%s", cmp.Diff(packaged, have))
+	}
+
+	// What is lost for ever is made anew when somebody asks for it.
+	mustRun(t, hashpkg(t), "--root", root, "-q", "sync", "--again")
+	take(prefix, away)
+	mustRun(t, hashpkg(t), "--root", root, "-q", "sync", "--again")
+	mustRun(t, hashpkg(t), "--root", root, "-q", "sync")
+	if _, err := os.Lstat(filepath.Join(prefix, "current-system")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSyncMountedOver has something mounted over a program, as systems do that are
 // put together of images: the program is left, and no sync fails for that.
 func TestSyncMountedOver(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/testneed"
+	"github.com/hashpkg/hashpkg/layout/record"
 )
 
 // TestVerifySystem changes files behind hashpkg's back.
@@ -209,4 +210,154 @@ func TestRepairAsUser(t *testing.T) {
 		return
 	}
 	repaired(t, "as a user", base, before, deb)
+}
+
+// TestRepairPrograms damages an edited program and what is recorded of it, in a system that
+// dpkg keeps: it does its work again, and dpkg has nothing to say once it is restored.
+func TestRepairPrograms(t *testing.T) {
+	root, first, _ := serviceRoot(t)
+	repo := root.Repo()
+	repo.Add(first...)
+	const (
+		edits   = "/var/sys/.hashpkg/system/edits/deb/svc:amd64.json"
+		command = "run apt-get install --reinstall svc:amd64"
+	)
+	package1 := "/root/" + filepath.Base(first[1])
+	status := func(args ...string) (int, string) {
+		t.Helper()
+		out, err := root.RunErr(t.Context(), append([]string{"hashpkg"}, args...)...)
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return exit.ExitCode(), out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return 0, out
+	}
+	edit := func(change func(*record.EditedFile)) func() {
+		return func() {
+			var e record.PackageEdits
+			if err := json.Unmarshal([]byte(root.ReadFile(edits)), &e); err != nil || len(e.Files) != 2 {
+				t.Fatalf("%v: %d files", err, len(e.Files))
+			}
+			for i := range e.Files {
+				change(&e.Files[i])
+			}
+			b, err := json.Marshal(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			root.WriteFile(edits, string(b), 0o644)
+		}
+	}
+	sums := func() string {
+		return root.Run("sh", "-c", "sha256sum /usr/bin/svc /usr/bin/svc-too; stat -c '%a %u %i' /usr/bin/svc")
+	}
+	flip := func() { // the program's text: its headers stay
+		root.Run("sh", "-c", "size=$(stat -c %s /usr/bin/svc); printf x | dd of=/usr/bin/svc bs=1 seek=$((size / 2)) conv=notrunc status=none")
+	}
+	for name, c := range map[string]struct {
+		damage func()
+		// alone says that no package is needed
+		alone bool
+		// program says that the program itself is damaged
+		program bool
+		says    string // with all that it takes
+	}{
+		"other bytes":          {flip, false, true, "/usr/bin/svc: is neither what its package brought nor what hashpkg made of it; from svc_1.0.deb, with its recorded edit"},
+		"no record":            {func() { root.Run("rm", edits) }, false, false, "/usr/bin/svc: is not what its package brought; from svc_1.0.deb, as packaged; hashpkg sync edits it again"},
+		"an unreadable record": {func() { root.WriteFile(edits, "x", 0o644) }, false, false, "/usr/bin/svc: is not what its package brought; from svc_1.0.deb, as packaged; hashpkg sync edits it again"},
+		"no patches":           {edit(func(f *record.EditedFile) { f.Applied[0].Patch.Packed = []byte("x") }), false, false, "/usr/bin/svc: undoing its recorded edit does not give the recorded bytes; from svc_1.0.deb, its record made again"},
+		"a wrong patch": {edit(func(f *record.EditedFile) {
+			if f.Path == "/usr/bin/svc" {
+				f.Applied[0].Patch.Packed = []byte("x")
+			}
+		}), true, false, "/usr/bin/svc: undoing its recorded edit does not give the recorded bytes; from /usr/bin/svc-too, its record made again"},
+		"other digests of sources": {edit(func(f *record.EditedFile) { f.Source[0]++ }), true, false, "/usr/bin/svc: undoing its recorded edit does not give the recorded bytes; from itself, its edit undone, its record made again"},
+		"no record, other bytes":   {func() { flip(); root.Run("rm", edits) }, false, true, "/usr/bin/svc: is not what its package brought; from svc_1.0.deb, as packaged; hashpkg sync edits it again"},
+	} {
+		before := sums()
+		c.damage()
+		damaged := sums() + root.Run("sh", "-c", "cat "+edits+" || true")
+		unchanged := func(what string) {
+			t.Helper()
+			if now := sums() + root.Run("sh", "-c", "cat "+edits+" || true"); now != damaged {
+				t.Errorf("%s: %s: it is\n%s\nand was\n%s", name, what, now, damaged)
+			}
+			if !c.program {
+				if out := root.Run("svc"); out != "1.0\n" {
+					t.Errorf("%s: %s: the program says %s", name, what, out)
+				}
+			}
+		}
+		if code, out := status("verify", "--system", "svc"); code != 3 {
+			t.Errorf("%s: verify --system: status %d: %s", name, code, out)
+		}
+		code, out := status("verify", "--system", "--repair", "--dry-run", "svc")
+		if wants := map[bool]int{true: 0, false: 3}[c.alone]; code != wants || !c.alone && !strings.Contains(out, "not mended: its packaged bytes are not at hand: "+command+", or give its package with --from") {
+			t.Errorf("%s: a dry run: status %d: %s", name, code, out)
+		}
+		unchanged("a dry run")
+		if !c.alone {
+			if code, out := status("verify", "--system", "--repair", "svc"); code != 3 || !strings.Contains(out, command) {
+				t.Errorf("%s: without the package: status %d: %s", name, code, out)
+			}
+			unchanged("without the package")
+		}
+		args := []string{"verify", "--system", "--repair"}
+		if !c.alone {
+			args = append(args, "--from", package1)
+		}
+		if code, out := status(args...); code != 0 || !strings.Contains(out, c.says) {
+			t.Errorf("%s: status %d: %s", name, code, out)
+		}
+		if out := root.Run("svc") + root.Run("svc-too"); out != "1.0\n1.0\n" {
+			t.Errorf("%s: the programs say %s", name, out)
+		}
+		if now := sums(); !c.program && strings.Contains(c.says, "record made again") && now != before {
+			t.Errorf("%s: the program was touched:\n%s%s", name, before, now)
+		}
+		if c.program {
+			if kept := root.Run("sh", "-c", "cat /var/sys/.hashpkg/quarantine/*/usr/bin/svc | sha256sum"); !strings.Contains(damaged, strings.Fields(kept)[0]) {
+				t.Errorf("%s: what was replaced is not in the quarantine", name)
+			}
+		}
+		root.Run("rm", "-rf", "/var/sys/.hashpkg/quarantine")
+		root.Run("hashpkg", "sync")
+		if out := root.Run("hashpkg", "verify", "--system"); !strings.Contains(out, " 0 altered") {
+			t.Errorf("%s: %s", name, out)
+		}
+		if out := root.Run("ldd", "/usr/bin/svc"); !strings.Contains(out, "/var/sys/current-system/") {
+			t.Errorf("%s: after a sync, it loads %s", name, out)
+		}
+		if now := strings.SplitN(sums(), "\n", 2)[0]; now != strings.SplitN(before, "\n", 2)[0] {
+			t.Errorf("%s: after a sync it is %s, and was %s", name, now, before)
+		}
+		root.Run("hashpkg", "restore", "--all")
+		if out, err := root.RunErr(t.Context(), "dpkg", "--verify", "svc"); err != nil || out != "" {
+			t.Errorf("%s: after restore --all, dpkg --verify says %v %s", name, err, out)
+		}
+		root.Run("hashpkg", "sync", "--again")
+	}
+
+	// The command that is named is enough.
+	root.WriteFile(edits, "x", 0o644)
+	flip()
+	if out, err := root.RunErr(t.Context(), "hashpkg", "sync", "--again"); err == nil || !strings.Contains(out, "hashpkg verify --system --repair") {
+		t.Errorf("a sync with a record that cannot be read: %v %s", err, out)
+	}
+	root.Run("sh", "-c", strings.TrimPrefix(command, "run ")+" -y -q")
+	if code, out := status("verify", "--system", "--repair"); code != 0 || !strings.Contains(out, edits+": ") {
+		t.Errorf("after %s: status %d: %s", command, code, out)
+	}
+	root.Run("hashpkg", "sync")
+	root.Run("hashpkg", "check")
+	root.Run("hashpkg", "verify", "--system")
+
+	// What hashpkg has not edited is somebody else's.
+	root.Run("sh", "-c", "printf x >>/usr/bin/deb-systemd-helper")
+	if code, out := status("verify", "--system", "--repair"); code != 3 || !strings.Contains(out, "/usr/bin/deb-systemd-helper: is not what its package brought; not mended: nothing says that hashpkg has edited it: run apt-get install --reinstall init-system-helpers") {
+		t.Errorf("of another file: status %d: %s", code, out)
+	}
 }

@@ -100,7 +100,14 @@ func (h *Hook) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !ok && (h.Foreign || h.Event == Before || h.Event == Retire) {
+	if !ok && h.Event == Retire {
+		err := transaction.CheckStore(ctx, h.Root)
+		if errors.Is(err, backends.ErrNoDatabase) {
+			return nil
+		}
+		return err
+	}
+	if !ok && (h.Foreign || h.Event == Before) {
 		return nil
 	}
 	switch h.Event {

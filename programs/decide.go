@@ -30,8 +30,10 @@ type Decision struct {
 	Keep bool
 	// Loads are the files that it loads as it is packaged, by device and inode; nil
 	// where they were not looked for.
-	Loads  []string
-	Forced bool // it follows a pin that may not fit
+	Loads []string
+	// Forced says that the loader is not asked: it follows a pin that may not fit, or
+	// gets an edit again that the loader was asked about when it was made.
+	Forced bool
 
 	Left Reason // why it is left, though it would be edited; "" if it is not
 	// Unsettled says that it is left, or goes on without its pins, because of

@@ -3,6 +3,7 @@ package programs
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"strings"
@@ -91,6 +92,19 @@ func Read(root *sysroot.Root, p *Program, known *record.EditedFile, limit int64,
 		}
 		return use(f, Bytes{data, packaged})
 	})
+}
+
+// IsPackaged reports whether a program has the bytes that its package brought, as far as
+// the database knows their digest. One that is not there has them.
+func IsPackaged(root *sysroot.Root, p *Program) (packaged bool, err error) {
+	err = Read(root, p, nil, math.MaxInt64, func(f *Facts, b Bytes) error {
+		packaged = hasDigest(b.Current, f.Digest)
+		return nil
+	})
+	if isGone(err) {
+		return true, nil
+	}
+	return packaged, err
 }
 
 // look finds out which edit the bytes have, and returns the packaged ones.

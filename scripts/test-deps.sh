@@ -14,6 +14,7 @@ dpkg-deb                dpkg
 dpkg-scanpackages       dpkg-dev
 dpkg-shlibdeps          dpkg-dev
 eu-elflint              elfutils
+fuse2fs                 fuse2fs
 gcc                     gcc
 gpg                     gnupg
 gpgv                    gpgv

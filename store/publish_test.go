@@ -271,3 +271,76 @@ func TestReplace(t *testing.T) {
 		}
 	}
 }
+
+// TestRecoverWithoutLink has a writer killed after each step of a publication, and current-system
+// lost or replaced since: what was not placed as a whole is undone, and a whole generation stays.
+func TestRecoverWithoutLink(t *testing.T) {
+	garbage := map[string]func(t *testing.T, name string){
+		"lost":           func(*testing.T, string) {},
+		"a file":         func(t *testing.T, name string) { write(t, name, "x") },
+		"a directory":    func(t *testing.T, name string) { write(t, name+"/x", "x") },
+		"a link":         func(t *testing.T, name string) { link(t, "elsewhere", name) },
+		"a similar link": func(t *testing.T, name string) { link(t, layout.GenerationPath(2)+"/", name) },
+	}
+	for what, put := range garbage {
+		for _, killed := range []string{"before", "half", "placed", "switched", "undoing"} {
+			t.Run(what+", "+killed, func(t *testing.T) {
+				s, _ := installed(t)
+				before := listing(t, s.Path("."))
+				staging, err := s.Begin(nil)
+				must(t, err)
+				must(t, staging.AddTrees([]*record.Manifest{manifest("other", add(t, staging, "file", "other", 0o644))}))
+				must(t, staging.Dir().Mkdir("generation", 0o755))
+				staging.Move("generation", layout.GenerationPath(2), store.PhaseRecords)
+				must(t, staging.WriteJournal(2))
+				if killed != "before" {
+					must(t, staging.Place())
+				}
+				switch killed {
+				case "half":
+					must(t, os.Rename(s.Path(layout.GenerationPath(2)), staging.Dir().Path("generation")))
+				case "undoing": // its last move was taken back first
+					must(t, os.Remove(s.Path(layout.GenerationPath(2))))
+				case "switched":
+					activate(t, s, 2)
+				}
+				after := listing(t, s.Path("."))
+				current := s.Path(layout.CurrentSystem)
+				must(t, os.Remove(current))
+				put(t, current)
+				must(t, s.Recover(nil))
+				must(t, os.RemoveAll(current))
+				activate(t, s, 1)
+				have := listing(t, s.Path("."))
+				if killed == "placed" || killed == "switched" {
+					if _, err := s.Manifest("other", "1.0"); err != nil || !s.Dir().Exists(layout.GenerationPath(2)) {
+						t.Errorf("the generation that was placed is gone (%v):\n%s\nthere was\n%s", err, have, after)
+					}
+				} else if have != before {
+					t.Errorf("there is\n%sand was\n%s", have, before)
+				}
+				if entries, err := os.ReadDir(s.Path(layout.StagingDir)); err != nil || len(entries) > 0 {
+					t.Errorf("in staging there is %v (%v)", entries, err)
+				}
+			})
+		}
+	}
+}
+
+// TestRecoverFirst has the first writer of a store killed: without another generation no link
+// was lost.
+func TestRecoverFirst(t *testing.T) {
+	s := prefix(t)
+	before := listing(t, s.Path("."))
+	staging, err := s.Begin(nil)
+	must(t, err)
+	must(t, staging.AddTrees([]*record.Manifest{manifest("other", add(t, staging, "file", "other", 0o644))}))
+	must(t, staging.Dir().Mkdir("generation", 0o755))
+	staging.Move("generation", layout.GenerationPath(1), store.PhaseRecords)
+	must(t, staging.WriteJournal(1))
+	must(t, staging.Place())
+	must(t, s.Recover(nil))
+	if have := listing(t, s.Path(".")); have != before {
+		t.Errorf("there is\n%sand was\n%s", have, before)
+	}
+}

@@ -57,6 +57,23 @@ func (q *Quarantine) take(name, label, rel string) (string, error) {
 	return to, err
 }
 
+// Keep writes bytes to rel in the directory of a label, durably, and returns where they are,
+// below the prefix. It is for what stands outside of the prefix.
+func (q *Quarantine) Keep(b []byte, label, rel string) (string, error) {
+	dir, err := q.dir(label)
+	to := dir + "/" + rel
+	if err == nil {
+		err = q.store.dir.MkdirAll(path.Dir(to), 0o700)
+	}
+	if err == nil {
+		err = q.store.dir.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		return "", fmt.Errorf("copy to the quarantine: %w", err)
+	}
+	return to, nil
+}
+
 // dir makes the directory of a label, and with it the quarantine.
 func (q *Quarantine) dir(label string) (string, error) {
 	if dir := q.dirs[label]; dir != "" && q.store.dir.Exists(dir) {

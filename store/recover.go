@@ -16,7 +16,8 @@ import (
 
 // Recover ends what killed writers left: what was placed for a generation that is
 // not the active one is undone, what was being removed is put back, and the staging
-// directory emptied. The caller holds the lock.
+// directory emptied. Where current-system does not say which one is active, a generation
+// that was placed as a whole stays. The caller holds the lock.
 //
 // The error wraps [ErrJournal] when a journal cannot be read. With aside, its
 // directory is moved there, whose caller says where that is, and the rest is done.
@@ -59,7 +60,7 @@ func (s *Store) undoIn(name string) error {
 		return fmt.Errorf("sweep staging: %w", err)
 	}
 	defer staging.Close()
-	if err := s.undo(staging); err != nil {
+	if err := s.undoKilled(staging); err != nil {
 		return fmt.Errorf("undo what a writer that was cut short did: %w", err)
 	}
 	return nil
@@ -95,6 +96,72 @@ func (s *Store) removeStaging(name string) error {
 	return nil
 }
 
+// undoKilled is undo for a writer that was killed. It may have been so long ago that
+// current-system was lost since, or is something else: then it cannot say whether the
+// writer came to its switch. A writer that did had placed everything before. So what was not
+// all placed is undone, and a whole generation stays, beside the one that was active before:
+// which of them shall be is for somebody to decide.
+func (s *Store) undoKilled(staging *beneath.Dir) error {
+	j, err := s.readJournal(staging)
+	if err != nil || j == nil {
+		return err
+	}
+	if len(j.Gone) > 0 {
+		return s.undo(staging)
+	}
+	lost, err := s.isActiveLost(j.Generation)
+	if err != nil {
+		return err
+	}
+	if !lost {
+		return s.undo(staging)
+	}
+	if placed, err := s.isPlaced(staging, j); err != nil || placed {
+		return err
+	}
+	return s.undoMoves(staging, j)
+}
+
+// isActiveLost reports whether nothing says which generation was active when one with the
+// number placed was put in place. Where that is the only one, none was.
+func (s *Store) isActiveLost(placed int) (bool, error) {
+	active, err := s.Active()
+	if errors.Is(err, ErrNoLink) {
+		return true, nil
+	}
+	if err != nil || active != 0 {
+		return false, err
+	}
+	entries, err := s.dir.ReadDir(layout.GenerationsDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("list generations: %w", err)
+	}
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		id, err := layout.ParseGenerationPath(layout.GenerationsDir + "/" + e.Name())
+		return err == nil && id != placed
+	}), nil
+}
+
+// isPlaced reports whether everything that a journal lists is in its place.
+func (s *Store) isPlaced(staging *beneath.Dir, j *journal) (bool, error) {
+	there := func(dir *beneath.Dir, name string) (bool, error) {
+		_, err := dir.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	for _, m := range j.Moves {
+		if waits, err := there(staging, m.From); err != nil || waits {
+			return false, err
+		}
+		if placed, err := there(s.dir, m.To); err != nil || !placed {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // undo takes back what the writer of a staging directory did, in the reverse order,
 // unless it placed the generation that is the active one: then it takes away what that
 // replaces. What did not happen is not there, and skipped: From still is.
@@ -116,6 +183,11 @@ func (s *Store) undo(staging *beneath.Dir) error {
 	} else if active == j.Generation {
 		return s.takeReplaced(staging, j.Replaced)
 	}
+	return s.undoMoves(staging, j)
+}
+
+// undoMoves takes away what was moved, and the directories that were made for it.
+func (s *Store) undoMoves(staging *beneath.Dir, j *journal) error {
 	for _, m := range slices.Backward(j.Moves) {
 		_, err := staging.Lstat(m.From)
 		if err == nil {

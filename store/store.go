@@ -30,7 +30,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
@@ -54,12 +57,22 @@ func (s *Store) Path(name string) string { return s.dir.Path(name) }
 // maxRecord bounds, in bytes, the files that are read as a whole.
 const maxRecord = 256 << 20
 
+// ErrFormat is wrapped by the error of CheckFormat when what stands in the format's place
+// is no number of a layout.
+var ErrFormat = errors.New("it is no number of a layout; run hashpkg verify --repair, which looks at the records and writes it again")
+
 // CheckFormat returns an error when the prefix has a layout that this program
 // does not know, and one wrapping [fs.ErrNotExist] when it has none.
 func (s *Store) CheckFormat() error {
 	b, err := s.dir.ReadFile(layout.FormatFile, maxRecord)
+	if errors.Is(err, beneath.ErrNotRegular) || errors.Is(err, beneath.ErrLink) {
+		return fmt.Errorf("read the store's format: %w: %w", err, ErrFormat)
+	}
 	if err != nil {
 		return fmt.Errorf("read the store's format: %w", err)
+	}
+	if _, err := strconv.Atoi(strings.TrimSpace(string(b))); err != nil {
+		return fmt.Errorf("%s says layout %.20q: %w", s.Path(layout.FormatFile), b, ErrFormat)
 	}
 	if have := strings.TrimSpace(string(b)); have != fmt.Sprint(layout.FormatVersion) {
 		return fmt.Errorf("%s says layout %q, and this hashpkg knows layout %d only: use the hashpkg that wrote it, or a newer one",
@@ -68,19 +81,28 @@ func (s *Store) CheckFormat() error {
 	return nil
 }
 
+// ErrNoLink is wrapped by the error of Active when current-system is something else than a
+// link to a generation.
+var ErrNoLink = errors.New("it is no link to a generation; run hashpkg verify --repair, which moves it away")
+
 // Active returns the number of the generation that current-system leads to; 0
 // when there is none yet.
 func (s *Store) Active() (int, error) {
 	target, err := s.dir.Readlink(layout.CurrentSystem)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+	fail := func(what string) (int, error) {
+		return 0, fmt.Errorf("read the active generation: %s %s: %w", s.Path(layout.CurrentSystem), what, ErrNoLink)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, nil
+	case errors.Is(err, unix.EINVAL):
+		return fail("is not a link")
+	case err != nil:
 		return 0, fmt.Errorf("read the active generation: %w", err)
 	}
 	id, err := layout.ParseGenerationPath(target)
 	if err != nil {
-		return 0, fmt.Errorf("read the active generation: %s: %w", s.Path(layout.CurrentSystem), err)
+		return fail("leads to " + target)
 	}
 	return id, nil
 }

@@ -37,17 +37,23 @@ func TestCheckFormat(t *testing.T) {
 	s := prefix(t)
 	must(t, s.CheckFormat())
 	write(t, s.Path(layout.FormatFile), "2\n")
-	if err := s.CheckFormat(); err == nil || !strings.Contains(err.Error(), `layout "2"`) {
+	if err := s.CheckFormat(); err == nil || !strings.Contains(err.Error(), `layout "2"`) || errors.Is(err, store.ErrFormat) {
 		t.Errorf("another layout gives %v", err)
+	}
+	for _, garbage := range []string{"", "x", "1 1", strings.Repeat("1", 100)} {
+		write(t, s.Path(layout.FormatFile), garbage)
+		if err := s.CheckFormat(); !errors.Is(err, store.ErrFormat) {
+			t.Errorf("with %q, it gives %v", garbage, err)
+		}
 	}
 	write(t, s.Path("one"), "1\n")
 	link(t, "../one", s.Path(layout.FormatFile))
-	if err := s.CheckFormat(); !errors.Is(err, beneath.ErrLink) {
+	if err := s.CheckFormat(); !errors.Is(err, beneath.ErrLink) || !errors.Is(err, store.ErrFormat) {
 		t.Errorf("a link in its place gives %v", err)
 	}
 	must(t, os.Remove(s.Path(layout.FormatFile)))
 	must(t, unix.Mkfifo(s.Path(layout.FormatFile), 0o644))
-	if err := s.CheckFormat(); !errors.Is(err, beneath.ErrNotRegular) {
+	if err := s.CheckFormat(); !errors.Is(err, beneath.ErrNotRegular) || !errors.Is(err, store.ErrFormat) {
 		t.Errorf("a pipe in its place gives %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"runtime"
 	"sync"
@@ -53,13 +54,26 @@ type Check struct {
 	owned   bool // root keeps the store, and looks
 	mu      sync.Mutex
 	faults  map[digest.Digest]fault // of objects
+	edits   map[recordedEdit]fault  // of whole objects
+}
+
+// recordedEdit is what a manifest says of an edited file: two trees may have one object,
+// and one of them another patch.
+type recordedEdit struct {
+	object, source, packed digest.Digest
+	oldSize, newSize       int64
+}
+
+func editOf(f *record.File) recordedEdit {
+	p := f.Patch
+	return recordedEdit{f.Object, f.Source, digest.Of(p.Packed), p.OldSize, p.NewSize}
 }
 
 // Check reads the objects of the trees. The caller asks Tree for each tree, and closes
 // the check.
 func (s *Store) Check(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) (*Check, error) {
-	c := &Check{store: s, objects: shards{store: s}, faults: map[digest.Digest]fault{}}
-	err := c.verifyObjects(ctx, manifests, progress)
+	c := &Check{store: s, objects: shards{store: s}, faults: map[digest.Digest]fault{}, edits: map[recordedEdit]fault{}}
+	err := c.Read(ctx, manifests, progress)
 	if err == nil {
 		c.owned, err = s.ownedByRoot()
 	}
@@ -80,6 +94,17 @@ func (c *Check) Object(d digest.Digest) (kind DamageKind, what string) {
 	defer c.mu.Unlock()
 	found := c.faults[d]
 	return found.kind, found.what
+}
+
+// Edit says what is wrong with the recorded edit of a file of the trees whose object is
+// whole; "" when nothing is, or it has none.
+func (c *Check) Edit(f *record.File) string {
+	if f.Patch == nil {
+		return ""
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.edits[editOf(f)].what
 }
 
 // ObjectMetadata says what is wrong with the mode or owner of an object that files of this
@@ -117,9 +142,10 @@ func (c *Check) Replaced(d digest.Digest) {
 	c.objects.close()
 }
 
-// verifyObjects finds what is wrong with the objects that the manifests use.
-func (v *Check) verifyObjects(ctx context.Context, manifests []*record.Manifest, progress func(int64)) error {
-	used := map[digest.Digest]*record.File{}
+// Read reads the objects of trees that are new, or have other manifests than before.
+func (v *Check) Read(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) error {
+	used := map[digest.Digest][]*record.File{} // one for each recorded edit, or one
+	known := map[recordedEdit]bool{}
 	var list []digest.Digest
 	for _, m := range manifests {
 		for i := range m.Files {
@@ -127,12 +153,16 @@ func (v *Check) verifyObjects(ctx context.Context, manifests []*record.Manifest,
 			if f.Type != record.TypeFile {
 				continue
 			}
-			known, ok := used[f.Object]
+			files, ok := used[f.Object]
 			if !ok {
 				list = append(list, f.Object)
 			}
-			if !ok || known.Patch == nil && f.Patch != nil {
-				used[f.Object] = f
+			if f.Patch != nil && !known[editOf(f)] {
+				known[editOf(f)] = true
+				ok = false
+			}
+			if !ok {
+				used[f.Object] = append(files, f)
 			}
 		}
 	}
@@ -144,14 +174,16 @@ func (v *Check) verifyObjects(ctx context.Context, manifests []*record.Manifest,
 			break
 		}
 		work.Go(func() error {
-			found, err := v.verifyObject(used[d])
+			files := used[d]
+			found, edits, err := v.verifyObject(files)
 			if err != nil {
 				return fmt.Errorf("verify object: %w", err)
 			}
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			v.faults[d] = found
-			total += used[d].Size
+			maps.Copy(v.edits, edits)
+			total += files[0].Size
 			if progress != nil {
 				progress(total)
 			}
@@ -161,9 +193,10 @@ func (v *Check) verifyObjects(ctx context.Context, manifests []*record.Manifest,
 	return cmp.Or(work.Wait(), ctx.Err())
 }
 
-// verifyObject hashes the object of a file and, if it was edited, proves that it is
+// verifyObject hashes an object of files and, where they were edited, proves that it is
 // the packaged file with the recorded edit.
-func (v *Check) verifyObject(f *record.File) (fault, error) {
+func (v *Check) verifyObject(files []*record.File) (found fault, edits map[recordedEdit]fault, err error) {
+	f := files[0]
 	dir, base, err := v.objects.at(f.Object)
 	var st unix.Stat_t
 	if err == nil {
@@ -171,22 +204,30 @@ func (v *Check) verifyObject(f *record.File) (fault, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fault{DamageObjectMissing, "its object is missing"}, nil
+		return fault{DamageObjectMissing, "its object is missing"}, nil, nil
 	case err != nil:
-		return fault{}, err
+		return fault{}, nil, err
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return fault{DamageObjectBytes, "its object is not a regular file"}, nil
+		return fault{DamageObjectBytes, "its object is not a regular file"}, nil, nil
 	case st.Size != f.Size:
-		return fault{DamageObjectBytes, wrongSize(st.Size, f.Size)}, nil
+		return fault{DamageObjectBytes, wrongSize(st.Size, f.Size)}, nil, nil
 	}
-	found, err := verifyContent(dir, base, f.Object, DamageObjectBytes)
-	if err == nil && found.what == "" && f.Patch != nil {
-		found, err = verifyEdit(dir, base, f)
+	if found, err = verifyContent(dir, base, f.Object, DamageObjectBytes); err != nil || found.what != "" {
+		return found, nil, err
 	}
-	if err == nil && found.what == "" && st.Mode&setID != 0 {
+	edits = map[recordedEdit]fault{}
+	for _, f := range files {
+		if f.Patch == nil {
+			continue
+		}
+		if edits[editOf(f)], err = verifyEdit(dir, base, f); err != nil {
+			return fault{}, nil, err
+		}
+	}
+	if st.Mode&setID != 0 {
 		found = fault{DamageObjectMetadata, "its object would run as somebody else: it has a setuid or setgid bit"}
 	}
-	return found, err
+	return found, edits, nil
 }
 
 func wrongSize(have, want int64) string {

@@ -165,7 +165,13 @@ func (v *Check) verifyFile(f *record.File, within *cursor) (found fault, copied 
 	if found.what != "" {
 		return found, false, nil
 	}
-	return v.verifyRegular(f, dir, base, &st)
+	found, copied, err = v.verifyRegular(f, dir, base, &st)
+	if err == nil && found.what == "" {
+		if what := v.Edit(f); what != "" {
+			found = fault{DamageEdit, what}
+		}
+	}
+	return found, copied, err
 }
 
 // wrongDirectory says what is wrong with the owner and mode of a directory. That of a
@@ -202,15 +208,15 @@ func (v *Check) verifyRegular(f *record.File, dir *beneath.Dir, base string, st 
 		return fault{DamageFileMetadata, wrongOwner(st.Uid)}, false, nil
 	}
 	objects, object, err := v.objects.at(f.Object)
-	if err != nil {
-		return fault{}, false, err
+	var of unix.Stat_t
+	if err == nil {
+		of, err = objects.Lstat(object)
 	}
-	of, err := objects.Lstat(object)
-	if err != nil {
-		return fault{}, false, err
-	}
-	if st.Dev == of.Dev && st.Ino == of.Ino {
+	if err == nil && st.Dev == of.Dev && st.Ino == of.Ino {
 		return fault{}, false, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // one that would be replaced is not there in a dry run
+		return fault{}, false, err
 	}
 	found, err = verifyContent(dir, base, f.Object, DamageFileBytes) // a copy, as a restored backup has it
 	return found, found.what == "" && st.Nlink == 1 && !f.Own, err

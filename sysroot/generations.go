@@ -7,13 +7,16 @@ import (
 	"slices"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/store"
 )
 
 // ErrNoActive is returned (wrapped) when there are generations and none of them is
-// active, because the link is lost or leads nowhere.
+// active, because the link is lost or leads nowhere, or something else is in its place.
 var ErrNoActive = errors.New("no generation is active")
 
 // ErrNoGeneration is returned (wrapped) for a generation that is not there.
@@ -29,6 +32,9 @@ func (r *Root) Active() (*record.Generation, error) {
 		return nil, err
 	} else if ok {
 		id, err := r.store.Active()
+		if errors.Is(err, store.ErrNoLink) {
+			return nil, fmt.Errorf("%w: %w", ErrNoActive, err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -174,9 +180,13 @@ func (r *Root) Generations() ([]int, error) {
 
 // Switch makes a generation the active one, by one rename, and makes that
 // durable. scratch is a directory on the same file system for the new link. The
-// caller has the lock.
+// caller has the lock. What is no link in the link's place is not replaced: the error wraps
+// [store.ErrNoLink].
 func (r *Root) Switch(id int, scratch *beneath.Dir) error {
 	fail := func(err error) error { return fmt.Errorf("switch to generation %d: %w", id, err) }
+	if st, err := r.store.Dir().Lstat(layout.CurrentSystem); err == nil && st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return fail(fmt.Errorf("%s is not a link: %w", r.store.Path(layout.CurrentSystem), store.ErrNoLink))
+	}
 	if err := scratch.RemoveIfThere(layout.CurrentSystem); err != nil {
 		return fail(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/store"
 )
 
 // Lock is the right to write, which one process has at a time.
@@ -32,7 +33,8 @@ type LockOptions struct {
 	Wait    time.Duration
 	Waiting func(*LockedError) // is called once when it has to wait; nil for nobody
 	// Aside, if not nil, moves the directory of a killed writer away whose journal cannot
-	// be read, by its name below the prefix; without it that is an error.
+	// be read, and a format that is no number of a layout, by their names below the prefix;
+	// without it these are errors.
 	Aside func(name string) error
 }
 
@@ -70,7 +72,8 @@ func (r *Root) tryLock(o LockOptions) (*Lock, error) {
 // take makes the prefix and takes the lock, again as long as its owner removes one
 // or the other meanwhile.
 func (l *Lock) take(o LockOptions) error {
-	if err := l.root.store.CheckFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	mended := func(err error) bool { return o.Aside != nil && errors.Is(err, store.ErrFormat) }
+	if err := l.root.store.CheckFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) && !mended(err) {
 		return err
 	}
 	if err := l.root.store.CheckOwner(); err != nil { // before anything is made in a prefix of somebody else's
@@ -85,7 +88,7 @@ func (l *Lock) take(o LockOptions) error {
 		}
 	}
 	l.sign(o.Command)
-	if err := l.makeStore(); err != nil {
+	if err := l.makeStore(o.Aside); err != nil {
 		return err
 	}
 	return l.root.store.Recover(o.Aside)
@@ -161,6 +164,9 @@ func (l *Lock) makeDir(name string) error {
 func (l *Lock) takeFile() error {
 	dir := l.root.store.Dir()
 	_, missing := dir.Lstat(layout.LockFile)
+	if missing != nil && !errors.Is(missing, fs.ErrNotExist) {
+		return fmt.Errorf("take the lock: %w", missing)
+	}
 	f, err := dir.OpenFile(layout.LockFile, unix.O_RDWR|unix.O_CREAT, 0o644)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -179,8 +185,8 @@ func (l *Lock) takeFile() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if !l.isCurrent(f) {
-		return f.Close()
+	if current, err := l.isCurrent(f); err != nil || !current {
+		return errors.Join(err, f.Close())
 	}
 	l.file = f
 	if missing != nil {
@@ -195,17 +201,23 @@ func (l *Lock) name(inPrefix string) string {
 }
 
 // isCurrent reports whether an open file is the one that has the lock's name now.
-func (l *Lock) isCurrent(f *os.File) bool {
+func (l *Lock) isCurrent(f *os.File) (bool, error) {
 	var have unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &have) != nil {
-		return false
+	if err := unix.Fstat(int(f.Fd()), &have); err != nil {
+		return false, fmt.Errorf("look at %s: %w", f.Name(), err)
 	}
 	st, err := l.root.dir.Lstat(l.name(layout.LockFile))
-	return err == nil && st.Dev == have.Dev && st.Ino == have.Ino
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("take the lock: %w", err)
+	}
+	return st.Dev == have.Dev && st.Ino == have.Ino, nil
 }
 
 // makeStore makes what a store has, as far as it is missing.
-func (l *Lock) makeStore() error {
+func (l *Lock) makeStore(aside func(name string) error) error {
 	s := l.root.store
 	for _, d := range []string{layout.ObjectsDir, layout.ManifestsDir, layout.GenerationsDir, layout.StagingDir} {
 		if err := l.makeDir(l.name(d)); err != nil {
@@ -216,6 +228,11 @@ func (l *Lock) makeStore() error {
 		return err
 	}
 	err := s.CheckFormat()
+	if errors.Is(err, store.ErrFormat) && aside != nil {
+		if err = aside(layout.FormatFile); err == nil {
+			err = fs.ErrNotExist
+		}
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -230,7 +247,7 @@ func (l *Lock) makeStore() error {
 // was put in it, so that a command that failed leaves no trace.
 func (l *Lock) Unlock() error {
 	var err error
-	if active, aerr := l.root.store.Active(); aerr == nil && active == 0 && (l.file != nil || len(l.made) > 0) {
+	if active, aerr := l.root.store.Active(); aerr == nil && active == 0 && !l.root.hasGenerations() && (l.file != nil || len(l.made) > 0) {
 		err = l.removeMade()
 	}
 	if l.file != nil {
@@ -241,6 +258,12 @@ func (l *Lock) Unlock() error {
 		l.file = nil
 	}
 	return err
+}
+
+// hasGenerations reports whether there is a generation, active or not, or it is not known.
+func (r *Root) hasGenerations() bool {
+	ids, err := r.Generations()
+	return err != nil || len(ids) > 0
 }
 
 func (l *Lock) removeMade() error {

@@ -1,6 +1,7 @@
 package sysroot
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -67,10 +68,7 @@ func (r *Root) openPlain(inside string) (*beneath.Dir, error) {
 	if known {
 		return nil, nil
 	}
-	rel := strings.TrimPrefix(inside, "/")
-	if rel == "" {
-		rel = "."
-	}
+	rel := cmp.Or(strings.TrimPrefix(inside, "/"), ".")
 	d, err := r.dir.OpenDir(rel)
 	if err != nil {
 		return nil, err
@@ -146,15 +144,18 @@ func (r *Root) Open(inside string) (*os.File, error) {
 	return f, err
 }
 
-// follow calls f with where a path leads to, once more if a link has come there
+// follow calls f with where a path leads to: with the path itself, as no link leads to
+// most, and where f meets one with what it leads to, once more if a link has come there
 // meanwhile.
 func (r *Root) follow(inside string, f func(rel string) error) error {
-	for again := false; ; again = true {
-		rel, err := r.resolve(inside)
-		if err != nil {
+	inside = path.Clean("/" + inside)
+	rel := cmp.Or(strings.TrimPrefix(inside, "/"), ".")
+	for tries := 0; ; tries++ {
+		if err := f(rel); tries == 2 || !errors.Is(err, beneath.ErrLink) {
 			return err
 		}
-		if err := f(rel); again || !errors.Is(err, beneath.ErrLink) {
+		var err error
+		if rel, err = r.resolve(inside); err != nil {
 			return err
 		}
 	}

@@ -84,7 +84,7 @@ func (r *Root) Edits(key pkginfo.Key) (*record.PackageEdits, error) {
 		err = fmt.Errorf("it is the record of %s", e.Key)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the record of edited programs %s: %w", r.store.Path(name), err)
+		return nil, fmt.Errorf("read the record of edited programs %s: %w; hashpkg verify --system --repair mends what it can", r.store.Path(name), err)
 	}
 	return e, nil
 }

@@ -44,8 +44,9 @@ type InstallOptions struct {
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
 
-	// occupied is plan.Input's; nil for what the store has.
-	occupied func(name string) ([]*record.Manifest, error)
+	// known, unless nil, are the manifests of the trees that there are, in place of
+	// those in the store.
+	known *knownTrees
 }
 
 // DefaultMaxSize is how many bytes the files of one package may have unless somebody
@@ -191,18 +192,16 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	})
 	o.Progress(Progress{Step: "editing"})
 	s := o.Root.Store()
-	occupied := o.occupied
-	if occupied == nil {
-		occupied = s.Manifests
+	installed, occupied := func(t *record.Tree) (*record.Manifest, error) { return s.Manifest(t.Name, t.Dir) }, s.Manifests
+	if o.known != nil {
+		installed, occupied = o.known.installed, o.known.occupied
 	}
 	made, err := plan.Make(plan.Input{
-		Prefix:     o.Root.Prefix(),
-		Generation: active,
-		Orders:     o.Root.Formats().Orders(),
-		Command:    drafts,
-		Installed: func(t *record.Tree) (*record.Manifest, error) {
-			return s.Manifest(t.Name, t.Dir)
-		},
+		Prefix:         o.Root.Prefix(),
+		Generation:     active,
+		Orders:         o.Root.Formats().Orders(),
+		Command:        drafts,
+		Installed:      installed,
 		Occupied:       occupied,
 		System:         o.Root.System,
 		SystemPackages: packages,

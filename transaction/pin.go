@@ -24,50 +24,6 @@ import (
 // ErrPin is returned (wrapped) for a pin that cannot be.
 var ErrPin = errors.New("cannot pin")
 
-// findTree returns what is missing of the tree that a pin is to.
-func findTree(s *store.Store, pin record.Pin) error {
-	for _, name := range []string{layout.ManifestPath(pin.Library, pin.Tree), layout.TreePath(pin.Library, pin.Tree)} {
-		if _, err := s.Dir().Lstat(name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkTree returns an error for a tree whose libraries others than root could change.
-func checkTree(root *sysroot.Root, m *record.Manifest) error {
-	var below []string
-	for i := range m.Files {
-		if f := &m.Files[i]; f.ELF != nil && f.ELF.Soname != "" {
-			below = append(below, layout.TreePath(m.Name, m.Tree)+"/"+f.Path)
-		}
-	}
-	return root.CheckPrefix(below...)
-}
-
-// loadPins reads the trees of pins. lost says which pins have none.
-func loadPins(root *sysroot.Root, pins []record.Pin) (loaded []programs.Pin, lost []string) {
-	s := root.Store()
-	for _, pin := range pins {
-		err := findTree(s, pin)
-		var m *record.Manifest
-		if err == nil {
-			m, err = s.Manifest(pin.Library, pin.Tree)
-		}
-		if err != nil {
-			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is no longer in the store: %v", pin.Program, pin.Spec(), err))
-			continue
-		}
-		if err := checkTree(root, m); err != nil {
-			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is not used: %v", pin.Program, pin.Spec(), err))
-			continue
-		}
-		loaded = append(loaded, programs.Pin{Pin: pin, Manifest: m})
-	}
-	programs.SortPins(loaded)
-	return loaded, lost
-}
-
 // PinOptions says which programs are to load which libraries.
 type PinOptions struct {
 	Root    *sysroot.Root
@@ -90,7 +46,10 @@ type PinResult struct {
 // with the current ones. The error wraps ErrPin when none of the programs can, or the
 // library is damaged; nothing is recorded then.
 func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
-	return changePins(ctx, o, func(root *sysroot.Root, pins []record.Pin) (after, asked []record.Pin, err error) {
+	change := func(root *sysroot.Root, pins []record.Pin) (after, asked []record.Pin, err error) {
+		if err := CheckPrefix(root); err != nil {
+			return nil, nil, err
+		}
 		for _, spec := range o.Specs {
 			pin, err := findPinned(root.Store(), spec)
 			if err != nil {
@@ -101,11 +60,14 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 			pins, asked = append(pins, pin), append(asked, pin)
 		}
 		return pins, asked, checkPinned(ctx, root, asked)
-	})
+	}
+	return changePins(ctx, o, change)
 }
 
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
-// "NAME=VERSION", or without any for all that the program is pinned to.
+// "NAME=VERSION", or without any for all that the program is pinned to. Where others than
+// root could change the prefix, no program is edited to search it: those that followed the
+// pins get their packaged bytes, and a warning says so.
 func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 	return changePins(ctx, o, func(_ *sysroot.Root, pins []record.Pin) (after, asked []record.Pin, err error) {
 		before := len(pins)
@@ -139,25 +101,30 @@ func findPinned(s *store.Store, text string) (record.Pin, error) {
 	return record.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
 }
 
-// checkPinned reads the trees that pins are to, every file of them: a program that
-// was made to load a damaged library would be broken by it.
+// checkPinned reads the trees that pins are to, and those that these are bound to, every
+// file of them: a program that was made to load a damaged library would be broken by it.
 func checkPinned(ctx context.Context, root *sysroot.Root, pins []record.Pin) error {
-	loaded, lost := loadPins(root, pins)
-	if len(lost) > 0 {
-		return fmt.Errorf("%w: %s", ErrPin, strings.Join(lost, "; "))
-	}
-	manifests := make([]*record.Manifest, len(loaded))
-	for i, p := range loaded {
-		manifests[i] = p.Manifest
-	}
-	_, damaged, err := root.Store().Verify(ctx, manifests, nil)
-	if err != nil {
-		return err
-	}
-	if len(damaged) > 0 {
-		d := damaged[0]
-		return fmt.Errorf("%w to %s, which is damaged: %s: %s; hashpkg verify %s lists all of it, and hashpkg verify --repair mends what it can",
-			ErrPin, d.Package, d.Path, d.What, d.Package)
+	for _, pin := range pins {
+		trees, unread, err := pinnedTrees(root, pin)
+		if err = errors.Join(err, unread); err == nil {
+			err = checkTrees(root, trees)
+		}
+		if err != nil {
+			return fmt.Errorf("%w to %s: %w", ErrPin, pin.Spec(), err)
+		}
+		_, damaged, err := root.Store().Verify(ctx, trees, nil)
+		if err != nil {
+			return err
+		}
+		if len(damaged) == 0 {
+			continue
+		}
+		d, which := damaged[0], "which"
+		if d.Package != pin.Spec() {
+			which = d.Package + ", to which it is bound,"
+		}
+		return fmt.Errorf("%w to %s: %s is damaged: %s: %s; hashpkg verify %s lists all of it, and hashpkg verify --repair %[6]s mends what it can",
+			ErrPin, pin.Spec(), which, d.Path, d.What, d.Package)
 	}
 	return nil
 }
@@ -183,9 +150,6 @@ func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.End()) }()
-	if err := CheckPrefix(o.Root); err != nil {
-		return nil, err
-	}
 	before, err := o.Root.Pins()
 	if err != nil {
 		return nil, err
@@ -204,9 +168,16 @@ func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []
 	}
 	policy := activePolicy(w, o.Rewrite, pins)
 	policy.Restored, policy.Strict = true, len(asked) > 0
+	unsafe := CheckPrefix(o.Root)
+	if unsafe != nil { // the way out is open: see RemovePins
+		policy.Rewrite, policy.Pins = programs.Rewrite{Executables: programs.RewriteNone}, nil
+	}
 	decisions, err := programs.Plan(ctx, o.Root, records, list, policy)
 	if err != nil {
 		return nil, err
+	}
+	if unsafe != nil {
+		decisions = slices.DeleteFunc(decisions, func(d *programs.Decision) bool { return !followedOne(d, before, after) })
 	}
 	if err := checkFollowed(o, asked, programs.Expected(decisions)); err != nil {
 		return nil, err
@@ -232,7 +203,18 @@ func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []
 	if faults != nil {
 		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
 	}
+	if unsafe != nil { // what has its packaged bytes is for the next sync that may edit it
+		result.Warnings = append(result.Warnings, unsafe.Error())
+		return result, nil
+	}
 	return result, rememberPins(o, after, outcomes)
+}
+
+// followedOne reports whether a program has the edit of a pin that was taken away.
+func followedOne(d *programs.Decision, before, after []record.Pin) bool {
+	return d.Current != nil && slices.ContainsFunc(before, func(p record.Pin) bool {
+		return !slices.Contains(after, p) && p.Of(d.Path, d.Package.Name) && slices.Contains(d.Current.Pins, p.Pinned())
+	})
 }
 
 // followed returns the pins that were there before, and of those that were asked for the
@@ -400,6 +382,9 @@ type ListedPin struct {
 
 // ListPins returns the pins of a root.
 func ListPins(root *sysroot.Root) ([]ListedPin, error) {
+	if _, err := root.Exists(); err != nil { // of another layout
+		return nil, err
+	}
 	listed := []ListedPin{}
 	pins, err := root.Pins()
 	if err != nil {
@@ -411,7 +396,7 @@ func ListPins(root *sysroot.Root) ([]ListedPin, error) {
 	}
 	for _, p := range pins {
 		l := ListedPin{Pin: p, Programs: []string{}}
-		if err := findTree(root.Store(), p); err != nil {
+		if _, _, err := pinnedTrees(root, p); err != nil {
 			l.Lost = err.Error()
 		}
 		listed = append(listed, l)

@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,7 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/internal/testneed"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -68,6 +72,80 @@ func TestPinToDamagedLibrary(t *testing.T) {
 	write(whole)
 	if _, err := AddPins(t.Context(), pin); err != nil {
 		t.Errorf("pinned to a whole one: %v", err)
+	}
+}
+
+// TestPinToBoundLibrary pins to a library that is bound to another tree, and damages that one.
+func TestPinToBoundLibrary(t *testing.T) {
+	root, pin := pinnable(t)
+	dir := t.TempDir()
+	var debs []string
+	for _, p := range []testdeb.Package{
+		{Name: "liba1", Version: "3", Depends: "libb1", Files: []testdeb.File{elfFile(libDir+"liba.so.1", testelf.File{Soname: "liba.so.1", Needed: []string{"libb.so.1"}})}},
+		{Name: "libb1", Version: "1", Depends: "libc1", Files: []testdeb.File{elfFile(libDir+"libb.so.1", testelf.File{Soname: "libb.so.1", Needed: []string{"libc.so.1"}})}},
+		{Name: "libc1", Version: "1", Files: []testdeb.File{elfFile(libDir+"libc.so.1", testelf.File{Soname: "libc.so.1"})}},
+	} {
+		debs = append(debs, filepath.Join(dir, p.Name+".deb"))
+		if err := os.WriteFile(debs[len(debs)-1], testdeb.Deb(t, p), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install(t, root, false, debs...)
+	pin.Specs = []string{"liba1=3"}
+	tree := root.Store().Path("libc1/1")
+	file := tree + "/" + libDir + "libc.so.1"
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := root.Store().Path(layout.ManifestPath("libc1", "1"))
+	before := pinRecords(t, root)
+	for name, c := range map[string]struct {
+		damage, mend func() error
+		says         string
+	}{
+		"a byte": {
+			func() error {
+				return errors.Join(os.Chmod(file, 0o755), os.WriteFile(file, whole[:len(whole)-1], 0o755))
+			},
+			func() error { return errors.Join(os.WriteFile(file, whole, 0o755), os.Chmod(file, 0o555)) },
+			"cannot pin to liba1=3: libc1=1, to which it is bound, is damaged: " + file,
+		},
+		"its tree":   {func() error { return os.Rename(tree, tree+"x") }, func() error { return os.Rename(tree+"x", tree) }, "libc1/1, to which it is bound, is missing"},
+		"its record": {func() error { return os.Rename(manifest, manifest+"x") }, func() error { return os.Rename(manifest+"x", manifest) }, "of libc1/1, to which it is bound: "},
+		"its owner":  {func() error { return os.Chmod(tree, 0o777) }, func() error { return os.Chmod(tree, 0o755) }, tree + " can be written by everybody"},
+	} {
+		if err := c.damage(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := AddPins(t.Context(), pin); !errors.Is(err, ErrPin) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if have := pinRecords(t, root); have != before {
+			t.Errorf("%s: recorded is %s, and was %s", name, have, before)
+		}
+		if err := c.mend(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := AddPins(t.Context(), pin); err != nil {
+		t.Fatalf("with all of them whole: %v", err)
+	}
+	// The program starts without the pin where it would not with it.
+	if err := os.Rename(manifest, manifest+"x"); err != nil {
+		t.Fatal(err)
+	}
+	if result := syncRoot(t, root, false); len(result.Programs) != 0 || len(result.Warnings) != 0 {
+		t.Errorf("without the record of a library that is there: %+v", result)
+	}
+	if err := errors.Join(os.Rename(manifest+"x", manifest), os.Rename(tree, tree+"x")); err != nil {
+		t.Fatal(err)
+	}
+	if listed, err := ListPins(root); err != nil || len(listed) != 1 || !strings.Contains(listed[0].Lost, "libc1/1, to which it is bound, is missing") {
+		t.Errorf("listed is %+v (%v)", listed, err)
+	}
+	if result := syncRoot(t, root, false); len(result.Programs) != 1 || len(result.Programs[0].Pins) != 0 || len(result.Warnings) != 1 {
+		t.Errorf("without the library: %+v", result)
 	}
 }
 
@@ -142,6 +220,38 @@ func TestUnsafePrefix(t *testing.T) {
 	var unsafe *sysroot.UnsafeError
 	if _, err := AddPins(t.Context(), pin); !errors.As(err, &unsafe) {
 		t.Errorf("pinned: %v", err)
+	}
+	if err := os.Chmod(filepath.Join(root.Dir(), "var"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	edited := search(t, root)
+	if _, err := AddPins(t.Context(), pin); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(root.Dir(), "var"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	unpin := pin
+	unpin.Specs = nil
+	result, err := RemovePins(t.Context(), unpin)
+	if err != nil || len(result.Programs) != 1 || len(result.Programs[0].Edits) != 0 || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "can be written by everybody") {
+		t.Errorf("unpinned: %+v %v", result, err)
+	}
+	if b, err := root.ReadFile("/usr/bin/tool", 1<<20); err != nil || !bytes.Equal(b, toolBytes) {
+		t.Errorf("unpinned, it has not its packaged bytes (%v)", err)
+	}
+	if pins, err := root.Pins(); err != nil || len(pins) != 0 {
+		t.Errorf("unpinned, there is %v (%v)", pins, err)
+	}
+	if err := os.Chmod(filepath.Join(root.Dir(), "var"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	syncRoot(t, root, false) // which edits it as before the pin
+	if have := search(t, root); have != edited {
+		t.Errorf("after a sync, it searches %s, and before the pin %s", have, edited)
+	}
+	if err := os.Chmod(filepath.Join(root.Dir(), "var"), 0o777); err != nil {
+		t.Fatal(err)
 	}
 	dpkgInstall(t, root, libLoader, libA("3"), tool)
 	full := SyncOptions{Root: root, Rewrite: programs.Rewrite{Executables: programs.RewriteFull}, Now: now}

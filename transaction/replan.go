@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hashpkg/hashpkg/backends"
@@ -18,13 +19,14 @@ import (
 
 // Replan returns the manifests that an install of package files into a generation would
 // make, and changes nothing. Where a tree was made of the same files in the same
-// surroundings, its manifest has the same identity. Manifests that cannot be read are
-// passed over: those of the generation's own trees must be whole.
+// surroundings, its manifest has the same identity. known are the manifests that there are,
+// by the paths of their trees, whatever the store has: those of the generation's own trees
+// must be among them.
 //
 // It is not an error that the files cannot be installed: there are no manifests then.
-func Replan(ctx context.Context, o InstallOptions, base *record.Generation) (manifests []*record.Manifest, err error) {
+func Replan(ctx context.Context, o InstallOptions, base *record.Generation, known map[string]*record.Manifest) (manifests []*record.Manifest, err error) {
 	o.Progress = func(Progress) {}
-	o.Rebuild, o.occupied = true, readable(o.Root.Store())
+	o.Rebuild, o.known = true, &knownTrees{known}
 	files, err := lookAtFiles(o.Files, o.Root.Formats())
 	if err != nil {
 		return nil, err
@@ -71,21 +73,28 @@ func editedObject(from sink, f *record.File) error {
 	})
 }
 
-// readable returns the manifests of a package that can be read.
-func readable(s *store.Store) func(name string) ([]*record.Manifest, error) {
-	return func(name string) (found []*record.Manifest, err error) {
-		trees, err := s.Trees(name)
-		for _, t := range trees {
-			if m, err := s.Manifest(name, t); err == nil {
-				found = append(found, m)
-			}
-		}
-		return found, err
+// knownTrees has manifests by the paths of their trees.
+type knownTrees struct{ manifests map[string]*record.Manifest }
+
+func (k *knownTrees) installed(t *record.Tree) (*record.Manifest, error) {
+	if m := k.manifests[t.Path()]; m != nil {
+		return m, nil
 	}
+	return nil, fmt.Errorf("read manifest of %s: %w", t.Spec(), store.ErrNoManifest)
+}
+
+// occupied returns the manifests of a package.
+func (k *knownTrees) occupied(name string) (found []*record.Manifest, err error) {
+	for _, p := range slices.Sorted(maps.Keys(k.manifests)) {
+		if m := k.manifests[p]; m.Name == name {
+			found = append(found, m)
+		}
+	}
+	return found, nil
 }
 
 // ReplanSystem is Replan for the trees of the system's packages with these names.
-func ReplanSystem(ctx context.Context, root *sysroot.Root, names []string, base *record.Generation) ([]*record.Manifest, error) {
+func ReplanSystem(ctx context.Context, root *sysroot.Root, names []string, base *record.Generation, known map[string]*record.Manifest) ([]*record.Manifest, error) {
 	packages, err := system.Packages(ctx, root)
 	if err != nil {
 		return nil, err
@@ -96,7 +105,7 @@ func ReplanSystem(ctx context.Context, root *sysroot.Root, names []string, base 
 		return nil, err
 	}
 	in := plan.SystemInput{
-		Generation: base, Occupied: readable(root.Store()),
+		Generation: base, Occupied: (&knownTrees{known}).occupied,
 		Stays: func(*record.Tree) bool { return true },
 		Loads: func(*record.Tree, string) bool { return false },
 	}

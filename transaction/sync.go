@@ -115,13 +115,18 @@ func programReport(o programs.Outcome) ProgramReport {
 
 func leftReport(o programs.Outcome) LeftReport { return LeftReport{o.Path, string(o.Reason)} }
 
+// ErrStoreLost is returned (wrapped) by [Sync] and [CheckStore] where programs have edits
+// of which the prefix has no records.
+var ErrStoreLost = errors.New("there are no records of a sync")
+
 // Sync makes the prefix agree with what dpkg's and rpm's databases say is
 // installed: a tree for each package with libraries, a generation of them, and
 // executables that search it. Where nothing has changed since the last one it does
 // nothing, and takes no lock.
 //
 // The error wraps [backends.ErrNoDatabase] in a root without a package manager's
-// database, and [ErrInterrupted] when ctx ends after something has changed.
+// database, [ErrStoreLost] where it would begin anew, and [ErrInterrupted] when ctx ends
+// after something has changed.
 // What goes wrong with one program is in the result, and does not end it.
 func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	if o.Progress == nil {
@@ -136,6 +141,11 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 	}
 	if err := checkPrefix(o); err != nil {
 		return nil, errors.Join(err, keepUnsafe(o, err))
+	}
+	if !o.Again {
+		if err := CheckStore(ctx, o.Root); err != nil {
+			return nil, err
+		}
 	}
 	if o.DryRun {
 		active, err := o.Root.Active()
@@ -200,6 +210,41 @@ func unsafe(err error) error {
 		return fmt.Errorf("no program is edited to search %w; %s", err, unsafe.Repair())
 	}
 	return err
+}
+
+// CheckStore returns an error that wraps [ErrStoreLost] when programs were edited, and
+// nothing below the prefix is of a sync. Its file system may not be mounted: what were
+// recorded of further edits would be out of sight when it is.
+func CheckStore(ctx context.Context, root *sysroot.Root) error {
+	edited, err := root.EditedPackages()
+	if err != nil || len(edited) > 0 || len(root.SystemState().Packages) > 0 {
+		return err
+	}
+	packages, err := system.Packages(ctx, root)
+	if err != nil {
+		return err
+	}
+	found, err := system.Scan(ctx, root, packages, nil, programs.DefaultMaxSize, func(int) {})
+	if err != nil {
+		return err
+	}
+	farm := path.Join(root.Prefix(), layout.CurrentSystem) + "/"
+	for _, f := range found {
+		for i, p := range programsOf(f) {
+			if !slices.ContainsFunc(strings.Split(f.Programs[i].RunPath, ":"), func(dir string) bool { return strings.HasPrefix(dir, farm) }) {
+				continue
+			}
+			packaged, err := programs.IsPackaged(root, p)
+			if err != nil {
+				return err
+			}
+			if !packaged {
+				return fmt.Errorf("%s was edited to search in %s, where %w: mount its file system; if it is lost, run hashpkg sync --again, which leaves such programs as they are",
+					p.Path, root.Prefix(), ErrStoreLost)
+			}
+		}
+	}
+	return nil
 }
 
 // libraryDirs returns the names of a farm's directories of libraries.
@@ -296,7 +341,10 @@ func newSyncResult(generation, packages int) *SyncResult {
 // settingsDigest is over what edits of programs follow from, beside the packages.
 // A pin whose tree was removed by hand is none: no program could start with it.
 func settingsDigest(root *sysroot.Root, r programs.Rewrite, pins []record.Pin) digest.Digest {
-	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return findTree(root.Store(), p) != nil })
+	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool {
+		_, _, err := pinnedTrees(root, p)
+		return err != nil
+	})
 	if len(pins) == 0 {
 		pins = nil // no list is as good as an empty one
 	}

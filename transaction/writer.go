@@ -49,9 +49,9 @@ type Options struct {
 	// Recovering goes on where no generation is active, because the link to it is
 	// lost: Active is an empty one then.
 	Recovering bool
-	// Aside, if not nil, is for a repair, which goes on where a journal of a killed writer or
-	// the active generation cannot be read: Aside moves that writer's directory, by its
-	// name below the prefix, away, and Active is an empty one.
+	// Aside, if not nil, is for a repair, which goes on where a journal of a killed writer,
+	// the format or the active generation cannot be read: Aside moves that writer's directory,
+	// or the format, by its name below the prefix, away, and Active is an empty one.
 	Aside func(name string) error
 }
 
@@ -59,7 +59,7 @@ type Options struct {
 // makes a staging directory. The error wraps [sysroot.ErrLocked] when another
 // process has the lock for longer than Options.Lock says. The caller calls End.
 func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err error) {
-	if ok, err := root.Exists(); err != nil {
+	if ok, err := root.Exists(); err != nil && (o.Aside == nil || !errors.Is(err, store.ErrFormat)) {
 		return nil, err
 	} else if !ok && !o.Create {
 		return nil, fmt.Errorf("%w: there is no hashpkg store at %s yet; hashpkg install or hashpkg sync makes one",

@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +108,9 @@ func (s *suite) testDatabase(t *testing.T) {
 			t.Errorf("two packages have the key %s", p.Key)
 		}
 		keys[p.Key] = true
+		if !strings.Contains(p.Reinstall, p.Name) {
+			t.Errorf("%s is brought again by %q", p.Key, p.Reinstall)
+		}
 		if same := again.Packages()[i]; same.Key != p.Key || same.Stamp != p.Stamp || p.Stamp == "" {
 			t.Errorf("%s with %q was read again as %s with %q", p.Key, p.Stamp, same.Key, same.Stamp)
 		}

@@ -230,6 +230,7 @@ func (toy) Database(_ context.Context, root backends.Root) (backends.Database, e
 				}
 				return entries, nil
 			},
+			Reinstall: "toy again " + p.Name,
 		})
 	}
 	return d, nil

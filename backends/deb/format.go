@@ -2,6 +2,8 @@ package deb
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"io"
 	"strings"
 
@@ -65,11 +67,19 @@ func (Format) Database(_ context.Context, root backends.Root) (backends.Database
 		}
 		all = append(all, &backends.Installed{
 			Package: p, Key: pkginfo.Key{Format: Name, ID: packageID(p)},
-			Stamp: p.Version + " " + stamp + " " + diversions,
-			Files: func() ([]pkginfo.Entry, error) { return d.Files(p) },
+			Stamp:     p.Version + " " + short(stamp+" "+diversions),
+			Files:     func() ([]pkginfo.Entry, error) { return d.Files(p) },
+			Reinstall: "apt-get install --reinstall " + strings.TrimSuffix(packageID(p), ":all"),
 		})
 	}
 	return all, nil
+}
+
+// short returns a digest that stands for a text where only equality matters. A record
+// of what is installed has a stamp for each package, and is read by every sync.
+func short(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 // packageID identifies an installed package: of one name there may be several for

@@ -84,6 +84,7 @@ func (p *Installed) installed() *backends.Installed {
 			}
 			return entries, nil
 		},
+		Reinstall: "dnf reinstall " + packageID(p.Package),
 	}
 }
 

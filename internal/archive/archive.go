@@ -1,9 +1,9 @@
-// Package archive fetches packages of a Debian release for the tests, the
+// Package archive fetches packages of a release of Debian or Ubuntu for the tests, the
 // benchmarks and the demonstration, and keeps them in a cache.
 //
 // [Fetch] is all that callers need. The work on the network is apt's, with a
 // configuration of its own in the cache: apt checks the signature of the
-// release's index against Debian's keyring and every digest below it, and
+// release's index against its distribution's keys and every digest below it, and
 // honors the proxy that the machine is set up for. The machine's own package
 // lists and its dpkg database are neither read nor changed, and no privileges
 // are needed.
@@ -13,6 +13,7 @@
 //	SUITE/ARCH/NAME_VERSION_ARCH.deb   complete and verified; an epoch's colon is %3a
 //	SUITE/ARCH/.lock                   held while Fetch works on this directory
 //	SUITE/ARCH/.apt/                   apt's configuration and the index
+//	ubuntu.gpg                         the key of Ubuntu's archive
 //
 // Several processes may use one cache at once. It may be deleted at any time
 // when none does.
@@ -22,6 +23,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	_ "embed" // ubuntu.gpg
 	"errors"
 	"fmt"
 	"io"
@@ -47,18 +49,31 @@ const (
 	// debian-archive-keyring brings it.
 	DefaultKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
+	// UbuntuMirror is where packages of Ubuntu come from when neither
+	// Options.Mirror nor HASHPKG_UBUNTU_MIRROR says otherwise.
+	UbuntuMirror = "http://archive.ubuntu.com/ubuntu"
+
 	defaultMaxAge = 24 * time.Hour
 )
 
+// ubuntuKey is the "Ubuntu Archive Automatic Signing Key (2018)", whose fingerprint is
+// F6ECB3762474EDA9D21B7022871920D1991BC93C. Debian 12 has no package that brings it.
+//
+//go:embed ubuntu.gpg
+var ubuntuKey []byte
+
+// isUbuntu reports whether a suite is one of the releases of Ubuntu that tests use.
+func isUbuntu(suite string) bool { return suite == "jammy" || suite == "noble" }
+
 // Options says what [Fetch] fetches, and from where.
 type Options struct {
-	Suite    string   // the release's name: "bookworm", "trixie", "sid"
+	Suite    string   // the release's name: "bookworm", "trixie", "sid"; "jammy", "noble"
 	Arch     string   // Debian's name of the architecture; the running program's when empty
 	Packages []string // each NAME, which means the highest version, or NAME=VERSION
 
 	CacheDir string        // when empty: $HASHPKG_TEST_CACHE, else hashpkg-test in the user's cache
-	Mirror   string        // when empty: $HASHPKG_MIRROR, else DefaultMirror
-	Keyring  string        // when empty: DefaultKeyring
+	Mirror   string        // when empty: $HASHPKG_MIRROR, else DefaultMirror; for Ubuntu $HASHPKG_UBUNTU_MIRROR, else UbuntuMirror
+	Keyring  string        // when empty: DefaultKeyring, or Ubuntu's key
 	MaxAge   time.Duration // an index older than this is fetched anew; 0 means one day
 
 	Log io.Writer // progress on a terminal, and warnings; nil discards them
@@ -119,6 +134,7 @@ func fetch(ctx context.Context, o Options) ([]string, error) {
 // release is one suite for one architecture in the cache.
 type release struct {
 	suite, arch, mirror, keyring string
+	components                   string // of the release, with spaces between them
 
 	dir    string // the packages' directory
 	apt    string // dir/.apt
@@ -132,14 +148,25 @@ var (
 )
 
 func newRelease(o Options) (*release, error) {
-	r := &release{
-		suite:   o.Suite,
-		arch:    cmp.Or(o.Arch, hostArch()),
-		mirror:  strings.TrimSuffix(cmp.Or(o.Mirror, os.Getenv("HASHPKG_MIRROR"), DefaultMirror), "/"),
-		keyring: cmp.Or(o.Keyring, DefaultKeyring),
-		maxAge:  cmp.Or(o.MaxAge, defaultMaxAge),
-		log:     o.Log,
+	cache, err := cacheDir(o.CacheDir)
+	if err != nil {
+		return nil, err
 	}
+	r := &release{
+		suite:      o.Suite,
+		arch:       cmp.Or(o.Arch, hostArch()),
+		mirror:     cmp.Or(o.Mirror, os.Getenv("HASHPKG_MIRROR"), DefaultMirror),
+		keyring:    cmp.Or(o.Keyring, DefaultKeyring),
+		components: "main",
+		maxAge:     cmp.Or(o.MaxAge, defaultMaxAge),
+		log:        o.Log,
+	}
+	if isUbuntu(o.Suite) {
+		r.mirror = cmp.Or(o.Mirror, os.Getenv("HASHPKG_UBUNTU_MIRROR"), UbuntuMirror)
+		r.keyring = cmp.Or(o.Keyring, filepath.Join(cache, "ubuntu.gpg"))
+		r.components = "main universe"
+	}
+	r.mirror = strings.TrimSuffix(r.mirror, "/")
 	if r.log == nil {
 		r.log = io.Discard
 	}
@@ -152,10 +179,6 @@ func newRelease(o Options) (*release, error) {
 		if !packageSpec.MatchString(spec) {
 			return nil, fmt.Errorf("%q is neither NAME nor NAME=VERSION", spec)
 		}
-	}
-	cache, err := cacheDir(o.CacheDir)
-	if err != nil {
-		return nil, err
 	}
 	r.dir = filepath.Join(cache, r.suite, r.arch)
 	r.apt = filepath.Join(r.dir, ".apt")
@@ -170,10 +193,35 @@ func newRelease(o Options) (*release, error) {
 			return nil, fmt.Errorf("%w: %s is not in PATH; it comes with Debian's package apt", ErrNoTool, tool)
 		}
 	}
+	if isUbuntu(o.Suite) && o.Keyring == "" {
+		if err := writeUbuntuKey(cache); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := os.Stat(r.keyring); err != nil {
 		return nil, fmt.Errorf("%w: %v; install it: apt-get install debian-archive-keyring", ErrNoTool, err)
 	}
 	return r, nil
+}
+
+// writeUbuntuKey writes the key of Ubuntu's archive into the cache, whole or not at all.
+func writeUbuntuKey(cache string) error {
+	name := filepath.Join(cache, "ubuntu.gpg")
+	if b, err := os.ReadFile(name); err == nil && bytes.Equal(b, ubuntuKey) {
+		return nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(cache, ".ubuntu-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(ubuntuKey)
+	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return os.Rename(f.Name(), name)
 }
 
 func cacheDir(dir string) (string, error) {
@@ -203,7 +251,7 @@ func hostArch() string {
 // ensureIndex makes an index present that is recent, or that is the newest to
 // be had. It reports whether the index was fetched now.
 func (r *release) ensureIndex(ctx context.Context, force bool) (fresh bool, err error) {
-	source := fmt.Sprintf("deb [arch=%s signed-by=%s target=Packages] %s %s main\n", r.arch, r.keyring, r.mirror, r.suite)
+	source := fmt.Sprintf("deb [arch=%s signed-by=%s target=Packages] %s %s %s\n", r.arch, r.keyring, r.mirror, r.suite, r.components)
 	// The stamp's contents are the source that the index came from, its time is
 	// the index's age.
 	stamp := filepath.Join(r.apt, "stamp")

@@ -391,6 +391,30 @@ func TestFetchRefusesNames(t *testing.T) {
 	}
 }
 
+func TestDistributions(t *testing.T) {
+	testneed.Programs(t, "apt-get", "gpg")
+	t.Setenv("HASHPKG_MIRROR", "http://debian.example/debian/")
+	t.Setenv("HASHPKG_UBUNTU_MIRROR", "http://ubuntu.example/ubuntu/")
+	cache := t.TempDir()
+	for suite, want := range map[string]struct{ mirror, components, keyring string }{
+		"trixie": {"http://debian.example/debian", "main", DefaultKeyring},
+		"noble":  {"http://ubuntu.example/ubuntu", "main universe", filepath.Join(cache, "ubuntu.gpg")},
+	} {
+		r, err := newRelease(Options{Suite: suite, CacheDir: cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.mirror != want.mirror || r.components != want.components || r.keyring != want.keyring {
+			t.Errorf("%s: mirror %s, components %s, keyring %s", suite, r.mirror, r.components, r.keyring)
+		}
+	}
+	cmd := exec.Command("gpg", "--homedir", t.TempDir(), "--with-colons", "--show-keys", filepath.Join(cache, "ubuntu.gpg"))
+	out, err := cmd.Output()
+	if err != nil || strings.Count(string(out), "fpr:") != 1 || !strings.Contains(string(out), ":F6ECB3762474EDA9D21B7022871920D1991BC93C:") {
+		t.Errorf("gpg says of Ubuntu's key %v: %s", err, out)
+	}
+}
+
 func TestFetchNamesWhatIsMissing(t *testing.T) {
 	o := Options{Suite: "trixie", CacheDir: t.TempDir(), Keyring: "/nonexistent/keyring.gpg"}
 	if _, err := exec.LookPath("apt-get"); err == nil {

@@ -41,7 +41,7 @@ func Describe(ctx context.Context, o Options) (Release, error) {
 		}
 		sum := sha256.Sum256(b)
 		d = Release{
-			Source:  fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s main", r.arch, r.keyring, r.mirror, r.suite),
+			Source:  fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s %s", r.arch, r.keyring, r.mirror, r.suite, r.components),
 			Keyring: r.keyring,
 			Digest:  hex.EncodeToString(sum[:]),
 			Dir:     r.dir,

@@ -65,6 +65,30 @@ func OfEdits(e *record.PackageEdits, known func(tree string) bool) []string {
 	return sorted(found)
 }
 
+// Prefixes returns where the trees stand that files of m's tree load, as the edits of these
+// files have it: what comes before the first known tree in a path. They are sorted. It is
+// where the store was when m's tree was made.
+func Prefixes(m *record.Manifest, known func(tree string) bool) []string {
+	found := map[string]bool{}
+	for i := range m.Files {
+		for _, e := range m.Files[i].Edits {
+			if e.Kind == record.EditRunPath || e.Kind == record.EditRPath {
+				continue // which has directories of the package's author as well
+			}
+			for _, to := range e.To {
+				parts := strings.Split(path.Clean(to), "/")
+				for j := 2; j < len(parts); j++ {
+					if path.IsAbs(to) && known(layout.TreePath(parts[j-1], parts[j])) {
+						found[strings.Join(parts[:j-1], "/")] = true
+						break
+					}
+				}
+			}
+		}
+	}
+	return sorted(found)
+}
+
 func noteEdits(edits []record.EditRecord, known func(string) bool, found map[string]bool) {
 	for _, e := range edits {
 		for _, to := range e.To {

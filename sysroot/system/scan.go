@@ -46,6 +46,7 @@ type Program struct {
 	Package *backends.Installed
 	Path    string // absolute in the root, no links in its directory
 	Digest  string // as the database has it: "md5:hex"; "" for none
+	RunPath string
 	Dev     uint64 // of the file
 	Ino     uint64
 }
@@ -207,6 +208,7 @@ func (s *scanner) look(e *pkginfo.Entry, payload string) error {
 		}
 		switch {
 		case isProgram(info) && st.Mode&0o111 != 0:
+			program.RunPath = info.RunPath
 			s.found.Programs = append(s.found.Programs, program)
 		case isLibrary(info) && wanted:
 			return s.addLibrary(payload, inside, &st, info)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
@@ -111,6 +112,7 @@ type damagedObject struct {
 // objectRepair is the repair of the objects.
 type objectRepair struct {
 	*repairer
+	wanted  map[digest.Digest]bool   // those that a tree which is repaired has
 	users   map[digest.Digest][]user // by object
 	sources map[digest.Digest][]user // that were edited, by the packaged bytes
 	known   map[digest.Digest]string // what packages have of what is wanted, and which
@@ -119,24 +121,20 @@ type objectRepair struct {
 // repairObjects finds the objects that are damaged, and puts a whole one in the place of
 // each of which there is a copy.
 func (r *repairer) repairObjects(ctx context.Context) (err error) {
-	manifests := make([]*record.Manifest, len(r.order))
-	o := &objectRepair{r, map[digest.Digest][]user{}, map[digest.Digest][]user{}, map[digest.Digest]string{}}
-	for i, p := range r.order {
+	o := &objectRepair{r, map[digest.Digest]bool{}, map[digest.Digest][]user{}, map[digest.Digest][]user{}, map[digest.Digest]string{}}
+	for _, p := range sortedKeys(r.manifests) {
 		m := r.manifests[p]
-		manifests[i] = m
 		for j := range m.Files {
 			f := &m.Files[j]
 			if f.Type != record.TypeFile {
 				continue
 			}
+			o.wanted[f.Object] = o.wanted[f.Object] || r.inScope(p)
 			o.users[f.Object] = append(o.users[f.Object], user{m, f})
 			if f.Patch != nil {
 				o.sources[f.Source] = append(o.sources[f.Source], user{m, f})
 			}
 		}
-	}
-	if r.check, err = r.store().Check(ctx, manifests, func(n int64) { r.Progress(transaction.Progress{Step: fmt.Sprintf("verifying %d MB", n>>20)}) }); err != nil {
-		return err
 	}
 	damaged, err := o.damaged()
 	if err != nil {
@@ -150,16 +148,19 @@ func (r *repairer) repairObjects(ctx context.Context) (err error) {
 	if err := o.supplyFromPackages(ctx, damaged); err != nil {
 		return err
 	}
-	return o.put(damaged)
+	if err := o.put(damaged); err != nil || o.DryRun {
+		return err
+	}
+	return o.verifyObjects(ctx)
 }
 
 // damaged returns the objects that are not as they should be.
 func (o *objectRepair) damaged() (damaged []*damagedObject, err error) {
 	for d, users := range o.users {
-		kind, what := o.check.Object(d)
-		if kind == store.DamageEdit { // the bytes are the object's own
+		if !o.wanted[d] {
 			continue
 		}
+		kind, what := o.check.Object(d)
 		x := &damagedObject{digest: d, kind: kind, what: what, size: users[0].f.Size, users: users, mode: users[0].f.Mode, shared: true}
 		isLink := func(u user) bool { return !u.f.Own && u.f.Shared != record.SharedLink }
 		if i := slices.IndexFunc(users, isLink); i >= 0 {
@@ -182,18 +183,8 @@ func (o *objectRepair) damaged() (damaged []*damagedObject, err error) {
 
 // supply looks for the bytes of an object on the disk.
 func (o *objectRepair) supply(d *damagedObject) error {
-	dir := o.store().Dir()
-	inStore := func(name string) func() (*os.File, error) {
-		return func() (*os.File, error) {
-			f, _, err := dir.OpenRegular(name)
-			return f, err
-		}
-	}
-	ofSystem := func(name string) func() (*os.File, error) {
-		return func() (*os.File, error) { return o.Root.Open(name) }
-	}
 	if d.kind == store.DamageObjectMetadata {
-		if ok, err := o.try(d, inStore(layout.ObjectPath(d.digest)), nil); ok || err != nil {
+		if ok, err := o.try(d, o.inStore(layout.ObjectPath(d.digest)), nil); ok || err != nil {
 			d.how = "replaced by a copy of its own"
 			return err
 		}
@@ -212,13 +203,13 @@ func (o *objectRepair) supply(d *damagedObject) error {
 	}
 	for _, u := range d.users { // another inode, perhaps
 		p := layout.TreePath(u.m.Name, u.m.Tree) + "/" + u.f.Path
-		if ok, err := o.try(d, inStore(p), nil); ok || err != nil {
+		if ok, err := o.try(d, o.inStore(p), nil); ok || err != nil {
 			d.how = "from " + o.store().Path(p)
 			return err
 		}
 	}
 	for _, u := range slices.Concat(d.users, o.sources[d.digest]) {
-		if ok, err := o.try(d, ofSystem(u.place()), nil); ok || err != nil {
+		if ok, err := o.try(d, o.ofSystem(u.place()), nil); ok || err != nil {
 			d.how = "from the distribution's " + u.place()
 			return err
 		}
@@ -231,11 +222,11 @@ func (o *objectRepair) supply(d *damagedObject) error {
 		if err != nil {
 			continue
 		}
-		if ok, err := o.try(d, inStore(layout.ObjectPath(u.f.Source)), &edit); ok || err != nil {
+		if ok, err := o.try(d, o.inStore(layout.ObjectPath(u.f.Source)), &edit); ok || err != nil {
 			d.how = "from the object of the packaged file, edited again"
 			return err
 		}
-		if ok, err := o.try(d, ofSystem(u.place()), &edit); ok || err != nil {
+		if ok, err := o.try(d, o.ofSystem(u.place()), &edit); ok || err != nil {
 			d.how = "from the distribution's " + u.place() + ", edited again"
 			return err
 		}
@@ -246,7 +237,7 @@ func (o *objectRepair) supply(d *damagedObject) error {
 			continue
 		}
 		inverse := edit.Invert()
-		if ok, err := o.try(d, inStore(layout.ObjectPath(u.f.Object)), &inverse); ok || err != nil {
+		if ok, err := o.try(d, o.inStore(layout.ObjectPath(u.f.Object)), &inverse); ok || err != nil {
 			d.how = "from the object of an edited file, its edit undone"
 			return err
 		}
@@ -254,15 +245,30 @@ func (o *objectRepair) supply(d *damagedObject) error {
 	return nil
 }
 
-// try reports whether a file has the bytes of an object, edited if there is an edit, and
-// stages them. What cannot be read has not.
-func (o *objectRepair) try(d *damagedObject, open func() (*os.File, error), edit *elfedit.Edit) (found bool, err error) {
+// opener opens a file that may have what is looked for.
+type opener func() (*os.File, error)
+
+// inStore opens a file by its name below the prefix.
+func (r *repairer) inStore(name string) opener {
+	return func() (*os.File, error) {
+		f, _, err := r.store().Dir().OpenRegular(name)
+		return f, err
+	}
+}
+
+// ofSystem opens a file of the distribution by its path in the root.
+func (r *repairer) ofSystem(name string) opener {
+	return func() (*os.File, error) { return r.Root.Open(name) }
+}
+
+// mapEdited calls use with the bytes of a file, edited if there is an edit. It does not where
+// the file cannot be read, or the edit is of another one.
+func mapEdited(open opener, edit *elfedit.Edit, use func([]byte)) {
 	f, err := open()
 	if err != nil {
-		return false, nil
+		return
 	}
 	defer f.Close()
-	var fault error
 	_ = mapped.File(f, func(b []byte) error { // an error is one of reading
 		if edit != nil {
 			edited, err := edit.Apply(b)
@@ -271,13 +277,20 @@ func (o *objectRepair) try(d *damagedObject, open func() (*os.File, error), edit
 			}
 			b = edited
 		}
-		if int64(len(b)) != d.size || digest.Of(b) != d.digest {
-			return nil
-		}
-		found, fault = o.keep(d.digest, bytes.NewReader(b))
+		use(b)
 		return nil
 	})
-	return found, fault
+}
+
+// try reports whether a file has the bytes of an object, edited if there is an edit, and
+// stages them. What cannot be read has not.
+func (o *objectRepair) try(d *damagedObject, open opener, edit *elfedit.Edit) (found bool, err error) {
+	mapEdited(open, edit, func(b []byte) {
+		if int64(len(b)) == d.size && digest.Of(b) == d.digest {
+			found, err = o.keep(d.digest, bytes.NewReader(b))
+		}
+	})
+	return found, err
 }
 
 // keep stages the bytes of an object.
@@ -426,10 +439,21 @@ func (o *objectRepair) put(damaged []*damagedObject) error {
 			return err
 		}
 	}
+	elsewhere := map[string]bool{}
 	for _, d := range damaged {
+		for _, u := range d.users {
+			if !o.inScope(layout.TreePath(u.m.Name, u.m.Tree)) {
+				elsewhere[u.m.Spec()] = true
+			}
+		}
 		name := layout.ObjectPath(d.digest)
 		if d.how != "" {
 			o.check.Replaced(d.digest)
+			for _, u := range d.users {
+				if u.f.Patch != nil { // which nobody could prove before
+					delete(o.checked, u.m)
+				}
+			}
 			o.mended(o.store().Path(name), d.what, d.how)
 			continue
 		}
@@ -439,6 +463,9 @@ func (o *objectRepair) put(damaged []*damagedObject) error {
 				return err
 			}
 		}
+	}
+	if len(elsewhere) > 0 {
+		o.note("%s had damaged objects in common with what was repaired: hashpkg verify --repair mends them, too", strings.Join(sortedKeys(elsewhere), ", "))
 	}
 	return nil
 }

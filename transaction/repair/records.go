@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,15 +16,17 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/transaction"
+	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
-// repairGenerations mends the records of generations, and the link to the active one where
-// there is one only that it can lead to.
+// repairGenerations reads the records of generations. Where the whole store is repaired, it
+// mends them, and the link to the active one where there is one only that it can lead to.
 func (r *repairer) repairGenerations(context.Context) error {
-	var err error
-	if r.active, err = r.store().Active(); err != nil {
-		r.active = 0 // something else is in the link's place
+	active, current := r.store().Active()
+	if current != nil && !errors.Is(current, store.ErrNoLink) {
+		return current
 	}
+	r.active = active
 	ids, err := r.Root.Generations()
 	if err != nil {
 		return err
@@ -34,7 +36,15 @@ func (r *repairer) repairGenerations(context.Context) error {
 			return err
 		}
 	}
-	if slices.ContainsFunc(r.generations, func(g *record.Generation) bool { return g.ID == r.active }) || len(ids) == 0 {
+	if r.generation(r.active) != nil || len(r.Specs) > 0 {
+		return nil
+	}
+	if current != nil {
+		if err := r.take(layout.CurrentSystem, "", layout.CurrentSystem, "", "is not a link to a generation"); err != nil {
+			return err
+		}
+	}
+	if len(ids) == 0 {
 		return nil
 	}
 	damage := store.Damage{Kind: store.DamageLink, Path: r.store().Path(layout.CurrentSystem), What: "is lost: no generation is active"}
@@ -47,9 +57,6 @@ func (r *repairer) repairGenerations(context.Context) error {
 	case 1: // there is nothing to choose
 		id := r.generations[0].ID
 		if !r.DryRun {
-			if err := r.clearCurrent(); err != nil {
-				return err
-			}
 			if err := r.Root.Switch(id, r.staging.Dir()); err != nil {
 				return err
 			}
@@ -64,17 +71,14 @@ func (r *repairer) repairGenerations(context.Context) error {
 	return nil
 }
 
-// clearCurrent moves away what is in the place of the link to the active generation and is
-// a directory.
-func (r *repairer) clearCurrent() error {
-	isDir, err := r.isDirectory(layout.CurrentSystem)
-	if err == nil && isDir {
-		return r.take(layout.CurrentSystem, "", layout.CurrentSystem, "", "was in the way")
+// generation returns the record of a generation; nil when it cannot be read.
+func (r *repairer) generation(id int) *record.Generation {
+	for _, g := range r.generations {
+		if g.ID == id {
+			return g
+		}
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 func (r *repairer) isDirectory(name string) (bool, error) {
@@ -96,6 +100,11 @@ func (r *repairer) repairGeneration(id int) error {
 	switch {
 	case g != nil:
 		r.generations = append(r.generations, g)
+		if len(r.Specs) > 0 {
+			return nil
+		}
+	case len(r.Specs) > 0:
+		return nil
 	case id == r.active:
 		r.remains(store.Damage{Kind: store.DamageGeneration, Path: r.store().Path(record), What: found.Fault},
 			"nothing else holds this record, and the generation's links are in use: run hashpkg rollback N, with an N that hashpkg generations lists, then hashpkg verify --repair")
@@ -131,16 +140,78 @@ func (r *repairer) fits(g *record.Generation) (n int) {
 	return n
 }
 
-// lostManifest is a tree of a generation without a manifest that is its own.
+// lostManifest is a tree of a generation without a manifest that is its own, or with one
+// that contradicts the tree.
 type lostManifest struct {
 	tree *record.Tree
 	what string
+	edit bool // a recorded edit in it is wrong: it serves until there is another one
 }
 
 // repairManifests makes manifests again that are lost.
 func (r *repairer) repairManifests(ctx context.Context) error {
+	r.findTrees()
+	if err := r.findUsers(); err != nil {
+		return err
+	}
+	for _, spec := range r.Specs {
+		trees, err := r.treesOf(spec)
+		if err != nil {
+			return err
+		}
+		r.named = append(r.named, trees...)
+	}
+	lost := r.lostManifests()
+	for r.setScope() { // which what is made again may widen
+		if err := r.verifyObjects(ctx); err != nil {
+			return err
+		}
+		if err := r.repairEdits(lost); err != nil {
+			return err
+		}
+		if err := r.replan(ctx, lost); err != nil {
+			return err
+		}
+	}
+	if err := r.verifyObjects(ctx); err != nil {
+		return err
+	}
 	unreadable := r.unreadable
-	for p := range unreadable {
+	for _, p := range sortedKeys(lost) {
+		if !r.inScope(p) || lost[p].edit { // of which repairTrees tells
+			continue
+		}
+		t := lost[p].tree
+		r.remains(store.Damage{
+			Kind: store.DamageManifest, Package: t.Spec(), Tree: p, Path: r.store().Path(layout.ManifestPath(t.Name, t.Dir)), What: lost[p].what,
+		}, r.lostHint(t))
+	}
+	for _, p := range sortedKeys(unreadable) {
+		name, tree, _ := strings.Cut(p, "/")
+		file := layout.ManifestPath(name, tree)
+		if _, ok := lost[p]; ok || r.manifests[p] != nil || !r.inScope(p) {
+			continue
+		}
+		if users := r.affected(p); len(users) > 0 {
+			r.remains(store.Damage{Kind: store.DamageManifest, Tree: p, Path: r.store().Path(file), What: unreadable[p]},
+				"install the package again, and pin to that")
+			continue
+		}
+		if err := r.take(file, "", p, "manifest.json", unreadable[p]); err != nil { // and the tree: see repairStray
+			return err
+		}
+	}
+	for _, p := range sortedKeys(r.manifests) {
+		if r.inScope(p) {
+			r.order = append(r.order, p)
+		}
+	}
+	return nil
+}
+
+// findTrees finds the trees of which there is a record, and which lead to which.
+func (r *repairer) findTrees() {
+	for p := range r.unreadable {
 		r.known[p] = true
 	}
 	for _, g := range r.generations {
@@ -154,11 +225,67 @@ func (r *repairer) repairManifests(ctx context.Context) error {
 	for p, m := range r.manifests {
 		r.lead(p, graph.OfManifest(m, r.isTree))
 	}
+}
+
+// treesOf returns the trees that a spec names: that of the active generation which verify
+// takes, or if that has none of the version, all those of the store.
+func (r *repairer) treesOf(spec query.Spec) (found []string, err error) {
+	g := r.generation(r.active)
+	if g == nil && len(r.generations) > 0 {
+		g = r.generations[len(r.generations)-1]
+	}
+	if g != nil {
+		t, err := query.Best(g, spec)
+		if err == nil {
+			return []string{t.Path()}, nil
+		}
+		if spec.Version == "" || !errors.Is(err, query.ErrNotInstalled) {
+			return nil, err
+		}
+	}
+	dir, err := layout.EscapeVersion(spec.Version)
+	if err != nil {
+		dir = spec.Version
+	}
+	for _, p := range sortedKeys(r.known) {
+		name, tree, _ := strings.Cut(p, "/")
+		if name == spec.Name && (spec.Version == "" || tree == spec.Version || tree == dir || strings.HasPrefix(tree, dir+"@")) {
+			found = append(found, p)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w: %s; hashpkg list shows what is", query.ErrNotInstalled, spec)
+	}
+	return found, nil
+}
+
+// setScope finds out which trees are to be repaired. It reports whether there are more than
+// before.
+func (r *repairer) setScope() bool {
+	before := r.scope
+	if len(r.Specs) > 0 {
+		r.scope = graph.Reachable(r.named, r.to)
+		return len(r.scope) > len(before)
+	}
+	all := map[string]bool{}
+	for p := range r.known {
+		all[p] = true
+	}
+	r.scope = all
+	return len(all) > len(before)
+}
+
+// inScope reports whether a tree is to be repaired.
+func (r *repairer) inScope(tree string) bool { return r.scope[tree] }
+
+// lostManifests returns the trees of generations that have no manifest of their own, by
+// path.
+func (r *repairer) lostManifests() map[string]lostManifest {
 	lost := map[string]lostManifest{}
 	for _, g := range r.generations {
 		for i := range g.Trees {
 			t := &g.Trees[i]
-			what := unreadable[t.Path()]
+			what := r.unreadable[t.Path()]
 			m := r.manifests[t.Path()]
 			switch {
 			case m == nil && what == "":
@@ -167,39 +294,11 @@ func (r *repairer) repairManifests(ctx context.Context) error {
 				what = "is the manifest of another identity"
 			}
 			if what != "" {
-				lost[t.Path()] = lostManifest{t, what}
+				lost[t.Path()] = lostManifest{tree: t, what: what}
 			}
 		}
 	}
-	if err := r.findUsers(); err != nil {
-		return err
-	}
-	if err := r.replan(ctx, lost); err != nil {
-		return err
-	}
-	for _, p := range sortedKeys(lost) {
-		t := lost[p].tree
-		r.remains(store.Damage{
-			Kind: store.DamageManifest, Package: t.Spec(), Tree: p, Path: r.store().Path(layout.ManifestPath(t.Name, t.Dir)), What: lost[p].what,
-		}, r.lostHint(t))
-	}
-	for _, p := range sortedKeys(unreadable) {
-		name, tree, _ := strings.Cut(p, "/")
-		file := layout.ManifestPath(name, tree)
-		if _, ok := lost[p]; ok || r.manifests[p] != nil {
-			continue
-		}
-		if users := r.affected(p); len(users) > 0 {
-			r.remains(store.Damage{Kind: store.DamageManifest, Tree: p, Path: r.store().Path(file), What: unreadable[p]},
-				"install the package again, and pin to that")
-			continue
-		}
-		if err := r.take(file, "", p, "manifest.json", unreadable[p]); err != nil { // and the tree: see repairStray
-			return err
-		}
-	}
-	r.order = sortedKeys(r.manifests)
-	return nil
+	return lost
 }
 
 func (r *repairer) lostHint(t *record.Tree) string {
@@ -240,17 +339,17 @@ func (r *repairer) isTree(p string) bool { return r.known[p] }
 
 // replan makes lost manifests again, puts them in place, and takes them out of lost.
 func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) error {
-	if len(lost) == 0 {
-		return nil
-	}
 	accept := func(manifests []*record.Manifest, how string) error {
 		for _, m := range manifests {
 			p := layout.TreePath(m.Name, m.Tree)
 			l, ok := lost[p]
-			if !ok || l.tree.Identity != m.Identity {
+			if !ok || l.tree.Identity != m.Identity || !r.inScope(p) {
 				continue
 			}
-			if err := r.putManifest(m, l, how); err != nil {
+			if l.edit && r.manifests[p].Package.Digest == m.Package.Digest {
+				m.Package = r.manifests[p].Package // with what its signatures came to at the time
+			}
+			if err := r.putManifest(m, l.what, how); err != nil {
 				return err
 			}
 			delete(lost, p)
@@ -259,24 +358,35 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 	}
 	since := map[int]bool{}
 	var names []string
-	for _, l := range lost {
+	for p, l := range lost {
+		if !r.inScope(p) {
+			continue
+		}
 		if l.tree.Origin == record.OriginSystem {
 			names = append(names, l.tree.Name)
 		} else {
 			since[l.tree.Since] = true
 		}
 	}
+	isLost := func(tree string) bool {
+		_, ok := lost[tree]
+		return ok
+	}
+	known := func() map[string]*record.Manifest {
+		trusted := maps.Clone(r.manifests)
+		maps.DeleteFunc(trusted, func(tree string, _ *record.Manifest) bool { return isLost(tree) })
+		return trusted
+	}
 	whole := func(g *record.Generation, until int) *record.Generation {
 		base := g.Next(g.ID, g.Time)
 		base.SetTrees(slices.DeleteFunc(slices.Clone(g.Trees), func(t record.Tree) bool {
-			_, gone := lost[t.Path()]
-			return gone || r.manifests[t.Path()] == nil || until > 0 && t.Since >= until
+			return isLost(t.Path()) || r.manifests[t.Path()] == nil || until > 0 && t.Since >= until
 		}))
 		return base
 	}
 	for _, g := range slices.Backward(r.generations) {
 		if len(names) > 0 {
-			made, err := transaction.ReplanSystem(ctx, r.Root, names, whole(g, 0))
+			made, err := transaction.ReplanSystem(ctx, r.Root, names, whole(g, 0), known())
 			if err != nil {
 				if !errors.Is(err, backends.ErrNoDatabase) {
 					r.note("the system's packages cannot be asked: %v", err)
@@ -292,7 +402,7 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 				if len(files) == 0 {
 					continue
 				}
-				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Files: files, Now: r.Now}, whole(g, until))
+				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Files: files, Now: r.Now}, whole(g, until), known())
 				if err != nil {
 					r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
 					continue
@@ -329,7 +439,8 @@ func (r *repairer) filesFor(g *record.Generation, lost map[string]lostManifest, 
 	return files
 }
 
-func (r *repairer) putManifest(m *record.Manifest, l lostManifest, how string) error {
+// putManifest puts a manifest in place. what was wrong with the one that it replaces.
+func (r *repairer) putManifest(m *record.Manifest, what, how string) error {
 	asRoot := r.runsAsRoot()
 	for i := range m.Files {
 		if f := &m.Files[i]; f.Type == record.TypeFile && f.Shared != record.SharedLink {
@@ -349,7 +460,7 @@ func (r *repairer) putManifest(m *record.Manifest, l lostManifest, how string) e
 	p := layout.TreePath(m.Name, m.Tree)
 	r.manifests[p] = m
 	r.lead(p, graph.OfManifest(m, r.isTree))
-	r.mended(r.store().Path(file), l.what, how)
+	r.mended(r.store().Path(file), what, how)
 	return nil
 }
 

@@ -27,7 +27,10 @@ import (
 
 // Options says what is repaired from what.
 type Options struct {
-	Root   *sysroot.Root
+	Root *sysroot.Root
+	// Specs, unless there are none, name all that is repaired: a tree of the active
+	// generation or, with a version, those of the store, and what they lead to.
+	Specs  []query.Spec
 	From   []string // package files of the host, and directories of them
 	DryRun bool
 	Lock   sysroot.LockOptions
@@ -73,31 +76,27 @@ type Damage struct {
 	Repair   string   `json:"repair"` // what to do
 }
 
-// Run verifies the whole store of a root, and mends what it can.
+// Run verifies the whole store of a root, or the trees of Specs, and mends what it can.
 //
 // It holds the lock. Killed at any point, it has mended some names and not yet others,
 // and another run goes on. The error wraps [query.ErrNotInstalled] where there is no
-// store.
+// store, or no tree of a name.
 func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if o.Progress == nil {
 		o.Progress = func(transaction.Progress) {}
 	}
 	r := &repairer{
 		Options: o, result: &Result{Done: []Action{}, Remaining: []Damage{}, Notes: []string{}},
-		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
+		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{},
+		checked: map[*record.Manifest]bool{}, to: map[string][]string{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
 	}
-	if ok, err := o.Root.Exists(); err != nil {
+	if err := r.checkFormat(ctx); err != nil {
 		return nil, err
-	} else if !ok {
-		if !o.Root.Store().Dir().Exists(layout.GenerationsDir) {
-			return nil, fmt.Errorf("%w: there is no hashpkg store at %s", query.ErrNotInstalled, o.Root.Store().Path("."))
-		}
-		r.mended(o.Root.Store().Path(layout.FormatFile), "is missing", "written again") // by the lock
 	}
 	if o.DryRun {
 		return r.result, r.run(ctx)
 	}
-	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock, Create: true, Aside: r.asideWriter})
+	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock, Create: true, Aside: r.asideBegin})
 	if err != nil {
 		return nil, err
 	}
@@ -124,10 +123,14 @@ type repairer struct {
 	generations []*record.Generation
 	active      int // 0 for none
 	check       *store.Check
+	checked     map[*record.Manifest]bool   // whose objects check has read
 	manifests   map[string]*record.Manifest // that can be read, by the tree's path
-	order       []string                    // their paths, sorted
+	named       []string                    // trees of Options.Specs
+	scope       map[string]bool             // they, and what they lead to; nil for every tree
+	order       []string                    // the paths of the manifests of these, sorted
 	unreadable  map[string]string           // what is wrong with others
 	known       map[string]bool             // trees of which there is a record, by path
+	to          map[string][]string         // what a tree leads to
 	from        map[string][]string         // who leads to a tree
 	users       map[string][]string         // programs of the system that lead to trees
 	lost        map[digest.Digest]bool      // objects that there is no copy of
@@ -137,7 +140,10 @@ func (r *repairer) store() *store.Store { return r.Root.Store() }
 
 func (r *repairer) run(ctx context.Context) error {
 	steps := []func(context.Context) error{
-		r.readPackages, r.journals, r.readManifests, r.repairGenerations, r.repairManifests, r.repairObjects, r.repairTrees, r.repairStray, r.repairFarms, r.notes,
+		r.readPackages, r.journals, r.readManifests, r.repairGenerations, r.repairManifests, r.repairObjects, r.repairTrees,
+	}
+	if len(r.Specs) == 0 {
+		steps = append(steps, r.repairStray, r.repairFarms, r.notes)
 	}
 	defer func() {
 		if r.check != nil {
@@ -180,6 +186,70 @@ func (r *repairer) take(name, known, label, rel, what string) error {
 // aside returns what moves away what is in the way of what has a name below the prefix.
 func (r *repairer) aside(known, label, rel string) func(name string) error {
 	return func(name string) error { return r.take(name, known, label, rel, "was in the way") }
+}
+
+// checkFormat looks at the number of the store's layout. One that is lost, or no number, is
+// written again, by the lock, if the store's records have this program's.
+func (r *repairer) checkFormat(ctx context.Context) error {
+	format := r.store().Path(layout.FormatFile)
+	ok, err := r.Root.Exists()
+	isGarbage := errors.Is(err, store.ErrFormat)
+	switch {
+	case err != nil && !isGarbage:
+		return err
+	case ok:
+		return nil
+	case !isGarbage && !r.store().Dir().Exists(layout.GenerationsDir):
+		return fmt.Errorf("%w: there is no hashpkg store at %s", query.ErrNotInstalled, r.store().Path("."))
+	}
+	isKnown, err := r.hasKnownRecord(ctx)
+	if err != nil {
+		return err
+	}
+	if !isKnown {
+		return fmt.Errorf("%s is lost, and no record of the store has layout %d, which this hashpkg knows: use the hashpkg that wrote it, or a newer one",
+			format, layout.FormatVersion)
+	}
+	if isGarbage && r.DryRun {
+		if err := r.asideFormat(); err != nil {
+			return err
+		}
+	}
+	r.mended(format, "is missing", "written again")
+	return nil
+}
+
+// hasKnownRecord reports whether one of the store's records has the layout that this program
+// knows, or there are none.
+func (r *repairer) hasKnownRecord(ctx context.Context) (bool, error) {
+	ids, err := r.Root.Generations()
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ids {
+		if found, err := r.Root.InspectGeneration(id); err != nil || found.Generation != nil {
+			return true, err
+		}
+	}
+	if err := r.readManifests(ctx); err != nil {
+		return false, err
+	}
+	isKnown := len(r.manifests) > 0 || len(ids)+len(r.unreadable) == 0
+	clear(r.manifests)
+	clear(r.unreadable)
+	return isKnown, nil
+}
+
+func (r *repairer) asideFormat() error {
+	return r.take(layout.FormatFile, "", path.Base(layout.FormatFile), "", "is no number of a layout")
+}
+
+// asideBegin moves away what keeps a writer from its beginning.
+func (r *repairer) asideBegin(name string) error {
+	if name == layout.FormatFile {
+		return r.asideFormat()
+	}
+	return r.asideWriter(name)
 }
 
 func (r *repairer) asideWriter(name string) error {

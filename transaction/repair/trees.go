@@ -16,11 +16,16 @@ import (
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/transaction/verify"
 )
 
 // repairTrees makes again what is missing or wrong in trees, from the objects.
 func (r *repairer) repairTrees(ctx context.Context) error {
+	places := verify.NewPlaces(r.Root)
 	for _, p := range r.order {
+		if moved := places.Moved(r.manifests[p]); moved != nil {
+			r.remains(*moved, "move the store back, or let a link or a mount lead to it from there; or install the package again, with the prefix that the store has now")
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -49,6 +54,9 @@ func (r *repairer) repairTree(m *record.Manifest, p string) error {
 	if !r.DryRun && len(paths) > 0 {
 		has := func(f *record.File) bool { return !r.lost[f.Object] }
 		err := r.staging.Mend(m, paths, has, func(name, at string) error {
+			if at == "." {
+				return r.take(name, p, p, "tree", "was in the way")
+			}
 			return r.take(name, p+"/"+at, p, at, "was in the way")
 		})
 		if err != nil {
@@ -149,7 +157,8 @@ func (r *repairer) remaining(m *record.Manifest, before []store.Damage) (err err
 func (r *repairer) hint(m *record.Manifest, d store.Damage) string {
 	switch {
 	case d.Kind == store.DamageEdit:
-		return "its manifest is not the one that it was made with: move manifest and tree away, and install the package again"
+		return "its manifest is not the one that it was made with: give its package, and those that were installed with it: hashpkg verify --repair --from " + m.Package.File +
+			"; if that is another one by now, move manifest and tree away, and install the package again"
 	case m.Origin == record.OriginSystem:
 		return fmt.Sprintf("install version %s of package %s again, then run hashpkg verify --repair; or give its package file with --from", m.Version, m.Name)
 	}
@@ -191,6 +200,7 @@ func (r *repairer) findUsers() error {
 
 // lead notes to which trees one leads.
 func (r *repairer) lead(tree string, to []string) {
+	r.to[tree] = to
 	for _, t := range to {
 		r.from[t] = append(r.from[t], tree)
 	}

@@ -32,6 +32,7 @@ type SystemVerdict struct {
 	Pristine int             `json:"pristine"` // are what their packages brought
 	Edited   []string        `json:"edited"`   // are that and the recorded edit, nothing else
 	Altered  []AlteredReport `json:"altered"`  // by somebody else
+	Records  []AlteredReport `json:"records"`  // of edited programs, that cannot be read; their paths are the host's
 	Unknown  int             `json:"unknown"`  // of which the database has no digest
 	Config   int             `json:"config"`   // configuration, which is meant to be changed
 }
@@ -41,12 +42,24 @@ type AlteredReport struct {
 	Path    string `json:"path"`
 	Package string `json:"package"` // "NAME=VERSION"
 	What    string `json:"what"`
+	Digest  string `json:"-"` // that the database has, "md5:hex"
 }
 
 // System compares the files of the system's packages, or of those named, with
 // the digests in the package managers' databases. Of each edited program it proves
 // that undoing the recorded edit gives bytes with that digest.
 func System(ctx context.Context, root *sysroot.Root, names []string, progress func(done, total int)) (*SystemVerdict, error) {
+	packages, err := Installed(ctx, root, names)
+	if err != nil {
+		return nil, err
+	}
+	return verifyPackages(ctx, root, packages, progress)
+}
+
+// Installed returns the system's packages, or those named. The error wraps
+// [query.ErrNotInstalled] for a name that no package has, and [backends.ErrNoDatabase] where
+// there are none at all.
+func Installed(ctx context.Context, root *sysroot.Root, names []string) ([]*backends.Installed, error) {
 	packages, err := system.Packages(ctx, root)
 	if err != nil {
 		return nil, err
@@ -62,12 +75,12 @@ func System(ctx context.Context, root *sysroot.Root, names []string, progress fu
 	case len(packages) == 0:
 		return nil, fmt.Errorf("%w in %s", backends.ErrNoDatabase, root.Dir())
 	}
-	return verifyPackages(ctx, root, packages, progress)
+	return packages, nil
 }
 
 // verifyPackages compares the files of packages, several at once.
 func verifyPackages(ctx context.Context, root *sysroot.Root, packages []*backends.Installed, progress func(done, total int)) (*SystemVerdict, error) {
-	v := &SystemVerdict{Edited: []string{}, Altered: []AlteredReport{}}
+	v := &SystemVerdict{Edited: []string{}, Altered: []AlteredReport{}, Records: []AlteredReport{}}
 	var mu sync.Mutex
 	var faults error
 	done := 0
@@ -78,7 +91,7 @@ func verifyPackages(ctx context.Context, root *sysroot.Root, packages []*backend
 			break
 		}
 		group.Go(func() error {
-			found, err := verifyPackage(root, p)
+			found, err := Package(root, p)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -95,7 +108,9 @@ func verifyPackages(ctx context.Context, root *sysroot.Root, packages []*backend
 		return nil, err
 	}
 	slices.Sort(v.Edited)
-	slices.SortFunc(v.Altered, func(a, b AlteredReport) int { return strings.Compare(a.Path, b.Path) })
+	byPath := func(a, b AlteredReport) int { return strings.Compare(a.Path, b.Path) }
+	slices.SortFunc(v.Altered, byPath)
+	slices.SortFunc(v.Records, byPath)
 	return v, nil
 }
 
@@ -104,20 +119,23 @@ func (v *SystemVerdict) add(o *SystemVerdict) {
 	v.Pristine += o.Pristine
 	v.Edited = append(v.Edited, o.Edited...)
 	v.Altered = append(v.Altered, o.Altered...)
+	v.Records = append(v.Records, o.Records...)
 	v.Unknown += o.Unknown
 	v.Config += o.Config
 }
 
-func verifyPackage(root *sysroot.Root, p *backends.Installed) (*SystemVerdict, error) {
+// Package is [System] for one package.
+func Package(root *sysroot.Root, p *backends.Installed) (*SystemVerdict, error) {
 	entries, err := p.Files()
 	if err != nil {
 		return nil, err
 	}
+	v := &SystemVerdict{}
 	edits, err := root.Edits(p.Key)
 	if err != nil {
-		return nil, err
+		edits = &record.PackageEdits{}
+		v.Records = append(v.Records, AlteredReport{Path: root.Store().Path(record.EditsPath(p.Key)), Package: spec(p), What: err.Error()})
 	}
-	v := &SystemVerdict{}
 	dir := directory{root: root}
 	defer dir.close()
 	for i := range entries {
@@ -137,10 +155,12 @@ func verifyPackage(root *sysroot.Root, p *backends.Installed) (*SystemVerdict, e
 		if err != nil {
 			return nil, err
 		}
-		v.count(class, what, name, p)
+		v.count(class, AlteredReport{name, spec(p), what, e.Digest})
 	}
 	return v, nil
 }
+
+func spec(p *backends.Installed) string { return p.Name + "=" + p.Version }
 
 // directory is the one that the last file was in: lists are in order.
 type directory struct {
@@ -187,7 +207,7 @@ var classes = map[programs.Class]fileClass{
 }
 
 // count puts a file of a package into its class.
-func (v *SystemVerdict) count(class fileClass, what, name string, p *backends.Installed) {
+func (v *SystemVerdict) count(class fileClass, file AlteredReport) {
 	if class == classNone {
 		return
 	}
@@ -196,13 +216,13 @@ func (v *SystemVerdict) count(class fileClass, what, name string, p *backends.In
 	case classPristine:
 		v.Pristine++
 	case classEdited:
-		v.Edited = append(v.Edited, name)
+		v.Edited = append(v.Edited, file.Path)
 	case classConfig:
 		v.Config++
 	case classUnknown:
 		v.Unknown++
 	case classAltered:
-		v.Altered = append(v.Altered, AlteredReport{name, p.Name + "=" + p.Version, what})
+		v.Altered = append(v.Altered, file)
 	}
 }
 

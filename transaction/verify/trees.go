@@ -25,6 +25,10 @@ import (
 type Report struct {
 	Checked int            `json:"checked"` // files and links
 	Damaged []store.Damage `json:"damaged"`
+	// Copies are whole files that could be links to their objects, as in a store that was
+	// copied without its hard links, and CopiedBytes what these take.
+	Copies      int   `json:"copies"`
+	CopiedBytes int64 `json:"copied_bytes"`
 }
 
 // Options says what of a root's store is read.
@@ -55,16 +59,42 @@ func Trees(ctx context.Context, root *sysroot.Root, o Options) (*Report, error) 
 	if err != nil {
 		return nil, err
 	}
-	checked, damaged, err := r.store.Verify(ctx, r.list, o.Progress)
-	if err != nil {
+	if err := r.verify(ctx, o.Progress); err != nil {
 		return nil, err
 	}
-	r.Checked += checked
-	r.Damaged = append(r.Damaged, damaged...)
 	if o.All {
 		err = r.addOtherObjects(ctx, o.Progress)
 	}
 	return &r.Report, err
+}
+
+// verify reads the trees of the list.
+func (r *reader) verify(ctx context.Context, progress func(int64)) error {
+	check, err := r.store.Check(ctx, r.list, progress)
+	if err != nil {
+		return err
+	}
+	defer check.Close()
+	places := NewPlaces(r.root)
+	for _, m := range r.list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		damaged, copies, err := check.Tree(m)
+		if err != nil {
+			return err
+		}
+		r.Checked += len(m.Files) + len(m.Links)
+		if moved := places.Moved(m); moved != nil {
+			r.Damaged = append(r.Damaged, *moved)
+		}
+		r.Damaged = append(r.Damaged, damaged...)
+		r.Copies += len(copies)
+		for _, c := range copies {
+			r.CopiedBytes += c.Size
+		}
+	}
+	return nil
 }
 
 // reader gathers what is to be read.

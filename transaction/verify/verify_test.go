@@ -278,11 +278,14 @@ func TestSystem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := SystemVerdict{Checked: 7, Pristine: 4, Edited: []string{"/usr/bin/tool"}, Altered: []AlteredReport{}, Unknown: 1, Config: 1}
+	good := SystemVerdict{Checked: 7, Pristine: 4, Edited: []string{"/usr/bin/tool"}, Altered: []AlteredReport{}, Records: []AlteredReport{}, Unknown: 1, Config: 1}
 	altered := func(path, what string, v SystemVerdict) SystemVerdict {
-		v.Altered = []AlteredReport{{path, "tool=1", what}}
+		v.Altered, v.Records = []AlteredReport{{Path: path, Package: "tool=1", What: what}}, []AlteredReport{}
 		return v
 	}
+	const recordFile = "var/sys/.hashpkg/system/edits/deb/tool:amd64.json"
+	unreadable := altered("/usr/bin/tool", "is not what its package brought", SystemVerdict{Checked: 7, Pristine: 4, Edited: []string{}, Unknown: 1, Config: 1})
+	unreadable.Records = []AlteredReport{{Path: filepath.Join(root.Dir(), recordFile), Package: "tool=1"}}
 	for _, tt := range []struct {
 		name, file, content string
 		want                SystemVerdict
@@ -291,11 +294,13 @@ func TestSystem(t *testing.T) {
 		{"a script", "usr/bin/script", "#!/bin/false\n", altered("/usr/bin/script", "", SystemVerdict{Checked: 7, Pristine: 3, Edited: good.Edited, Unknown: 1, Config: 1})},
 		{"a script is gone", "usr/bin/script", "", altered("/usr/bin/script", "is missing", SystemVerdict{Checked: 7, Pristine: 3, Edited: good.Edited, Unknown: 1, Config: 1})},
 		{"a script is a link", "usr/bin/script", "-> tool", altered("/usr/bin/script", "is a link now", SystemVerdict{Checked: 7, Pristine: 3, Edited: good.Edited, Unknown: 1, Config: 1})},
-		{"a text is gone", "usr/share/doc/tool", "", SystemVerdict{Checked: 6, Pristine: 3, Edited: good.Edited, Altered: good.Altered, Unknown: 1, Config: 1}},
+		{"a text is gone", "usr/share/doc/tool", "", SystemVerdict{Checked: 6, Pristine: 3, Edited: good.Edited, Altered: good.Altered, Records: good.Records, Unknown: 1, Config: 1}},
 		{"a setting", "etc/tool.conf", "another setting", good},
-		{"a setting is gone", "etc/tool.conf", "", SystemVerdict{Checked: 6, Pristine: 4, Edited: good.Edited, Altered: good.Altered, Unknown: 1}},
+		{"a setting is gone", "etc/tool.conf", "", SystemVerdict{Checked: 6, Pristine: 4, Edited: good.Edited, Altered: good.Altered, Records: good.Records, Unknown: 1}},
 		{"the tool has a byte more", "usr/bin/tool", string(edited) + "x", altered("/usr/bin/tool", "", SystemVerdict{Checked: 7, Pristine: 4, Edited: []string{}, Unknown: 1, Config: 1})},
-		{"the tool is packaged", "usr/bin/tool", string(tool), SystemVerdict{Checked: 7, Pristine: 5, Edited: []string{}, Altered: good.Altered, Unknown: 1, Config: 1}},
+		{"no record", recordFile, "", altered("/usr/bin/tool", "is not what its package brought", SystemVerdict{Checked: 7, Pristine: 4, Edited: []string{}, Unknown: 1, Config: 1})},
+		{"an unreadable record", recordFile, "x", unreadable},
+		{"the tool is packaged", "usr/bin/tool", string(tool), SystemVerdict{Checked: 7, Pristine: 5, Edited: []string{}, Altered: good.Altered, Records: good.Records, Unknown: 1, Config: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			host := filepath.Join(root.Dir(), tt.file)
@@ -315,6 +320,15 @@ func TestSystem(t *testing.T) {
 				if len(tt.want.Altered) > i && tt.want.Altered[i].What == "" && v.Altered[i].What != "" {
 					v.Altered[i].What = ""
 				}
+			}
+			for i := range v.Altered {
+				v.Altered[i].Digest = ""
+			}
+			for i := range v.Records {
+				if !strings.Contains(v.Records[i].What, "hashpkg verify --system --repair mends") {
+					t.Errorf("of the record it says %s", v.Records[i].What)
+				}
+				v.Records[i].What = ""
 			}
 			if diff := cmp.Diff(&tt.want, v); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -200,10 +200,17 @@ func (a *app) now() (time.Time, error) {
 		if err != nil {
 			return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q is not a number of seconds", s)}
 		}
-		return time.Unix(sec, 0).UTC(), nil
+		now := time.Unix(sec, 0).UTC()
+		if now.Year() < 0 || now.Year() > maxYear {
+			return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q is no time before the year %d", s, maxYear+1)}
+		}
+		return now, nil
 	}
 	return time.Now().UTC().Truncate(time.Second), nil
 }
+
+// maxYear is the last year that a record can have (RFC 3339).
+const maxYear = 9999
 
 // isImage reports whether the root is that of an image, to be the same from run to
 // run.

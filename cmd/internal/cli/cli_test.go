@@ -184,7 +184,7 @@ func TestJSONOfEmptyRoot(t *testing.T) {
 	for args, want := range map[string]string{
 		"list":          `{"packages":[]}`,
 		"generations":   `{"generations":[]}`,
-		"verify":        `{"checked":0,"damaged":[]}`,
+		"verify":        `{"checked":0,"damaged":[],"copies":0,"copied_bytes":0}`,
 		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[]}`,
 		"check":         `{"at_work":[],"problems":[],"notes":[]}`,
 		"pins":          `{"pins":[]}`,

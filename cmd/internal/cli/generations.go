@@ -97,6 +97,9 @@ func runDiff(a *app, from, to int) error {
 	if err != nil {
 		return err
 	}
+	if _, err := root.Exists(); err != nil { // of another layout
+		return err
+	}
 	before, err := root.Generation(from)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ type verifyOptions struct {
 func newVerifyCommand(a *app) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...] | verify --repair [--from FILE|DIR]...",
+		Use:   "verify [NAME[=VERSION]...] | verify --all | verify --system [PACKAGE...] | verify --repair [--system] [--from FILE|DIR]... [NAME[=VERSION]...]",
 		Short: "Read every file again and compare it with its record",
 		Long: `Read every file that is in use again, or those of the packages named, and compare
 names, bytes, modes, owners and links with the manifests. An edited file is proved
@@ -47,7 +47,15 @@ them. What takes a place has the recorded digest. Links and indexes are made aga
 from the records, and copies of one file are linked again. What cannot be mended,
 or belongs to nobody, is moved below .hashpkg/quarantine in the prefix, and what is
 lost by that is named, with the programs that it concerns. Which generation shall
-be active is not decided where there is a choice.
+be active is not decided where there is a choice. With names, only their trees are
+mended, and those that they are bound to.
+
+With --system --repair, mend the installed programs that hashpkg has edited, and the
+records of these edits. Their packaged bytes, which the package manager's digest
+proves, are taken from another copy on the disk, or from the packages of --from; then
+the recorded edit is made again. Bytes that are replaced are kept below
+.hashpkg/quarantine. For the rest the command of the package manager is named that
+brings the files again.
 
 Exit status 3 means that damage, or an altered file, was found; with --repair, that
 damage remains. With --dry-run, it is as it would be afterwards.`,
@@ -56,7 +64,8 @@ damage remains. With --dry-run, it is as it would be afterwards.`,
   hashpkg verify --all
   hashpkg verify --system
   hashpkg verify --repair --dry-run
-  hashpkg verify --repair --from /var/cache/apt/archives --from ./jq_1.6-2.1_amd64.deb`,
+  hashpkg verify --repair --from /var/cache/apt/archives --from ./jq_1.6-2.1_amd64.deb
+  hashpkg verify --repair jq=1.6-2.1`,
 		RunE: func(c *cobra.Command, specs []string) error { return runVerifyCommand(c.Context(), a, o, specs) },
 	}
 	f := cmd.Flags()
@@ -66,25 +75,31 @@ damage remains. With --dry-run, it is as it would be afterwards.`,
 	f.StringArrayVar(&o.from, "from", nil, "mend from the package `FILE`, or those in the directory (may be repeated)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what --repair would do and change nothing")
 	o.lock = a.waitFlag(cmd, true)
-	cmd.MarkFlagsMutuallyExclusive("all", "system", "repair")
+	cmd.MarkFlagsMutuallyExclusive("all", "system")
+	cmd.MarkFlagsMutuallyExclusive("all", "repair")
 	return cmd
 }
 
 func runVerifyCommand(ctx context.Context, a *app, o verifyOptions, specs []string) error {
 	switch {
-	case o.repair && len(specs) > 0:
-		return usageError{errors.New("--repair mends the whole store, and takes no packages: give their files with --from")}
 	case !o.repair && (o.dryRun || len(o.from) > 0):
 		return usageError{errors.New("--from and --dry-run go with --repair; see hashpkg help verify")}
 	case o.repair:
-		return runRepair(ctx, a, o)
+		return runRepair(ctx, a, o, specs)
 	case o.system:
 		return runVerifySystem(ctx, a, specs)
 	}
 	return runVerify(ctx, a, o, specs)
 }
 
-func runRepair(ctx context.Context, a *app, o verifyOptions) error {
+func runRepair(ctx context.Context, a *app, o verifyOptions, texts []string) error {
+	var specs []query.Spec
+	var err error
+	if !o.system {
+		if specs, err = parseSpecs(texts); err != nil {
+			return err
+		}
+	}
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -94,9 +109,15 @@ func runRepair(ctx context.Context, a *app, o verifyOptions) error {
 		return err
 	}
 	progress := a.newProgress()
-	result, err := repair.Run(ctx, repair.Options{
-		Root: root, From: o.from, DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
-	})
+	options := repair.Options{
+		Root: root, Specs: specs, From: o.from, DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
+	}
+	var result *repair.Result
+	if o.system {
+		result, err = repair.System(ctx, options, texts)
+	} else {
+		result, err = repair.Run(ctx, options)
+	}
 	progress.end()
 	if err == nil && !o.dryRun {
 		err = a.settle(root, now)
@@ -187,13 +208,9 @@ func runVerify(ctx context.Context, a *app, o verifyOptions, texts []string) err
 	if err != nil {
 		return err
 	}
-	var specs []query.Spec
-	for _, text := range texts {
-		spec, err := parseSpec(text)
-		if err != nil {
-			return err
-		}
-		specs = append(specs, spec)
+	specs, err := parseSpecs(texts)
+	if err != nil {
+		return err
 	}
 	progress := a.newProgress()
 	report, err := verify.Trees(ctx, root, verify.Options{Specs: specs, All: o.all, Progress: progress.bytes("verifying")})
@@ -202,6 +219,19 @@ func runVerify(ctx context.Context, a *app, o verifyOptions, texts []string) err
 		return err
 	}
 	return a.printDamage(report)
+}
+
+// parseSpecs takes each NAME[=VERSION] apart.
+func parseSpecs(texts []string) ([]query.Spec, error) {
+	var specs []query.Spec
+	for _, text := range texts {
+		spec, err := parseSpec(text)
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, spec)
+	}
+	return specs, nil
 }
 
 func (a *app) printDamage(r *verify.Report) error {
@@ -214,6 +244,9 @@ func (a *app) printDamage(r *verify.Report) error {
 			if err := a.printf("%s: %s\n", d.Path, d.What); err != nil {
 				return err
 			}
+		}
+		if r.Copies > 0 {
+			a.notice("note: the store has lost hard links, as a copy of it may: hashpkg verify --repair makes %s links again, and frees %d bytes\n", count(r.Copies, "file"), r.CopiedBytes)
 		}
 		if !a.quiet {
 			if err := a.printf("%d files checked, %d damaged\n", r.Checked, len(r.Damaged)); err != nil {
@@ -239,6 +272,11 @@ func (a *app) printSystemVerdict(v *verify.SystemVerdict) error {
 				return err
 			}
 		}
+		for _, r := range v.Records {
+			if err := a.printf("%s: %s (%s)\n", r.Path, r.What, r.Package); err != nil {
+				return err
+			}
+		}
 		if a.verbose {
 			for _, f := range v.Edited {
 				if err := a.printf("%s: edited by hashpkg\n", f); err != nil {
@@ -259,7 +297,7 @@ func (a *app) printSystemVerdict(v *verify.SystemVerdict) error {
 			}
 		}
 	}
-	if len(v.Altered) > 0 {
+	if len(v.Altered)+len(v.Records) > 0 {
 		return errDamaged
 	}
 	return nil
