@@ -239,7 +239,7 @@ func TestHostileTree(t *testing.T) {
 	mustRun(t, hashpkg(t), "--root", h.root, "use", "-q", "tool=1.0") // neither the active generation nor the one before has it
 	mustRun(t, "cp", "-a", h.in("var/sys/evil/1.0"), h.outside)
 	h.link("", "var/sys/evil")
-	said := h.holds("a link for a package", "hashpkg --root "+h.root+" gc --keep 1 --keep-versions 0", "hashpkg --root "+h.root+" gc --keep 1 --keep-versions 0 --dry-run",
+	said := h.holds("a link for a package", "hashpkg --root "+h.root+" gc --keep 1", "hashpkg --root "+h.root+" gc --keep 1 --keep-versions 0", "hashpkg --root "+h.root+" gc --keep 1 --keep-versions 0 --dry-run",
 		"hashpkg --root "+h.root+" install "+deb, "hashpkg --root "+h.root+" verify")
 	if strings.Count(said, "var/sys/evil: a symbolic link is in the way") != 2 {
 		t.Errorf("it says %s", said)

@@ -49,8 +49,6 @@ func daemonRoot(t *testing.T, packages ...string) *testroot.Root {
 func TestUpgradeIsInForce(t *testing.T) {
 	root := daemonRoot(t)
 	root.Install(hashpkg(t), "/usr/bin/hashpkg")
-	root.Run("hashpkg", "hooks", "install")
-	root.Run("hashpkg", "sync")
 	// The daemon starts after the upgrade, at once.
 	const upgrade = `
 dpkg -i /root/2.deb >/root/said 2>&1 || { cat /root/said; exit 1; }
@@ -72,6 +70,11 @@ until ! flock -n /var/sys/.hashpkg/lock true; do kill -0 $l || exit 9; done; kil
 		{"hashpkg is gone", "mv /usr/bin/hashpkg /usr/bin/hashpkg.real;", "mv /usr/bin/hashpkg.real /usr/bin/hashpkg"},
 		{"the disk is full", `mkdir -p /mnt/sys; mount -t tmpfs -o size=300m full /mnt/sys; cp -a /var/sys/. /mnt/sys; mount --move /mnt/sys /var/sys; dd if=/dev/zero of=/var/sys/full bs=1M 2>/dev/null;`, ""},
 	} {
+		// A version that was there before is not what an upgrade is from: the store begins anew.
+		root.Run("sh", "-ec", "! test -e /var/sys || { hashpkg restore --all; rm -rf /var/sys; }; dpkg -i /root/1.deb")
+		root.Run("hashpkg", "hooks", "install")
+		root.Run("hashpkg", "sync")
+		root.Run("hashpkg", "check")
 		out, err := root.RunErr(t.Context(), "sh", "-c", fault.before+upgrade+`
 s=$?; [ -z "$l" ] || kill -KILL $l
 `+fault.after+`
@@ -79,11 +82,9 @@ exit $s`)
 		if want := "svc 2.0, svcd 2.0, " + libs + "libsvc.so.1.2.0\n/var/sys/current-system/lib64/libsvc.so.1\n"; err != nil || out != want {
 			t.Errorf("%s: %v: %s, want %s", fault.name, err, out, want)
 		}
-		root.Run("dpkg", "-i", "/root/1.deb")
-		root.Run("hashpkg", "hooks", "install")
-		root.Run("hashpkg", "sync")
-		root.Run("hashpkg", "check")
 	}
+	root.Run("hashpkg", "sync")
+	root.Run("hashpkg", "check")
 }
 
 // TestRestartsAreSeen upgrades the library of a running daemon: what tells administrators

@@ -217,6 +217,41 @@ system("hashpkg hook after; hashpkg sync -q; hashpkg check --json")`)
 	root.Run("hashpkg", "check")
 }
 
+// TestDebPackageStays removes hashpkg's package while another hashpkg has the lock, and
+// has its trigger killed: the package stays while programs are edited, and dpkg goes on.
+func TestDebPackageStays(t *testing.T) {
+	testneed.Programs(t, "gcc")
+	root := testroot.Debian(t, "bookworm", "")
+	installDebs(root, buildPackage(t, "deb", "1.0"))
+	debs := service(t, "1.0")
+	const wrapper = "#!/bin/sh\ncase $2 in trigger) kill -9 $$;; esac\nexec /usr/bin/hashpkg.real \"$@\"\n"
+	root.Run("mv", "/usr/bin/hashpkg", "/usr/bin/hashpkg.real")
+	root.WriteFile("/usr/bin/hashpkg", wrapper, 0o755)
+	installDebs(root, debs...)
+	root.Run("dpkg", "--configure", "-a")
+	root.Run("mv", "/usr/bin/hashpkg.real", "/usr/bin/hashpkg")
+	if out := root.Run("dpkg", "--audit"); out != "" {
+		t.Errorf("the trigger was killed, and dpkg --audit says %s", out)
+	}
+	root.Run("hashpkg", "sync")
+	inForce(t, root, "after a trigger that was killed")
+
+	out := root.Run("sh", "-c", "flock /var/sys/.hashpkg/lock sleep 100 & sleep 1; dpkg -r hashpkg 2>&1; echo $?; wait")
+	if !strings.HasSuffix(out, "\n1\n") || !strings.Contains(out, "its package stays until hashpkg restore --all succeeds") {
+		t.Errorf("with the lock held dpkg -r says %s", out)
+	}
+	if status := root.Run("dpkg-query", "-W", "-f=${db:Status-Status}", "hashpkg"); status != "installed" || !searches(root, "/usr/bin/svc") {
+		t.Errorf("with the lock held hashpkg is %s, and svc edited: %v", status, searches(root, "/usr/bin/svc"))
+	}
+	root.Run("svc")
+	inForce(t, root, "after a removal that failed")
+	root.Run("dpkg", "-r", "hashpkg")
+	if searches(root, "/usr/bin/svc") {
+		t.Error("hashpkg is removed, and svc is edited")
+	}
+	root.Run("svc")
+}
+
 // TestRPMPackage takes hashpkg's .rpm through its life.
 func TestRPMPackage(t *testing.T) {
 	root := testroot.RPM(t)

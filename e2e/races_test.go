@@ -133,8 +133,15 @@ func race(t *testing.T, rounds int, r raced) {
 		if err := sync.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-			if found, _ := filepath.Glob(filepath.Join(root, "usr/bin/.hashpkg-swap-*")); len(found) > 0 {
+		// Before it has the name from which it takes the other's place, and after.
+		name := []string{".hashpkg-edit-*", ".hashpkg-swap-*"}[random.IntN(2)]
+		there := func() bool {
+			found, err := filepath.Glob(filepath.Join(root, "usr/bin", name))
+			return err == nil && len(found) > 0
+		}
+		for deadline := time.Now().Add(20 * time.Second); !there(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Errorf("%s: the sync makes no %s", what, name)
 				break
 			}
 		}

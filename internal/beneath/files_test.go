@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,8 +43,10 @@ func TestRemoveAll(t *testing.T) {
 	untouched(t, outside)
 }
 
-// TestRemoveAllDeep removes directories that are far deeper than files may be open.
-func TestRemoveAllDeep(t *testing.T) {
+// makeDeep makes so many directories in one another, with another and a link beside each.
+// Until the test ends, few files may be open.
+func makeDeep(t *testing.T, top, outside string, deep int) {
+	t.Helper()
 	var had unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &had); err != nil {
 		t.Fatal(err)
@@ -53,9 +56,11 @@ func TestRemoveAllDeep(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &had) }()
-	d, top, outside := scene(t)
-	const deep = 4096
+	t.Cleanup(func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &had); err != nil {
+			t.Error(err)
+		}
+	})
 	fd, err := unix.Open(top+"/a", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	for i := 0; i < deep && err == nil; i++ {
 		for _, name := range []string{"d", "e"} { // one beside it
@@ -70,6 +75,69 @@ func TestRemoveAllDeep(t *testing.T) {
 	if err := errors.Join(err, unix.Close(fd)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestWalkDeep walks through directories that are far deeper than files may be open,
+// and sees what is beside each on the way back, too.
+func TestWalkDeep(t *testing.T) {
+	d, top, outside := scene(t)
+	const deep = 4096
+	makeDeep(t, top, outside, deep)
+	for _, from := range []string{"a", "."} {
+		seen := map[string]int{}
+		err := d.Walk(from, func(p string, dir *Dir, base string, _ fs.FileMode) error {
+			seen[base]++
+			if _, err := dir.Lstat(base); err != nil {
+				return err
+			}
+			if path.Base(p) != base {
+				t.Errorf("%s is called %s", base, p)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatalf("from %s: %v", from, err)
+		}
+		for _, name := range []string{"d", "e", "link"} {
+			if seen[name] != deep {
+				t.Errorf("from %s: %d times %s, want %d", from, seen[name], name, deep)
+			}
+		}
+	}
+	if err := d.RemoveAll("a"); err != nil { // testing's own would need too many handles
+		t.Fatal(err)
+	}
+	untouched(t, outside)
+}
+
+// TestWalkMoved moves directories that a walk has left far above it out of the top: it does
+// not follow them there.
+func TestWalkMoved(t *testing.T) {
+	d, top, outside := scene(t)
+	makeDeep(t, top, outside, 4*maxOpen)
+	depth := 0
+	err := d.Walk("a", func(_ string, _ *Dir, base string, _ fs.FileMode) error {
+		if base == "d" {
+			if depth++; depth == 3*maxOpen {
+				return os.Rename(top+"/a/d/d", outside+"/moved")
+			}
+		}
+		return nil
+	})
+	if !errors.Is(err, errMoved) {
+		t.Errorf("the walk gives %v", err)
+	}
+	moved := open(t, outside)
+	if err := errors.Join(d.RemoveAll("a"), moved.RemoveAll("moved")); err != nil {
+		t.Fatal(err)
+	}
+	untouched(t, outside)
+}
+
+// TestRemoveAllDeep removes directories that are far deeper than files may be open.
+func TestRemoveAllDeep(t *testing.T) {
+	d, top, outside := scene(t)
+	makeDeep(t, top, outside, 4096)
 	if err := d.RemoveAll("a"); err != nil {
 		t.Fatal(err)
 	}

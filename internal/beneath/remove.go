@@ -53,7 +53,7 @@ func (d *Dir) RemoveAll(name string) error {
 	})
 }
 
-// maxOpen is how many directories a remover has open, one in the other.
+// maxOpen is how many directories a remover or a walker has open, one in the other.
 const maxOpen = 32
 
 // remover removes what is below one directory, which it has open.

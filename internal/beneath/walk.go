@@ -24,17 +24,24 @@ func (d *Dir) ReadDir(name string) ([]fs.DirEntry, error) {
 // Walk calls f with every name at and below a directory, parents first and in
 // order. dir is an open handle of the directory that holds base; it is f's until f
 // returns. An error of f ends the walk, but for [fs.SkipDir] of a directory.
-func (d *Dir) Walk(name string, f func(path string, dir *Dir, base string, kind fs.FileMode) error) error {
+//
+// However deep the directories are, a few handles are open at a time.
+func (d *Dir) Walk(name string, f func(path string, dir *Dir, base string, kind fs.FileMode) error) (err error) {
 	parent, base, err := d.At(name)
 	if err != nil {
 		return err
 	}
-	defer parent.Close()
+	w := &walker{f: f, open: []*Dir{parent}}
+	defer func() {
+		for _, dir := range w.open {
+			err = errors.Join(err, dir.Close())
+		}
+	}()
 	st, err := parent.Lstat(base)
 	if err != nil {
 		return err
 	}
-	return walk(parent, base, name, kindOf(&st), f)
+	return w.walk(base, name, kindOf(&st))
 }
 
 // kindOf returns the type bits of a file's mode.
@@ -58,8 +65,16 @@ func kindOf(st *unix.Stat_t) fs.FileMode {
 	return fs.ModeIrregular
 }
 
-func walk(dir *Dir, base, path string, kind fs.FileMode, f func(string, *Dir, string, fs.FileMode) error) error {
-	err := f(path, dir, base, kind)
+// walker is a walk. open are the directories that it is in, from the top on: the
+// lowest are open, and those far above are closed until it comes back to them.
+type walker struct {
+	f    func(path string, dir *Dir, base string, kind fs.FileMode) error
+	open []*Dir
+}
+
+func (w *walker) walk(base, path string, kind fs.FileMode) error {
+	dir := w.open[len(w.open)-1]
+	err := w.f(path, dir, base, kind)
 	if errors.Is(err, fs.SkipDir) {
 		return nil
 	}
@@ -70,19 +85,64 @@ func walk(dir *Dir, base, path string, kind fs.FileMode, f func(string, *Dir, st
 	if err != nil {
 		return err
 	}
-	defer inner.Close()
+	w.open = append(w.open, inner)
 	entries, err := inner.ReadDir(".")
 	if err != nil {
 		return err
+	}
+	id, err := dir.identity()
+	if err != nil {
+		return err
+	}
+	if far := len(w.open) - maxOpen; far > 0 { // the first may be the second: "."
+		if err := w.open[far].Close(); err != nil {
+			return err
+		}
 	}
 	for _, e := range entries {
 		below := e.Name()
 		if path != "." {
 			below = path + "/" + below
 		}
-		if err := walk(inner, e.Name(), below, e.Type(), f); err != nil {
+		if err := w.walk(e.Name(), below, e.Type()); err != nil {
 			return err
 		}
 	}
+	if err := dir.reopen(inner, id); err != nil {
+		return err
+	}
+	w.open = w.open[:len(w.open)-1]
+	return inner.Close()
+}
+
+// dirID tells whether a directory is the one that was seen.
+type dirID struct{ dev, ino uint64 }
+
+func (d *Dir) identity() (dirID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd, &st); err != nil {
+		return dirID{}, d.fault("stat", ".", err)
+	}
+	return dirID{uint64(st.Dev), st.Ino}, nil //nolint:unconvert // Dev has 32 bits elsewhere
+}
+
+// reopen opens a directory again that was closed, if it is: as the one above inner, and
+// only if that is what it was.
+func (d *Dir) reopen(inner *Dir, id dirID) error {
+	if d.fd != closed {
+		return nil
+	}
+	fd, err := retryOpen(func() (int, error) {
+		return unix.Openat(inner.fd, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return d.fault("open", ".", err)
+	}
+	d.fd = fd
+	if now, err := d.identity(); err != nil || now != id {
+		return errors.Join(err, d.fault("open", ".", errMoved), d.Close())
+	}
 	return nil
 }
+
+var errMoved = errors.New("a directory in it was moved while it was read; try again")
