@@ -21,9 +21,9 @@ test: ## install what the tests need (when root), run them all and count them; n
 	scripts/test-deps.sh
 	scripts/test.sh
 
-test-faults: ## of these, those that kill commands at each step, let calls fail and cut the power
+test-faults: ## of these, those that kill commands at each step, let calls fail, disturb and cut the power
 	scripts/test-deps.sh
-	HASHPKG_TEST_CUTS=120 PACKAGES=./e2e EVENTS=.cache/faults.json scripts/test.sh -count=1 -run 'Killed|Fails|Fault|FullDisk|PowerCut|Bombs|SmallDisk|SyncBeside'
+	HASHPKG_TEST_CUTS=120 PACKAGES=./e2e EVENTS=.cache/faults.json scripts/test.sh -count=1 -run 'Killed|Fails|Fault|FullDisk|PowerCut|Bombs|SmallDisk|SyncBeside|Disturbed'
 
 test-elf: ## edit every ELF file of this machine and of foreign packages, with all judges (minutes)
 	scripts/test-deps.sh

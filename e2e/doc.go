@@ -7,7 +7,8 @@
 // powercut_test.go and powercuts_test.go cut the power of the disk, races_test.go lets
 // package managers work beside them, limits_test.go gives them packages that are small
 // and would be large, hostile_test.go gives them images
-// that lead out of themselves. script_test.go runs testdata/scripts, in which
+// that lead out of themselves, disturbed_test.go compares a machine on which hashpkg is
+// disturbed with one that has none. script_test.go runs testdata/scripts, in which
 // there is a script or more for each command. What a package does by itself is
 // tested beside the package. work_test.go has some eighty programs of whole systems
 // do their work, before and after (make test-system).
