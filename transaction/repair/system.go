@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
@@ -371,14 +373,11 @@ func (r *systemRepairer) packaged(ctx context.Context, p *backends.Installed, d 
 // fromPackage calls use with the ELF files of a package. Where they are in the root is not
 // known here: a diversion may have moved them.
 func (r *systemRepairer) fromPackage(ctx context.Context, p fromPackage, use func([]byte)) error {
-	spool, err := os.CreateTemp("", "hashpkg-repair-")
+	spool, err := unnamedFile()
 	if err != nil {
 		return fmt.Errorf("read package: %w", err)
 	}
 	defer spool.Close()
-	if err := os.Remove(spool.Name()); err != nil {
-		return fmt.Errorf("read package: %w", err)
-	}
 	err = r.openPackage(p.path, func(_ backends.Format, in backends.Reader) error {
 		for {
 			e, err := in.Next()
@@ -416,6 +415,22 @@ func (r *systemRepairer) fromPackage(ctx context.Context, p fromPackage, use fun
 }
 
 const elfMagic = "\x7fELF" // gABI, figure 4-6
+
+// unnamedFile makes a temporary file without a name, where the file system can: nothing is
+// left of it whenever the process dies.
+func unnamedFile() (*os.File, error) {
+	if f, err := os.OpenFile(os.TempDir(), os.O_RDWR|unix.O_TMPFILE, 0o600); err == nil {
+		return f, nil
+	}
+	f, err := os.CreateTemp("", "hashpkg-repair-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
 
 // respool fills a file anew.
 func respool(f *os.File, from io.Reader) error {
