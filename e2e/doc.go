@@ -11,5 +11,6 @@
 // disturbed with one that has none. script_test.go runs testdata/scripts, in which
 // there is a script or more for each command. What a package does by itself is
 // tested beside the package. work_test.go has some eighty programs of whole systems
-// do their work, before and after (make test-system).
+// do their work, before and after (make test-system), and shows of each that it cannot
+// without a file that it needs.
 package e2e

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,18 +33,21 @@ type RPMRoot struct {
 
 // RPM returns a root of some 80 rpms, which are real packages of Debian that
 // were packed again, with scriptlets, capabilities, configuration files and
-// one of each compression. It has jq, curl, perl and what they load.
+// one of each compression. It has jq, curl, perl and what they load, and the further
+// packages of Debian that are named. Their own scripts do not run, so nothing is
+// there that these make.
 //
-// The script rpmroot.sh makes it. The first call takes a minute; what the script
-// makes is in the cache until the script or this machine's package lists change.
-func RPM(tb testing.TB) *RPMRoot {
+// The script rpmroot.sh makes it. The first call for a set of packages takes a minute
+// or some; what the script makes is in the cache until the script or this
+// machine's package lists change.
+func RPM(tb testing.TB, packages ...string) *RPMRoot {
 	tb.Helper()
 	testneed.Root(tb)
 	testneed.Network(tb)
 	base := newRoot(tb)
 	base.Arch = hostArch(tb)
 	made := filepath.Join(base.scratch, "rpm")
-	if err := unpackRPM(context.Background(), made, base.Arch); err != nil {
+	if err := unpackRPM(context.Background(), made, base.Arch, packages); err != nil {
 		testneed.Unmet(tb, fmt.Errorf("unpack a root of rpm: %w", err))
 	}
 	r := &RPMRoot{Root: base}
@@ -77,7 +82,7 @@ func (r *RPMRoot) RPMErr(ctx context.Context, args ...string) (string, error) {
 exit $?`, args)
 }
 
-func unpackRPM(ctx context.Context, dir, arch string) error {
+func unpackRPM(ctx context.Context, dir, arch string, packages []string) error {
 	for tool, debianPackage := range map[string]string{"rpm": "rpm", "rpmbuild": "rpm", "apt-get": "apt"} {
 		if err := needTool(tool, debianPackage); err != nil {
 			return err
@@ -92,13 +97,17 @@ func unpackRPM(ctx context.Context, dir, arch string) error {
 		return err
 	}
 	cache := filepath.Join(filepath.Dir(filepath.Dir(release.Dir)), "rpm")
-	return unpackCached(ctx, dir, cache, arch, version, func(work, tarball string) error {
+	name := arch
+	if len(packages) > 0 {
+		name = fmt.Sprintf("%.16x-%s", sha256.Sum256([]byte(strings.Join(packages, " "))), arch)
+	}
+	return unpackCached(ctx, dir, cache, name, version, func(work, tarball string) error {
 		out := filepath.Join(work, "out")
 		script := filepath.Join(work, "rpmroot.sh")
 		if err := os.WriteFile(script, rpmScript, 0o644); err != nil {
 			return err
 		}
-		cmd := exec.CommandContext(ctx, "/bin/bash", script, out)
+		cmd := exec.CommandContext(ctx, "/bin/bash", slices.Concat([]string{script, out}, packages)...)
 		cmd.Env = append(os.Environ(), "HOME="+work, "TMPDIR="+work)
 		inNamespaces(cmd)
 		cmd.WaitDelay = 10 * time.Second

@@ -1,8 +1,8 @@
 #!/bin/bash
 # rpmroot.sh OUT [deb-package...]
-# Repackage real Debian packages (and their library closure) as rpms with
+# Repackage real Debian packages (some, those named, and what they depend on) as rpms with
 # rpmbuild, install them with rpm into the empty root OUT/root, and run it.
-#   OUT/rpms  newest versions      OUT/rpms-old  older versions, for upgrades
+#   OUT/rpms  newest versions      OUT/rpms-old  older versions (of those named, if any are), for upgrades
 #   OUT/root  the installed root, rpm database at OUT/root/var/lib/rpm
 # Needs: Debian 12 or so, root, rpm, rpmbuild, dpkg-deb; apt-get for SRC=deb.
 # SRC=deb (default) downloads debs; SRC=host takes the files of the packages
@@ -11,9 +11,10 @@
 set -eu -o pipefail
 export LC_ALL=C
 out=$(mkdir -p "${1:?output dir}" && cd "$1" && pwd); shift
-[ $# -gt 0 ] || set -- bash coreutils grep sed jq curl gzip tar findutils gawk \
+further=$*
+set -- bash coreutils grep sed jq curl gzip tar findutils gawk \
   xz-utils iputils-ping less file libc-bin perl-base tzdata \
-  libstdc++6 libverto1 install-info make ca-certificates
+  libstdc++6 libverto1 install-info make ca-certificates "$@"
 src=${SRC:-deb} old=${NOLD:-1}
 arch=$(dpkg --print-architecture); rpmarch=$(rpm --eval '%{_target_cpu}')
 skip=' debconf debconf-2.0 cdebconf dpkg debianutils openssl original-awk mawk base-files awk cdebconf libdebconfclient0 libnewt0.52 libslang2 libtextwrap1 '
@@ -35,7 +36,7 @@ closure() {
     done
     echo $seen | tr ' ' '\n'
   else
-    apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
+    apt-cache ${further:+-o APT::Cache::ShowOnlyFirstOr=true} depends --recurse --no-recommends --no-suggests --no-conflicts \
       --no-breaks --no-replaces --no-enhances "$@" | grep '^[a-z0-9]' | sed 's/:.*//'
   fi | sort -u | while read -r p; do
     case "$skip" in *" $p "*) ;; *) echo "$p";; esac; done
@@ -80,6 +81,8 @@ build() {
     printf 'License: as Debian\nURL: https://www.debian.org/%s\n' "$n"
     [ "$n" = bash ] && printf 'Provides: /bin/sh, /bin/bash\n'
     [ "$n" = perl-base ] && printf '%%global __requires_exclude ^perl\nProvides: /usr/bin/perl, perl = 4:%s\n' "$v"
+    # Of what scripts and modules seem to need, Debian's packages leave some to their administrator.
+    [ -n "$further" ] && [ "$n" != perl-base ] && printf '%%global __requires_exclude ^(perl|python|ruby|pkgconfig|/)\n'
     [ "$n" = libc6 ] && printf 'Provides: rtld(GNU_HASH)\n'
     case $n in     # the names other distributions ask for
       libc6) printf 'Provides: glibc = %s, glibc(x86-64) = %s\n' "$v" "$v";;
@@ -162,12 +165,12 @@ for p in $ps; do
   [ -n "$vs" ] || { echo "no version: $p" >&2; continue; }
   new=; for v in $vs; do if [ -z "$new" ] || dpkg --compare-versions "$v" gt "$new"; then new=$v; fi; done
   echo "$p $new $out/rpms $k"
-  if [ "$old" = 1 ]; then for v in $vs; do k=$((k+1)); [ "$v" = "$new" ] || echo "$p $v $out/rpms-old $k"; done; fi
+  if [ "$old" = 1 ] && case " $further " in '  ' | *" $p "*) ;; *) false;; esac; then for v in $vs; do k=$((k+1)); [ "$v" = "$new" ] || echo "$p $v $out/rpms-old $k"; done; fi
   k=$((k+1))
 done >"$out/tmp/jobs"
 [ $src = host ] || (cd "$out/debs" && awk '{print $1 "=" $2}' "$out/tmp/jobs" |
   xargs apt-get -qq -o APT::Sandbox::User=root download)
-export out src arch; export -f tree build
+export out src arch further; export -f tree build
 xargs -P "$(nproc)" -L 1 bash -c 'set -eu -o pipefail; build "$@"' _ <"$out/tmp/jobs"
 t1=$(date +%s)
 
