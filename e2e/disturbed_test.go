@@ -190,6 +190,7 @@ echo == work; { ` + step.script + `
 } </dev/null; echo "status $?"
 echo == what ran before; cat /run/workd 2>/dev/null
 if [ -n "$d" ]; then grep -o '/[^ ]*/lib[a-z]*[.]so.*' /proc/$d/maps | sort -u
+! command -v start-stop-daemon >/dev/null || { start-stop-daemon --stop --test --exec /usr/sbin/workd >/dev/null; echo "found by its path: $?"; }
 ! command -v needrestart >/dev/null || { needrestart -b -r l -l -m a; needrestart -v -r l -l -m a 2>&1 | grep -e libwork -e libself -e workd; } | sed 's/#*[0-9]\{1,\}/N/g'
 kill $d; fi 2>/dev/null
 ` + w.judge

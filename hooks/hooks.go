@@ -158,7 +158,7 @@ func (h *Hook) sync(ctx context.Context) error {
 // retire gives every program its packaged bytes back, so that the system works
 // without hashpkg. It fails when one could not be given back.
 func (h *Hook) retire(ctx context.Context) error {
-	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: h.Root, All: true, Lock: h.lock()})
+	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: h.Root, All: true, Alone: true, Lock: h.lock()})
 	if err != nil {
 		return err
 	}

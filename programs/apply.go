@@ -26,9 +26,11 @@ const editBatch = 256 << 20
 // them. It has an outcome for each decision, in their order. What one program cannot
 // take is its outcome. An error is one of the records or the disk, or of ctx, and ends
 // the work: programs that it did not come to have it as theirs. When it returns, what
-// was done is durable.
-func Apply(ctx context.Context, root *sysroot.Root, records *Records, decisions []*Decision) ([]Outcome, error) {
-	a := &applier{root: root, records: records, dirs: directories{root, map[string]*sysroot.Place{}}, stopped: map[*Decision]error{}, done: map[*Decision]bool{}, tried: map[*Decision]bool{}}
+// was done is durable. alone says that no package manager replaces files meanwhile, so that
+// a program which a process runs can have its packaged bytes back under its name; see
+// [inplace.Options].
+func Apply(ctx context.Context, root *sysroot.Root, records *Records, decisions []*Decision, alone bool) ([]Outcome, error) {
+	a := &applier{root: root, records: records, alone: alone, dirs: directories{root, map[string]*sysroot.Place{}}, stopped: map[*Decision]error{}, done: map[*Decision]bool{}, tried: map[*Decision]bool{}}
 	defer a.dirs.close()
 	a.sweep(decisions)
 	err := a.applyAll(ctx, decisions)
@@ -54,6 +56,8 @@ func Apply(ctx context.Context, root *sysroot.Root, records *Records, decisions 
 type applier struct {
 	root    *sysroot.Root
 	records *Records
+	alone   bool
+	running Running
 	dirs    directories
 	stopped map[*Decision]error // what was in the way
 	done    map[*Decision]bool  // those that are carried out
@@ -87,6 +91,9 @@ func (a *applier) keepRestored(decisions []*Decision) {
 }
 
 func (a *applier) applyAll(ctx context.Context, decisions []*Decision) error {
+	if a.alone {
+		a.running = FindRunning()
+	}
 	for _, round := range rounds(decisions) {
 		for len(round) > 0 {
 			if err := ctx.Err(); err != nil {
@@ -231,12 +238,14 @@ func (a *applier) stage(ctx context.Context, d *Decision, place *sysroot.Place) 
 	if !same {
 		return nil, inplace.ErrChanged
 	}
-	r, err := inplace.Stage(place.Dir, place.Base, d.Edit, inplace.Options{Check: func(data []byte) error {
+	check := func(data []byte) error {
 		if digest.Of(data) != d.result() {
 			return errors.New("what was written does not have the digest that it should")
 		}
 		return nil
-	}})
+	}
+	keepName := d.Desired == nil && a.running.of(d.File) != 0
+	r, err := inplace.Stage(place.Dir, place.Base, d.Edit, inplace.Options{Check: check, KeepName: keepName})
 	if err != nil {
 		return nil, err
 	}

@@ -273,7 +273,7 @@ func TestRecordsFirst(t *testing.T) {
 			return nil
 		}}
 		records, decisions := planned(t, root, store, rewriteAll(), tool("tool"))
-		outcomes, err := Apply(t.Context(), root, records, decisions)
+		outcomes, err := Apply(t.Context(), root, records, decisions, false)
 		switch {
 		case store.n == 0:
 			t.Error("no record was written")
@@ -339,7 +339,7 @@ func TestInterrupted(t *testing.T) {
 	records, decisions := planned(t, root, root, rewriteAll(), tool("tool"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	outcomes, err := Apply(ctx, root, records, decisions)
+	outcomes, err := Apply(ctx, root, records, decisions, false)
 	if !errors.Is(err, context.Canceled) || outcomes[0].State != Failed {
 		t.Errorf("%v %+v", err, outcomes)
 	}

@@ -180,6 +180,12 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 		d.Desired = d.Current
 		return nil
 	}
+	if d.Current == nil && len(pinned.trees) == 0 {
+		if d.Left = p.Running.reason(d.File); d.Left != "" {
+			d.Unsettled = true
+			return nil
+		}
+	}
 	edit, edited, err := rewritten(b.Packaged, records)
 	var refused *elfedit.RefusedError
 	if errors.As(err, &refused) {

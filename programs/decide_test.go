@@ -139,6 +139,19 @@ func TestDecide(t *testing.T) {
 			policy: func(p *Policy) { p.Pins = []Pin{pinFoo}; p.Pins[0].Program = "/usr/bin/other" },
 			want:   Decision{Left: "asks where libraries were found, and would get the farm's directory"},
 		},
+		{
+			name: "is run", facts: func(f *Facts) { f.File = FileID{Device: 1, Inode: 7} }, policy: func(p *Policy) { p.Running = Running{{1, 7}: 4711} },
+			want: Decision{Left: "is run by process 4711", Unsettled: true},
+		},
+		{
+			name: "another file of that number is run", facts: func(f *Facts) { f.File = FileID{Device: 1, Inode: 7} },
+			policy: func(p *Policy) { p.Running = Running{{2, 7}: 4711} }, edits: []record.EditRecord{runPath(farm)},
+		},
+		{
+			name: "is run, and pinned", facts: func(f *Facts) { f.File = FileID{Device: 1, Inode: 7} },
+			policy: func(p *Policy) { p.Running, p.Pins = Running{{1, 7}: 4711}, []Pin{pinFoo} },
+			edits:  []record.EditRecord{runPath(farm), replaceFoo}, pins: "libfoo.so.1=1",
+		},
 		{name: "another is pinned", policy: func(p *Policy) { p.Pins = []Pin{pinFoo}; p.Pins[0].Program = "/usr/bin/other" }, edits: []record.EditRecord{runPath(farm)}},
 		{
 			name: "pinned and confined", policy: func(p *Policy) { p.Pins, p.Confinement = []Pin{pinFoo}, confine.Read(enforced{}, "/var/sys") },

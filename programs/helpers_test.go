@@ -146,7 +146,7 @@ func planned(t *testing.T, root *sysroot.Root, store RecordStore, p *Policy, lis
 // apply carries decisions out.
 func apply(t *testing.T, root *sysroot.Root, records *Records, decisions []*Decision) []Outcome {
 	t.Helper()
-	outcomes, err := Apply(t.Context(), root, records, decisions)
+	outcomes, err := Apply(t.Context(), root, records, decisions, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type Policy struct {
 	Trees        map[pkginfo.Key]string // path of its tree below the prefix, by package
 	Pins         []Pin                  // in the order of SortPins
 	Confinement  *confine.Rules         // read when there are pins; nil for a root that confines nothing
+	Running      Running                // what processes run
 
 	// Integrity is what else than the path fapolicyd compares with the database: edits
 	// must not change it.

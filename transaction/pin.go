@@ -185,7 +185,7 @@ func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []
 	if err := o.Root.SetPins(after); err != nil {
 		return nil, errors.Join(err, o.Root.SetPins(before))
 	}
-	outcomes, err := programs.Apply(ctx, o.Root, records, decisions)
+	outcomes, err := programs.Apply(ctx, o.Root, records, decisions, false)
 	switch {
 	case errors.Is(err, ErrInterrupted):
 		return nil, fmt.Errorf("%w; run hashpkg sync to finish", err)
@@ -291,6 +291,7 @@ func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *pro
 		trees[key] = p.Tree
 	}
 	return &programs.Policy{
+		Running: programs.FindRunning(),
 		Rewrite: rewrite, Prefix: w.root.Prefix(), Architecture: w.active.Architecture,
 		Farm: w.active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(w.root, pins),
 		Integrity: confine.ReadIntegrity(w.root),

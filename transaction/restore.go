@@ -17,6 +17,8 @@ type RestoreOptions struct {
 	Root  *sysroot.Root
 	Names []string // paths in the root, or names of packages
 	All   bool
+	// Alone says that no package manager is at work, or none but one that waits for this.
+	Alone bool
 	Lock  sysroot.LockOptions
 }
 
@@ -60,7 +62,7 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 			return nil, fmt.Errorf("%w: neither a program that was edited, nor a package with one, has the name %s", query.ErrNotInstalled, name)
 		}
 	}
-	outcomes, err := programs.Apply(ctx, o.Root, records, decisions)
+	outcomes, err := programs.Apply(ctx, o.Root, records, decisions, o.Alone)
 	if errors.Is(err, ErrInterrupted) {
 		err = fmt.Errorf("%w; run hashpkg restore again to finish", err)
 	}

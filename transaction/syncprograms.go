@@ -22,6 +22,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 	pins, lost := loadPins(s.Root, s.pins)
 	s.result.Warnings = append(s.result.Warnings, lost...)
 	policy := &programs.Policy{
+		Running: programs.FindRunning(),
 		Rewrite: s.Rewrite, Prefix: s.Root.Prefix(), Architecture: generation.Architecture,
 		Farm: generation.SystemLibraries(), Trees: s.trees, Pins: pins, Confinement: confinement(s.Root, pins), Integrity: confine.ReadIntegrity(s.Root),
 		Restored: s.Again, FarmPlanned: s.DryRun && s.result.Changed,
@@ -55,7 +56,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 	if s.DryRun {
 		return s.report(programs.Expected(decisions), more), nil
 	}
-	outcomes, err := programs.Apply(ctx, s.Root, records, decisions)
+	outcomes, err := programs.Apply(ctx, s.Root, records, decisions, false)
 	if err != nil {
 		return nil, err
 	}

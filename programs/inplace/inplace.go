@@ -101,6 +101,12 @@ type Options struct {
 	// file, the new one, or on some file systems an empty one; a caller with
 	// many files stages them all, calls SyncAll, and commits.
 	Durable bool
+	// KeepName has processes that run the old file go on to be found by its path, as
+	// after an upgrade: /proc/PID/exe is "PATH (deleted)" for them. Otherwise that is a
+	// name which nobody knows, because the two files have swapped theirs. It takes a
+	// rename over the old file, and a file that another process puts there in the same
+	// moment would be lost: so only while nobody else does.
+	KeepName bool
 }
 
 // Place is a name of a directory. The directory stays the caller's.
@@ -119,6 +125,7 @@ type Replacement struct {
 	file    *os.File  // the new file, nil when it is closed
 	old     *metadata // of the file whose place it will take; nil without one
 	durable bool
+	keep    bool         // see Options.KeepName
 	moment  func(string) // for tests: what stands between two system calls
 }
 
@@ -145,7 +152,7 @@ func Stage(dir *beneath.Dir, base string, e elfedit.Edit, o Options) (*Replaceme
 	if err := matches(int(from.Fd()), was.size, e); err != nil {
 		return nil, pathError("edit", p.path(), err)
 	}
-	r := &Replacement{Place: p, durable: o.Durable}
+	r := &Replacement{Place: p, durable: o.Durable, keep: o.KeepName}
 	if o.To == nil {
 		err = r.willReplace(from, was)
 	} else {
@@ -452,7 +459,7 @@ func (r *Replacement) replace() error {
 	if err != nil {
 		return pathError("replace", r.path(), err)
 	}
-	s := &swap{Place: r.Place, was: r.old.Identity, is: is, moment: r.moment}
+	s := &swap{Place: r.Place, was: r.old.Identity, is: is, keep: r.keep, moment: r.moment}
 	if err := r.name(swapPrefix, s.suffix()); err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type swap struct {
 	temp   string
 	was    Identity // of the file whose place it takes
 	is     Identity // of the file that takes it
+	keep   bool     // see Options.KeepName
 	moment func(string)
 }
 
@@ -133,6 +134,8 @@ func (s *swap) exchange(exact bool) error {
 			return s.swept()
 		case err != nil:
 			return &keptError{s.temp, err}
+		case out.same(want) && n == 1 && s.keep:
+			return s.over()
 		case out.same(want) && n == 1:
 			return nil
 		case out.same(want):
@@ -142,6 +145,28 @@ func (s *swap) exchange(exact bool) error {
 		}
 		put, want = out, put
 	}
+}
+
+// over puts the old file back, and the new one over it with a rename, so that processes
+// that run the old one find it by the name that it had last. Another process's file that
+// is seen there stays.
+func (s *swap) over() error {
+	if err := s.Dir.Exchange(s.Dir, s.temp, s.Base); err != nil {
+		return nil // it is done; only the name of the old one is lost
+	}
+	s.at("back")
+	out, err := Identify(s.Dir, s.temp)
+	if err != nil || !out.same(s.is) {
+		// What came between the two swaps is newer than both files.
+		if err := s.Dir.Exchange(s.Dir, s.temp, s.Base); err != nil {
+			return &keptError{s.temp, err}
+		}
+		return ErrChanged
+	}
+	if now, err := Identify(s.Dir, s.Base); err != nil || !now.same(s.was) {
+		return ErrChanged
+	}
+	return s.Dir.Rename(s.Dir, s.temp, s.Base)
 }
 
 // swept finds out what became of a swap that stood still for so long that Sweep went

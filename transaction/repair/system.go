@@ -184,7 +184,7 @@ func (r *systemRepairer) mendPackage(ctx context.Context, p *backends.Installed,
 	if err != nil {
 		return err
 	}
-	outcomes, err := programs.Apply(ctx, r.Root, records, decisions)
+	outcomes, err := programs.Apply(ctx, r.Root, records, decisions, false)
 	for _, o := range outcomes {
 		d := replaced[o.Path]
 		switch o.State {

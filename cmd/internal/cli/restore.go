@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/hooks"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -47,7 +49,13 @@ func runRestore(ctx context.Context, a *app, o restoreOptions, names []string) e
 	if err != nil {
 		return err
 	}
-	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: root, Names: names, All: o.all, Lock: o.lock()})
+	busy, err := hooks.AtWork(root)
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	result, err := transaction.Restore(ctx, transaction.RestoreOptions{
+		Root: root, Names: names, All: o.all, Alone: err == nil && len(busy) == 0, Lock: o.lock(),
+	})
 	if err != nil {
 		return err
 	}
