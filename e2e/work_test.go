@@ -174,8 +174,8 @@ func from(root *testroot.Root, program, library string) string {
 	return ""
 }
 
-// found fails the test unless xmllint finds libxml2 below a directory.
-func found(t *testing.T, step string, root *testroot.Root, below string) {
+// foundBy fails the test unless xmllint finds libxml2 below a directory.
+func foundBy(t *testing.T, step string, root *testroot.Root, below string) {
 	t.Helper()
 	if file := from(root, "/usr/bin/xmllint", "libxml2.so.2"); !strings.HasPrefix(file, below) {
 		t.Errorf("%s: xmllint finds its library at %q, not below %s", step, file, below)
@@ -189,7 +189,7 @@ func testWork(t *testing.T, suite string) {
 	w := newWorker(t, root, workCases)
 	untouched := root.Run("sh", "-c", "dpkg --verify || true")
 	w.synced(syncJSON(t, root, "sync"))
-	found(t, "synced", root, "/var/sys/current-system/lib64/")
+	foundBy(t, "synced", root, "/var/sys/current-system/lib64/")
 	w.again("synced")
 
 	// Libraries that many programs load, of new versions and then pinned to the old.
@@ -205,13 +205,13 @@ func testWork(t *testing.T, suite string) {
 	root.Run("hashpkg", "sync")
 	w.again("upgraded")
 	root.Run(pins...)
-	found(t, "pinned", root, "/var/sys/libxml2/"+old["libxml2"]+"/")
+	foundBy(t, "pinned", root, "/var/sys/libxml2/"+old["libxml2"]+"/")
 	w.again("pinned")
 	root.Run("hashpkg", "unpin", "--all")
-	found(t, "unpinned", root, "/var/sys/current-system/lib64/")
+	foundBy(t, "unpinned", root, "/var/sys/current-system/lib64/")
 	w.again("unpinned")
 	root.Run("hashpkg", "restore", "--all")
-	found(t, "restored", root, "/lib/")
+	foundBy(t, "restored", root, "/lib/")
 	if out := root.Run("sh", "-c", "dpkg --verify || true"); out != untouched {
 		t.Errorf("dpkg --verify says %q after all was restored, and said %q", out, untouched)
 	}
@@ -235,7 +235,7 @@ func TestSystemWorkRPM(t *testing.T) {
 	root.Install(hashpkg(t), "/usr/bin/hashpkg")
 	w := newWorker(t, root.Root, rpmWorkCases)
 	w.synced(syncJSON(t, root.Root, "sync"))
-	found(t, "synced", root.Root, "/var/sys/current-system/lib64/")
+	foundBy(t, "synced", root.Root, "/var/sys/current-system/lib64/")
 	w.again("synced")
 
 	pins := []string{"hashpkg", "pin", "--all"}
@@ -260,12 +260,12 @@ func TestSystemWorkRPM(t *testing.T) {
 	root.RPM(append([]string{"-U", "--nodeps"}, newer...)...)
 	root.Run("hashpkg", "sync")
 	root.Run(pins...)
-	found(t, "pinned", root.Root, "/var/sys/libxml2/")
+	foundBy(t, "pinned", root.Root, "/var/sys/libxml2/")
 	w.again("pinned")
 	root.Run("hashpkg", "unpin", "--all")
-	found(t, "unpinned", root.Root, "/var/sys/current-system/lib64/")
+	foundBy(t, "unpinned", root.Root, "/var/sys/current-system/lib64/")
 	root.Run("hashpkg", "restore", "--all")
-	found(t, "restored", root.Root, "/lib/")
+	foundBy(t, "restored", root.Root, "/lib/")
 	w.again("restored")
 	w.table()
 }
