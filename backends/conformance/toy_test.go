@@ -341,7 +341,7 @@ func TestThirdFormat(t *testing.T) {
 		return transaction.Install(t.Context(), o)
 	}
 	for _, version := range []string{"10", "9"} { // of which the first is higher in this format alone
-		result, err := install(transaction.InstallOptions{Files: []string{tool(version)}})
+		result, err := install(transaction.InstallOptions{Packages: transaction.PackageFiles(tool(version))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -356,7 +356,7 @@ func TestThirdFormat(t *testing.T) {
 	if d := g.DefaultOf("tool"); d == nil || d.Version != "10" || d.Format != "toy" {
 		t.Errorf("the default is %+v", d)
 	}
-	if _, err := install(transaction.InstallOptions{Files: []string{tool("11")}, Signature: trust.Require}); !errors.Is(err, trust.ErrSignature) {
+	if _, err := install(transaction.InstallOptions{Packages: transaction.PackageFiles(tool("11")), Signature: trust.Require}); !errors.Is(err, trust.ErrSignature) {
 		t.Errorf("where signatures are required it is taken: %v", err)
 	}
 	if _, err := transaction.Sync(t.Context(), transaction.SyncOptions{Root: root, Now: time.Now()}); !errors.Is(err, backends.ErrNoDatabase) {
@@ -372,7 +372,7 @@ func TestThirdFormat(t *testing.T) {
 
 	// What does not know the format refuses it by name.
 	root = open(t, t.TempDir(), formats[:2])
-	if _, err := install(transaction.InstallOptions{Files: []string{tool("1")}}); !errors.Is(err, backends.ErrUnknownFormat) {
+	if _, err := install(transaction.InstallOptions{Packages: transaction.PackageFiles(tool("1"))}); !errors.Is(err, backends.ErrUnknownFormat) {
 		t.Errorf("%v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 
@@ -54,30 +53,49 @@ func readAptKeys(root backends.Root) (*aptKeys, error) {
 	if err != nil {
 		return nil, err
 	}
+	architectures, err := Format{}.Architectures(root)
+	if err != nil {
+		a.warn("sources with $(ARCH)", err)
+	}
 	a.sources = map[string]*trust.Keyring{}
 	for _, name := range append(lists, "/etc/apt/sources.list") {
 		text, err := root.ReadFile(name, maxAptFile)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			a.warn(name, err)
 		}
-		for _, s := range ParseSources(name, string(text)) {
-			keys := &trust.Keyring{} // a source that names keys trusts no others, whatever becomes of these
-			if s.Key != "" {
-				keys = keys.With(a.parse(name, []byte(s.Key)))
-			}
-			for _, by := range s.SignedBy {
-				if path.IsAbs(by) {
-					keys = keys.With(a.file(path.Clean(by)))
-				} else {
-					keys = keys.With(a.trusted.WithFingerprint(by))
-				}
-			}
-			for _, prefix := range s.Prefixes {
-				a.sources[prefix] = a.sources[prefix].With(keys)
+		file := readSources(name, string(text), architectures)
+		for _, p := range file.problems {
+			a.warnings = append(a.warnings, fmt.Sprintf("keys of a source are left out: %v", p))
+		}
+		for _, s := range file.sources {
+			if hasKeys(s.Keys) {
+				prefix := indexPrefix(s.uri, s.Suite)
+				a.sources[prefix] = a.sources[prefix].With(a.keysOf(name, s.Keys))
 			}
 		}
 	}
 	return a, nil
+}
+
+// hasKeys reports whether a source names keys: it trusts no others then, whatever
+// becomes of these.
+func hasKeys(k backends.Keys) bool {
+	return len(k.Files) > 0 || len(k.Fingerprints) > 0 || k.Text != ""
+}
+
+// keysOf returns the keys that a source names. name is what messages call the source.
+func (a *aptKeys) keysOf(name string, k backends.Keys) *trust.Keyring {
+	keys := &trust.Keyring{}
+	if k.Text != "" {
+		keys = keys.With(a.parse(name, []byte(k.Text)))
+	}
+	for _, file := range k.Files {
+		keys = keys.With(a.file(file))
+	}
+	for _, fingerprint := range k.Fingerprints {
+		keys = keys.With(a.trusted.WithFingerprint(fingerprint))
+	}
+	return keys
 }
 
 // list returns the files of a directory in the root that have one of some ends.

@@ -30,6 +30,13 @@
 // [CheckFiles] looks it up in indexes that its archive has signed, and [Format.Prove]
 // in those and with the keys that the root's apt has.
 //
+// # Repositories
+//
+// [Format.RootSources] reads the files of sources.list(5), and [Format.Release] knows the
+// releases of Debian and Ubuntu. [Format.List] verifies the Release file of one, which
+// lists indexes, and [Format.ReadIndex] reads an index. Nothing is fetched but by the
+// function that List is given.
+//
 // # Programs
 //
 // xz and lzma data of some size are unpacked by the xz program when there is one
@@ -37,7 +44,7 @@
 //
 // # Size
 //
-// It is one package of some three thousand lines: packages, the database of
-// installed ones, and the indexes that prove a package are written in one syntax
-// and compared with one another.
+// It is one package of some four thousand lines: packages, the database of
+// installed ones, and the indexes that list and prove a package are written in one
+// syntax and compared with one another.
 package deb

@@ -52,7 +52,11 @@ func parseControl(text string) (*pkginfo.Package, error) {
 	if p.MultiArch, err = parseMultiArch(values["multi-arch"]); err != nil {
 		return nil, err
 	}
-	return p, parseRelationFields(p, values)
+	_, err = setRelations(p, &relationFields{
+		preDepends: values["pre-depends"], depends: values["depends"], conflicts: values["conflicts"],
+		breaks: values["breaks"], replaces: values["replaces"], provides: values["provides"],
+	})
+	return p, err
 }
 
 // checkParagraph checks what dpkg is strict about and the parser is not: one

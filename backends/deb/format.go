@@ -16,10 +16,13 @@ import (
 const Name pkginfo.Format = "deb"
 
 // Format is Debian's package format, with dpkg and apt. It implements
-// [backends.Prover].
+// [backends.Prover] and [backends.Repositories].
 type Format struct{}
 
-var _ backends.Prover = Format{}
+var (
+	_ backends.Prover       = Format{}
+	_ backends.Repositories = Format{}
+)
 
 // Name returns [Name].
 func (Format) Name() pkginfo.Format { return Name }

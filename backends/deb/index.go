@@ -1,10 +1,9 @@
 package deb
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,17 +23,23 @@ import (
 // has the digests of the indexes named Packages, which have those of the debs.
 
 const (
-	maxRelease   = 32 << 20 // that of Debian's unstable has a fiftieth
-	maxIndex     = 8 << 30  // of a Packages file, unpacked, whose size nobody says
-	maxIndexLine = 1024     // of a field that is of interest here
-	maxProblems  = 3        // that are reported
+	maxIndex     = 8 << 30 // of a Packages file, unpacked, whose size nobody says
+	maxIndexLine = 1024    // of a field that is of interest here
+	maxProblems  = 3       // that are reported
 )
 
 // File is a package file that indexes are asked about.
 type File struct {
 	Name, Version, Architecture string
-	SHA256                      [sha256.Size]byte
 	Size                        int64
+	SHA256                      [sha256.Size]byte // of the whole file
+	SHA512                      [sha512.Size]byte
+}
+
+// hasDigests reports whether the digests that an index has, the one, the other or both,
+// are those of the file.
+func (f *File) hasDigests(listed *File) bool {
+	return (isZero(listed.SHA256[:]) || listed.SHA256 == f.SHA256) && (isZero(listed.SHA512[:]) || listed.SHA512 == f.SHA512)
 }
 
 // Proof is what the indexes came to for one file.
@@ -62,8 +66,8 @@ type Proof struct {
 // will do as well. keysOf returns the keys that may sign for what names begin with.
 //
 // A file is proved if an index has its name, version, architecture, size and
-// SHA-256, and a Release file with a good signature has that index' size and
-// SHA-256. An index that is not proved itself is not believed in anything; what is
+// SHA-512 or SHA-256 (both, if it has both), and a Release file with a good signature
+// has that index' size and strongest digest. An index that is not proved itself is not believed in anything; what is
 // wrong with it is in the reason for the files that are not proved otherwise.
 //
 // dir opens pipes without waiting for their other end, and follows no link out of the
@@ -150,22 +154,26 @@ func (c *indexCheck) checkRelease(prefix, name string, keys *trust.Keyring) erro
 	if err != nil {
 		return err
 	}
-	var signer string
+	var signed *signedText
 	if strings.HasSuffix(name, "InRelease") {
-		text, signer, err = verifyClear(keys, text)
+		signed, err = splitClear(text)
 	} else {
-		var signature []byte
-		if signature, err = c.readFile(name + ".gpg"); errors.Is(err, fs.ErrNotExist) {
-			return errors.New("it is not signed")
+		var signatures []byte
+		if signatures, err = c.readFile(name + ".gpg"); errors.Is(err, fs.ErrNotExist) {
+			return errNotSigned
 		}
 		if err == nil {
-			signer, err = verifyDetached(keys, text, signature)
+			signed, err = joinDetached(text, signatures)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	r, err := parseRelease(text)
+	signer, err := signed.verify(keys, false)
+	if err != nil {
+		return err
+	}
+	r, err := parseRelease(signed.text)
 	if err != nil {
 		return err
 	}
@@ -202,7 +210,7 @@ func (c *indexCheck) checkRelease(prefix, name string, keys *trust.Keyring) erro
 func (c *indexCheck) take(f File, proof Proof) {
 	for _, i := range c.files[fileKey{f.Name, f.Version, f.Architecture}] {
 		switch have := &c.proofs[i]; {
-		case f.SHA256 == c.want[i].SHA256 && f.Size == c.want[i].Size:
+		case f.Size == c.want[i].Size && c.want[i].hasDigests(&f):
 			if have.Signer == "" || !have.ValidUntil.IsZero() && have.ValidUntil.Before(proof.ValidUntil) {
 				*have = proof
 			}
@@ -266,16 +274,16 @@ func (c *indexCheck) readIndex(name string, compression unpack.Compression, pack
 	defer f.Close()
 	file := &hashed{ctx: c.ctx, r: f, limit: maxIndex}
 	if !isPlain {
-		file.hash, file.limit = sha256.New(), packed.size
+		file.hash, file.limit = packed.newHash(), packed.size
 	}
-	s, err := unpack.NewStream(file, compression, -1)
+	s, err := unpack.NewJoinedStream(file, compression, -1) // whose digest is compared
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
 	content := &hashed{ctx: c.ctx, r: s, limit: maxIndex}
 	if isPlain {
-		content.hash, content.limit = sha256.New(), unpacked.size
+		content.hash, content.limit = unpacked.newHash(), unpacked.size
 	}
 	found, err := findPackages(content, func(k fileKey) bool { return c.files[k] != nil })
 	var corrupt *unpack.CorruptError
@@ -321,101 +329,7 @@ func (h *hashed) Read(p []byte) (int, error) {
 }
 
 func (h *hashed) is(f listedFile) bool {
-	return h.n == f.size && bytes.Equal(h.hash.Sum(nil), f.sha256[:])
-}
-
-// release is a Release file.
-type release struct {
-	files      map[string]listedFile // by the path in the archive
-	validUntil time.Time
-}
-
-// listedFile is what a Release file has of another one.
-type listedFile struct {
-	size   int64
-	sha256 [sha256.Size]byte
-}
-
-// parseRelease reads a Release file, whose signature is good.
-func parseRelease(text []byte) (*release, error) {
-	r := &release{files: map[string]listedFile{}}
-	seen := map[string]bool{}
-	field, isOver := "", false
-	lines := newFieldLines(bytes.NewReader(text), maxRelease)
-	for lines.next() == nil {
-		var err error
-		switch {
-		case lines.kind == emptyLine:
-			isOver = len(seen) > 0
-		case isOver:
-			err = errors.New("it has a second paragraph")
-		case lines.kind == continuedLine && field == "sha256":
-			err = r.addFile(string(lines.value))
-		case lines.kind == continuedLine || lines.kind == spaceLine:
-		case lines.kind == otherLine || !isFieldName(string(lines.name)) || seen[strings.ToLower(string(lines.name))]:
-			err = fmt.Errorf("%.80q is not a field, or is there twice", lines.text)
-		default:
-			field = strings.ToLower(string(lines.name))
-			seen[field] = true
-			if field == "valid-until" {
-				r.validUntil, err = parseDate(string(lines.value))
-			}
-		}
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", lines.number, err)
-		}
-	}
-	if len(r.files) == 0 {
-		return nil, errors.New("it has no SHA-256 of any index")
-	}
-	return r, nil
-}
-
-// parseDate reads a date of a Release file, which is in UTC by whatever name.
-func parseDate(s string) (time.Time, error) {
-	for _, layout := range []string{"Mon, _2 Jan 2006 15:04:05 MST", "Mon, _2 Jan 2006 15:04:05 -0700"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC(), nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("%.80q is not a date", s)
-}
-
-// addFile reads a line of the field SHA256: digest, size, path.
-func (r *release) addFile(line string) error {
-	parts := strings.Fields(line)
-	var f listedFile
-	if len(parts) != 3 {
-		return fmt.Errorf("%.80q is not a digest, size and path", line)
-	}
-	var err error
-	if f.sha256, err = parseSHA256(parts[0]); err != nil {
-		return err
-	}
-	if f.size, err = parseSize(parts[1]); err != nil {
-		return err
-	}
-	if have, twice := r.files[parts[2]]; twice && have != f {
-		return fmt.Errorf("%.80q is listed twice", parts[2])
-	}
-	r.files[parts[2]] = f
-	return nil
-}
-
-func parseSHA256(s string) (sum [sha256.Size]byte, err error) {
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != len(sum) {
-		return sum, fmt.Errorf("%.80q is not a SHA-256", s)
-	}
-	return [sha256.Size]byte(b), nil
-}
-
-func parseSize(s string) (int64, error) {
-	n, err := strconv.ParseUint(s, 10, 62)
-	if err != nil {
-		return 0, fmt.Errorf("%.80q is not a size", s)
-	}
-	return int64(n), nil
+	return h.n == f.size && hex.EncodeToString(h.hash.Sum(nil)) == f.sum
 }
 
 // aptFileName returns what apt names the file of a path in an archive
@@ -477,11 +391,11 @@ func findPackages(r io.Reader, wanted func(fileKey) bool) ([]File, error) {
 
 // paragraph is the fields of interest of one package; nil if it has them not.
 type paragraph struct {
-	values [5][]byte
+	values [6][]byte
 	any    bool
 }
 
-var indexFields = [5]string{"package", "version", "architecture", "sha256", "size"}
+var indexFields = [6]string{"package", "version", "architecture", "size", "sha256", "sha512"}
 
 // add takes a line that begins a field. Long ones, such as relations, are of no
 // interest.
@@ -513,11 +427,24 @@ func (p *paragraph) end(wanted func(fileKey) bool) (File, bool, error) {
 	if f.Name == "" || f.Version == "" || f.Architecture == "" {
 		return f, false, fmt.Errorf("it has no name, version or architecture (%.80q)", f.Name)
 	}
-	if !wanted(fileKey{f.Name, f.Version, f.Architecture}) || p.values[3] == nil {
+	size, sum256, sum512 := p.values[3], p.values[4], p.values[5]
+	if !wanted(fileKey{f.Name, f.Version, f.Architecture}) || sum256 == nil && sum512 == nil {
 		return f, false, nil
 	}
-	var err, serr error
-	f.SHA256, err = parseSHA256(string(p.values[3]))
-	f.Size, serr = parseSize(string(p.values[4]))
-	return f, true, cmp.Or(err, serr)
+	var err error
+	if f.Size, err = parseSize(string(size)); err != nil {
+		return f, false, err
+	}
+	for _, d := range []struct {
+		text []byte
+		to   []byte
+		name string
+	}{{sum256, f.SHA256[:], "SHA-256"}, {sum512, f.SHA512[:], "SHA-512"}} {
+		if d.text != nil {
+			if err := parseSum(d.to, string(d.text), d.name); err != nil {
+				return f, false, err
+			}
+		}
+	}
+	return f, true, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
 	"io"
 	"os"
@@ -91,6 +92,23 @@ func releaseOf(fields string, indexes map[string]string) string {
 	return text
 }
 
+// release512Of is releaseOf an archive that has no SHA-256.
+func release512Of(indexes map[string]string) string {
+	text := "Origin: Test\nSHA512:\n"
+	for path, content := range indexes {
+		text += fmt.Sprintf(" %x %8d %s\n", sha512.Sum512([]byte(content)), len(content), path)
+	}
+	return text
+}
+
+// fileOf returns what a package file with some content is looked up by.
+func fileOf(name, version, architecture, content string) deb.File {
+	return deb.File{
+		Name: name, Version: version, Architecture: architecture, Size: int64(len(content)),
+		SHA256: sha256.Sum256([]byte(content)), SHA512: sha512.Sum512([]byte(content)),
+	}
+}
+
 func paragraphOf(f deb.File) string {
 	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nDepends: %s\nFilename: ../../../etc/passwd\nSize: %d\nSHA256: %x\nDescription: text\n more: of it\n",
 		f.Name, f.Version, f.Architecture, strings.Repeat("libx, ", 40000), f.Size, f.SHA256)
@@ -105,9 +123,17 @@ const (
 // TestCheckFiles has a directory of lists for each way to be proved, and not to be.
 func TestCheckFiles(t *testing.T) {
 	key, other := newKey(t, "archive"), newKey(t, "other")
-	want := deb.File{Name: "jq", Version: "1:1.7-1", Architecture: "amd64", SHA256: sha256.Sum256([]byte("jq")), Size: 2}
+	want := fileOf("jq", "1:1.7-1", "amd64", "jq")
 	altered, elsewhere := want, want
 	altered.SHA256[0] ^= 1
+	strong := func(f deb.File) string {
+		return strings.Replace(paragraphOf(f), "Description:", fmt.Sprintf("SHA512: %x\nDescription:", f.SHA512), 1)
+	}
+	only512 := func(f deb.File) string {
+		return strings.Replace(strong(f), fmt.Sprintf("SHA256: %x\n", f.SHA256), "", 1)
+	}
+	altered512 := want
+	altered512.SHA512[0] ^= 1
 	elsewhere.Name = "yq"
 	index := paragraphOf(elsewhere) + "\n" + paragraphOf(want) + "\n"
 	release := releaseOf("", map[string]string{indexPath: index})
@@ -130,6 +156,7 @@ func TestCheckFiles(t *testing.T) {
 		{"two keys", map[string]string{inRelease: clearSign(t, release, other, key), indexFile: index}, ""},
 		{"packed by apt", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".gz": pack(index, testdeb.Gzip)}, ""},
 		{"xz", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".xz": pack(index, testdeb.Xz)}, ""},
+		{"two streams of xz", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".xz": pack(index[:20], testdeb.Xz) + pack(index[20:], testdeb.Xz)}, ""},
 		{"zstd", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".zst": pack(index, testdeb.Zstd)}, ""},
 		{"lz4", map[string]string{inRelease: clearSign(t, release, key), indexFile + ".lz4": pack(index, testdeb.Lz4)}, ""},
 		{"listed packed only", map[string]string{
@@ -139,7 +166,23 @@ func TestCheckFiles(t *testing.T) {
 		{"Release.gpg", map[string]string{"Release": release, "Release.gpg": detach(t, release, true, key), "main_binary-amd64_Packages": index}, ""},
 		{"Release.gpg, not armored", map[string]string{"Release": release, "Release.gpg": detach(t, release, false, key), "main_binary-amd64_Packages": index}, ""},
 
+		{"SHA-512 only", map[string]string{inRelease: clearSign(t, release512Of(map[string]string{indexPath: only512(want)}), key), indexFile: only512(want)}, ""},
+		{"SHA-512 in the index only", map[string]string{inRelease: clearSign(t, releaseOf("", map[string]string{indexPath: only512(want)}), key), indexFile: only512(want)}, ""},
+		{"both digests", map[string]string{inRelease: clearSign(t, releaseOf("", map[string]string{indexPath: strong(want)}), key), indexFile: strong(want)}, ""},
+
 		{"nothing", nil, "there are no indexes"},
+		{"other contents, by SHA-512 only", map[string]string{
+			inRelease: clearSign(t, release512Of(map[string]string{indexPath: only512(altered512)}), key), indexFile: only512(altered512),
+		}, "lists other contents"},
+		{"other contents, by one of two digests", map[string]string{
+			inRelease: clearSign(t, release512Of(map[string]string{indexPath: strong(altered512)}), key), indexFile: strong(altered512),
+		}, "lists other contents"},
+		{"tampered index, SHA-512 only", map[string]string{
+			inRelease: clearSign(t, release512Of(map[string]string{indexPath: only512(want) + "\n"}), key), indexFile: only512(want) + " ",
+		}, indexFile + ": it is not the one that is signed"},
+		{"stronger digest of another index", map[string]string{
+			inRelease: clearSign(t, release+strings.TrimPrefix(release512Of(map[string]string{indexPath: strings.Replace(index, "text", "Text", 1)}), "Origin: Test\n"), key), indexFile: index,
+		}, indexFile + ": it is not the one that is signed"},
 		{"not listed", map[string]string{
 			"InRelease":                  clearSign(t, releaseOf("", map[string]string{indexPath: paragraphOf(elsewhere)}), key),
 			"main_binary-amd64_Packages": paragraphOf(elsewhere),
@@ -169,7 +212,7 @@ func TestCheckFiles(t *testing.T) {
 			"InRelease":                  clearSign(t, releaseOf("", map[string]string{indexPath: "Package: jq\n" + index}), key),
 			"main_binary-amd64_Packages": "Package: jq\nPackage: jq\n" + index,
 		}, "main_binary-amd64_Packages: line 2: the field"},
-		{"no digest of sha256", map[string]string{inRelease: clearSign(t, "Origin: Test\n", key), indexFile: index}, inRelease + ": it has no SHA-256"},
+		{"no digest of sha256", map[string]string{inRelease: clearSign(t, "Origin: Test\n", key), indexFile: index}, inRelease + ": it has no SHA-512 or SHA-256"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.name == "tampered, packed" { // without xz another check finds it first
@@ -196,7 +239,7 @@ func TestCheckFiles(t *testing.T) {
 			if isProved != (test.want == "") || isProved != (p.Reason == "") || !strings.Contains(p.Reason, test.want) {
 				t.Errorf("%+v, want the reason %q", p, test.want)
 			}
-			if p.Differs != (test.name == "other contents") {
+			if p.Differs != strings.HasPrefix(test.name, "other contents") {
 				t.Errorf("%+v", p)
 			}
 		})
@@ -206,7 +249,7 @@ func TestCheckFiles(t *testing.T) {
 // TestCheckFilesValidUntil sees to it that the date is reported, of the newest index.
 func TestCheckFilesValidUntil(t *testing.T) {
 	key := newKey(t, "archive")
-	want := deb.File{Name: "jq", Version: "1", Architecture: "all", SHA256: sha256.Sum256([]byte("jq")), Size: 2}
+	want := fileOf("jq", "1", "all", "jq")
 	index := paragraphOf(want)
 	dir := t.TempDir()
 	for prefix, date := range map[string]string{"a_": "Sat, 08 Feb 2025 20:10:01 UTC", "b_": "Sun, 09 Feb 2025 20:10:01 +0000"} {
@@ -237,11 +280,13 @@ func TestCheckFilesValidUntil(t *testing.T) {
 // proved that the digest of the index does not cover.
 func FuzzCheckFiles(f *testing.F) {
 	key := newKey(f, "archive")
-	want := deb.File{Name: "jq", Version: "1.7-1", Architecture: "amd64", SHA256: sha256.Sum256([]byte("jq")), Size: 2}
+	want := fileOf("jq", "1.7-1", "amd64", "jq")
 	index := "Package: jq\nVersion: 1.7-1\nArchitecture: amd64\nSize: 2\nSHA256: " + fmt.Sprintf("%x", want.SHA256) + "\n"
 	f.Add(releaseOf("Valid-Until: Sat, 08 Feb 2025 20:10:01 UTC\n", map[string]string{"Packages": index}), index, false)
 	f.Add(releaseOf("", map[string]string{"Packages": index}), strings.ToUpper(index), true)
 	f.Add("SHA256:\n x", "\n\n \n", false)
+	index = strings.Replace(index, fmt.Sprintf("SHA256: %x", want.SHA256), fmt.Sprintf("SHA512: %x", want.SHA512), 1)
+	f.Add(release512Of(map[string]string{"Packages": index}), index, false)
 	f.Fuzz(func(t *testing.T, release, index string, raw bool) {
 		if !raw { // else the reader of signatures has its turn
 			release = clearSign(t, release, key)
@@ -256,8 +301,9 @@ func FuzzCheckFiles(f *testing.F) {
 		if err != nil || len(proofs) != 1 || (proofs[0].Signer == "") != (proofs[0].Reason != "") {
 			t.Fatalf("%+v, %v", proofs, err)
 		}
-		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(index)))
-		if proofs[0].Signer != "" && (raw || !strings.Contains(strings.ToLower(release), sum)) {
+		sum, sum512 := fmt.Sprintf("%x", sha256.Sum256([]byte(index))), fmt.Sprintf("%x", sha512.Sum512([]byte(index)))
+		release = strings.ToLower(release)
+		if proofs[0].Signer != "" && (raw || !strings.Contains(release, sum) && !strings.Contains(release, sum512)) {
 			t.Errorf("proved by %q", release)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
@@ -14,70 +15,98 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-var errNoKeys = errors.New("there is no key that may sign it; give one with --keyring")
-
-// verifyClear returns what is signed of an InRelease file, and by whom. Nothing may
-// be in the file that is not signed (RFC 9580, 7).
-func verifyClear(k *trust.Keyring, b []byte) (text []byte, signer string, err error) {
-	if k.Len() == 0 {
-		return nil, "", errNoKeys
-	}
-	block, rest := clearsign.Decode(b)
-	if block == nil || !bytes.HasPrefix(b, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, "", errors.New("it is not clear-signed, or has more in it than what is")
-	}
-	signature, err := backends.ReadAll(block.ArmoredSignature.Body, maxRelease)
-	if err != nil {
-		return nil, "", fmt.Errorf("its signature is damaged: %v", err)
-	}
-	signer, err = verify(k, block.Bytes, signature)
-	return block.Plaintext, signer, err
+// unverified says that a Release file has no good signature, and why.
+type unverified struct {
+	verdict pkginfo.Verdict
+	reason  string
 }
 
-// verifyDetached verifies a Release file by its Release.gpg, armored or not, and
-// returns who signed it.
-func verifyDetached(k *trust.Keyring, text, signature []byte) (signer string, err error) {
-	if k.Len() == 0 {
-		return "", errNoKeys
+func (u *unverified) Error() string { return u.reason }
+
+func unverifiedf(verdict pkginfo.Verdict, format string, args ...any) error {
+	return &unverified{verdict, fmt.Sprintf(format, args...)}
+}
+
+var (
+	errNoKeys    = unverifiedf(pkginfo.NoKey, "there is no key that may sign it; give one with --keyring")
+	errNotSigned = unverifiedf(pkginfo.Unsigned, "it is not signed")
+)
+
+// signedText is a Release file and its signatures.
+type signedText struct {
+	text       []byte // what is to be read
+	signed     []byte // what is signed: the same, but for the ends of lines
+	signatures []byte // packets of OpenPGP
+}
+
+// splitClear takes an InRelease file apart. Nothing may be in it that is not signed
+// (RFC 9580, 7).
+func splitClear(b []byte) (*signedText, error) {
+	block, rest := clearsign.Decode(b)
+	if block == nil || !bytes.HasPrefix(b, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, unverifiedf(pkginfo.Bad, "it is not clear-signed, or has more in it than what is")
 	}
-	if len(signature) > 0 && signature[0] < 0x80 {
-		if signature, err = dearmor(signature); err != nil {
-			return "", fmt.Errorf("its signature is damaged: %v", err)
+	signatures, err := backends.ReadAll(block.ArmoredSignature.Body, maxRelease)
+	if err != nil {
+		return nil, unverifiedf(pkginfo.Bad, "its signature is damaged: %v", err)
+	}
+	return &signedText{block.Plaintext, block.Bytes, signatures}, nil
+}
+
+// joinDetached takes a Release file and its Release.gpg, armored or not.
+func joinDetached(text, signatures []byte) (*signedText, error) {
+	if len(signatures) > 0 && signatures[0] < 0x80 {
+		var err error
+		if signatures, err = dearmor(signatures); err != nil {
+			return nil, unverifiedf(pkginfo.Bad, "its signature is damaged: %v", err)
 		}
 	}
-	return verify(k, text, signature)
+	return &signedText{text, text, signatures}, nil
 }
 
 // verify returns who made a signature. Of several, that of any key will do, as with
-// apt: archives sign with the old and the new key for some time.
-func verify(k *trust.Keyring, text, signatures []byte) (signer string, err error) {
-	r := packet.NewReader(bytes.NewReader(signatures))
+// apt: archives sign with the old and the new key for some time. With anyTime a key
+// that has expired will do that had not when it signed. The error is an [unverified].
+func (s *signedText) verify(k *trust.Keyring, anyTime bool) (signer string, err error) {
+	if k.Len() == 0 {
+		return "", errNoKeys
+	}
+	r := packet.NewReader(bytes.NewReader(s.signatures))
 	unknown := ""
 	for n := 0; ; n++ {
 		p, rerr := r.Next()
-		s, ok := p.(*packet.Signature)
+		signature, ok := p.(*packet.Signature)
 		switch {
 		case rerr == io.EOF && n > 0 && err == nil:
-			return "", fmt.Errorf("it is signed with a key that is not known:%s", unknown)
+			return "", unverifiedf(pkginfo.NoKey, "it is signed with a key that is not known:%s", unknown)
 		case rerr == io.EOF && n > 0:
-			return "", fmt.Errorf("its signature is not good: %v", err)
+			return "", unverifiedf(pkginfo.Bad, "its signature is not good: %v", err)
 		case rerr != nil || !ok || n == maxSignatures:
-			return "", errors.New("its signature is damaged")
+			return "", unverifiedf(pkginfo.Bad, "its signature is damaged")
+		}
+		if weak := (*packet.Config)(nil).RejectMessageHashAlgorithm(signature.Hash); weak { // as with apt
+			err = fmt.Errorf("it is made with %v, which proves nothing any more", signature.Hash)
+			continue
 		}
 		var one bytes.Buffer
-		if err := s.Serialize(&one); err != nil {
-			return "", fmt.Errorf("its signature is damaged: %v", err)
+		if err := signature.Serialize(&one); err != nil {
+			return "", unverifiedf(pkginfo.Bad, "its signature is damaged: %v", err)
 		}
-		_, entity, verr := openpgp.VerifyDetachedSignature(k.Entities(), bytes.NewReader(text), &one, nil)
+		var config *packet.Config
+		if anyTime {
+			config = &packet.Config{Time: func() time.Time { return signature.CreationTime }}
+		}
+		_, entity, verr := openpgp.VerifyDetachedSignature(k.Entities(), bytes.NewReader(s.signed), &one, config)
 		switch {
 		case verr == nil:
-			return signerName(entity, s), nil
+			return signerName(entity, signature), nil
 		case !errors.Is(verr, pgperrors.ErrUnknownIssuer):
 			err = verr
-		case s.IssuerKeyId != nil:
-			unknown += fmt.Sprintf(" %016x", *s.IssuerKeyId)
+		case signature.IssuerKeyId != nil:
+			unknown += fmt.Sprintf(" %016x", *signature.IssuerKeyId)
 		}
 	}
 }

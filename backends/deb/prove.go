@@ -3,6 +3,7 @@ package deb
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"hash"
@@ -19,19 +20,40 @@ import (
 // aptLists is where apt keeps the indexes of archives.
 const aptLists = "/var/lib/apt/lists"
 
-// NewHash returns a SHA-256: the only digest of a deb that all indexes have and that
-// still proves something.
-func (Format) NewHash() hash.Hash { return sha256.New() }
+// NewHash returns a hash whose sum is a SHA-256 and, behind it, a SHA-512: archives
+// list the one, the other, or both.
+func (Format) NewHash() hash.Hash { return &bothHash{sha256.New(), sha512.New()} }
+
+// bothHash is the two digests that prove a deb.
+type bothHash struct{ sha256, sha512 hash.Hash }
+
+const bothSize = sha256.Size + sha512.Size
+
+func (h *bothHash) Write(p []byte) (int, error) {
+	h.sha256.Write(p)
+	return h.sha512.Write(p)
+}
+
+func (h *bothHash) Sum(b []byte) []byte { return h.sha512.Sum(h.sha256.Sum(b)) }
+func (h *bothHash) Size() int           { return bothSize }
+func (h *bothHash) BlockSize() int      { return h.sha512.BlockSize() }
+func (h *bothHash) Reset() {
+	h.sha256.Reset()
+	h.sha512.Reset()
+}
 
 // Prove looks debs up in the signed indexes of a directory, as [CheckFiles] does: that
 // of the root's apt, with apt's keys, unless the request has others.
 func (Format) Prove(ctx context.Context, root backends.Root, request backends.ProofRequest) (proofs []backends.Proof, warnings []string, err error) {
 	files := make([]File, len(request.Files))
 	for i, f := range request.Files {
-		if len(f.Sum) != sha256.Size {
-			return nil, nil, fmt.Errorf("prove %s: its sum has %d bytes, and is not a SHA-256", f.Name, len(f.Sum))
+		if len(f.Sum) != bothSize {
+			return nil, nil, fmt.Errorf("prove %s: its sum has %d bytes, and is not a SHA-256 and a SHA-512", f.Name, len(f.Sum))
 		}
-		files[i] = File{f.Name, f.Version, f.Architecture, [sha256.Size]byte(f.Sum), f.Size}
+		files[i] = File{
+			Name: f.Name, Version: f.Version, Architecture: f.Architecture, Size: f.Size,
+			SHA256: [sha256.Size]byte(f.Sum), SHA512: [sha512.Size]byte(f.Sum[sha256.Size:]),
+		}
 	}
 	dir, where := fs.FS(rootFS{root, aptLists}), aptLists
 	switch _, err := root.Stat(aptLists); {

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +22,25 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
+// sumOf returns what the format proves a package file by.
+func sumOf(content string) []byte {
+	h := deb.Format{}.NewHash()
+	io.WriteString(h, content)
+	return h.Sum(nil)
+}
+
+// TestNewHash compares the sum with those of the two digests.
+func TestNewHash(t *testing.T) {
+	sum256, sum512 := sha256.Sum256([]byte("jq")), sha512.Sum512([]byte("jq"))
+	h := deb.Format{}.NewHash()
+	io.WriteString(h, "x")
+	h.Reset()
+	io.WriteString(h, "jq")
+	if got := h.Sum([]byte("-")); !bytes.Equal(got, slices.Concat([]byte("-"), sum256[:], sum512[:])) || h.Size() != len(got)-1 {
+		t.Errorf("%x", got)
+	}
+}
+
 // TestProve has roots whose apt trusts, or does not, the key that has signed.
 func TestProve(t *testing.T) {
 	key, other := newKey(t, "archive"), newKey(t, "other")
@@ -29,14 +51,13 @@ func TestProve(t *testing.T) {
 		}
 		return b.String()
 	}
-	sum := sha256.Sum256([]byte("jq"))
-	index := paragraphOf(deb.File{Name: "jq", Version: "1", Architecture: "amd64", SHA256: sum, Size: 2})
+	index := paragraphOf(fileOf("jq", "1", "amd64", "jq"))
 	release := clearSign(t, releaseOf("Valid-Until: Sat, 08 Feb 2025 20:10:01 UTC\n", map[string]string{indexPath: index}), key)
-	file := backends.PackageFile{Name: "jq", Version: "1", Architecture: "amd64", Size: 2, Sum: sum[:]}
+	file := backends.PackageFile{Name: "jq", Version: "1", Architecture: "amd64", Size: 2, Sum: sumOf("jq")}
 	const (
 		trusted = "etc/apt/trusted.gpg.d/archive.gpg"
 		source  = "etc/apt/sources.list.d/archive.sources"
-		named   = "URIs: http://deb.example.org/debian\nSuites: stable\nSigned-By: "
+		named   = "Types: deb\nURIs: http://deb.example.org/debian\nSuites: stable\nComponents: main\nSigned-By: "
 		lists   = "var/lib/apt/lists/"
 	)
 	var armored bytes.Buffer

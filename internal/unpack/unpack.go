@@ -57,7 +57,7 @@ func (e *CorruptError) Error() string {
 // Stream is the content of one compressed stream. Its end is the end of what it
 // is read from: it refuses data that follow it, a second stream among them, which
 // one decompressor would take and another one leave. Gzip is the exception, whose
-// streams every decompressor joins.
+// streams every decompressor joins, and [NewJoinedStream].
 type Stream struct {
 	source *source
 	r      io.Reader
@@ -68,6 +68,8 @@ type Stream struct {
 	err     error
 	// trusting leaves out the checksums of the format.
 	trusting bool
+	// joins takes several streams, one behind another, for one.
+	joins bool
 }
 
 // NewStream decompresses what r reads. size is how many bytes that is, and may be
@@ -86,8 +88,19 @@ func NewTrustingStream(r io.Reader, c Compression, size int64) (*Stream, error) 
 	return newStream(r, c, size, true)
 }
 
+// NewJoinedStream is NewTrustingStream for data that programs pack in several streams
+// and read as one, as all decompressors do: the indexes of repositories. That of Ubuntu
+// is packed by several processors. (Of lz4 it takes one stream only.)
+func NewJoinedStream(r io.Reader, c Compression, size int64) (*Stream, error) {
+	return open(&Stream{trusting: true, joins: true}, r, c, size)
+}
+
 func newStream(r io.Reader, c Compression, size int64, trusting bool) (*Stream, error) {
-	s := &Stream{source: &source{r: r}, end: func() error { return nil }, release: func() {}, trusting: trusting}
+	return open(&Stream{trusting: trusting}, r, c, size)
+}
+
+func open(s *Stream, r io.Reader, c Compression, size int64) (*Stream, error) {
+	s.source, s.end, s.release = &source{r: r}, func() error { return nil }, func() {}
 	if err := s.open(c, size); err != nil {
 		return nil, s.explain(err)
 	}
@@ -100,7 +113,11 @@ func (s *Stream) open(c Compression, size int64) error {
 	case None:
 		s.r = s.source
 	case Bzip2:
-		s.r = bzip2.NewReader(bufio.NewReaderSize(&bzip2Reader{r: s.source}, 64<<10))
+		var packed io.Reader = s.source
+		if !s.joins {
+			packed = &bzip2Reader{r: s.source}
+		}
+		s.r = bzip2.NewReader(bufio.NewReaderSize(packed, 64<<10))
 	case Gzip:
 		z, err := gzip.NewReader(bufio.NewReaderSize(s.source, 64<<10))
 		if err != nil {
@@ -108,21 +125,27 @@ func (s *Stream) open(c Compression, size int64) error {
 		}
 		s.r = z
 	case Zstd:
-		frame := newZstdReader(s.source)
-		z, err := zstd.NewReader(frame, zstd.WithDecoderConcurrency(1),
+		var packed io.Reader = s.source
+		if !s.joins {
+			frame := newZstdReader(s.source)
+			packed, s.end = frame, frame.checkEnd
+		}
+		z, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1),
 			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow), zstd.IgnoreChecksum(s.trusting))
 		if err != nil {
 			return err
 		}
 		s.r, s.release = z, z.Close
-		s.end = frame.checkEnd
 	case Xz:
-		check := &xzReader{r: s.source}
-		s.end = check.checkSingleStream
-		if program := xzProgram(); program != "" && !isSmall {
-			return s.startXz(program, "xz", check)
+		var packed io.Reader = s.source
+		if !s.joins {
+			check := &xzReader{r: s.source}
+			packed, s.end = check, check.checkSingleStream
 		}
-		z, err := xz.NewReader(check, maxWindow)
+		if program := xzProgram(); program != "" && !isSmall {
+			return s.startXz(program, "xz", packed)
+		}
+		z, err := xz.NewReader(packed, maxWindow)
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,42 @@ func compress(t *testing.T, data []byte, c testdeb.Compression) []byte {
 	return b
 }
 
+// TestJoinedStream has two streams for one, and what follows them that is none, and an
+// end that is cut off.
+func TestJoinedStream(t *testing.T) {
+	data := []byte(strings.Repeat("content\n", 50_000))
+	for _, c := range compressions {
+		if c.c == unpack.None || c.c == unpack.Lzma || c.c == unpack.Lz4 {
+			continue
+		}
+		for _, path := range []string{os.Getenv("PATH"), ""} {
+			t.Run(string(c.pack)+" "+path, func(t *testing.T) {
+				one := compress(t, data, c.pack)
+				t.Setenv("PATH", path) // without it there is no xz
+				read := func(b []byte) ([]byte, error) {
+					s, err := unpack.NewJoinedStream(bytes.NewReader(b), c.c, -1)
+					if err != nil {
+						return nil, err
+					}
+					defer s.Close()
+					return io.ReadAll(s)
+				}
+				if got, err := read(slices.Concat(one, one)); err != nil || !bytes.Equal(got, slices.Concat(data, data)) {
+					t.Errorf("%d bytes of two streams, %v", len(got), err)
+				}
+				if _, err := read(slices.Concat(one, []byte("more"))); err == nil {
+					t.Error("what is no stream is passed over")
+				}
+				for _, cut := range []int{1, 10, len(one) / 2} {
+					if _, err := read(slices.Concat(one, one[:len(one)-cut])); err == nil {
+						t.Errorf("%d bytes of the second stream are missing, and it is taken for a whole one", cut)
+					}
+				}
+			})
+		}
+	}
+}
+
 // TestStream unpacks data of every compression, with and without programs, and what
 // is damaged, cut off, followed by more, or cannot be read.
 func TestStream(t *testing.T) {
