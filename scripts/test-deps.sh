@@ -9,10 +9,12 @@ set -eu
 needs='
 apt-get                 apt
 bzip2                   bzip2
+createrepo_c            createrepo-c
 debugfs                 e2fsprogs
 dpkg-deb                dpkg
 dpkg-scanpackages       dpkg-dev
 dpkg-shlibdeps          dpkg-dev
+dumpsolv                libsolv-tools
 eu-elflint              elfutils
 fuse2fs                 fuse2fs
 gcc                     gcc
@@ -32,9 +34,11 @@ perl                    perl-base
 readelf                 binutils
 rpm                     rpm
 rpmbuild                rpm
+rpmmd2solv              libsolv-tools
 setcap                  libcap2-bin
 setfattr                attr
 strace                  strace
+testsolv                libsolv-tools
 unshare                 util-linux
 xz                      xz-utils
 zstd                    zstd

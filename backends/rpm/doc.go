@@ -46,6 +46,21 @@
 // caller has to look the name up in the root in question, or drop setuid and setgid
 // bits as rpm does for a name that it does not find.
 //
+// # Repositories
+//
+// [Format] reads repositories as createrepo_c makes them: repomd.xml with its
+// signature, primary.xml plain or packed by gzip, xz, zstd or bzip2, and lists of
+// mirrors with digests (metalinks). Sources are those of yum.repos.d, with dnf's
+// variables, and of zypp; the releases of some distributions are known by name.
+//
+// A description that nobody has signed is taken where the source says that packages
+// are signed (dnf's gpgcheck without repo_gpgcheck), and the signature of the listing
+// says so: whoever installs from it verifies the packages by [Format.SourceKeys].
+//
+// Packages of module streams are left out (docs/decisions/0019). The lists of files
+// that are apart from primary.xml are not read, so that a relation that names a file
+// outside of directories for programs and of /etc is not answered by an index.
+//
 // # The usr-merge
 //
 // Paths are those of a system with a merged /usr, as in backends/deb.
@@ -57,7 +72,7 @@
 //
 // # Size
 //
-// It is one package of some five thousand lines because headers are read by one
-// reader wherever they stand: files named rpmdb_* are about databases, the others
-// about packages.
+// It is one package of some seven thousand lines because headers are read by one
+// reader wherever they stand: files named rpmdb_* are about databases, those named
+// repo_* about repositories, the others about packages.
 package rpm

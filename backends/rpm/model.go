@@ -31,18 +31,8 @@ func packageOf(h *header, files *fileList) (*pkginfo.Package, error) {
 	if h.err != nil {
 		return nil, h.err
 	}
-	for _, word := range []struct {
-		what, text, allowed string
-		max                 int
-	}{
-		{"name", p.Name, nameChars, maxName},
-		{"version", version, versionChars, maxVersion},
-		{"release", release, versionChars, maxVersion},
-		{"architecture", p.Architecture, "_", maxName},
-	} {
-		if err := checkWord(word.what, word.text, word.allowed, word.max); err != nil {
-			return nil, err
-		}
+	if err := checkNames(p.Name, version, release, p.Architecture); err != nil {
+		return nil, err
 	}
 	p.Version = version + "-" + release
 	if epoch, ok := h.number(tagEpoch); ok {
@@ -74,8 +64,9 @@ func hasFlag(e *pkginfo.Entry, flag string) bool {
 
 // sourceName returns the name of the source package, which the header has as that
 // of a file, "bison-3.0.4-1.el7.src.rpm".
-func sourceName(h *header) string {
-	name := h.string(tagSourceRPM)
+func sourceName(h *header) string { return sourceOfFile(h.string(tagSourceRPM)) }
+
+func sourceOfFile(name string) string {
 	for _, suffix := range []string{".rpm", ".src", ".nosrc"} {
 		name = strings.TrimSuffix(name, suffix)
 	}
@@ -226,6 +217,24 @@ func triggerName(flags uint32) string {
 		return "triggerpostun"
 	}
 	return "trigger"
+}
+
+// checkNames refuses what rpm does not allow of what a package is called by.
+func checkNames(name, version, release, architecture string) error {
+	for _, word := range []struct {
+		what, text, allowed string
+		max                 int
+	}{
+		{"name", name, nameChars, maxName},
+		{"version", version, versionChars, maxVersion},
+		{"release", release, versionChars, maxVersion},
+		{"architecture", architecture, "_", maxName},
+	} {
+		if err := checkWord(word.what, word.text, word.allowed, word.max); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkWord refuses names of packages and the like that rpm does not allow, and so

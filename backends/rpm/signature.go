@@ -174,6 +174,10 @@ func newSignature(kind SignatureKind, b []byte, keyring *trust.Keyring) *pending
 	return s
 }
 
+func (s *pendingSignature) isSHA1() bool {
+	return s.packet != nil && s.packet.Hash == crypto.SHA1 || s.old != nil && s.old.hash == crypto.SHA1
+}
+
 // cover hashes what the signature is of.
 func (s *pendingSignature) cover(b []byte) {
 	for _, h := range s.hashes {
