@@ -32,6 +32,8 @@ const (
 	GenerationFile = "generation.json"
 	LeftFile       = Private + "/left.json" // when trees left the active generation
 	SystemDir      = Private + "/system"    // what is known of the root's own packages
+	SourcesDir     = Private + "/sources"   // what is known of repositories: a directory each
+	CacheDir       = Private + "/cache"     // package files that were fetched, by their digests
 )
 
 // NameError says why a package's name or version cannot stand in a path.

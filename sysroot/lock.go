@@ -64,7 +64,7 @@ func (r *Root) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 func (r *Root) tryLock(o LockOptions) (*Lock, error) {
 	l := &Lock{root: r}
 	if err := l.take(o); err != nil {
-		return nil, errors.Join(hint(err), l.Unlock())
+		return nil, errors.Join(Hint(err), l.Unlock())
 	}
 	return l, nil
 }
@@ -282,10 +282,11 @@ func (l *Lock) removeMade() error {
 	return nil
 }
 
-// hint adds what to do to a permission error.
-func hint(err error) error {
+// Hint adds what to do to a permission error.
+func Hint(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: run hashpkg as root, or give --prefix with a directory of your own", err)
+		return fmt.Errorf("%w: run hashpkg as root, or give --prefix with a directory of your own, such as ~/.local/sys; "+
+			"prefix = \"/home/YOU/.local/sys\" in ~/.config/hashpkg.toml does that for good", err)
 	}
 	return err
 }

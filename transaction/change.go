@@ -69,6 +69,42 @@ func Remove(ctx context.Context, c Change, spec query.Spec) (Result, error) {
 	})
 }
 
+// Hold has packages that were installed by name keep their versions when others are
+// upgraded, or with false not any more.
+func Hold(ctx context.Context, c Change, names []string, hold bool) (Result, error) {
+	return c.make(ctx, func(g *record.Generation) (changed bool, err error) {
+		for _, name := range names {
+			found := false
+			for i := range g.Trees {
+				t := &g.Trees[i]
+				if t.Name != name || t.Release == "" {
+					continue
+				}
+				found = true
+				changed = changed || t.OnHold != hold
+				t.OnHold = hold
+			}
+			if !found {
+				return false, fmt.Errorf("%w by name: %s", query.ErrNotInstalled, name)
+			}
+		}
+		return changed, nil
+	})
+}
+
+// RunOnce is the Run of generations that packages are brought in to be run once: one
+// replaces the other, so that they do not pile up.
+const RunOnce = "hashpkg run"
+
+// DropExpired takes the packages out of the system that were brought to be run once, and
+// whose time has come.
+func DropExpired(ctx context.Context, c Change) (Result, error) {
+	return c.make(ctx, func(g *record.Generation) (bool, error) {
+		g.Run = RunOnce
+		return g.Remove(func(t *record.Tree) bool { return t.Expired(c.Now) }), nil
+	})
+}
+
 // make makes a generation from the active one, if f changes anything.
 func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, error)) (result Result, err error) {
 	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock})

@@ -67,7 +67,7 @@ func packages(t *testing.T) []string {
 func install(t *testing.T, root *sysroot.Root, dryRun bool, files ...string) *InstallResult {
 	t.Helper()
 	result, err := Install(context.Background(), InstallOptions{
-		Root: root, Files: files, DryRun: dryRun, Signature: trust.Off, Now: time.Unix(1700000000, 0),
+		Root: root, Packages: PackageFiles(files...), DryRun: dryRun, Signature: trust.Off, Now: time.Unix(1700000000, 0),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestProgramThatCannotBeEdited(t *testing.T) {
 	}
 	for _, dryRun := range []bool{true, false} {
 		result, err := Install(context.Background(), InstallOptions{
-			Root: root, Files: append(slices.Clone(files), file), DryRun: dryRun, Signature: trust.Off, Now: time.Unix(1700000000, 0),
+			Root: root, Packages: PackageFiles(append(slices.Clone(files), file)...), DryRun: dryRun, Signature: trust.Off, Now: time.Unix(1700000000, 0),
 		})
 		var problems *plan.ProblemsError
 		if !errors.As(err, &problems) || len(problems.Problems) != 1 || problems.Problems[0].File != "usr/bin/stuffed" {

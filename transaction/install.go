@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
@@ -22,10 +25,15 @@ import (
 
 // InstallOptions says what to install where.
 type InstallOptions struct {
-	Root   *sysroot.Root
-	Files  []string // package files on the host
-	DryRun bool     // plan only; nothing is written
-	Choice record.DefaultChoice
+	Root *sysroot.Root
+	// Packages are installed together. See [PackageFiles].
+	Packages []Package
+	DryRun   bool // plan only; nothing is written
+	Choice   record.DefaultChoice
+	// Gone reports whether a tree of the active generation is not in the next one; nil
+	// for none. It is called again for the generation that is active when the lock is
+	// held.
+	Gone func(*record.Tree) bool
 	// Rebuild allows a package file whose name, version and architecture are
 	// taken by another build.
 	Rebuild bool
@@ -41,12 +49,43 @@ type InstallOptions struct {
 	MaxSize int64
 	Lock    sysroot.LockOptions
 	Now     time.Time
+	// Run is that of the generation: see [record.Generation].
+	Run string
+	// CheckPlan, if not nil, is asked before anything is changed.
+	CheckPlan func(*plan.Plan) error
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
 
 	// known, unless nil, are the manifests of the trees that there are, in place of
 	// those in the store.
 	known *knownTrees
+}
+
+// Package is one package to install.
+type Package struct {
+	Path string // of its file on the host
+	// Get, if not nil, returns Path when the file is there. Packages are read while
+	// others are still on their way.
+	Get func(ctx context.Context) (string, error)
+	// Expected, if not nil, is what an index says of it. A file that is another package
+	// is refused.
+	Expected *pkginfo.Listed
+	// Proof is what an index came to that proves the file; its verdict is "" for one
+	// that nobody looked into.
+	Proof pkginfo.Signature
+	// Keys, if not nil, are those that may sign the package itself, in place of those
+	// that the root's package manager trusts.
+	Keys *trust.Keyring
+	record.Named
+}
+
+// PackageFiles returns packages for files on the host that somebody named.
+func PackageFiles(paths ...string) []Package {
+	packages := make([]Package, len(paths))
+	for i, p := range paths {
+		packages[i].Path, packages[i].Asked = p, true
+	}
+	return packages
 }
 
 // DefaultMaxSize is how many bytes the files of one package may have unless somebody
@@ -74,7 +113,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	files, err := lookAtFiles(o.Files, o.Root.Formats())
+	files, err := lookAtFiles(o.Packages, o.Root.Formats())
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +152,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return result, err
 	}
 	next := made.Generation.Next(0, o.Now)
+	next.Run = o.Run
 	if err := w.Commit(ctx, trees, next); err != nil {
 		return result, err
 	}
@@ -120,28 +160,36 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	return result, nil
 }
 
-// packageFile is one file of the command line.
+// packageFile is one file that is going to be read.
 type packageFile struct {
-	path   string
+	Package
 	size   int64
 	format backends.Format
 }
 
 // lookAtFiles looks at the files before anything is done, so that a slip of the
 // pen costs nothing, and decides of what format each is.
-func lookAtFiles(paths []string, formats backends.Formats) ([]packageFile, error) {
-	files := make([]packageFile, 0, len(paths))
-	for _, p := range paths {
-		info, err := os.Stat(p)
+func lookAtFiles(packages []Package, formats backends.Formats) ([]packageFile, error) {
+	files := make([]packageFile, 0, len(packages))
+	for _, p := range packages {
+		if p.Get != nil {
+			format, ok := formats.ByName(p.Expected.Format)
+			if !ok {
+				return nil, fmt.Errorf("%s: the format %q is unknown", p.Expected.Spec(), p.Expected.Format)
+			}
+			files = append(files, packageFile{p, p.Expected.Size, format})
+			continue
+		}
+		info, err := os.Stat(p.Path)
 		if err != nil {
 			return nil, fmt.Errorf("open package: %w", err)
 		}
 		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("open package: %s is not a regular file", p)
+			return nil, fmt.Errorf("open package: %s is not a regular file", p.Path)
 		}
-		format, err := formatOf(p, formats)
+		format, err := formatOf(p.Path, formats)
 		if err != nil {
-			return nil, fmt.Errorf("read package %s: %w", p, err)
+			return nil, fmt.Errorf("read package %s: %w", p.Path, err)
 		}
 		files = append(files, packageFile{p, info.Size(), format})
 	}
@@ -209,6 +257,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		Edit:           &editor{ctx, to},
 		Choice:         o.Choice,
 		Rebuild:        o.Rebuild,
+		Gone:           o.Gone,
 	})
 	if err != nil {
 		return nil, err
@@ -216,6 +265,9 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	made.Warnings = slices.Insert(made.Warnings, 0, warnings...)
 	if len(made.Problems) > 0 {
 		return made, &plan.ProblemsError{Problems: made.Problems}
+	}
+	if o.CheckPlan != nil {
+		return made, o.CheckPlan(made)
 	}
 	return made, nil
 }
@@ -234,8 +286,7 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 	var done atomic.Int64
 	read := func(n int64) { o.Progress(Progress{Step: "reading", Done: done.Add(n), Total: total}) }
 	all := make([]*stagedPackage, len(files))
-	err = eachInParallel(ctx, len(order), func(ctx context.Context, n int) (err error) {
-		i := order[n]
+	err = eachWhenThere(ctx, files, order, func(ctx context.Context, i int) (err error) {
 		all[i], err = stagePackage(ctx, files[i], keys, o, to, read)
 		return err
 	})
@@ -248,4 +299,46 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 		}
 	}
 	return out, nil
+}
+
+// eachWhenThere calls f with the indexes of files, several at a time: in their order, and
+// those that have to be got as they come.
+func eachWhenThere(ctx context.Context, files []packageFile, order []int, f func(ctx context.Context, i int) error) error {
+	g, running := errgroup.WithContext(ctx)
+	ready := make(chan int, len(files))
+	var coming sync.WaitGroup
+	for _, i := range order {
+		if files[i].Get == nil {
+			ready <- i
+			continue
+		}
+		coming.Add(1)
+		g.Go(func() (err error) {
+			defer coming.Done()
+			if files[i].Path, err = files[i].Get(running); err != nil {
+				return err
+			}
+			ready <- i
+			return nil
+		})
+	}
+	g.Go(func() error {
+		coming.Wait()
+		close(ready)
+		return nil
+	})
+	for range runtime.GOMAXPROCS(0) {
+		g.Go(func() error {
+			for i := range ready {
+				if err := running.Err(); err != nil {
+					return err
+				}
+				if err := f(running, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return cmp.Or(g.Wait(), ctx.Err())
 }

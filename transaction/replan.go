@@ -27,7 +27,7 @@ import (
 func Replan(ctx context.Context, o InstallOptions, base *record.Generation, known map[string]*record.Manifest) (manifests []*record.Manifest, err error) {
 	o.Progress = func(Progress) {}
 	o.Rebuild, o.known = true, &knownTrees{known}
-	files, err := lookAtFiles(o.Files, o.Root.Formats())
+	files, err := lookAtFiles(o.Packages, o.Root.Formats())
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,12 @@ func checkSignatures(ctx context.Context, o InstallOptions, staged []*stagedPack
 		return nil, err
 	}
 	for _, p := range staged {
+		if p.proof.Verdict.Stronger(p.manifest.Package.Verdict) {
+			p.manifest.Package.Signature = p.proof
+		}
 		_, byIndex := p.format.(backends.Prover)
+		rules := rules
+		rules.KeysGiven = rules.KeysGiven || p.hasKeys
 		warning, err := rules.Check(p.manifest.Package.File, trust.Evidence{
 			Signature: p.manifest.Package.Signature, ByIndex: byIndex, Differs: differs[p],
 		})
@@ -75,7 +80,7 @@ func prove(ctx context.Context, o InstallOptions, staged []*stagedPackage, diffe
 		}
 		var of []*stagedPackage
 		for _, p := range staged {
-			if m := p.manifest; m.Format == format.Name() {
+			if m := p.manifest; m.Format == format.Name() && p.proof.Verdict == "" {
 				of = append(of, p)
 				request.Files = append(request.Files, backends.PackageFile{
 					Name: m.Name, Version: m.Version, Architecture: m.Architecture, Size: m.Package.Size, Sum: p.sum,

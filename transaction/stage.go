@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"crypto/sha512"
 	"debug/elf"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
@@ -32,37 +37,110 @@ type sink interface {
 // stagedPackage is a package file that was read into the sink.
 type stagedPackage struct {
 	format   backends.Format
-	manifest *record.Manifest // a draft
-	sum      []byte           // of the file, if the format proves packages by one: see backends.Prover
+	manifest *record.Manifest  // a draft
+	proof    pkginfo.Signature // see Package.Proof
+	hasKeys  bool              // its source names those that may sign it
+	sum      []byte            // of the file, if the format proves packages by one: see backends.Prover
 }
 
 // stagePackage reads one package file into the sink. keys has, by format, the keys
 // that may sign. Unless signatures are of no interest, what the package can be proved
 // by is computed. read is called with the number of bytes that were read from the file.
 func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format]*trust.Keyring, o InstallOptions, to sink, read func(int64)) (*stagedPackage, error) {
-	f, err := os.Open(file.path)
+	f, err := os.Open(file.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
 	defer f.Close()
 	in := &source{ctx: ctx, r: f, hash: digest.New(), read: read}
-	if prover, ok := file.format.(backends.Prover); ok && o.Signature != trust.Off {
-		in.sum = prover.NewHash()
+	algorithm, sum, _ := strings.Cut(file.digest(), ":")
+	listed := newHash(algorithm)
+	if listed == nil && algorithm != "" {
+		return nil, fmt.Errorf("read package %s: a digest %q cannot be verified", file.Path, algorithm)
 	}
-	m, err := stageFrom(in, file.format, keys[file.format.Name()], to, cmp.Or(o.MaxSize, DefaultMaxSize))
+	var proving hash.Hash
+	if prover, ok := file.format.(backends.Prover); ok && file.Proof.Verdict == "" && o.Signature != trust.Off {
+		proving = prover.NewHash()
+	}
+	for _, h := range []hash.Hash{listed, proving} {
+		if h != nil {
+			in.more = append(in.more, h)
+		}
+	}
+	may := keys[file.format.Name()]
+	if file.Keys != nil {
+		may = file.Keys
+	}
+	m, err := stageFrom(in, file.format, may, to, cmp.Or(o.MaxSize, DefaultMaxSize))
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			return nil, cause
 		}
-		return nil, fmt.Errorf("read package %s: %w", file.path, err)
+		if _, rerr := io.Copy(io.Discard, in); rerr == nil && listed != nil && hex.EncodeToString(listed.Sum(nil)) != sum {
+			return nil, &OtherFileError{file.Path, file.Expected} // which is why it cannot be read
+		}
+		return nil, fmt.Errorf("read package %s: %w", file.Path, err)
 	}
-	m.Package.File, m.Package.Size, m.Package.Digest = filepath.Base(file.path), in.size, digest.Sum(in.hash)
+	if listed != nil && hex.EncodeToString(listed.Sum(nil)) != sum {
+		return nil, &OtherFileError{file.Path, file.Expected}
+	}
+	if err := file.check(m); err != nil {
+		return nil, err
+	}
+	m.Named = file.Named
+	m.Package.File, m.Package.Size, m.Package.Digest = file.base(), in.size, digest.Sum(in.hash)
 	m.Index()
-	p := &stagedPackage{format: file.format, manifest: m}
-	if in.sum != nil {
-		p.sum = in.sum.Sum(nil)
+	p := &stagedPackage{format: file.format, manifest: m, proof: file.Proof, hasKeys: file.Keys != nil}
+	if proving != nil {
+		p.sum = proving.Sum(nil)
 	}
 	return p, nil
+}
+
+// OtherFileError says that a package's file is not the one that its index lists.
+type OtherFileError struct {
+	Path     string // of the file, on the host
+	Expected *pkginfo.Listed
+}
+
+func (e *OtherFileError) Error() string {
+	return fmt.Sprintf("read package %s: its digest is not that which the index lists for %s", e.Path, e.Expected.Spec())
+}
+
+// digest returns the digest that the file is to have, "algorithm:hex", or "".
+func (f *packageFile) digest() string {
+	if f.Expected == nil {
+		return ""
+	}
+	return f.Expected.Digest
+}
+
+// newHash returns the hash function of an index's digest; nil for none.
+func newHash(algorithm string) hash.Hash {
+	switch algorithm {
+	case "sha256":
+		return sha256.New()
+	case "sha512":
+		return sha512.New()
+	}
+	return nil
+}
+
+// base returns what records call the file.
+func (f *packageFile) base() string {
+	if f.Expected != nil && f.Expected.Path != "" {
+		return path.Base(f.Expected.Path)
+	}
+	return filepath.Base(f.Path)
+}
+
+// check refuses a package that is another one than its index says.
+func (f *packageFile) check(m *record.Manifest) error {
+	e := f.Expected
+	if e == nil || e.Name == m.Name && e.Version == m.Version && e.Architecture == m.Architecture {
+		return nil
+	}
+	return fmt.Errorf("read package %s: it is %s for %s, and its index lists %s for %s", f.Path, m.Spec(), m.Architecture, e.Spec(), e.Architecture)
 }
 
 // source is a package file: it hashes and counts what passes through, and ends
@@ -71,7 +149,7 @@ type source struct {
 	ctx  context.Context
 	r    io.Reader
 	hash hash.Hash
-	sum  hash.Hash // one more, or nil
+	more []hash.Hash
 	size int64
 	read func(int64)
 }
@@ -82,8 +160,8 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.Read(p)
 	s.hash.Write(p[:n])
-	if s.sum != nil {
-		s.sum.Write(p[:n])
+	for _, h := range s.more {
+		h.Write(p[:n])
 	}
 	s.size += int64(n)
 	s.read(int64(n))

@@ -87,7 +87,7 @@ func installTimed(ctx context.Context, dir, file string) error {
 	debug.SetGCPercent(200) // as hashpkg install does
 	var staged time.Time
 	_, err = transaction.Install(ctx, transaction.InstallOptions{
-		Root: root, Files: []string{file}, Now: time.Now(), Signature: trust.Off,
+		Root: root, Packages: transaction.PackageFiles(file), Now: time.Now(), Signature: trust.Off,
 		Progress: func(p transaction.Progress) {
 			if p.Step == "editing" {
 				staged = time.Now()

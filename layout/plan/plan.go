@@ -53,6 +53,9 @@ type Input struct {
 	Edit    Editor
 	Choice  record.DefaultChoice
 	Rebuild bool // another package file may take an occupied version
+	// Gone reports whether a tree of Generation is not in the next one; nil for none.
+	// Nothing of the command is bound to it.
+	Gone func(*record.Tree) bool
 }
 
 // Plan is what an install would do. Its value is what --dry-run prints.
@@ -131,13 +134,22 @@ func (p *planner) planGeneration(plan *Plan) {
 		}
 	}
 	var added []record.Tree
+	named := map[string]record.Named{}
 	for _, c := range p.command {
-		if have[layout.TreePath(c.m.Name, c.m.Tree)] != c.m.Identity {
+		tree := layout.TreePath(c.m.Name, c.m.Tree)
+		named[tree] = c.m.Named
+		if have[tree] != c.m.Identity {
 			added = append(added, generationTree(c.m))
 		}
 	}
 	// A tree that the generation has and the disk has not is put back.
 	changed := slices.ContainsFunc(plan.Trees, func(t PlannedTree) bool { return !t.Present })
+	if p.in.Gone != nil && next.Remove(func(t *record.Tree) bool {
+		_, isOurs := named[t.Path()]
+		return !isOurs && p.in.Gone(t)
+	}) {
+		changed = true
+	}
 	if len(added) > 0 {
 		next.Add(p.in.Choice, added...)
 		changed = true
@@ -148,6 +160,15 @@ func (p *planner) planGeneration(plan *Plan) {
 	}
 	if p.in.Choice == record.DefaultThis {
 		changed = next.UseAll(ours) || changed
+	}
+	for i := range next.Trees {
+		t := &next.Trees[i]
+		n, isOurs := named[t.Path()]
+		if _, wasThere := have[t.Path()]; isOurs && wasThere {
+			changed = t.Named.Merge(n) || changed
+		} else if isOurs {
+			t.Named = n
+		}
 	}
 	plan.Conflicts = append(plan.Conflicts, farm.Conflicts(next, ours)...)
 	defaults := map[string]bool{}

@@ -556,3 +556,34 @@ func TestLibrariesThatLackOne(t *testing.T) {
 		t.Errorf("warnings: %q", plan.Warnings)
 	}
 }
+
+// TestReleasesInOneCommand installs the same programs of two releases in one command.
+// Each has the libraries and the C library of its own release, as if it was installed by
+// itself.
+func TestReleasesInOneCommand(t *testing.T) {
+	of := func(release string, packages ...*record.Manifest) []*record.Manifest {
+		for _, m := range packages {
+			m.Named.Release = release
+		}
+		return packages
+	}
+	older := func() []*record.Manifest {
+		return of("older", jq("1.6", "GLIBC_2.34"), libjq("1.6"), onig("6.8"), libc("2.36", "GLIBC_2.34"))
+	}
+	newer := func() []*record.Manifest {
+		return of("newer", jq("1.7", "GLIBC_2.34"), libjq("1.7"), onig("6.9"), libc("2.41", "GLIBC_2.34"))
+	}
+	identities := func(commands ...func() []*record.Manifest) map[string]digest.Digest {
+		of := map[string]digest.Digest{}
+		for _, command := range commands {
+			for _, tree := range newWorld().install(t, command).Trees {
+				of[tree.Name+"="+tree.Version] = tree.Identity
+			}
+		}
+		return of
+	}
+	together := func() []*record.Manifest { return slices.Concat(older(), newer()) }
+	if diff := cmp.Diff(identities(older, newer), identities(together)); diff != "" {
+		t.Errorf("trees (-each by itself +together):\n%s", diff)
+	}
+}

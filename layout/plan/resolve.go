@@ -19,6 +19,7 @@ import (
 type planner struct {
 	in        Input
 	command   []*candidate
+	near      map[string][]*candidate     // the command's, those of a release first, by the release
 	installed map[*record.Tree]*candidate // manifests read so far
 	defaults  []*record.Tree              // of the generation, by name
 	others    []*record.Tree              // the rest, newest first
@@ -53,8 +54,12 @@ func newPlanner(in Input) (*planner, error) {
 	slices.SortStableFunc(p.command, func(a, b *candidate) int {
 		return cmp.Or(cmp.Compare(a.m.Name, b.m.Name), -in.Orders.Compare(a.m.Format, a.m.Version, b.m.Version))
 	})
+	p.near = nearest(p.command)
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
+		if in.Gone != nil && in.Gone(t) {
+			continue
+		}
 		if t.Origin == record.OriginSystem {
 			continue // they come and go with the package manager, and its own files are used in their place
 		}
@@ -68,6 +73,32 @@ func newPlanner(in Input) (*planner, error) {
 		return cmp.Or(-cmp.Compare(a.Since, b.Since), -in.Orders.Compare(a.Format, a.Version, b.Version))
 	})
 	return p, nil
+}
+
+// nearest returns, for each release that packages of a command come from, the whole
+// command with those of the release first: what a package needs is chosen from its own
+// release, and another one that is in the same command changes nothing of that.
+func nearest(command []*candidate) map[string][]*candidate {
+	near := map[string][]*candidate{}
+	for _, c := range command {
+		if near[c.m.Named.Release] != nil {
+			continue
+		}
+		list := slices.Clone(command)
+		slices.SortStableFunc(list, func(a, b *candidate) int {
+			return cmp.Compare(isOf(b, c.m.Named.Release), isOf(a, c.m.Named.Release))
+		})
+		near[c.m.Named.Release] = list
+	}
+	return near
+}
+
+// isOf is 1 for a package of a release, and 0 for any other.
+func isOf(c *candidate, release string) int {
+	if c.m.Named.Release == release {
+		return 1
+	}
+	return 0
 }
 
 // load returns the candidate of a tree of the generation.
@@ -248,7 +279,7 @@ func (p *planner) libcChoices(c *candidate, abi *elfedit.Info) ([]libcChoice, er
 		add(c, true)
 		return choices, nil
 	}
-	for _, o := range p.command {
+	for _, o := range p.near[c.m.Named.Release] {
 		if o.isLibc(abi) {
 			add(o, true)
 		}

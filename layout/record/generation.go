@@ -53,6 +53,7 @@ type Tree struct {
 	// Held: was installed without becoming the default, and does not become one
 	// by being the highest.
 	Held bool `json:"held,omitempty"`
+	Named
 	// Links are the names that it offers to the farm: "bin/jq", "lib64/libjq.so.1",
 	// "share/man/man1/jq.1.gz".
 	Links []string `json:"links,omitempty"`
@@ -69,6 +70,35 @@ type Tree struct {
 	// AskWhere are those names of Places whose library asks where it was found, and
 	// which are in no farm therefore; sorted.
 	AskWhere []string `json:"ask_where,omitempty"`
+}
+
+// Named is what is known of a package that was installed by its name.
+type Named struct {
+	// Release is where it came from, and where a newer version would come from; "" for
+	// one that was installed from a file.
+	Release string `json:"release,omitempty"`
+	// Asked: somebody named it; others are there because it needs them.
+	Asked bool `json:"asked,omitempty"`
+	// OnHold: it keeps its version when others are upgraded.
+	OnHold bool `json:"on_hold,omitempty"`
+	// Until is when it may go: of what was brought to be run once.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// Expired reports whether it may go.
+func (n *Named) Expired(now time.Time) bool { return !n.Until.IsZero() && now.After(n.Until) }
+
+// Merge adds what another command says of the same package. It reports whether that
+// changed anything.
+func (n *Named) Merge(o Named) bool {
+	before := *n
+	n.Release = cmp.Or(o.Release, n.Release)
+	n.Asked = n.Asked || o.Asked
+	n.OnHold = n.OnHold || o.OnHold
+	if o.Until.IsZero() || n.Until.Before(o.Until) && !n.Until.IsZero() {
+		n.Until = o.Until
+	}
+	return *n != before
 }
 
 // HasSystemTrees reports whether g has trees that follow a package manager's
@@ -337,6 +367,6 @@ func (g *Generation) SystemLibraries() map[string]bool {
 func SameTrees(a, b *Generation) bool {
 	return a.ToRoot == b.ToRoot && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
 		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default &&
-			slices.Equal(a.Links, b.Links) && slices.Equal(a.AskWhere, b.AskWhere)
+			slices.Equal(a.Links, b.Links) && slices.Equal(a.AskWhere, b.AskWhere) && a.Named == b.Named
 	})
 }

@@ -80,6 +80,8 @@ func TestDefaults(t *testing.T) {
 
 func indexed(t testing.TB) (*Generation, []byte, []byte) {
 	a, b := tree("jq", "1.6", "bin/jq"), tree("libjq1", "1.6", "lib64/libjq.so.1")
+	a.Named = Named{Release: "trixie", Asked: true}
+	b.Named = Named{OnHold: true, Until: time.Unix(1700000000, 0).UTC()}
 	a.Chosen, b.AskWhere, b.Inner, b.Provides = true, []string{"lib64/libasks.so.1"}, []string{"libinner.so"}, []pkginfo.Capability{{Name: "x", Version: "1"}, {Name: "y"}}
 	g := newGeneration(a, b, tree("held", "1"))
 	g.Parent, g.Run = 7, "apt-get 1 2 3"

@@ -13,7 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-const indexMagic = "hashpkg index 4\n"
+const indexMagic = "hashpkg index 5\n"
 
 var errIndex = errors.New("the index is damaged")
 
@@ -44,7 +44,11 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 		w.text(t.Dir)
 		w.Write(t.Identity[:])
 		w.number(int64(t.Since))
-		w.number(flags(t.Default, t.Chosen, t.Held))
+		w.number(flags(t.Default, t.Chosen, t.Held, t.Asked, t.OnHold, !t.Until.IsZero()))
+		w.text(t.Release)
+		if !t.Until.IsZero() {
+			w.number(t.Until.Unix())
+		}
 		w.texts(t.Links)
 		w.texts(t.Inner)
 		w.number(int64(len(t.Provides)))
@@ -110,6 +114,10 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 		t.Since = int(r.number())
 		f := r.number()
 		t.Default, t.Chosen, t.Held = f&1 != 0, f&2 != 0, f&4 != 0
+		t.Asked, t.OnHold, t.Release = f&8 != 0, f&16 != 0, r.text()
+		if f&32 != 0 {
+			t.Until = time.Unix(r.number(), 0).UTC()
+		}
 		t.Links, t.Inner = r.texts(), r.texts()
 		if n := r.count(); n > 0 {
 			t.Provides = make([]pkginfo.Capability, n)

@@ -53,6 +53,9 @@ type Manifest struct {
 	Files        []File               `json:"files"`                     // sorted by path
 	Links        []Link               `json:"links,omitempty"`           // the interface: bin/, sbin/, lib64/, lib/
 
+	// Named goes into the generation that an install makes.
+	Named Named `json:"-"`
+
 	index map[string]int // path -> index in Files, made by Index
 }
 

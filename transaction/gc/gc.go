@@ -259,10 +259,21 @@ func (c *collector) keep(ids []int, active *record.Generation) {
 			generations = append(generations, g)
 		}
 	}
+	ranOnce := map[string]bool{} // nobody wants to go back to these
+	for _, g := range generations {
+		for i := range g.Trees {
+			if t := &g.Trees[i]; t.Expired(c.Now) {
+				ranOnce[t.Path()] = true
+			}
+		}
+	}
 	gone := departures(slices.Collect(maps.Keys(c.trees)), generations, active, c.Root.Left(), c.Now)
 	c.left = make(map[string]time.Time, len(gone))
 	var trees []departed
 	for path, d := range gone {
+		if ranOnce[path] {
+			continue
+		}
 		t := c.trees[path]
 		d.name, d.version, d.architecture, d.origin = t.Name, t.Version, t.architecture, t.origin
 		trees = append(trees, d)

@@ -402,7 +402,7 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 				if len(files) == 0 {
 					continue
 				}
-				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Files: files, Now: r.Now}, whole(g, until), known())
+				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Packages: transaction.PackageFiles(files...), Now: r.Now}, whole(g, until), known())
 				if err != nil {
 					r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
 					continue

@@ -104,7 +104,7 @@ func smallStore(t *testing.T) (root *sysroot.Root, debs string) {
 
 func install(t *testing.T, root *sysroot.Root, files ...string) {
 	t.Helper()
-	if _, err := transaction.Install(t.Context(), transaction.InstallOptions{Root: root, Files: files, Now: now}); err != nil {
+	if _, err := transaction.Install(t.Context(), transaction.InstallOptions{Root: root, Packages: transaction.PackageFiles(files...), Now: now}); err != nil {
 		t.Fatal(err)
 	}
 }

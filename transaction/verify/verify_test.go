@@ -60,7 +60,7 @@ func install(t *testing.T, root *sysroot.Root) {
 		}
 		files = append(files, file)
 	}
-	if _, err := transaction.Install(t.Context(), transaction.InstallOptions{Root: root, Files: files, Signature: trust.Off, Now: time.Unix(1700000000, 0)}); err != nil {
+	if _, err := transaction.Install(t.Context(), transaction.InstallOptions{Root: root, Packages: transaction.PackageFiles(files...), Signature: trust.Off, Now: time.Unix(1700000000, 0)}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -107,7 +107,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 	}
 	progress := a.newProgress()
 	result, err := transaction.Install(ctx, transaction.InstallOptions{
-		Root: root, Files: files, DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild,
+		Root: root, Packages: transaction.PackageFiles(files...), DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild,
 		Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Lock: o.lock(), Now: now, Progress: progress.show,
 	})
 	progress.end()
