@@ -7,10 +7,13 @@
 // powercut_test.go and powercuts_test.go cut the power of the disk, races_test.go lets
 // package managers work beside them, limits_test.go gives them packages that are small
 // and would be large, hostile_test.go gives them images
-// that lead out of themselves, disturbed_test.go compares a machine on which hashpkg is
-// disturbed with one that has none. script_test.go runs testdata/scripts, in which
+// that lead out of themselves, repo_test.go servers and repositories that are not as they
+// should be; disturbed_test.go compares a machine on which hashpkg is disturbed with one
+// that has none. script_test.go runs testdata/scripts, in which
 // there is a script or more for each command. What a package does by itself is
 // tested beside the package. work_test.go has some eighty programs of whole systems
 // do their work, before and after (make test-system), and shows of each that it cannot
-// without a file that it needs.
+// without a file that it needs. byname_test.go installs 66 programs by name from three
+// releases into one system. firstminute_test.go is somebody without privileges.
+// repository_test.go makes the repositories of scripts.
 package e2e

@@ -34,6 +34,9 @@ import (
 //	                                       directory of that name; ARCH is amd64 if not given
 //	repack NAME RPM DEB                    packs the files of a deb as an rpm of that name;
 //	                                       DEB is a pattern
+//	repository DIR SUITE DATE DEB...
+//	                                       makes a signed repository and DIR/SUITE.sources, which
+//	                                       names it; DATE is such as 2023-11-01
 //	damage FILE                            changes one byte in the middle of a file
 //
 // and the conditions needs:root, needs:archive (Debian's) and needs:PROGRAM, which a
@@ -68,6 +71,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"hashpkg": runHashpkg, "deb": buildDeb, "fetch": fetch, "repack": repack, "damage": damage,
+			"repository": repository,
 		},
 		Condition: func(cond string) (bool, error) {
 			what, isNeed := strings.CutPrefix(cond, "needs:")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts jq of two Debian releases, each with its libraries and its C library,
-# side by side into ./demo-root, and runs both.
+# Installs jq of two Debian releases by name, each with its libraries and its C
+# library, side by side into ./demo-root, and runs both.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -28,25 +28,18 @@ else
 fi
 mkdir -p demo-root
 
-versions=
 for suite in bookworm trixie; do
-	say "jq of Debian $suite with its libraries, checked against the signed index, into demo-root"
-	files=$(go run ./internal/archive/fetch -suite "$suite" jq libjq1 libonig5 libc6 libgcc-s1)
-	IFS='
-'
-	# shellcheck disable=SC2086 # a name a line
-	set -- $files
-	unset IFS
+	say "jq of Debian $suite with all that it needs, verified to the signature of the release"
 	# shellcheck disable=SC2086 # flags
-	run bin/hashpkg install $where "$@"
-	file=${1##*/} version=${file#*_}
-	versions="$versions ${version%_*}"
+	run bin/hashpkg install $where ${HASHPKG_MIRROR:+--mirror "$HASHPKG_MIRROR"} --from "$suite" jq
 done
 
 say "Two versions of everything, the C library included"
 # shellcheck disable=SC2086 # flags
 run bin/hashpkg list $where
 
+# shellcheck disable=SC2086 # flags
+versions=$(bin/hashpkg list $where | awk '$1 == "jq" { print $2 }')
 say "Each runs on the libraries and the C library of its own release"
 for version in $versions; do
 	in_root "$prefix/jq/$version/bin/jq" --version
@@ -54,7 +47,7 @@ done
 
 say "The highest version is the default, until another one is chosen"
 in_root "$prefix/current-system/bin/jq" --version
-first=${versions# } first=${first%% *}
+first=${versions%%[[:space:]]*}
 # shellcheck disable=SC2086 # flags
 run bin/hashpkg use $where "jq=$first"
 in_root "$prefix/current-system/bin/jq" --version

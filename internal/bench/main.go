@@ -53,6 +53,7 @@ var sections = []section{
 	{"rpm", benchRPM},
 	{"elf", benchELF},
 	{"sync", benchSync},
+	{"repo", benchRepo},
 }
 
 func sectionNames() []string {

@@ -26,6 +26,12 @@ gives the choice back.`,
 			return runUse(c.Context(), a, given[0], highest, lock())
 		},
 	}
+	cmd.ValidArgsFunction = a.complete(nth(func(root *sysroot.Root, given []string, begun string) []string {
+		if highest {
+			return installedNames(isAny)(root, given, begun)
+		}
+		return installedVersions(root, given, begun)
+	}, nothing), noFiles)
 	cmd.Flags().BoolVar(&highest, "highest", false, "let the highest version be the default again")
 	lock = a.waitFlag(cmd, false)
 	return cmd
@@ -84,6 +90,7 @@ store, until hashpkg gc finds that nothing uses them.`,
 			})
 		},
 	}
+	cmd.ValidArgsFunction = a.complete(nth(installedNames(isPrivate), nothing), noFiles)
 	lock = a.waitFlag(cmd, false)
 	return cmd
 }
@@ -112,6 +119,7 @@ installed since is not undone: its libraries stay as they are.`,
 			})
 		},
 	}
+	cmd.ValidArgsFunction = a.complete(nth(generationNumbers, nothing), noFiles)
 	lock = a.waitFlag(cmd, false)
 	return cmd
 }

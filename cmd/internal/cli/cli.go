@@ -161,6 +161,8 @@ hashpkg at once; the next command cleans up.`,
 		newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a), newDUCommand(a),
 		newSyncCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a),
 		newHooksCommand(a), newCheckCommand(a), newHookCommand(a), newElfCommand(a), newVersionCommand(a),
+		newUpdateCommand(a), newSourcesCommand(a), newSearchCommand(a), newDownloadCommand(a), newRunCommand(a),
+		newOutdatedCommand(a), newUpgradeCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newCleanCommand(a),
 		newSettingsTopic(),
 	)
 	return cmd

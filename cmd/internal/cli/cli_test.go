@@ -59,7 +59,7 @@ func TestWrongUse(t *testing.T) {
 		{"nonsense", `unknown command "nonsense"`},
 		{"list --nonsense", "unknown flag: --nonsense; see hashpkg help list"},
 		{"list extra", `unknown command "extra"`},
-		{"install", "requires at least 1 arg(s), only received 0; usage: hashpkg install FILE..."},
+		{"install", "requires at least 1 arg(s), only received 0; usage: hashpkg install NAME|FILE..."},
 		{"install --signature maybe x.deb", "the policy \"maybe\" for signatures is unknown: use require, warn or off"},
 		{"install --keyring", "flag needs an argument: --keyring; see hashpkg help install"},
 		{"show", "usage: hashpkg show NAME[=VERSION]"},

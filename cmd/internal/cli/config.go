@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -29,6 +30,8 @@ type config struct {
 	Prefix  string        `toml:"prefix"`
 	Rewrite rewriteConfig `toml:"rewrite"`
 	Limits  limitsConfig  `toml:"limits"`
+	// Mirrors are addresses of mirrors by release; "default" for all others.
+	Mirrors map[string]string `toml:"mirrors"`
 }
 
 // limitsConfig is how much of a package is too much.
@@ -49,8 +52,9 @@ func newSettingsTopic() *cobra.Command {
 	return &cobra.Command{
 		Use:   "settings",
 		Short: "What " + configFile + " may say",
-		Long: `The settings of a root are in its /etc/hashpkg.toml. Each has a default, and so
-has the file as a whole. A setting that hashpkg does not know is an error.
+		Long: `The settings of a root are in its /etc/hashpkg.toml, and those of a user in
+~/.config/hashpkg.toml, which go before them. Each has a default, and so has the
+file as a whole. A setting that hashpkg does not know is an error.
 
   prefix = "/var/sys"         # where trees are, as programs see it
 
@@ -65,6 +69,9 @@ has the file as a whole. A setting that hashpkg does not know is an error.
 
   [limits]
   max-size = "64G"            # a package that unpacks to more is refused
+
+  [mirrors]                   # of releases that no file of sources names
+  trixie = "http://mirror.example.org/debian"
 
 A change takes effect at the next hashpkg sync. Before prefix is changed, run
 hashpkg restore --all: edited programs would go on searching the old one.`,
@@ -81,41 +88,77 @@ func (a *app) readConfig() (config, error) {
 	}
 	defer r.Close()
 	b, err := r.ReadFile(configFile, maxConfig)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
+	if err == nil {
+		err = c.decode(filepath.Join(r.Dir(), configFile), b)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, fmt.Errorf("read settings: %w", err)
 	}
-	file := filepath.Join(r.Dir(), configFile)
+	file := a.userConfig()
+	if file == "" || !r.IsHost() {
+		return c, nil
+	}
+	b, err = os.ReadFile(file)
+	if err == nil {
+		err = c.decode(file, b)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return c, fmt.Errorf("read settings: %w", err)
+	}
+	return c, nil
+}
+
+// userConfig returns the settings of a user, which go before those of the machine; ""
+// for root, who has the machine's.
+func (a *app) userConfig() string {
+	if os.Geteuid() == 0 {
+		return ""
+	}
+	dir := a.Getenv("XDG_CONFIG_HOME")
+	if dir == "" {
+		if dir = a.Getenv("HOME"); dir != "" {
+			dir = filepath.Join(dir, ".config")
+		}
+	}
+	if !filepath.IsAbs(dir) {
+		return ""
+	}
+	return filepath.Join(dir, "hashpkg.toml")
+}
+
+// decode reads settings over those that there are.
+func (c *config) decode(file string, b []byte) error {
+	if len(b) > maxConfig {
+		return fmt.Errorf("%s: it has %d bytes, and at most %d are read", file, len(b), maxConfig)
+	}
 	d := toml.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
+	if err := d.Decode(c); err != nil {
 		var unknown *toml.StrictMissingError
 		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
-			return c, fmt.Errorf("read settings: %s: %q is not a setting that hashpkg knows; see hashpkg help settings", file, strings.Join(unknown.Errors[0].Key(), "."))
+			return fmt.Errorf("%s: %q is not a setting that hashpkg knows; see hashpkg help settings", file, strings.Join(unknown.Errors[0].Key(), "."))
 		}
-		return c, fmt.Errorf("read settings: %s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	if _, err := c.Limits.maxSize(); err != nil {
-		return c, fmt.Errorf("read settings: %s: max-size = %w", file, err)
+		return fmt.Errorf("%s: max-size = %w", file, err)
 	}
 	if _, err := c.Rewrite.maxSize(); err != nil {
-		return c, fmt.Errorf("read settings: %s: [rewrite] max-size = %w", file, err)
+		return fmt.Errorf("%s: [rewrite] max-size = %w", file, err)
 	}
-	return c, c.Rewrite.check(file)
+	return c.Rewrite.check(file)
 }
 
 func (c *rewriteConfig) check(file string) error {
 	switch c.Executables {
 	case programs.RewriteMinimal, programs.RewriteFull, programs.RewriteNone:
 	default:
-		return fmt.Errorf("read settings: %s: executables = %q: expected \"minimal\", \"full\" or \"none\"", file, c.Executables)
+		return fmt.Errorf("%s: executables = %q: expected \"minimal\", \"full\" or \"none\"", file, c.Executables)
 	}
 	for _, patterns := range [][]string{c.Include, c.Exclude} {
 		for _, p := range patterns {
 			if _, err := path.Match(p, "/"); err != nil || !path.IsAbs(p) {
-				return fmt.Errorf("read settings: %s: %q is not a pattern for an absolute path", file, p)
+				return fmt.Errorf("%s: %q is not a pattern for an absolute path", file, p)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
 	"github.com/hashpkg/hashpkg/transaction/gc"
+	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
 // keptGenerations is how many of the newest generations gc keeps when nobody says:
@@ -119,6 +122,12 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 	now, err := a.now()
 	if err != nil {
 		return err
+	}
+	if !o.dryRun {
+		_, err := transaction.DropExpired(ctx, transaction.Change{Root: root, Lock: o.lock(), Now: now})
+		if err != nil && !errors.Is(err, query.ErrNotInstalled) { // where there is no store, gc says what that means
+			return err
+		}
 	}
 	progress := a.newProgress()
 	result, err := gc.Collect(ctx, gc.Options{

@@ -78,6 +78,8 @@ func newDiffCommand(a *app) *cobra.Command {
 		Short:   "Show what changed from one generation to another",
 		Example: "  hashpkg diff 1 2",
 		Args:    args(cobra.ExactArgs(2)),
+
+		ValidArgsFunction: a.complete(nth(generationNumbers, generationNumbers, nothing), noFiles),
 		RunE: func(_ *cobra.Command, given []string) error {
 			from, err := parseGeneration(given[0])
 			if err != nil {

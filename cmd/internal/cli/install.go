@@ -6,17 +6,22 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
 type installOptions struct {
+	sourceFlags
+	locked                                 string
+	recommends                             bool
 	dryRun, useDefault, noDefault, rebuild bool
 
 	lock             func() sysroot.LockOptions
@@ -28,10 +33,16 @@ type installOptions struct {
 func newInstallCommand(a *app) *cobra.Command {
 	var o installOptions
 	cmd := &cobra.Command{
-		Use:   "install FILE...",
+		Use:   "install NAME|FILE... | install --locked FILE",
 		Short: "Put packages into trees of their own",
 		Long: `Put packages into trees of their own and bind their programs to the libraries
 that fit them: those of the same command first, then what is installed.
+
+A package is named by its name, NAME=VERSION, NAME/SUITE or NAME:ARCHITECTURE, and
+comes with everything that it needs from the release that --from names, or from the
+machine's own, verified to the release's signature; or it is a file. What only the
+scripts of packages need is not installed, for no script runs.
+
 
 Nothing outside the prefix is touched, no script of a package runs, and neither
 dpkg's nor rpm's database is involved. Either all packages are installed or none.
@@ -42,13 +53,24 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 
   [limits]
   max-size = "64G"`,
-		Example: `  hashpkg install jq_1.6-2.1_amd64.deb libjq1_1.6-2.1_amd64.deb libonig5_6.9.8-1_amd64.deb
+		Example: `  hashpkg install --from trixie jq
+  hashpkg install --from sid --dry-run ffmpeg
+  hashpkg install jq_1.6-2.1_amd64.deb libjq1_1.6-2.1_amd64.deb libonig5_6.9.8-1_amd64.deb
   hashpkg install --root ./image *.deb
   hashpkg install --dry-run --json jq.deb`,
-		Args: args(cobra.MinimumNArgs(1)),
-		RunE: func(c *cobra.Command, files []string) error { return runInstall(c.Context(), a, o, files) },
+		Args: args(func(c *cobra.Command, given []string) error {
+			if o.locked != "" {
+				return cobra.NoArgs(c, given)
+			}
+			return cobra.MinimumNArgs(1)(c, given)
+		}),
+		RunE: func(c *cobra.Command, given []string) error { return runInstall(c.Context(), a, o, given) },
 	}
+	o.sourceFlags.add(a, cmd)
+	cmd.ValidArgsFunction = a.complete(a.availableNames(cmd, &o.sourceFlags), orFiles)
 	f := cmd.Flags()
+	f.StringVar(&o.locked, "locked", "", "install the very trees that the lock `FILE` has")
+	f.BoolVar(&o.recommends, "recommends", false, "install what packages recommend as well")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and change nothing")
 	f.BoolVar(&o.useDefault, "default", false, "make these versions the defaults, and keep them when higher versions arrive")
 	f.BoolVar(&o.noDefault, "no-default", false, "leave the defaults as they are")
@@ -57,6 +79,7 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	f.StringVar(&o.index, "index", "", "look debs up in the signed indexes of `DIR`, as apt keeps them (default: the root's /var/lib/apt/lists)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require of rpms with --keyring, else warn)")
 	f.StringVar(&o.maxSize, "max-size", "", "refuse a package whose files have more than `SIZE` bytes, such as 500M or 64G, unpacked")
+	a.completeFlag(cmd, "signature", policies, noFiles)
 	o.lock = a.waitFlag(cmd, false)
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	return cmd
@@ -79,9 +102,27 @@ const installGC = 200
 // package may have a decompressor take more.
 const installMemory = 160 << 20
 
-func runInstall(ctx context.Context, a *app, o installOptions, files []string) error {
+// limitMemory is called before packages are read.
+func limitMemory() {
 	debug.SetGCPercent(installGC)
 	debug.SetMemoryLimit(installMemory)
+}
+
+func runInstall(ctx context.Context, a *app, o installOptions, given []string) error {
+	limitMemory()
+	var files []string
+	var requests []repo.Request
+	for _, arg := range given {
+		if o.locked != "" || isPackageFile(arg) {
+			files = append(files, arg)
+			continue
+		}
+		q, err := repo.ParseRequest(arg)
+		if err != nil {
+			return usageError{err}
+		}
+		requests = append(requests, q)
+	}
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -105,22 +146,39 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 	if err != nil {
 		return err
 	}
+	r, end, err := a.openRepo(root, o.sourceFlags, policy)
+	if err != nil {
+		return err
+	}
+	defer end()
 	progress := a.newProgress()
-	result, err := transaction.Install(ctx, transaction.InstallOptions{
-		Root: root, Packages: transaction.PackageFiles(files...), DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild,
-		Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Lock: o.lock(), Now: now, Progress: progress.show,
-	})
+	options := repo.InstallOptions{
+		InstallOptions: transaction.InstallOptions{
+			Root: root, Packages: transaction.PackageFiles(files...), DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild,
+			Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Lock: o.lock(), Now: now, Progress: progress.show,
+		},
+		From: o.from, Requests: requests, Recommends: o.recommends,
+	}
+	var result *repo.InstallResult
+	if o.locked != "" {
+		result, err = installLocked(ctx, r, options, o.locked)
+	} else {
+		result, err = r.Install(ctx, options)
+	}
 	progress.end()
-	if err == nil && result.Changed {
+	end()
+	if err == nil && result.InstallResult != nil && result.Changed {
 		err = a.settle(root, now)
 	}
-	var problems *plan.ProblemsError
 	var size *transaction.SizeError
 	switch {
 	case errors.As(err, &size):
 		return fmt.Errorf("%w: if it is what you want, allow more with --max-size, or with max-size in %s", err, configFile)
-	case err != nil && !(errors.As(err, &problems) && result != nil):
+	case err != nil && (!isProblem(err) || result == nil || result.InstallResult == nil):
 		return err
+	}
+	if result.InstallResult == nil { // a dry run, for which nothing was fetched
+		return a.printSelection(result.Selection)
 	}
 	if a.json {
 		return errors.Join(err, a.printJSON(installOutput{result.Plan, result.Generation, result.Changed}))
@@ -131,7 +189,74 @@ func runInstall(ctx context.Context, a *app, o installOptions, files []string) e
 	if err != nil {
 		return err
 	}
-	return a.printInstall(result, o.dryRun)
+	return a.printInstall(result.InstallResult, o.dryRun)
+}
+
+// installLocked installs what a lock file has.
+func installLocked(ctx context.Context, r *repo.Repo, o repo.InstallOptions, file string) (*repo.InstallResult, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read lock file: %w", err)
+	}
+	lock, err := repo.ReadLockFile(file, text)
+	if err != nil {
+		return nil, err
+	}
+	installed, err := r.InstallLocked(ctx, o, file, lock)
+	return &repo.InstallResult{InstallResult: installed}, err
+}
+
+// selectionOutput is what a dry run of names prints with --json.
+type selectionOutput struct {
+	Packages []selectedOutput `json:"packages"`
+	Skipped  []repo.Skipped   `json:"skipped"`
+	Download int64            `json:"download"` // bytes
+	Disk     int64            `json:"disk"`     // about so many bytes, unpacked
+}
+
+type selectedOutput struct {
+	Name         string   `json:"name"`
+	Version      string   `json:"version"`
+	Architecture string   `json:"architecture"`
+	Source       string   `json:"source"`
+	Asked        bool     `json:"asked"`
+	For          []string `json:"for"`
+	Size         int64    `json:"size"`
+	Signer       string   `json:"signer,omitempty"`
+}
+
+// printSelection says what would be installed.
+func (a *app) printSelection(s *repo.Selection) error {
+	out := selectionOutput{Packages: []selectedOutput{}, Skipped: s.Skipped}
+	out.Download, out.Disk = s.Size()
+	for _, p := range s.Packages {
+		out.Packages = append(out.Packages, selectedOutput{
+			p.Name, p.Version, p.Architecture, p.Source.Name, p.Asked, append([]string{}, p.For...), p.Size, p.State.Signer,
+		})
+	}
+	if a.json {
+		return a.printJSON(out)
+	}
+	if a.quiet {
+		return nil
+	}
+	t := a.table()
+	for _, p := range out.Packages {
+		why := "asked for"
+		if !p.Asked {
+			why = "for " + strings.Join(p.For, ", for ")
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", p.Name, p.Version, p.Source, humanSize(p.Size), why)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, k := range out.Skipped {
+		if err := a.printf("not %s, for %s: %s\n", k.Relation, k.By, k.Reason); err != nil {
+			return err
+		}
+	}
+	return a.printf("%s, %s to fetch, about %s on the disk\n", count(len(out.Packages), "package"), humanSize(out.Download), humanSize(out.Disk))
 }
 
 // maxSize returns the limit that a flag gives, or else the settings; 0 for the default.

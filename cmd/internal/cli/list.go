@@ -1,7 +1,8 @@
 package cli
 
 import (
-	"text/tabwriter"
+	"cmp"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,8 +13,10 @@ import (
 
 func newListCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "list",
-		Short:   "List the packages of the active generation",
+		Use:   "list",
+		Short: "List the packages of the active generation",
+		Long: `List the packages of the active generation: name, version, architecture, format, the
+release that it was installed from by name, whether it is the default, and its tree.`,
 		Example: "  hashpkg list\n  hashpkg list --root ./image --json",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(*cobra.Command, []string) error { return runList(a) },
@@ -30,12 +33,16 @@ type packageOutput struct {
 	Tree         string         `json:"tree"` // absolute in the root
 	Default      bool           `json:"default"`
 	Since        int            `json:"installed_at_generation"`
+	Release      string         `json:"release"` // "" for what was not installed by name
+	Asked        bool           `json:"asked"`   // by name, and not only needed
+	OnHold       bool           `json:"on_hold"`
 }
 
 func newPackageOutput(root *sysroot.Root, t *record.Tree) packageOutput {
 	return packageOutput{
 		Name: t.Name, Version: t.Version, Architecture: t.Architecture, Format: t.Format, Origin: t.Origin,
 		Tree: root.Prefix() + "/" + t.Path(), Default: t.Default, Since: t.Since,
+		Release: t.Release, Asked: t.Asked, OnHold: t.OnHold,
 	}
 }
 
@@ -55,7 +62,7 @@ func runList(a *app) error {
 	if a.json {
 		return a.printListJSON(root, g, packages)
 	}
-	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
+	w := a.table()
 	out := *a
 	out.Out = w
 	for _, p := range packages {
@@ -63,7 +70,10 @@ func runList(a *app) error {
 		if p.Default {
 			mark = "default"
 		}
-		if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Version, p.Architecture, p.Format, mark, p.Tree); err != nil {
+		if p.OnHold {
+			mark = strings.TrimPrefix(mark+", on hold", ", ")
+		}
+		if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Version, p.Architecture, p.Format, cmp.Or(p.Release, "-"), mark, p.Tree); err != nil {
 			return err
 		}
 	}

@@ -40,6 +40,12 @@ that cannot are reported.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "pin every program that loads the library")
 	f.BoolVar(&o.force, "force", false, "pin even where symbol versions do not fit")
+	cmd.ValidArgsFunction = a.complete(func(root *sysroot.Root, given []string, begun string) []string {
+		if !o.all && len(given) == 0 {
+			return installedNames(isAny)(root, given, begun)
+		}
+		return installedVersions(root, given, begun)
+	}, orFiles)
 	o.lock = a.waitFlag(cmd, true)
 	return cmd
 }
@@ -97,6 +103,7 @@ for the libraries named, or for all of them.`,
 			return a.printPins(result, "no longer pinned")
 		},
 	}
+	cmd.ValidArgsFunction = a.complete(pinned(&o.all), noFiles)
 	cmd.Flags().BoolVar(&o.all, "all", false, "the pins that are for every program")
 	o.lock = a.waitFlag(cmd, true)
 	return cmd

@@ -11,6 +11,9 @@ import (
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
+// redraw is how often a line of progress changes at most.
+const redraw = 200 * time.Millisecond
+
 // progress is a line on a terminal that tells how far a transaction has come. It
 // appears after a second, and leaves nothing behind.
 type progress struct {
@@ -63,10 +66,14 @@ func (p *progress) line(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	if now.Sub(p.start) < time.Second || now.Sub(p.last) < 100*time.Millisecond {
+	if now.Sub(p.start) < time.Second || now.Sub(p.last) < redraw {
 		return
 	}
 	p.last, p.shown = now, true
+	// A line that is longer than the terminal could not be taken away again.
+	if size, err := unix.IoctlGetWinsize(int(p.terminal.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 && len(text) >= int(size.Col) {
+		text = text[:size.Col-1]
+	}
 	fmt.Fprintf(p.terminal, "\r\x1b[K%s", text)
 }
 

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,20 +11,29 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
 func newShowCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var o sourceFlags
+	cmd := &cobra.Command{
 		Use:   "show NAME[=VERSION]",
 		Short: "Show what a package holds and which libraries its files load",
 		Long: `Show what a package holds and which libraries its files load. Without a version
-it is the default one; VERSION may be a tree's directory name.`,
-		Example: "  hashpkg show jq\n  hashpkg show jq=1.6-2.1 --json",
+it is the default one; VERSION may be a tree's directory name.
+
+Of a package that is not installed, or with --from, it shows the versions that can be
+installed by name, where they are, their sizes, what the highest one needs, and who
+signed for it.`,
+		Example: "  hashpkg show jq\n  hashpkg show jq=1.6-2.1 --json\n  hashpkg show --from sid jq",
 		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(_ *cobra.Command, given []string) error { return runShow(a, given[0]) },
+		RunE:    func(c *cobra.Command, given []string) error { return runShow(c.Context(), a, o, given[0]) },
 	}
+	o.add(a, cmd)
+	cmd.ValidArgsFunction = a.complete(nth(anyOf(installedNames(isAny), a.availableNames(cmd, &o)), nothing), noFiles)
+	return cmd
 }
 
 type showOutput struct {
@@ -98,7 +109,7 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 	return out
 }
 
-func runShow(a *app, text string) error {
+func runShow(ctx context.Context, a *app, o sourceFlags, text string) error {
 	spec, err := parseSpec(text)
 	if err != nil {
 		return err
@@ -107,11 +118,24 @@ func runShow(a *app, text string) error {
 	if err != nil {
 		return err
 	}
+	if o.from != "" {
+		return runShowAvailable(ctx, a, root, o, spec)
+	}
 	g, err := root.Active()
 	if err != nil {
 		return err
 	}
 	t, err := query.Best(g, spec)
+	if errors.Is(err, query.ErrNotInstalled) {
+		available := runShowAvailable(ctx, a, root, o, spec)
+		switch {
+		case errors.Is(available, repo.ErrNoSource):
+			return err
+		case available != nil:
+			return fmt.Errorf("%w; %w", err, available)
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -137,6 +161,9 @@ func (a *app) printShow(out showOutput) error {
 	}
 	text += fmt.Sprintf("tree      %s\nfrom      %s, BLAKE3 %s\nsigned    %s\nidentity  %s\nsince     generation %d\n",
 		out.Tree, out.Package, out.Digest, out.signed, out.Identity, out.Since)
+	if out.Release != "" {
+		text += fmt.Sprintf("release   %s\n", out.Release)
+	}
 	if len(out.Scripts) > 0 {
 		text += fmt.Sprintf("scripts   %s: none of them ran\n", strings.Join(out.Scripts, ", "))
 	}
@@ -172,18 +199,20 @@ func (a *app) printShow(out showOutput) error {
 }
 
 // signedBy says what the package's signatures came to.
-func signedBy(p record.PackageFile) string {
+func signedBy(p record.PackageFile) string { return signedAs(p.Verdict, p.Signer, p.Reason) }
+
+func signedAs(verdict pkginfo.Verdict, signer, reason string) string {
 	text := "no"
-	switch p.Verdict {
+	switch verdict {
 	case pkginfo.Good:
-		text = "by " + p.Signer
+		text = "by " + signer
 	case pkginfo.NoKey:
 		text = "with a key that was not known"
 	case pkginfo.Unsupported:
 		text = "in a way that was not verified"
 	}
-	if p.Reason != "" {
-		text += ": " + p.Reason
+	if reason != "" {
+		text += ": " + reason
 	}
 	return text
 }

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/backends/trust"
+)
+
+func newLockCommand(a *app) *cobra.Command {
+	var o sourceFlags
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "lock -o FILE",
+		Short: "Write down what was installed by name, to install the same elsewhere",
+		Long: `Write down every package that was installed by name, with its digest, where it
+comes from, and the tree that it became. hashpkg install --locked FILE makes the
+very same trees on another machine, or fails.`,
+		Example: "  hashpkg lock -o hashpkg.lock\n  hashpkg install --locked hashpkg.lock",
+		Args:    args(cobra.NoArgs),
+		RunE:    func(c *cobra.Command, _ []string) error { return runLock(c.Context(), a, o, output) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&output, "output", "o", "", "write `FILE` (default: standard output)")
+	f.BoolVar(&o.offline, "offline", false, "fetch nothing: use what was fetched before")
+	return cmd
+}
+
+func runLock(ctx context.Context, a *app, o sourceFlags, output string) error {
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	r, end, err := a.openRepo(root, o, trust.ByKeys)
+	if err != nil {
+		return err
+	}
+	defer end()
+	lock, err := r.Lock(ctx)
+	end()
+	if err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(lock, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write lock file: %w", err)
+	}
+	text = append(text, '\n')
+	if output == "" {
+		return a.printf("%s", text)
+	}
+	if err := os.WriteFile(output, text, 0o644); err != nil {
+		return fmt.Errorf("write lock file: %w", err)
+	}
+	if a.quiet || a.json {
+		return nil
+	}
+	return a.printf("%s has %s\n", output, count(len(lock.Packages), "package"))
+}

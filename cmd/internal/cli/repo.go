@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"os"
+	"sync"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/repo"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// sourceFlags are the flags of commands that look into repositories.
+type sourceFlags struct {
+	from, mirror string
+	offline      bool
+}
+
+func (o *sourceFlags) add(a *app, cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.from, "from", "", "look in this `RELEASE`, source or directory of packages (default: the machine's own release)")
+	f.StringVar(&o.mirror, "mirror", "", "fetch a release that no file of sources names from the mirror at `URL`")
+	f.BoolVar(&o.offline, "offline", false, "fetch nothing: use what was fetched before")
+	a.completeFlag(cmd, "from", a.releases(cmd), orFiles)
+}
+
+// openRepo returns what the root knows of repositories. end is called when the command
+// has ended.
+func (a *app) openRepo(root *sysroot.Root, o sourceFlags, policy trust.Policy) (r *repo.Repo, end func(), err error) {
+	now, err := a.now()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := a.readConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	mirrors := map[string]string{}
+	for release, url := range c.Mirrors {
+		if release == "default" {
+			release = ""
+		}
+		mirrors[release] = url
+	}
+	if o.mirror != "" {
+		mirrors = map[string]string{"": o.mirror}
+	}
+	var mu sync.Mutex
+	warn := func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		a.notice("warning: %s\n", text)
+	}
+	r = repo.New(repo.Options{
+		Root: root, Now: now, Getenv: a.Getenv, UserAgent: "hashpkg/" + Version, Mirrors: mirrors, Offline: o.offline, Strict: policy == trust.Require,
+		Warn: warn, Watch: func(sizes []int64) repo.Watcher { return a.newDownloads(sizes) },
+	})
+	return r, r.Close, nil
+}
+
+// isPackageFile reports whether an argument of install is meant to be a file, and no
+// package's name: it is there, or looks like a path.
+func isPackageFile(arg string) bool {
+	if info, err := os.Stat(arg); err == nil {
+		return !info.IsDir()
+	}
+	return repo.LooksLikeFile(arg)
+}
+
+// table prints lines whose columns, divided by tabs, begin one below the other. The
+// caller flushes it.
+func (a *app) table() *tabwriter.Writer { return tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0) }

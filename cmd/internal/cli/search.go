@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/repo"
+)
+
+func newSearchCommand(a *app) *cobra.Command {
+	var o sourceFlags
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "search WORD...",
+		Short: "Find packages that can be installed by name",
+		Long: `Find packages that can be installed by name: those that have all the words in
+their name, their summary, or the names of the commands and libraries that they
+bring, as far as an index has these. The best come first.`,
+		Example: "  hashpkg search json processor\n  hashpkg search --from sid libonig.so.5",
+		Args:    args(cobra.MinimumNArgs(1)),
+		RunE:    func(c *cobra.Command, words []string) error { return runSearch(c.Context(), a, o, limit, words) },
+	}
+	o.add(a, cmd)
+	cmd.ValidArgsFunction = a.complete(nothing, noFiles)
+	cmd.Flags().IntVar(&limit, "limit", 50, "print `N` packages at most")
+	return cmd
+}
+
+func runSearch(ctx context.Context, a *app, o sourceFlags, limit int, words []string) error {
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	r, end, err := a.openRepo(root, o, trust.ByKeys)
+	if err != nil {
+		return err
+	}
+	defer end()
+	var names []string
+	if o.from != "" {
+		names = []string{o.from}
+	}
+	sources, err := namedSources(ctx, r, names)
+	if err != nil {
+		return err
+	}
+	if err := r.Ready(ctx, sources); err != nil {
+		return err
+	}
+	end()
+	var found []repo.Found
+	err = r.With(ctx, sources, func(p *repo.Pool) error {
+		found, err = p.Search(words, root.Formats().Orders(), limit)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(found)
+	}
+	if len(found) == 0 {
+		a.notice("nothing has %s\n", strings.Join(words, " and "))
+		return errReported
+	}
+	t := a.table()
+	for _, f := range found {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Name, f.Version, strings.Join(f.Releases, ","), f.Summary)
+	}
+	return t.Flush()
+}
