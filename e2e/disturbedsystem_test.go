@@ -66,7 +66,7 @@ func TestSystemDisturbed(t *testing.T) {
 	testneed.Programs(t, "gcc", "mkfs.ext4")
 	seed := disturbedSeed(t)
 	t.Logf("HASHPKG_TEST_SEED=%d", seed)
-	cases := chosen(t, workCases, "gst-inspect", "gst-bare", "perl", "sqlite", "openssl", "iconv", "git", "tar", "jq", "xml", "gawk", "file")
+	cases := chosen(t, workCases, "gst-inspect", "gst-scanner", "perl", "sqlite", "openssl", "iconv", "git", "tar", "jq", "xml", "gawk", "file")
 	packages := append(packagesOf(cases), "needrestart")
 	next := testroot.Debian(t, "trixie", "", packages...)
 	newer := next.Fetch(strings.Fields(next.Run("dpkg-query", "-W", "-f", "${Package}=${Version}\n"))...)
