@@ -227,7 +227,12 @@ func (w *twins) both(scriptWith, scriptWithout string) (with, without string) {
 // said is what differs from run to run, or is hashpkg's own, in what package managers say.
 var said = regexp.MustCompile(`(?m)^hashpkg: .*\n|^(Segmentation fault|Bus error|Killed|Terminated).*\n|^Fetched .*\n|^Get:\d+ .*\n|^(Local time|Universal Time) is now: .*\n`)
 
-func comparableOutput(text string) string { return said.ReplaceAllString(text, "") }
+// scriptLine is where in a script a shell found a fault: the two scripts differ.
+var scriptLine = regexp.MustCompile(`(?m)^sh: \d+: `)
+
+func comparableOutput(text string) string {
+	return scriptLine.ReplaceAllString(said.ReplaceAllString(text, ""), "sh: ")
+}
 
 // checkDisturbed fails the test if hashpkg was left in peace.
 func (w *twins) checkDisturbed() {
