@@ -327,8 +327,11 @@ func (w *twins) files(root *testroot.Root) map[string]string {
 			if err != nil {
 				return err
 			}
-			if name == "var/log/dpkg.log" || name == "var/log/alternatives.log" {
+			switch name {
+			case "var/log/dpkg.log", "var/log/alternatives.log":
 				content = dates.ReplaceAll(content, nil)
+			case "etc/machine-id", "var/lib/dbus/machine-id": // each machine has its own
+				content = nil
 			}
 			attributes := make([]byte, 4096)
 			n, err := unix.Llistxattr(p, attributes)
