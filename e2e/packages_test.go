@@ -91,6 +91,7 @@ func TestDebPackage(t *testing.T) {
 	t.Run("debsums", func(t *testing.T) { testDebsums(t, root.With(t)) })
 	t.Run("mishaps", func(t *testing.T) { testMishaps(t, root.With(t), repo) })
 
+	root.Run("hashpkg", "sync", "--again") // those that were running when it was installed, too
 	edited := root.Run("dpkg", "--verify")
 	root.Run("dpkg", "-i", repo.Path(deb)) // an upgrade as far as its scripts know
 	inForce(t, root, "upgraded")
@@ -107,6 +108,7 @@ func TestDebPackage(t *testing.T) {
 
 	root.Run("apt-get", "-y", "-q", "install", "hashpkg")
 	inForce(t, root, "installed again")
+	root.Run("hashpkg", "sync", "--again")
 	if now := root.Run("dpkg", "--verify"); now != edited {
 		t.Errorf("installed again, %s is %s", edited, now)
 	}

@@ -12,8 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,15 +84,43 @@ func (s *shop) command(args ...string) *exec.Cmd {
 func (s *shop) run(args ...string) (status int, says string) {
 	s.t.Helper()
 	cmd := s.command(args...)
-	out, err := cmd.CombinedOutput()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	// What wait4 says of a process's memory has that of the test in it, before the exec.
+	ended := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			s.peak = max(s.peak, peakOf(cmd.Process.Pid))
+			select {
+			case <-ended:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+		}
+	})
+	err := cmd.Wait()
+	close(ended)
+	watching.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		s.t.Fatal(err)
 	}
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.peak = max(s.peak, usage.Maxrss)
+	return cmd.ProcessState.ExitCode(), out.String()
+}
+
+// peakOf returns the most memory that a process has had, in KiB; 0 when it has ended.
+func peakOf(pid int) (peak int64) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(b)) {
+		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			peak, _ = strconv.ParseInt(strings.Fields(text)[0], 10, 64)
+		}
 	}
-	return cmd.ProcessState.ExitCode(), string(out)
+	return peak
 }
 
 func (s *shop) mustRun(args ...string) string {

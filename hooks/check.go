@@ -174,9 +174,15 @@ func (c *checker) checkDatabases(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if would.Changed || len(would.Programs) > 0 {
+	due := 0 // a program that was left while somebody ran it can wait for the next sync
+	for _, p := range would.Programs {
+		if !p.Late {
+			due++
+		}
+	}
+	if would.Changed || due > 0 {
 		c.add(BehindDatabase, repairBySync, "behind the package manager: a sync would add %d trees, remove %d and edit %d programs",
-			len(would.Trees), len(would.Gone), len(would.Programs))
+			len(would.Trees), len(would.Gone), due)
 	}
 	return nil
 }

@@ -75,6 +75,9 @@ type ProgramReport struct {
 	Package string              `json:"package"`         // "NAME=VERSION"
 	Edits   []record.EditRecord `json:"edits,omitempty"` // none: it has its packaged bytes again
 	Pins    []record.PinnedTree `json:"pins,omitempty"`
+	// Late says that its package has not changed since a sync looked at it, and that the
+	// program was left then, because somebody ran it or for what else passes.
+	Late bool `json:"-"`
 }
 
 // LeftReport is one program that the policy would have edited, or a library that would

@@ -132,7 +132,9 @@ func (s *syncer) report(outcomes []programs.Outcome, concerned []*system.Found) 
 		case programs.Left:
 			s.result.Left = append(s.result.Left, leftReport(o))
 		case programs.Edited, programs.Restored:
-			s.result.Programs = append(s.result.Programs, programReport(o))
+			report := programReport(o)
+			report.Late = o.Current == nil && len(report.Pins) == 0 && s.state.Packages[key].Unsettled && s.scans[key] == nil
+			s.result.Programs = append(s.result.Programs, report)
 		case programs.Unchanged:
 		}
 	}

@@ -102,7 +102,8 @@ func (a *app) readConfig() (config, error) {
 	if err == nil {
 		err = c.decode(file, b)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// Who became another user may still have the first one's HOME.
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		return c, fmt.Errorf("read settings: %w", err)
 	}
 	return c, nil

@@ -63,10 +63,8 @@ func (a *app) openRepo(root *sysroot.Root, o sourceFlags, policy trust.Policy) (
 // isPackageFile reports whether an argument of install is meant to be a file, and no
 // package's name: it is there, or looks like a path.
 func isPackageFile(arg string) bool {
-	if info, err := os.Stat(arg); err == nil {
-		return !info.IsDir()
-	}
-	return repo.LooksLikeFile(arg)
+	info, err := os.Stat(arg)
+	return err == nil && !info.IsDir() || repo.LooksLikeFile(arg)
 }
 
 // table prints lines whose columns, divided by tabs, begin one below the other. The
