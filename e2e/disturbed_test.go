@@ -1,3 +1,5 @@
+//go:build system
+
 package e2e
 
 import (
@@ -549,11 +551,11 @@ func workSteps(random *rand.Rand, n int) []work {
 	return steps
 }
 
-// TestDisturbed has a package manager change a root, while hashpkg is killed, stopped,
+// TestSystemDisturbedSmall has a package manager change a root, while hashpkg is killed, stopped,
 // locked out, taken away, or without room: after every step the root says and does
 // what its twin does, which has no hashpkg, and in the end it has the same files.
 // HASHPKG_TEST_SEED chooses the steps and the disturbances.
-func TestDisturbed(t *testing.T) {
+func TestSystemDisturbedSmall(t *testing.T) {
 	testneed.Root(t)
 	testneed.Programs(t, "gcc")
 	seed := disturbedSeed(t)

@@ -59,7 +59,7 @@ func (w *twins) atOnce() disturbance {
 esac`, w.moment(), whole, w.random.IntN(40), w.moment())}
 }
 
-// TestSystemDisturbed is TestDisturbed for more packages, real ones among them, whose
+// TestSystemDisturbed is TestSystemDisturbedSmall for more packages, real ones among them, whose
 // programs do their work after every step, and which then go to the next release. The
 // lock is held for as long as hooks wait, once, and needrestart says what is to be restarted.
 func TestSystemDisturbed(t *testing.T) {
@@ -121,7 +121,7 @@ func TestSystemDisturbed(t *testing.T) {
 	w.finish()
 }
 
-// TestSystemDisturbedRPM is TestDisturbed for what rpm installs.
+// TestSystemDisturbedRPM is TestSystemDisturbedSmall for what rpm installs.
 func TestSystemDisturbedRPM(t *testing.T) {
 	testneed.Programs(t, "rpm", "mkfs.ext4")
 	seed := disturbedSeed(t)
