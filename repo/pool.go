@@ -81,6 +81,15 @@ func (r *Repo) with(ctx context.Context, sources []backends.Source, pool *Pool, 
 	return errors.Join(err, file.Close())
 }
 
+// Sources returns the names of the sources.
+func (p *Pool) Sources() []string {
+	names := make([]string, len(p.parts))
+	for i, part := range p.parts {
+		names[i] = part.source.Name
+	}
+	return names
+}
+
 // Named returns the packages that have a name, in the order of the sources.
 func (p *Pool) Named(name string) ([]*Available, error) {
 	return p.answers(name, p.local, (*index.Index).Named)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -41,25 +40,10 @@ type availableVersion struct {
 // runShowAvailable shows the packages of a name that sources have: those of o.from, or
 // all that files name.
 func runShowAvailable(ctx context.Context, a *app, root *sysroot.Root, o sourceFlags, spec query.Spec) error {
-	r, end, err := a.openRepo(root, o, trust.ByKeys)
-	if err != nil {
-		return err
-	}
-	defer end()
-	var names []string
-	if o.from != "" {
-		names = []string{o.from}
-	}
-	sources, err := namedSources(ctx, r, names)
-	if err != nil {
-		return err
-	}
-	if err := r.Ready(ctx, sources); err != nil {
-		return err
-	}
-	end()
 	out := availableOutput{Name: spec.Name, Versions: []availableVersion{}}
-	err = r.With(ctx, sources, func(p *repo.Pool) error {
+	var looked []string
+	err := a.withPackages(ctx, root, o, func(p *repo.Pool) error {
+		looked = p.Sources()
 		found, err := p.Named(spec.Name)
 		for _, f := range found {
 			if spec.Version == "" || spec.Version == f.Version {
@@ -72,10 +56,6 @@ func runShowAvailable(ctx context.Context, a *app, root *sysroot.Root, o sourceF
 		return err
 	}
 	if len(out.Versions) == 0 {
-		var looked []string
-		for i := range sources {
-			looked = append(looked, sources[i].Name)
-		}
 		return fmt.Errorf("show %s: none of %s has it; hashpkg search finds packages by words", spec, strings.Join(looked, ", "))
 	}
 	orders := root.Formats().Orders()

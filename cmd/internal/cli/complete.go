@@ -73,11 +73,11 @@ func anyOf(all ...completion) completion {
 
 // completeRepo calls f with what the root knows of repositories, offline.
 func (a *app) completeRepo(root *sysroot.Root, f func(*repo.Repo)) {
-	r, end, err := a.openRepo(root, sourceFlags{offline: true}, trust.ByKeys)
+	r, err := a.openRepo(root, sourceFlags{offline: true}, trust.ByKeys)
 	if err != nil {
 		return
 	}
-	defer end()
+	defer r.Close()
 	f(r)
 }
 

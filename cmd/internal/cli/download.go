@@ -46,16 +46,15 @@ func runDownload(ctx context.Context, a *app, o downloadOptions, names []string)
 	if err != nil {
 		return err
 	}
-	r, end, err := a.openRepo(root, o.sourceFlags, trust.ByKeys)
+	r, err := a.openRepo(root, o.sourceFlags, trust.ByKeys)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return err
 	}
 	paths, err := r.Download(ctx, o.from, requests, o.deps, o.dir)
-	end()
 	if err != nil {
 		return err
 	}
@@ -101,11 +100,11 @@ indexes of sources as well. Both are fetched again when they are needed.`,
 }
 
 func runClean(ctx context.Context, a *app, all bool) error {
-	r, end, err := a.rootRepo("")
+	r, err := a.rootRepo("")
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	freed, err := r.Clean(ctx, all)
 	if err != nil {
 		return fmt.Errorf("clean: %w", err)

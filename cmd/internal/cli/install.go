@@ -146,11 +146,11 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	if err != nil {
 		return err
 	}
-	r, end, err := a.openRepo(root, o.sourceFlags, policy)
+	r, err := a.openRepo(root, o.sourceFlags, policy)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	progress := a.newProgress()
 	options := repo.InstallOptions{
 		InstallOptions: transaction.InstallOptions{
@@ -166,7 +166,6 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 		result, err = r.Install(ctx, options)
 	}
 	progress.end()
-	end()
 	if err == nil && result.InstallResult != nil && result.Changed {
 		err = a.settle(root, now)
 	}

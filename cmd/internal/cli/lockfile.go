@@ -35,13 +35,12 @@ func runLock(ctx context.Context, a *app, o sourceFlags, output string) error {
 	if err != nil {
 		return err
 	}
-	r, end, err := a.openRepo(root, o, trust.ByKeys)
+	r, err := a.openRepo(root, o, trust.ByKeys)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	lock, err := r.Lock(ctx)
-	end()
 	if err != nil {
 		return err
 	}

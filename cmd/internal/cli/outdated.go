@@ -35,13 +35,12 @@ func runOutdated(ctx context.Context, a *app, o sourceFlags) error {
 	if err != nil {
 		return err
 	}
-	r, end, err := a.openRepo(root, o, trust.ByKeys)
+	r, err := a.openRepo(root, o, trust.ByKeys)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	list, err := r.Outdated(ctx)
-	end()
 	if err != nil {
 		return err
 	}
@@ -114,11 +113,11 @@ func runUpgrade(ctx context.Context, a *app, o upgradeOptions, names []string) e
 	if err != nil {
 		return err
 	}
-	r, end, err := a.openRepo(root, o.sourceFlags, policy)
+	r, err := a.openRepo(root, o.sourceFlags, policy)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	progress := a.newProgress()
 	result, err := r.Upgrade(ctx, repo.InstallOptions{
 		InstallOptions: transaction.InstallOptions{
@@ -127,7 +126,6 @@ func runUpgrade(ctx context.Context, a *app, o upgradeOptions, names []string) e
 		Recommends: o.recommends,
 	}, names)
 	progress.end()
-	end()
 	if err == nil && result.InstallResult != nil && result.Changed {
 		err = a.settle(root, now)
 	}

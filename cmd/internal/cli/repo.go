@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"os"
 	"sync"
 	"text/tabwriter"
@@ -26,16 +27,15 @@ func (o *sourceFlags) add(a *app, cmd *cobra.Command) {
 	a.completeFlag(cmd, "from", a.releases(cmd), orFiles)
 }
 
-// openRepo returns what the root knows of repositories. end is called when the command
-// has ended.
-func (a *app) openRepo(root *sysroot.Root, o sourceFlags, policy trust.Policy) (r *repo.Repo, end func(), err error) {
+// openRepo returns what the root knows of repositories. The caller closes it.
+func (a *app) openRepo(root *sysroot.Root, o sourceFlags, policy trust.Policy) (*repo.Repo, error) {
 	now, err := a.now()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c, err := a.readConfig()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	mirrors := map[string]string{}
 	for release, url := range c.Mirrors {
@@ -53,11 +53,32 @@ func (a *app) openRepo(root *sysroot.Root, o sourceFlags, policy trust.Policy) (
 		defer mu.Unlock()
 		a.notice("warning: %s\n", text)
 	}
-	r = repo.New(repo.Options{
+	return repo.New(repo.Options{
 		Root: root, Now: now, Getenv: a.Getenv, UserAgent: "hashpkg/" + Version, Mirrors: mirrors, Offline: o.offline, Strict: policy == trust.Require,
 		Warn: warn, Watch: func(sizes []int64) repo.Watcher { return a.newDownloads(sizes) },
-	})
-	return r, r.Close, nil
+	}), nil
+}
+
+// withPackages calls f with the packages of a release or, where none is named, of all
+// sources that files name, which are brought up to date first.
+func (a *app) withPackages(ctx context.Context, root *sysroot.Root, o sourceFlags, f func(*repo.Pool) error) error {
+	r, err := a.openRepo(root, o, trust.ByKeys)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	var names []string
+	if o.from != "" {
+		names = []string{o.from}
+	}
+	sources, err := namedSources(ctx, r, names)
+	if err != nil {
+		return err
+	}
+	if err := r.Ready(ctx, sources); err != nil {
+		return err
+	}
+	return r.With(ctx, sources, f)
 }
 
 // isPackageFile reports whether an argument of install is meant to be a file, and no

@@ -75,18 +75,17 @@ func runRun(ctx context.Context, a *app, o runOptions, given []string) error {
 	if a.terminal() == nil { // the program's output is its own
 		a.quiet = true
 	}
-	r, end, err := a.openRepo(root, o.sourceFlags, policy)
+	r, err := a.openRepo(root, o.sourceFlags, policy)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	progress := a.newProgress()
 	file, err := r.Program(ctx, repo.InstallOptions{
 		InstallOptions: transaction.InstallOptions{Root: root, Signature: policy, Lock: o.lock(), Now: now, Progress: progress.show},
 		From:           o.from,
 	}, request, o.program)
 	progress.end()
-	end()
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/repo"
 )
 
@@ -35,25 +34,8 @@ func runSearch(ctx context.Context, a *app, o sourceFlags, limit int, words []st
 	if err != nil {
 		return err
 	}
-	r, end, err := a.openRepo(root, o, trust.ByKeys)
-	if err != nil {
-		return err
-	}
-	defer end()
-	var names []string
-	if o.from != "" {
-		names = []string{o.from}
-	}
-	sources, err := namedSources(ctx, r, names)
-	if err != nil {
-		return err
-	}
-	if err := r.Ready(ctx, sources); err != nil {
-		return err
-	}
-	end()
 	var found []repo.Found
-	err = r.With(ctx, sources, func(p *repo.Pool) error {
+	err = a.withPackages(ctx, root, o, func(p *repo.Pool) error {
 		found, err = p.Search(words, root.Formats().Orders(), limit)
 		return err
 	})

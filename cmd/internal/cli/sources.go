@@ -66,11 +66,11 @@ type sourceOutput struct {
 }
 
 func runSources(ctx context.Context, a *app) error {
-	r, end, err := a.rootRepo("")
+	r, err := a.rootRepo("")
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	sources, err := r.Sources(ctx)
 	if err != nil {
 		return err
@@ -119,20 +119,20 @@ func plainURLs(urls []string) []string {
 }
 
 // rootRepo is openRepo for commands that fetch nothing but what they are given.
-func (a *app) rootRepo(mirror string) (*repo.Repo, func(), error) {
+func (a *app) rootRepo(mirror string) (*repo.Repo, error) {
 	root, err := a.openRoot()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	return a.openRepo(root, sourceFlags{mirror: mirror}, trust.ByKeys)
 }
 
 func runSourcesAdd(ctx context.Context, a *app, mirror, name string) error {
-	r, end, err := a.rootRepo(mirror)
+	r, err := a.rootRepo(mirror)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	var added []backends.Source
 	if text, rerr := os.ReadFile(name); rerr == nil {
 		added, err = r.AddFile(ctx, name, text)
@@ -148,11 +148,11 @@ func runSourcesAdd(ctx context.Context, a *app, mirror, name string) error {
 }
 
 func runSourcesRemove(ctx context.Context, a *app, name string) error {
-	r, end, err := a.rootRepo("")
+	r, err := a.rootRepo("")
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	gone, err := r.RemoveSource(ctx, name)
 	if err != nil {
 		return err

@@ -57,17 +57,16 @@ func runUpdate(ctx context.Context, a *app, o updateOptions, names []string) err
 	if err != nil {
 		return err
 	}
-	r, end, err := a.openRepo(root, o.sourceFlags, policy)
+	r, err := a.openRepo(root, o.sourceFlags, policy)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer r.Close()
 	sources, err := namedSources(ctx, r, names)
 	if err != nil {
 		return err
 	}
 	results, err := r.Update(ctx, sources, 0)
-	end()
 	if err != nil {
 		return err
 	}
