@@ -12,14 +12,6 @@ import (
 // relations of a few tens of kilobytes.
 const maxStatusLine = 4 << 20
 
-// ReadStatus reads dpkg's database of installed packages, /var/lib/dpkg/status
-// (dpkg(1)). It returns those that are unpacked or further, with name, version,
-// architecture and what they provide; their files are not there.
-func ReadStatus(r io.Reader) ([]*pkginfo.Package, error) {
-	list, err := readPackageStatus(r)
-	return onDiskOf(list), err
-}
-
 // packageStatus is what a paragraph says of a package. One that is not on the disk has
 // a name and an architecture, and may lack the rest.
 type packageStatus struct {
@@ -38,6 +30,8 @@ func onDiskOf(list []packageStatus) []*pkginfo.Package {
 	return packages
 }
 
+// readPackageStatus reads dpkg's database of packages, /var/lib/dpkg/status (dpkg(1)):
+// name, version, architecture and what they provide; their files are not there.
 func readPackageStatus(r io.Reader) ([]packageStatus, error) {
 	lines := newFieldLines(r, maxStatusLine)
 	var list []packageStatus
