@@ -7,9 +7,8 @@ type Listed struct {
 	// ScriptRequires is what only its maintainer scripts need, as far as the format or
 	// the customs of its distributions tell. Requires is without it.
 	ScriptRequires []Relation
-	Recommends     []Relation // what most who install it have, too
-	Priority       string     // deb: "required", "important", "standard", "optional", "extra", or ""
-	Essential      bool       // deb: every system has it
+	Priority       string // deb: "required", "important", "standard", "optional", "extra", or ""
+	Essential      bool   // deb: every system has it
 	// Files are those of its files that the index lists: all that a relation may name
 	// by path. Absolute in a root.
 	Files []string

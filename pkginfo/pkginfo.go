@@ -2,10 +2,12 @@
 // a package says of itself ([Package]) and the files it holds, one after
 // another ([Reader], [Entry]).
 //
-// It owns the words that formats share: relations between packages ([Relation]),
-// what it takes to order versions ([Orders]), how records name a package ([Key]),
-// what its signatures came to ([Signature]), the kinds of files ([Type]). It knows
-// no format by name and reads none: the packages below backends do.
+// It owns the words that formats share: relations between packages ([Relation]) and
+// what they want ([Expression]), what it takes to order versions ([Orders]), how
+// records name a package ([Key]), what its signatures came to ([Signature]), the kinds
+// of files ([Type]). It knows no format by name and reads no package or index: those
+// below backends do. The one text that it reads is a rich relation, which packages and
+// indexes keep as their authors wrote it.
 package pkginfo
 
 import (
@@ -27,10 +29,11 @@ type Package struct {
 	Summary      string // one line
 	MultiArch    string // deb: "same", "foreign", "allowed" or ""
 
-	Requires  []Relation   // what must be there (deb: Pre-Depends, then Depends)
-	Provides  []Capability // what it offers besides its name
-	Conflicts []Relation   // deb: Conflicts and Breaks
-	Replaces  []Relation   // deb: Replaces; rpm: Obsoletes
+	Requires   []Relation   // what must be there (deb: Pre-Depends, then Depends)
+	Recommends []Relation   // what most who install it have, too
+	Provides   []Capability // what it offers besides its name
+	Conflicts  []Relation   // deb: Conflicts and Breaks
+	Replaces   []Relation   // deb: Replaces; rpm: Obsoletes
 
 	Fields    []Field  // every header field, in the package's order
 	Scripts   []Script // maintainer scripts, triggers' scripts included
@@ -50,6 +53,9 @@ type Script struct {
 	Name        string // "postinst", "preun", "transfiletriggerin", ...
 	Interpreter string // of rpm scripts: "/bin/sh", "<lua>"; "" for a deb's, which has its own first line
 	Body        string
+	// Arguments are what it is run with when the package is installed where no version
+	// of it was; nil of a script that does not run then.
+	Arguments []string
 }
 
 // Relation is one requirement, of which any one alternative is enough.

@@ -48,6 +48,9 @@ type Fixtures struct {
 type Package struct {
 	Name, Version, Architecture string
 	Files                       []File // parents first
+	// AfterInstall is what a script does, in the shell's language, when the package's
+	// files are in place; "" for none.
+	AfterInstall string
 }
 
 // File is one file of a package.
@@ -73,6 +76,7 @@ func Run(t *testing.T, f Fixtures) {
 		{"Name", s.testName},
 		{"Matches", s.testMatches},
 		{"Read", s.testRead},
+		{"Scripts", s.testScripts},
 		{"Unsigned", s.testUnsigned},
 		{"Sources", s.testSources},
 		{"Close", s.testClose},

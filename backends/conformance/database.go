@@ -25,9 +25,9 @@ func (s *suite) installed() []Package {
 	}
 	version := s.Versions[len(s.Versions)-1][0]
 	return []Package{
-		{"first-tool", version, "amd64", append(file("usr/bin/first"), file("etc/first.conf")...)},
-		{"libtwo", version, "amd64", file("usr/lib/amd64/libtwo.so.2")},
-		{"libtwo", version, "i386", file("usr/lib/i386/libtwo.so.2")},
+		{Name: "first-tool", Version: version, Architecture: "amd64", Files: append(file("usr/bin/first"), file("etc/first.conf")...)},
+		{Name: "libtwo", Version: version, Architecture: "amd64", Files: file("usr/lib/amd64/libtwo.so.2")},
+		{Name: "libtwo", Version: version, Architecture: "i386", Files: file("usr/lib/i386/libtwo.so.2")},
 	}
 }
 

@@ -184,6 +184,28 @@ func (c *contents) describe() string {
 	return b.String()
 }
 
+// testScripts has the one script that runs when the sample is installed for the first
+// time, and a package without scripts.
+func (s *suite) testScripts(t *testing.T) {
+	sample := s.sample()
+	sample.AfterInstall = "echo installed"
+	for _, p := range []Package{sample, s.sample()} {
+		got, err := s.read(bytes.NewReader(s.Build(t, p)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var run []string
+		for _, script := range got.pkg.Scripts {
+			if script.Arguments != nil && strings.Contains(script.Body, sample.AfterInstall) {
+				run = append(run, script.Name)
+			}
+		}
+		if want := p.AfterInstall != ""; want != (len(run) == 1) {
+			t.Errorf("of a package with the script %q there are run at the first installation: %q", p.AfterInstall, run)
+		}
+	}
+}
+
 // testRead reads the sample and compares all of it.
 func (s *suite) testRead(t *testing.T) {
 	sample := s.sample()

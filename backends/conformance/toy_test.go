@@ -47,6 +47,7 @@ const (
 type toyPackage struct {
 	Name, Version, Arch string
 	Count               int      // of files of a package
+	Script              string   // that is run after an installation
 	Files               []string `json:",omitempty"` // of an installed one
 }
 
@@ -54,7 +55,11 @@ func (p *toyPackage) info() (*pkginfo.Package, error) {
 	if _, err := strconv.Atoi(p.Version); p.Name == "" || strings.Contains(p.Name, "/") || p.Arch == "" || err != nil {
 		return nil, fmt.Errorf("read toy: %q %q for %q is not a package", p.Name, p.Version, p.Arch)
 	}
-	return &pkginfo.Package{Format: "toy", Name: p.Name, Version: p.Version, Architecture: p.Arch}, nil
+	out := &pkginfo.Package{Format: "toy", Name: p.Name, Version: p.Version, Architecture: p.Arch}
+	if p.Script != "" {
+		out.Scripts = []pkginfo.Script{{Name: "after", Interpreter: "/bin/sh", Body: p.Script, Arguments: []string{}}}
+	}
+	return out, nil
 }
 
 func (toy) Name() pkginfo.Format { return "toy" }
@@ -257,7 +262,7 @@ func buildToy(t testing.TB, p conformance.Package) []byte {
 			t.Fatal(err)
 		}
 	}
-	head, err := json.Marshal(toyPackage{Name: p.Name, Version: p.Version, Arch: p.Architecture, Count: len(p.Files)})
+	head, err := json.Marshal(toyPackage{Name: p.Name, Version: p.Version, Arch: p.Architecture, Count: len(p.Files), Script: p.AfterInstall})
 	if err != nil {
 		t.Fatal(err)
 	}

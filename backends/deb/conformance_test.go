@@ -43,6 +43,9 @@ func buildDeb(t testing.TB, p conformance.Package) []byte {
 	if p.Architecture == "noarch" {
 		out.Arch = "all"
 	}
+	if p.AfterInstall != "" {
+		out.Scripts = map[string]string{"postinst": "#!/bin/sh\n" + p.AfterInstall + "\n", "prerm": "#!/bin/sh\n"}
+	}
 	for _, f := range p.Files {
 		file := testdeb.File{Path: f.Path, Mode: f.Mode, Content: f.Content, UID: f.UID}
 		switch f.Type {

@@ -20,6 +20,10 @@ const (
 // scriptNames are the maintainer scripts, in the order of [pkginfo.Package].
 var scriptNames = []string{"preinst", "postinst", "prerm", "postrm", "config"}
 
+// firstArguments are the arguments of scripts at a first installation (Debian Policy
+// 6.5): the version that was configured before is the empty one.
+var firstArguments = map[string][]string{"preinst": {"install"}, "postinst": {"configure", ""}}
+
 // isKeptControlFile reports whether the package model has a place for a member of
 // control.tar.
 func isKeptControlFile(name string) bool {
@@ -92,7 +96,7 @@ func parsePackage(files map[string]string) (*pkginfo.Package, error) {
 	}
 	for _, name := range scriptNames {
 		if body, ok := files[name]; ok {
-			p.Scripts = append(p.Scripts, pkginfo.Script{Name: name, Body: body})
+			p.Scripts = append(p.Scripts, pkginfo.Script{Name: name, Body: body, Arguments: firstArguments[name]})
 		}
 	}
 	p.Triggers = lines(files["triggers"])

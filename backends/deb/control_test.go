@@ -102,7 +102,7 @@ func TestPackage(t *testing.T) {
 		Conffiles: "/etc/foo.conf\n/lib/foo/x\nremove-on-upgrade /etc/old\n",
 		Triggers:  "# comment\ninterest-noawait /usr/lib\n\nactivate ldconfig\n",
 		Shlibs:    "libfoo 1 libfoo1 (>= 1.0)\n",
-		Scripts:   map[string]string{"preinst": "#!/bin/sh\n", "postrm": "#!/bin/sh\nexit 0\n", "unheard-of": "x"},
+		Scripts:   map[string]string{"preinst": "#!/bin/sh\n", "postinst": "#!/bin/sh\ntrue\n", "postrm": "#!/bin/sh\nexit 0\n", "unheard-of": "x"},
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +139,8 @@ func TestPackage(t *testing.T) {
 			{Name: "Description", Value: "does foo\nlong text\n\n indented"},
 		},
 		Scripts: []pkginfo.Script{
-			{Name: "preinst", Body: "#!/bin/sh\n"},
+			{Name: "preinst", Body: "#!/bin/sh\n", Arguments: []string{"install"}},
+			{Name: "postinst", Body: "#!/bin/sh\ntrue\n", Arguments: []string{"configure", ""}},
 			{Name: "postrm", Body: "#!/bin/sh\nexit 0\n"},
 		},
 		Triggers:  []string{"interest-noawait /usr/lib", "activate ldconfig"},

@@ -52,9 +52,9 @@ func parseControl(text string) (*pkginfo.Package, error) {
 	if p.MultiArch, err = parseMultiArch(values["multi-arch"]); err != nil {
 		return nil, err
 	}
-	_, err = setRelations(p, &relationFields{
-		preDepends: values["pre-depends"], depends: values["depends"], conflicts: values["conflicts"],
-		breaks: values["breaks"], replaces: values["replaces"], provides: values["provides"],
+	err = setRelations(p, &relationFields{
+		preDepends: values["pre-depends"], depends: values["depends"], recommends: values["recommends"],
+		conflicts: values["conflicts"], breaks: values["breaks"], replaces: values["replaces"], provides: values["provides"],
 	})
 	return p, err
 }

@@ -291,7 +291,7 @@ func setListed(l *pkginfo.Listed, values *[listedFields]string) (where listedFie
 	if l.MultiArch, err = parseMultiArch(values[fieldMultiArch]); err != nil {
 		return fieldMultiArch, err
 	}
-	l.Recommends, err = setRelations(&l.Package, &relationFields{
+	err = setRelations(&l.Package, &relationFields{
 		preDepends: values[fieldPreDepends], depends: values[fieldDepends], conflicts: values[fieldConflicts], breaks: values[fieldBreaks],
 		replaces: values[fieldReplaces], recommends: values[fieldRecommends], provides: values[fieldProvides],
 	})

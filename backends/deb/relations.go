@@ -18,9 +18,8 @@ const likelyRelations = 1024
 // relationFields are those that say what a package needs and excludes.
 type relationFields struct{ preDepends, depends, conflicts, breaks, replaces, recommends, provides string }
 
-// setRelations fills in what p needs, offers and excludes, and returns what it
-// recommends.
-func setRelations(p *pkginfo.Package, fields *relationFields) (recommends []pkginfo.Relation, err error) {
+// setRelations fills in what p needs, recommends, offers and excludes.
+func setRelations(p *pkginfo.Package, fields *relationFields) (err error) {
 	n := 0
 	for _, value := range []string{fields.preDepends, fields.depends, fields.recommends, fields.conflicts, fields.breaks, fields.replaces, fields.provides} {
 		if value != "" {
@@ -34,7 +33,7 @@ func setRelations(p *pkginfo.Package, fields *relationFields) (recommends []pkgi
 	}{
 		{"Pre-Depends", fields.preDepends, &p.Requires},
 		{"Depends", fields.depends, &p.Requires},
-		{"Recommends", fields.recommends, &recommends},
+		{"Recommends", fields.recommends, &p.Recommends},
 		{"Conflicts", fields.conflicts, &p.Conflicts},
 		{"Breaks", fields.breaks, &p.Conflicts},
 		{"Replaces", fields.replaces, &p.Replaces},
@@ -43,13 +42,13 @@ func setRelations(p *pkginfo.Package, fields *relationFields) (recommends []pkgi
 			continue
 		}
 		if *f.to, err = r.appendTo(*f.to, f.value); err != nil {
-			return nil, fmt.Errorf("the field %s: %w", f.name, err)
+			return fmt.Errorf("the field %s: %w", f.name, err)
 		}
 	}
 	if p.Provides, err = r.provides(fields.provides); err != nil {
-		return nil, fmt.Errorf("the field Provides: %w", err)
+		return fmt.Errorf("the field Provides: %w", err)
 	}
-	return recommends, nil
+	return nil
 }
 
 // relationReader reads the fields of one package such as Depends (deb-control(5)). The

@@ -479,13 +479,11 @@ func hostOf(s *backends.Source) string {
 	if len(s.Lists) > 0 {
 		at = s.Lists[0].URL
 	}
-	if u, err := url.Parse(at); err == nil && u.Hostname() != "" {
-		return word(u.Hostname())
+	host := ""
+	if u, err := url.Parse(at); err == nil {
+		host = word(u.Hostname())
 	}
-	if name := word(path.Base(at)); name != "" {
-		return name
-	}
-	return "local"
+	return cmp.Or(host, word(path.Base(at)), "local")
 }
 
 // word makes a name of s that has letters, digits, and + - . _ between them.

@@ -52,7 +52,7 @@ func readPackageStatus(r io.Reader) ([]packageStatus, error) {
 		if err := checkIdentity(p); err != nil {
 			return fmt.Errorf("the paragraph before line %d: %w", lines.number, err)
 		}
-		if _, err := setRelations(p, &relationFields{provides: fields["provides"]}); err != nil {
+		if err := setRelations(p, &relationFields{provides: fields["provides"]}); err != nil {
 			return fmt.Errorf("the package %s: %w", p.Name, err)
 		}
 		list = append(list, packageStatus{p, true})

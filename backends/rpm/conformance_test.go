@@ -60,6 +60,9 @@ func TestConformance(t *testing.T) {
 func packageOfFixture(p conformance.Package) testrpm.Package {
 	version := p.Version
 	out := testrpm.Package{Name: p.Name, Arch: p.Architecture}
+	if p.AfterInstall != "" {
+		out.Scripts = map[string]string{"post": p.AfterInstall, "preun": "true"}
+	}
 	if epoch, rest, ok := strings.Cut(version, ":"); ok {
 		out.Epoch, version = epoch, rest
 	}

@@ -164,6 +164,10 @@ var triggerTags = []struct {
 
 const defaultInterpreter = "/bin/sh"
 
+// firstArguments are the arguments of scripts at a first installation: how many versions
+// of the package there will be (rpm: docs/manual/spec.md, Runtime scriptlets).
+var firstArguments = map[string][]string{"pretrans": {"1"}, "pre": {"1"}, "post": {"1"}, "posttrans": {"1"}}
+
 // addScripts gives p its scripts and those of its triggers. What a trigger waits
 // for is a line of p.Triggers: "filetriggerin -- /usr/lib".
 func addScripts(p *pkginfo.Package, h *header) {
@@ -175,7 +179,7 @@ func addScripts(p *pkginfo.Package, h *header) {
 		if interpreter == "" {
 			interpreter = defaultInterpreter
 		}
-		p.Scripts = append(p.Scripts, pkginfo.Script{Name: s.name, Interpreter: interpreter, Body: h.string(s.body)})
+		p.Scripts = append(p.Scripts, pkginfo.Script{Name: s.name, Interpreter: interpreter, Body: h.string(s.body), Arguments: firstArguments[s.name]})
 	}
 	for _, t := range triggerTags {
 		bodies := h.strings(t.scripts, -1)

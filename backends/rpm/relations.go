@@ -1,7 +1,6 @@
 package rpm
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -122,8 +121,8 @@ func (d dependency) relation() pkginfo.Relation {
 		r.Alternatives = []pkginfo.Constraint{d.constraint()}
 		return r
 	}
-	for _, alternative := range parseAlternatives(d.name) {
-		r.Alternatives = append(r.Alternatives, alternative.constraint())
+	if e, ok := pkginfo.ParseRich(d.name); ok {
+		r.Alternatives = e.Alternatives()
 	}
 	return r
 }
@@ -151,6 +150,9 @@ func fillRelations(p *pkginfo.Package, h *header) {
 		if d.flags&senseMissingOK == 0 && !strings.HasPrefix(d.name, "rpmlib(") {
 			p.Requires = appendNew(p.Requires, d.relation())
 		}
+	}
+	for _, d := range h.dependencies(weakRelations[tagRecommendName].tags) {
+		p.Recommends = appendNew(p.Recommends, d.relation())
 	}
 	for _, d := range h.dependencies(relationTags{tagConflictName, tagConflictFlags, tagConflictVersion}) {
 		p.Conflicts = appendNew(p.Conflicts, d.relation())
@@ -185,64 +187,4 @@ func checkFeature(d dependency) error {
 		return nil
 	}
 	return errorIn(partHeader, "the package needs %s, which hashpkg does not have: a newer hashpkg may read it", d)
-}
-
-// parseAlternatives returns the relations of "(a or b >= 1)", and nil for all other
-// rich relations (rpm: docs/manual/boolean_dependencies.md).
-func parseAlternatives(text string) []dependency {
-	inner, ok := strings.CutPrefix(text, "(")
-	inner, ok2 := strings.CutSuffix(inner, ")")
-	if !ok || !ok2 {
-		return nil
-	}
-	var all []dependency
-	words := strings.Fields(inner)
-	for {
-		i := slices.Index(words, "or")
-		alternative := words
-		if i >= 0 {
-			alternative = words[:i]
-		}
-		d, ok := parseSimple(alternative)
-		if !ok {
-			return nil
-		}
-		all = append(all, d)
-		if i < 0 {
-			return all
-		}
-		words = words[i+1:]
-	}
-}
-
-// parseSimple reads a name, or a name, an operator and a version. Parentheses in a
-// name are even, so that one that is not belongs to a rich relation in this one.
-func parseSimple(words []string) (d dependency, ok bool) {
-	if len(words) == 0 || strings.HasPrefix(words[0], "(") || strings.Count(words[0], "(") != strings.Count(words[0], ")") {
-		return d, false
-	}
-	d.name = words[0]
-	switch len(words) {
-	case 1:
-		return d, true
-	case 3:
-		d.version = words[2]
-	default:
-		return d, false
-	}
-	switch words[1] {
-	case "<":
-		d.flags = senseLess
-	case "<=", "=<":
-		d.flags = senseLess | senseEqual
-	case "=", "==":
-		d.flags = senseEqual
-	case ">=", "=>":
-		d.flags = senseGreater | senseEqual
-	case ">":
-		d.flags = senseGreater
-	default:
-		return d, false
-	}
-	return d, true
 }
