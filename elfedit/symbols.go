@@ -139,5 +139,15 @@ func namesOrigin(info *Info) bool {
 // is among bytes (ld.so(8)). In a file that calls dlopen it may be part of what that
 // is given; elsewhere the loader does not read it, and it is somebody else's.
 func hasOrigin(b []byte) bool {
-	return bytes.Contains(b, []byte("$ORIGIN")) || bytes.Contains(b, []byte("${ORIGIN}"))
+	word := []byte("ORIGIN") // "$" is in every other instruction, and is found nine times slower
+	for {
+		before, after, found := bytes.Cut(b, word)
+		if !found {
+			return false
+		}
+		if bytes.HasSuffix(before, []byte("$")) || bytes.HasSuffix(before, []byte("${")) && bytes.HasPrefix(after, []byte("}")) {
+			return true
+		}
+		b = after
+	}
 }

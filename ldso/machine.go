@@ -161,21 +161,6 @@ func hardFloat(info *elfedit.Info) bool {
 	return info.Flags&armFloatHard != 0
 }
 
-// KnownHWCaps returns the glibc-hwcaps subdirectories that glibc knows for the
-// machine of a file, best first. Which of them are active depends on the
-// processor.
-func KnownHWCaps(info *elfedit.Info) []string {
-	switch {
-	case info.Machine == elf.EM_X86_64:
-		return []string{"x86-64-v4", "x86-64-v3", "x86-64-v2"}
-	case info.Machine == elf.EM_PPC64 && info.Data == elf.ELFDATA2LSB:
-		return []string{"power10", "power9"}
-	case info.Machine == elf.EM_S390 && info.Class == elf.ELFCLASS64:
-		return []string{"z16", "z15", "z14", "z13"}
-	}
-	return nil
-}
-
 // LegacySubdirs returns the subdirectories that glibc 2.36 and older makes of
 // the names of capabilities: every combination in the order of the search.
 // The names are in the loader's own order, such as "tls", the platform, then
@@ -238,7 +223,7 @@ func loadable(library, program *elfedit.Info) error {
 	switch {
 	case library.Data != program.Data:
 		return fmt.Errorf("%w: byte order %v", ErrNotLoadable, library.Data)
-	case !knownOSABI(library):
+	case !KnownOSABI(library):
 		return fmt.Errorf("%w: OS ABI %v", ErrNotLoadable, library.OSABI)
 	case library.Type != elf.ET_DYN:
 		return fmt.Errorf("%w: type %v", ErrNotLoadable, library.Type)
@@ -250,7 +235,9 @@ func loadable(library, program *elfedit.Info) error {
 	return nil
 }
 
-func knownOSABI(info *elfedit.Info) bool {
+// KnownOSABI reports whether a loader of glibc takes a file of this OS ABI: it is for
+// Linux, or says nothing (glibc elf/dl-load.c, VALID_ELF_OSABI).
+func KnownOSABI(info *elfedit.Info) bool {
 	switch info.OSABI {
 	case elf.ELFOSABI_NONE, elf.ELFOSABI_LINUX:
 		return true

@@ -141,7 +141,8 @@ func (d *Dir) create(b []byte, mode fs.FileMode, durable bool) (string, error) {
 }
 
 // SweepTemp removes from a directory what killed processes have left of WriteFile
-// and StageFile, and have not touched for that time.
+// and StageFile, and empty directories with a name of TempName, that nobody has touched
+// for that time.
 func (d *Dir) SweepTemp(name string, age time.Duration) error {
 	dir, err := d.OpenDir(name)
 	if err != nil {
@@ -153,13 +154,17 @@ func (d *Dir) SweepTemp(name string, age time.Duration) error {
 		return err
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), tempPrefix) || !e.Type().IsRegular() {
+		if !strings.HasPrefix(e.Name(), tempPrefix) || !e.Type().IsRegular() && !e.IsDir() {
 			continue
 		}
 		if st, err := dir.Lstat(e.Name()); err != nil || time.Since(time.Unix(st.Ctim.Unix())) < age {
 			continue
 		}
-		if err := dir.RemoveIfThere(e.Name()); err != nil {
+		remove := dir.RemoveIfThere
+		if e.IsDir() {
+			remove = dir.Rmdir
+		}
+		if err := remove(e.Name()); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -234,10 +234,14 @@ func TestSweepTemp(t *testing.T) {
 		t.Fatal(err)
 	}
 	link(t, outside+"/c", top+"/a/"+tempPrefix+"link")
-	if err := d.SweepTemp("a", time.Hour); err != nil || !d.Exists(temp) {
+	empty, full := "a/"+TempName(), "a/"+TempName()
+	if err := errors.Join(d.Mkdir(empty, 0o700), d.MkdirAll(full+"/x", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.SweepTemp("a", time.Hour); err != nil || !d.Exists(temp) || !d.Exists(empty) {
 		t.Errorf("a new one went (%v)", err)
 	}
-	if err := d.SweepTemp("a", 0); err != nil || d.Exists(temp) || !d.Exists("a/b/c") {
+	if err := d.SweepTemp("a", 0); err != nil || d.Exists(temp) || d.Exists(empty) || !d.Exists(full+"/x") || !d.Exists("a/b/c") {
 		t.Errorf("an old one stayed, or too much went (%v)", err)
 	}
 	untouched(t, outside)
