@@ -3,6 +3,7 @@
 package testindex
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,26 +46,24 @@ func Debian(tb testing.TB, suite string) Release {
 	defer f.Close()
 	r := Release{AptConfig: filepath.Join(apt, "apt.conf")}
 	_, name, _ := strings.Cut(filepath.Base(files[0]), "_binary-amd64_")
-	err = deb.Format{}.ReadIndex(&backends.Part{Paths: []string{name}, Unpacked: -1}, f, func(l *pkginfo.Listed) error {
-		r.Packages = append(r.Packages, l)
-		return nil
-	})
-	if err != nil {
-		tb.Fatalf("%s: %v", files[0], err)
-	}
+	r.Packages = read(tb, &backends.Part{Paths: []string{name}, Unpacked: -1}, f)
 	return r
 }
 
 // Parse returns the packages of the text of a Packages file.
-func Parse(tb testing.TB, text string) (all []*pkginfo.Listed) {
+func Parse(tb testing.TB, text string) []*pkginfo.Listed {
 	tb.Helper()
-	part := &backends.Part{Paths: []string{"Packages"}, Size: int64(len(text)), Unpacked: -1}
-	err := deb.Format{}.ReadIndex(part, strings.NewReader(text), func(l *pkginfo.Listed) error {
+	return read(tb, &backends.Part{Paths: []string{"Packages"}, Size: int64(len(text)), Unpacked: -1}, strings.NewReader(text))
+}
+
+func read(tb testing.TB, part *backends.Part, from io.Reader) (all []*pkginfo.Listed) {
+	tb.Helper()
+	err := deb.Format{}.ReadIndex(part, from, func(l *pkginfo.Listed) error {
 		all = append(all, l)
 		return nil
 	})
 	if err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("read %s: %v", part.Paths[0], err)
 	}
 	return all
 }

@@ -45,13 +45,21 @@ func TestFetchAll(t *testing.T) {
 			var mu sync.Mutex
 			var order []string
 			var files map[string][]byte
+			four := make(chan struct{}) // closed when the first four requests are there
 			s := &server{}
 			s.Server = httptest.NewUnstartedServer(s.count(func(w http.ResponseWriter, r *http.Request) {
 				highest(&mostBusy, busy.Add(1))
 				defer busy.Add(-1)
 				mu.Lock()
 				order = append(order, r.URL.Path)
+				if len(order) == 4 {
+					close(four)
+				}
 				mu.Unlock()
+				select {
+				case <-four:
+				case <-r.Context().Done():
+				}
 				time.Sleep(2 * time.Millisecond)
 				file(files[r.URL.Path])(w, r)
 			}))

@@ -2,11 +2,11 @@ package index
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -16,16 +16,24 @@ import (
 
 // Builder makes the file of a source from its packages. The zero Builder is ready.
 type Builder struct {
+	// Expected is about how many bytes the packages have in what they are read from; 0 if
+	// that is not known. Room for so many is made at once.
+	Expected int64
+
 	strings   interned
 	relations interned
 	packages  growing
 	// known are the relations of each text that came last: most come often.
 	known map[string]knownRelation
 
-	names, offers map[uint32][]uint32 // numbers of packages, by the ID of a name
-	lines         map[uint32]string   // for the search, by the ID of a name
+	names, offers []post
+	lines         []string // for the search, in the order in which their names came
+	lineOf        []int    // by the ID of a name, which line is its, from 1; 0 for none
 	scratch       []byte
 }
+
+// post says that a package has a name, or provides it.
+type post struct{ name, number uint32 }
 
 // knownRelation is a relation that has an ID.
 type knownRelation struct {
@@ -39,8 +47,12 @@ type knownRelation struct {
 // changed afterwards. It is an error, of which the Builder is not the worse, when p is
 // too large.
 func (b *Builder) Add(p *pkginfo.Listed) error {
-	if b.names == nil {
-		b.names, b.offers, b.lines, b.known = map[uint32][]uint32{}, map[uint32][]uint32{}, map[uint32]string{}, map[string]knownRelation{}
+	if b.known == nil {
+		// In Debian's main there is a string for 256 bytes, and a relation for 640.
+		bytes := min(b.Expected, maxExpected)
+		b.strings.ids = make(map[string]uint32, bytes/256)
+		b.relations.ids = make(map[string]uint32, bytes/640)
+		b.known = make(map[string]knownRelation, bytes/640)
 	}
 	if cost(p) > maxPackage {
 		return fmt.Errorf("index %s: it has more than %d bytes, a fixed limit of hashpkg (docs/limits.md): no package needs more", p.Spec(), maxPackage)
@@ -49,26 +61,25 @@ func (b *Builder) Add(p *pkginfo.Listed) error {
 	b.packages.add(b.encodePackage(p))
 
 	name := b.strings.id(p.Name)
-	if b.names[name] == nil {
-		b.lines[name] = searchLine(p)
+	b.names = append(b.names, post{name, number})
+	if n := int(name) + 1 - len(b.lineOf); n > 0 {
+		b.lineOf = append(b.lineOf, make([]int, n)...)
 	}
-	b.names[name] = append(b.names[name], number)
+	if b.lineOf[name] == 0 {
+		b.lines = append(b.lines, searchLine(p))
+		b.lineOf[name] = len(b.lines)
+	}
 	for _, c := range p.Provides {
-		b.offer(c.Name, number)
+		b.offers = append(b.offers, post{b.strings.id(c.Name), number})
 	}
 	for _, path := range p.Files {
-		b.offer(path, number)
+		b.offers = append(b.offers, post{b.strings.id(path), number})
 	}
 	return nil
 }
 
-// offer notes that the package, which is the last, provides a name.
-func (b *Builder) offer(name string, number uint32) {
-	id := b.strings.id(name)
-	if posts := b.offers[id]; len(posts) == 0 || posts[len(posts)-1] != number {
-		b.offers[id] = append(posts, number)
-	}
-}
+// maxExpected is for how many bytes room is made at most: the rest has it when it came.
+const maxExpected = 64 << 20
 
 // cost returns about what a package takes of memory when it is read: what reader.take
 // counts.
@@ -185,10 +196,10 @@ func (b *Builder) WriteTo(w io.Writer) (int64, error) {
 	sections[stringData], sections[stringStarts] = b.strings.data, b.strings.starts()
 	sections[relationData], sections[relationStarts] = b.relations.data, b.relations.starts()
 	sections[packageData], sections[packageStarts] = b.packages.data, b.packages.starts()
-	ids := b.sorted(b.names)
-	sections[names], sections[namePosts] = nameTables(ids, b.names)
-	sections[searchText], sections[searchNames] = b.searchTable(ids)
-	sections[offers], sections[offerPosts] = nameTables(b.sorted(b.offers), b.offers)
+	named := b.sorted(b.names)
+	sections[names], sections[namePosts] = nameTables(named)
+	sections[searchText], sections[searchNames] = b.searchTable(named)
+	sections[offers], sections[offerPosts] = nameTables(b.sorted(b.offers))
 
 	header := append(make([]byte, 0, headerSize), magic...)
 	header = binary.LittleEndian.AppendUint32(header, version)
@@ -214,29 +225,54 @@ func (b *Builder) WriteTo(w io.Writer) (int64, error) {
 	return written, nil
 }
 
-// sorted returns the IDs of names in the order of their bytes.
-func (b *Builder) sorted(posts map[uint32][]uint32) []uint32 {
-	ids := slices.Collect(maps.Keys(posts))
-	slices.SortFunc(ids, func(x, y uint32) int { return bytes.Compare(b.strings.get(x), b.strings.get(y)) })
-	return ids
+// sorted returns posts in the order of the bytes of their names, and those of one name in
+// that of their numbers, each once.
+func (b *Builder) sorted(posts []post) []post {
+	// Most names differ in their first bytes, which are compared as a number.
+	type keyed struct {
+		key uint64
+		post
+	}
+	all := make([]keyed, len(posts))
+	for i, p := range posts {
+		var first [8]byte
+		copy(first[:], b.strings.get(p.name))
+		all[i] = keyed{binary.BigEndian.Uint64(first[:]), p}
+	}
+	slices.SortFunc(all, func(x, y keyed) int {
+		switch {
+		case x.key != y.key:
+			return cmp.Compare(x.key, y.key)
+		case x.name != y.name:
+			return bytes.Compare(b.strings.get(x.name), b.strings.get(y.name))
+		}
+		return cmp.Compare(x.number, y.number)
+	})
+	sorted := make([]post, len(all))
+	for i, k := range all {
+		sorted[i] = k.post
+	}
+	return slices.Compact(sorted)
 }
 
-// nameTables returns the sections of a table of names.
-func nameTables(ids []uint32, posts map[uint32][]uint32) (table, all []byte) {
-	total := 0
-	for _, id := range ids {
-		table = appendWords(table, id, uint32(total))
-		all = appendWords(all, posts[id]...)
-		total += len(posts[id])
+// nameTables returns the sections of a table of names, of posts that are sorted.
+func nameTables(posts []post) (table, all []byte) {
+	for i, p := range posts {
+		if i == 0 || p.name != posts[i-1].name {
+			table = appendWords(table, p.name, uint32(i))
+		}
+		all = appendWords(all, p.number)
 	}
-	return appendWords(table, math.MaxUint32, uint32(total)), all
+	return appendWords(table, math.MaxUint32, uint32(len(posts))), all
 }
 
 // searchTable returns the lines of names, and where they begin.
-func (b *Builder) searchTable(ids []uint32) (text, starts []byte) {
-	for _, id := range ids {
-		starts = appendWords(starts, uint32(len(text)))
-		text = append(text, b.lines[id]...)
+func (b *Builder) searchTable(posts []post) (text, starts []byte) {
+	for i, p := range posts {
+		if i == 0 || p.name != posts[i-1].name {
+			starts = appendWords(starts, uint32(len(text)))
+			text = append(text, b.lines[b.lineOf[p.name]-1]...)
+		}
 	}
 	return text, appendWords(starts, uint32(len(text)))
 }

@@ -147,9 +147,9 @@ func randomPackages(r *rand.Rand) []*pkginfo.Listed {
 		p := &pkginfo.Listed{
 			Package: pkginfo.Package{
 				Format: pkginfo.Format(word()), Name: word(), Version: word(), Architecture: word(), Source: word(), Summary: word(), MultiArch: word(),
-				Requires: relations(), Conflicts: relations(), Replaces: relations(),
+				Requires: relations(), Recommends: relations(), Conflicts: relations(), Replaces: relations(),
 			},
-			ScriptRequires: relations(), Recommends: relations(), Priority: word(), Essential: r.IntN(2) == 0,
+			ScriptRequires: relations(), Priority: word(), Essential: r.IntN(2) == 0,
 			Path: word(), Size: int64(r.Uint64()), InstalledSize: r.Int64N(1000),
 		}
 		switch r.IntN(5) {
