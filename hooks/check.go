@@ -188,6 +188,10 @@ func (c *checker) checkDatabases(ctx context.Context) error {
 }
 
 func (c *checker) checkPins() error {
+	if _, err := c.Root.Pins(); err != nil && !errors.Is(err, fs.ErrPermission) {
+		c.add(PinNotInForce, "run hashpkg verify --repair", "the pins are not known: %v", err)
+		return nil
+	}
 	pins, err := transaction.ListPins(c.Root)
 	if err != nil {
 		return err

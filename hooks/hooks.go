@@ -19,6 +19,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/live"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -52,7 +53,8 @@ type Hook struct {
 	Foreign bool
 	Rewrite programs.Rewrite
 	Now     time.Time
-	Image   bool // as in transaction.SyncOptions
+	// Image and Generate are as in [transaction.SyncOptions].
+	Image, Generate bool
 }
 
 // Run does what the event asks for. What goes wrong is kept for [Check], a line of it
@@ -70,6 +72,9 @@ func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) error {
 		}
 		return err
 	})
+	if h.Root != nil && (h.Event == During || h.Event == After) && !h.Foreign && !h.Image {
+		err = errors.Join(err, guard(func() error { return refreshViews(ctx, w, h.Root) }))
+	}
 	if err == nil {
 		return nil
 	}
@@ -83,6 +88,15 @@ func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) error {
 		fmt.Fprintf(w, "hashpkg: %v\n", err)
 	}
 	return nil
+}
+
+// refreshViews shows running programs the files that have come.
+func refreshViews(ctx context.Context, w io.Writer, root *sysroot.Root) error {
+	stale, err := live.Refresh(ctx, root)
+	for _, s := range stale {
+		fmt.Fprintf(w, "hashpkg: %s\n", s)
+	}
+	return err
 }
 
 // guard turns a panic into an error.
@@ -144,7 +158,7 @@ func (h *Hook) sync(ctx context.Context) error {
 		run = currentRun(h.Root)
 	}
 	_, err = transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Run: run, Lock: h.lock(), Again: retired,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Generate: h.Generate, Run: run, Lock: h.lock(), Again: retired,
 	})
 	if errors.Is(err, backends.ErrNoDatabase) {
 		return nil // dpkg --admindir

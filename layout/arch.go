@@ -45,6 +45,19 @@ func Triplet(architecture string) (triplet string, ok bool) {
 	return triplet, ok
 }
 
+// LibraryDirs returns the payload's directories in which a loader looks on its
+// own for libraries of this ABI: glibc's system directories, as Debian and as
+// the rpm distributions build it.
+func LibraryDirs(info *elfedit.Info) []string {
+	dirs := []string{"usr/lib/" + ldso.Triplet(info)}
+	if info.Class == elf.ELFCLASS64 {
+		dirs = append(dirs, "usr/lib64", "usr/lib")
+	} else {
+		dirs = append(dirs, "usr/lib", "usr/lib32")
+	}
+	return dirs
+}
+
 // LibraryDir returns the interface directory for a library of this ABI in a
 // root whose own architecture is the triplet own: "lib64" for its 64-bit
 // libraries, "lib" for its 32-bit ones or its 32-bit sibling's, "lib/TRIPLET"
@@ -58,4 +71,21 @@ func LibraryDir(own string, info *elfedit.Info) string {
 		return "lib"
 	}
 	return "lib/" + triplet
+}
+
+// IsTriplet reports whether a name is the multi-arch triplet of an architecture.
+func IsTriplet(name string) bool {
+	for _, t := range triplets {
+		if t == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Runs reports whether a machine whose architecture is a triplet could run a file of
+// this ABI: the file is for it, or for its 32-bit sibling.
+func Runs(machine string, info *elfedit.Info) bool {
+	file := ldso.Triplet(info)
+	return file == machine || siblings[machine] == file || machine == "x86_64-linux-gnu" && file == "x86_64-linux-gnux32"
 }

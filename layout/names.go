@@ -34,7 +34,26 @@ const (
 	SystemDir      = Private + "/system"    // what is known of the root's own packages
 	SourcesDir     = Private + "/sources"   // what is known of repositories: a directory each
 	CacheDir       = Private + "/cache"     // package files that were fetched, by their digests
+	ViewsDir       = Private + "/views"     // merged trees, by their identities
+	HostDir        = Private + "/host"      // with directories usr and view, for launchers
 )
+
+// ViewName is the name that merged trees have in place of a package's: see
+// the record of manifests. No package can have it.
+const ViewName = ".view"
+
+// ViewLinks is the directory of a generation's farm with a link for each tree that has
+// a view, by its name and directory.
+const ViewLinks = "view"
+
+// ViewAlias returns the name beside those of a package's trees in [ViewLinks] that leads
+// to the view of the one in use, of those from a release.
+func ViewAlias(name, release string) string {
+	if CheckName(release) != nil {
+		release = "" // an address, or none
+	}
+	return name + "/@" + release
+}
 
 // NameError says why a package's name or version cannot stand in a path.
 type NameError struct {
@@ -116,7 +135,21 @@ func ObjectPath(d digest.Digest) string {
 }
 
 // TreePath returns a tree's path relative to the prefix.
-func TreePath(name, tree string) string { return name + "/" + tree }
+func TreePath(name, tree string) string {
+	if name == ViewName {
+		return ViewsDir + "/" + tree
+	}
+	return name + "/" + tree
+}
+
+// SplitTreePath returns the name and the directory in a path that TreePath made.
+func SplitTreePath(p string) (name, tree string) {
+	if tree, ok := strings.CutPrefix(p, ViewsDir+"/"); ok {
+		return ViewName, tree
+	}
+	name, tree, _ = strings.Cut(p, "/")
+	return name, tree
+}
 
 // ManifestPath returns the path of a tree's manifest relative to the prefix.
 func ManifestPath(name, tree string) string {

@@ -32,11 +32,20 @@ const editBatch = 256 << 20
 func Apply(ctx context.Context, root *sysroot.Root, records *Records, decisions []*Decision, alone bool) ([]Outcome, error) {
 	a := &applier{root: root, records: records, alone: alone, dirs: directories{root, map[string]*sysroot.Place{}}, stopped: map[*Decision]error{}, done: map[*Decision]bool{}, tried: map[*Decision]bool{}}
 	defer a.dirs.close()
-	a.sweep(decisions)
+	younger := a.sweep(decisions)
+	swept := time.Now()
 	err := a.applyAll(ctx, decisions)
 	if err == nil {
 		a.keepRestored(decisions)
 		err = records.write()
+	}
+	if err == nil && younger > 0 {
+		// A run that was killed a moment ago may be followed by no other than this one.
+		select {
+		case <-ctx.Done():
+		case <-time.After(younger - time.Since(swept)):
+			a.sweep(decisions)
+		}
 	}
 	outcomes := make([]Outcome, 0, len(decisions))
 	for _, d := range decisions {
@@ -67,17 +76,20 @@ type applier struct {
 // leftAge is how old a file must be to have been left by a process that was killed.
 const leftAge = 2 * time.Second
 
-// sweep removes what killed runs have left beside the programs.
-func (a *applier) sweep(decisions []*Decision) {
+// sweep removes what killed runs have left beside the programs. It returns how long it
+// takes until the rest is as old as that; 0 when there is no rest.
+func (a *applier) sweep(decisions []*Decision) (younger time.Duration) {
 	swept := map[string]bool{}
 	for _, d := range decisions {
 		if dir := path.Dir(d.Path); !swept[dir] {
 			swept[dir] = true
 			if place, err := a.dirs.place(d.Path); err == nil {
-				_ = inplace.Sweep(place.Dir, leftAge) // what cannot be removed harms no program
+				left, _ := inplace.Sweep(place.Dir, leftAge) // what cannot be removed harms no program
+				younger = max(younger, left)
 			}
 		}
 	}
+	return younger
 }
 
 // keepRestored records what was asked for of programs that have their packaged bytes

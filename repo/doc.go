@@ -32,6 +32,14 @@ import (
 // nothing has the name that somebody gave.
 var ErrNoSource = errors.New("no such source or release")
 
+// noSource is an [ErrNoSource] where nobody has named one.
+type noSource string
+
+func (e noSource) Error() string { return string(e) }
+
+// Is implements the interface of package errors.
+func (e noSource) Is(err error) bool { return err == ErrNoSource }
+
 // ErrOffline is returned (wrapped) for what would have to be fetched, and must not be.
 var ErrOffline = errors.New("it would have to be fetched, and --offline does not allow that")
 
@@ -55,6 +63,8 @@ type Options struct {
 	// Strict makes an index that has expired an error, in place of a warning, and one
 	// that nobody has signed.
 	Strict bool
+	// Locked says that who calls holds the root's lock.
+	Locked bool
 	// Warn, if not nil, is called with what somebody should know who is not stopped by
 	// it. It may be called by several goroutines at once.
 	Warn func(string)
@@ -199,7 +209,7 @@ func (r *Repo) Release(ctx context.Context, name string) ([]backends.Source, err
 	}
 	if name == "" {
 		if len(all) == 0 {
-			return nil, fmt.Errorf("%w: nothing says where packages come from: name a release, as with --from trixie, or add a source with hashpkg sources add", ErrNoSource)
+			return nil, noSource("nothing says where packages come from: name a release, as with --from trixie, or add one, as with hashpkg sources add trixie")
 		}
 		name = releaseOf(&all[0])
 	}
@@ -225,7 +235,13 @@ func (r *Repo) Release(ctx context.Context, name string) ([]backends.Source, err
 		}
 		known = append(known, f.Releases()...)
 	}
-	return nil, fmt.Errorf("%w: %s; hashpkg sources lists the sources of this machine, and the releases that are known are %s", ErrNoSource, name, strings.Join(known, ", "))
+	for i := range all {
+		known = append(known, all[i].Name, releaseOf(&all[i]))
+	}
+	if similar := likeliest(name, known); len(similar) > 0 {
+		return nil, fmt.Errorf("%w: %s; did you mean %s?", ErrNoSource, name, strings.Join(similar, " or "))
+	}
+	return nil, fmt.Errorf("%w: %s; hashpkg sources lists the sources of this machine, and the releases that are known are %s", ErrNoSource, name, strings.Join(known[:len(known)-2*len(all)], ", "))
 }
 
 func releaseOf(s *backends.Source) string { return cmp.Or(s.Release, s.Name) }

@@ -14,7 +14,9 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/internal/testrepo"
+	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -140,6 +142,48 @@ func TestInstall(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	same(t, "after that", f.trees(), "tool=1 asked", "liba=1 asked")
+}
+
+// library returns a package that has a library of this soname.
+func library(name, soname, depends string, needed ...string) testdeb.Package {
+	content := string(testelf.File{Soname: soname, Needed: needed}.Bytes())
+	return testdeb.Package{Name: name, Version: "1", Depends: depends, Files: []testdeb.File{{Path: "usr/lib/x86_64-linux-gnu/" + soname, Content: content}}}
+}
+
+// TestInstallRivals has two packages of a release that have one library. What needs both
+// is not installed; what needs one is, and so is one from another release beside it.
+func TestInstallRivals(t *testing.T) {
+	plain, extra := library("libfoo1", "libfoo.so.1", ""), library("libfoo-extra1", "libfoo.so.1", "")
+	stable := serve(t, "stable", plain, extra, library("app", "libapp.so.1", "libfoo1, more", "libfoo.so.1"), data("more", "1", "libfoo-extra1"), library("one", "libone.so.1", "libfoo1 | libfoo-extra1", "libfoo.so.1"))
+	next := serve(t, "next", library("libfoo-extra1", "libfoo.so.1", ""))
+	f := newFixture(t, map[string]string{"etc/hashpkg/sources.d/1.sources": stable.sources(), "etc/hashpkg/sources.d/2.sources": next.sources()})
+
+	_, err := f.Install(t.Context(), f.installs("stable", "app"))
+	var problems *plan.ProblemsError
+	if want := "libfoo-extra1=1 and libfoo1=1 both have libfoo.so.1, and app=1 needs both of them"; !errors.As(err, &problems) || !strings.Contains(err.Error(), want) {
+		t.Fatalf("the error is %v, want %s", err, want)
+	}
+	same(t, "what is refused", f.trees())
+	// What the message says can be done.
+	dir := t.TempDir()
+	files, err := f.Download(t.Context(), "stable", f.installs("stable", "app").Requests, true, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.Contains(name, "libfoo-extra1") })
+	o := f.installs("")
+	o.Packages = transaction.PackageFiles(files...)
+	if _, err := f.Install(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "files without one of the two", f.trees(), "app=1 asked", "more=1 asked", "libfoo1=1 asked")
+
+	f = newFixture(t, map[string]string{"etc/hashpkg/sources.d/1.sources": stable.sources(), "etc/hashpkg/sources.d/2.sources": next.sources()})
+	f.install("stable", "one")
+	f.install("next", "libfoo-extra1")
+	same(t, "one of each release", f.trees(), "one=1 asked", "libfoo1=1", "libfoo-extra1=1 asked")
+	f.install("stable", "libfoo1", "libfoo-extra1")
+	f.upgrade()
 }
 
 func (f *fixture) upgrade(names ...string) *UpgradeResult {

@@ -3,16 +3,24 @@ package repo
 import (
 	"errors"
 	"io/fs"
+	"path"
+	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
-// keyRoot returns where the keys of a source are looked for: in the root, and those of a
-// release that no file of the root names on this machine as well, for the root may be a
-// new one. The caller calls end.
+// keyDirs are where distributions put the keys of their releases.
+var keyDirs = []string{"/usr/share/keyrings/", "/etc/pki/rpm-gpg/", "/usr/share/distribution-gpg-keys/"}
+
+// keyRoot returns where the keys of a source are looked for: in the root and, as the
+// root may be a new one, on this machine as well, in those directories that
+// distributions use. That is so of a release that no file names, and of what hashpkg's
+// own files name; the package manager of a root has its keys in the root. The caller
+// calls end.
 func (r *Repo) keyRoot(s *backends.Source) (root backends.Root, end func(), err error) {
-	if s.File != "" || r.Root.IsHost() {
+	if s.File != "" && path.Dir(s.File) != SourcesDir || r.Root.IsHost() {
 		return r.Root, func() {}, nil
 	}
 	host, err := sysroot.Open("/", r.Root.Prefix(), r.Root.Formats())
@@ -22,7 +30,7 @@ func (r *Repo) keyRoot(s *backends.Source) (root backends.Root, end func(), err 
 	return &rootOrHost{r.Root, host}, func() { host.Close() }, nil //nolint:errcheck // nothing was written
 }
 
-// rootOrHost is a root with the files of this machine where it has none of a name.
+// rootOrHost is a root with the keys of this machine where it has none of a name.
 type rootOrHost struct {
 	*sysroot.Root
 	host *sysroot.Root
@@ -31,7 +39,8 @@ type rootOrHost struct {
 // ReadFile implements [backends.Root].
 func (r *rootOrHost) ReadFile(name string, limit int64) ([]byte, error) {
 	b, err := r.Root.ReadFile(name, limit)
-	if errors.Is(err, fs.ErrNotExist) {
+	isKey := slices.ContainsFunc(keyDirs, func(dir string) bool { return strings.HasPrefix(path.Clean(name), dir) })
+	if errors.Is(err, fs.ErrNotExist) && isKey {
 		return r.host.ReadFile(name, limit)
 	}
 	return b, err

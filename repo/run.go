@@ -27,10 +27,15 @@ func (r *Repo) Program(ctx context.Context, o InstallOptions, q Request, name st
 	t := r.installedTree(g, q, o.From)
 	if t == nil {
 		o.Requests, o.Choice = []Request{q}, record.DefaultKeep
-		o.Until, o.Run = r.Now.Add(RunFor), transaction.RunOnce
+		o.Until, o.Run, o.InstallOptions.Program = r.Now.Add(RunFor), transaction.RunOnce, name
 		result, err := r.Install(ctx, o)
 		if err != nil {
 			return "", err
+		}
+		for _, w := range result.Plan.Warnings {
+			if o.AllowMissing {
+				r.Warn(w)
+			}
 		}
 		if g, err = r.Root.Active(); err != nil {
 			return "", err
@@ -73,8 +78,14 @@ func program(t *record.Tree, prefix, name string) (string, error) {
 		wanted = t.Name
 	}
 	i := slices.IndexFunc(programs, func(l string) bool { return path.Base(l) == wanted })
-	if i < 0 && name == "" && len(programs) == 1 {
-		i = 0
+	if i < 0 && name == "" {
+		// What is only another name of a program does not count.
+		own := slices.DeleteFunc(slices.Clone(programs), func(l string) bool {
+			return slices.ContainsFunc(t.Offers, func(o record.Offer) bool { return o.Link == l })
+		})
+		if len(own) == 1 {
+			i = slices.Index(programs, own[0])
+		}
 	}
 	if i < 0 {
 		if len(programs) == 0 {

@@ -15,8 +15,8 @@ import (
 	"github.com/hashpkg/hashpkg/sysroot/system"
 )
 
-// ErrUnresolved is returned (wrapped) where the release lacks what a package needs.
-var ErrUnresolved = errors.New("its release lacks what it needs")
+// ErrUnresolved is returned (wrapped) where the release, or the directory, lacks what a package needs.
+var ErrUnresolved = errors.New("what it needs is not where it comes from")
 
 // Selection is what requests need.
 type Selection struct {
@@ -125,7 +125,7 @@ func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, reco
 	from := &poolForChoice{p, map[*pkginfo.Listed]*Available{}}
 	choice, err := choose.Make(from, asked, o)
 	if err != nil {
-		return nil, err
+		return nil, p.addSimilar(err)
 	}
 	if err := unresolved(choice); err != nil {
 		return nil, err

@@ -229,18 +229,24 @@ func sleep(ctx context.Context) error {
 }
 
 // makeDirs makes the directories of sources and of the cache, and the store, if they are
-// not there. It takes the root's lock for that.
+// not there. It takes the root's lock for that, unless it is held.
 func (r *Repo) makeDirs(ctx context.Context) (err error) {
 	if dir := r.Root.Store().Dir(); dir.Exists(layout.SourcesDir) && dir.Exists(layout.CacheDir) {
 		return nil
+	}
+	makeBoth := func() error {
+		dir := r.Root.Store().Dir()
+		return sysroot.Hint(errors.Join(dir.MkdirAll(layout.SourcesDir, 0o755), dir.MkdirAll(layout.CacheDir, 0o755)))
+	}
+	if r.Locked {
+		return makeBoth()
 	}
 	l, err := r.Root.Lock(ctx, sysroot.LockOptions{Command: "hashpkg update", Wait: time.Minute})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Unlock()) }()
-	dir := r.Root.Store().Dir()
-	return sysroot.Hint(errors.Join(dir.MkdirAll(layout.SourcesDir, 0o755), dir.MkdirAll(layout.CacheDir, 0o755)))
+	return makeBoth()
 }
 
 // describe fetches a source's signed description, and compares it with what is known.
@@ -391,6 +397,9 @@ func addresses(urls []string, path string) []string {
 // makeIndex makes one index of those that were fetched.
 func (u *updating) makeIndex(ctx context.Context) (packages int, size int64, err error) {
 	b := &index.Builder{}
+	for i := range u.listing.Parts {
+		b.Expected += max(u.listing.Parts[i].Unpacked, u.listing.Parts[i].Size)
+	}
 	add := func(p *pkginfo.Listed) error {
 		packages++
 		return b.Add(p)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"runtime"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sync/errgroup"
@@ -16,7 +17,8 @@ import (
 )
 
 // AddTrees assembles trees in the staging directory from staged and stored
-// objects, and their manifests beside them. It sets Own in the manifests' files.
+// objects, and their manifests beside them. It sets Own in the manifests' files. It may be
+// called more than once.
 func (t *Staging) AddTrees(manifests []*record.Manifest) error {
 	if err := t.behind.flush(); err != nil {
 		return err
@@ -27,11 +29,13 @@ func (t *Staging) AddTrees(manifests []*record.Manifest) error {
 			return fail(m, err)
 		}
 	}
+	first := t.trees
+	t.trees += len(manifests)
 	var work errgroup.Group
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for i, m := range manifests {
 		work.Go(func() error {
-			if err := t.addTree(m, strconv.Itoa(i)); err != nil {
+			if err := t.addTree(m, strconv.Itoa(first+i)); err != nil {
 				return fail(m, err)
 			}
 			return nil
@@ -40,12 +44,41 @@ func (t *Staging) AddTrees(manifests []*record.Manifest) error {
 	if err := work.Wait(); err != nil {
 		return err
 	}
-	for i, m := range manifests {
-		t.dirs = append(t.dirs, m.Name, layout.ManifestsDir+"/"+m.Name)
-		t.Move(fmt.Sprintf("trees/%d", i), layout.TreePath(m.Name, m.Tree), PhaseData)
-		t.Move(fmt.Sprintf("manifests/%d", i), layout.ManifestPath(m.Name, m.Tree), PhaseRecords)
+	if slices.ContainsFunc(manifests, func(m *record.Manifest) bool { return m.Origin == record.OriginView }) {
+		for _, dir := range []string{layout.ViewsDir, layout.HostDir + "/usr", layout.HostDir + "/view"} {
+			if err := t.store.dir.MkdirAll(dir, 0o755); err != nil {
+				return fmt.Errorf("make directories of views: %w", err)
+			}
+		}
 	}
-	return t.addDefaultLinks(manifests)
+	for i, m := range manifests {
+		t.dirs = append(t.dirs, path.Dir(layout.TreePath(m.Name, m.Tree)), layout.ManifestsDir+"/"+m.Name)
+		t.Move(fmt.Sprintf("trees/%d", first+i), layout.TreePath(m.Name, m.Tree), PhaseData)
+		t.Move(fmt.Sprintf("manifests/%d", first+i), layout.ManifestPath(m.Name, m.Tree), PhaseRecords)
+	}
+	return t.addDefaultLinks(manifests, first)
+}
+
+// OpenTree opens the directory of a tree, by its path: one that was assembled, or that the
+// store has. The caller closes it.
+func (t *Staging) OpenTree(tree string) (*beneath.Dir, error) {
+	for _, m := range t.moves {
+		if m.To == tree {
+			return t.dir.OpenDir(m.From)
+		}
+	}
+	return t.store.dir.OpenDir(tree)
+}
+
+// Try assembles a tree that is not going to be published, from objects that trees have.
+// The caller closes its directory, which goes with the staging directory.
+func (t *Staging) Try(m *record.Manifest) (*beneath.Dir, error) {
+	name := fmt.Sprintf("trees/%d", t.trees)
+	t.trees++
+	if err := t.assemble(m.Clone(), name, t.place); err != nil {
+		return nil, fmt.Errorf("assemble %s: %w", m.Spec(), err)
+	}
+	return t.dir.OpenDir(name)
 }
 
 // claimObjects gives the staged objects of a tree the mode that they keep: that
@@ -98,15 +131,15 @@ func (t *Staging) addTree(m *record.Manifest, name string) error {
 
 // addDefaultLinks stages the links NAME/default, which are the same in every
 // generation.
-func (t *Staging) addDefaultLinks(manifests []*record.Manifest) error {
+func (t *Staging) addDefaultLinks(manifests []*record.Manifest, first int) error {
 	made := map[string]bool{}
 	for i, m := range manifests {
 		to := m.Name + "/" + layout.DefaultLink
-		if made[m.Name] || t.store.dir.Exists(to) {
+		if m.Origin == record.OriginView || made[m.Name] || t.store.dir.Exists(to) {
 			continue
 		}
 		made[m.Name] = true
-		from := fmt.Sprintf("trees/%d-default", i)
+		from := fmt.Sprintf("trees/%d-default", first+i)
 		if err := t.dir.Symlink(layout.DefaultLinkTarget(m.Name), from); err != nil {
 			return fmt.Errorf("stage default link: %w", err)
 		}

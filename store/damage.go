@@ -24,7 +24,7 @@ const (
 	DamageEdit           DamageKind = "edit"            // an edited file is not the packaged one with the recorded edit
 	DamagePrefix         DamageKind = "prefix"          // a tree's files load others from where the store is not
 	DamageSystem         DamageKind = "system"          // a file of an installed package is neither as packaged nor as edited
-	DamageRecord         DamageKind = "record"          // a record of edited programs cannot be read
+	DamageRecord         DamageKind = "record"          // a record of edited programs, or of pins, cannot be read
 )
 
 // Damage is one file that is not what its manifest says.

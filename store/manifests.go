@@ -74,7 +74,7 @@ func (s *Store) Manifests(name string) ([]*record.Manifest, error) {
 
 // Trees returns the names of a package's trees that have a manifest, sorted.
 func (s *Store) Trees(name string) ([]string, error) {
-	if err := layout.CheckName(name); err != nil {
+	if err := layout.CheckName(name); err != nil && name != layout.ViewName {
 		return nil, err
 	}
 	entries, err := s.dir.ReadDir(layout.ManifestsDir + "/" + name)
@@ -95,7 +95,8 @@ func (s *Store) Trees(name string) ([]string, error) {
 	return trees, nil
 }
 
-// Names returns the names of the packages that have trees, sorted.
+// Names returns the names of the packages that have trees, and [layout.ViewName] if there
+// are views, sorted.
 func (s *Store) Names() ([]string, error) {
 	entries, err := s.dir.ReadDir(layout.ManifestsDir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -254,7 +254,7 @@ func (t *Staging) mend(m *record.Manifest, paths []string, has func(*record.File
 		from, to := made, layout.TreePath(m.Name, m.Tree)
 		if p != "." {
 			from, to = from+"/"+p, to+"/"+p
-		} else if err := t.store.dir.MkdirAll(m.Name, 0o755); err != nil {
+		} else if err := t.store.dir.MkdirAll(path.Dir(to), 0o755); err != nil {
 			return err
 		}
 		if !t.dir.Exists(from) { // all that was to be there was left out

@@ -44,6 +44,7 @@ type Staging struct {
 	next    int                 // the name of the next object
 
 	spare map[digest.Digest]string // names in the directory objects: see Spare
+	trees int                      // how many were assembled
 
 	dirs     []string // directories to make when placing, relative to the prefix
 	moves    []move

@@ -209,6 +209,16 @@ func (r *Root) HasFile(inside string) bool {
 	return p.Dir.Exists(p.Base)
 }
 
+// FileSize returns the size in bytes of a file of the root, links followed inside it;
+// false for none.
+func (r *Root) FileSize(inside string) (size int64, ok bool) {
+	info, err := r.Stat(inside)
+	if err != nil {
+		return 0, false
+	}
+	return info.Size(), true
+}
+
 // WriteFile puts a file of the root in place, whole or not at all, and makes the
 // directories on the way to it. Its directory's links are followed inside the root;
 // a link in the file's own place is replaced.

@@ -9,11 +9,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/layout"
 )
 
 // InUse returns, for each of the trees, named by their paths below the prefix, of
@@ -76,13 +78,37 @@ func inUse(prefix *beneath.Dir, trees []string, at func(string) string, names *p
 		if err != nil {
 			continue
 		}
-		u.arguments(pid)
-		u.opened(pid)
-		if err := u.process(pid); err != nil && !unseen(err) {
+		if err := u.look(pid); err != nil && !unseen(err) {
 			return nil, fmt.Errorf("look at what is in use: %w", err)
 		}
 	}
 	return u.pids, nil
+}
+
+// lookTime is how long one process may take.
+var lookTime = 10 * time.Second
+
+// look notes what a process uses. It may have files on a file system whose server is
+// another process, such as FUSE's: one that does not answer holds up nobody for ever. After
+// such an error u is of no use any more.
+func (u *users) look(pid int) error {
+	done := make(chan error, 1)
+	go func() {
+		u.arguments(pid)
+		u.opened(pid)
+		u.seesView(pid)
+		done <- u.process(pid)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(lookTime):
+	}
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		name = []byte("it has no name")
+	}
+	return fmt.Errorf("process %d (%q) uses a file system that does not answer: end it, or unmount that, and run this again", pid, strings.TrimSpace(string(name)))
 }
 
 // unseen reports whether a process has ended, or is not for us to look at.
@@ -187,6 +213,19 @@ func (u *users) opened(pid int) {
 		}
 		if at, err := os.Readlink(name); err == nil {
 			u.note(pid, st.Dev, st.Ino, at)
+		}
+	}
+}
+
+// seesView notes the view that a process sees: package launcher says how it is known.
+func (u *users) seesView(pid int) {
+	for _, prefix := range slices.Concat(u.names.inside, u.names.outside) {
+		var st unix.Stat_t
+		if unix.Stat(fmt.Sprintf("/proc/%d/root%s/%s/view", pid, prefix, layout.HostDir), &st) != nil {
+			continue
+		}
+		if i, ok := u.inside[fileKey{st.Dev, st.Ino}]; ok {
+			u.pids[u.dirs[i]] = pid
 		}
 	}
 }

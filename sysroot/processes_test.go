@@ -2,6 +2,7 @@ package sysroot
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/internal/testneed"
@@ -150,6 +152,41 @@ func TestInUseElsewhere(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{"a": pid, "b": pid}, have); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
+	}
+}
+
+// TestInUseSilent has a process with a file of a file system that nobody serves.
+func TestInUseSilent(t *testing.T) {
+	testneed.Root(t)
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		testneed.Unmet(t, err)
+	}
+	defer fuse.Close() // which ends what waits for it
+	dir := t.TempDir()
+	a, mnt := filepath.Join(dir, "a"), filepath.Join(dir, "mnt")
+	sleeper(t, a+"/usr/bin/sleep", "")
+	if err := os.Mkdir(mnt, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("silent", mnt, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	silent, err := os.OpenFile(mnt, unix.O_PATH, 0)
+	if err := errors.Join(err, unix.Unmount(mnt, unix.MNT_DETACH)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "1000")
+	cmd.ExtraFiles = []*os.File{silent}
+	if err := errors.Join(cmd.Start(), silent.Close()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errors.Join(cmd.Process.Kill(), cmd.Wait()) }() // it was killed
+	defer func(was time.Duration) { lookTime = was }(lookTime)
+	lookTime = time.Second
+	_, err = inUse(opened(t, dir), []string{"a"}, itself, &places{})
+	if want := fmt.Sprintf("process %d (\"sleep\")", cmd.Process.Pid); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("it says %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,10 +18,12 @@ import (
 // Names in layout.SystemDir.
 const (
 	stateFile   = layout.SystemDir + "/state.json"
-	pinsFile    = layout.SystemDir + "/pins.json"
 	failureFile = layout.SystemDir + "/failure"
 	retiredFile = layout.SystemDir + "/retired"
 )
+
+// PinsFile is the record of pins.
+const PinsFile = layout.SystemDir + "/pins.json"
 
 // SystemState returns what the last sync remembered. One that is missing or cannot
 // be read is an empty one: everything is looked at again.
@@ -40,7 +43,7 @@ func (r *Root) SetSystemState(s *record.SystemState) error { return r.writeJSON(
 // Pins returns the pins of the root.
 func (r *Root) Pins() ([]record.Pin, error) {
 	var p record.Pins
-	b, err := r.store.Dir().ReadFile(pinsFile, maxRecord)
+	b, err := r.store.Dir().ReadFile(PinsFile, maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -48,7 +51,7 @@ func (r *Root) Pins() ([]record.Pin, error) {
 		err = record.DecodeSystemRecord(b, &p)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read pins %s: %w", r.store.Path(pinsFile), err)
+		return nil, fmt.Errorf("read pins %s: %w; hashpkg verify --repair puts it right", r.store.Path(PinsFile), err)
 	}
 	return p.List, nil
 }
@@ -57,7 +60,7 @@ func (r *Root) Pins() ([]record.Pin, error) {
 // root without pins has no such record.
 func (r *Root) SetPins(pins []record.Pin) error {
 	if len(pins) == 0 {
-		if err := r.store.Dir().RemoveIfThere(pinsFile); err != nil {
+		if err := r.store.Dir().RemoveIfThere(PinsFile); err != nil {
 			return fmt.Errorf("remove record: %w", err)
 		}
 		if !r.store.Dir().Exists(layout.SystemDir) {
@@ -65,7 +68,7 @@ func (r *Root) SetPins(pins []record.Pin) error {
 		}
 		return r.store.SyncDir(layout.SystemDir)
 	}
-	return r.writeJSON(pinsFile, record.Pins{Layout: layout.FormatVersion, List: pins})
+	return r.writeJSON(PinsFile, record.Pins{Layout: layout.FormatVersion, List: pins})
 }
 
 // Edits returns the record of a package's edited programs; an empty one when none
@@ -174,6 +177,59 @@ func (r *Root) EditedPackages() ([]pkginfo.Key, error) {
 		}
 	}
 	return keys, nil
+}
+
+// Conf returns the record of configuration files; an empty one when there is none.
+func (r *Root) Conf() (*record.Conf, error) {
+	c := &record.Conf{Layout: layout.FormatVersion}
+	b, err := r.store.Dir().ReadFile(record.ConfPath, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err == nil {
+		err = record.DecodeSystemRecord(b, c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the record of configuration files %s: %w; without that record they are the administrator's own", r.store.Path(record.ConfPath), err)
+	}
+	return c, nil
+}
+
+// SetConf records configuration files and directories, and has made that durable when it
+// returns. Without any there is no such record.
+func (r *Root) SetConf(c *record.Conf) error {
+	if len(c.Files)+len(c.Dirs)+len(c.State) > 0 {
+		return r.writeJSON(record.ConfPath, c)
+	}
+	if err := r.store.Dir().RemoveIfThere(record.ConfPath); err != nil {
+		return fmt.Errorf("remove record: %w", err)
+	}
+	if !r.store.Dir().Exists(layout.SystemDir) {
+		return nil
+	}
+	return r.store.SyncDir(layout.SystemDir)
+}
+
+// Services returns the record of services; an empty one when there is none.
+func (r *Root) Services() (*record.Services, error) {
+	s := &record.Services{Layout: layout.FormatVersion}
+	b, err := r.store.Dir().ReadFile(record.ServicesPath, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err == nil {
+		err = record.DecodeSystemRecord(b, s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the record of services %s: %w; without that record their units are the administrator's own", r.store.Path(record.ServicesPath), err)
+	}
+	return s, nil
+}
+
+// SetServices records services, and has made that durable when it returns.
+func (r *Root) SetServices(s *record.Services) error {
+	slices.SortFunc(s.List, func(a, b record.Service) int { return strings.Compare(a.Name, b.Name) })
+	return r.writeJSON(record.ServicesPath, s)
 }
 
 // Failure returns what kept the last sync from its end; "" when nothing did.

@@ -34,6 +34,9 @@ func TestRecords(t *testing.T) {
 		Layout: layout.FormatVersion, Databases: map[string]string{"deb": "stamp"}, Settings: digest.Of([]byte("s")), Generation: 3,
 		Packages: map[pkginfo.Key]record.SystemPackage{debKey("jq"): {Stamp: "x", Tree: "jq/1", Unresolved: []string{"libfoo.so.1"}, Pinned: true}},
 	}
+	conf := &record.Conf{Layout: layout.FormatVersion, Dirs: []string{"/etc/jq"}, Files: []record.ConfFile{
+		{Path: "/etc/jq/conf", Package: "jq", Version: "1.6", Is: []string{"-> x"}, Beside: []string{"y"}, Pending: true},
+	}}
 	pins := []record.Pin{{Program: "/usr/bin/jq", Library: "libjq1", Version: "1.6", Tree: "1.6", Force: true}}
 	for _, tt := range []struct {
 		name       string
@@ -46,7 +49,11 @@ func TestRecords(t *testing.T) {
 			"state", func() (any, error) { return r.SystemState(), nil }, func() error { return r.SetSystemState(state) },
 			&record.SystemState{Layout: layout.FormatVersion, Packages: map[pkginfo.Key]record.SystemPackage{}}, state, stateFile,
 		},
-		{"pins", func() (any, error) { return r.Pins() }, func() error { return r.SetPins(pins) }, []record.Pin(nil), pins, pinsFile},
+		{
+			"conf", func() (any, error) { return r.Conf() }, func() error { return r.SetConf(conf) },
+			&record.Conf{Layout: layout.FormatVersion}, conf, record.ConfPath,
+		},
+		{"pins", func() (any, error) { return r.Pins() }, func() error { return r.SetPins(pins) }, []record.Pin(nil), pins, PinsFile},
 		{
 			"failure", func() (any, error) { return r.Failure() }, func() error { return r.SetFailure("the disk is full") },
 			"", "the disk is full", failureFile,
@@ -96,6 +103,7 @@ func TestDamagedRecords(t *testing.T) {
 	r := withStore(t)
 	put(t, r.store.Path(record.EditsPath(debKey("jq"))), "")
 	pins := func() error { _, err := r.Pins(); return err }
+	conf := func() error { _, err := r.Conf(); return err }
 	edits := func() error { _, err := r.Edits(debKey("jq")); return err }
 	for _, tt := range []struct {
 		file, content string
@@ -105,10 +113,17 @@ func TestDamagedRecords(t *testing.T) {
 		{stateFile, "{", func() error { return nil }, ""},
 		{stateFile, `{"layout":99,"packages":{"deb:jq:amd64":{}}}`, func() error { return nil }, ""},
 		{stateFile, `{"layout":1}`, func() error { return nil }, ""},
-		{pinsFile, "", pins, "read pins "},
-		{pinsFile, `{"layout":99}`, pins, "layout"},
-		{pinsFile, `{"layout":1,"pins":[{"program":"/usr/bin/jq","library":"../x","version":"1","tree":"1"}]}`, pins, "read pins "},
-		{pinsFile, `{"layout":1}`, pins, ""},
+		{PinsFile, "", pins, "read pins "},
+		{PinsFile, `{"layout":99}`, pins, "layout"},
+		{PinsFile, `{"layout":1,"pins":[{"program":"/usr/bin/jq","library":"../x","version":"1","tree":"1"}]}`, pins, "read pins "},
+		{PinsFile, `{"layout":1}`, pins, ""},
+		{record.ConfPath, "{", conf, "read the record of configuration files "},
+		{record.ConfPath, `{"layout":1,"files":[{"path":"/usr/x","package":"jq","version":"1","is":["x"]}]}`, conf, "is not a path below /etc"},
+		{record.ConfPath, `{"layout":1,"files":[{"path":"/etc/../usr/x","package":"jq","version":"1","is":["x"]}]}`, conf, "is not a path below /etc"},
+		{record.ConfPath, `{"layout":1,"files":[{"path":"/etc/x","package":"../jq","version":"1","is":["x"]}]}`, conf, "../jq"},
+		{record.ConfPath, `{"layout":1,"files":[{"path":"/etc/x","package":"jq","version":"1"}]}`, conf, "nothing is known"},
+		{record.ConfPath, `{"layout":1,"dirs":["/usr"]}`, conf, "is not a path below /etc"},
+		{record.ConfPath, `{"layout":1,"dirs":["/etc"]}`, conf, ""},
 		{record.EditsPath(debKey("jq")), "{", edits, "read the record of edited programs "},
 		{record.EditsPath(debKey("jq")), `{"layout":1,"key":"deb:awk:amd64","package":"awk"}`, edits, "it is the record of deb:awk:amd64"},
 		{record.EditsPath(debKey("jq")), `{"layout":1,"key":"deb:jq:amd64","package":"jq"}`, edits, ""},

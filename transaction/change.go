@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/query"
@@ -18,6 +20,10 @@ type Result struct {
 	Generation int `json:"generation"`
 	// Changed is false when there was nothing to do.
 	Changed bool `json:"changed"`
+	// Warnings say what could not be made for views.
+	Warnings []string `json:"warnings,omitempty"`
+	// Changes are what is otherwise than in the generation before.
+	Changes []record.Change `json:"changes"`
 }
 
 // Change says what to change, and when that is.
@@ -25,6 +31,8 @@ type Change struct {
 	Root *sysroot.Root
 	Lock sysroot.LockOptions
 	Now  time.Time
+	// Generate is as in [InstallOptions].
+	Generate bool
 }
 
 // Use makes the version of a package its default.
@@ -99,15 +107,28 @@ const RunOnce = "hashpkg run"
 // DropExpired takes the packages out of the system that were brought to be run once, and
 // whose time has come.
 func DropExpired(ctx context.Context, c Change) (Result, error) {
-	return c.make(ctx, func(g *record.Generation) (bool, error) {
-		g.Run = RunOnce
-		return g.Remove(func(t *record.Tree) bool { return t.Expired(c.Now) }), nil
-	})
+	return c.make(ctx, func(g *record.Generation) (bool, error) { return dropExpired(g, c.Now), nil })
+}
+
+func dropExpired(g *record.Generation, now time.Time) (changed bool) {
+	g.Run = RunOnce
+	return g.Remove(func(t *record.Tree) bool { return t.Expired(now) })
+}
+
+// WithoutExpired returns the generation that DropExpired would make, where ids are the
+// numbers of those that there are, and the number of the one that it would replace; nil
+// where there is nothing to be done.
+func WithoutExpired(active *record.Generation, ids []int, now time.Time) (next *record.Generation, replaced int) {
+	next = active.Next(0, now)
+	if !dropExpired(next, now) {
+		return nil, 0
+	}
+	return next, number(next, active, ids)
 }
 
 // make makes a generation from the active one, if f changes anything.
 func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, error)) (result Result, err error) {
-	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock})
+	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock, Generate: c.Generate})
 	if err != nil {
 		return Result{}, err
 	}
@@ -117,15 +138,67 @@ func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, erro
 	if err != nil || !changed {
 		return Result{Generation: w.Active().ID}, err
 	}
-	return w.committed(ctx, next)
+	views, warnings, err := w.nextViews(ctx, next)
+	if err != nil {
+		return Result{}, err
+	}
+	result, err = w.committed(ctx, next, views...)
+	result.Warnings = warnings
+	return result, err
 }
 
 // committed commits a generation without new trees.
-func (w *Writer) committed(ctx context.Context, next *record.Generation) (Result, error) {
-	if err := w.Commit(ctx, nil, next); err != nil {
+func (w *Writer) committed(ctx context.Context, next *record.Generation, views ...*record.Manifest) (Result, error) {
+	before := w.active
+	if err := w.Commit(ctx, views, next); err != nil {
 		return Result{}, err
 	}
-	return Result{Generation: next.ID, Changed: true}, nil
+	return Result{Generation: next.ID, Changed: true, Changes: record.Diff(before, next)}, nil
+}
+
+// nextViews sets the views of a generation with other trees, defaults or choices than the
+// active one, and returns those that the store has not got yet, and what could not be made
+// for them.
+func (w *Writer) nextViews(ctx context.Context, next *record.Generation) ([]*record.Manifest, []string, error) {
+	if maps.Equal(next.Alternatives, w.active.Alternatives) && slices.EqualFunc(next.Trees, w.active.Trees, func(a, b record.Tree) bool {
+		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default
+	}) {
+		return nil, nil, nil
+	}
+	return w.viewsOf(ctx, next)
+}
+
+// viewsOf is nextViews for a generation of whatever trees.
+func (w *Writer) viewsOf(ctx context.Context, next *record.Generation) ([]*record.Manifest, []string, error) {
+	// That a manifest cannot be read keeps nobody from removing or choosing: trees keep
+	// their views then, and verify reports the manifest.
+	planned, _ := plan.Views(next, func(t *record.Tree) bool { return t.View != "" }, func(t *record.Tree) (*record.Manifest, error) {
+		return w.root.Store().Manifest(t.Name, t.Dir)
+	}, w.root.FileSize)
+	_, warnings, err := w.generate(ctx, next, planned, nil, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	views, err := w.mergeViews(planned, nil)
+	return views, warnings, err
+}
+
+// FollowConf makes a generation with other views, if there are configuration files in /etc
+// by now that these have of their own, or not any more: see [view.Parts.FillConf].
+func FollowConf(ctx context.Context, c Change) (result Result, err error) {
+	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock, Generate: c.Generate})
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, w.End()) }()
+	next := w.Active().Next(0, c.Now)
+	views, warnings, err := w.viewsOf(ctx, next)
+	if err != nil || slices.EqualFunc(next.Trees, w.active.Trees, func(a, b record.Tree) bool { return a.View == b.View }) {
+		return Result{Generation: w.active.ID}, err
+	}
+	result, err = w.committed(ctx, next, views...)
+	result.Warnings = warnings
+	return result, err
 }
 
 // Rollback makes an older generation active, 0 meaning the one that the active
@@ -168,7 +241,7 @@ func Rollback(ctx context.Context, c Change, id int) (result Result, err error) 
 	if err := c.Root.Switch(id, w.staging.Dir()); err != nil {
 		return Result{}, err
 	}
-	return Result{Generation: id, Changed: true}, nil
+	return Result{Generation: id, Changed: true, Changes: record.Diff(w.active, target)}, nil
 }
 
 // withSystemOf returns target with the system trees of active; nil when it has the
@@ -187,6 +260,7 @@ func withSystemOf(target, active *record.Generation) *record.Generation {
 		return nil
 	}
 	next := active.Next(0, active.Time)
+	next.Alternatives = target.Alternatives
 	next.SetTrees(append(slices.DeleteFunc(slices.Clone(target.Trees), isSystem), current...))
 	return next
 }

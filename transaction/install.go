@@ -37,6 +37,9 @@ type InstallOptions struct {
 	// Rebuild allows a package file whose name, version and architecture are
 	// taken by another build.
 	Rebuild bool
+	// Program and AllowMissing are those of [plan.Input].
+	Program      string
+	AllowMissing bool
 	// Keyring has the keys that may sign, in place of those that the root's package
 	// managers trust; nil or an empty one for these.
 	Keyring   *trust.Keyring
@@ -51,6 +54,9 @@ type InstallOptions struct {
 	Now     time.Time
 	// Run is that of the generation: see [record.Generation].
 	Run string
+	// Generate lets programs of views make indexes for them, without rights: see
+	// [sandbox.Box]. The process has called [sandbox.Main].
+	Generate bool
 	// CheckPlan, if not nil, is asked before anything is changed.
 	CheckPlan func(*plan.Plan) error
 	// Progress, if not nil, is called now and then, from any goroutine.
@@ -130,7 +136,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return &InstallResult{Plan: made, Generation: active.ID}, errors.Join(err, spool.Close())
 	}
 
-	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Create: true})
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Create: true, Generate: o.Generate})
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +150,9 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		return result, err
 	}
 	trees, err := applyEdits(ctx, w.Staging(), made)
+	if err == nil {
+		err = stageLaunchers(o.Root, w.Staging(), trees, made.Generation.Architecture)
+	}
 	if err != nil {
 		return result, err
 	}
@@ -153,7 +162,16 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	}
 	next := made.Generation.Next(0, o.Now)
 	next.Run = o.Run
-	if err := w.Commit(ctx, trees, next); err != nil {
+	left, warnings, err := w.generate(ctx, next, made.Views, trees, made.Trees)
+	if err != nil {
+		return result, err
+	}
+	made.Warnings = append(made.Warnings, warnings...)
+	views, err := w.mergeViews(made.Views, trees)
+	if err != nil {
+		return result, err
+	}
+	if err := w.Commit(ctx, append(left, views...), next); err != nil {
 		return result, err
 	}
 	result.Generation, result.Changed = next.ID, true
@@ -238,6 +256,10 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		}
 		return packages
 	})
+	realPrefix, err := o.Root.RealPrefix()
+	if err != nil {
+		return nil, err
+	}
 	o.Progress(Progress{Step: "editing"})
 	s := o.Root.Store()
 	installed, occupied := func(t *record.Tree) (*record.Manifest, error) { return s.Manifest(t.Name, t.Dir) }, s.Manifests
@@ -246,6 +268,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	}
 	made, err := plan.Make(plan.Input{
 		Prefix:         o.Root.Prefix(),
+		RealPrefix:     realPrefix,
 		Generation:     active,
 		Orders:         o.Root.Formats().Orders(),
 		Command:        drafts,
@@ -254,9 +277,12 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		System:         o.Root.System,
 		SystemPackages: packages,
 		HasFile:        o.Root.HasFile,
+		FileSize:       o.Root.FileSize,
 		Edit:           &editor{ctx, to},
 		Choice:         o.Choice,
 		Rebuild:        o.Rebuild,
+		Program:        o.Program,
+		AllowMissing:   o.AllowMissing,
 		Gone:           o.Gone,
 	})
 	if err != nil {

@@ -269,3 +269,75 @@ func TestUnsafePrefix(t *testing.T) {
 		t.Errorf("synced without edits: %+v %v", result, err)
 	}
 }
+
+// TestPinsThatCannotBeRead has something else in the record of pins: syncs go on and say
+// so, and programs keep the pins that they follow, those that do not fit included, and get
+// them again after an upgrade.
+func TestPinsThatCannotBeRead(t *testing.T) {
+	root, pin := pinnable(t)
+	file := filepath.Join(t.TempDir(), "liba1.deb")
+	if err := os.WriteFile(file, testdeb.Deb(t, testdeb.Package{Name: "liba1", Version: "3", Files: []testdeb.File{
+		elfFile(libDir+"liba.so.1", testelf.File{Soname: "liba.so.1", Needed: []string{"libgone.so.1"}}),
+		elfFile(libDir+"libb.so.1", testelf.File{Soname: "libb.so.1"}),
+	}}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	install(t, root, false, file)
+	sync := func(again bool) *SyncResult {
+		t.Helper()
+		result, err := Sync(t.Context(), SyncOptions{Root: root, Rewrite: programs.Rewrite{Executables: programs.RewriteFull}, Again: again, Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result
+	}
+	read := func() []byte {
+		t.Helper()
+		b, err := root.ReadFile("/usr/bin/tool", 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, tt := range []struct {
+		spec  string
+		force bool
+	}{{"liba1=1", false}, {"liba1=3", true}} {
+		pin.Specs, pin.Force = []string{tt.spec}, tt.force
+		if _, err := AddPins(t.Context(), pin); err != nil {
+			t.Fatal(err)
+		}
+		sync(false)
+		pinned := read()
+		pins := root.Store().Path(sysroot.PinsFile)
+		whole, err := os.ReadFile(pins)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(pins, []byte("garbage"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, again := range []bool{false, false, true} {
+			result := sync(again)
+			if len(result.Programs) > 0 || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], pins) || !bytes.Equal(read(), pinned) {
+				t.Errorf("%s, again: %v: %+v", tt.spec, again, result)
+			}
+		}
+		if !tt.force {
+			err := errors.Join(root.WriteFile("/usr/bin/tool", toolBytes, 0o755), root.WriteFile("/var/lib/dpkg/info/tool.list", []byte("/.\n/usr/bin/tool\n\n"), 0o644))
+			if err != nil || bytes.Equal(read(), pinned) {
+				t.Fatalf("it is not installed again: %v", err)
+			}
+			dpkgInstall(t, root, libLoader, libA("2"), dpkgPackage{"tool", "2", tool.files})
+			if result := sync(false); len(result.Programs) != 1 || !bytes.Equal(read(), pinned) {
+				t.Errorf("%s, upgraded: %+v", tt.spec, result)
+			}
+		}
+		if err := os.WriteFile(pins, whole, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if result := sync(true); len(result.Programs) > 0 || len(result.Warnings) > 0 || !bytes.Equal(read(), pinned) {
+			t.Errorf("%s, with the pins again: %+v", tt.spec, result)
+		}
+	}
+}

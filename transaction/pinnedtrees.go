@@ -27,7 +27,7 @@ func pinnedTrees(root *sysroot.Root, pin record.Pin) (trees []*record.Manifest, 
 			continue
 		}
 		seen[p] = true
-		name, dir, _ := strings.Cut(p, "/")
+		name, dir := layout.SplitTreePath(p)
 		m, err := s.Manifest(name, dir)
 		_, lost := s.Dir().Lstat(p)
 		switch {
@@ -63,7 +63,7 @@ func boundTo(root *sysroot.Root, m *record.Manifest) []string {
 		}
 	}
 	return graph.OfManifest(m, func(tree string) bool {
-		name, dir, _ := strings.Cut(tree, "/")
+		name, dir := layout.SplitTreePath(tree)
 		return lost[tree] || root.Store().Dir().Exists(layout.ManifestPath(name, dir))
 	})
 }

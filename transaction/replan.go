@@ -26,7 +26,7 @@ import (
 // It is not an error that the files cannot be installed: there are no manifests then.
 func Replan(ctx context.Context, o InstallOptions, base *record.Generation, known map[string]*record.Manifest) (manifests []*record.Manifest, err error) {
 	o.Progress = func(Progress) {}
-	o.Rebuild, o.known = true, &knownTrees{known}
+	o.Rebuild, o.AllowMissing, o.known = true, true, &knownTrees{known}
 	files, err := lookAtFiles(o.Packages, o.Root.Formats())
 	if err != nil {
 		return nil, err

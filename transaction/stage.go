@@ -12,12 +12,14 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/backends/scripts"
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
@@ -194,17 +196,60 @@ func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink,
 	if _, err := io.Copy(io.Discard, in); err != nil { // what the reader had no need of belongs to the digest
 		return nil, err
 	}
+	for _, p := range r.Package().Conffiles {
+		if f := draft.At(p); f != nil && f.Type == record.TypeFile {
+			f.Conffile = true
+		}
+	}
 	m = draft.Manifest()
 	m.Package.Signature = r.Signature()
+	s.readScripts(m, r.Package(), format.Order())
 	return m, nil
 }
+
+// readScripts puts into a manifest what the package's scripts would do.
+func (s *stager) readScripts(m *record.Manifest, p *pkginfo.Package, order pkginfo.Order) {
+	if len(p.Scripts) == 0 && len(s.sysusers) == 0 {
+		return
+	}
+	triplet, _ := layout.Triplet(p.Architecture)
+	c := scripts.Context{
+		Package: p, Triplet: triplet, Files: make(map[string]fs.FileMode, len(m.Files)), Sysusers: s.sysusers, Compare: order.Compare,
+	}
+	for i := range m.Files {
+		f := &m.Files[i]
+		mode := fs.FileMode(0)
+		to := f
+		if f.Type == record.TypeSymlink {
+			mode, to = fs.ModeSymlink, m.Resolve(f.Path)
+		}
+		if to != nil {
+			mode |= fs.FileMode(to.Mode) & fs.ModePerm
+			if to.Type == record.TypeDirectory {
+				mode |= fs.ModeDir
+			}
+		}
+		c.Files["/"+f.Path] = mode
+	}
+	e := scripts.Read(c)
+	m.Alternatives, m.WouldMake, m.Unread = e.Alternatives, e.Made, e.Unread
+}
+
+// The directory of files that say which users a package needs: sysusers.d(5). Of these
+// files so many are read as scripts are, of so many bytes at the most.
+const (
+	sysusersDir      = "usr/lib/sysusers.d"
+	maxSysusers      = 64 << 10
+	maxSysusersFiles = 20
+)
 
 // stager turns the entries of one package into the files of its manifest.
 type stager struct {
 	to    sink
 	draft *record.Draft
 
-	namesOwners bool // see backends.Reader
+	namesOwners bool              // see backends.Reader
+	sysusers    map[string]string // see scripts.Context
 
 	size, maxSize int64 // in bytes, of all files so far, and at most
 }
@@ -281,19 +326,38 @@ func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader)
 	if err := s.take(e.Size); err != nil {
 		return err
 	}
-	magic := make([]byte, min(e.Size, int64(len(elf.ELFMAG))))
-	if _, err := io.ReadFull(content, magic); err != nil {
+	head := make([]byte, min(e.Size, int64(len(elf.ELFMAG))))
+	if _, err := io.ReadFull(content, head); err != nil {
 		return err
 	}
-	d, n, err := s.to.Add(io.MultiReader(bytes.NewReader(magic), content), e.Size)
+	if e.Mode&0o111 != 0 && bytes.HasPrefix(head, []byte("#!")) {
+		more := make([]byte, min(e.Size, maxScriptHead)-int64(len(head)))
+		if _, err := io.ReadFull(content, more); err != nil {
+			return err
+		}
+		head = append(head, more...)
+		f.Script, f.Names = interpreterOf(head), namesIn(head)
+	}
+	bytesOf := io.MultiReader(bytes.NewReader(head), content)
+	var users strings.Builder
+	if path.Dir(e.Path) == sysusersDir && e.Size <= maxSysusers && len(s.sysusers) < maxSysusersFiles {
+		bytesOf = io.TeeReader(bytesOf, &users)
+	}
+	d, n, err := s.to.Add(bytesOf, e.Size)
 	if err != nil {
 		return err
+	}
+	if users.Len() > 0 {
+		if s.sysusers == nil {
+			s.sysusers = map[string]string{}
+		}
+		s.sysusers[path.Base(e.Path)] = users.String()
 	}
 	if n != e.Size {
 		return fmt.Errorf("has %d bytes, and its package says %d", n, e.Size)
 	}
 	f.Object, f.Source, f.Size = d, d, n
-	if string(magic) != elf.ELFMAG {
+	if !bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
 		return nil
 	}
 	return s.to.Map(d, func(b []byte) error {
@@ -303,6 +367,7 @@ func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader)
 		if err == nil && (info.Type == elf.ET_EXEC || info.Type == elf.ET_DYN) {
 			info.Notes = nil
 			f.ELF = info
+			f.Names = namesIn(b)
 		}
 		return nil
 	})

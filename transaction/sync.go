@@ -36,7 +36,9 @@ type SyncOptions struct {
 	Image bool
 	// Run is the run of a package manager whose hook this is, as in
 	// [record.Generation]; "" for none.
-	Run      string
+	Run string
+	// Generate is as in [InstallOptions].
+	Generate bool
 	Progress func(Progress)
 }
 
@@ -182,7 +184,7 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 // Nothing is made then, no trees either: they would be as good as bait, and what was
 // edited before goes on as it is until somebody has seen to it.
 func checkPrefix(o SyncOptions) error {
-	pins, err := o.Root.Pins()
+	pins, _, err := readPins(o.Root)
 	if err != nil {
 		return err
 	}
@@ -319,8 +321,8 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 	if failure, err := o.Root.Failure(); err != nil || failure != "" {
 		return nil, err
 	}
-	pins, err := o.Root.Pins()
-	if err != nil {
+	pins, unreadable, err := readPins(o.Root)
+	if err != nil || unreadable != nil { // which is to be said
 		return nil, err
 	}
 	state := o.Root.SystemState()
@@ -363,7 +365,7 @@ func settingsDigest(root *sysroot.Root, r programs.Rewrite, pins []record.Pin) d
 }
 
 func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (result *SyncResult, err error) {
-	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Create: true})
+	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Create: true, Generate: o.Generate})
 	if err != nil {
 		return nil, err
 	}
@@ -388,12 +390,14 @@ type syncer struct {
 
 	state    *record.SystemState // of the last sync
 	pins     []record.Pin
+	noPins   error // why their record cannot be read; nil when it can
 	settings digest.Digest
 	result   *SyncResult
 	packages []*backends.Installed
 	changed  []*backends.Installed // since then
 	scans    map[pkginfo.Key]*system.Found
 	trees    map[pkginfo.Key]string // path of its tree by package, as it shall be
+	inputs   string                 // see record.SystemState.Views
 	faulty   map[pkginfo.Key]bool   // packages with a program that could not be edited
 	faults   []error
 }
@@ -403,6 +407,9 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 		return nil, err
 	}
 	s.result = newSyncResult(s.active.ID, len(s.packages))
+	if s.noPins != nil {
+		s.result.Warnings = append(s.result.Warnings, s.noPins.Error())
+	}
 	if err := s.look(ctx); err != nil {
 		return nil, err
 	}
@@ -438,7 +445,7 @@ func (s *syncer) read(ctx context.Context) (err error) {
 	if s.Again || s.state.Facts != system.Facts || s.state.Databases[system.Diversions] != s.states[system.Diversions] {
 		s.state.Packages = map[pkginfo.Key]record.SystemPackage{}
 	}
-	if s.pins, err = s.Root.Pins(); err != nil {
+	if s.pins, s.noPins, err = readPins(s.Root); err != nil {
 		return err
 	}
 	s.settings = settingsDigest(s.Root, s.Rewrite, s.pins)
@@ -499,8 +506,9 @@ func (s *syncer) remember(programs map[pkginfo.Key]record.SystemPackage) error {
 		}
 		state.Packages[p.Key] = known
 	}
+	state.Views = s.inputs
 	if s.Image {
-		state.Databases = map[string]string{}
+		state.Databases, state.Views = map[string]string{}, ""
 	}
 	if err := s.forgetGone(state); err != nil {
 		return err

@@ -277,8 +277,13 @@ func TestRollbackKeepsTheSystem(t *testing.T) {
 	syncRoot(t, root, false)
 	checkState(t, root, "3<2 jq/1:2* liba1/2:3* libc6/2.36:1*")
 	result, err := Rollback(t.Context(), Change{Root: root, Now: now}, 1)
-	if err != nil || result != (Result{4, true}) {
+	if err != nil || result.Generation != 4 || !result.Changed {
 		t.Errorf("%+v, %v", result, err)
+	}
+	if diff := cmp.Diff([]record.Change{
+		{Name: "jq", Change: "removed", Tree: "1"}, {Name: "jq", Change: "default", Before: "1"},
+	}, result.Changes); diff != "" {
+		t.Errorf("what changed (-want +have):\n%s", diff)
 	}
 	checkState(t, root, "4<3 liba1/2:3* libc6/2.36:1*")
 	if result := syncRoot(t, root, false); result.Changed || result.Looked != 0 {

@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func (s *syncer) makeGeneration(ctx context.Context) (*record.Generation, error)
 	}
 	s.result.Gone = append(s.result.Gone, made.Gone...)
 	switch {
-	case made.Generation == nil:
+	case s.DryRun && made.Generation == nil:
 		return s.active, nil
 	case s.DryRun:
 		s.result.Changed = true
@@ -39,14 +40,45 @@ func (s *syncer) makeGeneration(ctx context.Context) (*record.Generation, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	of := made.Generation
+	if of == nil {
+		of = s.active
+	}
+	next := of.Next(0, s.Now)
+	views, err := s.refreshViews(ctx, next)
+	if err != nil {
+		return nil, err
+	}
+	if made.Generation == nil && record.SameTrees(next, s.active) {
+		return s.active, nil
+	}
 	s.Progress(Progress{Step: "committing"})
-	next := made.Generation.Next(0, s.Now)
 	next.Run = s.Run
-	if err := s.writer.Commit(ctx, newManifests(made.Trees), next); err != nil {
+	if err := s.writer.Commit(ctx, append(newManifests(made.Trees), views...), next); err != nil {
 		return nil, err
 	}
 	s.result.Generation, s.result.Changed = next.ID, true
 	return next, nil
+}
+
+// refreshViews sets the views of a generation anew where the host's files have changed that
+// indexes of views follow from. It returns those that the store has not got yet. What goes
+// wrong is a warning: the views stay as they are then.
+func (s *syncer) refreshViews(ctx context.Context, next *record.Generation) ([]*record.Manifest, error) {
+	s.inputs = hostInputs(s.Root)
+	if s.inputs == s.state.Views || !slices.ContainsFunc(next.Trees, func(t record.Tree) bool { return t.View != "" }) {
+		return nil, nil
+	}
+	trees := slices.Clone(next.Trees)
+	views, warnings, err := s.writer.viewsOf(ctx, next)
+	s.result.Warnings = append(s.result.Warnings, warnings...)
+	if err == nil || ctx.Err() != nil {
+		return views, ctx.Err()
+	}
+	s.result.Warnings = append(s.result.Warnings, fmt.Sprintf("views stay as they are: %v", err))
+	next.SetTrees(trees)
+	s.inputs = ""
+	return nil, nil
 }
 
 func (s *syncer) plan() (*plan.SystemPlan, error) {

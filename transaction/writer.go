@@ -38,6 +38,8 @@ type Writer struct {
 	lock    *sysroot.Lock
 	active  *record.Generation
 	staging *store.Staging
+
+	generates bool
 }
 
 // Options says how a Writer begins.
@@ -53,6 +55,8 @@ type Options struct {
 	// the format or the active generation cannot be read: Aside moves that writer's directory,
 	// or the format, by its name below the prefix, away, and Active is an empty one.
 	Aside func(name string) error
+	// Generate lets programs of views make indexes for them: see [sandbox.Box].
+	Generate bool
 }
 
 // Begin takes the root's lock, undoes or ends what a killed writer has left, and
@@ -65,7 +69,7 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 		return nil, fmt.Errorf("%w: there is no hashpkg store at %s yet; hashpkg install or hashpkg sync makes one",
 			query.ErrNotInstalled, root.Store().Path("."))
 	}
-	w = &Writer{root: root}
+	w = &Writer{root: root, generates: o.Generate}
 	o.Lock.Aside = o.Aside
 	if w.lock, err = root.Lock(ctx, o.Lock); err != nil {
 		return nil, err
@@ -154,20 +158,25 @@ func (w *Writer) Commit(ctx context.Context, trees []*record.Manifest, next *rec
 	return w.staging.Forget()
 }
 
-// number gives a generation the number after the highest, and its new trees the
-// generation that brought them. It returns the number of the one that it replaces; 0
-// for none.
+// number numbers the generation that is to be the next one: see [number].
 func (w *Writer) number(next *record.Generation) (replaced int, err error) {
 	ids, err := w.root.Generations()
 	if err != nil {
 		return 0, err
 	}
-	next.ID, next.Parent = 1, w.active.ID
+	return number(next, w.active, ids), nil
+}
+
+// number gives a generation the number after the highest of ids, and its new trees the
+// generation that brought them. It returns the number of the one that it replaces; 0
+// for none.
+func number(next, active *record.Generation, ids []int) (replaced int) {
+	next.ID, next.Parent = 1, active.ID
 	if len(ids) > 0 {
 		last := ids[len(ids)-1]
 		next.ID = last + 1
-		if next.Run != "" && next.Run == w.active.Run && w.active.ID == last {
-			replaced, next.Parent = last, w.active.Parent
+		if next.Run != "" && next.Run == active.Run && active.ID == last {
+			replaced, next.Parent = last, active.Parent
 		}
 	}
 	for i := range next.Trees {
@@ -175,5 +184,5 @@ func (w *Writer) number(next *record.Generation) (replaced int, err error) {
 			next.Trees[i].Since = next.ID
 		}
 	}
-	return replaced, nil
+	return replaced
 }

@@ -134,7 +134,7 @@ func TestBegin(t *testing.T) {
 	}
 	end(t, w)
 	result, err := Rollback(t.Context(), Change{Root: root, Now: now}, 1)
-	if err != nil || result != (Result{1, true}) {
+	if err != nil || result.Generation != 1 || !result.Changed {
 		t.Errorf("%+v, %v", result, err)
 	}
 	checkState(t, root, "1<0 jq/1:1*")

@@ -14,11 +14,13 @@ import (
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/cmd/internal/cli"
 	"github.com/hashpkg/hashpkg/cmd/internal/elfcmd"
+	"github.com/hashpkg/hashpkg/internal/sandbox"
 )
 
 func main() {
+	sandbox.Main()
 	env := cli.Env{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv,
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Generate: true,
 		Formats: backends.Formats{deb.Format{}, rpm.Format{}},
 	}
 	args := os.Args[1:]

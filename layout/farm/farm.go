@@ -4,6 +4,7 @@
 package farm
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -32,6 +33,10 @@ func offered(g *record.Generation, f func(name string, t *record.Tree)) {
 	system := g.HasSystemTrees()
 	for i := range g.Trees {
 		t := &g.Trees[i]
+		if t.View != "" {
+			f(viewLink(t), t)
+			f(viewAlias(t), t)
+		}
 		if !t.Default {
 			continue
 		}
@@ -44,22 +49,65 @@ func offered(g *record.Generation, f func(name string, t *record.Tree)) {
 	}
 }
 
+// viewLink is the name by which the launchers of a tree find their view, whether or not
+// it is a default.
+func viewLink(t *record.Tree) string { return layout.ViewLinks + "/" + t.Path() }
+
+// viewAlias is the name by which what was linked in a tree's view finds its libraries when
+// the tree has been replaced by that of another version.
+func viewAlias(t *record.Tree) string {
+	return layout.ViewLinks + "/" + layout.ViewAlias(t.Name, t.Release)
+}
+
 // IsLibraryLink reports whether a name of the farm or of a tree's interface is
 // that of a library.
 func IsLibraryLink(link string) bool { return strings.HasPrefix(link, "lib") }
 
 // beats reports whether t has a name that have offers before it: the system's own
-// wins, then the package that somebody chose, then the first by name. Of two
-// architectures of one package the root's own is the default.
-func beats(g *record.Generation, t, have *record.Tree) bool {
+// wins, then the alternative that somebody chose, then a file that has the name itself,
+// then the alternative of the highest priority. Of files it is the package that somebody
+// chose, then the first by name. Of two architectures of one package the root's own is the default.
+func beats(g *record.Generation, name string, t, have *record.Tree) bool {
 	if t.Origin != have.Origin {
 		return t.Origin == record.OriginSystem
 	}
-	if t.Chosen != have.Chosen {
+	o, before := offer(g, name, t), offer(g, name, have)
+	chosen, was := o != nil && g.IsChosen(t, o), before != nil && g.IsChosen(have, before)
+	triplet, _ := layout.Triplet(t.Architecture)
+	isOwn := t.Name == have.Name && triplet == g.Architecture
+	switch {
+	case name == viewAlias(t):
+		// Of versions, which are in order, the default, or else the highest; of the root's own architecture.
+		return isOwn && (t.Default || !have.Default || have.Architecture != t.Architecture)
+	case chosen != was:
+		return chosen
+	case (o == nil) != (before == nil):
+		return o == nil
+	case o != nil:
+		return o.Priority > before.Priority || o.Priority == before.Priority && isOwn
+	case t.Chosen != have.Chosen:
 		return t.Chosen
 	}
-	triplet, _ := layout.Triplet(t.Architecture)
-	return t.Name == have.Name && triplet == g.Architecture
+	return isOwn
+}
+
+// offer returns what a tree offers under a name as an alternative, the one that somebody
+// chose or else the best; nil when it has a file of that name itself.
+func offer(g *record.Generation, name string, t *record.Tree) *record.Offer {
+	var best *record.Offer
+	for i := range t.Offers {
+		o := &t.Offers[i]
+		if o.Link != name {
+			continue
+		}
+		if g.Alternatives[o.Name] == o.Path {
+			return o
+		}
+		if best == nil {
+			best = o
+		}
+	}
+	return best
 }
 
 // Links returns the generation's links, sorted by path.
@@ -81,7 +129,7 @@ func Conflicts(g *record.Generation, of map[string]bool) []Conflict {
 	}
 	offered(g, func(name string, t *record.Tree) {
 		if have, ok := names[name]; ok && (len(have) == 0 || have[0].Name != t.Name) {
-			if len(have) > 0 && beats(g, t, have[0]) {
+			if len(have) > 0 && beats(g, name, t, have[0]) {
 				names[name] = append([]*record.Tree{t}, have...)
 			} else {
 				names[name] = append(have, t)
@@ -110,6 +158,10 @@ func Changes(g, before *record.Generation) (gone, made []Link) {
 	names := map[string]bool{}
 	note := func(t *record.Tree) {
 		names[layout.DefaultLink+"/"+t.Name] = true
+		if t.View != "" {
+			names[viewLink(t)] = true
+			names[viewAlias(t)] = true
+		}
 		for _, l := range t.Links {
 			names[l] = true
 		}
@@ -123,11 +175,22 @@ func Changes(g, before *record.Generation) (gone, made []Link) {
 			note(&b[0])
 			b = b[1:]
 		default:
-			if a[0].Identity != b[0].Identity || a[0].Default != b[0].Default || a[0].Chosen != b[0].Chosen || !slices.Equal(a[0].Links, b[0].Links) {
+			if a[0].Identity != b[0].Identity || a[0].Default != b[0].Default || a[0].Chosen != b[0].Chosen || a[0].View != b[0].View || !slices.Equal(a[0].Links, b[0].Links) || !slices.Equal(a[0].Offers, b[0].Offers) {
 				note(&a[0])
 				note(&b[0])
 			}
 			a, b = a[1:], b[1:]
+		}
+	}
+	if !maps.Equal(g.Alternatives, before.Alternatives) {
+		for _, trees := range [][]record.Tree{g.Trees, before.Trees} {
+			for i := range trees {
+				for _, o := range trees[i].Offers {
+					if g.Alternatives[o.Name] != before.Alternatives[o.Name] {
+						names[o.Link] = true
+					}
+				}
+			}
 		}
 	}
 	if g.HasSystemTrees() != before.HasSystemTrees() || g.ToRoot != before.ToRoot { // which decide about every library
@@ -162,7 +225,7 @@ func winners(g *record.Generation, names map[string]bool) map[string]*record.Tre
 		if !names[name] {
 			return
 		}
-		if have := winners[name]; have == nil || beats(g, t, have) {
+		if have := winners[name]; have == nil || beats(g, name, t, have) {
 			winners[name] = t
 		}
 	})
@@ -203,8 +266,13 @@ func target(g *record.Generation, link string, t *record.Tree) string {
 	switch top, rest, _ := strings.Cut(link, "/"); top {
 	case layout.DefaultLink:
 		return up + "/" + t.Path()
+	case layout.ViewLinks:
+		return up + "/" + layout.TreePath(layout.ViewName, t.View)
 	case "share":
 		return up + "/" + t.Path() + "/usr/share/" + rest
+	}
+	if o := offer(g, link, t); o != nil {
+		return up + "/" + t.Path() + "/" + o.Target
 	}
 	return up + "/" + t.Path() + "/" + link
 }

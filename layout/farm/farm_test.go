@@ -3,6 +3,7 @@ package farm
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,44 @@ func TestFarmConflicts(t *testing.T) {
 	}
 }
 
+// offering returns a tree with a command that it offers under another name as well.
+func offering(name, version, path string, priority int) record.Tree {
+	t := tree(name, version, "bin/"+path, "bin/editor")
+	t.Offers = []record.Offer{{Name: "editor", Link: "bin/editor", Path: "/usr/bin/" + path, Target: "usr/bin/" + path, Priority: priority}}
+	return t
+}
+
+func TestFarmAlternatives(t *testing.T) {
+	vim := offering("vim", "9", "vim.basic", 30)
+	vim.Offers = append(vim.Offers, record.Offer{Name: "editor", Link: "bin/editor", Path: "/usr/bin/vim.tiny", Target: "usr/bin/vim.tiny", Priority: 10})
+	g := newGeneration(vim, offering("nano", "7", "nano", 40), offering("zile", "2", "zile", 40), tree("zz", "1"))
+	check := func(what, want string) {
+		t.Helper()
+		for _, l := range Links(g) {
+			if l.Path == "bin/editor" && l.Target != "../../../../"+want {
+				t.Errorf("%s: it leads to %s, not to %s", what, l.Target, want)
+			}
+		}
+	}
+	check("the highest priority, and the first by name", "nano/7/usr/bin/nano")
+	want := []Conflict{{Link: "bin/editor", Winner: "nano=7", Losers: []string{"vim=9", "zile=2"}}}
+	if diff := cmp.Diff(want, Conflicts(g, map[string]bool{"vim/9": true})); diff != "" {
+		t.Error(diff)
+	}
+	g.Use("zile", "2")
+	check("a version was chosen of a package, and that says nothing", "nano/7/usr/bin/nano")
+	g.Choose("editor", "vim")
+	check("a package was chosen", "vim/9/usr/bin/vim.basic")
+	g.Choose("editor", "/usr/bin/vim.tiny")
+	check("a file was chosen", "vim/9/usr/bin/vim.tiny")
+	g.Choose("editor", "emacs")
+	check("what was chosen is not there", "nano/7/usr/bin/nano")
+	g.Add(record.DefaultHighest, tree("real", "1", "bin/editor"))
+	check("a package has a file of that name", "real/1/bin/editor")
+	g.Choose("editor", "vim")
+	check("and another was chosen", "vim/9/usr/bin/vim.basic")
+}
+
 // TestFarmChanges applies the changes between random generations to one's farm
 // and expects the other's.
 func TestFarmChanges(t *testing.T) {
@@ -51,9 +90,15 @@ func TestFarmChanges(t *testing.T) {
 		for i := range 12 {
 			if random.IntN(3) > 0 {
 				links := []string{fmt.Sprintf("bin/p%d", i), fmt.Sprintf("bin/shared%d", i%3)}
-				g.Add(record.DefaultHighest, tree(fmt.Sprintf("p%d", i), fmt.Sprint(random.IntN(3)), links...))
+				tree := tree(fmt.Sprintf("p%d", i), fmt.Sprint(random.IntN(3)), links...)
+				if i%2 == 0 {
+					tree.Links = append(tree.Links, "bin/editor")
+					tree.Offers = []record.Offer{{Name: "editor", Link: "bin/editor", Path: links[0], Target: links[0], Priority: random.IntN(3)}}
+				}
+				g.Add(record.DefaultHighest, tree)
 			}
 		}
+		g.Choose("editor", []string{"", "p2", "bin/p4"}[random.IntN(3)])
 		return g
 	}
 	before := &record.Generation{}
@@ -101,4 +146,33 @@ func newGeneration(trees ...record.Tree) *record.Generation {
 	g := &record.Generation{Layout: layout.FormatVersion, ID: 1, Architecture: "x86_64-linux-gnu", Time: time.Unix(1700000000, 0).UTC(), Orders: debOrders}
 	g.Add(record.DefaultHighest, trees...)
 	return g
+}
+
+// TestViewAlias: what was linked in a view finds its libraries after an upgrade, of the
+// release that it is of.
+func TestViewAlias(t *testing.T) {
+	seeing := func(version, view, release string) record.Tree {
+		g := tree("gcc", version)
+		g.View, g.Release = view, release
+		return g
+	}
+	g := newGeneration(seeing("12", "a", "bookworm"), seeing("14.1", "b", "trixie"), seeing("14.2", "c", "trixie"), seeing("15", "d", "http://example.org/x"))
+	aliases := func() map[string]string {
+		found := map[string]string{}
+		for _, l := range Links(g) {
+			if to, ok := strings.CutPrefix(l.Target, "../../../../../.hashpkg/views/"); ok && strings.Contains(l.Path, "@") {
+				found[l.Path] = to
+			}
+		}
+		return found
+	}
+	want := map[string]string{"view/gcc/@bookworm": "a", "view/gcc/@trixie": "c", "view/gcc/@": "d"}
+	if diff := cmp.Diff(want, aliases()); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+	g.Use("gcc", "14.1")
+	want["view/gcc/@trixie"] = "b"
+	if diff := cmp.Diff(want, aliases()); diff != "" {
+		t.Errorf("another version was chosen (-want +have)\n%s", diff)
+	}
 }

@@ -44,6 +44,11 @@ func OfManifest(m *record.Manifest, known func(tree string) bool) []string {
 	for _, l := range m.Links {
 		link(l.Path, l.Target)
 	}
+	for _, t := range m.Merged {
+		if known(t) {
+			found[t] = true
+		}
+	}
 	delete(found, layout.TreePath(m.Name, m.Tree))
 	return sorted(found)
 }

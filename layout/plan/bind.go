@@ -257,7 +257,7 @@ func (p *planner) satisfying(want pkginfo.Constraint, r *resolution) *candidate 
 		return p.offers(o.m.Format, o.m.Name, o.m.Version, o.m.Provides, want) &&
 			(r.start == nil || o == r.libc || !o.isLibc(r.start.Info))
 	}
-	for _, o := range p.near[r.members[0].m.Named.Release] {
+	for _, o := range p.nearTo(r.members[0]) {
 		if ok(o) {
 			if o.forbiddenBy(r.members, p.in.Orders) == "" {
 				return o

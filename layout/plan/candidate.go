@@ -20,6 +20,8 @@ type candidate struct {
 	tree      *record.Tree // nil for a package of the command
 	objects   map[*record.File]*ldso.Object
 	libraries map[string][]*record.File // in the loader's own directories, by every name they are found by
+	launchers []launch                  // programs that need a view
+	linkers   []string                  // programs that are run otherwise in a view: see [record.File]
 }
 
 func newCandidate(m *record.Manifest, tree *record.Tree) *candidate {
@@ -40,7 +42,7 @@ func newCandidate(m *record.Manifest, tree *record.Tree) *candidate {
 			if to == nil || to.ELF == nil || to.ELF.Type != elf.ET_DYN {
 				continue
 			}
-			if slices.Contains(libraryDirs(to.ELF), path.Dir(f.Path)) {
+			if slices.Contains(layout.LibraryDirs(to.ELF), path.Dir(f.Path)) {
 				add(path.Base(f.Path), to)
 			}
 		}

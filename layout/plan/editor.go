@@ -34,7 +34,7 @@ type EditResult struct {
 }
 
 // setEdits decides what is changed in the files of packages, with the names that
-// trees have now, and has it made. A library that cannot be edited stays as it is.
+// trees have now, and has it made. A file that cannot be edited stays as it is.
 //
 // Libraries come first: what a program must list depends on which of them can
 // search for what they need.
@@ -72,8 +72,11 @@ func (p *planner) setEdits(packages ...*candidate) error {
 		for i, f := range files {
 			p.edited[f] = results[i]
 			f.Patch = results[i].Patch
-			if results[i].Refused != "" && !programs {
+			if results[i].Refused != "" {
 				f.Edits = nil
+				if programs {
+					f.Needs = nil
+				}
 			}
 		}
 	}
@@ -139,8 +142,8 @@ func (r *EditRequest) key() digest.Digest {
 	return digest.Sum(h)
 }
 
-// reportEdits adds to the plan what came of the edits of a package: programs that
-// cannot be edited are problems, for they would not find their libraries.
+// reportEdits adds to the plan what came of the edits of a package. Programs that
+// cannot be edited would not start, for they would not find their libraries.
 func (p *planner) reportEdits(c *candidate, plan *Plan) {
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
@@ -149,9 +152,9 @@ func (p *planner) reportEdits(c *candidate, plan *Plan) {
 		switch {
 		case !edited:
 		case r.Refused != "" && f.ELF.IsProgram():
-			plan.Problems = append(plan.Problems, Problem{
+			p.addUneditable(c, f, Problem{
 				Package: c.m.Spec(), File: f.Path,
-				Message: fmt.Sprintf("%s cannot be edited to load its libraries from their trees: %s; leave %s out of this command", name, r.Refused, c.m.Spec()),
+				Message: fmt.Sprintf("%s cannot be edited to load its libraries from their trees: %s", name, r.Refused),
 			})
 		case r.Refused != "":
 			plan.Warnings = append(plan.Warnings, fmt.Sprintf(

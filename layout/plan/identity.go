@@ -10,6 +10,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // nameTrees gives every package of the command its tree's directory, its edits,
@@ -47,7 +48,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 	for moved := true; moved; {
 		moved = false
 		for _, c := range p.command {
-			c.m.Links = interfaceLinks(c.m, p.own(), func(path string) string { return p.foreign(c, path) })
+			c.m.Links = c.withLaunchers(interfaceLinks(c.m, p.own(), func(path string) string { return p.foreign(c, path) }))
 		}
 		if err := p.setEdits(p.command...); err != nil {
 			return err
@@ -76,10 +77,21 @@ func (p *planner) nameTrees(plan *Plan) error {
 	}
 	for _, c := range p.command {
 		there := manifestAt(p.occupied[c], c.m.Tree)
+		launchers, err := p.addLaunchers(c)
+		if err != nil {
+			return err
+		}
+		if there == nil {
+			p.reportEdits(c, plan)
+		} else { // it stays as it is, though it may have been made by an earlier hashpkg
+			c.m.Links, c.m.Alternatives, c.m.WouldMake, c.m.Unread = there.Links, there.Alternatives, there.WouldMake, there.Unread
+		}
 		t := PlannedTree{
 			Name: c.m.Name, Version: c.m.Version, Architecture: c.m.Architecture, Tree: c.m.Tree,
 			Identity: c.m.Identity, Present: there != nil, Links: append([]record.Link{}, c.m.Links...), Edits: []PlannedEdit{},
-			Scripts: append([]string{}, c.m.Scripts...), Manifest: c.m,
+			Launchers: launchers, Scripts: append([]string{}, c.m.Scripts...),
+			Alternatives: append([]pkginfo.Alternative{}, c.m.Alternatives...), WouldMake: c.m.WouldMake, Unread: append([]string{}, c.m.Unread...),
+			Manifest: c.m,
 		}
 		for _, f := range c.m.Files {
 			if len(f.Edits) > 0 {
@@ -87,10 +99,8 @@ func (p *planner) nameTrees(plan *Plan) error {
 			}
 		}
 		plan.Trees = append(plan.Trees, t)
-		if !t.Present {
-			p.reportEdits(c, plan)
-		}
 	}
+	p.judgeEdits(plan)
 	return nil
 }
 
@@ -189,6 +199,12 @@ func (c *candidate) identity() digest.Digest {
 		if strings.HasPrefix(l.File(), "../") { // into another tree
 			hashStrings(h, "link", l.Path, l.Target)
 		}
+	}
+	for _, l := range c.launchers {
+		hashStrings(h, "launcher", l.name, l.file)
+	}
+	for _, l := range c.linkers {
+		hashStrings(h, "linker", l)
 	}
 	return digest.Sum(h)
 }

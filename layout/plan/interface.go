@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -23,19 +22,6 @@ var commandDirs = map[string]string{
 var shareDirs = []string{
 	"usr/share/man/", "usr/share/bash-completion/completions/",
 	"usr/share/zsh/vendor-completions/", "usr/share/fish/vendor_completions.d/",
-}
-
-// libraryDirs returns the payload's directories in which a loader looks on its
-// own for libraries of this ABI: glibc's system directories, as Debian and as
-// the rpm distributions build it.
-func libraryDirs(info *elfedit.Info) []string {
-	dirs := []string{"usr/lib/" + ldso.Triplet(info)}
-	if info.Class == elf.ELFCLASS64 {
-		dirs = append(dirs, "usr/lib64", "usr/lib")
-	} else {
-		dirs = append(dirs, "usr/lib", "usr/lib32")
-	}
-	return dirs
 }
 
 // interfaceLinks returns a tree's interface: its commands by name, and the
@@ -61,12 +47,59 @@ func interfaceLinks(m *record.Manifest, own string, foreign func(path string) st
 			links[layout.LibraryDir(own, f.ELF)+sub+"/"+interfaceName(f)] = f.Path
 		}
 	}
+	for _, o := range commandOffers(m) {
+		if _, taken := links[o.Link]; !taken { // by a better one
+			links[o.Link] = o.Target
+		}
+	}
 	out := make([]record.Link, 0, len(links))
 	for p, file := range links {
 		out = append(out, record.Link{Path: p, Target: strings.Repeat("../", strings.Count(p, "/")) + file})
 	}
 	slices.SortFunc(out, func(a, b record.Link) int { return strings.Compare(a.Path, b.Path) })
 	return out
+}
+
+// commandOffers returns the commands that the tree's alternatives bring, unless it has a file of
+// that name itself: those of one link together, the best first. Of files that lead to
+// another package's the target is the interface's own link to that.
+func commandOffers(m *record.Manifest) []record.Offer {
+	var list []record.Offer
+	for _, a := range m.Alternatives {
+		link, file := layout.MergeUsr(strings.TrimPrefix(a.Link, "/")), layout.MergeUsr(strings.TrimPrefix(a.Path, "/"))
+		dir, ok := commandDirs[path.Dir(link)]
+		if !ok || layout.CheckPayloadPath(link) != nil || layout.CheckPayloadPath(file) != nil {
+			continue
+		}
+		o := record.Offer{Name: a.Name, Link: dir + "/" + path.Base(link), Path: a.Path, Target: file, Priority: a.Priority}
+		if isCommand(m, o.Link) {
+			continue
+		}
+		if f := m.Resolve(file); f == nil {
+			to, ok := commandDirs[path.Dir(file)]
+			if !ok || m.Lookup(file) == nil {
+				continue
+			}
+			o.Target = to + "/" + path.Base(file)
+		} else if f.Type != record.TypeFile {
+			continue
+		}
+		list = append(list, o)
+	}
+	slices.SortStableFunc(list, func(a, b record.Offer) int {
+		return cmp.Or(strings.Compare(a.Link, b.Link), cmp.Compare(b.Priority, a.Priority), strings.Compare(a.Path, b.Path))
+	})
+	return list
+}
+
+// isCommand reports whether the payload has a file that an interface's link is for.
+func isCommand(m *record.Manifest, link string) bool {
+	for from, to := range commandDirs {
+		if f := m.Lookup(from + "/" + path.Base(link)); to == path.Dir(link) && f != nil && f.Type != record.TypeDirectory {
+			return true
+		}
+	}
+	return false
 }
 
 // interfaceName is the name by which programs ask for a library.
@@ -80,7 +113,7 @@ func interfaceName(f *record.File) string {
 // publicLibrary reports whether f is a shared library that a loader finds on its
 // own; sub is its glibc-hwcaps subdirectory with a leading slash, or "".
 func publicLibrary(f *record.File) (sub string, ok bool) {
-	if f.Type != record.TypeFile || f.ELF == nil || f.ELF.Type != elf.ET_DYN || !f.ELF.HasDynamic || f.ELF.IsProgram() {
+	if f.Type != record.TypeFile || f.ELF == nil || f.ELF.Type != elf.ET_DYN || !f.ELF.HasDynamic || f.ELF.IsProgram() || !ldso.KnownOSABI(f.ELF) {
 		return "", false
 	}
 	if f.ELF.Soname == "" && !strings.Contains(path.Base(f.Path), ".so") {
@@ -90,7 +123,7 @@ func publicLibrary(f *record.File) (sub string, ok bool) {
 	if i := strings.Index(dir, "/glibc-hwcaps/"); i >= 0 {
 		dir, sub = dir[:i], dir[i:]
 	}
-	return sub, slices.Contains(libraryDirs(f.ELF), dir)
+	return sub, slices.Contains(layout.LibraryDirs(f.ELF), dir)
 }
 
 // shareLinks returns the names in the farm's share/ that the tree offers.

@@ -27,6 +27,7 @@ import (
 // Input is everything that a plan follows from.
 type Input struct {
 	Prefix     string             // absolute in the root
+	RealPrefix string             // the same without links on the way; "" for the same
 	Generation *record.Generation // the active one; an empty one for a new root
 	// Orders order the versions of packages, and say which fit a relation.
 	Orders pkginfo.Orders
@@ -48,11 +49,19 @@ type Input struct {
 	// HasFile reports whether the root has a file, for relations that name one;
 	// nil when it has none.
 	HasFile func(name string) bool
+	// FileSize returns the size of a file of the root, links in it followed; false for
+	// none. It decides what programs need a view for; when it is nil, none does.
+	FileSize func(name string) (size int64, ok bool)
 	// Edit makes the edits; nil for none that could: then every edit counts as made,
 	// and files have no patches.
 	Edit    Editor
 	Choice  record.DefaultChoice
 	Rebuild bool // another package file may take an occupied version
+	// Program is the command that is wanted of the packages that somebody asked for;
+	// "" for the one that is called like its package, if it has one.
+	Program string
+	// AllowMissing makes warnings of what would not start.
+	AllowMissing bool
 	// Gone reports whether a tree of Generation is not in the next one; nil for none.
 	// Nothing of the command is bound to it.
 	Gone func(*record.Tree) bool
@@ -64,6 +73,9 @@ type Plan struct {
 	Conflicts []farm.Conflict `json:"conflicts"` // farm links that several defaults offer, of this command's packages
 	Warnings  []string        `json:"warnings"`
 	Problems  []Problem       `json:"problems"` // what cannot be resolved; nothing is committed while there is one
+
+	// Views are those that the generation's launchers show.
+	Views []PlannedView `json:"-"`
 
 	// Generation is the state after the plan, still without number and time.
 	// It is nil when nothing would change.
@@ -81,11 +93,23 @@ type PlannedTree struct {
 	Default      bool          `json:"default"`
 	Links        []record.Link `json:"links"`
 	Edits        []PlannedEdit `json:"edits"`
+	Launchers    []Launcher    `json:"launchers"`
 	Scripts      []string      `json:"scripts_skipped"`
+	// What these scripts would register and make, and what of them was not understood.
+	Alternatives []pkginfo.Alternative `json:"alternatives"`
+	WouldMake    pkginfo.Made          `json:"scripts_would_make"`
+	Unread       []string              `json:"scripts_unread"`
 
 	// Manifest is the draft, completed. Edited files have their edits and patches; their
 	// objects and sizes are those of the packaged bytes still.
 	Manifest *record.Manifest `json:"-"`
+}
+
+// Launcher is a command that is shown a view.
+type Launcher struct {
+	Path    string `json:"path"`    // "bin/vim", in the tree
+	Program string `json:"program"` // "/usr/bin/vim", in the view
+	Why     string `json:"why"`
 }
 
 // PlannedEdit is what is to be changed in one file.
@@ -108,7 +132,12 @@ func Make(in Input) (*Plan, error) {
 			return nil, err
 		}
 	}
+	for _, c := range p.command {
+		p.judge(c, plan)
+	}
+	p.refuseRivals(plan)
 	p.warnRelations(plan)
+	p.decideViews()
 	if err := errors.Join(p.nameTrees(plan), p.fault); err != nil {
 		return nil, err
 	}
@@ -116,6 +145,7 @@ func Make(in Input) (*Plan, error) {
 		return plan, nil
 	}
 	p.planGeneration(plan)
+	p.planViews(plan)
 	return plan, nil
 }
 
@@ -271,6 +301,21 @@ func generationTree(m *record.Manifest) record.Tree {
 		}
 		t.Links = append(t.Links, l.Path)
 		public[m.Resolve(l.File())] = true
+	}
+	for i := range m.Files {
+		if f := &m.Files[i]; f.Launches != "" {
+			t.Links = append(t.Links, f.Path)
+		}
+	}
+	slices.Sort(t.Links)
+	t.Offers = slices.DeleteFunc(commandOffers(m), func(o record.Offer) bool { return !slices.Contains(t.Links, o.Link) })
+	for i := range t.Offers {
+		o := &t.Offers[i]
+		for j := range m.Files {
+			if f := &m.Files[j]; f.Launches == "/"+o.Target {
+				o.Target = f.Path
+			}
+		}
 	}
 	t.Links = append(t.Links, shareLinks(m)...)
 	for i := range m.Files {

@@ -29,6 +29,7 @@ type facts struct {
 	wants                 map[string]string // file -> version
 	offers                []string
 	opens, asks           bool
+	program               bool // as is what stands in a bin directory
 }
 
 func (e facts) file() record.File {
@@ -36,7 +37,7 @@ func (e facts) file() record.File {
 		Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_X86_64, Type: elf.ET_DYN,
 		HasDynamic: true, Soname: e.soname, Needed: e.needed, RunPath: e.runpath, HasRunPath: e.runpath != "", ImportsOpen: e.opens, AsksWhere: e.asks,
 	}
-	if strings.Contains(e.path, "bin/") {
+	if e.program || strings.Contains(e.path, "bin/") {
 		info.Interpreter, info.PIE = "/lib64/ld-linux-x86-64.so.2", true
 	}
 	for f, v := range e.wants {
@@ -49,12 +50,13 @@ func (e facts) file() record.File {
 	return record.File{Path: e.path, Type: record.TypeFile, Mode: 0o755, Object: d, Source: d, ELF: info}
 }
 
-// pkg returns the draft of a package; requires are "name op version" or "name".
+// pkg returns the draft of a package that somebody named; requires are "name op version" or "name".
 func pkg(name, version string, requires []string, files ...facts) *record.Manifest {
 	m := &record.Manifest{
 		Layout: layout.FormatVersion, Name: name, Version: version, Architecture: "amd64", Format: deb.Name, Origin: record.OriginPrivate,
 		Package: record.PackageFile{File: name + ".deb", Digest: digest.Of([]byte(name + version))},
 	}
+	m.Named.Asked = true
 	for _, r := range requires {
 		c := pkginfo.Constraint{Name: r}
 		if f := strings.Fields(r); len(f) == 3 {
@@ -98,6 +100,8 @@ type world struct {
 	manifests  map[string]*record.Manifest
 	system     map[string]*ldso.Object // by soname and by path
 	editor     Editor
+	fileSize   func(string) (int64, bool)
+	change     func(*Input) // nil for none
 }
 
 func newWorld() *world {
@@ -117,7 +121,7 @@ func (w *world) Find(name string, _ []*ldso.Object) (*ldso.Object, error) {
 func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 	t.Helper()
 	in := Input{
-		Prefix: layout.DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command, Edit: w.editor,
+		Prefix: layout.DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command, Edit: w.editor, FileSize: w.fileSize,
 		Installed: func(tree *record.Tree) (*record.Manifest, error) {
 			if m := w.manifests[tree.Path()]; m != nil {
 				return m, nil
@@ -137,6 +141,9 @@ func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 	}
 	if w.system != nil {
 		in.System = func(*elfedit.Info) (ldso.Finder, error) { return w, nil }
+	}
+	if w.change != nil {
+		w.change(&in)
 	}
 	plan, err := Make(in)
 	if err != nil {
@@ -521,6 +528,88 @@ func TestCommandOfAnotherPackage(t *testing.T) {
 	}
 }
 
+// planned returns a package's tree in a plan.
+func planned(plan *Plan, name string) PlannedTree {
+	return plan.Trees[slices.IndexFunc(plan.Trees, func(t PlannedTree) bool { return t.Name == name })]
+}
+
+// TestCommandOfAnAlternative has a package whose command has its usual name from an
+// alternative only.
+func TestCommandOfAnAlternative(t *testing.T) {
+	offer := func(link, path string, priority int) pkginfo.Alternative {
+		return pkginfo.Alternative{Name: link[strings.LastIndex(link, "/")+1:], Link: link, Path: path, Priority: priority}
+	}
+	php := func() *record.Manifest {
+		m := pkg("php8.4", "8.4", nil, facts{path: "usr/bin/php8.4"}, facts{path: "usr/bin/phpdbg"}, facts{path: "usr/bin/real"}, facts{path: "usr/lib/php/tool"})
+		m.Alternatives = []pkginfo.Alternative{
+			offer("/usr/bin/php", "/usr/bin/phpdbg", 10), offer("/usr/bin/php", "/usr/bin/php8.4", 84),
+			offer("/usr/bin/real", "/usr/bin/php8.4", 84), offer("/usr/bin/missing", "/usr/bin/nothing", 84),
+			offer("/usr/share/php", "/usr/bin/php8.4", 84), offer("/sbin/tool", "/usr/lib/php/tool", 5), offer("/usr/bin/lib", "/usr/lib/php", 5),
+			offer("/..", "/usr/bin/php8.4", 1), offer("/usr/bin/out", "/../../etc/passwd", 1),
+		}
+		return m
+	}
+	command := func() []*record.Manifest { return []*record.Manifest{php(), libc("2.36")} }
+	w := newWorld()
+	plan := w.install(t, command)
+	tree := planned(plan, "php8.4")
+	want := []record.Link{
+		{Path: "bin/php", Target: "../usr/bin/php8.4"},
+		{Path: "bin/php8.4", Target: "../usr/bin/php8.4"},
+		{Path: "bin/phpdbg", Target: "../usr/bin/phpdbg"},
+		{Path: "bin/real", Target: "../usr/bin/real"},
+		{Path: "sbin/tool", Target: "../usr/lib/php/tool"},
+	}
+	if diff := cmp.Diff(want, tree.Links); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	wantOffers := []record.Offer{
+		{Name: "php", Link: "bin/php", Path: "/usr/bin/php8.4", Target: "usr/bin/php8.4", Priority: 84},
+		{Name: "php", Link: "bin/php", Path: "/usr/bin/phpdbg", Target: "usr/bin/phpdbg", Priority: 10},
+		{Name: "tool", Link: "sbin/tool", Path: "/usr/lib/php/tool", Target: "usr/lib/php/tool", Priority: 5},
+	}
+	if diff := cmp.Diff(wantOffers, w.generation.DefaultOf("php8.4").Offers); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+
+	// The identity says nothing of it. A tree of a hashpkg that did not know of it
+	// stays as it is.
+	older := newWorld()
+	before := older.install(t, func() []*record.Manifest {
+		m := php()
+		m.Alternatives = nil
+		return []*record.Manifest{m, libc("2.36")}
+	})
+	if planned(before, "php8.4").Identity != tree.Identity {
+		t.Errorf("the identity is %s, and without alternatives %s", tree.Identity, planned(before, "php8.4").Identity)
+	}
+	again := older.install(t, command)
+	if tree := planned(again, "php8.4"); again.Generation != nil || !tree.Present || len(tree.Links) != 3 || len(tree.Alternatives) > 0 {
+		t.Errorf("with a newer hashpkg it is %+v", tree)
+	}
+}
+
+// TestAlternativeOfAnotherPackage has the alternative cc of a package whose gcc is a link
+// to another package's file.
+func TestAlternativeOfAnotherPackage(t *testing.T) {
+	gcc := func(offers ...pkginfo.Alternative) []*record.Manifest {
+		link := pkg("gcc", "14", []string{"gcc-14"})
+		link.Files = []record.File{{Path: "usr/bin/gcc", Type: record.TypeSymlink, Target: "gcc-14"}}
+		link.Index()
+		link.Alternatives = offers
+		return []*record.Manifest{link, libc("2.36"), pkg("gcc-14", "14.2", nil, facts{path: "usr/bin/gcc-14"})}
+	}
+	cc := pkginfo.Alternative{Name: "cc", Link: "/usr/bin/cc", Path: "/usr/bin/gcc", Priority: 20}
+	plan := newWorld().install(t, func() []*record.Manifest { return gcc(cc) })
+	want := []record.Link{{Path: "bin/cc", Target: "../bin/gcc"}, {Path: "bin/gcc", Target: "../../../gcc-14/14.2/usr/bin/gcc-14"}}
+	if diff := cmp.Diff(want, planned(plan, "gcc").Links); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if without := newWorld().install(t, func() []*record.Manifest { return gcc() }); planned(without, "gcc").Identity != planned(plan, "gcc").Identity {
+		t.Error("the identity is another one with an alternative")
+	}
+}
+
 func TestNoLoaderFamilyInTheFarm(t *testing.T) {
 	w := newWorld()
 	w.install(t, func() []*record.Manifest {
@@ -551,6 +640,11 @@ func TestLibrariesThatLackOne(t *testing.T) {
 	plan := newWorld().plan(t, libc("2.36"), both)
 	if len(plan.Problems) > 0 {
 		t.Errorf("problems: %+v", plan.Problems)
+	}
+	bare := both.Clone()
+	bare.Lookup(libDir + "liba.so.1").ELF = &elfedit.Info{Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_X86_64, Type: elf.ET_DYN, HasDynamic: true, Soname: "liba.so.1"}
+	if plan := newWorld().plan(t, libc("2.36"), bare); len(plan.Problems) > 0 {
+		t.Errorf("beside one that needs nothing: %+v", plan.Problems)
 	}
 	if !slices.ContainsFunc(plan.Warnings, func(w string) bool { return strings.Contains(w, "libb.so.1 of libs=1 needs libmissing.so.1") }) {
 		t.Errorf("warnings: %q", plan.Warnings)

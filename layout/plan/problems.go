@@ -35,6 +35,9 @@ func (e *ProblemsError) Error() string {
 	if left := len(lines) - maxShown; left > 0 {
 		lines = append(lines[:maxShown], fmt.Sprintf("and %d more; --json has all", left))
 	}
+	if !slices.ContainsFunc(e.Problems, func(p Problem) bool { return p.File == "" }) {
+		lines = append(lines, "--allow-missing installs it all the same")
+	}
 	return strings.Join(lines, "\n")
 }
 

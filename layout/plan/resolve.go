@@ -20,9 +20,13 @@ type planner struct {
 	in        Input
 	command   []*candidate
 	near      map[string][]*candidate     // the command's, those of a release first, by the release
-	installed map[*record.Tree]*candidate // manifests read so far
-	defaults  []*record.Tree              // of the generation, by name
-	others    []*record.Tree              // the rest, newest first
+	rivals    []*rivals                   // of the command
+	nearest   map[*candidate][]*candidate // what nearTo has found out, where there are rivals
+	closures  map[*candidate]map[*candidate]bool
+	answers   map[*candidate][][]*candidate // as answersOf returns them
+	installed map[*record.Tree]*candidate   // manifests read so far
+	defaults  []*record.Tree                // of the generation, by name
+	others    []*record.Tree                // the rest, newest first
 	owners    map[*ldso.Object]*candidate
 	files     map[*ldso.Object]*record.File
 	systems   map[string]ldso.Finder // by triplet
@@ -30,6 +34,7 @@ type planner struct {
 	occupied  map[*candidate][]*record.Manifest // trees that stand on disk, by package of the command
 	made      map[digest.Digest]EditResult      // the editor's results, by request
 	edited    map[*record.File]EditResult       // what came of the edits that a file has now
+	parts     map[*candidate]*parts
 	warned    map[string]bool
 	fault     error // of reading an installed manifest, where it could not be returned
 }
@@ -37,6 +42,9 @@ type planner struct {
 func newPlanner(in Input) (*planner, error) {
 	p := &planner{
 		in:        in,
+		nearest:   map[*candidate][]*candidate{},
+		closures:  map[*candidate]map[*candidate]bool{},
+		answers:   map[*candidate][][]*candidate{},
 		installed: map[*record.Tree]*candidate{},
 		owners:    map[*ldso.Object]*candidate{},
 		files:     map[*ldso.Object]*record.File{},
@@ -45,6 +53,7 @@ func newPlanner(in Input) (*planner, error) {
 		occupied:  map[*candidate][]*record.Manifest{},
 		made:      map[digest.Digest]EditResult{},
 		edited:    map[*record.File]EditResult{},
+		parts:     map[*candidate]*parts{},
 		warned:    map[string]bool{},
 	}
 	for _, m := range in.Command {
@@ -54,7 +63,8 @@ func newPlanner(in Input) (*planner, error) {
 	slices.SortStableFunc(p.command, func(a, b *candidate) int {
 		return cmp.Or(cmp.Compare(a.m.Name, b.m.Name), -in.Orders.Compare(a.m.Format, a.m.Version, b.m.Version))
 	})
-	p.near = nearest(p.command)
+	p.near = byRelease(p.command)
+	p.rivals = findRivals(p.command)
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
 		if in.Gone != nil && in.Gone(t) {
@@ -75,10 +85,10 @@ func newPlanner(in Input) (*planner, error) {
 	return p, nil
 }
 
-// nearest returns, for each release that packages of a command come from, the whole
+// byRelease returns, for each release that packages of a command come from, the whole
 // command with those of the release first: what a package needs is chosen from its own
 // release, and another one that is in the same command changes nothing of that.
-func nearest(command []*candidate) map[string][]*candidate {
+func byRelease(command []*candidate) map[string][]*candidate {
 	near := map[string][]*candidate{}
 	for _, c := range command {
 		if near[c.m.Named.Release] != nil {
@@ -138,44 +148,38 @@ func (p *planner) object(c *candidate, f *record.File) *ldso.Object {
 	return o
 }
 
-// resolvePackage resolves every ELF file of a package of the command and adds what
-// is missing to the plan. The edits that follow are decided by
-// [planner.wantedEdits], once the trees have names.
-//
-// A program that would not start is a problem, and so is a package of libraries
-// of which none could be loaded. A plugin, or one library among others, may want
-// what only those have who use it: that is a warning.
+// resolvePackage resolves every ELF file of a package of the command. The edits that
+// follow are decided by [planner.wantedEdits], once the trees have names.
 func (p *planner) resolvePackage(c *candidate, plan *Plan) error {
-	var programs, libraries, plugins []Problem
-	loadable := false // some public library is
+	parts := &parts{}
+	p.parts[c] = parts
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
-		if !needsLibraries(f) {
+		if f.ELF == nil || p.isForeign(c, f.ELF) {
 			continue
 		}
-		r, err := p.resolve(c, f)
-		if err != nil {
-			return err
-		}
-		problems := p.problems(c, f, r)
+		var problems []Problem
 		_, public := publicLibrary(f)
+		if needsLibraries(f) {
+			r, err := p.resolve(c, f)
+			if err != nil {
+				return err
+			}
+			problems = p.problems(c, f, r)
+			p.warnBinding(c, f, r, plan)
+		} else if layout.IsGlibcLibrary(f.ELF.Soname) { // the loader
+			continue
+		}
 		switch {
 		case f.ELF.IsProgram():
-			programs = append(programs, problems...)
+			parts.programs = append(parts.programs, &program{file: f, problems: problems})
 		case public:
-			libraries = append(libraries, problems...)
-			loadable = loadable || len(problems) == 0
+			parts.libraries = append(parts.libraries, problems...)
+			parts.loadable = parts.loadable || len(problems) == 0
 		default:
-			plugins = append(plugins, problems...)
+			parts.plugins = append(parts.plugins, problems...)
 		}
-		p.warnBinding(c, f, r, plan)
 	}
-	if loadable {
-		plugins, libraries = append(libraries, plugins...), nil
-	}
-	plan.Problems = append(plan.Problems, programs...)
-	plan.Problems = append(plan.Problems, libraries...)
-	plan.Warnings = append(plan.Warnings, summarize(plugins)...)
 	return nil
 }
 

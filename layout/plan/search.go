@@ -137,7 +137,7 @@ func (s *search) sources(name string, from *candidate, abi *elfedit.Info) ([]*ca
 		add(from)
 	}
 	add(s.own)
-	for _, c := range s.p.near[s.own.m.Named.Release] {
+	for _, c := range s.p.nearTo(s.own) {
 		add(c)
 	}
 	if !s.choice.private {

@@ -39,7 +39,7 @@ func NewDraft(p *pkginfo.Package, origin Origin) (*Draft, error) {
 		Format: p.Format, Origin: origin, Source: p.Source, Summary: p.Summary,
 	}
 	if origin == OriginPrivate { // who follows a package manager leaves relations and scripts to it
-		m.Requires, m.Provides = p.Requires, p.Provides
+		m.Requires, m.Recommends, m.Provides = p.Requires, p.Recommends, p.Provides
 		for _, s := range p.Scripts {
 			m.Scripts = append(m.Scripts, s.Name)
 		}

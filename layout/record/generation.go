@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -30,6 +31,10 @@ type Generation struct {
 	// with system trees: links to the distribution's libraries take it.
 	ToRoot string `json:"to_root,omitempty"`
 	Trees  []Tree `json:"trees"` // by name, then oldest version first
+	// Alternatives are what somebody chose for names that several packages offer a
+	// file for: by name the absolute path of one in its package, or the name of the
+	// package.
+	Alternatives map[string]string `json:"alternatives,omitempty"`
 
 	// Orders order the versions of trees. They are no part of the record: who reads
 	// one says how. Without them versions are ordered by their bytes.
@@ -57,9 +62,14 @@ type Tree struct {
 	// Links are the names that it offers to the farm: "bin/jq", "lib64/libjq.so.1",
 	// "share/man/man1/jq.1.gz".
 	Links []string `json:"links,omitempty"`
+	// Offers are the commands among Links that only an alternative brings there, those
+	// of one link together, the best first.
+	Offers []Offer `json:"alternatives,omitempty"`
 	// Inner are sonames of libraries that it has and does not offer to the farm:
 	// those in directories of the package's own, and the loader family.
 	Inner []string `json:"inner,omitempty"`
+	// View is the directory of the view that its launchers show; "" for none.
+	View string `json:"view,omitempty"`
 	// Provides is what it offers to other packages' relations besides its name.
 	Provides []pkginfo.Capability `json:"provides,omitempty"`
 
@@ -70,6 +80,39 @@ type Tree struct {
 	// AskWhere are those names of Places whose library asks where it was found, and
 	// which are in no farm therefore; sorted.
 	AskWhere []string `json:"ask_where,omitempty"`
+}
+
+// Offer is a file that a tree offers as a command under another name, which trees of
+// other packages may offer files for, too.
+type Offer struct {
+	Name     string `json:"name"`   // of the alternative: "php"
+	Link     string `json:"link"`   // in the farm: "bin/php"
+	Path     string `json:"path"`   // the file as choices name it, absolute: "/usr/bin/php8.4"
+	Target   string `json:"target"` // the file in the tree: "usr/bin/php8.4"
+	Priority int    `json:"priority"`
+}
+
+// IsChosen reports whether somebody chose a tree's offer.
+func (g *Generation) IsChosen(t *Tree, o *Offer) bool {
+	choice := g.Alternatives[o.Name]
+	return choice != "" && (choice == o.Path || choice == t.Name)
+}
+
+// Choose records a choice for an alternative, or with "" takes it back. It reports
+// whether that changed anything.
+func (g *Generation) Choose(name, choice string) bool {
+	if g.Alternatives[name] == choice {
+		return false
+	}
+	chosen := maps.Clone(g.Alternatives)
+	if chosen == nil {
+		chosen = map[string]string{}
+	}
+	if chosen[name] = choice; choice == "" {
+		delete(chosen, name)
+	}
+	g.Alternatives = chosen
+	return true
 }
 
 // Named is what is known of a package that was installed by its name.
@@ -107,8 +150,13 @@ func (g *Generation) HasSystemTrees() bool {
 	return slices.ContainsFunc(g.Trees, func(t Tree) bool { return t.Origin == OriginSystem })
 }
 
-// Spec returns "NAME=VERSION", as people name a package.
-func (t *Tree) Spec() string { return t.Name + "=" + t.Version }
+// Spec returns "NAME=VERSION", as people name a package, and "view ID" of a view.
+func (t *Tree) Spec() string {
+	if t.Origin == OriginView {
+		return "view " + t.Dir
+	}
+	return t.Name + "=" + t.Version
+}
 
 // Path returns the tree's path relative to the prefix.
 func (t *Tree) Path() string { return layout.TreePath(t.Name, t.Dir) }
@@ -165,6 +213,14 @@ func (g *Generation) check() error {
 		for _, l := range t.Links {
 			if err := layout.CheckPayloadPath(l); err != nil || !strings.Contains(l, "/") {
 				return fmt.Errorf("decode generation: link %q of %s does not stand below the farm", l, t.Name)
+			}
+		}
+		if t.View != "" && (layout.CheckPayloadPath(t.View) != nil || strings.Contains(t.View, "/")) {
+			return fmt.Errorf("decode generation: view %q of %s is not a directory name", t.View, t.Name)
+		}
+		for _, o := range t.Offers {
+			if layout.CheckPayloadPath(o.Link) != nil || !strings.Contains(o.Link, "/") || layout.CheckPayloadPath(o.Target) != nil {
+				return fmt.Errorf("decode generation: %s offers %q as %q, which does not stand below the farm", t.Name, o.Target, o.Link)
 			}
 		}
 		for link, place := range t.Places {
@@ -363,10 +419,10 @@ func (g *Generation) SystemLibraries() map[string]bool {
 	return links
 }
 
-// SameTrees reports whether two generations have the same trees and links.
+// SameTrees reports whether two generations have the same trees, links and choices.
 func SameTrees(a, b *Generation) bool {
-	return a.ToRoot == b.ToRoot && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
+	return a.ToRoot == b.ToRoot && maps.Equal(a.Alternatives, b.Alternatives) && slices.EqualFunc(a.Trees, b.Trees, func(a, b Tree) bool {
 		return a.Path() == b.Path() && a.Identity == b.Identity && a.Default == b.Default &&
-			slices.Equal(a.Links, b.Links) && slices.Equal(a.AskWhere, b.AskWhere) && a.Named == b.Named
+			slices.Equal(a.Links, b.Links) && slices.Equal(a.Offers, b.Offers) && a.View == b.View && slices.Equal(a.AskWhere, b.AskWhere) && a.Named == b.Named
 	})
 }

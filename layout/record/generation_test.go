@@ -83,13 +83,52 @@ func indexed(t testing.TB) (*Generation, []byte, []byte) {
 	a.Named = Named{Release: "trixie", Asked: true}
 	b.Named = Named{OnHold: true, Until: time.Unix(1700000000, 0).UTC()}
 	a.Chosen, b.AskWhere, b.Inner, b.Provides = true, []string{"lib64/libasks.so.1"}, []string{"libinner.so"}, []pkginfo.Capability{{Name: "x", Version: "1"}, {Name: "y"}}
+	a.Offers = []Offer{{Name: "query", Link: "bin/query", Path: "/usr/bin/jq", Target: "usr/bin/jq", Priority: -5}, {Name: "q", Link: "sbin/q", Path: "/usr/bin/jq", Target: "bin/jq", Priority: 1711}}
 	g := newGeneration(a, b, tree("held", "1"))
+	g.Alternatives = map[string]string{"query": "jq", "editor": "/usr/bin/nano"}
 	g.Parent, g.Run = 7, "apt-get 1 2 3"
 	record, err := g.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return g, record, g.EncodeIndex(record)
+}
+
+func TestChoose(t *testing.T) {
+	a := tree("vim", "9")
+	a.Offers = []Offer{{Name: "editor", Link: "bin/editor", Path: "/usr/bin/vim.basic", Target: "usr/bin/vim.basic"}}
+	g := newGeneration(a)
+	isChosen := func() bool { return g.IsChosen(&g.Trees[0], &g.Trees[0].Offers[0]) }
+	before := g.Next(2, time.Time{})
+	for _, test := range []struct {
+		choice          string
+		changes, chosen bool
+	}{{"vim", true, true}, {"vim", false, true}, {"/usr/bin/vim.basic", true, true}, {"nano", true, false}, {"", true, false}, {"", false, false}} {
+		if changed := g.Choose("editor", test.choice); changed != test.changes || isChosen() != test.chosen {
+			t.Errorf("choosing %q: changed %v, and it is chosen: %v", test.choice, changed, isChosen())
+		}
+		if len(before.Alternatives) > 0 {
+			t.Fatal("the generation before has changed")
+		}
+		if SameTrees(g, before) == (test.choice != "") {
+			t.Errorf("with the choice %q the generation is the same: %v", test.choice, SameTrees(g, before))
+		}
+	}
+}
+
+// TestHostileOffers has names that would lead out of the farm, or out of the tree.
+func TestHostileOffers(t *testing.T) {
+	for _, o := range []Offer{{Link: "../x", Target: "usr/bin/x"}, {Link: "x", Target: "usr/bin/x"}, {Link: "bin/x", Target: "../../x"}, {Link: "bin/x", Target: "/etc/x"}, {Link: "bin/x"}} {
+		g := newGeneration(tree("a", "1"))
+		g.Trees[0].Offers = []Offer{o}
+		b, err := g.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := DecodeGeneration(b); err == nil {
+			t.Errorf("%+v is accepted", o)
+		}
+	}
 }
 
 func TestIndex(t *testing.T) {
@@ -181,5 +220,30 @@ func TestNextIsOfNoRun(t *testing.T) {
 	g.Run = "apt-get 1 2 3"
 	if next := g.Next(2, g.Time); next.Run != "" || next.Parent != 1 {
 		t.Errorf("Next gives run %q, parent %d", next.Run, next.Parent)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	before := newGeneration(tree("jq", "1"), tree("gone", "1"), tree("held", "1"))
+	held := tree("held", "1")
+	held.OnHold = true
+	aView := tree(".view", "abc")
+	aView.Origin = OriginView
+	after := newGeneration(tree("jq", "1"), tree("jq", "2"), held, aView)
+	have := Diff(before, after)
+	if diff := cmp.Diff([]Change{
+		{Name: "gone", Change: "removed", Tree: "1"},
+		{Name: "gone", Change: "default", Before: "1"},
+		{Name: "held", Change: "hold", Tree: "1"},
+		{Name: "jq", Change: "default", Tree: "2", Before: "1"},
+		{Name: "jq", Change: "added", Tree: "2"},
+	}, have); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
+	}
+	if line := have[2].String(); line != "  held 1: on hold" {
+		t.Errorf("%q", line)
+	}
+	if back := Diff(after, before); !slices.ContainsFunc(back, func(c Change) bool { return c.String() == "  held 1: no longer on hold" }) {
+		t.Errorf("back: %+v", back)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-const indexMagic = "hashpkg index 5\n"
+const indexMagic = "hashpkg index 6\n"
 
 var errIndex = errors.New("the index is damaged")
 
@@ -33,6 +33,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 	w.text(g.Architecture)
 	w.text(g.Run)
 	w.text(g.ToRoot)
+	w.textMap(g.Alternatives)
 	w.number(int64(len(g.Trees)))
 	for i := range g.Trees {
 		t := &g.Trees[i]
@@ -50,17 +51,22 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 			w.number(t.Until.Unix())
 		}
 		w.texts(t.Links)
+		w.number(int64(len(t.Offers)))
+		for _, o := range t.Offers {
+			w.text(o.Name)
+			w.text(o.Link)
+			w.text(o.Path)
+			w.text(o.Target)
+			w.number(int64(o.Priority))
+		}
 		w.texts(t.Inner)
+		w.text(t.View)
 		w.number(int64(len(t.Provides)))
 		for _, c := range t.Provides {
 			w.text(c.Name)
 			w.text(c.Version)
 		}
-		w.number(int64(len(t.Places)))
-		for _, link := range slices.Sorted(maps.Keys(t.Places)) {
-			w.text(link)
-			w.text(t.Places[link])
-		}
+		w.textMap(t.Places)
 		w.texts(t.AskWhere)
 	}
 	return w.Bytes()
@@ -105,6 +111,7 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 	g = &Generation{Layout: int(r.number()), ID: int(r.number()), Parent: int(r.number())}
 	g.Time = time.Unix(r.number(), 0).UTC()
 	g.Architecture, g.Run, g.ToRoot = r.text(), r.text(), r.text()
+	g.Alternatives = r.textMap()
 	g.Trees = make([]Tree, r.count())
 	for i := range g.Trees {
 		t := &g.Trees[i]
@@ -118,20 +125,21 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 		if f&32 != 0 {
 			t.Until = time.Unix(r.number(), 0).UTC()
 		}
-		t.Links, t.Inner = r.texts(), r.texts()
+		t.Links = r.texts()
+		if n := r.count(); n > 0 {
+			t.Offers = make([]Offer, n)
+			for j := range t.Offers {
+				t.Offers[j] = Offer{Name: r.text(), Link: r.text(), Path: r.text(), Target: r.text(), Priority: int(r.number())}
+			}
+		}
+		t.Inner, t.View = r.texts(), r.text()
 		if n := r.count(); n > 0 {
 			t.Provides = make([]pkginfo.Capability, n)
 			for j := range t.Provides {
 				t.Provides[j] = pkginfo.Capability{Name: r.text(), Version: r.text()}
 			}
 		}
-		if n := r.count(); n > 0 {
-			t.Places = make(map[string]string, n)
-			for range n {
-				link := r.text()
-				t.Places[link] = r.text()
-			}
-		}
+		t.Places = r.textMap()
 		t.AskWhere = r.texts()
 	}
 	if r.bad || r.b != "" {
@@ -162,6 +170,14 @@ func (w *indexWriter) texts(list []string) {
 	w.number(int64(len(list)))
 	for _, s := range list {
 		w.text(s)
+	}
+}
+
+func (w *indexWriter) textMap(m map[string]string) {
+	w.number(int64(len(m)))
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		w.text(key)
+		w.text(m[key])
 	}
 }
 
@@ -213,6 +229,19 @@ func (r *indexReader) texts() []string {
 		list[i] = r.text()
 	}
 	return list
+}
+
+func (r *indexReader) textMap() map[string]string {
+	n := r.count()
+	if n == 0 {
+		return nil
+	}
+	m := make(map[string]string, n)
+	for range n {
+		key := r.text()
+		m[key] = r.text()
+	}
+	return m
 }
 
 func (r *indexReader) digest() (d digest.Digest) {

@@ -31,6 +31,7 @@ type Origin string
 const (
 	OriginPrivate Origin = "private" // installed beside the package manager
 	OriginSystem  Origin = "system"  // follows the package manager's database
+	OriginView    Origin = "view"    // merged from private trees, for programs that see it in place of /usr
 )
 
 // Manifest is the record of one tree, and the truth about it: what it holds,
@@ -48,15 +49,30 @@ type Manifest struct {
 	Source       string               `json:"source,omitempty"`
 	Summary      string               `json:"summary,omitempty"`
 	Requires     []pkginfo.Relation   `json:"requires,omitempty"`
+	Recommends   []pkginfo.Relation   `json:"recommends,omitempty"`
 	Provides     []pkginfo.Capability `json:"provides,omitempty"`
 	Scripts      []string             `json:"scripts_skipped,omitempty"` // names of the package's scripts, none of which ran
-	Files        []File               `json:"files"`                     // sorted by path
-	Links        []Link               `json:"links,omitempty"`           // the interface: bin/, sbin/, lib64/, lib/
+	// What these scripts would register and make, and what of them was not understood.
+	Alternatives []pkginfo.Alternative `json:"alternatives,omitempty"`
+	WouldMake    pkginfo.Made          `json:"scripts_would_make,omitzero"`
+	Unread       []string              `json:"scripts_unread,omitempty"`
+
+	Files  []File   `json:"files"`            // sorted by path
+	Links  []Link   `json:"links,omitempty"`  // the interface: bin/, sbin/, lib64/, lib/
+	Merged []string `json:"merged,omitempty"` // of a view: the paths of the trees that it has files of
+	// Generated says what was made for a view; File.Generated, which files that are.
+	Generated []Generated `json:"generated,omitempty"`
 
 	// Named goes into the generation that an install makes.
 	Named Named `json:"-"`
 
 	index map[string]int // path -> index in Files, made by Index
+}
+
+// Generated are files of a view that follow from its other files, and from the host's.
+type Generated struct {
+	By    string        `json:"by"`    // for people: "MIME types"
+	Input digest.Digest `json:"input"` // of all that they follow from
 }
 
 // PackageFile is the package file that a tree was made of.
@@ -95,8 +111,10 @@ type File struct {
 	Source digest.Digest `json:"source_digest,omitzero"`
 	// Own says that the file has an inode of its own, because its owner, mode or
 	// attributes are not the object's.
-	Own    bool              `json:"own_inode,omitempty"`
-	Xattrs map[string][]byte `json:"xattrs,omitempty"`
+	Own bool `json:"own_inode,omitempty"`
+	// Conffile says that the package calls it configuration.
+	Conffile bool              `json:"conffile,omitempty"`
+	Xattrs   map[string][]byte `json:"xattrs,omitempty"`
 	// Of a file in a system tree: how it shares the bytes of the distribution's
 	// file, one of the Shared constants; and that file's path in the root, if
 	// it is not Path.
@@ -114,6 +132,49 @@ type File struct {
 	Edits []EditRecord  `json:"edits,omitempty"`
 	Patch *Patch        `json:"patch,omitempty"`
 	Needs []Need        `json:"needs,omitempty"`
+
+	// Names are absolute paths that the bytes of a program, library or script hold, of
+	// data and modules that it may open; sorted, and not necessarily all. Script is the
+	// interpreter of a script.
+	Names  []string `json:"names,omitempty"`
+	Script string   `json:"script,omitempty"`
+	// Launches says that the file is a launcher, hashpkg's own: it shows a program its view
+	// and executes this path in it. Why says what the view is needed for.
+	Launches string `json:"launches,omitempty"`
+	Why      string `json:"why,omitempty"`
+	// Generated is the input of what the file was generated from, nil for others: see Manifest.Generated.
+	Generated *digest.Digest `json:"generated,omitempty"`
+	// Linker says that the file is hashpkg's own, and stands in views in place of this path
+	// of the payload: it runs the linker there so that what it makes loads the view's
+	// libraries.
+	Linker string `json:"linker,omitempty"`
+}
+
+// IsLauncher reports whether the file is one that hashpkg has made: a launcher.
+func (f *File) IsLauncher() bool {
+	return f.Type == TypeFile && (f.Launches != "" || f.Linker != "")
+}
+
+// Launch says how a program that needs a view is launched.
+type Launch string
+
+// The ways. LaunchNone is a link to the program in its tree, which so has no view;
+// LaunchCapable a launcher that makes the view with a capability of its file.
+const (
+	LaunchAuto    Launch = "auto"
+	LaunchNone    Launch = "none"
+	LaunchCapable Launch = "capability"
+)
+
+// Launch returns how the program of a launcher's file is launched.
+func (f *File) Launch() Launch {
+	switch {
+	case f.Type == TypeSymlink:
+		return LaunchNone
+	case len(f.Xattrs) > 0:
+		return LaunchCapable
+	}
+	return LaunchAuto
 }
 
 // How a file of a system tree shares the bytes of the distribution's.
@@ -245,11 +306,41 @@ func (m *Manifest) Follow(p string) (*File, string) {
 	return nil, p
 }
 
+// FollowIn returns the regular file that a path of a root with the payloads of several
+// packages leads to, the package that has it, and where links ended. It is nil where none of
+// them has what is there, or it is no regular file.
+func FollowIn(packages []*Manifest, p string) (f *File, of *Manifest, at string) {
+	at = p
+	for range 40 { // MAXSYMLINKS
+		next := at
+		for _, m := range packages {
+			f, end := m.Follow(at)
+			if f != nil && f.Type == TypeFile {
+				return f, m, end
+			}
+			if end != at {
+				next = end
+			}
+		}
+		if next == at {
+			break
+		}
+		at = next
+	}
+	return nil, nil, at
+}
+
 func (f *File) packageTarget() string {
 	if f.PackageTarget != "" {
 		return f.PackageTarget
 	}
 	return f.Target
+}
+
+// Destination returns where a link of a payload leads, as a path of the root without the
+// slash in front.
+func (f *File) Destination() string {
+	return layout.MergeUsr(strings.TrimPrefix(path.Clean(linkDestination(f.Path, f.packageTarget())), "/"))
 }
 
 func linkDestination(link, target string) string {
@@ -290,7 +381,7 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	if m.Layout != layout.FormatVersion {
 		return nil, fmt.Errorf("decode manifest: layout %d, this program knows %d", m.Layout, layout.FormatVersion)
 	}
-	if err := layout.CheckName(m.Name); err != nil {
+	if err := layout.CheckName(m.Name); err != nil && (m.Origin != OriginView || m.Name != layout.ViewName) {
 		return nil, fmt.Errorf("decode manifest: %w", err)
 	}
 	for i := range m.Files {
@@ -342,8 +433,13 @@ func ReadPackageFile(r io.Reader) (p PackageFile, err error) {
 	return p, errors.New("decode manifest: it names no package file")
 }
 
-// Spec returns "NAME=VERSION", as people name a package.
-func (m *Manifest) Spec() string { return m.Name + "=" + m.Version }
+// Spec returns "NAME=VERSION", as people name a package, and "view ID" of a view.
+func (m *Manifest) Spec() string {
+	if m.Origin == OriginView {
+		return "view " + m.Tree
+	}
+	return m.Name + "=" + m.Version
+}
 
 // String returns four octal digits.
 func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }

@@ -25,6 +25,9 @@ type SystemState struct {
 	// Settings is the digest of what the administrator has set, pins included.
 	Settings   digest.Digest `json:"settings"`
 	Generation int           `json:"generation"` // that was active when it had ended
+	// Views changes with the files of the host that indexes of views follow from; "" when
+	// they are to be looked at.
+	Views string `json:"views,omitempty"`
 	// Packages has every package of the databases.
 	Packages map[pkginfo.Key]SystemPackage `json:"packages"`
 }
@@ -185,7 +188,7 @@ func (s *SystemState) check() error { return nil }
 
 // systemRecord is one of the records of the system.
 type systemRecord interface {
-	*SystemState | *PackageEdits | *Pins
+	*SystemState | *PackageEdits | *Pins | *Conf | *Services
 	check() error
 }
 

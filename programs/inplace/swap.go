@@ -238,11 +238,12 @@ func ReplaceByLink(dir *beneath.Dir, target string, toDir *beneath.Dir, name str
 
 // Sweep removes what killed processes have left in a directory, and have not touched
 // for that time: files that have not taken their place, and those whose place was
-// taken. A file that had come there meanwhile is put back.
-func Sweep(dir *beneath.Dir, age time.Duration) error {
+// taken. A file that had come there meanwhile is put back. It returns how long it takes
+// until the youngest of those that are left has that age; 0 when none is left.
+func Sweep(dir *beneath.Dir, age time.Duration) (younger time.Duration, err error) {
 	entries, err := dir.ReadDir(".")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var faults []error
 	for _, e := range entries {
@@ -252,7 +253,11 @@ func Sweep(dir *beneath.Dir, age time.Duration) error {
 			continue
 		}
 		is, err := Identify(dir, name)
-		if err != nil || time.Since(time.Unix(is.other.sec, int64(is.other.nsec))) < age {
+		if err != nil {
+			continue
+		}
+		if left := age - time.Since(time.Unix(is.other.sec, int64(is.other.nsec))); left > 0 {
+			younger = max(younger, min(left, age)) // the clock may have been set back
 			continue
 		}
 		if isSwap {
@@ -264,7 +269,7 @@ func Sweep(dir *beneath.Dir, age time.Duration) error {
 			faults = append(faults, err)
 		}
 	}
-	return errors.Join(faults...)
+	return younger, errors.Join(faults...)
 }
 
 // sweepSwap ends a swap whose process was killed. A file that is neither of the two

@@ -271,14 +271,14 @@ func TestSweep(t *testing.T) {
 			if err := os.WriteFile(other, nil, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if err := Sweep(dir, time.Hour); err != nil {
-				t.Error(err)
+			if younger, err := Sweep(dir, time.Hour); err != nil || younger < 50*time.Minute || younger > time.Hour {
+				t.Errorf("a sweep of what is an hour old: %v, and the youngest is that old in %v", err, younger)
 			}
 			if names, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".hashpkg-*")); len(names) != 2 || err != nil {
 				t.Errorf("a sweep of what is an hour old leaves %v, %v", names, err)
 			}
-			if err := Sweep(dir, 0); err != nil {
-				t.Error(err)
+			if younger, err := Sweep(dir, 0); err != nil || younger != 0 {
+				t.Errorf("a sweep of all: %v, and the youngest is that old in %v", err, younger)
 			}
 			if err := os.Remove(other); err != nil {
 				t.Error(err)
@@ -300,7 +300,7 @@ func TestSweepStaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFile(t, filepath.Join(filepath.Dir(path), name), after, name, "file")
-	if err := Sweep(r.Dir, 0); err != nil {
+	if _, err := Sweep(r.Dir, 0); err != nil {
 		t.Error(err)
 	}
 	wantFile(t, path, before)

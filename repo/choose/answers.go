@@ -10,7 +10,7 @@ import (
 
 // isInRoot reports whether the root answers what is wanted.
 func (m *maker) isInRoot(e expression) bool {
-	return !e.isConditional() && m.holds(e, m.hasRoot, m.isRoot)
+	return !isConditional(e) && m.holds(e, m.hasRoot, m.isRoot)
 }
 
 // hasRoot reports whether the root answers a constraint.
@@ -20,8 +20,8 @@ func (m *maker) hasRoot(c pkginfo.Constraint) bool {
 
 // isRoot reports whether the root answers all that one package is to be.
 func (m *maker) isRoot(e expression) bool {
-	is := func(i int) bool { return m.holds(e.operands[i], m.hasRoot, m.isRoot) }
-	return is(0) && is(1) == (e.operation == with)
+	is := func(i int) bool { return m.holds(e.Operands[i], m.hasRoot, m.isRoot) }
+	return is(0) && is(1) == (e.Operation == pkginfo.With)
 }
 
 // isAnswered reports whether what is chosen answers e, together with the root.
@@ -39,18 +39,18 @@ func (m *maker) isChosenFor(e expression, by *Chosen) bool {
 // holds reports whether e does. has says so of a constraint, one of what one package
 // is to be: "with" and "without".
 func (m *maker) holds(e expression, has func(pkginfo.Constraint) bool, one func(expression) bool) bool {
-	is := func(i int) bool { return m.holds(e.operands[i], has, one) }
-	switch e.operation {
-	case leaf:
-		return has(e.constraint)
-	case or:
-		return slices.ContainsFunc(e.operands, func(o expression) bool { return m.holds(o, has, one) })
-	case and:
-		return !slices.ContainsFunc(e.operands, func(o expression) bool { return !m.holds(o, has, one) })
-	case with, without:
+	is := func(i int) bool { return m.holds(e.Operands[i], has, one) }
+	switch e.Operation {
+	case pkginfo.Leaf:
+		return has(e.Constraint)
+	case pkginfo.Or:
+		return slices.ContainsFunc(e.Operands, func(o expression) bool { return m.holds(o, has, one) })
+	case pkginfo.And:
+		return !slices.ContainsFunc(e.Operands, func(o expression) bool { return !m.holds(o, has, one) })
+	case pkginfo.With, pkginfo.Without:
 		return one(e)
 	}
-	if i := e.branch(is(1)); i >= 0 {
+	if i := branch(e, is(1)); i >= 0 {
 		return is(i)
 	}
 	return true
@@ -67,7 +67,7 @@ func (m *maker) is(p Package, e expression) bool {
 		return c.Name == p.Name && m.options.Orders.Satisfies(p.Format, p.Version, c) || m.offers(p, c)
 	}
 	return m.holds(e, has, func(e expression) bool {
-		return m.is(p, e.operands[0]) && m.is(p, e.operands[1]) == (e.operation == with)
+		return m.is(p, e.Operands[0]) && m.is(p, e.Operands[1]) == (e.Operation == pkginfo.With)
 	})
 }
 
@@ -123,14 +123,14 @@ type answer []candidate
 // name would is one answer.
 func (m *maker) answers(e expression, by *Chosen) []answer {
 	var all []answer
-	switch e.operation {
-	case leaf:
-		return singles(e, m.candidates(e.constraint, by))
-	case with, without:
-		found := slices.DeleteFunc(m.fitting(e.operands[0], by), func(p Package) bool { return !m.is(p, e) })
+	switch e.Operation {
+	case pkginfo.Leaf:
+		return singles(e, m.candidates(e.Constraint, by))
+	case pkginfo.With, pkginfo.Without:
+		found := slices.DeleteFunc(m.fitting(e.Operands[0], by), func(p Package) bool { return !m.is(p, e) })
 		return singles(e, m.best(found, m.architecture(by.Package)))
-	case or:
-		for _, o := range e.operands {
+	case pkginfo.Or:
+		for _, o := range e.Operands {
 			for _, a := range m.answers(o, by) {
 				if !slices.ContainsFunc(all, a.isLike) {
 					all = append(all, a)
@@ -138,9 +138,9 @@ func (m *maker) answers(e expression, by *Chosen) []answer {
 			}
 		}
 		return all
-	case and:
+	case pkginfo.And:
 		var together answer
-		for _, o := range e.operands {
+		for _, o := range e.Operands {
 			if m.isAnswered(o, by) {
 				continue
 			}
@@ -152,8 +152,8 @@ func (m *maker) answers(e expression, by *Chosen) []answer {
 		}
 		return []answer{together}
 	}
-	if i := e.branch(m.isAnswered(e.operands[1], by)); i >= 0 {
-		return m.answers(e.operands[i], by)
+	if i := branch(e, m.isAnswered(e.Operands[1], by)); i >= 0 {
+		return m.answers(e.Operands[i], by)
 	}
 	return []answer{nil}
 }
@@ -174,7 +174,7 @@ func (a answer) isLike(b answer) bool {
 // fitting returns all packages that could be what e says, of what may be in "with".
 func (m *maker) fitting(e expression, by *Chosen) []Package {
 	var all []Package
-	e.each(func(c pkginfo.Constraint) {
+	each(e, func(c pkginfo.Constraint) {
 		for _, p := range slices.Concat(m.askNamed(c.Name), m.askProviding(c.Name)) {
 			if m.archFits(p, c, by) && m.is(p, e) {
 				all = append(all, p)

@@ -137,6 +137,9 @@ type NotFoundError struct {
 	Near []Package
 	// Providers are the names of packages that provide it, if there are several.
 	Providers []string
+	// Similar are names that may have been meant. Make knows of none: who knows all names
+	// may add them.
+	Similar []string
 }
 
 func (e *NotFoundError) Error() string {
@@ -146,7 +149,11 @@ func (e *NotFoundError) Error() string {
 	case len(e.Providers) > 0:
 		return fmt.Sprintf("find %s: several packages provide it; name one of %s", e.Request, strings.Join(e.Providers, ", "))
 	}
-	return fmt.Sprintf("find %s: no package has this name, or provides it", e.Request)
+	text := fmt.Sprintf("find %s: no package has this name, or provides it", e.Request)
+	if len(e.Similar) > 0 {
+		text += "; did you mean " + strings.Join(e.Similar, " or ") + "?"
+	}
+	return text
 }
 
 // specs names packages for a message.
@@ -170,8 +177,9 @@ func specs(packages []Package) string {
 func Make(pool Pool, requests []Request, options Options) (*Choice, error) {
 	pins := map[slot]string{}
 	tried := map[pin]bool{}
+	out := map[slot]bool{}
 	for {
-		m := newMaker(pool, options, pins)
+		m := newMaker(pool, options, pins, out)
 		for _, request := range requests {
 			m.request(request)
 		}
@@ -184,11 +192,15 @@ func Make(pool Pool, requests []Request, options Options) (*Choice, error) {
 		}
 		// What was chosen before a relation was known that it does not fit, gives way to
 		// a version that fits all, and all that it brought with it.
-		wanted, ok := m.betterPin(tried)
-		if !ok {
-			return m.choice()
+		if wanted, ok := m.betterPin(tried); ok {
+			tried[wanted] = true
+			pins[wanted.slot] = wanted.version
+			continue
 		}
-		tried[wanted] = true
-		pins[wanted.slot] = wanted.version
+		if replaced, ok := m.replaced(); ok {
+			out[replaced] = true
+			continue
+		}
+		return m.choice()
 	}
 }

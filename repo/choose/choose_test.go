@@ -183,6 +183,25 @@ func TestMake(t *testing.T) {
 		"a tool that a package of its source needs": {
 			packages: "a=1 Depends: dpkg-dev, dpkg\ndpkg-dev=1 Depends: dpkg; Source: dpkg (1)\ndpkg=1", ask: "a", want: "a=1 dpkg-dev=1 dpkg=1",
 		},
+		"another build of a library": {
+			packages: "a=1 Depends: b, lib (>= 1)\nb=1 Depends: extra\nlib=1 Depends: data\ndata=1\nextra=1 Provides: lib (= 1); Conflicts: lib",
+			ask:      "a", want: "a=1 b=1 extra=1",
+		},
+		"another build that the library excludes": {
+			packages: "a=1 Depends: b, lib\nb=1 Depends: extra\nlib=1 Conflicts: extra\nextra=1 Provides: lib", ask: "a", want: "a=1 b=1 extra=1",
+		},
+		"another build of a library that was asked for": {
+			packages: "a=1 Depends: b, lib\nb=1 Depends: extra\nlib=1\nextra=1 Provides: lib; Conflicts: lib", ask: "a lib", want: "a=1 lib=1 b=1 extra=1",
+		},
+		"another build that is not enough": {
+			packages: "a=1 Depends: b, lib (>= 1)\nb=1 Depends: extra\nlib=1\nextra=1 Provides: lib; Conflicts: lib", ask: "a", want: "a=1 b=1 lib=1 extra=1",
+		},
+		"another build beside it": {
+			packages: "a=1 Depends: b, lib\nb=1 Depends: extra\nlib=1\nextra=1 Provides: lib", ask: "a", want: "a=1 b=1 lib=1 extra=1",
+		},
+		"what is in nobody's way": {
+			packages: "a=1 Depends: b, lib\nb=1 Depends: extra\nlib=1\nextra=1 Provides: lib; Conflicts: lib (<< 1)", ask: "a", want: "a=1 b=1 lib=1 extra=1",
+		},
 		"recommended": {
 			packages: "a=1 Depends: b; Recommends: c | d, e, x\nb=1 Recommends: f\nc=1\nd=1\ne=1 Depends: d\nf=1",
 			ask:      "a", want: "a=1 b=1 c=1 e=1 d=1 f=1 [x: it is recommended, and not there]",

@@ -12,6 +12,9 @@
 // name. Of a name it is the highest version that the relations allow. A second version
 // is chosen only where no single one is allowed by all relations.
 //
+// A package gives way to another one that is needed anyway, provides its name and
+// conflicts with it: both bring the same files.
+//
 // What only maintainer scripts need ([pkginfo.Listed.ScriptRequires]) is not chosen, and
 // is said in [Choice.Skipped]. It may come because something else needs it, or because
 // it was asked for.

@@ -30,6 +30,7 @@ type maker struct {
 	pool    Pool
 	options Options
 	pins    map[slot]string
+	out     map[slot]bool // what gives way to others
 
 	named, providing map[string][]Package // what the pool said
 
@@ -53,9 +54,9 @@ type maker struct {
 	err        error // of the pool
 }
 
-func newMaker(pool Pool, options Options, pins map[slot]string) *maker {
+func newMaker(pool Pool, options Options, pins map[slot]string, out map[slot]bool) *maker {
 	return &maker{
-		pool: pool, options: options, pins: pins,
+		pool: pool, options: options, pins: pins, out: out,
 		named: map[string][]Package{}, providing: map[string][]Package{},
 		slots: map[slot][]*Chosen{}, demands: map[slot][]expression{},
 		byName: map[string][]*Chosen{}, offered: map[string][]*Chosen{},
@@ -63,7 +64,7 @@ func newMaker(pool Pool, options Options, pins map[slot]string) *maker {
 	}
 }
 
-// ask returns what the pool says, without what the root cannot run.
+// ask returns what the pool says, without what the root cannot run and what gives way.
 func (m *maker) ask(known map[string][]Package, question func(string) ([]Package, error), name string) []Package {
 	if all, ok := known[name]; ok || m.err != nil {
 		return all
@@ -73,7 +74,7 @@ func (m *maker) ask(known map[string][]Package, question func(string) ([]Package
 		m.err = err
 		return nil
 	}
-	all = slices.DeleteFunc(slices.Clone(all), func(p Package) bool { return m.archRank(p) < 0 })
+	all = slices.DeleteFunc(slices.Clone(all), func(p Package) bool { return m.archRank(p) < 0 || m.out[m.slot(p)] })
 	known[name] = all
 	return all
 }
@@ -138,7 +139,7 @@ func (m *maker) request(r Request) {
 	if r.Version != "" || r.Source != "" {
 		wanted.Operator, wanted.Version = "=", best.Version
 	}
-	m.demand(best, expression{constraint: wanted})
+	m.demand(best, expression{Constraint: wanted})
 	m.choose(best, nil, pkginfo.Relation{})
 }
 
@@ -159,16 +160,21 @@ func (m *maker) choose(p Package, by *Chosen, relation pkginfo.Relation) {
 		}
 	}
 	c := &Chosen{Package: p, By: by, Relation: relation}
-	m.chosen = append(m.chosen, c)
 	m.slots[at] = append(m.slots[at], c)
-	m.byName[p.Name] = append(m.byName[p.Name], c)
-	for _, offer := range p.Provides {
+	m.add(c)
+	m.todo = append(m.todo, c)
+}
+
+// add has a package be among those that are chosen.
+func (m *maker) add(c *Chosen) {
+	m.chosen = append(m.chosen, c)
+	m.byName[c.Name] = append(m.byName[c.Name], c)
+	for _, offer := range c.Provides {
 		m.offered[offer.Name] = append(m.offered[offer.Name], c)
 	}
-	for _, path := range p.Files {
+	for _, path := range c.Files {
 		m.offered[path] = append(m.offered[path], c)
 	}
-	m.todo = append(m.todo, c)
 }
 
 func (m *maker) demand(p Package, what expression) {
@@ -231,7 +237,7 @@ func (m *maker) follow(c *Chosen) {
 		return
 	}
 	for _, r := range c.Recommends {
-		if what, ok := parseRelation(r); ok && m.isNew("recommended", c, r) {
+		if what, ok := r.Expression(); ok && m.isNew("recommended", c, r) {
 			m.recommended = append(m.recommended, need{c, r, what, true})
 		}
 	}
@@ -253,14 +259,14 @@ func (m *maker) isNew(sort string, c *Chosen, r pkginfo.Relation) bool {
 
 // require answers a relation, or puts it off.
 func (m *maker) require(c *Chosen, r pkginfo.Relation) {
-	what, ok := parseRelation(r)
+	what, ok := r.Expression()
 	if !ok {
 		m.unresolved = append(m.unresolved, Unresolved{By: c, Relation: r})
 		return
 	}
-	for _, part := range what.parts() {
+	for _, part := range parts(what) {
 		n := need{c, r, part, false}
-		if part.isConditional() {
+		if isConditional(part) {
 			m.conditional = append(m.conditional, n)
 		} else {
 			m.answer(n, false)
@@ -313,7 +319,7 @@ func (m *maker) note(n need, answers []answer) {
 // near returns packages of the names that e is about.
 func (m *maker) near(e expression) []Package {
 	var all []Package
-	e.each(func(c pkginfo.Constraint) {
+	each(e, func(c pkginfo.Constraint) {
 		all = append(all, m.askNamed(c.Name)...)
 		all = append(all, m.askProviding(c.Name)...)
 	})
@@ -367,7 +373,7 @@ func (m *maker) choice() (*Choice, error) {
 	}
 	choice := &Choice{Packages: m.chosen, Unresolved: m.unresolved}
 	for _, s := range m.skipped {
-		if what, ok := parseRelation(s.Relation); s.Reason == ForScripts && ok && m.isChosenFor(what, s.By) {
+		if what, ok := s.Relation.Expression(); s.Reason == ForScripts && ok && m.isChosenFor(what, s.By) {
 			continue // somebody else needs it
 		}
 		choice.Skipped = append(choice.Skipped, s)

@@ -50,7 +50,7 @@ func (w *wholeness) visit(p Package) bool {
 	w.visited[id] = true
 	by := &Chosen{Package: p}
 	for _, r := range p.Requires {
-		if what, ok := parseRelation(r); !ok || !w.has(what, by) {
+		if what, ok := r.Expression(); !ok || !w.has(what, by) {
 			w.whole[id] = false
 			w.foundBroken = true
 			return false
@@ -61,7 +61,7 @@ func (w *wholeness) visit(p Package) bool {
 
 // has reports whether there is something whole for what is wanted.
 func (w *wholeness) has(e expression, by *Chosen) bool {
-	if e.isConditional() && e.operation != and {
+	if isConditional(e) && e.Operation != pkginfo.And {
 		return true
 	}
 	return w.holds(e,
@@ -70,11 +70,11 @@ func (w *wholeness) has(e expression, by *Chosen) bool {
 				return true
 			}
 			fits := func(p Package) bool {
-				return w.archFits(p, c, by) && w.is(p, expression{constraint: c}) && w.visit(p)
+				return w.archFits(p, c, by) && w.is(p, expression{Constraint: c}) && w.visit(p)
 			}
 			return slices.ContainsFunc(w.askNamed(c.Name), fits) || slices.ContainsFunc(w.askProviding(c.Name), fits)
 		},
 		func(e expression) bool {
-			return w.isRoot(e) || slices.ContainsFunc(w.fitting(e.operands[0], by), func(p Package) bool { return w.is(p, e) && w.visit(p) })
+			return w.isRoot(e) || slices.ContainsFunc(w.fitting(e.Operands[0], by), func(p Package) bool { return w.is(p, e) && w.visit(p) })
 		})
 }

@@ -6,6 +6,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 const profileDir = "/etc/apparmor.d"
@@ -21,7 +22,7 @@ const BaseAbstraction = profileDir + "/abstractions/base"
 var abstractionText string
 
 // plainPath matches a path without characters that mean something to AppArmor.
-var plainPath = regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`)
+var plainPath = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`) })
 
 // AbstractionText returns what the abstraction holds that lets programs read the
 // prefixes. AppArmor compares paths without links: a prefix that is a link comes by
@@ -34,7 +35,7 @@ func AbstractionText(prefixes []string) ([]byte, error) {
 			continue
 		}
 		for _, p := range prefixes {
-			if !plainPath.MatchString(p) {
+			if !plainPath().MatchString(p) {
 				return nil, fmt.Errorf("the prefix %q has characters that mean something to AppArmor", p)
 			}
 			text.WriteString(strings.ReplaceAll(line, "@PREFIX@", p))
@@ -54,8 +55,12 @@ type Profile struct {
 var (
 	// profileHead matches the line that begins a profile and names what it is
 	// attached to: "/usr/bin/man {", "profile cupsd /usr/sbin/cupsd flags=(attach_disconnected) {".
-	profileHead = regexp.MustCompile(`^\s*(?:profile\s+\S+\s+)?"?(/[^\s"]*|@\{[^\s"]*)"?\s*(?:(?:flags=)?\(([^)]*)\)\s*)?(?:xattrs=\([^)]*\)\s*)?\{`)
-	includeBase = regexp.MustCompile(`^\s*#?include\s+(?:if exists\s+)?<abstractions/base>`)
+	profileHead = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^\s*(?:profile\s+\S+\s+)?"?(/[^\s"]*|@\{[^\s"]*)"?\s*(?:(?:flags=)?\(([^)]*)\)\s*)?(?:xattrs=\([^)]*\)\s*)?\{`)
+	})
+	includeBase = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^\s*#?include\s+(?:if exists\s+)?<abstractions/base>`)
+	})
 )
 
 // ParseProfiles reads a file of profiles. It looks at lines alone: a rule of one
@@ -63,10 +68,10 @@ var (
 func ParseProfiles(file string, b []byte, prefix string) Profile {
 	p := Profile{File: file}
 	for line := range strings.Lines(string(b)) {
-		if m := profileHead.FindStringSubmatch(line); m != nil && !strings.Contains(m[2], "complain") {
+		if m := profileHead().FindStringSubmatch(line); m != nil && !strings.Contains(m[2], "complain") {
 			p.Attachments = append(p.Attachments, m[1])
 		}
-		p.IncludesBase = p.IncludesBase || includeBase.MatchString(line)
+		p.IncludesBase = p.IncludesBase || includeBase().MatchString(line)
 		comment := strings.HasPrefix(strings.TrimSpace(line), "#")
 		p.ReadsPrefix = p.ReadsPrefix || !comment && strings.Contains(line, prefix+"/")
 	}

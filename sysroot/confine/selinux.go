@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // SELinuxConfig says whether SELinux enforces, and by which policy
@@ -16,7 +17,7 @@ type SELinux struct {
 	Type      string // the policy's name; "" without one
 }
 
-var policyName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+var policyName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]+$`) })
 
 // ParseSELinux reads SELinuxConfig. As to libselinux, the last line of a setting
 // counts. A policy whose name could not be a directory's is none.
@@ -28,7 +29,7 @@ func ParseSELinux(b []byte) SELinux {
 		switch {
 		case ok && name == "SELINUX":
 			s.Enforcing = value == "enforcing"
-		case ok && name == "SELINUXTYPE" && policyName.MatchString(value):
+		case ok && name == "SELINUXTYPE" && policyName().MatchString(value):
 			s.Type = value
 		}
 	}

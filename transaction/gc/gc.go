@@ -34,6 +34,7 @@ type Options struct {
 	Policy   Policy
 	Now      time.Time
 	DryRun   bool
+	Generate bool // as in [transaction.InstallOptions]
 	Progress func(transaction.Progress)
 }
 
@@ -69,8 +70,9 @@ type TreeInUse struct {
 	PID int `json:"pid"` // of one such process
 }
 
-// Collect removes old generations, then the trees that nothing uses any more, then
-// objects that no tree has. What is used: the trees of the generations that stay,
+// Collect takes out of the active generation what was brought to be run once, and whose
+// time has come; then it removes old generations, the trees that nothing uses any more,
+// and objects that no tree has. What is used: the trees of the generations that stay,
 // those that a library is pinned to or that a program of the system loads from,
 // those that the policy keeps, those that a running process has files of; and what
 // programs and libraries of these are bound to.
@@ -92,6 +94,12 @@ func Collect(ctx context.Context, o Options) (result *Result, err error) {
 		}
 		return c.result, c.wouldCollect(ctx, active)
 	}
+	if err := c.noteRanOnce(); err != nil {
+		return nil, err
+	}
+	if _, err := transaction.DropExpired(ctx, transaction.Change{Root: o.Root, Lock: o.Lock, Now: o.Now, Generate: o.Generate}); err != nil {
+		return nil, err
+	}
 	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock})
 	if err != nil {
 		return nil, err
@@ -106,15 +114,20 @@ type collector struct {
 	store  *store.Store
 	result *Result
 
-	old   []int
-	trees map[string]*treeRecord // by path
-	leads map[string][]string
-	roots []string
-	left  map[string]time.Time // when trees left the active generation, which are not in it
+	old     []int
+	trees   map[string]*treeRecord // by path
+	leads   map[string][]string
+	roots   []string
+	left    map[string]time.Time // when trees left the active generation, which are not in it
+	ranOnce map[string]bool      // trees that were to be run once, and whose time has come
+	// next is the active generation of a dry run that takes such trees out of it, and
+	// replaced the one in the place of which it is; nil and 0 for none.
+	next     *record.Generation
+	replaced int
 }
 
 func newCollector(o Options) *collector {
-	return &collector{Options: o, store: o.Root.Store(), result: &Result{
+	return &collector{Options: o, store: o.Root.Store(), ranOnce: map[string]bool{}, result: &Result{
 		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{}, Kept: []TreeKept{},
 	}}
 }
@@ -128,11 +141,54 @@ type treeRecord struct {
 	leads        []string
 }
 
+// noteRanOnce notes which trees nobody wants to go back to: no generation has them but to
+// be run once. One that cannot be read tells nothing.
+func (c *collector) noteRanOnce() error {
+	ids, err := c.Root.Generations()
+	if err != nil {
+		return err
+	}
+	others := map[string]bool{}
+	for _, id := range ids {
+		g, err := c.Root.Generation(id)
+		if err != nil {
+			continue
+		}
+		for i := range g.Trees {
+			if t := &g.Trees[i]; t.Expired(c.Now) {
+				c.ranOnce[t.Path()] = true
+			} else {
+				others[t.Path()] = true
+			}
+		}
+	}
+	maps.DeleteFunc(c.ranOnce, func(tree string, _ bool) bool { return others[tree] })
+	return nil
+}
+
+// generations returns the numbers of the generations that there are, or in a dry run would
+// be.
+func (c *collector) generations() ([]int, error) {
+	ids, err := c.Root.Generations()
+	if err != nil || c.next == nil {
+		return ids, err
+	}
+	ids = slices.DeleteFunc(ids, func(id int) bool { return id == c.replaced })
+	return append(ids, c.next.ID), nil
+}
+
+func (c *collector) generation(id int) (*record.Generation, error) {
+	if c.next != nil && id == c.next.ID {
+		return c.next, nil
+	}
+	return c.Root.Generation(id)
+}
+
 // find decides what is to go: the old generations, and the trees that nothing
 // reaches, by their paths.
 func (c *collector) find(ctx context.Context, active *record.Generation) (trees []string, err error) {
 	c.Progress(transaction.Progress{Step: "looking for what is used"})
-	ids, err := c.Root.Generations()
+	ids, err := c.generations()
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +267,7 @@ func (c *collector) known(tree string) bool { return c.trees[tree] != nil }
 
 // addGeneration adds the trees of a generation that stays to the roots.
 func (c *collector) addGeneration(id int) error {
-	g, err := c.Root.Generation(id)
+	g, err := c.generation(id)
 	if err != nil {
 		return err
 	}
@@ -222,12 +278,15 @@ func (c *collector) addGeneration(id int) error {
 				id, t.Spec(), c.store.Path(layout.ManifestPath(t.Name, t.Dir)))
 		}
 		c.roots = append(c.roots, t.Path())
+		if t.View != "" {
+			c.roots = append(c.roots, layout.TreePath(layout.ViewName, t.View))
+		}
 	}
 	return nil
 }
 
-// addRecords adds the trees that programs of the system load libraries from to the
-// roots.
+// addRecords adds the trees that programs of the system load libraries from, and those of
+// services, to the roots.
 func (c *collector) addRecords() error {
 	pins, err := c.Root.Pins()
 	if err != nil {
@@ -235,6 +294,13 @@ func (c *collector) addRecords() error {
 	}
 	for _, p := range pins {
 		c.roots = append(c.roots, layout.TreePath(p.Library, p.Tree))
+	}
+	services, err := c.Root.Services()
+	if err != nil {
+		return err
+	}
+	for _, s := range services.List {
+		c.roots = append(c.roots, s.Trees...)
 	}
 	keys, err := c.Root.EditedPackages()
 	if err != nil {
@@ -255,26 +321,18 @@ func (c *collector) addRecords() error {
 func (c *collector) keep(ids []int, active *record.Generation) {
 	var generations []*record.Generation
 	for _, id := range ids {
-		if g, err := c.Root.Generation(id); err == nil {
+		if g, err := c.generation(id); err == nil {
 			generations = append(generations, g)
-		}
-	}
-	ranOnce := map[string]bool{} // nobody wants to go back to these
-	for _, g := range generations {
-		for i := range g.Trees {
-			if t := &g.Trees[i]; t.Expired(c.Now) {
-				ranOnce[t.Path()] = true
-			}
 		}
 	}
 	gone := departures(slices.Collect(maps.Keys(c.trees)), generations, active, c.Root.Left(), c.Now)
 	c.left = make(map[string]time.Time, len(gone))
 	var trees []departed
 	for path, d := range gone {
-		if ranOnce[path] {
+		t := c.trees[path]
+		if c.ranOnce[path] || t.Name == layout.ViewName {
 			continue
 		}
-		t := c.trees[path]
 		d.name, d.version, d.architecture, d.origin = t.Name, t.Version, t.architecture, t.origin
 		trees = append(trees, d)
 		c.left[path] = d.left
@@ -333,6 +391,16 @@ func (c *collector) running(trees []string, at func(tree string) string) ([]stri
 
 // wouldCollect finds what collect would remove.
 func (c *collector) wouldCollect(ctx context.Context, active *record.Generation) error {
+	if err := c.noteRanOnce(); err != nil {
+		return err
+	}
+	ids, err := c.Root.Generations()
+	if err != nil {
+		return err
+	}
+	if c.next, c.replaced = transaction.WithoutExpired(active, ids, c.Now); c.next != nil {
+		active = c.next
+	}
 	trees, err := c.find(ctx, active)
 	if err != nil {
 		return err
@@ -356,7 +424,7 @@ func (c *collector) names(trees []string) []string {
 	for _, path := range trees {
 		t := c.trees[path]
 		names = append(names, layout.ManifestPath(t.Name, t.Tree), path)
-		if left[t.Name]--; left[t.Name] == 0 {
+		if left[t.Name]--; left[t.Name] == 0 && t.Name != layout.ViewName {
 			names = append(names, t.Name+"/"+layout.DefaultLink)
 		}
 	}

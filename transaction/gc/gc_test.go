@@ -1,7 +1,9 @@
 package gc
 
 import (
+	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -190,6 +192,88 @@ func TestCollect(t *testing.T) {
 			}
 			if again := collect(t, root, tt.keep, false); again.Changes() {
 				t.Errorf("a second one removes %+v", again)
+			}
+		})
+	}
+}
+
+// brought makes a generation that has these trees of the active one to be run once, until
+// a time, or for good.
+func brought(t *testing.T, root *sysroot.Root, run string, until time.Time, trees ...string) {
+	t.Helper()
+	w, err := transaction.Begin(t.Context(), root, transaction.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := w.Active().Next(0, now)
+	next.Run = run
+	for i := range next.Trees {
+		if slices.Contains(trees, next.Trees[i].Path()) {
+			next.Trees[i].Until = until
+		}
+	}
+	if err := errors.Join(w.Commit(t.Context(), nil, next), w.End()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCollectRanOnce has trees that were brought to be run once. A dry run tells what the
+// collection then does: they go when no generation has them any more, whatever the policy
+// keeps.
+func TestCollectRanOnce(t *testing.T) {
+	until := now.Add(time.Hour)
+	for _, tt := range []struct {
+		name string
+		more func(*testing.T, *sysroot.Root)
+		keep int
+		at   time.Duration
+		want []string // the trees that stay
+	}{
+		{"before its time", nil, 1, time.Minute, []string{"jq/1", "once/1"}},
+		{"the last that was run", nil, 1, 2 * time.Hour, []string{"jq/1"}},
+		{"something was installed since", func(t *testing.T, root *sysroot.Root) { brought(t, root, "", until) }, 1, 2 * time.Hour, []string{"jq/1", "once/1"}},
+		{"it was installed since", func(t *testing.T, root *sysroot.Root) {
+			brought(t, root, "", time.Time{}, "once/1")
+			commit(t, root, "jq/1")
+			commit(t, root, "jq/1")
+		}, 1, 2 * time.Hour, []string{"jq/1", "once/1"}},
+		{"generations are kept", nil, 5, 2 * time.Hour, []string{"jq/1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root := newRoot(t)
+			commit(t, root, "jq/1", "once/1") // which has the tree on the disk
+			commit(t, root, "jq/1")
+			commit(t, root, "jq/1", "once/1")
+			brought(t, root, transaction.RunOnce, until, "once/1")
+			for _, id := range []int{1, 2, 3} { // no generation has it for good
+				if err := os.RemoveAll(root.Store().Path(layout.GenerationPath(id))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.more != nil {
+				tt.more(t, root)
+			}
+			o := Options{Root: root, Keep: tt.keep, Policy: Policy{Versions: 2, Since: 30 * 24 * time.Hour}, Now: now.Add(tt.at), DryRun: true}
+			would, err := Collect(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, err := Collect(t.Context(), o); err != nil || cmp.Diff(would, again) != "" {
+				t.Errorf("a second dry run says something else: %+v, %v", again, err)
+			}
+			o.DryRun = false
+			did, err := Collect(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(would, did); diff != "" {
+				t.Errorf("(-dry run +collection):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.want, trees(t, root)); diff != "" {
+				t.Errorf("the trees (-want +have):\n%s", diff)
+			}
+			if result, err := Collect(t.Context(), o); err != nil || result.Changes() {
+				t.Errorf("a second collection: %+v, %v", result, err)
 			}
 		})
 	}

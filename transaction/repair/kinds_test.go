@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"context"
 	"crypto/md5"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/layout"
@@ -88,8 +90,8 @@ func kinds(t *testing.T) map[store.DamageKind]damageOf {
 			alone: []string{"mended " + script, "quarantined " + script},
 		},
 		store.DamageFileBytes: { // which has an inode of its own
-			damage: func(t *testing.T, root *sysroot.Root) { flip(t, root, "prog/1/usr/share/prog/secret") },
-			alone:  []string{"mended prog/1/usr/share/prog/secret"},
+			damage: func(t *testing.T, root *sysroot.Root) { flip(t, root, "prog/1/usr/share/doc/prog/secret") },
+			alone:  []string{"mended prog/1/usr/share/doc/prog/secret"},
 		},
 		store.DamageFileMetadata: {
 			damage: func(t *testing.T, root *sysroot.Root) {
@@ -475,5 +477,55 @@ func TestSystemRecord(t *testing.T) {
 		if have := listing(t, root); have != before || tools(t, root) != program {
 			t.Errorf("%s: it is another record, or program:\n%s", name, cmp.Diff(before, have))
 		}
+	}
+}
+
+// TestSystemFetches damages an edited program: its package is fetched. It is not for a
+// program that is lost, which only the package manager brings again.
+func TestSystemFetches(t *testing.T) {
+	root, pkg := systemRoot(t)
+	program := tools(t, root)
+	must(t, os.WriteFile(filepath.Join(root.Dir(), "usr/bin/tool"), []byte(program+"x"), 0o755))
+	var asked []WantedPackage
+	o := Options{Root: root, Now: now, Fetch: func(_ context.Context, w WantedPackage) (string, error) {
+		asked = append(asked, w)
+		return pkg, nil
+	}}
+	result, err := System(t.Context(), o, nil)
+	if err != nil || len(result.Remaining) > 0 || !slices.Equal(result.Fetched, []string{"tool=1"}) || tools(t, root) != program {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if diff := cmp.Diff([]WantedPackage{{Name: "tool", Version: "1", Architecture: "amd64", Format: deb.Name}}, asked); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
+	}
+	if result, err := System(t.Context(), o, nil); err != nil || len(asked) != 1 || len(result.Done) > 0 {
+		t.Errorf("the next repair: %+v, %v, and it asks for %v", result, err, asked)
+	}
+	must(t, os.Remove(filepath.Join(root.Dir(), "usr/bin/tool")))
+	if result, err := System(t.Context(), o, nil); err != nil || len(asked) != 1 || len(result.Remaining) != 1 {
+		t.Errorf("of a lost one: %+v, %v, and it asks for %v", result, err, asked)
+	}
+}
+
+// TestManifestOfWhatLacks loses the manifest of a package with a program that would not
+// start: it is made again all the same.
+func TestManifestOfWhatLacks(t *testing.T) {
+	root, debs := smallStore(t)
+	files := write(t, testdeb.Package{Name: "lacks", Version: "1", Depends: "libc6", Files: []testdeb.File{
+		elfFile("usr/bin/lacks", testelf.File{Interpreter: loader, Needed: []string{"libnone.so.1", "libc.so.6"}}),
+	}})
+	options := transaction.InstallOptions{Root: root, Packages: transaction.PackageFiles(files...), Now: now}
+	if _, err := transaction.Install(t.Context(), options); err == nil {
+		t.Fatal("it is installed")
+	}
+	options.AllowMissing = true
+	if _, err := transaction.Install(t.Context(), options); err != nil {
+		t.Fatal(err)
+	}
+	manifest := layout.ManifestPath("lacks", "1")
+	remove(t, root, manifest)
+	want := []string{"mended " + manifest}
+	if diff := cmp.Diff(want, inShort(root, mend(t, root, false, debs, files[0]))); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
 	}
 }

@@ -19,16 +19,19 @@ import (
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/view"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
-// fromPackage is a package file that somebody gave.
+// fromPackage is a package file that somebody gave, or that was fetched.
 type fromPackage struct {
 	path, name, version, architecture string
 	format                            backends.Format
+	label                             string // for people
 }
 
 // readPackages finds out what packages there are. What a directory has beside them is
@@ -40,7 +43,7 @@ func (r *repairer) readPackages(context.Context) error {
 			return fmt.Errorf("open package: %w", err)
 		}
 		if !info.IsDir() {
-			if err := r.addPackage(p); err != nil {
+			if _, err := r.addPackage(p, filepath.Base(p)); err != nil {
 				return fmt.Errorf("read package %s: %w", p, err)
 			}
 			continue
@@ -54,7 +57,7 @@ func (r *repairer) readPackages(context.Context) error {
 			if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
 				continue
 			}
-			if err := r.addPackage(file); err != nil && !errors.Is(err, backends.ErrUnknownFormat) {
+			if _, err := r.addPackage(file, e.Name()); err != nil && !errors.Is(err, backends.ErrUnknownFormat) {
 				r.note("%s cannot be read: %v", file, err)
 			}
 		}
@@ -62,12 +65,65 @@ func (r *repairer) readPackages(context.Context) error {
 	return nil
 }
 
-func (r *repairer) addPackage(file string) error {
-	return r.openPackage(file, func(format backends.Format, in backends.Reader) error {
+// addPackage adds a package file to those that there are.
+func (r *repairer) addPackage(file, label string) (added fromPackage, err error) {
+	err = r.openPackage(file, func(format backends.Format, in backends.Reader) error {
 		p := in.Package()
-		r.packages = append(r.packages, fromPackage{file, p.Name, p.Version, p.Architecture, format})
+		added = fromPackage{file, p.Name, p.Version, p.Architecture, format, label}
+		r.packages = append(r.packages, added)
 		return nil
 	})
+	return added, err
+}
+
+// fetch fetches the package file that a tree was made of, and adds it to those that there
+// are. Each is asked for once: isNew says that it was now. It returns nil where it cannot
+// be fetched, which a note says.
+func (r *repairer) fetch(ctx context.Context, w WantedPackage) (p *fromPackage, isNew bool, err error) {
+	if r.Fetch == nil {
+		return nil, false, nil
+	}
+	if p, asked := r.fetched[w]; asked {
+		return p, false, nil
+	}
+	r.fetched[w] = nil
+	spec := w.Name + "=" + w.Version
+	r.Progress(transaction.Progress{Step: "fetching " + spec})
+	file, err := r.Fetch(ctx, w)
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	if err == nil && file == "" {
+		return nil, false, nil
+	}
+	var added fromPackage
+	if err == nil {
+		label := spec + ", fetched"
+		if w.Release != "" {
+			label += " from " + w.Release
+		}
+		added, err = r.addPackage(file, label)
+	}
+	if err != nil {
+		r.note("%s is not mended from its package, which --from can name: %v", spec, err)
+		return nil, false, nil
+	}
+	r.result.Fetched = append(r.result.Fetched, spec)
+	r.fetched[w] = &added
+	return &added, true, nil
+}
+
+// packageOf returns the package file that a tree was made of.
+func (r *repairer) packageOf(m *record.Manifest) WantedPackage {
+	w := WantedPackage{Name: m.Name, Version: m.Version, Architecture: m.Architecture, Format: m.Format, Digest: m.Package.Digest, Size: m.Package.Size}
+	for _, g := range slices.Backward(r.generations) {
+		for i := range g.Trees {
+			if t := &g.Trees[i]; w.Release == "" && t.Path() == layout.TreePath(m.Name, m.Tree) && t.Identity == m.Identity {
+				w.Release = t.Release
+			}
+		}
+	}
+	return w
 }
 
 func (r *repairer) openPackage(file string, read func(backends.Format, backends.Reader) error) error {
@@ -145,7 +201,10 @@ func (r *repairer) repairObjects(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := o.supplyFromPackages(ctx, damaged); err != nil {
+	if err := o.supplyFromPackages(ctx, damaged, o.packages); err != nil {
+		return err
+	}
+	if err := o.supplyFetched(ctx, damaged); err != nil {
 		return err
 	}
 	if err := o.put(damaged); err != nil || o.DryRun {
@@ -231,6 +290,27 @@ func (o *objectRepair) supply(d *damagedObject) error {
 			return err
 		}
 	}
+	if d.digest == digest.Of([]byte(view.Release)) {
+		d.how = "made again"
+		_, err := o.keep(d.digest, strings.NewReader(view.Release))
+		return err
+	}
+	for _, u := range d.users {
+		if !u.f.IsLauncher() {
+			continue
+		}
+		place, err := transaction.LauncherPlace(o.Root, o.architecture())
+		if err != nil {
+			return err
+		}
+		b, err := plan.LauncherBytes(place, u.m, u.f)
+		if err != nil || digest.Of(b) != d.digest {
+			continue // another version of hashpkg made it
+		}
+		d.how = "made again"
+		_, err = o.keep(d.digest, bytes.NewReader(b))
+		return err
+	}
 	for _, u := range o.sources[d.digest] { // the edited bytes, and the edit undone
 		edit, err := u.f.Patch.Edit()
 		if err != nil {
@@ -243,6 +323,16 @@ func (o *objectRepair) supply(d *damagedObject) error {
 		}
 	}
 	return nil
+}
+
+// architecture is the root's own, as its generations have it.
+func (r *repairer) architecture() string {
+	for _, g := range slices.Backward(r.generations) {
+		if g.Architecture != "" {
+			return g.Architecture
+		}
+	}
+	return ""
 }
 
 // opener opens a file that may have what is looked for.
@@ -302,8 +392,35 @@ func (o *objectRepair) keep(want digest.Digest, r io.Reader) (bool, error) {
 	return kept, err
 }
 
+// maxFetched is how many packages are fetched at most for one object that each of them has.
+const maxFetched = 3
+
+// supplyFetched fetches packages that have what nothing else has.
+func (o *objectRepair) supplyFetched(ctx context.Context, damaged []*damagedObject) error {
+	for _, d := range damaged {
+		tried := 0
+		for _, u := range slices.Concat(d.users, o.sources[d.digest]) {
+			if d.how != "" || tried == maxFetched {
+				break
+			}
+			if u.m.Origin != record.OriginPrivate {
+				continue
+			}
+			tried++
+			p, isNew, err := o.fetch(ctx, o.packageOf(u.m))
+			if err == nil && isNew {
+				err = o.supplyFromPackages(ctx, damaged, []fromPackage{*p})
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // supplyFromPackages looks for what the disk does not have in package files.
-func (o *objectRepair) supplyFromPackages(ctx context.Context, damaged []*damagedObject) error {
+func (o *objectRepair) supplyFromPackages(ctx context.Context, damaged []*damagedObject, packages []fromPackage) error {
 	wanted, sizes, specs := map[digest.Digest]bool{}, map[int64]bool{}, map[string]bool{}
 	for _, d := range damaged {
 		if d.how != "" {
@@ -320,11 +437,11 @@ func (o *objectRepair) supplyFromPackages(ctx context.Context, damaged []*damage
 	if len(wanted) == 0 {
 		return nil
 	}
-	for _, p := range o.packages {
+	for _, p := range packages {
 		if !specs[p.name+"="+p.version] {
 			continue
 		}
-		o.Progress(transaction.Progress{Step: "reading " + filepath.Base(p.path)})
+		o.Progress(transaction.Progress{Step: "reading " + p.label})
 		if err := o.readPackage(ctx, p, wanted, sizes); err != nil {
 			return err
 		}
@@ -371,7 +488,7 @@ func (o *objectRepair) readPackage(ctx context.Context, p fromPackage, wanted ma
 				return err
 			}
 			if kept {
-				o.known[d] = filepath.Base(p.path)
+				o.known[d] = p.label
 			}
 		}
 	})

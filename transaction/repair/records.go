@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,9 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/view"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/transaction"
 	"github.com/hashpkg/hashpkg/transaction/query"
@@ -172,6 +175,9 @@ func (r *repairer) repairManifests(ctx context.Context) error {
 		if err := r.replan(ctx, lost); err != nil {
 			return err
 		}
+		if err := r.mergeAgain(lost); err != nil {
+			return err
+		}
 	}
 	if err := r.verifyObjects(ctx); err != nil {
 		return err
@@ -187,7 +193,7 @@ func (r *repairer) repairManifests(ctx context.Context) error {
 		}, r.lostHint(t))
 	}
 	for _, p := range sortedKeys(unreadable) {
-		name, tree, _ := strings.Cut(p, "/")
+		name, tree := layout.SplitTreePath(p)
 		file := layout.ManifestPath(name, tree)
 		if _, ok := lost[p]; ok || r.manifests[p] != nil || !r.inScope(p) {
 			continue
@@ -217,6 +223,9 @@ func (r *repairer) findTrees() {
 	for _, g := range r.generations {
 		for i := range g.Trees {
 			r.known[g.Trees[i].Path()] = true
+			if v := g.Trees[i].View; v != "" {
+				r.known[layout.TreePath(layout.ViewName, v)] = true
+			}
 		}
 	}
 	for p := range r.manifests {
@@ -248,7 +257,7 @@ func (r *repairer) treesOf(spec query.Spec) (found []string, err error) {
 		dir = spec.Version
 	}
 	for _, p := range sortedKeys(r.known) {
-		name, tree, _ := strings.Cut(p, "/")
+		name, tree := layout.SplitTreePath(p)
 		if name == spec.Name && (spec.Version == "" || tree == spec.Version || tree == dir || strings.HasPrefix(tree, dir+"@")) {
 			found = append(found, p)
 		}
@@ -296,12 +305,23 @@ func (r *repairer) lostManifests() map[string]lostManifest {
 			if what != "" {
 				lost[t.Path()] = lostManifest{tree: t, what: what}
 			}
+			if t.View == "" {
+				continue
+			}
+			seen := layout.TreePath(layout.ViewName, t.View)
+			if r.manifests[seen] == nil {
+				of := &record.Tree{Name: layout.ViewName, Version: t.View, Dir: t.View, Origin: record.OriginView}
+				lost[seen] = lostManifest{tree: of, what: cmp.Or(r.unreadable[seen], "is missing")}
+			}
 		}
 	}
 	return lost
 }
 
 func (r *repairer) lostHint(t *record.Tree) string {
+	if t.Origin == record.OriginView {
+		return "the programs that see this view run without it; mend the trees that it was merged from, and run this again, or install their packages again"
+	}
 	if t.Origin == record.OriginSystem {
 		return "its tree stays as it is; run hashpkg sync --again when package " + t.Name + " is another one by now, else install that version again, and run this again"
 	}
@@ -315,7 +335,7 @@ func (r *repairer) readManifests(context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		if layout.CheckName(name) != nil {
+		if layout.CheckName(name) != nil && name != layout.ViewName {
 			continue
 		}
 		trees, err := r.store().Trees(name)
@@ -337,8 +357,36 @@ func (r *repairer) readManifests(context.Context) error {
 // isTree reports whether something is known of a tree with this path.
 func (r *repairer) isTree(p string) bool { return r.known[p] }
 
-// replan makes lost manifests again, puts them in place, and takes them out of lost.
+// replan makes lost manifests again, puts them in place, and takes them out of lost. For
+// those that it cannot make of the packages that there are, it fetches others.
 func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) error {
+	if err := r.replanFromPackages(ctx, lost); err != nil {
+		return err
+	}
+	some := false
+	for _, p := range sortedKeys(lost) {
+		t := lost[p].tree
+		if !r.inScope(p) || t.Origin != record.OriginPrivate {
+			continue
+		}
+		w := WantedPackage{Name: t.Name, Version: t.Version, Architecture: t.Architecture, Format: t.Format, Release: t.Release}
+		if lost[p].edit {
+			w.Digest, w.Size = r.manifests[p].Package.Digest, r.manifests[p].Package.Size
+		}
+		_, isNew, err := r.fetch(ctx, w)
+		if err != nil {
+			return err
+		}
+		some = some || isNew
+	}
+	if !some {
+		return nil
+	}
+	return r.replanFromPackages(ctx, lost)
+}
+
+// replanFromPackages does it with the packages that there are.
+func (r *repairer) replanFromPackages(ctx context.Context, lost map[string]lostManifest) error {
 	accept := func(manifests []*record.Manifest, how string) error {
 		for _, m := range manifests {
 			p := layout.TreePath(m.Name, m.Tree)
@@ -360,6 +408,9 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 	var names []string
 	for p, l := range lost {
 		if !r.inScope(p) {
+			continue
+		}
+		if l.tree.Origin == record.OriginView {
 			continue
 		}
 		if l.tree.Origin == record.OriginSystem {
@@ -411,6 +462,42 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 					return err
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// mergeAgain makes the manifests of views again that are lost, of which each generation
+// tells what they were merged from, and takes them out of lost.
+func (r *repairer) mergeAgain(lost map[string]lostManifest) error {
+	for _, g := range r.generations {
+		next := g.Next(g.ID, g.Time)
+		next.Orders = r.Root.Formats().Orders()
+		planned, err := plan.Views(next, func(t *record.Tree) bool { return t.View != "" }, func(t *record.Tree) (*record.Manifest, error) {
+			if m := r.manifests[t.Path()]; m != nil {
+				return m, nil
+			}
+			return nil, fmt.Errorf("read manifest of %s: %w", t.Spec(), store.ErrNoManifest)
+		}, r.Root.FileSize)
+		if errors.Is(err, store.ErrNoManifest) {
+			continue // which is told of
+		}
+		if err != nil {
+			return err
+		}
+		for _, v := range planned {
+			if err := transaction.FindGenerated(r.Root, &v); err != nil {
+				return err
+			}
+			p := layout.TreePath(layout.ViewName, view.Dir(v.Identity))
+			l, ok := lost[p]
+			if !ok || !r.inScope(p) {
+				continue
+			}
+			if err := r.putManifest(view.Merge(v.Parts), l.what, "made again from the trees that it is merged from"); err != nil {
+				return err
+			}
+			delete(lost, p)
 		}
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -30,13 +31,27 @@ type Options struct {
 	Root *sysroot.Root
 	// Specs, unless there are none, name all that is repaired: a tree of the active
 	// generation or, with a version, those of the store, and what they lead to.
-	Specs  []query.Spec
-	From   []string // package files of the host, and directories of them
+	Specs []query.Spec
+	From  []string // package files of the host, and directories of them
+	// Fetch, if not nil, fetches the package file that a tree was made of, when nothing
+	// else has what is lost, and returns its path on the host; "" where nothing says where
+	// packages come from. The file is the one that has the digest, where that is known. A
+	// dry run fetches as well: what is in the file is not known before.
+	Fetch  func(context.Context, WantedPackage) (path string, err error)
 	DryRun bool
 	Lock   sysroot.LockOptions
 	Now    time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(transaction.Progress)
+}
+
+// WantedPackage is a package file that may have what is lost.
+type WantedPackage struct {
+	Name, Version, Architecture string
+	Format                      pkginfo.Format
+	Release                     string        // where it came from; "" where nobody knows
+	Digest                      digest.Digest // zero where nobody knows
+	Size                        int64         // in bytes; 0 where nobody knows
 }
 
 // Result says what was done, or with DryRun would be.
@@ -45,6 +60,7 @@ type Result struct {
 	Done      []Action `json:"done"`
 	Remaining []Damage `json:"remaining"`
 	Notes     []string `json:"notes"`
+	Fetched   []string `json:"fetched"`     // packages, as "NAME=VERSION"
 	Linked    int      `json:"linked"`      // copies that are links again
 	Saved     int64    `json:"saved_bytes"` // by that
 }
@@ -86,7 +102,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 		o.Progress = func(transaction.Progress) {}
 	}
 	r := &repairer{
-		Options: o, result: &Result{Done: []Action{}, Remaining: []Damage{}, Notes: []string{}},
+		Options: o, result: newResult(), fetched: map[WantedPackage]*fromPackage{},
 		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{},
 		checked: map[*record.Manifest]bool{}, to: map[string][]string{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
 	}
@@ -112,6 +128,10 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	return r.result, r.store().Sync()
 }
 
+func newResult() *Result {
+	return &Result{Done: []Action{}, Remaining: []Damage{}, Notes: []string{}, Fetched: []string{}}
+}
+
 // repairer is one repair.
 type repairer struct {
 	Options
@@ -119,7 +139,8 @@ type repairer struct {
 	staging    *store.Staging // nil for a dry run
 	quarantine *store.Quarantine
 
-	packages    []fromPackage // of Options.From
+	packages    []fromPackage                  // of Options.From, and those that were fetched
+	fetched     map[WantedPackage]*fromPackage // nil for one that could not be
 	generations []*record.Generation
 	active      int // 0 for none
 	check       *store.Check
@@ -134,6 +155,7 @@ type repairer struct {
 	from        map[string][]string         // who leads to a tree
 	users       map[string][]string         // programs of the system that lead to trees
 	lost        map[digest.Digest]bool      // objects that there is no copy of
+	pinsMended  bool                        // or would be
 }
 
 func (r *repairer) store() *store.Store { return r.Root.Store() }
@@ -143,6 +165,7 @@ func (r *repairer) run(ctx context.Context) error {
 		r.readPackages, r.journals, r.readManifests, r.repairGenerations, r.repairManifests, r.repairObjects, r.repairTrees,
 	}
 	if len(r.Specs) == 0 {
+		steps = slices.Insert(steps, 3, r.repairPins)
 		steps = append(steps, r.repairStray, r.repairFarms, r.notes)
 	}
 	defer func() {

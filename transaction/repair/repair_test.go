@@ -74,7 +74,7 @@ var small = []testdeb.Package{
 		elfFile("usr/bin/prog", program),
 		testdeb.Symlink("usr/bin/alias", "prog"),
 		testdeb.Exec("usr/bin/script", "#!/bin/sh\n"),
-		{Path: "usr/share/prog/secret", Mode: 0o640, Content: "secret"},
+		{Path: "usr/share/doc/prog/secret", Mode: 0o640, Content: "secret"},
 	}},
 	{Name: "twin", Version: "1", Depends: "liba1", Files: []testdeb.File{elfFile("usr/bin/twin", program)}},
 }

@@ -44,7 +44,7 @@ func System(ctx context.Context, o Options, names []string) (result *Result, err
 	if o.Progress == nil {
 		o.Progress = func(transaction.Progress) {}
 	}
-	r := &systemRepairer{&repairer{Options: o, result: &Result{Done: []Action{}, Remaining: []Damage{}, Notes: []string{}}}}
+	r := &systemRepairer{&repairer{Options: o, result: newResult(), fetched: map[WantedPackage]*fromPackage{}}}
 	if ok, err := o.Root.Exists(); err != nil {
 		return nil, err
 	} else if !ok {
@@ -362,9 +362,18 @@ func (r *systemRepairer) packaged(ctx context.Context, p *backends.Installed, d 
 	}
 	for _, file := range r.packages {
 		if found == nil && file.name == p.Name && file.version == p.Version && file.architecture == p.Architecture {
-			if err := r.fromPackage(ctx, file, try("from "+filepath.Base(file.path))); err != nil {
+			if err := r.fromPackage(ctx, file, try("from "+file.label)); err != nil {
 				return nil, "", err
 			}
+		}
+	}
+	if found == nil && r.Root.HasFile(d.Path) {
+		file, _, err := r.fetch(ctx, WantedPackage{Name: p.Name, Version: p.Version, Architecture: p.Architecture, Format: p.Key.Format})
+		if file != nil && err == nil {
+			err = r.fromPackage(ctx, *file, try("from "+file.label))
+		}
+		if err != nil {
+			return nil, "", err
 		}
 	}
 	return found, how, nil

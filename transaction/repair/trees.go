@@ -159,10 +159,19 @@ func (r *repairer) hint(m *record.Manifest, d store.Damage) string {
 	case d.Kind == store.DamageEdit:
 		return "its manifest is not the one that it was made with: give its package, and those that were installed with it: hashpkg verify --repair --from " + m.Package.File +
 			"; if that is another one by now, move manifest and tree away, and install the package again"
+	case m.Origin == record.OriginView && isGenerated(m, d.File):
+		return "it was made when the view was, and is not made again: remove the packages that see the view (hashpkg view NAME), run hashpkg gc --keep 1, and install them again"
+	case m.Origin == record.OriginView:
+		return "mend the trees that it is merged from, and run this again"
 	case m.Origin == record.OriginSystem:
 		return fmt.Sprintf("install version %s of package %s again, then run hashpkg verify --repair; or give its package file with --from", m.Version, m.Name)
 	}
 	return "give its package: hashpkg verify --repair --from " + m.Package.File
+}
+
+func isGenerated(m *record.Manifest, file string) bool {
+	f := m.Lookup(file)
+	return f != nil && f.Generated != nil
 }
 
 // findUsers finds the programs of the system that lead to trees.
@@ -186,7 +195,7 @@ func (r *repairer) findUsers() error {
 		}
 	}
 	pins, err := r.Root.Pins()
-	if err != nil {
+	if err != nil && !r.pinsMended {
 		r.note("%v", err)
 	}
 	for _, p := range pins {

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"fmt"
-	"strings"
 	"syscall"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -28,7 +27,7 @@ func NewPlaces(root *sysroot.Root) *Places {
 // for instance.
 func (p *Places) Moved(m *record.Manifest) *store.Damage {
 	isTree := func(tree string) bool {
-		name, dir, _ := strings.Cut(tree, "/")
+		name, dir := layout.SplitTreePath(tree)
 		return p.root.Store().Dir().Exists(layout.ManifestPath(name, dir))
 	}
 	for _, prefix := range graph.Prefixes(m, isTree) {

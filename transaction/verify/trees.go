@@ -10,7 +10,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
@@ -188,8 +187,8 @@ func (r *reader) stored() (map[string]bool, error) {
 // from.
 func (r *reader) addRecords(stored map[string]bool) error {
 	pins, err := r.root.Pins()
-	if err != nil {
-		return err
+	if err != nil { // what programs have of them is in the records of their edits
+		r.Damaged = append(r.Damaged, store.Damage{Kind: store.DamageRecord, Path: r.store.Path(sysroot.PinsFile), What: err.Error()})
 	}
 	for _, p := range pins {
 		r.addByPath(layout.TreePath(p.Library, p.Tree))
@@ -262,6 +261,9 @@ func (r *reader) addOtherObjects(ctx context.Context, progress func(int64)) erro
 // addTree adds a tree of a generation, once. A manifest that cannot be read, or is
 // another one, is damage.
 func (r *reader) addTree(t *record.Tree) {
+	if t.View != "" {
+		r.addByPath(layout.TreePath(layout.ViewName, t.View))
+	}
 	m, known := r.manifests[t.Path()]
 	var err error
 	if !known {
@@ -284,7 +286,7 @@ func (r *reader) addByPath(tree string) {
 	if _, known := r.manifests[tree]; known {
 		return
 	}
-	name, dir, _ := strings.Cut(tree, "/")
+	name, dir := layout.SplitTreePath(tree)
 	m, err := r.store.Manifest(name, dir)
 	if err != nil {
 		r.lost(tree, "", err)
@@ -311,7 +313,7 @@ func (r *reader) lost(tree, spec string, err error) {
 }
 
 func (r *reader) damaged(tree, spec, what string) {
-	name, dir, _ := strings.Cut(tree, "/")
+	name, dir := layout.SplitTreePath(tree)
 	r.Damaged = append(r.Damaged, store.Damage{
 		Kind: store.DamageManifest, Package: spec, Tree: tree, Path: r.store.Path(layout.ManifestPath(name, dir)), What: what,
 	})

@@ -41,7 +41,7 @@ type availableVersion struct {
 // all that files name.
 func runShowAvailable(ctx context.Context, a *app, root *sysroot.Root, o sourceFlags, spec query.Spec) error {
 	out := availableOutput{Name: spec.Name, Versions: []availableVersion{}}
-	var looked []string
+	var looked, similar []string
 	err := a.withPackages(ctx, root, o, func(p *repo.Pool) error {
 		looked = p.Sources()
 		found, err := p.Named(spec.Name)
@@ -50,12 +50,19 @@ func runShowAvailable(ctx context.Context, a *app, root *sysroot.Root, o sourceF
 				out.Versions = append(out.Versions, newAvailableVersion(f))
 			}
 		}
+		if err == nil && len(found) == 0 {
+			similar, err = p.Similar(spec.Name)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if len(out.Versions) == 0 {
+	switch {
+	case len(out.Versions) > 0:
+	case len(similar) > 0:
+		return fmt.Errorf("show %s: none of %s has it; did you mean %s?", spec, strings.Join(looked, ", "), strings.Join(similar, " or "))
+	default:
 		return fmt.Errorf("show %s: none of %s has it; hashpkg search finds packages by words", spec, strings.Join(looked, ", "))
 	}
 	orders := root.Formats().Orders()

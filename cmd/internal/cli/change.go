@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -45,7 +46,7 @@ func runUse(ctx context.Context, a *app, text string, highest bool, lock sysroot
 	if highest != (spec.Version == "") {
 		return usageError{fmt.Errorf("%q: expected NAME=VERSION, or --highest NAME", text)}
 	}
-	return a.change(lock, func(c transaction.Change) (transaction.Result, error) {
+	return a.change(ctx, lock, func(c transaction.Change) (transaction.Result, error) {
 		if highest {
 			return transaction.UseHighest(ctx, c, spec.Name)
 		}
@@ -54,7 +55,7 @@ func runUse(ctx context.Context, a *app, text string, highest bool, lock sysroot
 }
 
 // change makes a change of generations and says which one is active then.
-func (a *app) change(lock sysroot.LockOptions, f func(transaction.Change) (transaction.Result, error)) error {
+func (a *app) change(ctx context.Context, lock sysroot.LockOptions, f func(transaction.Change) (transaction.Result, error)) error {
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -63,8 +64,10 @@ func (a *app) change(lock sysroot.LockOptions, f func(transaction.Change) (trans
 	if err != nil {
 		return err
 	}
-	result, err := f(transaction.Change{Root: root, Lock: lock, Now: now})
+	result, err := f(transaction.Change{Root: root, Lock: lock, Now: now, Generate: a.Generate})
 	if err == nil && result.Changed {
+		a.followConf(ctx, root, lock)
+		a.followServices(ctx, root, lock)
 		err = a.settle(root, now)
 	}
 	return a.printResult(result, err)
@@ -85,7 +88,7 @@ store, until hashpkg gc finds that nothing uses them.`,
 			if err != nil {
 				return err
 			}
-			return a.change(lock(), func(change transaction.Change) (transaction.Result, error) {
+			return a.change(c.Context(), lock(), func(change transaction.Change) (transaction.Result, error) {
 				return transaction.Remove(c.Context(), change, spec)
 			})
 		},
@@ -114,7 +117,7 @@ installed since is not undone: its libraries stay as they are.`,
 				}
 				id = n
 			}
-			return a.change(lock(), func(change transaction.Change) (transaction.Result, error) {
+			return a.change(c.Context(), lock(), func(change transaction.Change) (transaction.Result, error) {
 				return transaction.Rollback(c.Context(), change, id)
 			})
 		},
@@ -132,17 +135,26 @@ func parseGeneration(s string) (int, error) {
 	return id, nil
 }
 
-// printResult says which generation is active now.
+// printResult says what changed, and which generation is active now.
 func (a *app) printResult(r transaction.Result, err error) error {
+	for _, w := range r.Warnings {
+		a.notice("warning: %s\n", w)
+	}
 	switch {
 	case err != nil:
 		return err
 	case a.json:
+		r.Changes = append([]record.Change{}, r.Changes...)
 		return a.printJSON(r)
 	case a.quiet:
 		return nil
 	case !r.Changed:
 		return a.printf("nothing to do: generation %d is active\n", r.Generation)
+	}
+	for _, c := range r.Changes {
+		if err := a.printf("%s\n", c); err != nil {
+			return err
+		}
 	}
 	return a.printf("generation %d is active\n", r.Generation)
 }

@@ -44,6 +44,8 @@ type Env struct {
 
 	// Formats are the package formats that it knows.
 	Formats backends.Formats
+	// Generate is as in [transaction.InstallOptions].
+	Generate bool
 }
 
 // globals are the flags that every command has.
@@ -142,11 +144,13 @@ Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held,
 hashpkg sync ends what was begun, as the message says. A second Ctrl-C ends
 hashpkg at once; the next command cleans up.`,
 		Args:              args(cobra.NoArgs),
+		Version:           version(),
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
+	cmd.SetVersionTemplate("hashpkg {{.Version}}\n")
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.root, "root", "/", "treat `DIR` as /")
 	f.StringVar(&a.prefix, "prefix", "", "keep trees in `DIR`, as programs see it (default: /etc/hashpkg.toml's, else "+layout.DefaultPrefix+")")
@@ -154,15 +158,16 @@ hashpkg at once; the next command cleans up.`,
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more")
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see hashpkg help %s", err, c.Name())}
+		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	cmd.AddCommand(
 		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a),
 		newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a), newDUCommand(a),
 		newSyncCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a),
 		newHooksCommand(a), newCheckCommand(a), newHookCommand(a), newElfCommand(a), newVersionCommand(a),
-		newUpdateCommand(a), newSourcesCommand(a), newSearchCommand(a), newDownloadCommand(a), newRunCommand(a),
-		newOutdatedCommand(a), newUpgradeCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newCleanCommand(a),
+		newUpdateCommand(a), newSourcesCommand(a), newSearchCommand(a), newDownloadCommand(a), newRunCommand(a), newViewCommand(a), newEnterCommand(a),
+		newOutdatedCommand(a), newUpgradeCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newCleanCommand(a), newAlternativesCommand(a),
+		newConfCommand(a), newServiceCommand(a),
 		newSettingsTopic(),
 	)
 	return cmd

@@ -57,11 +57,11 @@ func TestWrongUse(t *testing.T) {
 	root := t.TempDir()
 	for _, test := range []struct{ args, says string }{
 		{"nonsense", `unknown command "nonsense"`},
-		{"list --nonsense", "unknown flag: --nonsense; see hashpkg help list"},
+		{"list --nonsense", "unknown flag: --nonsense; see hashpkg list --help"},
 		{"list extra", `unknown command "extra"`},
 		{"install", "requires at least 1 arg(s), only received 0; usage: hashpkg install NAME|FILE..."},
 		{"install --signature maybe x.deb", "the policy \"maybe\" for signatures is unknown: use require, warn or off"},
-		{"install --keyring", "flag needs an argument: --keyring; see hashpkg help install"},
+		{"install --keyring", "flag needs an argument: --keyring; see hashpkg install --help"},
 		{"show", "usage: hashpkg show NAME[=VERSION]"},
 		{"use", "usage: hashpkg use"},
 		{"use tool", "expected NAME=VERSION, or --highest NAME"},

@@ -87,7 +87,7 @@ func (a *app) printSpace(s *gc.Space) error {
 				case v.Reclaimable:
 					state = "reclaimable"
 				}
-				if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, v.Tree, size(v.Exclusive), size(v.Shared), size(v.Distribution), state); err != nil {
+				if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", treeOwner(p.Name), v.Tree, size(v.Exclusive), size(v.Shared), size(v.Distribution), state); err != nil {
 					return err
 				}
 			}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,10 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
-	"github.com/hashpkg/hashpkg/transaction"
 	"github.com/hashpkg/hashpkg/transaction/gc"
-	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
 // keptGenerations is how many of the newest generations gc keeps when nobody says:
@@ -123,15 +121,9 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 	if err != nil {
 		return err
 	}
-	if !o.dryRun {
-		_, err := transaction.DropExpired(ctx, transaction.Change{Root: root, Lock: o.lock(), Now: now})
-		if err != nil && !errors.Is(err, query.ErrNotInstalled) { // where there is no store, gc says what that means
-			return err
-		}
-	}
 	progress := a.newProgress()
 	result, err := gc.Collect(ctx, gc.Options{
-		Root: root, Keep: o.keep, Policy: o.policy(), Now: now, DryRun: o.dryRun, Lock: o.lock(), Progress: progress.show,
+		Root: root, Keep: o.keep, Policy: o.policy(), Now: now, DryRun: o.dryRun, Lock: o.lock(), Generate: a.Generate, Progress: progress.show,
 	})
 	progress.end()
 	if err != nil {
@@ -167,7 +159,7 @@ func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 			}
 		}
 		for _, t := range r.Trees {
-			if err := a.printf("- %s %s\n", t.Name, t.Tree); err != nil {
+			if err := a.printf("- %s %s\n", treeOwner(t.Name), t.Tree); err != nil {
 				return err
 			}
 		}
@@ -184,6 +176,14 @@ func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 	}
 	return a.printf("%s, %s and %s %sremoved, %d bytes %sfreed\n",
 		count(len(r.Generations), "generation"), count(len(r.Trees), "tree"), count(r.Objects, "object"), would, r.Bytes, would)
+}
+
+// treeOwner is what people are told that a tree is of.
+func treeOwner(name string) string {
+	if name == layout.ViewName {
+		return "view"
+	}
+	return name
 }
 
 // count returns a number of things in words.

@@ -68,7 +68,7 @@ func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) error {
 		a.root, foreign = dir, true
 	}
 	err := hooks.Run(ctx, a.Err, func() (hooks.Hook, error) {
-		h := hooks.Hook{Event: event, Foreign: foreign, Image: a.isImage()}
+		h := hooks.Hook{Event: event, Foreign: foreign, Image: a.isImage(), Generate: a.Generate}
 		now, errNow := a.now()
 		settings, err := a.readConfig()
 		h.Now, h.Rewrite = now, settings.rewrite()

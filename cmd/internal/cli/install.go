@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/layout/plan"
@@ -23,6 +24,7 @@ type installOptions struct {
 	locked                                 string
 	recommends                             bool
 	dryRun, useDefault, noDefault, rebuild bool
+	allowMissing, state                    bool
 
 	lock             func() sysroot.LockOptions
 	keyring          []string
@@ -40,12 +42,23 @@ that fit them: those of the same command first, then what is installed.
 
 A package is named by its name, NAME=VERSION, NAME/SUITE or NAME:ARCHITECTURE, and
 comes with everything that it needs from the release that --from names, or from the
-machine's own, verified to the release's signature; or it is a file. What only the
-scripts of packages need is not installed, for no script runs.
+machine's own, verified to the release's signature. What only the scripts of packages
+need is not installed, for no script runs.
 
+What ends in .deb or .rpm is a file, and so is a path with a slash: ./jq is a file,
+and jq a name. Files are installed alone; what they need must be in the same command,
+or installed.
 
-Nothing outside the prefix is touched, no script of a package runs, and neither
-dpkg's nor rpm's database is involved. Either all packages are installed or none.
+A package that is named is refused when, for want of a library, none of its commands
+would start, or not the one that is called like the package; and when none of its
+libraries could be loaded. With --allow-missing it is installed all the same. Of other
+programs that would not start a warning tells: one of many, test data, or a part of
+what is there because another package needs it.
+
+Nothing outside the prefix is touched, but with --state, which makes the directories
+below /var that the packages have or that their scripts would make. No script of a
+package runs, and neither dpkg's nor rpm's database is involved. Either all packages
+are installed or none.
 
 A package that unpacks to more than --max-size is refused, and so is what would not
 leave a hundredth of the file system free, or 1 GiB of a large one. The default is
@@ -75,6 +88,8 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	f.BoolVar(&o.useDefault, "default", false, "make these versions the defaults, and keep them when higher versions arrive")
 	f.BoolVar(&o.noDefault, "no-default", false, "leave the defaults as they are")
 	f.BoolVar(&o.rebuild, "rebuild", false, "accept another build of a version that is installed")
+	allowMissingFlag(f, &o.allowMissing)
+	f.BoolVar(&o.state, "state", false, "make the packages' directories below /var (hashpkg conf drop NAME removes those that are empty)")
 	f.StringArrayVar(&o.keyring, "keyring", nil, "verify signatures of rpms, and of the indexes of debs, with the OpenPGP keys in `FILE` (may be repeated; default: those of the root's rpm and apt)")
 	f.StringVar(&o.index, "index", "", "look debs up in the signed indexes of `DIR`, as apt keeps them (default: the root's /var/lib/apt/lists)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require of rpms with --keyring, else warn)")
@@ -83,6 +98,10 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	o.lock = a.waitFlag(cmd, false)
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	return cmd
+}
+
+func allowMissingFlag(f *pflag.FlagSet, to *bool) {
+	f.BoolVar(to, "allow-missing", false, "install what would not start as well, and say what is missing")
 }
 
 // installOutput is what install prints with --json: the plan's own members
@@ -100,7 +119,7 @@ const installGC = 200
 
 // installMemory is where Go begins to collect before the heap has grown so much. A
 // package may have a decompressor take more.
-const installMemory = 160 << 20
+const installMemory = 100 << 20
 
 // limitMemory is called before packages are read.
 func limitMemory() {
@@ -154,8 +173,8 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	progress := a.newProgress()
 	options := repo.InstallOptions{
 		InstallOptions: transaction.InstallOptions{
-			Root: root, Packages: transaction.PackageFiles(files...), DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild,
-			Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Lock: o.lock(), Now: now, Progress: progress.show,
+			Root: root, Packages: transaction.PackageFiles(files...), DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild, AllowMissing: o.allowMissing,
+			Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Lock: o.lock(), Now: now, Generate: a.Generate, Progress: progress.show,
 		},
 		From: o.from, Requests: requests, Recommends: o.recommends,
 	}
@@ -166,15 +185,22 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 		result, err = r.Install(ctx, options)
 	}
 	progress.end()
-	if err == nil && result.InstallResult != nil && result.Changed {
-		err = a.settle(root, now)
+	var made error // what is installed is followed all the same
+	if err == nil && o.state && !o.dryRun && result.InstallResult != nil {
+		made = a.makeState(ctx, root, result.Plan.Trees, o.lock())
 	}
+	if err == nil && result.InstallResult != nil && result.Changed {
+		a.followConf(ctx, root, o.lock())
+		a.followServices(ctx, root, o.lock())
+		err = errors.Join(a.noteLacking(root, result.Plan.Trees), a.noteUnmade(root, result.Plan.Trees), a.settle(root, now))
+	}
+	err = errors.Join(err, made)
 	var size *transaction.SizeError
 	switch {
 	case errors.As(err, &size):
 		return fmt.Errorf("%w: if it is what you want, allow more with --max-size, or with max-size in %s", err, configFile)
 	case err != nil && (!isProblem(err) || result == nil || result.InstallResult == nil):
-		return err
+		return hintOfFile(err, requests)
 	}
 	if result.InstallResult == nil { // a dry run, for which nothing was fetched
 		return a.printSelection(result.Selection)
@@ -338,7 +364,8 @@ func (a *app) printTreeDetails(t plan.PlannedTree, dryRun bool) error {
 	if !dryRun && !a.verbose {
 		return nil
 	}
-	if err := a.printf("  signed %s\n", signedBy(t.Manifest.Package)); err != nil {
+	would := newScriptsOutput(t.Manifest)
+	if err := a.printf("  signed %s\n%s", signedBy(t.Manifest.Package), would.text("  ")); err != nil {
 		return err
 	}
 	for _, e := range t.Edits {

@@ -30,6 +30,12 @@ very same trees on another machine, or fails.`,
 	return cmd
 }
 
+// lockOutput is what lock prints with --json where the lock file itself goes elsewhere.
+type lockOutput struct {
+	File     string `json:"file"`
+	Packages int    `json:"packages"` // how many
+}
+
 func runLock(ctx context.Context, a *app, o sourceFlags, output string) error {
 	root, err := a.openRoot()
 	if err != nil {
@@ -49,13 +55,19 @@ func runLock(ctx context.Context, a *app, o sourceFlags, output string) error {
 		return fmt.Errorf("write lock file: %w", err)
 	}
 	text = append(text, '\n')
+	if len(lock.Packages) == 0 {
+		a.notice("note: nothing was installed by name, so the lock file has no packages\n")
+	}
 	if output == "" {
 		return a.printf("%s", text)
 	}
 	if err := os.WriteFile(output, text, 0o644); err != nil {
 		return fmt.Errorf("write lock file: %w", err)
 	}
-	if a.quiet || a.json {
+	switch {
+	case a.json:
+		return a.printJSON(lockOutput{output, len(lock.Packages)})
+	case a.quiet:
 		return nil
 	}
 	return a.printf("%s has %s\n", output, count(len(lock.Packages), "package"))

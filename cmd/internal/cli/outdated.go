@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -56,16 +57,34 @@ func runOutdated(ctx context.Context, a *app, o sourceFlags) error {
 		fmt.Fprintf(t, "%s\t%s\t%s -> %s\t%s\n", p.Name, p.Release, p.Version, p.Available, mark)
 	}
 	if len(list) == 0 {
-		a.notice("everything is of the newest version\n")
+		a.notice("%s\n", nothingNewer(root, func(*record.Tree) bool { return false }))
 	}
 	return t.Flush()
 }
 
+// nothingNewer says why there is nothing to upgrade; isLeft reports whether a package
+// is not looked at.
+func nothingNewer(root *sysroot.Root, isLeft func(*record.Tree) bool) string {
+	byName, left := false, false
+	trees(root, func(t *record.Tree) {
+		if t.Release != "" {
+			byName, left = true, left || isLeft(t)
+		}
+	})
+	switch {
+	case !byName:
+		return "nothing was installed by name"
+	case left:
+		return "everything that is not on hold is of the newest version"
+	}
+	return "everything is of the newest version"
+}
+
 type upgradeOptions struct {
 	sourceFlags
-	dryRun, recommends bool
-	signature          string
-	lock               func() sysroot.LockOptions
+	dryRun, recommends, allowMissing bool
+	signature                        string
+	lock                             func() sysroot.LockOptions
 }
 
 func newUpgradeCommand(a *app) *cobra.Command {
@@ -86,6 +105,7 @@ hold stay.`,
 	f.BoolVar(&o.recommends, "recommends", false, "install what packages recommend as well")
 	f.BoolVar(&o.offline, "offline", false, "fetch nothing: use what was fetched before")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages and indexes without a good signature: require, warn or off")
+	allowMissingFlag(f, &o.allowMissing)
 	cmd.ValidArgsFunction = a.complete(installedNames(isAskedFor), noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
 	o.lock = a.waitFlag(cmd, false)
@@ -121,12 +141,14 @@ func runUpgrade(ctx context.Context, a *app, o upgradeOptions, names []string) e
 	progress := a.newProgress()
 	result, err := r.Upgrade(ctx, repo.InstallOptions{
 		InstallOptions: transaction.InstallOptions{
-			Root: root, DryRun: o.dryRun, Signature: policy, Lock: o.lock(), Now: now, Progress: progress.show,
+			Root: root, DryRun: o.dryRun, AllowMissing: o.allowMissing, Signature: policy, Lock: o.lock(), Now: now, Generate: a.Generate, Progress: progress.show,
 		},
 		Recommends: o.recommends,
 	}, names)
 	progress.end()
 	if err == nil && result.InstallResult != nil && result.Changed {
+		a.followConf(ctx, root, o.lock())
+		a.followServices(ctx, root, o.lock())
 		err = a.settle(root, now)
 	}
 	if result == nil || err != nil && !isProblem(err) {
@@ -140,7 +162,7 @@ func runUpgrade(ctx context.Context, a *app, o upgradeOptions, names []string) e
 	if err != nil {
 		return err
 	}
-	return a.printUpgraded(result, o.dryRun)
+	return a.printUpgraded(root, result, o.dryRun)
 }
 
 // isProblem reports whether an error says that a plan cannot be resolved: there is one
@@ -150,7 +172,7 @@ func isProblem(err error) bool {
 	return errors.As(err, &problems)
 }
 
-func (a *app) printUpgraded(result *repo.UpgradeResult, dryRun bool) error {
+func (a *app) printUpgraded(root *sysroot.Root, result *repo.UpgradeResult, dryRun bool) error {
 	out := upgradeOutput{Upgraded: result.Upgraded}
 	if result.InstallResult != nil {
 		out.Generation, out.Changed = result.Generation, result.Changed
@@ -179,7 +201,7 @@ func (a *app) printUpgraded(result *repo.UpgradeResult, dryRun bool) error {
 	}
 	switch {
 	case len(result.Upgraded) == 0:
-		return a.printf("nothing to do: everything is of the newest version\n")
+		return a.printf("nothing to do: %s\n", nothingNewer(root, isOnHold))
 	case dryRun:
 		return nil
 	}

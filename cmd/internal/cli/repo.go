@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"text/tabwriter"
 
@@ -82,10 +85,29 @@ func (a *app) withPackages(ctx context.Context, root *sysroot.Root, o sourceFlag
 }
 
 // isPackageFile reports whether an argument of install is meant to be a file, and no
-// package's name: it is there, or looks like a path.
+// package's name, as apt reads it: a word is a name, whatever stands in the working
+// directory. What has a slash is a file where it is there; else it may be NAME/SUITE.
 func isPackageFile(arg string) bool {
+	if repo.LooksLikeFile(arg) {
+		return true
+	}
 	info, err := os.Stat(arg)
-	return err == nil && !info.IsDir() || repo.LooksLikeFile(arg)
+	return err == nil && !info.IsDir() && strings.Contains(arg, "/")
+}
+
+// hintOfFile adds to the error of names that were not found that there is a file of one
+// of them.
+func hintOfFile(err error, requests []repo.Request) error {
+	var missing *repo.NotFoundError
+	if !errors.As(err, &missing) && !errors.Is(err, repo.ErrNoSource) {
+		return err
+	}
+	for _, q := range requests {
+		if info, serr := os.Stat(q.String()); serr == nil && !info.IsDir() {
+			return fmt.Errorf("%w; to install the file of that name, write ./%s", err, q)
+		}
+	}
+	return err
 }
 
 // table prints lines whose columns, divided by tabs, begin one below the other. The

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -30,6 +31,9 @@ bring, as far as an index has these. The best come first.`,
 }
 
 func runSearch(ctx context.Context, a *app, o sourceFlags, limit int, words []string) error {
+	if limit < 1 {
+		return usageError{fmt.Errorf("--limit %d: one package is the least", limit)}
+	}
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -42,12 +46,17 @@ func runSearch(ctx context.Context, a *app, o sourceFlags, limit int, words []st
 	if err != nil {
 		return err
 	}
-	if a.json {
-		return a.printJSON(found)
-	}
 	if len(found) == 0 {
 		a.notice("nothing has %s\n", strings.Join(words, " and "))
-		return errReported
+	}
+	if a.json {
+		err = a.printJSON(found)
+	}
+	if len(found) == 0 {
+		return errors.Join(err, errReported)
+	}
+	if a.json {
+		return err
 	}
 	t := a.table()
 	for _, f := range found {

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
@@ -46,6 +50,9 @@ type showOutput struct {
 	Reason    string          `json:"signature_reason"`
 	Identity  digest.Digest   `json:"identity"`
 	Scripts   []string        `json:"scripts_skipped"`
+	View      string          `json:"view"`     // absolute in the root; "" for none
+	Programs  []programOutput `json:"programs"` // that see it
+	scriptsOutput
 	Files     []fileOutput    `json:"files"`
 	Libraries []libraryOutput `json:"libraries"`
 	Needs     []needOutput    `json:"needs"`
@@ -75,6 +82,106 @@ type needOutput struct {
 	Path     string `json:"path"`
 }
 
+// scriptsOutput is what a package's scripts would do.
+type scriptsOutput struct {
+	Alternatives []pkginfo.Alternative `json:"alternatives"`
+	WouldMake    pkginfo.Made          `json:"scripts_would_make"`
+	Unread       []string              `json:"scripts_unread"`
+}
+
+func newScriptsOutput(m *record.Manifest) scriptsOutput {
+	return scriptsOutput{append([]pkginfo.Alternative{}, m.Alternatives...), m.WouldMake, append([]string{}, m.Unread...)}
+}
+
+// text says it for people, with indent before each line.
+func (o *scriptsOutput) text(indent string) string {
+	var text strings.Builder
+	if len(o.Alternatives) > 0 {
+		fmt.Fprintf(&text, "%salternatives\n", indent)
+	}
+	for _, alt := range o.Alternatives {
+		fmt.Fprintf(&text, "%s  %s  %s -> %s (%d)\n", indent, alt.Name, alt.Link, alt.Path, alt.Priority)
+	}
+	made := o.WouldMake
+	if len(made.Directories)+len(made.Users)+len(made.Groups) > 0 {
+		fmt.Fprintf(&text, "%sits scripts would make\n", indent)
+	}
+	for _, user := range made.Users {
+		fmt.Fprintf(&text, "%s  user %s\n", indent, user)
+	}
+	for _, group := range made.Groups {
+		fmt.Fprintf(&text, "%s  group %s\n", indent, group)
+	}
+	for _, dir := range made.Directories {
+		fmt.Fprintf(&text, "%s  %s\n", indent, strings.Join(strings.Fields("directory "+dir.Path+" "+dir.Mode+" "+dir.Owner), " "))
+	}
+	if len(o.Unread) > 0 {
+		fmt.Fprintf(&text, "%snot understood of its scripts\n", indent)
+	}
+	for _, what := range o.Unread {
+		fmt.Fprintf(&text, "%s  %s\n", indent, what)
+	}
+	return text.String()
+}
+
+// maxUnmade is how many things that nobody has made are named.
+const maxUnmade = 6
+
+// noteUnmade says which users, groups and directories the root lacks that installing a
+// package by its package manager would have made.
+func (a *app) noteUnmade(root *sysroot.Root, trees []plan.PlannedTree) error {
+	known := map[string]string{}
+	for _, file := range []string{"/etc/passwd", "/etc/group"} {
+		b, err := root.ReadFile(file, maxAccounts)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		known[file] = "\n" + string(b)
+	}
+	for _, t := range trees {
+		if t.Present {
+			continue
+		}
+		var unmade []string
+		help := ""
+		add := func(what, name string, is bool) {
+			if thing := what + " " + name; !is && !slices.Contains(unmade, thing) {
+				unmade = append(unmade, thing)
+			}
+		}
+		made := t.Manifest.WouldMake
+		for _, user := range made.Users {
+			add("user", user, strings.Contains(known["/etc/passwd"], "\n"+user+":"))
+		}
+		for _, group := range made.Groups {
+			add("group", group, strings.Contains(known["/etc/group"], "\n"+group+":"))
+		}
+		for _, dir := range made.Directories {
+			_, err := root.Stat(dir.Path)
+			add("directory", dir.Path, err == nil)
+		}
+		for i := range t.Manifest.Files {
+			if f := &t.Manifest.Files[i]; f.Type == record.TypeDirectory && strings.HasPrefix(f.Path, "var/") {
+				_, err := root.Stat("/" + f.Path)
+				add("directory", "/"+f.Path, err == nil)
+			}
+		}
+		if slices.ContainsFunc(unmade, func(u string) bool { return strings.HasPrefix(u, "directory /var/") }) {
+			help = fmt.Sprintf("; hashpkg conf adopt %s --state makes the directories", t.Name)
+		}
+		if n := len(unmade); n > maxUnmade {
+			unmade = append(unmade[:maxUnmade:maxUnmade], fmt.Sprintf("%d more", n-maxUnmade))
+		}
+		if len(unmade) > 0 {
+			a.notice("note: %s: what would be made for it is not there: %s%s\n", t.Name, strings.Join(unmade, ", "), help)
+		}
+	}
+	return nil
+}
+
+// maxAccounts bounds the files of users and groups.
+const maxAccounts = 16 << 20
+
 // parseSpec takes NAME[=VERSION] apart; what is neither is wrong use.
 func parseSpec(text string) (query.Spec, error) {
 	spec, err := query.ParseSpec(text)
@@ -88,11 +195,18 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 	out := showOutput{
 		packageOutput: newPackageOutput(root, t), Summary: m.Summary, Package: m.Package.File, Digest: m.Package.Digest,
 		Signature: m.Package.Verdict, Signer: m.Package.Signer, Reason: m.Package.Reason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
-		signed: signedBy(m.Package),
-		Files:  []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{},
+		scriptsOutput: newScriptsOutput(m),
+		signed:        signedBy(m.Package),
+		Programs:      []programOutput{}, Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{},
+	}
+	if t.View != "" {
+		out.View = root.Prefix() + "/" + layout.TreePath(layout.ViewName, t.View)
 	}
 	for i := range m.Files {
 		f := &m.Files[i]
+		if f.Launches != "" {
+			out.Programs = append(out.Programs, newLaunched(f))
+		}
 		out.Files = append(out.Files, fileOutput{
 			Path: f.Path, Type: f.Type, Object: f.Object, Size: f.Size, Mode: f.Mode, Source: f.Source,
 			Target: f.Target, Edits: append([]record.EditRecord{}, f.Edits...),
@@ -130,7 +244,7 @@ func runShow(ctx context.Context, a *app, o sourceFlags, text string) error {
 		available := runShowAvailable(ctx, a, root, o, spec)
 		switch {
 		case errors.Is(available, repo.ErrNoSource):
-			return err
+			return fmt.Errorf("%w; with --from RELEASE it is looked for in a release", err)
 		case available != nil:
 			return fmt.Errorf("%w; %w", err, available)
 		}
@@ -166,6 +280,13 @@ func (a *app) printShow(out showOutput) error {
 	}
 	if len(out.Scripts) > 0 {
 		text += fmt.Sprintf("scripts   %s: none of them ran\n", strings.Join(out.Scripts, ", "))
+	}
+	text += out.scriptsOutput.text("")
+	if out.View != "" {
+		text += "view      " + out.View + "\n"
+	}
+	for _, p := range out.Programs {
+		text += fmt.Sprintf("  %s  %s%s\n", p.Name, p.Why, map[record.Launch]string{record.LaunchNone: ", but has none, as somebody said", record.LaunchCapable: "; by a capability"}[p.Launch])
 	}
 	if len(out.Libraries) > 0 {
 		text += "libraries\n"

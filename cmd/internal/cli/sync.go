@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/live"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -29,7 +30,7 @@ current-system leads to the paths of the distribution; and executables are told
 to search there, by DT_RUNPATH, as far as the settings allow and the loader finds
 the same libraries. Libraries of the distribution are never changed, and neither
 are the package managers' records. An older version of a library stays in the
-store.
+store. Running programs that see a view of /usr are shown the files that have come.
 
 The hooks call this after each transaction (hashpkg help hooks); with nothing to
 do it ends at once. No program of the root is run, but for the loader of the
@@ -65,11 +66,20 @@ func runSync(ctx context.Context, a *app, o syncOptions) error {
 	progress := a.newProgress()
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
 		Root: root, Rewrite: settings.rewrite(), DryRun: o.dryRun, Again: o.again,
-		Lock: o.lock(), Now: now, Image: a.isImage(), Progress: progress.show,
+		Lock: o.lock(), Now: now, Image: a.isImage(), Generate: a.Generate, Progress: progress.show,
 	})
 	progress.end()
 	if err != nil {
 		return err
+	}
+	if !o.dryRun {
+		stale, err := live.Refresh(ctx, root)
+		if err != nil {
+			a.notice("warning: %v\n", err)
+		}
+		for _, s := range stale {
+			a.notice("note: %s\n", s)
+		}
 	}
 	if a.json {
 		return a.printJSON(result)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 	"github.com/hashpkg/hashpkg/transaction/query"
@@ -16,9 +18,9 @@ import (
 )
 
 type verifyOptions struct {
-	all, system, repair, dryRun bool
-	from                        []string
-	lock                        func() sysroot.LockOptions
+	all, system, repair, dryRun, offline bool
+	from                                 []string
+	lock                                 func() sysroot.LockOptions
 }
 
 func newVerifyCommand(a *app) *cobra.Command {
@@ -42,8 +44,9 @@ else.
 
 With --repair, verify the whole store, with all its generations, and mend what is
 damaged or missing: from another copy in the store, from the distribution's own
-file, or from the package files that --from names, a .deb or .rpm or a directory of
-them. What takes a place has the recorded digest. Links and indexes are made again
+file, from the package files that --from names, a .deb or .rpm or a directory of
+them, or from the package itself, which is fetched from the release that it came from,
+or with --offline is not. What takes a place has the recorded digest. Links and indexes are made again
 from the records, and copies of one file are linked again. What cannot be mended,
 or belongs to nobody, is moved below .hashpkg/quarantine in the prefix, and what is
 lost by that is named, with the programs that it concerns. Which generation shall
@@ -52,7 +55,8 @@ mended, and those that they are bound to.
 
 With --system --repair, mend the installed programs that hashpkg has edited, and the
 records of these edits. Their packaged bytes, which the package manager's digest
-proves, are taken from another copy on the disk, or from the packages of --from; then
+proves, are taken from another copy on the disk, the packages of --from, or those that
+the sources of the machine have; then
 the recorded edit is made again. Bytes that are replaced are kept below
 .hashpkg/quarantine. For the rest the command of the package manager is named that
 brings the files again.
@@ -73,6 +77,7 @@ damage remains. With --dry-run, it is as it would be afterwards.`,
 	f.BoolVar(&o.system, "system", false, "verify the files of the system's packages")
 	f.BoolVar(&o.repair, "repair", false, "mend what is damaged")
 	f.StringArrayVar(&o.from, "from", nil, "mend from the package `FILE`, or those in the directory (may be repeated)")
+	f.BoolVar(&o.offline, "offline", false, "fetch no packages to mend from")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what --repair would do and change nothing")
 	o.lock = a.waitFlag(cmd, true)
 	cmd.MarkFlagsMutuallyExclusive("all", "system")
@@ -82,8 +87,8 @@ damage remains. With --dry-run, it is as it would be afterwards.`,
 
 func runVerifyCommand(ctx context.Context, a *app, o verifyOptions, specs []string) error {
 	switch {
-	case !o.repair && (o.dryRun || len(o.from) > 0):
-		return usageError{errors.New("--from and --dry-run go with --repair; see hashpkg help verify")}
+	case !o.repair && (o.dryRun || o.offline || len(o.from) > 0):
+		return usageError{errors.New("--from, --offline and --dry-run go with --repair; see hashpkg help verify")}
 	case o.repair:
 		return runRepair(ctx, a, o, specs)
 	case o.system:
@@ -108,9 +113,15 @@ func runRepair(ctx context.Context, a *app, o verifyOptions, texts []string) err
 	if err != nil {
 		return err
 	}
+	r, err := a.openRepo(root, sourceFlags{offline: o.offline}, trust.ByKeys)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	r.Locked = !o.dryRun // by the repair
 	progress := a.newProgress()
 	options := repair.Options{
-		Root: root, Specs: specs, From: o.from, DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
+		Root: root, Specs: specs, From: o.from, Fetch: fetchToRepair(r), DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
 	}
 	var result *repair.Result
 	if o.system {
@@ -136,6 +147,26 @@ func runRepair(ctx context.Context, a *app, o verifyOptions, texts []string) err
 	return err
 }
 
+// fetchToRepair returns what fetches packages for a repair. Where nothing says where they
+// come from, or nothing is to be fetched, it goes on without; and after a release could not
+// be reached, it does not ask it again.
+func fetchToRepair(r *repo.Repo) func(context.Context, repair.WantedPackage) (string, error) {
+	unreachable := map[string]bool{}
+	return func(ctx context.Context, w repair.WantedPackage) (string, error) {
+		if unreachable[w.Release] {
+			return "", nil
+		}
+		file, err := r.PackageFile(ctx, repo.Wanted(w))
+		switch {
+		case errors.Is(err, repo.ErrNoSource), errors.Is(err, repo.ErrOffline):
+			return "", nil
+		case err != nil && !errors.Is(err, repo.ErrNoPackageFile):
+			unreachable[w.Release] = true
+		}
+		return file, err
+	}
+}
+
 // printRepair says what a repair did, or would do, a line each.
 func (a *app) printRepair(r *repair.Result, dryRun bool) error {
 	would := ""
@@ -144,6 +175,9 @@ func (a *app) printRepair(r *repair.Result, dryRun bool) error {
 	}
 	for _, n := range r.Notes {
 		a.notice("note: %s\n", n)
+	}
+	if len(r.Fetched) > 0 {
+		a.notice("note: fetched to mend from: %s\n", strings.Join(r.Fetched, ", "))
 	}
 	for _, d := range r.Done {
 		if a.quiet {

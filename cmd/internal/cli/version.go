@@ -19,14 +19,18 @@ func newVersionCommand(a *app) *cobra.Command {
 		Example: "  hashpkg version",
 		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			version := Version
-			if info, ok := debug.ReadBuildInfo(); ok && version == "" {
-				version = info.Main.Version
-			}
 			if a.json {
-				return a.printJSON(map[string]any{"version": version, "layout": layout.FormatVersion, "go": runtime.Version()})
+				return a.printJSON(map[string]any{"version": version(), "layout": layout.FormatVersion, "go": runtime.Version()})
 			}
-			return a.printf("hashpkg %s\n", version)
+			return a.printf("hashpkg %s\n", version())
 		},
 	}
+}
+
+// version returns [Version], or what Go has recorded where that was not set.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && Version == "" {
+		return info.Main.Version
+	}
+	return Version
 }

@@ -1,0 +1,537 @@
+package transaction
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/internal/sandbox"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/generate"
+	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/plan"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/view"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// generating makes files for views that follow from their other files: see package
+// layout/generate. What cannot be made is left out, and told of.
+type generating struct {
+	*Writer
+	next *record.Generation
+	host hostFiles
+
+	manifests map[string]*record.Manifest // by the paths of their trees: those that are being installed, and what was read
+	present   map[string]bool             // trees whose manifests in the plan are drafts, and that the store has
+	fresh     []*record.Manifest          // those of them that are not assembled yet
+	made      map[digest.Digest]result    // by the identity of the task
+	warnings  []string
+	fatal     error // of what the transaction itself needs
+}
+
+// result is what came of a task.
+type result struct {
+	files []record.File
+	fault error
+}
+
+// errNotRun says that no programs are to be run.
+var errNotRun = errors.New("no programs are run")
+
+// generate adds to the planned views of a generation what can be made for them, and sets the
+// generation's views accordingly. What needs a program and was not made before is only made
+// where [Options] allow that. trees are those that are being installed, of a plan's. It returns
+// those of them that are still to be assembled, and what could not be made.
+func (w *Writer) generate(ctx context.Context, next *record.Generation, planned []plan.PlannedView, trees []*record.Manifest, of []plan.PlannedTree) (left []*record.Manifest, warnings []string, err error) {
+	g := &generating{
+		Writer: w, next: next, host: hostFiles{root: w.root, known: map[string][]generate.Input{}},
+		manifests: map[string]*record.Manifest{}, present: map[string]bool{}, fresh: trees,
+	}
+	for _, t := range of {
+		g.present[layout.TreePath(t.Name, t.Tree)] = t.Present
+	}
+	for _, m := range trees {
+		g.manifests[layout.TreePath(m.Name, m.Tree)] = m
+	}
+	for i := range planned {
+		before := view.Dir(planned[i].Identity)
+		if err := g.add(ctx, &planned[i]); err != nil {
+			return nil, nil, err
+		}
+		for j := range next.Trees {
+			if t := &next.Trees[j]; t.View == before {
+				t.View = view.Dir(planned[i].Identity)
+			}
+		}
+	}
+	return g.fresh, g.warnings, nil
+}
+
+// add adds to a view what can be made for it.
+func (g *generating) add(ctx context.Context, p *plan.PlannedView) error {
+	all := p.Parts
+	err := all.Place(func(m *record.Manifest) (*record.Manifest, error) {
+		tree := layout.TreePath(m.Name, m.Tree)
+		if g.manifests[tree] == nil && !g.present[tree] {
+			return m, nil
+		}
+		return g.manifest(tree)
+	})
+	if err != nil {
+		return err
+	}
+	tasks, err := generate.Tasks(all.Trees, &g.host)
+	if err != nil {
+		g.warn("indexes of a view are not made: %v", err)
+		return nil
+	}
+	if len(tasks) == 0 {
+		return nil
+	}
+	plain := all
+	all = withTasks(all, tasks)
+	if _, err := g.root.Store().PackageFile(layout.ViewName, view.Dir(all.Identity())); err == nil {
+		p.Parts, p.Identity = all, all.Identity()
+		return nil // it is there
+	}
+	g.readMade()
+	p.Parts = plain
+	if err := g.stageRelease(); err != nil {
+		return err
+	}
+	scene := &scene{generating: g, view: view.Merge(plain)}
+	defer scene.close()
+	for i, t := range tasks {
+		made := all.Generated[i]
+		r, known := g.made[made.Input]
+		if !known {
+			r = scene.make(ctx, &t)
+			if err := errors.Join(ctx.Err(), g.fatal); err != nil {
+				return err
+			}
+			g.made[made.Input] = r
+		}
+		if errors.Is(r.fault, errNotRun) {
+			continue
+		}
+		if r.fault != nil {
+			g.warn("programs go without an index of %s: %v", t.By, r.fault)
+			continue
+		}
+		made.Files = r.files
+		p.Generate(made)
+	}
+	p.Identity = p.Parts.Identity()
+	return nil
+}
+
+// withTasks returns the parts of a view with what tasks make.
+func withTasks(p view.Parts, tasks []generate.Task) view.Parts {
+	for _, t := range tasks {
+		p.Generate(view.Generated{Generated: record.Generated{By: t.By, Input: t.Identity()}, Into: t.Into, Beside: t.Beside})
+	}
+	return p
+}
+
+// FindGenerated adds to a planned view what was made for it, as it stands in the view's
+// directory. It does nothing where there is no such directory, or where the view would have
+// something else by now.
+func FindGenerated(root *sysroot.Root, p *plan.PlannedView) error {
+	tasks, err := generate.Tasks(p.Trees, &hostFiles{root: root, known: map[string][]generate.Input{}})
+	if err != nil {
+		return err
+	}
+	all := withTasks(p.Parts, tasks)
+	top, err := root.Store().Dir().OpenDir(layout.TreePath(layout.ViewName, view.Dir(all.Identity())))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	merged := view.Merge(p.Parts)
+	for i, t := range tasks {
+		dir, err := top.OpenDir(t.Into)
+		if err != nil {
+			return err
+		}
+		err = eachOutput(&t, dir, func(name string, b []byte) error {
+			f := generatedFile(&t, name, b)
+			if of := merged.Lookup(f.Path); of == nil || of.Object != f.Object {
+				all.Generated[i].Files = append(all.Generated[i].Files, f)
+			}
+			return nil
+		})
+		if err := errors.Join(err, dir.Close()); err != nil {
+			return err
+		}
+	}
+	p.Parts, p.Identity = all, all.Identity()
+	return nil
+}
+
+// manifest returns the manifest of a tree.
+func (g *generating) manifest(tree string) (*record.Manifest, error) {
+	if m := g.manifests[tree]; m != nil {
+		return m, nil
+	}
+	name, dir := layout.SplitTreePath(tree)
+	m, err := g.root.Store().Manifest(name, dir)
+	if err == nil {
+		g.manifests[tree] = m
+	}
+	return m, err
+}
+
+func (g *generating) warn(format string, args ...any) {
+	if w := fmt.Sprintf(format, args...); !slices.Contains(g.warnings, w) {
+		g.warnings = append(g.warnings, w)
+	}
+}
+
+// readMade finds out what was made for views of the active generation.
+func (g *generating) readMade() {
+	if g.made != nil {
+		return
+	}
+	g.made = map[digest.Digest]result{}
+	read := map[string]bool{"": true}
+	for i := range g.active.Trees {
+		id := g.active.Trees[i].View
+		if read[id] {
+			continue
+		}
+		read[id] = true
+		m, err := g.root.Store().Manifest(layout.ViewName, id)
+		if err != nil {
+			continue // which verify tells of; all can be made again
+		}
+		for j := range m.Files {
+			f := m.Files[j]
+			if f.Generated == nil || strings.HasPrefix(f.Path, view.Over+"/") {
+				continue
+			}
+			f.Own = false
+			r := g.made[*f.Generated]
+			r.files = append(r.files, f)
+			g.made[*f.Generated] = r
+		}
+	}
+}
+
+// scene is a view that files are made for, as the programs that make them see it.
+type scene struct {
+	*generating
+	view *record.Manifest
+
+	box    *sandbox.Box // nil until a program is to be run
+	opened []*beneath.Dir
+}
+
+func (s *scene) close() {
+	for _, d := range s.opened {
+		_ = d.Close() // nothing is written through it
+	}
+}
+
+// make does a task.
+func (s *scene) make(ctx context.Context, t *generate.Task) result {
+	files, err := s.files(ctx, t)
+	if err == nil && len(files) == 0 {
+		err = errors.New("nothing was made")
+	}
+	return result{files, err}
+}
+
+func (s *scene) files(ctx context.Context, t *generate.Task) ([]record.File, error) {
+	if t.Index != nil {
+		contents, err := s.contents(t)
+		if err != nil {
+			return nil, err
+		}
+		return s.stage(t, t.Printed, t.Index(contents))
+	}
+	if s.box == nil {
+		box, err := s.newBox()
+		if err != nil {
+			return nil, err
+		}
+		s.box = box
+	}
+	box := *s.box
+	box.Out, box.OutLinks, box.Args = generate.Out, t.OutLinks, t.Args
+	box.Env = append([]string{"PATH=/usr/bin:/usr/sbin:/bin:/sbin", "HOME=/tmp", "LC_ALL=C", "TZ=UTC0", "SOURCE_DATE_EPOCH=1"}, t.Env...)
+	out, err := box.Run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Dir.Close()
+	if t.Printed != "" {
+		return s.stage(t, t.Printed, out.Printed)
+	}
+	var files []record.File
+	err = eachOutput(t, out.Dir, func(name string, b []byte) error {
+		staged, err := s.stage(t, name, b)
+		files = append(files, staged...)
+		return err
+	})
+	return files, err
+}
+
+// maxGenerated is how many bytes the files of one task may have.
+const maxGenerated = 256 << 20
+
+// eachOutput calls f with the files of a directory that are what a task makes there.
+func eachOutput(t *generate.Task, dir *beneath.Dir, f func(name string, b []byte) error) error {
+	left := int64(maxGenerated)
+	var walk func(at string) error
+	walk = func(at string) error {
+		entries, err := dir.ReadDir(at)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			name := path.Join(at, e.Name())
+			switch {
+			case e.IsDir() && strings.Count(name, "/") < 2:
+				err = walk(name)
+			case e.Type().IsRegular() && t.IsOutput(name):
+				var b []byte
+				if b, err = dir.ReadFile(name, left); err == nil {
+					left -= int64(len(b))
+					err = f(name, b)
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return walk(".")
+}
+
+// stage stages the bytes of a file that was made.
+func (s *scene) stage(t *generate.Task, name string, b []byte) ([]record.File, error) {
+	f := generatedFile(t, name, b)
+	_, _, err := s.staging.Add(bytes.NewReader(b), f.Size)
+	return []record.File{f}, err
+}
+
+func generatedFile(t *generate.Task, name string, b []byte) record.File {
+	d := digest.Of(b)
+	of := t.Identity()
+	return record.File{Path: t.Into + "/" + name, Type: record.TypeFile, Mode: 0o644, Object: d, Size: int64(len(b)), Source: d, Generated: &of}
+}
+
+// contents reads the inputs of a task.
+func (s *scene) contents(t *generate.Task) ([]generate.Content, error) {
+	var contents []generate.Content
+	for _, i := range t.Inputs {
+		c := generate.Content{Path: i.Path}
+		var err error
+		switch {
+		case i.Target != "": // to another input, or to what is none
+			continue
+		case i.OfHost:
+			c.Bytes, err = s.root.ReadFile("/"+i.Path, maxHostInput)
+		default:
+			err = s.staging.Map(i.Object, func(b []byte) error {
+				c.Bytes = bytes.Clone(b)
+				return nil
+			})
+		}
+		if err != nil {
+			return nil, err
+		}
+		contents = append(contents, c)
+	}
+	return contents, nil
+}
+
+// newBox returns a box that shows the view, over the root's own /usr, and the trees that its
+// files lead to.
+func (s *scene) newBox() (*sandbox.Box, error) {
+	switch {
+	case !s.generates:
+		return nil, errNotRun
+	case !plan.RunsHere(s.next.Architecture):
+		return nil, errors.New("its program is not for this machine")
+	}
+	if len(s.fresh) > 0 {
+		if s.fatal = s.staging.AddTrees(s.fresh); s.fatal != nil {
+			return nil, s.fatal
+		}
+		s.fresh = nil
+	}
+	box := &sandbox.Box{Dirs: map[string]*beneath.Dir{}, Links: map[string]string{}}
+	seen, err := s.staging.Try(s.view)
+	if err != nil {
+		return nil, err
+	}
+	s.opened = append(s.opened, seen)
+	usr, err := seen.OpenDir("usr")
+	if err != nil {
+		return nil, err
+	}
+	s.opened = append(s.opened, usr)
+	box.Usr = append(box.Usr, usr)
+	switch own, err := s.root.Find("/usr/bin"); {
+	case err == nil:
+		s.opened = append(s.opened, own.Dir)
+		box.Usr = append(box.Usr, own.Dir)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	trees, err := s.reach()
+	if err != nil {
+		return nil, err
+	}
+	for _, tree := range trees {
+		dir, err := s.staging.OpenTree(tree)
+		if err != nil {
+			return nil, err
+		}
+		s.opened = append(s.opened, dir)
+		box.Dirs[s.root.Prefix()+"/"+tree] = dir
+	}
+	return box, s.topDirs(box)
+}
+
+// topDirs shows /bin, /lib and others as the root has them: as links to what is in /usr, or
+// as directories.
+func (s *scene) topDirs(box *sandbox.Box) error {
+	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
+		top, err := s.root.Find("/" + name)
+		if err != nil {
+			return err
+		}
+		s.opened = append(s.opened, top.Dir)
+		st, err := top.Dir.Lstat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return err
+		case st.Mode&unix.S_IFMT == unix.S_IFLNK:
+			box.Links["/"+name] = "usr/" + name
+			continue
+		}
+		dir, err := top.Dir.OpenDir(name)
+		if err != nil {
+			return err
+		}
+		s.opened = append(s.opened, dir)
+		box.Dirs["/"+name] = dir
+	}
+	return nil
+}
+
+// reach returns the trees that files of the view load from, and so on.
+func (s *scene) reach() ([]string, error) {
+	known := map[string]bool{}
+	for i := range s.next.Trees {
+		known[s.next.Trees[i].Path()] = true
+	}
+	reached := map[string]bool{}
+	todo := slices.Clone(s.view.Merged)
+	for len(todo) > 0 {
+		tree := todo[0]
+		todo = todo[1:]
+		if reached[tree] || !known[tree] {
+			continue
+		}
+		reached[tree] = true
+		m, err := s.manifest(tree)
+		if err != nil {
+			return nil, err
+		}
+		todo = append(todo, graph.OfManifest(m, func(tree string) bool { return known[tree] })...)
+	}
+	return slices.Sorted(maps.Keys(reached)), nil
+}
+
+// hostInputs returns what changes when files come, go or are replaced in the directories of a
+// root that generators look at.
+func hostInputs(root *sysroot.Root) string {
+	var b strings.Builder
+	list := func(dir string) []string {
+		entries, err := root.ReadDir("/" + dir)
+		if err != nil {
+			return nil
+		}
+		names := make([]string, len(entries))
+		for i, e := range entries {
+			names[i] = e.Name()
+		}
+		return names
+	}
+	for _, dir := range generate.HostDirs(list) {
+		if info, err := root.Stat("/" + dir); err == nil {
+			fmt.Fprintf(&b, "%s %d\n", dir, info.ModTime().UnixNano())
+		}
+	}
+	return digest.Of([]byte(b.String())).String()
+}
+
+// hostFiles are the files of a root that generators look at.
+type hostFiles struct {
+	root  *sysroot.Root
+	known map[string][]generate.Input // by directory
+}
+
+// maxHostInput is how many bytes a file of the host may have that a generator looks at.
+const maxHostInput = 64 << 20
+
+// Files implements [generate.Host].
+func (h *hostFiles) Files(dir string) ([]generate.Input, error) {
+	if found, known := h.known[dir]; known {
+		return found, nil
+	}
+	var found []generate.Input
+	place, err := h.root.Find("/" + dir + "/x")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		h.known[dir] = nil
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer place.Close()
+	entries, err := place.Dir.ReadDir(".")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		i := generate.Input{Path: dir + "/" + e.Name(), OfHost: true}
+		switch {
+		case e.Type().IsRegular():
+			var b []byte
+			if b, err = place.Dir.ReadFile(e.Name(), maxHostInput); err == nil {
+				i.Object = digest.Of(b)
+			}
+		case e.Type()&fs.ModeSymlink != 0:
+			i.Target, err = place.Dir.Readlink(e.Name())
+		default:
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, i)
+	}
+	h.known[dir] = found
+	return found, nil
+}
