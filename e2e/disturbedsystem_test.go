@@ -59,7 +59,7 @@ func (w *twins) atOnce() disturbance {
 esac`, w.moment(), whole, w.random.IntN(40), w.moment())}
 }
 
-// TestSystemDisturbed is TestSystemDisturbedSmall for more packages, real ones among them, whose
+// TestSystemDisturbed is TestDisturbed for more packages, real ones among them, whose
 // programs do their work after every step, and which then go to the next release. The
 // lock is held for as long as hooks wait, once, and needrestart says what is to be restarted.
 func TestSystemDisturbed(t *testing.T) {
@@ -92,7 +92,7 @@ func TestSystemDisturbed(t *testing.T) {
 	w.with.Run("hashpkg", "sync")
 	steps := append(workSteps(w.random, 100), []work{
 		{"upgrade", apt + "upgrade"},
-		{"downgrade", apt + "--allow-downgrades install zlib1g=$(apt-cache madison zlib1g | tail -n 1 | cut -d'|' -f2) libonig5=$(apt-cache madison libonig5 | tail -n 1 | cut -d'|' -f2)"},
+		{"downgrade", apt + "--allow-downgrades install zlib1g=$(apt-cache madison zlib1g | awk 'END { print $3 }') libonig5=$(apt-cache madison libonig5 | awk 'END { print $3 }')"},
 		{"reinstall", apt + "install --reinstall jq git libjq1"},
 		{"remove", apt + "remove jq libjq1"},
 		{"install", apt + "install jq"},
@@ -121,7 +121,7 @@ func TestSystemDisturbed(t *testing.T) {
 	w.finish()
 }
 
-// TestSystemDisturbedRPM is TestSystemDisturbedSmall for what rpm installs.
+// TestSystemDisturbedRPM is TestDisturbed for what rpm installs.
 func TestSystemDisturbedRPM(t *testing.T) {
 	testneed.Programs(t, "rpm", "mkfs.ext4")
 	seed := disturbedSeed(t)

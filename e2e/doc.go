@@ -14,6 +14,10 @@
 // tested beside the package. work_test.go has some eighty programs of whole systems
 // do their work, before and after (make test-system), and shows of each that it cannot
 // without a file that it needs. byname_test.go installs 66 programs by name from three
-// releases into one system. firstminute_test.go is somebody without privileges.
+// releases into one system. completion_test.go types at shells. programs_test.go has some
+// two hundred programs of other releases do their work (make programs); its cases are
+// proved by systems of these releases themselves. generated_test.go is about indexes that are
+// made for views. firstminute_test.go is somebody without
+// privileges.
 // repository_test.go makes the repositories of scripts.
 package e2e

@@ -16,6 +16,7 @@ import (
 
 // TestHooksFollowDpkg lets dpkg and apt call hashpkg by its hooks.
 func TestHooksFollowDpkg(t *testing.T) {
+	t.Parallel()
 	testneed.Programs(t, "gcc")
 	root := newSystem(t)
 	root.Run("hashpkg", "hooks", "install")
@@ -91,6 +92,7 @@ func TestHooksFollowDpkg(t *testing.T) {
 // TestOneRunIsOneGeneration lets apt install libraries of which each must be configured
 // before the next is unpacked: dpkg runs, and calls hashpkg, for each.
 func TestOneRunIsOneGeneration(t *testing.T) {
+	t.Parallel()
 	testneed.Programs(t, "gcc")
 	root := newSystem(t)
 	root.Run("hashpkg", "hooks", "install")
@@ -157,6 +159,7 @@ func generationsOf(t *testing.T, root *testroot.Root) []generation {
 // when it has given its lock back. The trigger comes while dpkg has not written its
 // status yet, and another package's trigger after it changes what the loader finds.
 func TestDpkgAloneIsOneGeneration(t *testing.T) {
+	t.Parallel()
 	testneed.Programs(t, "gcc")
 	root := testroot.Debian(t, "bookworm", "")
 	repo := root.Repo()
@@ -285,6 +288,7 @@ func chain(t *testing.T, name, version, preDepends string) string {
 // TestHooksFailGently breaks hashpkg under dpkg's feet: dpkg does not notice, check
 // tells, and the next run repairs.
 func TestHooksFailGently(t *testing.T) {
+	t.Parallel()
 	testneed.Programs(t, "gcc")
 	root := newSystem(t)
 	root.Run("hashpkg", "hooks", "install")

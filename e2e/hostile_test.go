@@ -58,7 +58,7 @@ func TestSyncHostileRoot(t *testing.T) {
 			out("var/sys/libonig5")
 			mustRun(t, "sed", "-i", "s/^Version: 6/Version: 7/", in("var/lib/dpkg/status"))
 		}, "a symbolic link is in the way"},
-		{"pins", synced, func() { pipe("var/sys/.hashpkg/system/pins.json") }, "not a regular file"},
+		{"pins", synced, func() { pipe("var/sys/.hashpkg/system/pins.json") }, ""},
 		{"state", synced, func() { pipe("var/sys/.hashpkg/system/state.json") }, ""},
 		{"circle", base, func() {
 			mustRun(t, "sh", "-c", `ln -s circle "$1/usr/circle" && echo /usr/circle/libx.so >>"$1/var/lib/dpkg/info/jq.list"`, "sh", root)

@@ -13,6 +13,7 @@ import (
 
 // TestImagesAreEqual has the shipped hook of mmdebstrap make two images at two times.
 func TestImagesAreEqual(t *testing.T) {
+	t.Parallel()
 	hook, err := filepath.Abs("../hooks/files/mmdebstrap-hooks/customize90-hashpkg.sh")
 	if err != nil {
 		t.Fatal(err)

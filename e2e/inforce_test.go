@@ -47,6 +47,7 @@ func daemonRoot(t *testing.T, packages ...string) *testroot.Root {
 // TestUpgradeIsInForce upgrades a library while hashpkg cannot do anything: what starts
 // afterwards maps the file that dpkg has installed.
 func TestUpgradeIsInForce(t *testing.T) {
+	t.Parallel()
 	root := daemonRoot(t)
 	root.Install(hashpkg(t), "/usr/bin/hashpkg")
 	// The daemon starts after the upgrade, at once.

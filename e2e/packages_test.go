@@ -57,6 +57,7 @@ func TestUnits(t *testing.T) {
 // TestDebPackage takes hashpkg's .deb through its life, in a system on which apt and
 // dpkg work.
 func TestDebPackage(t *testing.T) {
+	t.Parallel()
 	root := testroot.Debian(t, "bookworm", "", "debsums", "jq")
 	repo := root.Repo()
 	deb := buildPackage(t, "deb", "1.0")
@@ -222,6 +223,7 @@ system("hashpkg hook after; hashpkg sync -q; hashpkg check --json")`)
 // TestDebPackageStays removes hashpkg's package while another hashpkg has the lock, and
 // has its trigger killed: the package stays while programs are edited, and dpkg goes on.
 func TestDebPackageStays(t *testing.T) {
+	t.Parallel()
 	testneed.Programs(t, "gcc")
 	root := testroot.Debian(t, "bookworm", "")
 	installDebs(root, buildPackage(t, "deb", "1.0"))
@@ -256,6 +258,7 @@ func TestDebPackageStays(t *testing.T) {
 
 // TestRPMPackage takes hashpkg's .rpm through its life.
 func TestRPMPackage(t *testing.T) {
+	t.Parallel()
 	root := testroot.RPM(t)
 	file := buildPackage(t, "rpm", "1.0")
 	if first, err := os.ReadFile(file); err != nil {

@@ -91,6 +91,7 @@ func TestPinThatDoesNotFit(t *testing.T) {
 
 // TestPins keeps one program on an older library, then all of them.
 func TestPins(t *testing.T) {
+	t.Parallel()
 	root := newSystem(t, "curl", "jq")
 	root.Run("hashpkg", "sync")
 	old := strings.TrimSpace(root.Run("dpkg-query", "-W", "-f", "${Version}", "zlib1g"))

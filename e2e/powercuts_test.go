@@ -233,6 +233,7 @@ func stateOf(t *testing.T, root string) (s cutState) {
 // begun. HASHPKG_TEST_CUTS is how many cuts there are, and HASHPKG_TEST_SEED what
 // chooses them.
 func TestPowerCutAnywhere(t *testing.T) {
+	t.Parallel()
 	testneed.Root(t)
 	testneed.Programs(t, "losetup", "unshare", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs")
 	testneed.Network(t)
@@ -305,6 +306,7 @@ $1 --root "$root" -q sync --again
 // TestPinPowerCut cuts the power right after a pin has been made or taken back, and
 // while that is done, with the program and the records on one file system and on two.
 func TestPinPowerCut(t *testing.T) {
+	t.Parallel()
 	testneed.Root(t)
 	testneed.Programs(t, "losetup", "unshare", "mkfs.ext4")
 	testneed.Network(t)

@@ -46,6 +46,7 @@ func racedFiles(t *testing.T) (programs, libraries [2][]byte) {
 // TestSyncBesideDpkg lets dpkg, which has no hooks, install one version and the other
 // while a sync is at work.
 func TestSyncBesideDpkg(t *testing.T) {
+	t.Parallel()
 	testneed.Root(t)
 	testneed.Programs(t, "strace", "gcc", "dpkg")
 	programs, libraries := racedFiles(t)
@@ -66,6 +67,7 @@ func TestSyncBesideDpkg(t *testing.T) {
 
 // TestSyncBesideRPM is TestSyncBesideDpkg with rpm.
 func TestSyncBesideRPM(t *testing.T) {
+	t.Parallel()
 	testneed.Root(t)
 	testneed.Programs(t, "strace", "gcc", "rpm", "dpkg-deb")
 	programs, libraries := racedFiles(t)

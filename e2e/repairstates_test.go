@@ -57,7 +57,7 @@ var brokenStates = map[string][]brokenState{
 		{damage: "mv prog/1 away && ln -s ../away prog/1", says: "the tree is missing: a link is in its place", other: true},
 	},
 	"a file has another mode, owner or attribute": {
-		{damage: "chmod 0600 prog/1/usr/share/prog/secret", says: "made again"},
+		{damage: "chmod 0600 prog/1/usr/share/doc/prog/secret", says: "made again"},
 		{damage: "chmod 0700 prog/1/usr/share", says: "set again"},
 		{damage: "rm prog/1/usr/bin/prog && cp prog/2/usr/bin/prog prog/1/usr/bin/prog", says: "made again"},
 	},
@@ -79,6 +79,13 @@ var brokenStates = map[string][]brokenState{
 	"a manifest that cannot be read, or a tree without one, that no generation, pin or program has": {
 		{damage: "echo x >.hashpkg/manifests/prog/8.json", says: "8.json: "},
 		{damage: "mkdir -p prog/9/usr", says: "is a tree without a manifest, of no generation; moved to the quarantine"},
+	},
+	"a view's manifest is lost": {
+		{damage: "rm -r .hashpkg/manifests/.view", says: "made again from the trees that it is merged from"},
+		{damage: "echo x >$(echo .hashpkg/manifests/.view/*)", says: "made again from the trees that it is merged from"},
+	},
+	"`system/pins.json` cannot be read": {
+		{damage: "mkdir .hashpkg/system && echo x >.hashpkg/system/pins.json", says: "system/pins.json", undo: "rmdir var/sys/.hashpkg/system"},
 	},
 	"`generation.json` is damaged or lost": {
 		{damage: "rm current-system/generation.json", says: "made again from the index"},
@@ -163,7 +170,7 @@ func TestBrokenStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustRun(t, hashpkg(t), append([]string{"--root", base, "install", "-q"}, debs[:3]...)...)
-	mustRun(t, hashpkg(t), "--root", base, "install", "-q", debs[3])
+	mustRun(t, hashpkg(t), "--root", base, "install", "-q", debs[3], debs[4])
 	before := dump(t, base)
 	for row, states := range brokenStates {
 		for _, s := range states {
@@ -267,8 +274,8 @@ func repairRows(t *testing.T) (rows []string) {
 	return rows
 }
 
-// boundPackages are a C library, a library, and two versions of a program that is bound to
-// them.
+// boundPackages are a C library, a library, two versions of a program that is bound to
+// them, and a program that sees a view.
 func boundPackages(t *testing.T, dir string) (files []string) {
 	t.Helper()
 	const libDir = "usr/lib/x86_64-linux-gnu/"
@@ -278,7 +285,7 @@ func boundPackages(t *testing.T, dir string) (files []string) {
 			elf("usr/bin/prog", testelf.File{Interpreter: "/lib64/ld-linux-x86-64.so.2", Needed: []string{"liba.so.1", "libc.so.6"}, RunPath: "/opt/" + version}),
 			testdeb.Symlink("usr/bin/alias", "prog"),
 			testdeb.Exec("usr/bin/script", "#!/bin/sh\necho "+version+"\n"),
-			{Path: "usr/share/prog/secret", Mode: 0o640, Content: "secret"},
+			{Path: "usr/share/doc/prog/secret", Mode: 0o640, Content: "secret"},
 		}}
 	}
 	for _, p := range []testdeb.Package{
@@ -290,6 +297,7 @@ func boundPackages(t *testing.T, dir string) (files []string) {
 			elf(libDir+"liba.so.1", testelf.File{Soname: "liba.so.1", Needed: []string{"libc.so.6"}}),
 		}},
 		prog("1"), prog("2"),
+		{Name: "seer", Version: "1", Files: []testdeb.File{testdeb.Exec("usr/bin/seer", "#!/bin/sh\n"), {Path: "usr/share/seer/data", Content: "x"}}},
 	} {
 		files = append(files, writeDeb(t, dir, p))
 	}

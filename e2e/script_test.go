@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/internal/archive"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
 )
@@ -28,8 +30,10 @@ import (
 //
 //	hashpkg ARGUMENT...                    runs hashpkg, as exec hashpkg does
 //	deb FILE KEY=VALUE... PATH=SOURCE...   builds a package: keys are name, version, arch,
-//	                                       depends, provides, script (a script's name), and of
+//	                                       depends, provides, conffile (a path), script (a script's name), and of
 //	                                       single files mode:PATH=OCTAL, link:PATH=TARGET
+//	elf FILE KEY=VALUE...                  makes a program or library of amd64: keys are
+//	                                       interpreter, soname, needed, and osabi, a number
 //	fetch SUITE[/ARCH] NAME...             puts packages of the Debian archive into the
 //	                                       directory of that name; ARCH is amd64 if not given
 //	repack NAME RPM DEB                    packs the files of a deb as an rpm of that name;
@@ -71,7 +75,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"hashpkg": runHashpkg, "deb": buildDeb, "fetch": fetch, "repack": repack, "damage": damage,
-			"repository": repository,
+			"repository": repository, "elf": makeELF,
 		},
 		Condition: func(cond string) (bool, error) {
 			what, isNeed := strings.CutPrefix(cond, "needs:")
@@ -145,10 +149,14 @@ func buildDeb(ts *testscript.TestScript, neg bool, args []string) {
 			p.Arch = value
 		case "depends":
 			p.Depends = value
+		case "conffile":
+			p.Conffiles += "/" + value + "\n"
 		case "provides":
 			p.Provides = value
 		case "script":
 			p.Scripts[value] = "#!/bin/sh\nexit 1\n"
+		case "preinst", "postinst":
+			p.Scripts[what] = ts.ReadFile(value)
 		case "mode":
 			var mode uint32
 			_, err := fmt.Sscanf(value, "%o", &mode)
@@ -172,6 +180,34 @@ func buildDeb(ts *testscript.TestScript, neg bool, args []string) {
 	b, err := p.Build()
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+}
+
+func makeELF(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: elf FILE KEY=VALUE...")
+	}
+	var f testelf.File
+	osabi := 0
+	for _, arg := range args[1:] {
+		key, value, _ := strings.Cut(arg, "=")
+		switch key {
+		case "interpreter":
+			f.Interpreter = value
+		case "soname":
+			f.Soname = value
+		case "needed":
+			f.Needed = append(f.Needed, value)
+		case "osabi":
+			n, err := strconv.Atoi(value)
+			ts.Check(err)
+			osabi = n
+		default:
+			ts.Fatalf("elf: %q is not a key", key)
+		}
+	}
+	b := f.Bytes()
+	b[elf.EI_OSABI] = byte(osabi)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o755))
 }
 
 func fetch(ts *testscript.TestScript, neg bool, args []string) {

@@ -66,6 +66,7 @@ func plainSystem(t *testing.T, dir, version string, programs int) {
 // Each ends with the status for the signal; it says that nothing was changed where
 // that is so, and else what ends it, which does.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	const strace = "strace"
 	testneed.Root(t)
 	testneed.Programs(t, strace)
@@ -167,6 +168,7 @@ func comparable(dump string) string {
 // TestInstallInterrupted stops a large install, later and later, with one signal, and
 // with a second one that ends it at once.
 func TestInstallInterrupted(t *testing.T) {
+	t.Parallel()
 	dir, _, _, base := twoVersions(t)
 	big := testdeb.Package{Name: "big", Version: "1"}
 	for i := range 1000 {

@@ -17,6 +17,7 @@ import (
 
 // TestVerifySystem changes files behind hashpkg's back.
 func TestVerifySystem(t *testing.T) {
+	t.Parallel()
 	root := newSystem(t, "jq")
 	root.Run("hashpkg", "sync")
 	root.Run("sh", "-c", "printf x >> /usr/bin/jq; printf x >> /usr/bin/env; rm /usr/bin/who")
@@ -215,6 +216,7 @@ func TestRepairAsUser(t *testing.T) {
 // TestRepairPrograms damages an edited program and what is recorded of it, in a system that
 // dpkg keeps: it does its work again, and dpkg has nothing to say once it is restored.
 func TestRepairPrograms(t *testing.T) {
+	t.Parallel()
 	root, first, _ := serviceRoot(t)
 	repo := root.Repo()
 	repo.Add(first...)
@@ -294,13 +296,13 @@ func TestRepairPrograms(t *testing.T) {
 		if code, out := status("verify", "--system", "svc"); code != 3 {
 			t.Errorf("%s: verify --system: status %d: %s", name, code, out)
 		}
-		code, out := status("verify", "--system", "--repair", "--dry-run", "svc")
+		code, out := status("verify", "--system", "--repair", "--offline", "--dry-run", "svc")
 		if wants := map[bool]int{true: 0, false: 3}[c.alone]; code != wants || !c.alone && !strings.Contains(out, "not mended: its packaged bytes are not at hand: "+command+", or give its package with --from") {
 			t.Errorf("%s: a dry run: status %d: %s", name, code, out)
 		}
 		unchanged("a dry run")
 		if !c.alone {
-			if code, out := status("verify", "--system", "--repair", "svc"); code != 3 || !strings.Contains(out, command) {
+			if code, out := status("verify", "--system", "--repair", "--offline", "svc"); code != 3 || !strings.Contains(out, command) {
 				t.Errorf("%s: without the package: status %d: %s", name, code, out)
 			}
 			unchanged("without the package")

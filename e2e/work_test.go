@@ -226,6 +226,9 @@ func TestSystemWorkBookworm(t *testing.T) { testWork(t, "bookworm") }
 // TestSystemWorkTrixie is TestSystemWorkBookworm for the next release.
 func TestSystemWorkTrixie(t *testing.T) { testWork(t, "trixie") }
 
+// TestSystemWorkNoble is TestSystemWorkBookworm for Ubuntu 24.04.
+func TestSystemWorkNoble(t *testing.T) { testWork(t, "noble") }
+
 // TestSystemWorkRPM is TestSystemWorkBookworm for what rpm has installed, with
 // earlier versions of libraries as they were published.
 func TestSystemWorkRPM(t *testing.T) {

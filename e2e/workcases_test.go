@@ -255,9 +255,10 @@ lpadmin -p q -E -v file:/dev/null 2>&1 | grep -v deprecated || true
 echo hello | lp -d q | sed 's/.*request id is q-[0-9]* .*/lp scheduled/'; sleep 1; lpstat -t | sed 's/ since.*//' | grep -v "^q-" ; lpinfo -m | wc -l
 kill $p; wait $p || true
 `},
-	{"cups-filters", "cups cups-filters", `%PDF`, `/usr/lib/cups/filter/texttopdf`, `
-echo hello >a.txt; cupsfilter -m application/pdf a.txt 2>/dev/null | head -c 4; echo
-cupsfilter -m application/pdf -i text/plain a.txt 2>&1 >/dev/null | grep -e 'exited' | sed 's/PID [0-9]*/PID/' | sort
+	{"cups-filters", "cups cups-filters", `%PDF`, `/usr/lib/cups/filter/texttopdf /usr/lib/cups/filter/universal`, `
+printf '*%s\n' 'PPD-Adobe: "4.3"' 'FormatVersion: "4.3"' 'FileVersion: "1"' 'LanguageVersion: English' 'LanguageEncoding: ISOLatin1' 'PCFileName: "A.PPD"' 'Product: "(A)"' 'Manufacturer: "A"' 'ModelName: "A"' 'ShortNickName: "A"' 'NickName: "A"' 'PSVersion: "(3010.000) 0"' 'OpenUI *PageSize: PickOne' 'DefaultPageSize: A4' 'PageSize A4: ""' 'CloseUI: *PageSize' 'OpenUI *PageRegion: PickOne' 'DefaultPageRegion: A4' 'PageRegion A4: ""' 'CloseUI: *PageRegion' 'DefaultImageableArea: A4' 'ImageableArea A4: "18 36 577 806"' 'DefaultPaperDimension: A4' 'PaperDimension A4: "595 842"' >a.ppd
+echo hello >a.txt; cupsfilter -p a.ppd -m application/pdf a.txt 2>/dev/null | head -c 4; echo
+cupsfilter -p a.ppd -m application/pdf -i text/plain a.txt 2>&1 >/dev/null | grep -e 'exited' | sed 's/PID [0-9]*/PID/' | sort
 `},
 	{"java", "default-jre-headless", `Alias name: a`, `/usr/lib/jvm/java-*/lib/libnio.so`, `
 keytool -genkeypair -alias a -keyalg RSA -dname CN=x -storepass secret -keystore k >/dev/null 2>&1; keytool -list -v -keystore k -storepass secret 2>/dev/null | grep -e Alias -e 'Entry type'

@@ -54,6 +54,7 @@ var sections = []section{
 	{"elf", benchELF},
 	{"sync", benchSync},
 	{"repo", benchRepo},
+	{"view", benchView},
 }
 
 func sectionNames() []string {

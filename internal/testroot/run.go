@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -60,6 +61,24 @@ func (r *Root) Command(ctx context.Context, args ...string) *exec.Cmd {
 
 // runInside is what most commands shall do once the namespaces are prepared.
 const runInside = `chroot "$root" "$@"
+exit $?`
+
+// PivotCommand is Command for programs that make namespaces of their own: the root is
+// the root of the command's mount namespace, for the kernel refuses a user namespace
+// to a process in a chroot. The loopback interface is up. The command's user and group
+// have the number id.
+func (r *Root) PivotCommand(ctx context.Context, id int, args ...string) *exec.Cmd {
+	return r.command(ctx, runPivoted, slices.Concat([]string{strconv.Itoa(id)}, args))
+}
+
+// runPivoted is runInside for PivotCommand. The machine's own root is detached by its
+// umount, in a chroot to it: the root may have no umount.
+const runPivoted = `ip link set lo up || exit 125
+id=$1
+shift
+mkdir "$root/dev/machine" && pivot_root . dev/machine && cd / || exit 125
+chroot /dev/machine umount -n -i -l / && rmdir /dev/machine || exit 125
+chroot --userspec="$id:$id" --groups= / "$@"
 exit $?`
 
 func (r *Root) command(ctx context.Context, run string, args []string) *exec.Cmd {

@@ -74,7 +74,7 @@ type Root struct {
 	binds   map[string]string // path in the root: the machine's directory that stands there
 }
 
-// Debian returns a root of a release of Debian ("bookworm", "trixie"): its
+// Debian returns a root of a release of Debian ("bookworm", "trixie") or Ubuntu ("noble"): its
 // essential packages, apt, the packages named, and what they depend on (but
 // not what they recommend), of the release as it was published, without
 // security updates. arch is this machine's when empty. Programs of another

@@ -49,6 +49,21 @@ func TestDebian(t *testing.T) {
 			t.Errorf("got %q, %v", out, err)
 		}
 	})
+	t.Run("pivoted", func(t *testing.T) {
+		root := root.With(t)
+		for _, id := range []int{0, 1000} {
+			script := "id -u; id -G; unshare -U -r -m sh -c 'mount -t tmpfs x /mnt && id -u'; cat /proc/net/dev | grep -c lo:; grep -c machine /proc/self/mounts; ls /dev/machine 2>&1"
+			out, err := root.PivotCommand(t.Context(), id, "sh", "-c", script).CombinedOutput()
+			want := fmt.Sprintf("%[1]d\n%[1]d\n0\n1\n0\nls: cannot access '/dev/machine': No such file or directory\n", id)
+			if diff := cmp.Diff(want, string(out)); diff != "" {
+				t.Errorf("%v (-want +got)\n%s", err, diff)
+			}
+		}
+		out, err := root.Command(t.Context(), "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "unshare", "-U", "true").CombinedOutput()
+		if err == nil {
+			t.Errorf("a user namespace is made in a chroot: %s", out)
+		}
+	})
 	t.Run("processes end with the command", func(t *testing.T) {
 		root := root.With(t)
 		sleep := fmt.Sprintf("sleep 98765.%d", os.Getpid()) // not that of another test process
