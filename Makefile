@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 TOOL      = $(GO) tool -modfile=tools/go.mod
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: help build check test test-faults test-elf test-system race lint vuln fuzz bench demo docs deb rpm clean
+.PHONY: help build check test test-faults test-elf test-system programs race lint vuln fuzz bench demo docs launcher deb rpm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-11s %s\n' "$$name" "$$what"; done
@@ -23,7 +23,7 @@ test: ## install what the tests need (when root), run them all and count them; n
 
 test-faults: ## of these, those that kill commands at each step, let calls fail, disturb and cut the power
 	scripts/test-deps.sh
-	HASHPKG_TEST_CUTS=120 PACKAGES=./e2e EVENTS=.cache/faults.json scripts/test.sh -count=1 -run 'Killed|Fails|Fault|FullDisk|PowerCut|Bombs|SmallDisk|SyncBeside'
+	HASHPKG_TEST_CUTS=120 PACKAGES=./e2e EVENTS=.cache/faults.json scripts/test.sh -count=1 -run 'Killed|Fails|Fault|FullDisk|PowerCut|Bombs|SmallDisk|SyncBeside|Disturbed'
 
 test-elf: ## edit every ELF file of this machine and of foreign packages, with all judges (minutes)
 	scripts/test-deps.sh
@@ -32,6 +32,11 @@ test-elf: ## edit every ELF file of this machine and of foreign packages, with a
 test-system: ## install, upgrade and boot whole systems, with dpkg and rpm (minutes; gigabytes in the cache)
 	scripts/test-deps.sh system
 	scripts/test-system.sh
+
+programs: ## ask programs of other releases to do something, and write docs/programs.md (an hour; gigabytes in the cache)
+	scripts/test-deps.sh system
+	HASHPKG_TEST_PROGRAMS_OUT=$(CURDIR)/.cache/programs $(GO) test -tags system -count=1 -timeout 240m -parallel 4 -run '^TestSystemPrograms$$' -v ./e2e
+	cp .cache/programs/programs.md docs/programs.md
 
 race: ## run the tests under the race detector
 	scripts/test-deps.sh
@@ -56,6 +61,9 @@ demo: build ## put two Debian releases' jq side by side into ./demo-root
 
 docs: ## write the manual pages and the command reference from the help texts
 	$(GO) run ./cmd/internal/gendocs
+
+launcher: ## build launcher/*.bin anew, with the compilers of Debian 12
+	scripts/launcher.sh launcher
 
 deb: ## build bin/hashpkg_VERSION_ARCH.deb, which follows dpkg
 	scripts/package.sh deb

@@ -36,6 +36,8 @@ for page in docs/man/*.1; do
 done
 cp -R hooks/files/mmdebstrap-hooks "$stage/usr/share/hashpkg/"
 cp packaging/systemd/* "$stage/usr/lib/systemd/system/"
+mkdir "$stage/usr/share/hashpkg/apparmor"
+cp packaging/apparmor/* "$stage/usr/share/hashpkg/apparmor/"
 cp README.md "$stage/usr/share/doc/hashpkg/"
 for page in docs/*.md; do
 	cp "$page" "$stage/usr/share/doc/hashpkg/"
