@@ -13,7 +13,7 @@ status=0
 # What tests of the commands do half of the time is to wait for the disk: so many at a
 # time are twice as fast on two cores.
 # shellcheck disable=SC2086 # the packages are words
-go tool -modfile=tools/go.mod gotestsum --format pkgname --hide-summary output,skipped \
+go tool -modfile=tools/go.mod gotestsum --format pkgname --hide-summary skipped \
 	--jsonfile "$events" -- -timeout 60m -parallel 4 "$@" ${PACKAGES:-./...} || status=$?
 skipped=$(scripts/skipped.sh "$events")
 if [ -n "$skipped" ] && [ "${ALLOW_SKIPS-}" != 1 ]; then
