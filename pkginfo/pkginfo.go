@@ -40,6 +40,7 @@ type Package struct {
 	Triggers  []string // deb: lines of the triggers file
 	Conffiles []string // paths in the root, without the leading slash
 	Shlibs    []string // deb: lines of the shlibs file
+	Templates string   // deb: what debconf may ask, without translations
 }
 
 // Field is one header field as it stands in the package.

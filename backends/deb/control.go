@@ -28,7 +28,7 @@ var firstArguments = map[string][]string{"preinst": {"install"}, "postinst": {"c
 // control.tar.
 func isKeptControlFile(name string) bool {
 	switch name {
-	case "control", "conffiles", "shlibs", "triggers", "preinst", "postinst", "prerm", "postrm", "config":
+	case "control", "conffiles", "shlibs", "triggers", "templates", "preinst", "postinst", "prerm", "postrm", "config":
 		return true
 	}
 	return false
@@ -101,10 +101,28 @@ func parsePackage(files map[string]string) (*pkginfo.Package, error) {
 	}
 	p.Triggers = lines(files["triggers"])
 	p.Shlibs = lines(files["shlibs"])
+	p.Templates = untranslated(files["templates"])
 	if p.Conffiles, err = parseConffiles(files["conffiles"]); err != nil {
 		return nil, &FormatError{Member: "conffiles", Msg: err.Error()}
 	}
 	return p, nil
+}
+
+// untranslated returns debconf's templates without the fields that are in a language:
+// "Description-de.UTF-8", debconf-devel(7).
+func untranslated(templates string) string {
+	var b strings.Builder
+	kept := true
+	for line := range strings.Lines(templates) {
+		if !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "\t") {
+			name, _, _ := strings.Cut(line, ":")
+			kept = !strings.Contains(name, "-")
+		}
+		if kept {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // lines returns the lines of text that say something: without comments, blank

@@ -41,16 +41,7 @@ func Views(g *record.Generation, needs func(*record.Tree) bool, manifest func(*r
 	for _, r := range s.all { // all are asked whom they need
 		s.manifest(r)
 	}
-	lacking := map[string]bool{}
-	has := func(name string) bool {
-		lacks, known := lacking[name]
-		if !known {
-			_, ok := fileSize(name)
-			lacks = !ok
-			lacking[name] = lacks
-		}
-		return !lacks
-	}
+	has := rootHas(fileSize)
 	seen := map[digest.Digest]bool{}
 	for _, r := range s.all {
 		switch {
@@ -60,11 +51,7 @@ func Views(g *record.Generation, needs func(*record.Tree) bool, manifest func(*r
 		case s.fault != nil && r.tree.View != "":
 			continue
 		}
-		manifests := s.manifests(s.family(r))
-		name := layout.ViewAlias(r.tree.Name, r.tree.Release)
-		v := PlannedView{Parts: view.PartsOf(name, manifests, alternatives.Links(manifests, g.Alternatives))}
-		v.FillConf(manifests, has)
-		v.Identity = v.Parts.Identity()
+		v := s.viewOf(r, g, has)
 		r.tree.View = view.Dir(v.Identity)
 		if !seen[v.Identity] {
 			seen[v.Identity] = true
@@ -72,6 +59,55 @@ func Views(g *record.Generation, needs func(*record.Tree) bool, manifest func(*r
 		}
 	}
 	return views, s.fault
+}
+
+// rootHas returns what reports whether the root has a file, which remembers it.
+func rootHas(fileSize func(string) (int64, bool)) func(string) bool {
+	lacking := map[string]bool{}
+	return func(name string) bool {
+		lacks, known := lacking[name]
+		if !known {
+			_, ok := fileSize(name)
+			lacks = !ok
+			lacking[name] = lacks
+		}
+		return !lacks
+	}
+}
+
+// viewOf returns the view that programs of a package have, or would have if they needed one.
+func (s *familySet) viewOf(r *relative, g *record.Generation, has func(string) bool) PlannedView {
+	return viewOf(r.tree, s.manifests(s.family(r)), g, has)
+}
+
+func viewOf(t *record.Tree, manifests []*record.Manifest, g *record.Generation, has func(string) bool) PlannedView {
+	name := layout.ViewAlias(t.Name, t.Release)
+	v := PlannedView{Parts: view.PartsOf(name, manifests, alternatives.Links(manifests, g.Alternatives))}
+	v.FillConf(manifests, has)
+	v.Identity = v.Parts.Identity()
+	return v
+}
+
+// ViewOf returns a view that programs of some private trees of a generation would share, and the
+// manifests of the trees that are seen in it, those of the first one first. Of a package that
+// several have in different versions, it is the first one's.
+func ViewOf(g *record.Generation, trees []*record.Tree, manifest func(*record.Tree) (*record.Manifest, error), fileSize func(string) (int64, bool)) (v PlannedView, family []*record.Manifest, err error) {
+	s := newFamilySet(g.Orders)
+	s.addAll(g, manifest)
+	names := map[string]bool{}
+	for _, t := range trees {
+		r := s.byPath[t.Path()]
+		if r == nil {
+			return PlannedView{}, nil, fmt.Errorf("%s is not a tree of its own in generation %d", t.Spec(), g.ID)
+		}
+		for _, o := range s.family(r) {
+			if !names[o.tree.Name] {
+				names[o.tree.Name] = true
+				family = append(family, s.manifest(o))
+			}
+		}
+	}
+	return viewOf(trees[0], family, g, rootHas(fileSize)), family, s.fault
 }
 
 // decideViews decides which programs of the command's packages need a view, and why.

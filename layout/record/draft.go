@@ -43,8 +43,23 @@ func NewDraft(p *pkginfo.Package, origin Origin) (*Draft, error) {
 		for _, s := range p.Scripts {
 			m.Scripts = append(m.Scripts, s.Name)
 		}
+		m.Control = controlOf(p)
 	}
 	return &Draft{m: m, byPath: map[string]int{}}, nil
+}
+
+// controlOf returns what would configure a package; nil for nothing.
+func controlOf(p *pkginfo.Package) *Control {
+	c := &Control{Scripts: map[string][]byte{}, Triggers: p.Triggers, Templates: p.Templates}
+	for _, s := range p.Scripts {
+		if s.Name == "postinst" || s.Name == "config" {
+			c.Scripts[s.Name] = []byte(s.Body)
+		}
+	}
+	if c.Scripts["postinst"] == nil {
+		return nil
+	}
+	return c
 }
 
 // At returns the file that was put at a path; nil for none. It is valid until the

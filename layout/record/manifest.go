@@ -56,6 +56,7 @@ type Manifest struct {
 	Alternatives []pkginfo.Alternative `json:"alternatives,omitempty"`
 	WouldMake    pkginfo.Made          `json:"scripts_would_make,omitzero"`
 	Unread       []string              `json:"scripts_unread,omitempty"`
+	Control      *Control              `json:"control,omitempty"` // of a private deb with a script that configures it
 
 	Files  []File   `json:"files"`            // sorted by path
 	Links  []Link   `json:"links,omitempty"`  // the interface: bin/, sbin/, lib64/, lib/
@@ -67,6 +68,13 @@ type Manifest struct {
 	Named Named `json:"-"`
 
 	index map[string]int // path -> index in Files, made by Index
+}
+
+// Control is what dpkg would configure a package by, beside what else is in the manifest.
+type Control struct {
+	Scripts   map[string][]byte `json:"scripts"`             // "postinst" and, if there is one, "config"
+	Triggers  []string          `json:"triggers,omitempty"`  // lines of deb-triggers(5)
+	Templates string            `json:"templates,omitempty"` // of debconf, without translations
 }
 
 // Generated are files of a view that follow from its other files, and from the host's.

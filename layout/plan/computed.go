@@ -1,0 +1,135 @@
+package plan
+
+import (
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/view"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// ComputedNeed is what programs of a tree may need that only scripts compute.
+type ComputedNeed struct {
+	Files []string // absolute in the root; those that lacks reports, of the package itself before those of libraries
+	Tools []string // packages that the scripts need, and of which answered reports none
+}
+
+// ComputedNeeds returns for each of some trees of a generation which files below /etc and
+// /var/lib the programs of its package may need that the root lacks and no package has: those
+// that its programs and libraries name, in directories of packages with scripts, and those that
+// the scripts of these programs' and libraries' packages name. manifest returns the manifest of a
+// tree of the generation; lacks reports whether the root lacks a file that may be put there;
+// answered reports whether the root has a package, or what it provides.
+func ComputedNeeds(g *record.Generation, trees []*record.Tree, manifest func(*record.Tree) (*record.Manifest, error), lacks, answered func(string) bool) ([]ComputedNeed, error) {
+	s := newFamilySet(g.Orders)
+	s.addAll(g, manifest)
+	needs := make([]ComputedNeed, len(trees))
+	for i, t := range trees {
+		if r := s.byPath[t.Path()]; r != nil {
+			if files := s.computed(r, lacks); len(files) > 0 {
+				needs[i] = ComputedNeed{files, Unanswered(s.manifests(s.family(r)), answered)}
+			}
+		}
+	}
+	return needs, s.fault
+}
+
+// computed returns the files that ComputedNeeds speaks of.
+func (s *familySet) computed(r *relative, lacks func(string) bool) (files []string) {
+	closure := s.closure(r)
+	dirs := map[string]bool{} // of packages with scripts
+	had := map[string]bool{}  // files of packages, and what they are in
+	for _, o := range closure {
+		m := s.manifest(o)
+		for i := range m.Files {
+			f := &m.Files[i]
+			if !isComputable(f.Path) {
+				continue
+			}
+			if f.Type != record.TypeDirectory {
+				for p := f.Path; p != "."; p = path.Dir(p) {
+					had[p] = true
+				}
+			} else if m.Control != nil {
+				dirs[f.Path] = true
+			}
+		}
+	}
+	add := func(p string) {
+		if !had[p] && lacks("/"+p) && !slices.Contains(files, "/"+p) {
+			files = append(files, "/"+p)
+		}
+	}
+	names := s.confNames(r)
+	for p := range s.confLinks(r) {
+		names[p] = true
+	}
+	for _, p := range slices.Sorted(maps.Keys(names)) {
+		if isComputable(p) && (dirs[p] || dirs[path.Dir(p)]) {
+			add(p)
+		}
+	}
+	for _, o := range s.core(r) {
+		for _, p := range namedByScripts(s.manifest(o)) {
+			add(p)
+		}
+	}
+	return files
+}
+
+// isComputable reports whether a path is one where what scripts compute is put, and where no
+// other programs look for it than those of the packages.
+func isComputable(p string) bool {
+	if strings.HasPrefix(p, "etc/") {
+		return !isStarted(p)
+	}
+	return strings.HasPrefix(p, "var/lib/")
+}
+
+// scriptPaths finds paths in a script.
+var scriptPaths = regexp.MustCompile(`(?:^|[\s"'=])/((?:etc|var/lib)/[\w./+-]*\w)`)
+
+// namedByScripts returns the paths that the script of a package names.
+func namedByScripts(m *record.Manifest) (paths []string) {
+	if m.Control == nil || view.IsLoaderFamily(m) {
+		return nil
+	}
+	for _, found := range scriptPaths.FindAllSubmatch(m.Control.Scripts["postinst"], -1) {
+		if p := path.Clean(string(found[1])); isComputable(p) {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+// Unanswered returns the packages that scripts of a family need, and neither the family nor,
+// as answered reports, the root has: the first of each relation's alternatives, sorted.
+func Unanswered(family []*record.Manifest, answered func(string) bool) (names []string) {
+	offered := map[string]bool{}
+	for _, m := range family {
+		offered[m.Name] = true
+		for _, c := range m.Provides {
+			offered[c.Name] = true
+		}
+	}
+	for _, m := range family {
+		if m.Control == nil {
+			continue
+		}
+		for _, relation := range m.Requires {
+			isThere := func(c pkginfo.Constraint) bool { return offered[c.Name] || answered(c.Name) }
+			if slices.ContainsFunc(relation.Alternatives, isThere) || len(relation.Alternatives) == 0 {
+				continue
+			}
+			if name := relation.Alternatives[0].Name; !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}

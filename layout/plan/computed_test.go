@@ -1,0 +1,55 @@
+package plan
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+)
+
+// scripted has a package be configured by a script.
+func scripted(m *record.Manifest, postinst string) *record.Manifest {
+	m.Control = &record.Control{Scripts: map[string][]byte{"postinst": []byte(postinst)}}
+	return m
+}
+
+// withDir adds an empty directory to a package.
+func withDir(m *record.Manifest, dir string) *record.Manifest {
+	m.Files = append(m.Files, record.File{Path: dir, Type: record.TypeDirectory, Mode: 0o755})
+	m.Index()
+	return m
+}
+
+// TestComputedNeeds: what only scripts compute is what programs name in a directory of a package
+// with a script, or what scripts of their own package and of their libraries name, and neither
+// the root nor a package has.
+func TestComputedNeeds(t *testing.T) {
+	p := newWorld().planWithRoot(t, nil,
+		scripted(with(naming(requiring(commandOf("tool", "certs", "far", "debconf"), either("helper", "other"), either("absent", "lacking")), "usr/bin/tool",
+			"/etc/certs/all.crt", "/etc/plain/x", "/etc/had/b", "/etc/cron.d/tool"), "etc/had/a", "etc/shipped", "usr/share/tool/link -> /etc/linked/x"),
+			"cp x /etc/tool.conf\nrm '/var/lib/tool/state' $D/etc/false /etc/shipped /etc/there; echo /etc/init.d/tool /etc/tool.conf. /etc/had\n"),
+		withDir(withDir(scripted(pkg("certs", "1", nil), ":"), "etc/certs"), "etc/linked"),
+		withDir(pkg("far", "1", nil), "etc/plain"), // has no script
+		pkg("other", "1", nil), libc("2.41"))
+	var tool *record.Tree
+	manifests := map[string]*record.Manifest{}
+	for i := range p.Generation.Trees {
+		if tr := &p.Generation.Trees[i]; tr.Name == "tool" {
+			tool = tr
+		}
+	}
+	for _, tr := range p.Trees {
+		manifests[layout.TreePath(tr.Name, tr.Tree)] = tr.Manifest
+	}
+	needs, err := ComputedNeeds(p.Generation, []*record.Tree{tool}, func(t *record.Tree) (*record.Manifest, error) { return manifests[t.Path()], nil },
+		func(name string) bool { return name != "/etc/there" }, func(name string) bool { return name == "debconf" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []ComputedNeed{{Files: []string{"/etc/certs/all.crt", "/etc/linked/x", "/etc/tool.conf", "/var/lib/tool/state"}, Tools: []string{"absent"}}}
+	if diff := cmp.Diff(want, needs); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}
