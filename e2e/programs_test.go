@@ -658,8 +658,9 @@ func countWorking(results []programResult) map[string]int {
 	return works
 }
 
-// adoptNote is what an install says of a package's configuration.
-var adoptNote = regexp.MustCompile(`(?m)^note: ([^ =]+)\S* may need configuration that /etc lacks, .*: hashpkg conf adopt (\S+) copies`)
+// adoptNote is what an install says of a package's configuration: the package, and the commands
+// that bring it.
+var adoptNote = regexp.MustCompile(`(?m)^note: ([^ =]+)\S* may need (?:configuration that /etc lacks|what only scripts compute), such as \S+: (hashpkg .+?) (?:copies|runs) `)
 
 // programsOn installs the programs of the chosen cases on a system, and asks each to do
 // something.
@@ -684,7 +685,7 @@ func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) (r
 		}
 		return out.Bytes(), nil
 	}
-	adopt := map[string]string{} // the commands that installs name, by release and package
+	adopt := map[string][]string{} // the commands that installs name, by release and package
 	install := func(what, release string, cases []*programCase) error {
 		start := time.Now()
 		packages := packagesOfPrograms(cases)
@@ -694,7 +695,7 @@ func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) (r
 		}
 		_, err := run(slices.Concat([]string{"install", "--signature", "warn"}, from, packages)...)
 		for _, m := range adoptNote.FindAllStringSubmatch(said.String(), -1) {
-			adopt[release+" "+m[1]] = m[2]
+			adopt[release+" "+m[1]] = append(adopt[release+" "+m[1]], strings.Split(m[2], ", then ")...)
 		}
 		if err == nil {
 			_, err = run("clean") // the proxy has the package files
@@ -759,14 +760,14 @@ func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) (r
 			continue
 		}
 		for p := range strings.FieldsSeq(c.packages) {
-			name := adopt[c.release+" "+p]
-			if name == "" {
-				continue
+			for _, command := range adopt[c.release+" "+p] {
+				start := time.Now()
+				if _, err := run(strings.Fields(command)[1:]...); err != nil {
+					t.Error(err)
+				}
+				t.Logf("%s took %v", command, time.Since(start).Round(time.Second))
+				commands[c] += "; " + command
 			}
-			if _, err := run("conf", "adopt", name); err != nil {
-				t.Error(err)
-			}
-			commands[c] += "; hashpkg conf adopt " + name
 		}
 		if commands[c] != "" {
 			again = append(again, c)
@@ -831,7 +832,7 @@ something, as root and as a user. Where apt has installed it in a system of its 
 		}
 	}
 	for _, column := range columns {
-		fmt.Fprintf(&b, "- %s: %d of %d do what they are asked, %d of these once root has run the `hashpkg conf adopt` that their install named (*adopted*).\n",
+		fmt.Fprintf(&b, "- %s: %d of %d do what they are asked, %d of these once root has run the commands that their install named (*adopted*).\n",
 			column, works[column], asked[column], adopted[column])
 	}
 	if len(changes) == 0 {

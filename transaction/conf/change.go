@@ -31,6 +31,11 @@ func (w *worker) update(ctx context.Context, spec query.Spec) error {
 	if err != nil {
 		return err
 	}
+	return w.follow(ctx, spec, all)
+}
+
+// follow does what update does, with these files.
+func (w *worker) follow(ctx context.Context, spec query.Spec, all []*found) error {
 	steps := map[*found]Action{}
 	for _, x := range all {
 		action, err := w.decide(ctx, x)
@@ -78,7 +83,7 @@ func (w *worker) update(ctx context.Context, spec query.Spec) error {
 			w.result.Done = append(w.result.Done, Step{x.Path, steps[x]})
 		}
 	}
-	err = errors.Join(faults...)
+	err := errors.Join(faults...)
 	if errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("%w; run hashpkg conf adopt %s to finish", transaction.ErrInterrupted, spec.Name)
 	}
@@ -91,6 +96,9 @@ var errTaken = errors.New("somebody has changed it meanwhile")
 
 // decide returns what is to be done with a file; "" for nothing.
 func (w *worker) decide(ctx context.Context, x *found) (Action, error) {
+	if x.f == nil && x.bytes == nil {
+		return "", nil // it is not known what the package would have there
+	}
 	switch x.State {
 	case Missing:
 		return Copied, nil
@@ -105,11 +113,11 @@ func (w *worker) decide(ctx context.Context, x *found) (Action, error) {
 		}
 		return Updated, nil
 	case Changed:
-		if isNew(x.entry, packaged(x.f)) {
+		if isNew(x.entry, x.packaged()) {
 			return Beside, nil
 		}
 	case Adopted:
-		if x.entry.Is[0] != packaged(x.f) || len(x.entry.Is) > 1 || len(x.entry.Beside) > 0 || x.entry.Version != x.m.Version {
+		if x.entry.Is[0] != x.packaged() || len(x.entry.Is) > 1 || len(x.entry.Beside) > 0 || x.entry.Version != x.m.Version {
 			return Confirmed, nil
 		}
 	case Obsolete, Same, Own, Other, Refused, Blocked:
@@ -119,11 +127,12 @@ func (w *worker) decide(ctx context.Context, x *found) (Action, error) {
 
 // announce puts into the record what a file may be while it is changed.
 func (w *worker) announce(x *found, action Action) {
-	is := packaged(x.f)
+	is := x.packaged()
 	switch e := w.entry(x.Path); {
 	case action == Copied && e == nil:
-		w.record.Files = append(w.record.Files, record.ConfFile{Path: x.Path, Package: x.m.Name, Version: x.m.Version, Is: []string{is}})
+		w.record.Files = append(w.record.Files, record.ConfFile{Path: x.Path, Package: x.m.Name, Version: x.m.Version, Computed: x.bytes != nil, Is: []string{is}})
 	case action == Copied, action == Updated:
+		e.Computed = x.bytes != nil
 		e.Is = slices.Compact(append([]string{is}, e.Is...))
 	case action == Beside:
 		e.Beside, e.Pending = append([]string{is}, e.Beside...), true
@@ -145,7 +154,7 @@ func (w *worker) announceDirs(dir string) {
 // settle puts into the record what a file is.
 func (w *worker) settle(x *found, action Action) {
 	e := w.entry(x.Path)
-	is := packaged(x.f)
+	is := x.packaged()
 	switch action {
 	case Released:
 		w.forget(x.Path)
@@ -271,7 +280,12 @@ func replace(dir *beneath.Dir, temp, base string, over []string) error {
 // stage writes a package's file under a name of its own, durably, with the owner and mode
 // that the package has for it or, in the place of another one, that one's.
 func (w *worker) stage(x *found, dir *beneath.Dir, base, have string) (temp string, err error) {
-	uid, gid, mode := x.f.UID, x.f.GID, uint32(x.f.Mode)&0o777
+	uid, gid, mode := 0, 0, uint32(0)
+	if x.bytes != nil {
+		uid, gid, mode = x.bytes.UID, x.bytes.GID, uint32(x.bytes.Mode.Perm())
+	} else {
+		uid, gid, mode = x.f.UID, x.f.GID, uint32(x.f.Mode)&0o777
+	}
 	if have != "" {
 		st, err := dir.Lstat(base)
 		if err != nil {
@@ -281,15 +295,15 @@ func (w *worker) stage(x *found, dir *beneath.Dir, base, have string) (temp stri
 			uid, gid, mode = int(st.Uid), int(st.Gid), st.Mode&0o777
 		}
 	}
-	if target, isLink := strings.CutPrefix(packaged(x.f), "-> "); isLink {
+	if target, isLink := strings.CutPrefix(x.packaged(), "-> "); isLink {
 		temp = beneath.TempName()
 		return temp, dir.Symlink(target, temp)
 	}
-	b, err := w.root.Store().Dir().ReadFile(layout.ObjectPath(x.f.Object), maxConf)
+	b, err := w.read(x)
 	if err != nil {
 		return "", err
 	}
-	if sum(b) != packaged(x.f) {
+	if sum(b) != x.packaged() {
 		return "", fmt.Errorf("the tree's own is damaged: run hashpkg verify --repair %s", x.m.Name)
 	}
 	temp = beneath.TempName()
@@ -311,6 +325,14 @@ func (w *worker) stage(x *found, dir *beneath.Dir, base, have string) (temp stri
 		return "", errors.Join(err, dir.RemoveIfThere(temp))
 	}
 	return temp, nil
+}
+
+// read returns the bytes of what a package has, or of what was computed.
+func (w *worker) read(x *found) ([]byte, error) {
+	if x.bytes != nil {
+		return x.bytes.Bytes, nil
+	}
+	return w.root.Store().Dir().ReadFile(layout.ObjectPath(x.f.Object), maxConf)
 }
 
 // makeDirs makes a directory below /etc and those on the way to it, as the package has
@@ -347,21 +369,24 @@ func (w *worker) makeDirs(m *record.Manifest, dir string) error {
 	return errors.Join(err, d.Chmod(base, uint32(f.Mode)&0o777), d.Sync("."))
 }
 
-// place opens the directory that a path below /etc is in. It must be below /etc, and none
-// of those that are refused, when links were followed, too.
+// place opens the directory that a path below /etc, or of a computed file below /var/lib, is
+// in. It must be there, and none of those that are refused, when links were followed, too.
 func (w *worker) place(p string) (*beneath.Dir, string, error) {
 	found, err := w.root.Find(p)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := allowed(p, found.Path); err != nil {
+	if err := w.allowed(p, found.Path); err != nil {
 		return nil, "", errors.Join(err, found.Close())
 	}
 	return found.Dir, found.Base, nil
 }
 
 // allowed refuses a path that links lead elsewhere from.
-func allowed(p, real string) error {
+func (w *worker) allowed(p, real string) error {
+	if isState(p) {
+		return w.allowedState(p, real)
+	}
 	if real != "/etc" && !strings.HasPrefix(real, "/etc/") {
 		return fmt.Errorf("a link leads out of /etc, to %s", real)
 	}
@@ -385,7 +410,7 @@ func (w *worker) host(p string) (string, error) {
 		return "", err
 	}
 	defer found.Close()
-	if err := allowed(p, found.Path); err != nil {
+	if err := w.allowed(p, found.Path); err != nil {
 		return "", err
 	}
 	return hostIn(found.Dir, found.Base)
@@ -445,10 +470,17 @@ func (w *worker) take(p string, is []string) error {
 // drop does what Drop says. What was removed is in the record until all of it is, so that
 // it can be run again.
 func (w *worker) drop(ctx context.Context, spec query.Spec) error {
+	w.handOver(spec.Name)
+	err := w.dropFiles(ctx, func(e *record.ConfFile) bool { return e.Package == spec.Name })
+	return errors.Join(err, w.dropState(ctx, spec.Name), w.write())
+}
+
+// dropFiles does so for those files that are to go.
+func (w *worker) dropFiles(ctx context.Context, goes func(*record.ConfFile) bool) error {
 	var faults []error
 	gone := []string{}
 	for _, e := range slices.Clone(w.record.Files) {
-		if e.Package != spec.Name {
+		if !goes(&e) {
 			continue
 		}
 		action, err := w.dropFile(ctx, &e)
@@ -462,7 +494,7 @@ func (w *worker) drop(ctx context.Context, spec query.Spec) error {
 			w.result.Done = append(w.result.Done, Step{e.Path, action})
 		}
 	}
-	faults = append(faults, w.dropDirs(gone), w.dropState(ctx, spec.Name), w.write())
+	faults = append(faults, w.dropDirs(gone), w.write())
 	return errors.Join(faults...)
 }
 

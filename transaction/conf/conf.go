@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ import (
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/system"
 	"github.com/hashpkg/hashpkg/transaction"
+	"github.com/hashpkg/hashpkg/transaction/configure"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
@@ -56,10 +58,11 @@ const (
 
 // File is one configuration file of a package.
 type File struct {
-	Path     string `json:"path"`     // in the root
-	Package  string `json:"package"`  // "NAME=VERSION"
-	State    State  `json:"state"`    // of a directory below /var: Missing
-	Conffile bool   `json:"conffile"` // its package calls it configuration
+	Path     string `json:"path"`               // in the root
+	Package  string `json:"package"`            // "NAME=VERSION"
+	State    State  `json:"state"`              // of a directory below /var: Missing
+	Conffile bool   `json:"conffile"`           // its package calls it configuration
+	Computed bool   `json:"computed,omitempty"` // by scripts of the package, or of what it needs
 	Reason   string `json:"reason,omitempty"`
 	// Tree is where the package's own stands, relative to the prefix; "" for an obsolete one.
 	Tree string `json:"tree,omitempty"`
@@ -71,6 +74,9 @@ type Options struct {
 	Lock   sysroot.LockOptions
 	DryRun bool // say what would be done
 	State  bool // of Adopt: make directories below /var as well, as MakeState does
+	// Scripts is of Adopt as well: what the scripts of the package and of all that it needs
+	// compute is copied, to /etc and /var/lib. They run in a box: see [transaction.Writer.RunScripts].
+	Scripts bool
 }
 
 // Step is what was done, or with DryRun would be.
@@ -96,6 +102,14 @@ const (
 type Result struct {
 	Done []Step `json:"done"`
 	Left []File `json:"left"` // what is not as the package has it
+	// Failed are packages whose scripts have failed: what they would compute is lacking.
+	Failed []Failure `json:"failed,omitempty"`
+}
+
+// Failure is a package whose scripts have failed.
+type Failure struct {
+	Package string `json:"package"`
+	Reason  string `json:"reason"`
 }
 
 // List returns how the configuration files stand of packages that specs name or, without
@@ -125,7 +139,14 @@ func List(root *sysroot.Root, specs []query.Spec) ([]File, error) {
 // does what Update does for the others. It does so for the packages, too, that [Needs]
 // returns for it.
 func Adopt(ctx context.Context, o Options, spec query.Spec) (*Result, error) {
+	var scripted *computed
 	result, err := change(ctx, o, func(w *worker) ([]query.Spec, error) {
+		if o.Scripts {
+			var err error
+			if scripted, err = w.compute(ctx, spec); err != nil {
+				return nil, err
+			}
+		}
 		g, err := o.Root.Active()
 		if err != nil {
 			return nil, err
@@ -146,10 +167,13 @@ func Adopt(ctx context.Context, o Options, spec query.Spec) (*Result, error) {
 			}
 		}
 		return specs, nil
-	}, func(w *worker, ctx context.Context, spec query.Spec) error {
-		err := w.update(ctx, spec)
+	}, func(w *worker, ctx context.Context, of query.Spec) error {
+		err := w.update(ctx, of)
+		if o.Scripts && of == spec {
+			err = errors.Join(err, w.followComputed(ctx, spec, scripted))
+		}
 		if o.State {
-			err = errors.Join(err, w.makeState(ctx, spec))
+			err = errors.Join(err, w.makeState(ctx, of))
 		}
 		return err
 	})
@@ -182,14 +206,14 @@ func Drop(ctx context.Context, o Options, name string) (*Result, error) {
 }
 
 func change(ctx context.Context, o Options, which func(*worker) ([]query.Spec, error), f func(*worker, context.Context, query.Spec) error) (result *Result, err error) {
-	if o.DryRun {
+	if o.DryRun && !o.Scripts {
 		w, err := newWorker(o.Root)
 		if err != nil {
 			return nil, err
 		}
 		return w.run(ctx, which, f)
 	}
-	writer, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock})
+	writer, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock, Generate: o.Scripts})
 	if err != nil {
 		return nil, err
 	}
@@ -198,13 +222,14 @@ func change(ctx context.Context, o Options, which func(*worker) ([]query.Spec, e
 	if err != nil {
 		return nil, err
 	}
-	w.writes = true
+	w.writer, w.writes = writer, !o.DryRun
 	return w.run(ctx, which, f)
 }
 
 // worker lists or changes configuration files.
 type worker struct {
 	root    *sysroot.Root
+	writer  *transaction.Writer // nil where nothing is to be changed
 	record  *record.Conf
 	writes  bool
 	missing bool // what somebody has removed is copied, too
@@ -269,16 +294,36 @@ func Needs(root *sysroot.Root, g *record.Generation, trees []*record.Tree) ([][]
 	return w.needs(g, trees)
 }
 
+// ComputedNeeds returns for each of some private packages which files it may need that only
+// scripts compute and the root lacks: see [plan.ComputedNeeds].
+func ComputedNeeds(ctx context.Context, root *sysroot.Root, g *record.Generation, trees []*record.Tree) ([]plan.ComputedNeed, error) {
+	w, err := newWorker(root)
+	if err != nil {
+		return nil, err
+	}
+	answered, err := transaction.AnsweredBySystem(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	return plan.ComputedNeeds(g, trees, func(t *record.Tree) (*record.Manifest, error) {
+		return w.root.Store().Manifest(t.Name, t.Dir)
+	}, func(p string) bool { return !configure.IsLeft(p[1:]) && w.lacks(p) }, answered)
+}
+
+// lacks reports whether the root has nothing at a path where something may be put, and
+// nobody has removed it.
+func (w *worker) lacks(p string) bool {
+	if refuses(p) != "" || w.entry(p) != nil {
+		return false
+	}
+	is, err := w.host(p)
+	return err == nil && is == ""
+}
+
 func (w *worker) needs(g *record.Generation, trees []*record.Tree) ([][]plan.ConfNeed, error) {
 	return plan.ConfNeeds(g, trees, func(t *record.Tree) (*record.Manifest, error) {
 		return w.root.Store().Manifest(t.Name, t.Dir)
-	}, func(p string) bool {
-		if refuses(p) != "" || w.entry(p) != nil {
-			return false
-		}
-		is, err := w.host(p)
-		return err == nil && is == ""
-	})
+	}, w.lacks)
 }
 
 // isConf reports whether a file of a package is a configuration file.
@@ -304,7 +349,8 @@ func treeOf(g *record.Generation, spec query.Spec) (*record.Tree, error) {
 type found struct {
 	File
 	m     *record.Manifest
-	f     *record.File     // of m; nil for an obsolete one
+	f     *record.File     // of m; nil for others than those
+	bytes *configure.File  // what scripts have computed; nil for others
 	entry *record.ConfFile // nil for one that was not copied
 	is    string           // on the host: see record.ConfFile; "" for nothing
 }
@@ -323,7 +369,7 @@ func (w *worker) look(spec query.Spec) ([]*found, error) {
 			return nil, err
 		}
 		for i := range m.Files {
-			if f := &m.Files[i]; isConf(f) {
+			if f := &m.Files[i]; isConf(f) && !w.isComputed("/"+f.Path) {
 				x := &found{m: m, f: f, File: File{Path: "/" + f.Path, Package: m.Spec(), Conffile: f.Conffile, Tree: t.Path() + "/" + f.Path}}
 				x.entry = w.entry(x.Path)
 				w.setState(x)
@@ -339,9 +385,12 @@ func (w *worker) look(spec query.Spec) ([]*found, error) {
 		}
 		some = true
 		if !slices.ContainsFunc(all, func(x *found) bool { return x.Path == e.Path }) {
-			x := &found{entry: e, File: File{Path: e.Path, Package: e.Package + "=" + e.Version, State: Obsolete}}
-			if x.is, err = w.host(x.Path); err != nil {
-				x.State, x.Reason = Blocked, err.Error()
+			x := &found{entry: e, File: File{Path: e.Path, Package: e.Package + "=" + e.Version, State: Obsolete, Computed: e.Computed}}
+			var fault error
+			if x.is, fault = w.host(x.Path); fault != nil {
+				x.State, x.Reason = Blocked, fault.Error()
+			} else if e.Computed && t != nil {
+				setComputedState(x, t.Version)
 			}
 			all = append(all, x)
 		}
@@ -373,7 +422,7 @@ func (w *worker) setState(x *found) {
 		x.State, x.Reason = Blocked, err.Error()
 		return
 	}
-	x.State = state(x.entry, x.m.Name, x.is, packaged(x.f))
+	x.State = state(x.entry, x.m.Name, x.is, x.packaged())
 	if x.State == Changed && len(x.entry.Beside) > 0 {
 		x.Reason = "a newer version was put beside it, as " + path.Base(x.Path) + NewEnd
 	}
@@ -409,8 +458,15 @@ func isNew(e *record.ConfFile, pkg string) bool {
 	return e.Is[0] != pkg && (e.Pending || !slices.Contains(e.Beside, pkg))
 }
 
-// packaged returns what a package has, as record.ConfFile says it.
-func packaged(f *record.File) string {
+// packaged returns what a package has, or its scripts have computed, as record.ConfFile says it.
+func (x *found) packaged() string {
+	if x.bytes != nil && x.bytes.Mode&fs.ModeSymlink != 0 {
+		return "-> " + x.bytes.Target
+	}
+	if x.bytes != nil {
+		return sum(x.bytes.Bytes)
+	}
+	f := x.f
 	if f.Type == record.TypeSymlink {
 		return "-> " + cmp.Or(f.PackageTarget, f.Target)
 	}
@@ -431,8 +487,11 @@ var refused = []struct{ name, reason string }{
 	{"ld.so*", "decides what every program loads"},
 }
 
-// refuses returns why a file of /etc is not copied; "" when it can be.
+// refuses returns why a file of /etc or /var is not put there; "" when it can be.
 func refuses(p string) string {
+	if refusesState(p) {
+		return errStateRefused.Error()
+	}
 	name, _, _ := strings.Cut(strings.TrimPrefix(p, "/etc/"), "/")
 	for _, r := range refused {
 		begin, isBegin := strings.CutSuffix(r.name, "*")

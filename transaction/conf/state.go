@@ -260,11 +260,19 @@ func (w *worker) statePlace(p string) (*beneath.Dir, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	prefix := w.root.Prefix()
-	if !isState(found.Path) || refusesState(found.Path) || found.Path == prefix || strings.HasPrefix(found.Path, prefix+"/") {
-		return nil, "", errors.Join(fmt.Errorf("%s leads to %s, where no package's directory is made", p, found.Path), found.Close())
+	if err := w.allowedState(p, found.Path); err != nil {
+		return nil, "", errors.Join(err, found.Close())
 	}
 	return found.Dir, found.Base, nil
+}
+
+// allowedState refuses a path below /var that links lead elsewhere from.
+func (w *worker) allowedState(p, real string) error {
+	prefix := w.root.Prefix()
+	if !isState(real) || refusesState(real) || real == prefix || strings.HasPrefix(real, prefix+"/") {
+		return fmt.Errorf("%s leads to %s, where no package's directory is made", p, real)
+	}
+	return nil
 }
 
 // dropState removes the directories that were made for a package, and are empty. The others,

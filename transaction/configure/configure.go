@@ -27,6 +27,7 @@ import (
 
 // Package is a package that is to be configured.
 type Package struct {
+	Name string
 	// Control are the files of its control archive, by their names: "control", "postinst".
 	Control map[string][]byte
 	// Files are all that it has. Those in /etc and /var come with their contents; of others
@@ -49,10 +50,11 @@ const maxBytes = 256 << 20
 
 // Run configures packages in a box, and returns the files that are new or have other
 // contents, sorted by path. box has what is shown in /usr, and links and directories beside it, but not /etc and
-// /var. work is an empty directory, which the caller removes. The error wraps a [*sandbox.Error]
+// /var. work is an empty directory, which the caller removes. choices are links of
+// /etc/alternatives, by which the root's own programs are found. The error wraps a [*sandbox.Error]
 // where a script fails or cannot be run here, and is an [*Error] where it is known whose.
-func Run(ctx context.Context, box sandbox.Box, work *beneath.Dir, packages []Package) (files []File, err error) {
-	if err := fill(work, packages); err != nil {
+func Run(ctx context.Context, box sandbox.Box, work *beneath.Dir, packages []Package, choices []File) (files []File, err error) {
+	if err := fill(work, packages, choices); err != nil {
 		return nil, fmt.Errorf("make a root to configure in: %w", err)
 	}
 	lower := map[string][]*beneath.Dir{"usr": box.Usr}
@@ -74,8 +76,8 @@ func Run(ctx context.Context, box sandbox.Box, work *beneath.Dir, packages []Pac
 	// What the root itself has installed is not in the database.
 	box.Args = []string{"/usr/bin/dpkg", "--force-depends", "--configure", "-a"}
 	box.Env = []string{
-		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LC_ALL=C.UTF-8", "TZ=UTC0", "SOURCE_DATE_EPOCH=1",
-		"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
+		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LC_ALL=C.UTF-8", "TZ=UTC0", "SOURCE_DATE_EPOCH=1", "FORCE_SOURCE_DATE=1",
+		"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true", "DEBCONF_SYSTEMRC=/usr/share/debconf/debconf.conf",
 	}
 	out, err := box.Run(ctx)
 	if err != nil {
@@ -133,14 +135,18 @@ const (
 	groups = "root:x:0:\ndaemon:x:1:\nbin:x:2:\nsys:x:3:\nadm:x:4:\ntty:x:5:\ndisk:x:6:\nmail:x:8:\nman:x:12:\nwww-data:x:33:\nutmp:x:43:\nshadow:x:42:\nstaff:x:50:\ngames:x:60:\nusers:x:100:\nnogroup:x:65534:\n"
 )
 
+// permit is a configuration of PAM by which everybody may do everything.
+const permit = "auth required pam_permit.so\naccount required pam_permit.so\npassword required pam_permit.so\nsession required pam_permit.so\n"
+
 // fill makes the directories usr, etc and var that the packages are configured in.
-func fill(work *beneath.Dir, packages []Package) error {
-	files := []File{
+func fill(work *beneath.Dir, packages []Package, choices []File) error {
+	files := append([]File{
 		{Path: "usr/sbin/policy-rc.d", Mode: 0o755, Bytes: []byte("#!/bin/sh\nexit 101\n")}, // no service is started
 		{Path: "etc/passwd", Mode: 0o644, Bytes: []byte(users)},
 		{Path: "etc/group", Mode: 0o644, Bytes: []byte(groups)},
+		{Path: "etc/pam.d/other", Mode: 0o644, Bytes: []byte(permit)}, // for those who make users
 		{Path: "var/lib/dpkg/info/format", Mode: 0o644, Bytes: []byte("1\n")},
-	}
+	}, choices...)
 	for _, dir := range []string{"var/cache", "var/log", "var/tmp", "var/lib/dpkg/updates", "var/lib/dpkg/triggers", "var/lib/dpkg/alternatives"} {
 		files = append(files, File{Path: dir, Mode: fs.ModeDir | 0o755})
 	}
@@ -227,16 +233,30 @@ func unpacked(control []byte) (name string, stanza []byte, err error) {
 	return name, b.Bytes(), nil
 }
 
-// left are paths whose files, and all below them, do not belong to a view or to another
-// machine's /etc: who may log in, what every program loads, which services start, databases of
-// the package manager, and what was put there for the box.
+// left are paths, in the form of [path.Match], whose files, and all below them, are not kept:
+// who may log in, what every program loads, what other programs start or read than those of
+// the packages, databases of the package manager, and what was put there for the box.
 var left = []string{
-	"etc/.pwd.lock", "etc/alternatives", "etc/group", "etc/group-", "etc/gshadow", "etc/gshadow-", "etc/hostname", "etc/hosts",
-	"etc/ld.so.cache", "etc/ld.so.conf", "etc/ld.so.conf.d", "etc/ld.so.preload", "etc/machine-id", "etc/mtab", "etc/nsswitch.conf", "etc/pam.d", "etc/passwd", "etc/passwd-", "etc/polkit-1",
-	"etc/rc0.d", "etc/rc1.d", "etc/rc2.d", "etc/rc3.d", "etc/rc4.d", "etc/rc5.d", "etc/rc6.d", "etc/rcS.d", "etc/resolv.conf",
-	"etc/security", "etc/shadow", "etc/shadow-", "etc/shells", "etc/subgid", "etc/subgid-", "etc/subuid", "etc/subuid-", "etc/sudoers", "etc/sudoers.d",
-	"etc/systemd", "usr/sbin/policy-rc.d",
-	"var/lib/dpkg", "var/lib/systemd", "var/lib/ucf",
+	"etc/.pwd.lock", "etc/group*", "etc/gshadow*", "etc/pam*", "etc/passwd*", "etc/polkit-1", "etc/security", "etc/shadow*", "etc/shells", "etc/ssh", "etc/subgid*", "etc/subuid*", "etc/sudoers*",
+	"etc/ld.so*", "etc/machine-id", "etc/host*", "etc/nsswitch.conf", "etc/resolv.conf", "etc/mtab", "etc/fstab", "etc/crypttab", "etc/exports*", "etc/kernel", "etc/mod*", "etc/network", "etc/sysctl*", "etc/udev",
+	"etc/X11", "etc/apparmor*", "etc/apt", "etc/cron*", "etc/dbus-1", "etc/default", "etc/inetd.conf", "etc/init*", "etc/logrotate.d", "etc/rc*", "etc/systemd", "etc/tmpfiles.d",
+	"etc/bash*", "etc/csh*", "etc/environment", "etc/profile*", "etc/skel", "etc/zsh*",
+	"etc/localtime", "etc/timezone", "etc/alternatives", "usr/sbin/policy-rc.d", "var/lib/dpkg", "var/lib/systemd", "var/lib/ucf",
+}
+
+// IsLeft reports whether a file is not kept because of its path, relative to the root, or that of
+// a directory that it is in.
+func IsLeft(at string) bool {
+	if rest, below := strings.CutPrefix(at, "var/"); below && rest != "lib" && !strings.HasPrefix(rest, "lib/") {
+		return true // of this machine
+	}
+	if dir := path.Dir(at); dir != "." && IsLeft(dir) {
+		return true
+	}
+	return path.Base(at) == "__pycache__" || path.Ext(at) == ".log" || slices.ContainsFunc(left, func(pattern string) bool {
+		matches, _ := path.Match(pattern, at) // they are well-formed
+		return matches
+	})
 }
 
 // harvest returns what of the changes in a directory is kept. lower has what was shown before,
@@ -246,7 +266,7 @@ func harvest(changes *beneath.Dir, lower map[string][]*beneath.Dir) ([]File, err
 	size := int64(maxBytes)
 	for _, top := range []string{"etc", "usr", "var"} {
 		err := changes.Walk(top, func(at string, dir *beneath.Dir, base string, kind fs.FileMode) error {
-			if slices.Contains(left, at) || base == "__pycache__" || top == "var" && at != "var" && at != "var/lib" && !strings.HasPrefix(at, "var/lib/") {
+			if IsLeft(at) {
 				return skip(kind)
 			}
 			st, err := dir.Lstat(base)
@@ -261,8 +281,11 @@ func harvest(changes *beneath.Dir, lower map[string][]*beneath.Dir) ([]File, err
 			case fs.ModeDir:
 			case fs.ModeSymlink:
 				f.Target, err = dir.Readlink(base)
-				if strings.HasPrefix(f.Target, "/etc/alternatives/") {
-					return nil
+				if name, isChoice := strings.CutPrefix(f.Target, "/etc/alternatives/"); isChoice {
+					if top != "etc" { // of commands, which are found otherwise
+						return nil
+					}
+					f.Target, err = changes.Readlink("etc/alternatives/" + name)
 				}
 			case 0:
 				// What not everybody may read is somebody's secret, and of this box.

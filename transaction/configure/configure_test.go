@@ -66,7 +66,8 @@ func run(t *testing.T, usr map[string]string, packages ...configure.Package) ([]
 			box.Dirs["/"+name] = open(t, "/"+name)
 		}
 	}
-	return configure.Run(t.Context(), box, open(t, dir+"/work"), packages)
+	choices := []configure.File{{Path: "etc/alternatives/chosen", Mode: fs.ModeSymlink | 0o777, Target: "/usr/bin/prog-tool"}}
+	return configure.Run(t.Context(), box, open(t, dir+"/work"), packages, choices)
 }
 
 // text returns files as lines.
@@ -89,6 +90,10 @@ cat /etc/lib/computed /usr/share/lib/data >/etc/prog.cfg
 dpkg-query -W -f '${Status}\n' lib >>/etc/prog.cfg
 policy-rc.d x start && exit 9 || echo "services $?" >>/etc/prog.cfg
 update-alternatives --install /usr/bin/tool tool /usr/bin/prog-tool 10
+test "$(readlink /etc/alternatives/chosen)" = /usr/bin/prog-tool
+update-alternatives --install /etc/prog.conf prog.conf /etc/prog.cfg 10
+mkdir -p /etc/cron.d /etc/rc2.d /etc/sysctl.d/x /var/lib/prog; for f in cron.d/p rc2.d/p sysctl.d/x/p localtime hosts.allow bash.bashrc subuid-; do echo evil >/etc/$f; done
+date >/var/lib/prog/run.log
 `),
 		pkg(testdeb.Package{Name: "lib", MultiArch: "same"}, `
 cat /etc/lib/conf >/etc/lib/computed; date -u +%s >/etc/lib/.secret; chmod 600 /etc/lib/.secret
@@ -108,10 +113,12 @@ ln -s ../../etc/lib/computed /usr/share/lib/link; chown 1000 /var/lib/lib/state
 	}
 	want := `---------- 0644 0:0 etc/lib/computed "conf\n" 
 ---------- 0644 0:0 etc/prog.cfg "conf\ndata\ninstall ok installed\nservices 101\n" 
+L--------- 0777 0:0 etc/prog.conf "" /etc/prog.cfg
 L--------- 0777 0:0 usr/share/lib/link "" ../../etc/lib/computed
 ---------- 0755 0:33 usr/share/lib/rest "rest\n" 
 d--------- 0755 0:0 var/lib/lib "" 
 ---------- 0644 0:0 var/lib/lib/state "state\n" 
+d--------- 0755 0:0 var/lib/prog "" 
 `
 	if got := text(files); got != want {
 		t.Errorf("what came of it is\n%swant\n%s", got, want)

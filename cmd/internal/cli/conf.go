@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"slices"
 	"strings"
 
@@ -69,7 +71,7 @@ packages that have files in /etc. A file is
 }
 
 func newConfAdoptCommand(a *app) *cobra.Command {
-	var dryRun, state bool
+	var dryRun, state, scripts bool
 	var lock func() sysroot.LockOptions
 	cmd := &cobra.Command{
 		Use:   "adopt NAME[=VERSION]",
@@ -85,8 +87,14 @@ Each belongs to its own package, for hashpkg conf drop.
 
 With --state the directories below /var that these packages have, or that their scripts
 would make, are made as well, with their owners and modes. What is there already is
-left. Users are not made: hashpkg show NAME lists those that scripts would make.`,
-		Example: "  hashpkg conf adopt nginx\n  hashpkg conf adopt mosquitto --state\n  hashpkg conf adopt nginx=1.26.3-3 --dry-run",
+left. Users are not made: hashpkg show NAME lists those that scripts would make.
+
+With --scripts the scripts run that dpkg would configure these packages by, as root of
+a box that has their files and the root's /usr, an /etc and a /var of its own, no
+network, and no way to change the machine. What they compute is copied to /etc and
+/var/lib where nothing is, and follows when this is run again. Left out are who may log
+in, what is started, what belongs to other programs, and what not everybody may read.`,
+		Example: "  hashpkg conf adopt nginx\n  hashpkg conf adopt mosquitto --state\n  hashpkg conf adopt r-base-core --scripts\n  hashpkg conf adopt nginx=1.26.3-3 --dry-run",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			spec, err := parseSpec(given[0])
@@ -94,7 +102,7 @@ left. Users are not made: hashpkg show NAME lists those that scripts would make.
 				return err
 			}
 			return a.runConf(c.Context(), lock(), dryRun, func(o conf.Options) (*conf.Result, error) {
-				o.State = state
+				o.State, o.Scripts = state, scripts
 				return conf.Adopt(c.Context(), o, spec)
 			})
 		},
@@ -102,6 +110,7 @@ left. Users are not made: hashpkg show NAME lists those that scripts would make.
 	cmd.ValidArgsFunction = a.complete(nth(installedNames(isPrivate), nothing), noFiles)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done and change nothing")
 	cmd.Flags().BoolVar(&state, "state", false, "make the directories below /var as well")
+	cmd.Flags().BoolVar(&scripts, "scripts", false, "run the packages' scripts in a box, and copy what they compute")
 	lock = a.waitFlag(cmd, false)
 	return cmd
 }
@@ -166,6 +175,9 @@ func runConfList(a *app, given []string) error {
 	t := a.table()
 	for _, f := range files {
 		reason := f.Reason
+		if reason == "" && f.Computed {
+			reason = "computed by scripts"
+		}
 		if reason == "" && !f.Conffile && f.State != conf.Obsolete {
 			reason = "no conffile of its package"
 		}
@@ -215,6 +227,9 @@ func (a *app) followConfInViews(ctx context.Context, root *sysroot.Root, lock sy
 
 // printConf says what became of configuration files.
 func (a *app) printConf(result *conf.Result, dryRun bool) error {
+	for _, f := range result.Failed {
+		a.notice("warning: %s; what it would compute is lacking\n", f.Reason)
+	}
 	for _, f := range result.Left {
 		if f.Reason != "" {
 			a.notice("note: %s is left (%s): %s\n", f.Path, f.State, f.Reason)
@@ -230,7 +245,7 @@ func (a *app) printConf(result *conf.Result, dryRun bool) error {
 		would = "would be "
 	}
 	done := 0
-	for _, s := range result.Done {
+	for _, s := range gathered(result.Done) {
 		what := ""
 		switch s.Action {
 		case conf.Copied, conf.Updated, conf.Taken, conf.Made:
@@ -253,6 +268,33 @@ func (a *app) printConf(result *conf.Result, dryRun bool) error {
 	return nil
 }
 
+// gathered returns steps, those of many files in one directory as one.
+func gathered(steps []conf.Step) []conf.Step {
+	const many = 20
+	type key struct {
+		dir    string
+		action conf.Action
+	}
+	number := map[key]int{}
+	of := func(s conf.Step) key { return key{path.Dir(s.Path), s.Action} }
+	for _, s := range steps {
+		number[of(s)]++
+	}
+	var all []conf.Step
+	for _, s := range steps {
+		k := of(s)
+		switch n := number[k]; {
+		case n == 0: // they are in all
+		case n < many || s.Action == conf.Beside:
+			all = append(all, s)
+		default:
+			all = append(all, conf.Step{Path: fmt.Sprintf("%s/ (%d files)", k.dir, n), Action: s.Action})
+			number[k] = 0
+		}
+	}
+	return all
+}
+
 // followConf updates the configuration files that were copied to /etc, after a change of
 // the versions in use. That it fails does not undo the change.
 func (a *app) followConf(ctx context.Context, root *sysroot.Root, lock sysroot.LockOptions) {
@@ -269,9 +311,24 @@ func (a *app) followConf(ctx context.Context, root *sysroot.Root, lock sysroot.L
 			case conf.Taken, conf.Confirmed, conf.Made:
 			}
 		}
+		a.noteComputed(result.Left)
 	}
 	if err != nil {
 		a.notice("warning: configuration files in /etc are not those of the versions in use: %v; hashpkg conf adopt NAME tries again\n", err)
+	}
+}
+
+// noteComputed says which packages have files that scripts of another version have computed.
+func (a *app) noteComputed(left []conf.File) {
+	number := map[string]int{}
+	for _, f := range left {
+		if f.Computed && f.State == conf.Outdated {
+			number[f.Package]++
+		}
+	}
+	for _, of := range slices.Sorted(maps.Keys(number)) {
+		name, version, _ := strings.Cut(of, "=")
+		a.notice("note: %s of %s were computed by scripts of version %s: hashpkg conf adopt %s --scripts computes them again\n", count(number[of], "file"), name, version, name)
 	}
 }
 
@@ -297,8 +354,8 @@ func (a *app) makeState(ctx context.Context, root *sysroot.Root, trees []plan.Pl
 }
 
 // noteLacking says of installed packages that somebody named which configuration files
-// they may need that /etc lacks.
-func (a *app) noteLacking(root *sysroot.Root, trees []plan.PlannedTree) error {
+// they may need that /etc lacks, and which that only scripts compute.
+func (a *app) noteLacking(ctx context.Context, root *sysroot.Root, trees []plan.PlannedTree) error {
 	g, err := root.Active()
 	if err != nil {
 		return err
@@ -317,14 +374,33 @@ func (a *app) noteLacking(root *sysroot.Root, trees []plan.PlannedTree) error {
 			lacking = append(lacking, fmt.Sprintf("%s of %s", count(len(n.Files), "file"), n.Tree.Name))
 		}
 		if len(lacking) > 0 {
-			name := named[i].Name
-			if !named[i].Default {
-				name = named[i].Spec()
-			}
+			name := specOf(named[i])
 			a.notice("note: %s may need configuration that /etc lacks, such as %s: hashpkg conf adopt %s copies %s\n", name, needs[0].Files[0], name, strings.Join(lacking, ", "))
 		}
 	}
-	return err
+	computed, cerr := conf.ComputedNeeds(ctx, root, g, named)
+	for i, need := range computed {
+		if len(need.Files) == 0 {
+			continue
+		}
+		name, first := specOf(named[i]), ""
+		if len(need.Tools) > 0 {
+			first = fmt.Sprintf("hashpkg install %s, then ", strings.Join(need.Tools, " "))
+			if from := named[i].Release; from != "" {
+				first = fmt.Sprintf("hashpkg install --from %s %s, then ", from, strings.Join(need.Tools, " "))
+			}
+		}
+		a.notice("note: %s may need what only scripts compute, such as %s: %shashpkg conf adopt %s --scripts runs them in a box\n", name, need.Files[0], first, name)
+	}
+	return errors.Join(err, cerr)
+}
+
+// specOf returns how a command names a tree.
+func specOf(t *record.Tree) string {
+	if t.Default {
+		return t.Name
+	}
+	return t.Spec()
 }
 
 // confDiffOutput is what conf diff prints with --json.

@@ -192,7 +192,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	if err == nil && result.InstallResult != nil && result.Changed {
 		a.followConf(ctx, root, o.lock())
 		a.followServices(ctx, root, o.lock())
-		err = errors.Join(a.noteLacking(root, result.Plan.Trees), a.noteUnmade(root, result.Plan.Trees), a.settle(root, now))
+		err = errors.Join(a.noteLacking(ctx, root, result.Plan.Trees), a.noteUnmade(root, result.Plan.Trees), a.settle(root, now))
 	}
 	err = errors.Join(err, made)
 	var size *transaction.SizeError

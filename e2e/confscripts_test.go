@@ -1,0 +1,235 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testroot"
+)
+
+// registered is a script that computes a list of what other packages have, as XML's catalogs
+// are.
+const registered = "mkdir -p /etc/reg; ls /usr/share/reg >/etc/reg/catalog\n"
+
+// scriptedRoot is a root with packages whose scripts compute files.
+type scriptedRoot struct {
+	t    *testing.T
+	root *testroot.Root
+	dir  string
+}
+
+func newScriptedRoot(t *testing.T) *scriptedRoot {
+	t.Helper()
+	return &scriptedRoot{t, testroot.Debian(t, "bookworm", ""), t.TempDir()}
+}
+
+// deb makes a package that has a command, files, and a script which configures it.
+func (s *scriptedRoot) deb(name, version, depends, script string, files ...testdeb.File) string {
+	s.t.Helper()
+	p := testdeb.Package{Name: name, Version: version, Depends: depends, Files: files}
+	p.Files = append(p.Files, testdeb.File{Path: "usr/bin/" + name, Mode: 0o755, Content: "#!/bin/sh\ncat /etc/" + name + "/*\n"})
+	if script != "" {
+		p.Scripts = map[string]string{"postinst": "#!/bin/sh\nset -e\n" + script}
+	}
+	return writeDeb(s.t, s.dir, p)
+}
+
+// hashpkg runs a command, which must have a status, and returns what it has said.
+func (s *scriptedRoot) hashpkg(status int, args ...string) string {
+	s.t.Helper()
+	var b bytes.Buffer
+	cmd := exec.Command(hashpkg(s.t), append([]string{"--root", s.root.Dir}, args...)...)
+	cmd.Stdout, cmd.Stderr = &b, &b
+	err := cmd.Run()
+	if have := cmd.ProcessState.ExitCode(); have != status {
+		s.t.Fatalf("hashpkg %q: %v: %s", args, err, &b)
+	}
+	return b.String()
+}
+
+// says fails the test where a command has not said something.
+func (s *scriptedRoot) says(out string, all ...string) {
+	s.t.Helper()
+	for _, text := range all {
+		if !strings.Contains(out, text) {
+			s.t.Errorf("it does not say %q: %s", text, out)
+		}
+	}
+}
+
+// has fails the test where a file of the root has other contents.
+func (s *scriptedRoot) has(files map[string]string) {
+	s.t.Helper()
+	for name, want := range files {
+		b, err := os.ReadFile(filepath.Join(s.root.Dir, name))
+		switch {
+		case want == "" && !os.IsNotExist(err):
+			s.t.Errorf("%s: %q, %v: nothing is to be there", name, b, err)
+		case want != "" && (err != nil || string(b) != want):
+			s.t.Errorf("%s: %q, %v, want %q", name, b, err, want)
+		}
+	}
+}
+
+// TestConfScripts has scripts compute configuration: what they compute is copied where nothing
+// is, follows when it is asked for again, and goes when it is dropped. What is not the packages'
+// own, and what is secret, stays in the box.
+func TestConfScripts(t *testing.T) {
+	t.Parallel()
+	s := newScriptedRoot(t)
+	s.hashpkg(0, "install",
+		s.deb("tool", "1", "lib", `
+mkdir -p /etc/tool /var/lib/tool /etc/cron.d
+cat /etc/lib/conf /usr/share/lib/data >/etc/tool/computed
+echo 1 >/etc/tool/own; echo 1 >/etc/tool/changed; echo 1 >/etc/tool/gone; echo 1 >/etc/tool/old
+echo 1 >/var/lib/tool/state; echo 1 >/etc/cron.d/tool; echo evil >>/etc/passwd
+date +%N >/etc/tool/key; chmod 600 /etc/tool/key; echo 1 >/usr/share/lib/more
+ln -s /usr/share/lib/data /etc/tool/data; ln -s computed /etc/tool/alias
+`+registered, testdeb.File{Path: "usr/share/reg/tool"}),
+		s.deb("lib", "1", "", "mkdir -p /etc/lib; echo lib >/etc/lib/made\n",
+			testdeb.File{Path: "etc/lib/conf", Content: "conf\n"}, testdeb.File{Path: "usr/share/lib/data", Content: "data\n"}))
+	s.root.WriteFile("/etc/tool/own", "mine\n", 0o644)
+	passwd := s.root.ReadFile("/etc/passwd")
+
+	before := dump(t, s.root.Path("/etc"))
+	s.says(s.hashpkg(0, "conf", "adopt", "tool", "--scripts", "--dry-run"), "/etc/tool/computed: would be copied\n")
+	if after := dump(t, s.root.Path("/etc")); after != before {
+		t.Errorf("a dry run has changed /etc to %s", after)
+	}
+	out := s.hashpkg(0, "conf", "adopt", "tool", "--scripts")
+	s.says(out, "/etc/tool/computed: copied\n", "/etc/lib/made: copied\n", "/var/lib/tool/state: copied\n", "note: /etc/tool/own is left (own)\n",
+		"note: /usr/share/lib/more is left (refused): scripts compute 1 files for /usr, where nothing is put\n")
+	first := map[string]string{
+		"etc/tool/computed": "conf\ndata\n", "etc/tool/own": "mine\n", "etc/tool/changed": "1\n", "etc/tool/data": "data\n", "etc/tool/alias": "conf\ndata\n",
+		"etc/lib/made": "lib\n", "var/lib/tool/state": "1\n", "etc/reg/catalog": "tool\n", "etc/passwd": passwd,
+		"etc/tool/key": "", "etc/cron.d/tool": "", "usr/share/lib/more": "",
+	}
+	s.has(first)
+	s.says(s.hashpkg(0, "conf", "list", "tool"), "adopted  /etc/tool/computed")
+	s.says(s.hashpkg(0, "conf", "adopt", "tool", "--scripts"), "nothing to do\n")
+
+	// What is computed of all that there is has what both packages bring.
+	s.hashpkg(0, "install", s.deb("other", "1", "", registered, testdeb.File{Path: "usr/share/reg/other"}))
+	s.says(s.hashpkg(0, "conf", "adopt", "other", "--scripts"), "/etc/reg/catalog: updated\n")
+	first["etc/reg/catalog"] = "other\ntool\n"
+	s.has(first)
+
+	// Another version: what nobody has changed follows when it is asked for, and not before.
+	s.root.WriteFile("/etc/tool/changed", "changed\n", 0o644)
+	if err := os.Remove(s.root.Path("/etc/tool/gone")); err != nil {
+		t.Fatal(err)
+	}
+	out = s.hashpkg(0, "install", s.deb("tool", "2", "lib", `
+mkdir -p /etc/tool; for f in computed own changed gone; do echo 2 >/etc/tool/$f; done
+`+registered, testdeb.File{Path: "usr/share/reg/tool2"}))
+	s.says(out, "note: 7 files of tool were computed by scripts of version 1: hashpkg conf adopt tool --scripts computes them again\n")
+	first["etc/tool/changed"] = "changed\n"
+	s.has(first)
+	s.says(s.hashpkg(0, "conf", "list", "tool"), "outdated  /etc/tool/computed", "scripts have computed it for version 1; hashpkg conf adopt tool --scripts computes it again",
+		"changed   /etc/tool/changed", "removed   /etc/tool/gone")
+	s.says(s.hashpkg(0, "conf", "adopt", "tool", "--scripts"), "/etc/tool/computed: updated\n", "/etc/tool/old: removed\n",
+		"/etc/tool/changed: somebody has changed it; the new version is beside it, as /etc/tool/changed.hashpkg-new\n")
+	s.has(map[string]string{
+		"etc/tool/computed": "2\n", "etc/tool/own": "mine\n", "etc/tool/changed": "changed\n", "etc/tool/changed.hashpkg-new": "2\n", "etc/tool/gone": "2\n",
+		"etc/tool/old": "", "etc/tool/data": "", "var/lib/tool/state": "", "var/lib/tool": "", "etc/reg/catalog": "other\ntool2\n",
+	})
+
+	s.hashpkg(0, "conf", "drop", "tool")
+	s.has(map[string]string{"etc/tool/computed": "", "etc/lib/made": "", "etc/reg/catalog": "other\ntool2\n", "etc/tool/own": "mine\n", "etc/tool/changed": "changed\n", "etc/passwd": passwd})
+	s.says(s.hashpkg(0, "conf", "adopt", "other", "--scripts"), "/etc/reg/catalog: updated\n")
+	s.has(map[string]string{"etc/reg/catalog": "other\n"})
+	s.says(s.hashpkg(0, "conf", "drop", "other"), "/etc/reg/catalog: removed\n")
+	s.has(map[string]string{"etc/reg": ""})
+	s.says(s.hashpkg(0, "verify", "--all"), ", 0 damaged")
+}
+
+// TestConfScriptsNamed has an install name the commands that bring what its programs lack.
+func TestConfScriptsNamed(t *testing.T) {
+	t.Parallel()
+	s := newScriptedRoot(t)
+	out := s.hashpkg(0, "install", "--allow-missing", s.deb("tool", "1", "debconf, ucf | other", "ucf /usr/share/tool/conf /etc/tool/made\n",
+		testdeb.File{Path: "usr/share/tool/conf", Content: "conf\n"}))
+	s.says(out, "note: tool may need what only scripts compute, such as /etc/tool/made: hashpkg install ucf, then hashpkg conf adopt tool --scripts runs them in a box\n")
+	out = s.hashpkg(1, "conf", "adopt", "tool", "--scripts")
+	s.says(out, "ucf: not found", "scripts need ucf, which neither hashpkg nor the system has")
+	s.hashpkg(0, "install", s.deb("ucf", "1", "", "", testdeb.File{Path: "usr/share/ucf/x"}))
+	if out := s.hashpkg(0, "install", s.deb("tool", "2", "ucf", "echo >/etc/cron.d/tool; echo >>/etc/passwd\n")); strings.Contains(out, "only scripts compute") {
+		t.Errorf("what is not copied, or there, is named: %s", out)
+	}
+}
+
+// TestConfScriptsFail: of a script that fails, nothing comes, and the rest does; the package's
+// own, or who may not do it, is an error that changes nothing.
+func TestConfScriptsFail(t *testing.T) {
+	t.Parallel()
+	s := newScriptedRoot(t)
+	s.hashpkg(0, "install", s.deb("tool", "1", "bad", "mkdir -p /etc/tool; echo 1 >/etc/tool/made\n"),
+		s.deb("bad", "1", "", "mkdir -p /etc/bad; echo 1 >/etc/bad/made; echo no luck >&2; exit 3\n"),
+		s.deb("plain", "1", "", "", testdeb.File{Path: "etc/plain.conf"}),
+		s.deb("slow", "1", "", "mkdir -p /etc/slow; echo 1 >/etc/slow/made; echo running >&2; sleep 100\n"))
+	out := s.hashpkg(0, "conf", "adopt", "tool", "--scripts")
+	s.says(out, "warning: the script that configures bad fails: no luck; what it would compute is lacking\n", "/etc/tool/made: copied\n")
+	s.has(map[string]string{"etc/tool/made": "1\n", "etc/bad": ""})
+	s.says(s.hashpkg(0, "--json", "conf", "adopt", "tool", "--scripts"), `"failed":[{"package":"bad","reason":"the script that configures bad fails: no luck"}]`)
+
+	before := dump(t, s.root.Path("/etc"))
+	s.says(s.hashpkg(1, "conf", "adopt", "bad", "--scripts"), "run the scripts of bad and of what it needs: the script that configures bad fails: no luck")
+	s.says(s.hashpkg(1, "conf", "adopt", "plain", "--scripts"), "no script of it, or of what it needs, computes anything")
+	s.says(s.hashpkg(1, "conf", "adopt", "nobody", "--scripts"), "not installed: nobody")
+	cmd := exec.Command(hashpkg(t), "--root", s.root.Dir, "conf", "adopt", "tool", "--scripts")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
+	if out, err := cmd.CombinedOutput(); err == nil {
+		t.Errorf("a user has run scripts: %s", out)
+	}
+
+	// Killed while they run, it leaves nothing.
+	cmd = exec.Command(hashpkg(t), "--root", s.root.Dir, "conf", "adopt", "slow", "--scripts")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 600 {
+		if out, _ := exec.Command("pgrep", "-P", children(cmd.Process.Pid)).Output(); len(out) > 0 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	inside := children(cmd.Process.Pid)
+	if inside == "" {
+		t.Fatal("no script runs")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	for range 200 {
+		if _, err := os.Stat("/proc/" + inside); err != nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if _, err := os.Stat("/proc/" + inside); err == nil {
+		t.Error("scripts run on without hashpkg")
+	}
+	if after := dump(t, s.root.Path("/etc")); after != before {
+		t.Errorf("/etc was changed to %s", after)
+	}
+	s.says(s.hashpkg(0, "conf", "adopt", "tool", "--scripts"), "nothing to do\n")
+	s.says(s.hashpkg(0, "verify", "--all"), ", 0 damaged")
+}
+
+// children returns the first child of a process, by its number; "" for none.
+func children(pid int) string {
+	out, err := exec.Command("pgrep", "-o", "-P", strconv.Itoa(pid)).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
