@@ -225,6 +225,44 @@ func TestConfScriptsFail(t *testing.T) {
 	s.says(s.hashpkg(0, "verify", "--all"), ", 0 damaged")
 }
 
+// TestConfScriptsHostile: scripts that mean harm, and directories that lead elsewhere.
+func TestConfScriptsHostile(t *testing.T) {
+	t.Parallel()
+	s := newScriptedRoot(t)
+	s.hashpkg(0, "install", s.deb("evil", "1", "", `
+mkdir -p /etc/evil /etc/led /var/lib/led /var/lib/store /etc/sudoers.d /etc/profile.d /var/lib/sudo /var/lib/pam /root 2>/dev/null || :
+cp /bin/sh /etc/evil/sh; chmod 6755 /etc/evil/sh; ln -s ../../../../../../etc/shadow /etc/evil/shadow
+for f in /etc/led/x /var/lib/led/x /var/lib/store/x /etc/sudoers.d/x /etc/profile.d/x.sh /var/lib/sudo/x /var/lib/pam/x /etc/shadow /etc/ld.so.preload /etc/passwd; do echo evil >>$f; done
+echo evil >/usr/bin/evil2; cat /etc/shadow >/etc/evil/copy; cat /proc/1/environ >>/etc/evil/copy 2>/dev/null || :
+mv /etc/passwd /etc/evil/passwd; rm -rf /usr/lib/* 2>/dev/null || :
+`))
+	for _, args := range [][]string{{"mkdir", "-p", "/root/secret", "/var/lib"}, {"ln", "-s", "/root/secret", "/etc/led"}, {"ln", "-s", "/root/secret", "/var/lib/led"}, {"ln", "-s", "/var/sys/.hashpkg", "/var/lib/store"}} {
+		s.root.Run(args...)
+	}
+	s.root.WriteFile("/etc/shadow", "secret:of:the:host\n", 0o600)
+	usr, secret, shadow, passwd := dump(t, s.root.Path("/usr")), dump(t, s.root.Path("/root")), s.root.ReadFile("/etc/shadow"), s.root.ReadFile("/etc/passwd")
+	out := s.hashpkg(0, "conf", "adopt", "evil", "--scripts")
+	s.says(out, "/etc/led/x is left (blocked): a link leads out of /etc, to /root/secret/x", "/var/lib/led/x is left (blocked): /var/lib/led/x leads to /root/secret/x",
+		"/var/lib/store/x is left (blocked): /var/lib/store/x leads to /var/sys/.hashpkg/x", "/var/lib/sudo/x is left (refused)")
+	for dir, want := range map[string]string{"/usr": usr, "/root": secret} {
+		if have := dump(t, s.root.Path(dir)); have != want {
+			t.Errorf("%s is changed to %s", dir, have)
+		}
+	}
+	s.has(map[string]string{
+		"etc/shadow": shadow, "etc/passwd": passwd, "etc/ld.so.preload": "", "etc/sudoers.d/x": "", "etc/profile.d/x.sh": "", "var/lib/sudo/x": "", "var/lib/pam/x": "",
+	})
+	if info, err := os.Stat(s.root.Path("/etc/evil/sh")); err != nil || info.Mode() != 0o755 {
+		t.Errorf("a setuid program has the mode %v, error %v", info, err)
+	}
+	if b, err := os.ReadFile(s.root.Path("/etc/evil/copy")); err != nil || strings.Contains(string(b), "host") {
+		t.Errorf("the host's secret is %q, error %v", b, err)
+	}
+	s.says(s.hashpkg(0, "verify", "--all"), ", 0 damaged")
+	s.hashpkg(0, "conf", "drop", "evil")
+	s.has(map[string]string{"etc/evil": "", "etc/shadow": shadow})
+}
+
 // children returns the first child of a process, by its number; "" for none.
 func children(pid int) string {
 	out, err := exec.Command("pgrep", "-o", "-P", strconv.Itoa(pid)).Output()

@@ -102,8 +102,10 @@ func TestPackage(t *testing.T) {
 		Conffiles: "/etc/foo.conf\n/lib/foo/x\nremove-on-upgrade /etc/old\n",
 		Triggers:  "# comment\ninterest-noawait /usr/lib\n\nactivate ldconfig\n",
 		Shlibs:    "libfoo 1 libfoo1 (>= 1.0)\n",
-		Scripts:   map[string]string{"preinst": "#!/bin/sh\n", "postinst": "#!/bin/sh\ntrue\n", "postrm": "#!/bin/sh\nexit 0\n", "unheard-of": "x",
-			"templates": "Template: foo/ask\nType: string\nDefault-de.UTF-8: x\nDescription: Ask?\n It asks - always.\nDescription-de.UTF-8: Fragen?\n Es fragt.\n\nTemplate: foo/more-de\nType: note\n"},
+		Scripts: map[string]string{
+			"preinst": "#!/bin/sh\n", "postinst": "#!/bin/sh\ntrue\n", "postrm": "#!/bin/sh\nexit 0\n", "unheard-of": "x",
+			"templates": "Template: foo/ask\nType: string\nDefault-de.UTF-8: x\nDescription: Ask?\n It asks - always.\nDescription-de.UTF-8: Fragen?\n Es fragt.\n\nTemplate: foo/more-de\nType: note\n",
+		},
 	}))
 	if err != nil {
 		t.Fatal(err)

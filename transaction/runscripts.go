@@ -53,7 +53,7 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*Scripts
 	if err != nil {
 		return nil, err
 	}
-	choices, err := w.choices()
+	choices, err := g.choices()
 	if err != nil {
 		return nil, err
 	}
@@ -114,32 +114,14 @@ func AnsweredBySystem(ctx context.Context, root *sysroot.Root) (func(name string
 }
 
 // choices returns the root's links in /etc/alternatives.
-func (w *Writer) choices() ([]configure.File, error) {
-	const dir = "etc/alternatives"
-	place, err := w.root.Find("/" + dir + "/x")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer place.Close()
-	entries, err := place.Dir.ReadDir(".")
-	if err != nil {
-		return nil, err
-	}
-	var links []configure.File
-	for _, e := range entries {
-		if e.Type()&fs.ModeSymlink == 0 {
-			continue
+func (g *generating) choices() (links []configure.File, err error) {
+	found, err := g.host.Files("etc/alternatives")
+	for _, f := range found {
+		if f.Target != "" {
+			links = append(links, configure.File{Path: f.Path, Mode: fs.ModeSymlink | 0o777, Target: f.Target})
 		}
-		target, err := place.Dir.Readlink(e.Name())
-		if err != nil {
-			return nil, err
-		}
-		links = append(links, configure.File{Path: dir + "/" + e.Name(), Mode: fs.ModeSymlink | 0o777, Target: target})
 	}
-	return links, nil
+	return links, err
 }
 
 // copyLinked puts the file of a package in the place of a link to it, where the root has not got
@@ -288,8 +270,13 @@ func controlFile(m *record.Manifest, family map[string]bool) []byte {
 		name   string
 		values []string
 	}{
-		{"Package", []string{m.Name}}, {"Version", []string{m.Version}}, {"Architecture", []string{m.Architecture}},
-		{"Maintainer", []string{"nobody"}}, {"Description", []string{m.Name}}, {"Depends", depends}, {"Provides", provides},
+		{"Package", []string{m.Name}},
+		{"Version", []string{m.Version}},
+		{"Architecture", []string{m.Architecture}},
+		{"Maintainer", []string{"nobody"}},
+		{"Description", []string{m.Name}},
+		{"Depends", depends},
+		{"Provides", provides},
 	} {
 		if len(field.values) > 0 {
 			fmt.Fprintf(&b, "%s: %s\n", field.name, strings.Join(field.values, ", "))
