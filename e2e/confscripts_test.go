@@ -100,11 +100,11 @@ ln -s /usr/share/lib/data /etc/tool/data; ln -s computed /etc/tool/alias
 	passwd := s.root.ReadFile("/etc/passwd")
 
 	before := dump(t, s.root.Path("/etc"))
-	s.says(s.hashpkg(0, "conf", "adopt", "tool", "--scripts", "--dry-run"), "/etc/tool/computed: would be copied\n")
+	s.says(s.hashpkg(0, "configure", "tool", "--dry-run"), "/etc/tool/computed: would be copied\n")
 	if after := dump(t, s.root.Path("/etc")); after != before {
 		t.Errorf("a dry run has changed /etc to %s", after)
 	}
-	out := s.hashpkg(0, "conf", "adopt", "tool", "--scripts")
+	out := s.hashpkg(0, "configure", "tool")
 	s.says(out, "/etc/tool/computed: copied\n", "/etc/lib/made: copied\n", "/var/lib/tool/state: copied\n", "note: /etc/tool/own is left (own)\n",
 		"note: /usr/share/lib/more is left (refused): scripts compute 1 files for /usr, where nothing is put\n")
 	first := map[string]string{
@@ -114,11 +114,11 @@ ln -s /usr/share/lib/data /etc/tool/data; ln -s computed /etc/tool/alias
 	}
 	s.has(first)
 	s.says(s.hashpkg(0, "conf", "list", "tool"), "adopted  /etc/tool/computed")
-	s.says(s.hashpkg(0, "conf", "adopt", "tool", "--scripts"), "nothing to do\n")
+	s.says(s.hashpkg(0, "configure", "tool"), "nothing to do\n")
 
 	// What is computed of all that there is has what both packages bring.
 	s.hashpkg(0, "install", s.deb("other", "1", "", registered, testdeb.File{Path: "usr/share/reg/other"}))
-	s.says(s.hashpkg(0, "conf", "adopt", "other", "--scripts"), "/etc/reg/catalog: updated\n")
+	s.says(s.hashpkg(0, "configure", "other"), "/etc/reg/catalog: updated\n")
 	first["etc/reg/catalog"] = "other\ntool\n"
 	s.has(first)
 
@@ -130,21 +130,23 @@ ln -s /usr/share/lib/data /etc/tool/data; ln -s computed /etc/tool/alias
 	out = s.hashpkg(0, "install", s.deb("tool", "2", "lib", `
 mkdir -p /etc/tool; for f in computed own changed gone; do echo 2 >/etc/tool/$f; done
 `+registered, testdeb.File{Path: "usr/share/reg/tool2"}))
-	s.says(out, "note: 7 files of tool were computed by scripts of version 1: hashpkg conf adopt tool --scripts computes them again\n")
+	s.says(out, "note: 7 files of tool were computed by scripts of version 1: hashpkg configure tool computes them again\n")
 	first["etc/tool/changed"] = "changed\n"
 	s.has(first)
-	s.says(s.hashpkg(0, "conf", "list", "tool"), "outdated  /etc/tool/computed", "scripts have computed it for version 1; hashpkg conf adopt tool --scripts computes it again",
+	s.says(s.hashpkg(0, "conf", "list", "tool"), "outdated  /etc/tool/computed", "scripts have computed it for version 1; hashpkg configure tool computes it again",
 		"changed   /etc/tool/changed", "removed   /etc/tool/gone")
-	s.says(s.hashpkg(0, "conf", "adopt", "tool", "--scripts"), "/etc/tool/computed: updated\n", "/etc/tool/old: removed\n",
+	s.says(s.hashpkg(0, "configure", "tool"), "/etc/tool/computed: updated\n", "/etc/tool/old: removed\n",
 		"/etc/tool/changed: somebody has changed it; the new version is beside it, as /etc/tool/changed.hashpkg-new\n")
 	s.has(map[string]string{
 		"etc/tool/computed": "2\n", "etc/tool/own": "mine\n", "etc/tool/changed": "changed\n", "etc/tool/changed.hashpkg-new": "2\n", "etc/tool/gone": "2\n",
 		"etc/tool/old": "", "etc/tool/data": "", "var/lib/tool/state": "", "var/lib/tool": "", "etc/reg/catalog": "other\ntool2\n",
 	})
 
+	s.says(s.hashpkg(0, "show", "tool"), "scripts   postinst: what configures it ran in a box\n/etc      5 files, such as /etc/lib/made; hashpkg conf list tool says more\n")
+	s.says(s.hashpkg(0, "remove", "tool"), "note: 5 files of tool in /etc and /var/lib stay: hashpkg conf drop tool removes those that nobody has changed\n")
 	s.hashpkg(0, "conf", "drop", "tool")
 	s.has(map[string]string{"etc/tool/computed": "", "etc/lib/made": "", "etc/reg/catalog": "other\ntool2\n", "etc/tool/own": "mine\n", "etc/tool/changed": "changed\n", "etc/passwd": passwd})
-	s.says(s.hashpkg(0, "conf", "adopt", "other", "--scripts"), "/etc/reg/catalog: updated\n")
+	s.says(s.hashpkg(0, "configure", "other"), "/etc/reg/catalog: updated\n")
 	s.has(map[string]string{"etc/reg/catalog": "other\n"})
 	s.says(s.hashpkg(0, "conf", "drop", "other"), "/etc/reg/catalog: removed\n")
 	s.has(map[string]string{"etc/reg": ""})
@@ -157,8 +159,8 @@ func TestConfScriptsNamed(t *testing.T) {
 	s := newScriptedRoot(t)
 	out := s.hashpkg(0, "install", "--allow-missing", s.deb("tool", "1", "debconf, ucf | other", "ucf /usr/share/tool/conf /etc/tool/made\n",
 		testdeb.File{Path: "usr/share/tool/conf", Content: "conf\n"}))
-	s.says(out, "note: tool may need what only scripts compute, such as /etc/tool/made: hashpkg install ucf, then hashpkg conf adopt tool --scripts runs them in a box\n")
-	out = s.hashpkg(1, "conf", "adopt", "tool", "--scripts")
+	s.says(out, "note: tool may need what only scripts compute, such as /etc/tool/made: hashpkg install ucf, then hashpkg configure tool computes it\n")
+	out = s.hashpkg(1, "configure", "tool")
 	s.says(out, "ucf: not found", "scripts need ucf, which neither hashpkg nor the system has")
 	s.hashpkg(0, "install", s.deb("ucf", "1", "", "", testdeb.File{Path: "usr/share/ucf/x"}))
 	if out := s.hashpkg(0, "install", s.deb("tool", "2", "ucf", "echo >/etc/cron.d/tool; echo >>/etc/passwd\n")); strings.Contains(out, "only scripts compute") {
@@ -175,23 +177,31 @@ func TestConfScriptsFail(t *testing.T) {
 		s.deb("bad", "1", "", "mkdir -p /etc/bad; echo 1 >/etc/bad/made; echo no luck >&2; exit 3\n"),
 		s.deb("plain", "1", "", "", testdeb.File{Path: "etc/plain.conf"}),
 		s.deb("slow", "1", "", "mkdir -p /etc/slow; echo 1 >/etc/slow/made; echo running >&2; sleep 100\n"))
-	out := s.hashpkg(0, "conf", "adopt", "tool", "--scripts")
+	out := s.hashpkg(0, "configure", "tool")
 	s.says(out, "warning: the script that configures bad fails: no luck; what it would compute is lacking\n", "/etc/tool/made: copied\n")
 	s.has(map[string]string{"etc/tool/made": "1\n", "etc/bad": ""})
-	s.says(s.hashpkg(0, "--json", "conf", "adopt", "tool", "--scripts"), `"failed":[{"package":"bad","reason":"the script that configures bad fails: no luck"}]`)
+	s.says(s.hashpkg(0, "--json", "configure", "tool"), `"failed":[{"package":"bad","reason":"the script that configures bad fails: no luck"}]`)
 
 	before := dump(t, s.root.Path("/etc"))
-	s.says(s.hashpkg(1, "conf", "adopt", "bad", "--scripts"), "run the scripts of bad and of what it needs: the script that configures bad fails: no luck")
-	s.says(s.hashpkg(1, "conf", "adopt", "plain", "--scripts"), "no script of it, or of what it needs, computes anything")
-	s.says(s.hashpkg(1, "conf", "adopt", "nobody", "--scripts"), "not installed: nobody")
-	cmd := exec.Command(hashpkg(t), "--root", s.root.Dir, "conf", "adopt", "tool", "--scripts")
+	s.says(s.hashpkg(1, "configure", "bad"), "run the scripts of bad and of what it needs: the script that configures bad fails: no luck")
+	s.says(s.hashpkg(1, "configure", "plain"), "no script of it, or of what it needs, computes anything")
+	s.says(s.hashpkg(1, "configure", "nobody"), "not installed: nobody")
+	cmd := exec.Command(hashpkg(t), "--root", s.root.Dir, "configure", "tool")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
 	if out, err := cmd.CombinedOutput(); err == nil {
 		t.Errorf("a user has run scripts: %s", out)
 	}
 
+	if err := os.Rename(s.root.Path("/usr/bin/dpkg"), s.root.Path("/usr/bin/dpkg.aside")); err != nil {
+		t.Fatal(err)
+	}
+	s.says(s.hashpkg(1, "configure", "tool"), "/usr/bin/dpkg runs scripts, and is not there")
+	if err := os.Rename(s.root.Path("/usr/bin/dpkg.aside"), s.root.Path("/usr/bin/dpkg")); err != nil {
+		t.Fatal(err)
+	}
+
 	// Killed while they run, it leaves nothing.
-	cmd = exec.Command(hashpkg(t), "--root", s.root.Dir, "conf", "adopt", "slow", "--scripts")
+	cmd = exec.Command(hashpkg(t), "--root", s.root.Dir, "configure", "slow")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +231,7 @@ func TestConfScriptsFail(t *testing.T) {
 	if after := dump(t, s.root.Path("/etc")); after != before {
 		t.Errorf("/etc was changed to %s", after)
 	}
-	s.says(s.hashpkg(0, "conf", "adopt", "tool", "--scripts"), "nothing to do\n")
+	s.says(s.hashpkg(0, "configure", "tool"), "nothing to do\n")
 	s.says(s.hashpkg(0, "verify", "--all"), ", 0 damaged")
 }
 
@@ -241,9 +251,9 @@ mv /etc/passwd /etc/evil/passwd; rm -rf /usr/lib/* 2>/dev/null || :
 	}
 	s.root.WriteFile("/etc/shadow", "secret:of:the:host\n", 0o600)
 	usr, secret, shadow, passwd := dump(t, s.root.Path("/usr")), dump(t, s.root.Path("/root")), s.root.ReadFile("/etc/shadow"), s.root.ReadFile("/etc/passwd")
-	out := s.hashpkg(0, "conf", "adopt", "evil", "--scripts")
+	out := s.hashpkg(0, "configure", "evil")
 	s.says(out, "/etc/led/x is left (blocked): a link leads out of /etc, to /root/secret/x", "/var/lib/led/x is left (blocked): /var/lib/led/x leads to /root/secret/x",
-		"/var/lib/store/x is left (blocked): /var/lib/store/x leads to /var/sys/.hashpkg/x", "/var/lib/sudo/x is left (refused)")
+		"/var/lib/store/x is left (blocked): /var/lib/store/x leads to /var/sys/.hashpkg/x")
 	for dir, want := range map[string]string{"/usr": usr, "/root": secret} {
 		if have := dump(t, s.root.Path(dir)); have != want {
 			t.Errorf("%s is changed to %s", dir, have)

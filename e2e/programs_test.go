@@ -660,7 +660,7 @@ func countWorking(results []programResult) map[string]int {
 
 // adoptNote is what an install says of a package's configuration: the package, and the commands
 // that bring it.
-var adoptNote = regexp.MustCompile(`(?m)^note: ([^ =]+)\S* may need (?:configuration that /etc lacks|what only scripts compute), such as \S+: (hashpkg .+?) (?:copies|runs) `)
+var adoptNote = regexp.MustCompile(`(?m)^note: ([^ =]+)\S* may need (?:configuration that /etc lacks|what only scripts compute), such as \S+: (hashpkg .+?) (?:copies|computes)`)
 
 // programsOn installs the programs of the chosen cases on a system, and asks each to do
 // something.

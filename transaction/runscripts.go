@@ -27,6 +27,9 @@ type ScriptsRun struct {
 	Failed []*configure.Error // of packages that were left out then
 }
 
+// dpkg is the root's own, which runs scripts.
+const dpkg = "/usr/bin/dpkg"
+
 // ErrNoScripts says that no script configures a package, or what it needs.
 var ErrNoScripts = errors.New("no script of it, or of what it needs, computes anything")
 
@@ -46,6 +49,9 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*Scripts
 	}
 	if err := w.stageRelease(); err != nil {
 		return nil, err
+	}
+	if _, err := w.root.Stat(dpkg); err != nil {
+		return nil, fmt.Errorf("%s runs scripts, and is not there: %w", dpkg, err)
 	}
 	s := &scene{generating: g, view: view.Merge(planned.Parts)}
 	defer s.close()

@@ -175,11 +175,28 @@ func (r builder) fill(p *plan) error {
 	if err := r.tmpfs("/run", "755"); err != nil {
 		return err
 	}
+	if err := r.processes(); err != nil {
+		return err
+	}
 	if err := r.sendOut(p.Out); err != nil {
 		return err
 	}
 	if err := unix.Unmount(r.root+p.Out, unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("hide %s: %w", p.Out, err)
+	}
+	return nil
+}
+
+// processes makes a /proc that has the program's processes and nothing of the kernel's, where
+// the kernel can do that (5.8).
+func (r builder) processes() error {
+	if err := r.dir("/proc"); err != nil {
+		return err
+	}
+	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
+	err := unix.Mount("proc", r.root+"/proc", "proc", flags, "subset=pid")
+	if err != nil && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("mount /proc: %w", err)
 	}
 	return nil
 }
@@ -350,7 +367,13 @@ const kept = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER |
 // renounce takes all rights from the process, or all but those in kept, and bounds what it
 // may use.
 func renounce(writes bool) error {
-	for resource, limit := range map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_AS: maxMemory, unix.RLIMIT_FSIZE: maxOut, unix.RLIMIT_CPU: uint64(maxTime.Seconds())} {
+	limits := map[int]uint64{
+		unix.RLIMIT_CORE: 0, unix.RLIMIT_AS: maxMemory, unix.RLIMIT_DATA: maxMemory, unix.RLIMIT_FSIZE: maxOut, unix.RLIMIT_CPU: uint64(maxTime.Seconds()),
+	}
+	if writes {
+		limits[unix.RLIMIT_AS] = maxReserved
+	}
+	for resource, limit := range limits {
 		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
 			return fmt.Errorf("bound it: %w", err)
 		}

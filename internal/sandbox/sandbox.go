@@ -14,7 +14,7 @@
 // It runs as nobody when root starts it, and as the caller otherwise; it has no
 // capability, and cannot get any (PR_SET_NO_NEW_PRIVS).
 //
-// With [Box.Writes] it is root of a user namespace, with those capabilities alone that are about
+// With [Box.Writes] it has a /proc with its own processes, and is root of a user namespace, with those capabilities alone that are about
 // files in what it may write to, and about becoming somebody else. It has none over the
 // machine, and no devices, mounts or files of others can be made or reached by them.
 //
@@ -72,11 +72,14 @@ const mappedIDs = 1 << 16
 // Bounds of what a program may take.
 const (
 	maxTime   = 2 * time.Minute
-	maxMemory = 4 << 30   // bytes of address space of each process
-	maxOut    = 512 << 20 // bytes in Out
-	maxFiles  = 50_000    // in Out
-	maxPrint  = 16 << 20  // bytes on standard output
-	maxSaid   = 4 << 10   // bytes on standard error
+	maxMemory = 4 << 30 // bytes of memory of each process
+	// maxReserved is how many bytes of address space each process of a box that writes has: a
+	// Java machine keeps as much for itself as a quarter of the memory there is.
+	maxReserved = 256 << 30
+	maxOut      = 512 << 20 // bytes in Out
+	maxFiles    = 50_000    // in Out
+	maxPrint    = 16 << 20  // bytes on standard output
+	maxSaid     = 4 << 10   // bytes on standard error
 )
 
 // Output is what a program has left.

@@ -100,7 +100,10 @@ func TestWritesApart(t *testing.T) {
 	for name, script := range map[string]string{
 		"write to the root":   "echo x >/x || mkdir /y",
 		"write to dev":        "echo x >/dev/x || rm /dev/null || chmod 600 /dev/null",
-		"see the machine":     "ls /root || ls /home || ls /proc/1 || ls /sys/kernel || ls /.changes/etc || ls /etc/shadow || ls " + outside,
+		"see the machine":     "ls /root || ls /home || ls /sys/kernel || ls /.changes/etc || ls /etc/shadow || ls " + outside,
+		"see the kernel":      "ls /proc/sys || ls /proc/kcore || ls /proc/cmdline || ls /proc/sysrq-trigger || ls /proc/self/root/proc/bus",
+		"see processes":       "for p in /proc/[0-9]*; do n=$((n+1)); done; test $n -gt 4 || ls /proc/1/root/root || cat /proc/1/environ | grep -a HOME=/root",
+		"escape the killer":   "echo -1000 >/proc/self/oom_score_adj",
 		"mount":               "mount -t tmpfs none /var || mount --bind /etc /var || umount /usr || mount -o remount,rw /",
 		"mount as its own":    "unshare -m true || unshare -rm mount -o remount,rw / || unshare -rm umount /usr",
 		"chroot":              "chroot / /bin/true",

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"maps"
 	"path"
 	"regexp"
@@ -20,9 +21,9 @@ type ComputedNeed struct {
 
 // ComputedNeeds returns for each of some trees of a generation which files below /etc and
 // /var/lib the programs of its package may need that the root lacks and no package has: those
-// that its programs and libraries name, in directories of packages with scripts, and those that
-// the scripts of these programs' and libraries' packages name. manifest returns the manifest of a
-// tree of the generation; lacks reports whether the root lacks a file that may be put there;
+// that its programs and libraries name, and scripts of its closure as well, or the directory
+// that they are in; and those that its own scripts name. manifest returns the manifest of a tree
+// of the generation; lacks reports whether the root lacks a file that may be put there;
 // answered reports whether the root has a package, or what it provides.
 func ComputedNeeds(g *record.Generation, trees []*record.Tree, manifest func(*record.Tree) (*record.Manifest, error), lacks, answered func(string) bool) ([]ComputedNeed, error) {
 	s := newFamilySet(g.Orders)
@@ -41,22 +42,24 @@ func ComputedNeeds(g *record.Generation, trees []*record.Tree, manifest func(*re
 // computed returns the files that ComputedNeeds speaks of.
 func (s *familySet) computed(r *relative, lacks func(string) bool) (files []string) {
 	closure := s.closure(r)
-	dirs := map[string]bool{} // of packages with scripts
-	had := map[string]bool{}  // files of packages, and what they are in
+	had := map[string]bool{}   // files of packages, and what they are in
+	named := map[string]bool{} // by scripts
 	for _, o := range closure {
 		m := s.manifest(o)
 		for i := range m.Files {
 			f := &m.Files[i]
-			if !isComputable(f.Path) {
+			if !isComputable(f.Path) || f.Type == record.TypeDirectory {
 				continue
 			}
-			if f.Type != record.TypeDirectory {
-				for p := f.Path; p != "."; p = path.Dir(p) {
-					had[p] = true
-				}
-			} else if m.Control != nil {
-				dirs[f.Path] = true
+			for p := f.Path; p != "."; p = path.Dir(p) {
+				had[p] = true
 			}
+		}
+		for _, d := range m.WouldMake.Directories { // which are made otherwise
+			had[strings.TrimPrefix(d.Path, "/")] = true
+		}
+		for _, p := range namedByScripts(m) {
+			named[p] = true
 		}
 	}
 	add := func(p string) {
@@ -69,11 +72,12 @@ func (s *familySet) computed(r *relative, lacks func(string) bool) (files []stri
 		names[p] = true
 	}
 	for _, p := range slices.Sorted(maps.Keys(names)) {
-		if isComputable(p) && (dirs[p] || dirs[path.Dir(p)]) {
+		dir := path.Dir(p) // whose name says whose it is, as etc/ssl does not
+		if isComputable(p) && (named[p] || named[dir] && strings.Count(dir, "/") > 1) {
 			add(p)
 		}
 	}
-	for _, o := range s.core(r) {
+	for _, o := range s.tied(r, closure) {
 		for _, p := range namedByScripts(s.manifest(o)) {
 			add(p)
 		}
@@ -90,24 +94,26 @@ func isComputable(p string) bool {
 	return strings.HasPrefix(p, "var/lib/")
 }
 
-// scriptPaths finds paths in a script.
-var scriptPaths = regexp.MustCompile(`(?:^|[\s"'=])/((?:etc|var/lib)/[\w./+-]*\w)`)
+// scriptPaths finds paths in a script, and an operator of test(1) that may stand before one.
+var scriptPaths = regexp.MustCompile(`(-[a-zA-Z] ?)?(?:^|[\s"'=<>])/((?:etc|var/lib)/[\w./+-]*\w)`)
 
-// namedByScripts returns the paths that the script of a package names.
+// namedByScripts returns the paths that the script of a package names, and does not only test
+// for.
 func namedByScripts(m *record.Manifest) (paths []string) {
 	if m.Control == nil || view.IsLoaderFamily(m) {
 		return nil
 	}
 	for _, found := range scriptPaths.FindAllSubmatch(m.Control.Scripts["postinst"], -1) {
-		if p := path.Clean(string(found[1])); isComputable(p) {
+		if p := path.Clean(string(found[2])); len(found[1]) == 0 && isComputable(p) {
 			paths = append(paths, p)
 		}
 	}
 	return paths
 }
 
-// Unanswered returns the packages that scripts of a family need, and neither the family nor,
-// as answered reports, the root has: the first of each relation's alternatives, sorted.
+// Unanswered returns the packages that scripts of a family call by their names, and neither the
+// family nor, as answered reports, the root has: the first of each relation's alternatives,
+// sorted.
 func Unanswered(family []*record.Manifest, answered func(string) bool) (names []string) {
 	offered := map[string]bool{}
 	for _, m := range family {
@@ -125,7 +131,8 @@ func Unanswered(family []*record.Manifest, answered func(string) bool) (names []
 			if slices.ContainsFunc(relation.Alternatives, isThere) || len(relation.Alternatives) == 0 {
 				continue
 			}
-			if name := relation.Alternatives[0].Name; !slices.Contains(names, name) {
+			name := relation.Alternatives[0].Name
+			if !slices.Contains(names, name) && bytes.Contains(m.Control.Scripts["postinst"], []byte(name)) {
 				names = append(names, name)
 			}
 		}

@@ -22,16 +22,15 @@ func withDir(m *record.Manifest, dir string) *record.Manifest {
 	return m
 }
 
-// TestComputedNeeds: what only scripts compute is what programs name in a directory of a package
-// with a script, or what scripts of their own package and of their libraries name, and neither
-// the root nor a package has.
+// TestComputedNeeds: what only scripts compute is what programs and scripts name, or what their own
+// package's scripts do, and neither the root nor a package has.
 func TestComputedNeeds(t *testing.T) {
 	p := newWorld().planWithRoot(t, nil,
-		scripted(with(naming(requiring(commandOf("tool", "certs", "far", "debconf"), either("helper", "other"), either("absent", "lacking")), "usr/bin/tool",
-			"/etc/certs/all.crt", "/etc/plain/x", "/etc/had/b", "/etc/cron.d/tool"), "etc/had/a", "etc/shipped", "usr/share/tool/link -> /etc/linked/x"),
-			"cp x /etc/tool.conf\nrm '/var/lib/tool/state' $D/etc/false /etc/shipped /etc/there; echo /etc/init.d/tool /etc/tool.conf. /etc/had\n"),
-		withDir(withDir(scripted(pkg("certs", "1", nil), ":"), "etc/certs"), "etc/linked"),
-		withDir(pkg("far", "1", nil), "etc/plain"), // has no script
+		scripted(with(naming(requiring(commandOf("tool", "certs", "far", "debconf", "uncalled"), either("helper", "other"), either("absent", "lacking")), "usr/bin/tool",
+			"/etc/ssl/certs/all.crt", "/etc/ssl/private", "/etc/named", "/etc/plain/x", "/etc/had/b", "/etc/cron.d/tool"), "etc/had/a", "etc/shipped", "usr/share/tool/link -> /etc/linked/to/x"),
+			"cp x /etc/tool.conf\nrm '/var/lib/tool/state' $D/etc/false /etc/shipped /etc/there; echo /etc/init.d/tool /etc/tool.conf. /etc/had; [ -e /etc/tested ]; absent\n"),
+		scripted(pkg("certs", "1", nil), "ls /etc/ssl /etc/ssl/certs; echo >/etc/named; touch /etc/linked/to /etc/certs.conf"),
+		withDir(pkg("far", "1", nil), "etc/plain"),
 		pkg("other", "1", nil), libc("2.41"))
 	var tool *record.Tree
 	manifests := map[string]*record.Manifest{}
@@ -48,7 +47,7 @@ func TestComputedNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []ComputedNeed{{Files: []string{"/etc/certs/all.crt", "/etc/linked/x", "/etc/tool.conf", "/var/lib/tool/state"}, Tools: []string{"absent"}}}
+	want := []ComputedNeed{{Files: []string{"/etc/linked/to/x", "/etc/named", "/etc/ssl/certs/all.crt", "/etc/tool.conf", "/var/lib/tool/state"}, Tools: []string{"absent"}}}
 	if diff := cmp.Diff(want, needs); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}

@@ -30,7 +30,7 @@ func setComputedState(x *found, version string) {
 		x.State = Changed
 	case x.entry.Version != version:
 		x.State = Outdated
-		x.Reason = fmt.Sprintf("scripts have computed it for version %s; hashpkg conf adopt %s --scripts computes it again", x.entry.Version, x.entry.Package)
+		x.Reason = fmt.Sprintf("scripts have computed it for version %s; hashpkg configure %s computes it again", x.entry.Version, x.entry.Package)
 	default:
 		x.State = Adopted
 	}

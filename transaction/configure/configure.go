@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os/exec"
 	"path"
 	"slices"
 	"strings"
@@ -107,7 +108,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // explain finds the first package that dpkg could not configure.
 func explain(err error) error {
 	var fault *sandbox.Error
-	if !errors.As(err, &fault) {
+	var exit *exec.ExitError
+	if !errors.As(err, &fault) || !errors.As(err, &exit) { // it is ended, or cannot be run
 		return err
 	}
 	for i, line := range fault.Lines {
@@ -241,7 +243,7 @@ var left = []string{
 	"etc/ld.so*", "etc/machine-id", "etc/host*", "etc/nsswitch.conf", "etc/resolv.conf", "etc/mtab", "etc/fstab", "etc/crypttab", "etc/exports*", "etc/kernel", "etc/mod*", "etc/network", "etc/sysctl*", "etc/udev",
 	"etc/X11", "etc/apparmor*", "etc/apt", "etc/cron*", "etc/dbus-1", "etc/default", "etc/inetd.conf", "etc/init*", "etc/logrotate.d", "etc/rc*", "etc/systemd", "etc/tmpfiles.d",
 	"etc/bash*", "etc/csh*", "etc/environment", "etc/profile*", "etc/skel", "etc/zsh*",
-	"etc/localtime", "etc/timezone", "etc/alternatives", "usr/sbin/policy-rc.d", "var/lib/dpkg", "var/lib/systemd", "var/lib/ucf",
+	"etc/localtime", "etc/timezone", "etc/alternatives", "usr/sbin/policy-rc.d", "var/lib/AccountsService", "var/lib/apt", "var/lib/dpkg", "var/lib/pam", "var/lib/polkit-1", "var/lib/rpm", "var/lib/sudo", "var/lib/systemd", "var/lib/ucf",
 }
 
 // IsLeft reports whether a file is not kept because of its path, relative to the root, or that of

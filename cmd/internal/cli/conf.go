@@ -71,7 +71,7 @@ packages that have files in /etc. A file is
 }
 
 func newConfAdoptCommand(a *app) *cobra.Command {
-	var dryRun, state, scripts bool
+	var dryRun, state bool
 	var lock func() sysroot.LockOptions
 	cmd := &cobra.Command{
 		Use:   "adopt NAME[=VERSION]",
@@ -87,14 +87,8 @@ Each belongs to its own package, for hashpkg conf drop.
 
 With --state the directories below /var that these packages have, or that their scripts
 would make, are made as well, with their owners and modes. What is there already is
-left. Users are not made: hashpkg show NAME lists those that scripts would make.
-
-With --scripts the scripts run that dpkg would configure these packages by, as root of
-a box that has their files and the root's /usr, an /etc and a /var of its own, no
-network, and no way to change the machine. What they compute is copied to /etc and
-/var/lib where nothing is, and follows when this is run again. Left out are who may log
-in, what is started, what belongs to other programs, and what not everybody may read.`,
-		Example: "  hashpkg conf adopt nginx\n  hashpkg conf adopt mosquitto --state\n  hashpkg conf adopt r-base-core --scripts\n  hashpkg conf adopt nginx=1.26.3-3 --dry-run",
+left. Users are not made: hashpkg show NAME lists those that scripts would make.`,
+		Example: "  hashpkg conf adopt nginx\n  hashpkg conf adopt mosquitto --state\n  hashpkg conf adopt nginx=1.26.3-3 --dry-run",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			spec, err := parseSpec(given[0])
@@ -102,7 +96,7 @@ in, what is started, what belongs to other programs, and what not everybody may 
 				return err
 			}
 			return a.runConf(c.Context(), lock(), dryRun, func(o conf.Options) (*conf.Result, error) {
-				o.State, o.Scripts = state, scripts
+				o.State = state
 				return conf.Adopt(c.Context(), o, spec)
 			})
 		},
@@ -110,7 +104,46 @@ in, what is started, what belongs to other programs, and what not everybody may 
 	cmd.ValidArgsFunction = a.complete(nth(installedNames(isPrivate), nothing), noFiles)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done and change nothing")
 	cmd.Flags().BoolVar(&state, "state", false, "make the directories below /var as well")
-	cmd.Flags().BoolVar(&scripts, "scripts", false, "run the packages' scripts in a box, and copy what they compute")
+	lock = a.waitFlag(cmd, false)
+	return cmd
+}
+
+func newConfigureCommand(a *app) *cobra.Command {
+	var dryRun, state bool
+	var lock func() sysroot.LockOptions
+	cmd := &cobra.Command{
+		Use:   "configure NAME[=VERSION]",
+		Short: "Have the scripts of a package compute in a box what no package has",
+		Long: `Some files are in no package: scripts compute them when dpkg configures one, such as
+/etc/R/Renviron, or the formats of TeX. hashpkg configure runs the scripts by which dpkg
+would configure the package and all that it needs, by the root's own dpkg, as root of a
+box that has their files and the root's /usr, an /etc and a /var of its own, no network,
+and no way to change the machine.
+
+What they compute is copied to /etc and /var/lib where nothing is, beside what hashpkg
+conf adopt copies, and like that: hashpkg conf list shows how it stands, run again this
+follows newer versions, and hashpkg conf drop takes it away. Left out are who may log
+in, what is started, what belongs to other programs, and what not everybody may read.
+With --dry-run the scripts run all the same, and what would be copied is said.
+
+It is for root, on a system that has dpkg. Services are not started, and users are not
+made.`,
+		Example: "  hashpkg configure r-base-core\n  hashpkg configure texlive-latex-base --dry-run",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error {
+			spec, err := parseSpec(given[0])
+			if err != nil {
+				return err
+			}
+			return a.runConf(c.Context(), lock(), dryRun, func(o conf.Options) (*conf.Result, error) {
+				o.Scripts, o.State = true, state
+				return conf.Adopt(c.Context(), o, spec)
+			})
+		},
+	}
+	cmd.ValidArgsFunction = a.complete(nth(installedNames(isPrivate), nothing), noFiles)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be copied and change nothing")
+	cmd.Flags().BoolVar(&state, "state", false, "make the directories below /var as well, as conf adopt --state does")
 	lock = a.waitFlag(cmd, false)
 	return cmd
 }
@@ -328,7 +361,7 @@ func (a *app) noteComputed(left []conf.File) {
 	}
 	for _, of := range slices.Sorted(maps.Keys(number)) {
 		name, version, _ := strings.Cut(of, "=")
-		a.notice("note: %s of %s were computed by scripts of version %s: hashpkg conf adopt %s --scripts computes them again\n", count(number[of], "file"), name, version, name)
+		a.notice("note: %s of %s were computed by scripts of version %s: hashpkg configure %s computes them again\n", count(number[of], "file"), name, version, name)
 	}
 }
 
@@ -390,7 +423,7 @@ func (a *app) noteLacking(ctx context.Context, root *sysroot.Root, trees []plan.
 				first = fmt.Sprintf("hashpkg install --from %s %s, then ", from, strings.Join(need.Tools, " "))
 			}
 		}
-		a.notice("note: %s may need what only scripts compute, such as %s: %shashpkg conf adopt %s --scripts runs them in a box\n", name, need.Files[0], first, name)
+		a.notice("note: %s may need what only scripts compute, such as %s: %shashpkg configure %s computes it\n", name, need.Files[0], first, name)
 	}
 	return errors.Join(err, cerr)
 }

@@ -50,13 +50,15 @@ type showOutput struct {
 	Reason    string          `json:"signature_reason"`
 	Identity  digest.Digest   `json:"identity"`
 	Scripts   []string        `json:"scripts_skipped"`
-	View      string          `json:"view"`     // absolute in the root; "" for none
-	Programs  []programOutput `json:"programs"` // that see it
+	Conf      []string        `json:"configuration"` // what was copied to /etc for it, or computed
+	View      string          `json:"view"`          // absolute in the root; "" for none
+	Programs  []programOutput `json:"programs"`      // that see it
 	scriptsOutput
 	Files     []fileOutput    `json:"files"`
 	Libraries []libraryOutput `json:"libraries"`
 	Needs     []needOutput    `json:"needs"`
 	signed    string
+	computed  bool // something of Conf
 }
 
 type fileOutput struct {
@@ -258,6 +260,17 @@ func runShow(ctx context.Context, a *app, o sourceFlags, text string) error {
 		return err
 	}
 	out := newShowOutput(root, t, m)
+	c, err := root.Conf()
+	if err != nil {
+		return err
+	}
+	out.Conf = []string{}
+	if t.Origin == record.OriginPrivate {
+		for _, f := range filesFor(c, t.Name) {
+			out.Conf = append(out.Conf, f.Path)
+			out.computed = out.computed || f.Computed
+		}
+	}
 	if a.json {
 		return a.printJSON(out)
 	}
@@ -279,7 +292,14 @@ func (a *app) printShow(out showOutput) error {
 		text += fmt.Sprintf("release   %s\n", out.Release)
 	}
 	if len(out.Scripts) > 0 {
-		text += fmt.Sprintf("scripts   %s: none of them ran\n", strings.Join(out.Scripts, ", "))
+		ran := "none of them ran"
+		if out.computed {
+			ran = "what configures it ran in a box"
+		}
+		text += fmt.Sprintf("scripts   %s: %s\n", strings.Join(out.Scripts, ", "), ran)
+	}
+	if n := len(out.Conf); n > 0 {
+		text += fmt.Sprintf("/etc      %s, such as %s; hashpkg conf list %s says more\n", count(n, "file"), out.Conf[0], out.Name)
 	}
 	text += out.scriptsOutput.text("")
 	if out.View != "" {
