@@ -44,7 +44,8 @@ func below(b []byte, dir string, good func(name string) bool) []string {
 		if i < 0 {
 			break
 		}
-		inside := i > 0 && isPathByte(b[i-1]) // of a longer path, such as /opt/usr/share
+		// Of a longer path, such as /opt/usr/share, and not a URL.
+		inside := i > 0 && isPathByte(b[i-1]) && !bytes.HasSuffix(b[:i], []byte("file://"))
 		b = b[i+len(dir):]
 		n := 0
 		for n < len(b) && n < maxNameLength && isPathByte(b[n]) {

@@ -21,7 +21,7 @@ type ComputedNeed struct {
 
 // ComputedNeeds returns for each of some trees of a generation which files below /etc and
 // /var/lib the programs of its package may need that the root lacks and no package has: those
-// that its programs and libraries name, and scripts of its closure as well, or the directory
+// that its programs and libraries name, and scripts of its family as well, or the directory
 // that they are in; and those that its own scripts name. manifest returns the manifest of a tree
 // of the generation; lacks reports whether the root lacks a file that may be put there;
 // answered reports whether the root has a package, or what it provides.
@@ -41,10 +41,10 @@ func ComputedNeeds(g *record.Generation, trees []*record.Tree, manifest func(*re
 
 // computed returns the files that ComputedNeeds speaks of.
 func (s *familySet) computed(r *relative, lacks func(string) bool) (files []string) {
-	closure := s.closure(r)
+	family := s.family(r)
 	had := map[string]bool{}   // files of packages, and what they are in
 	named := map[string]bool{} // by scripts
-	for _, o := range closure {
+	for _, o := range family {
 		m := s.manifest(o)
 		for i := range m.Files {
 			f := &m.Files[i]
@@ -77,7 +77,7 @@ func (s *familySet) computed(r *relative, lacks func(string) bool) (files []stri
 			add(p)
 		}
 	}
-	for _, o := range s.tied(r, closure) {
+	for _, o := range s.tied(r, s.closure(r)) {
 		for _, p := range namedByScripts(s.manifest(o)) {
 			add(p)
 		}
@@ -106,6 +106,13 @@ func namedByScripts(m *record.Manifest) (paths []string) {
 	for _, found := range scriptPaths.FindAllSubmatch(m.Control.Scripts["postinst"], -1) {
 		if p := path.Clean(string(found[2])); len(found[1]) == 0 && isComputable(p) {
 			paths = append(paths, p)
+		}
+	}
+	for _, relation := range m.Requires {
+		for _, c := range relation.Alternatives {
+			if p := catalogs[c.Name].path; p != "" { // by what they run
+				paths = append(paths, p)
+			}
 		}
 	}
 	return paths

@@ -295,8 +295,16 @@ func (s *familySet) foreign(r *relative, where string) (*record.File, *relative)
 	return f, closure[slices.Index(manifests, m)]
 }
 
+// catalogs are the catalogs of XML and SGML, as Debian's policies have them: where the files
+// stand that one lists, by the packages that register such files in it.
+var catalogs = map[string]struct{ path, dir string }{
+	"xml-core":  {"etc/xml/catalog", "usr/share/xml"},
+	"sgml-base": {"etc/sgml/catalog", "usr/share/sgml"},
+}
+
 // looksIn returns the directories below /usr where a package's files may look for modules
-// (see modules): those that they name, and those in which it has modules of its own.
+// (see modules): those that they name, and those in which it has modules of its own. For one
+// that reads a catalog, there is the directory of what it lists.
 func (s *familySet) looksIn(r *relative) []string {
 	if r.looks == nil {
 		found := map[string]bool{}
@@ -305,6 +313,11 @@ func (s *familySet) looksIn(r *relative) []string {
 			for _, name := range f.Names {
 				if dir := layout.MergeUsr(strings.TrimPrefix(name, "/")); isModuleDir(dir) {
 					found[dir] = true
+				}
+				for _, c := range catalogs {
+					if name == "/"+c.path {
+						found[c.dir] = true
+					}
 				}
 			}
 			if dir := path.Dir(f.Path); f.ELF != nil && f.ELF.HasDynamic && !f.ELF.IsProgram() && isModuleDir(dir) {
@@ -334,6 +347,13 @@ func (s *familySet) noteDirs(o *relative) {
 	m := s.manifest(o)
 	if view.IsLoaderFamily(m) {
 		return
+	}
+	for _, relation := range m.Requires {
+		for _, c := range relation.Alternatives {
+			if dir := catalogs[c.Name].dir; dir != "" && s.dataAt(o, dir) != nil && !slices.Contains(s.inDir[dir], o) {
+				s.inDir[dir] = append(s.inDir[dir], o)
+			}
+		}
 	}
 	last := ""
 	for i := range m.Files {

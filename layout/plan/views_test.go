@@ -166,6 +166,22 @@ func TestWhichProgramsNeedAView(t *testing.T) {
 			want: map[string]string{"lua bin/lua": "it looks in /usr/share/lua/5.4, where lua-json has files"},
 		},
 		{
+			name: "a catalog that its library reads, and where what it lists stands",
+			packages: []*record.Manifest{
+				pkg("jq", "1", []string{"libjq1", "libc6"}, facts{path: "usr/bin/jq", needed: []string{"libjq.so.1", "libc.so.6"}}),
+				naming(libjq("1"), libDir+"libjq.so.1.0.4", "/etc/xml/catalog"), onig("6"), with(pkg("codes", "1", nil), "usr/share/xml/codes/x.xml"),
+				with(pkg("book", "2", []string{"xml-core"}), "usr/share/xml/book/b.xml"),
+			},
+			want: map[string]string{"jq bin/jq": "it looks in /usr/share/xml, where book has files"},
+		},
+		{
+			name: "no catalog is read",
+			packages: []*record.Manifest{
+				commandOf("jq"), with(pkg("book", "2", []string{"xml-core"}), "usr/share/xml/book/b.xml"),
+			},
+			want: map[string]string{},
+		},
+		{
 			name: "a directory that its library looks in, where another package has plugins",
 			packages: []*record.Manifest{
 				pkg("jq", "1", []string{"libjq1", "libc6"}, facts{path: "usr/bin/jq", needed: []string{"libjq.so.1", "libc.so.6"}}),
