@@ -135,8 +135,12 @@ mkdir -p /etc/tool; for f in computed own changed gone; do echo 2 >/etc/tool/$f;
 	s.has(first)
 	s.says(s.hashpkg(0, "conf", "list", "tool"), "outdated  /etc/tool/computed", "scripts have computed it for version 1; hashpkg configure tool computes it again",
 		"changed   /etc/tool/changed", "removed   /etc/tool/gone")
-	s.says(s.hashpkg(0, "configure", "tool"), "/etc/tool/computed: updated\n", "/etc/tool/old: removed\n",
+	out = s.hashpkg(0, "configure", "tool")
+	s.says(out, "/etc/tool/computed: updated\n", "/etc/tool/old: removed\n",
 		"/etc/tool/changed: somebody has changed it; the new version is beside it, as /etc/tool/changed.hashpkg-new\n")
+	if strings.Contains(out, "for version 1") {
+		t.Errorf("it speaks of what it has replaced: %s", out)
+	}
 	s.has(map[string]string{
 		"etc/tool/computed": "2\n", "etc/tool/own": "mine\n", "etc/tool/changed": "changed\n", "etc/tool/changed.hashpkg-new": "2\n", "etc/tool/gone": "2\n",
 		"etc/tool/old": "", "etc/tool/data": "", "var/lib/tool/state": "", "var/lib/tool": "", "etc/reg/catalog": "other\ntool2\n",
@@ -151,6 +155,24 @@ mkdir -p /etc/tool; for f in computed own changed gone; do echo 2 >/etc/tool/$f;
 	s.says(s.hashpkg(0, "conf", "drop", "other"), "/etc/reg/catalog: removed\n")
 	s.has(map[string]string{"etc/reg": ""})
 	s.says(s.hashpkg(0, "verify", "--all"), ", 0 damaged")
+}
+
+// TestConfScriptsOfShipped has a script change a file that its package ships: what it makes of it
+// counts from then on.
+func TestConfScriptsOfShipped(t *testing.T) {
+	t.Parallel()
+	s := newScriptedRoot(t)
+	s.hashpkg(0, "install", s.deb("tool", "1", "", "echo more >>/etc/tool/conf\n", testdeb.File{Path: "etc/tool/conf", Content: "conf\n"}))
+	s.hashpkg(0, "conf", "adopt", "tool")
+	s.has(map[string]string{"etc/tool/conf": "conf\n"})
+	s.says(s.hashpkg(0, "configure", "tool"), "/etc/tool/conf: updated\n")
+	for range 2 {
+		s.has(map[string]string{"etc/tool/conf": "conf\nmore\n"})
+		s.says(s.hashpkg(0, "conf", "list", "tool"), "adopted  /etc/tool/conf  tool=1  computed by scripts\n")
+		s.says(s.hashpkg(0, "conf", "adopt", "tool"), "nothing to do\n")
+	}
+	s.hashpkg(0, "conf", "drop", "tool")
+	s.has(map[string]string{"etc/tool": ""})
 }
 
 // TestConfScriptsNamed has an install name the commands that bring what its programs lack.
@@ -181,6 +203,13 @@ func TestConfScriptsFail(t *testing.T) {
 	s.says(out, "warning: the script that configures bad fails: no luck; what it would compute is lacking\n", "/etc/tool/made: copied\n")
 	s.has(map[string]string{"etc/tool/made": "1\n", "etc/bad": ""})
 	s.says(s.hashpkg(0, "--json", "configure", "tool"), `"failed":[{"package":"bad","reason":"the script that configures bad fails: no luck"}]`)
+
+	// What was computed before stays.
+	s.hashpkg(0, "install", s.deb("user", "1", "once", "mkdir -p /etc/user; echo 1 >/etc/user/made\n"), s.deb("once", "1", "", "mkdir -p /etc/once; echo 1 >/etc/once/made\n"))
+	s.says(s.hashpkg(0, "configure", "user"), "/etc/once/made: copied\n")
+	s.hashpkg(0, "install", s.deb("once", "2", "", "exit 1\n"))
+	s.says(s.hashpkg(0, "configure", "user"), "warning: the script that configures once fails")
+	s.has(map[string]string{"etc/user/made": "1\n", "etc/once/made": "1\n"})
 
 	before := dump(t, s.root.Path("/etc"))
 	s.says(s.hashpkg(1, "configure", "bad"), "run the scripts of bad and of what it needs: the script that configures bad fails: no luck")

@@ -53,6 +53,7 @@ func TestWrites(t *testing.T) {
 	needRoot(t)
 	b, dir := writingBox(t, `set -e
 test "$(id -u)" = 0
+test "$(ulimit -d)" -le 4194304; test "$(ulimit -v)" -gt 67108864 # which a Java machine reserves
 cat /etc/sub/conf
 echo more >>/etc/sub/conf; rm /etc/old; echo x >>/usr/share/own
 mkdir -p /usr/lib/new /var/lib/some; echo new >/usr/lib/new/file; chown 33:65534 /usr/lib/new/file

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -119,12 +121,22 @@ const installGC = 200
 
 // installMemory is where Go begins to collect before the heap has grown so much. A
 // package may have a decompressor take more.
-const installMemory = 100 << 20
+const installMemory = 128 << 20
 
-// limitMemory is called before packages are read.
+// limitMemory is called before packages are read. Where what is in use comes near the limit, as
+// it does with a store of hundreds of packages, the limit gives way: else half of the time
+// would go into collecting.
 func limitMemory() {
 	debug.SetGCPercent(installGC)
 	debug.SetMemoryLimit(installMemory)
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	var watch func(struct{})
+	watch = func(struct{}) { // after each collection
+		metrics.Read(live)
+		debug.SetMemoryLimit(max(installMemory, int64(live[0].Value.Uint64())*3/2))
+		runtime.AddCleanup(new([64]byte), watch, struct{}{})
+	}
+	watch(struct{}{})
 }
 
 func runInstall(ctx context.Context, a *app, o installOptions, given []string) error {
