@@ -107,7 +107,9 @@ func TestDebPackage(t *testing.T) {
 	root.Run("jq", "-n", "1")
 	root.Run("dpkg", "--configure", "-a") // what is left of the hooks does no harm
 
+	root.WriteFile("/etc/apparmor.d/abi/4.0", "", 0o644)
 	root.Run("apt-get", "-y", "-q", "install", "hashpkg")
+	hasProfile(t, root)
 	inForce(t, root, "installed again")
 	root.Run("hashpkg", "sync", "--again")
 	if now := root.Run("dpkg", "--verify"); now != edited {
@@ -115,7 +117,7 @@ func TestDebPackage(t *testing.T) {
 	}
 	root.WriteFile("/etc/hashpkg.toml", "prefix = \"/var/sys\"\n", 0o644)
 	root.Run("dpkg", "-P", "hashpkg")
-	for _, gone := range []string{"/var/sys", "/etc/hashpkg.toml", "/etc/dpkg/dpkg.cfg.d/hashpkg", "/etc/apparmor.d/abstractions/base.d/hashpkg"} {
+	for _, gone := range []string{"/var/sys", "/etc/hashpkg.toml", "/etc/dpkg/dpkg.cfg.d/hashpkg", "/etc/apparmor.d/abstractions/base.d/hashpkg", "/etc/apparmor.d/hashpkg-launchers"} {
 		if _, err := os.Lstat(root.LinkPath(gone)); err == nil {
 			t.Errorf("purged, and %s is there", gone)
 		}
@@ -334,8 +336,21 @@ func TestRPMPackage(t *testing.T) {
 		t.Errorf("erased, rpm -Va says %s, and before hashpkg it said %s", now, untouched)
 	}
 	root.Run("curl", "--version")
+	root.WriteFile("/etc/apparmor.d/abi/4.0", "", 0o644)
 	do("installed again", "-i", file)
 	if !searches(root.Root, "/usr/bin/curl") {
 		t.Error("installed again, curl does not search the farm")
+	}
+	hasProfile(t, root.Root)
+	root.RPM("-e", "hashpkg")
+	root.Run("sh", "-c", "test ! -L /etc/apparmor.d/hashpkg-launchers")
+}
+
+// hasProfile fails the test unless the profile for launchers is in force, on a system that has
+// a new enough AppArmor.
+func hasProfile(t *testing.T, root *testroot.Root) {
+	t.Helper()
+	if text := root.Run("cat", "/etc/apparmor.d/hashpkg-launchers"); !strings.Contains(text, "userns,") {
+		t.Errorf("the profile for launchers is %q", text)
 	}
 }

@@ -88,7 +88,7 @@ build_rpm() {
 	cp LICENSE "$stage/usr/share/licenses/hashpkg/"
 	{
 		echo '%defattr(-,root,root,-)'
-		echo '%dir /usr/share/hashpkg'
+		(cd "$stage" && find usr/share/hashpkg -type d -printf '%%dir /%p\n' | sort)
 		echo '%dir /usr/share/hashpkg/mmdebstrap-hooks'
 		(cd "$stage" && find . -type f -printf '/%P\n' | sort)
 	} >"$work/list"
