@@ -145,7 +145,7 @@ func (s *familySet) answering(r *relative, want pkginfo.Constraint, bound []*rel
 	var best *relative
 	rank := func(o *relative) int {
 		n := 0
-		for i, is := range []bool{o.tree.Default, o.ofCommand, o.tree.Release == r.tree.Release, slices.Contains(bound, o)} {
+		for i, is := range []bool{o.tree.Default, o.ofCommand, o.tree.Shares(&r.tree.Named), slices.Contains(bound, o)} {
 			if is {
 				n |= 1 << i
 			}
@@ -230,7 +230,7 @@ func (s *familySet) family(r *relative) []*relative {
 		needing = append(needing, slices.DeleteFunc(slices.Clone(s.all), func(o *relative) bool { return !s.dirs(o)["include"] })...)
 	}
 	for _, o := range needing {
-		if asked[o] || reached[o] || o.tree.Release != r.tree.Release {
+		if asked[o] || reached[o] || !o.tree.Shares(&r.tree.Named) {
 			continue
 		}
 		asked[o] = true
@@ -339,7 +339,7 @@ func (s *familySet) modules(r *relative, dir string) []*relative {
 			s.noteDirs(o)
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(s.inDir[dir]), func(o *relative) bool { return o == r || o.tree.Release != r.tree.Release })
+	return slices.DeleteFunc(slices.Clone(s.inDir[dir]), func(o *relative) bool { return o == r || !o.tree.Shares(&r.tree.Named) })
 }
 
 // noteDirs notes the directories that a package has data in for modules.

@@ -247,6 +247,9 @@ func (w *viewNeeds) ofPackage(r *relative) []launch {
 
 // ofProgram says why a program of a package needs a view; "" when it does not.
 func (w *viewNeeds) ofProgram(r *relative, file string) string {
+	if isSourced(path.Base(file)) {
+		return ""
+	}
 	owner := r
 	program, _ := r.m.Follow(file)
 	if program == nil {
@@ -259,6 +262,17 @@ func (w *viewNeeds) ofProgram(r *relative, file string) string {
 		return "" // its rights are its file's, and a view has none of them
 	}
 	return cmp.Or(w.ships(r), w.ships(owner), w.names(owner, program))
+}
+
+// sourced are names, in the form of [path.Match], of scripts among the commands that shells read
+// by ".": a launcher in such a place would be no script.
+var sourced = []string{"gettext.sh", "env_parallel.*", "virtualenvwrapper*.sh"}
+
+func isSourced(name string) bool {
+	return slices.ContainsFunc(sourced, func(pattern string) bool {
+		matches, _ := path.Match(pattern, name) // they are well-formed
+		return matches
+	})
 }
 
 // ships says which data a package, or one that is tied to it by its exact version, has and

@@ -175,6 +175,13 @@ func TestWhichProgramsNeedAView(t *testing.T) {
 			want: map[string]string{"jq bin/jq": "it looks in /usr/share/xml, where book has files"},
 		},
 		{
+			name: "a script that shells read",
+			packages: []*record.Manifest{
+				with(pkg("gettext", "1", nil), "usr/bin/gettext.sh #!/bin/sh", "usr/bin/gettext2 #!/bin/sh", "usr/share/gettext/data"),
+			},
+			want: map[string]string{"gettext bin/gettext2": "gettext has /usr/share/gettext/data"},
+		},
+		{
 			name: "no catalog is read",
 			packages: []*record.Manifest{
 				commandOf("jq"), with(pkg("book", "2", []string{"xml-core"}), "usr/share/xml/book/b.xml"),
@@ -352,8 +359,10 @@ func TestModules(t *testing.T) {
 		of("trixie", with(pkg("ruby-nokogiri", "1", []string{"racc"}), "usr/lib/ruby/vendor_ruby/nokogiri.rb")),
 		of("trixie", with(pkg("racc", "1", nil), "usr/share/racc/grammar")),
 		of("sid", with(pkg("ruby-rack", "2", nil), "usr/lib/ruby/vendor_ruby/rack.rb")),
+		of("sid", with(pkg("ruby-same", "2", nil), "usr/lib/ruby/vendor_ruby/same.rb")),
 		libc("2.41"),
 	}
+	command[6].Named.Others = "bookworm trixie" // which have the very same package
 	p := newWorld().planWithRoot(t, nil, command...)
 	for _, tr := range p.Generation.Trees {
 		i := slices.IndexFunc(p.Views, func(v PlannedView) bool { return view.Dir(v.Identity) == tr.View })
@@ -364,7 +373,7 @@ func TestModules(t *testing.T) {
 			t.Errorf("%s has no view", tr.Name)
 			continue
 		}
-		want := []string{"usr/bin/ruby3", "usr/lib/ruby/vendor_ruby/nokogiri.rb", "usr/share/racc/grammar"}
+		want := []string{"usr/bin/ruby3", "usr/lib/ruby/vendor_ruby/nokogiri.rb", "usr/lib/ruby/vendor_ruby/same.rb", "usr/share/racc/grammar"}
 		if tr.Name == "ruby" {
 			want = append([]string{"usr/bin/ruby"}, want...)
 		}

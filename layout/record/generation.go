@@ -120,6 +120,9 @@ type Named struct {
 	// Release is where it came from, and where a newer version would come from; "" for
 	// one that was installed from a file.
 	Release string `json:"release,omitempty"`
+	// Others are further releases that it came from, as the very same package, with spaces
+	// between them.
+	Others string `json:"other_releases,omitempty"`
 	// Asked: somebody named it; others are there because it needs them.
 	Asked bool `json:"asked,omitempty"`
 	// OnHold: it keeps its version when others are upgraded.
@@ -135,13 +138,25 @@ func (n *Named) Expired(now time.Time) bool { return !n.Until.IsZero() && now.Af
 // changed anything.
 func (n *Named) Merge(o Named) bool {
 	before := *n
-	n.Release = cmp.Or(o.Release, n.Release)
+	if o.Release != "" && n.Release != o.Release {
+		others := slices.DeleteFunc(strings.Fields(n.Release+" "+n.Others), func(r string) bool { return r == o.Release })
+		n.Release, n.Others = o.Release, strings.Join(others, " ")
+	}
 	n.Asked = n.Asked || o.Asked
 	n.OnHold = n.OnHold || o.OnHold
 	if o.Until.IsZero() || n.Until.Before(o.Until) && !n.Until.IsZero() {
 		n.Until = o.Until
 	}
 	return *n != before
+}
+
+// Shares reports whether two packages came from one release.
+func (n *Named) Shares(o *Named) bool {
+	if n.Release == o.Release {
+		return true
+	}
+	others := strings.Fields(o.Release + " " + o.Others)
+	return slices.ContainsFunc(strings.Fields(n.Release+" "+n.Others), func(r string) bool { return slices.Contains(others, r) })
 }
 
 // HasSystemTrees reports whether g has trees that follow a package manager's

@@ -80,7 +80,7 @@ func TestDefaults(t *testing.T) {
 
 func indexed(t testing.TB) (*Generation, []byte, []byte) {
 	a, b := tree("jq", "1.6", "bin/jq"), tree("libjq1", "1.6", "lib64/libjq.so.1")
-	a.Named = Named{Release: "trixie", Asked: true}
+	a.Named = Named{Release: "trixie", Others: "sid bookworm", Asked: true}
 	b.Named = Named{OnHold: true, Until: time.Unix(1700000000, 0).UTC()}
 	a.Chosen, b.AskWhere, b.Inner, b.Provides = true, []string{"lib64/libasks.so.1"}, []string{"libinner.so"}, []pkginfo.Capability{{Name: "x", Version: "1"}, {Name: "y"}}
 	a.Offers = []Offer{{Name: "query", Link: "bin/query", Path: "/usr/bin/jq", Target: "usr/bin/jq", Priority: -5}, {Name: "q", Link: "sbin/q", Path: "/usr/bin/jq", Target: "bin/jq", Priority: 1711}}
@@ -92,6 +92,35 @@ func indexed(t testing.TB) (*Generation, []byte, []byte) {
 		t.Fatal(err)
 	}
 	return g, record, g.EncodeIndex(record)
+}
+
+func TestReleases(t *testing.T) {
+	n := Named{}
+	for _, step := range []struct {
+		release, want string
+		changed       bool
+	}{
+		{"", ":", false},
+		{"sid", "sid:", true},
+		{"trixie", "trixie:sid", true},
+		{"trixie", "trixie:sid", false},
+		{"", "trixie:sid", false},
+		{"bookworm", "bookworm:trixie sid", true},
+		{"sid", "sid:bookworm trixie", true},
+	} {
+		if changed := n.Merge(Named{Release: step.release}); changed != step.changed || n.Release+":"+n.Others != step.want {
+			t.Errorf("from %q: it is of %s:%s (changed: %v), want %s", step.release, n.Release, n.Others, changed, step.want)
+		}
+	}
+	for release, want := range map[string]bool{"": false, "sid": true, "trixie": true, "bullseye": false} {
+		if o := (Named{Release: release}); n.Shares(&o) != want || o.Shares(&n) != want {
+			t.Errorf("with %q it shares a release: %v", release, !want)
+		}
+	}
+	none := Named{}
+	if !none.Shares(&Named{}) || none.Shares(&Named{Release: "sid", Others: "trixie"}) {
+		t.Error("what came from no release shares it with others of none, and of none only")
+	}
 }
 
 func TestChoose(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-const indexMagic = "hashpkg index 6\n"
+const indexMagic = "hashpkg index 7\n"
 
 var errIndex = errors.New("the index is damaged")
 
@@ -47,6 +47,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 		w.number(int64(t.Since))
 		w.number(flags(t.Default, t.Chosen, t.Held, t.Asked, t.OnHold, !t.Until.IsZero()))
 		w.text(t.Release)
+		w.text(t.Others)
 		if !t.Until.IsZero() {
 			w.number(t.Until.Unix())
 		}
@@ -122,6 +123,7 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 		f := r.number()
 		t.Default, t.Chosen, t.Held = f&1 != 0, f&2 != 0, f&4 != 0
 		t.Asked, t.OnHold, t.Release = f&8 != 0, f&16 != 0, r.text()
+		t.Others = r.text()
 		if f&32 != 0 {
 			t.Until = time.Unix(r.number(), 0).UTC()
 		}
