@@ -113,10 +113,12 @@ func (s *familySet) leadsTo(r *relative) []*relative {
 	bound := s.boundTo(r)
 	m := s.manifest(r)
 	for _, relation := range slices.Concat(m.Requires, m.Recommends) {
-		for _, want := range relation.Alternatives {
-			if o := s.answering(r, want, bound); o != nil {
-				add(o)
-				break
+		for _, of := range releasesOf(r.tree) {
+			for _, want := range relation.Alternatives {
+				if o := s.answering(r, of, want, bound); o != nil {
+					add(o)
+					break
+				}
 			}
 		}
 	}
@@ -138,14 +140,23 @@ func (s *familySet) boundTo(r *relative) []*relative {
 	return r.bound
 }
 
-// answering returns the package that answers a relation of r; nil for none. One that r
-// is bound to comes first, then one of r's release, of the command, a default, and the
-// highest version.
-func (s *familySet) answering(r *relative, want pkginfo.Constraint, bound []*relative) *relative {
+// releasesOf returns each of the releases that a tree came from, by itself.
+func releasesOf(t *record.Tree) []*record.Named {
+	all := []*record.Named{{Release: t.Release}}
+	for _, other := range strings.Fields(t.Others) {
+		all = append(all, &record.Named{Release: other})
+	}
+	return all
+}
+
+// answering returns the package that answers a relation of r, as one of a release; nil for
+// none. One that r is bound to comes first, then one of that release, of the command, a default,
+// and the highest version.
+func (s *familySet) answering(r *relative, of *record.Named, want pkginfo.Constraint, bound []*relative) *relative {
 	var best *relative
 	rank := func(o *relative) int {
 		n := 0
-		for i, is := range []bool{o.tree.Default, o.ofCommand, o.tree.Shares(&r.tree.Named), slices.Contains(bound, o)} {
+		for i, is := range []bool{o.tree.Default, o.ofCommand, o.tree.Shares(of), slices.Contains(bound, o)} {
 			if is {
 				n |= 1 << i
 			}
@@ -181,13 +192,21 @@ func (s *familySet) reach(list []*relative, reached map[*relative]bool) []*relat
 	}
 	for i := 0; i < len(list); i++ {
 		for _, o := range s.leadsTo(list[i]) {
-			if !reached[o] {
+			if !reached[o] && !s.isForOthers(o, list[i], list[0]) {
 				reached[o] = true
 				list = append(list, o)
 			}
 		}
 	}
 	return list
+}
+
+// isForOthers reports whether a package that r leads to is not for those of root's release: r
+// came from several, and leads to another one of the same name for root's.
+func (s *familySet) isForOthers(o, r, root *relative) bool {
+	return r.tree.Others != "" && !o.tree.Shares(&root.tree.Named) && slices.ContainsFunc(s.leadsTo(r), func(other *relative) bool {
+		return other.tree.Name == o.tree.Name && other.tree.Shares(&root.tree.Named)
+	})
 }
 
 // family returns the closure of a package, and the packages that add to it, with what they

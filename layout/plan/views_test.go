@@ -383,6 +383,42 @@ func TestModules(t *testing.T) {
 	}
 }
 
+// TestModuleOfSeveralReleases: a module that is the very same in two releases is seen by the
+// programs of both, each with what its own release has.
+func TestModuleOfSeveralReleases(t *testing.T) {
+	of := func(release, others string, m *record.Manifest) *record.Manifest {
+		m.Named.Release, m.Named.Others = release, others
+		return m
+	}
+	perl := func(release, version string) *record.Manifest {
+		return of(release, "", with(pkg("perl", version, nil), "usr/bin/perl"+version+" #!/bin/sh", "usr/share/perl5/Core"+version+".pm"))
+	}
+	command := []*record.Manifest{
+		perl("trixie", "5.40"), perl("sid", "5.42"), of("trixie", "sid", with(pkg("json", "4", []string{"perl"}), "usr/share/perl5/JSON.pm")),
+		of("trixie", "", with(pkg("tool", "1", []string{"json"}), "usr/bin/tool #!/bin/sh", "usr/share/tool/data")), libc("2.41"),
+	}
+	p := newWorld().planWithRoot(t, nil, command...)
+	want := map[string][]string{
+		"perl 5.40": {"usr/bin/perl5.40", "usr/share/perl5/Core5.40.pm", "usr/share/perl5/JSON.pm"},
+		"perl 5.42": {"usr/bin/perl5.42", "usr/share/perl5/Core5.42.pm", "usr/share/perl5/JSON.pm"},
+		"tool 1":    {"usr/bin/perl5.40", "usr/bin/tool", "usr/share/perl5/Core5.40.pm", "usr/share/perl5/JSON.pm", "usr/share/tool/data"},
+	}
+	for _, tr := range p.Generation.Trees {
+		i := slices.IndexFunc(p.Views, func(v PlannedView) bool { return view.Dir(v.Identity) == tr.View })
+		expected := want[tr.Name+" "+tr.Version]
+		if expected == nil {
+			continue
+		}
+		if i < 0 {
+			t.Errorf("%s=%s has no view", tr.Name, tr.Version)
+			continue
+		}
+		if diff := cmp.Diff(expected, viewPaths(view.Merge(p.Views[i].Parts))); diff != "" {
+			t.Errorf("%s=%s (-want +have)\n%s", tr.Name, tr.Version, diff)
+		}
+	}
+}
+
 // TestModulesComeLater: a program that has no view is told of when modules come, and has one
 // when it is installed again.
 func TestModulesComeLater(t *testing.T) {
