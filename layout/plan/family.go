@@ -215,6 +215,11 @@ func (s *familySet) isForOthers(o, r, root *relative) bool {
 func (s *familySet) family(r *relative) []*relative {
 	reached := map[*relative]bool{}
 	list := s.reach([]*relative{r}, reached)
+	for _, o := range s.interpreters(r, list) {
+		if !reached[o] {
+			list = s.reach(append(list, o), reached)
+		}
+	}
 	opened := map[string]bool{}
 	for _, o := range list {
 		for dir := range s.dirs(o) {
@@ -274,6 +279,36 @@ func (s *familySet) family(r *relative) []*relative {
 		}
 	}
 	return list
+}
+
+// interpreters returns packages with the interpreters of a family's scripts that no relation leads
+// to, since the root has them, and that are found as defaults all the same: run from such a
+// script in a view of their own, they would not have that one's files.
+func (s *familySet) interpreters(r *relative, list []*relative) (found []*relative) {
+	seen := map[string]bool{}
+	for _, o := range list {
+		for i := range s.manifest(o).Files {
+			script := s.manifest(o).Files[i].Script
+			if script == "" || seen[script] {
+				continue
+			}
+			seen[script] = true
+			var best *relative
+			offering := s.offers["/"+layout.MergeUsr(strings.TrimPrefix(script, "/"))]
+			if slices.ContainsFunc(offering, func(o *relative) bool { return slices.Contains(list, o) }) {
+				continue
+			}
+			for _, o := range offering {
+				if o.tree.Default && (best == nil || o.tree.Shares(&r.tree.Named)) {
+					best = o
+				}
+			}
+			if best != nil && !view.IsLoaderFamily(s.manifest(best)) {
+				found = append(found, best)
+			}
+		}
+	}
+	return found
 }
 
 // core returns the packages whose files are the programs of a package: itself, those that

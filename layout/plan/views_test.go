@@ -419,6 +419,28 @@ func TestModuleOfSeveralReleases(t *testing.T) {
 	}
 }
 
+// TestInterpretersOfScripts: a view has the interpreters of its scripts that are found as
+// defaults, though the package asks for none, because each system has one.
+func TestInterpretersOfScripts(t *testing.T) {
+	p := newWorld().planWithRoot(t, nil,
+		with(pkg("bats", "1", nil), "usr/bin/bats #!/usr/bin/bash", "usr/lib/bats/exec #!/bin/zsh", "usr/lib/bats/common"),
+		with(pkg("bash", "5", []string{"base"}), "usr/bin/bash #!x", "usr/share/bash/data"), with(pkg("base", "1", nil), "usr/share/base/data"),
+		with(pkg("fish", "4", nil), "usr/bin/fish #!x", "usr/share/fish/data"), libc("2.41"))
+	for _, tr := range p.Generation.Trees {
+		if tr.Name != "bats" {
+			continue
+		}
+		i := slices.IndexFunc(p.Views, func(v PlannedView) bool { return view.Dir(v.Identity) == tr.View })
+		want := []string{"usr/bin/bash", "usr/bin/bats", "usr/lib/bats/common", "usr/lib/bats/exec", "usr/share/base/data", "usr/share/bash/data"}
+		if i < 0 {
+			t.Fatal("it has no view")
+		}
+		if diff := cmp.Diff(want, viewPaths(view.Merge(p.Views[i].Parts))); diff != "" {
+			t.Errorf("(-want +have)\n%s", diff)
+		}
+	}
+}
+
 // TestModulesComeLater: a program that has no view is told of when modules come, and has one
 // when it is installed again.
 func TestModulesComeLater(t *testing.T) {
