@@ -137,6 +137,7 @@ made.`,
 			}
 			return a.runConf(c.Context(), lock(), dryRun, func(o conf.Options) (*conf.Result, error) {
 				o.Scripts, o.State = true, state
+				defer a.newProgress().during("scripts run")()
 				return conf.Adopt(c.Context(), o, spec)
 			})
 		},

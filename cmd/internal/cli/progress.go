@@ -77,6 +77,29 @@ func (p *progress) line(text string) {
 	fmt.Fprintf(p.terminal, "\r\x1b[K%s", text)
 }
 
+// during says what is done, and for how long, until the function that it returns is called.
+func (p *progress) during(step string) (end func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case now := <-tick.C:
+				p.line(fmt.Sprintf("%s, %.0f s", step, now.Sub(p.start).Seconds()))
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+		p.end()
+	}
+}
+
 // end takes the line away.
 func (p *progress) end() {
 	p.mu.Lock()
