@@ -294,6 +294,9 @@ func isNo(s string) bool {
 	return slices.Contains([]string{"no", "false", "without", "off", "disable", "0"}, strings.ToLower(strings.TrimSpace(s)))
 }
 
+// rootAddress is that of a machine's own root.
+const rootAddress = "file:///"
+
 // addresses returns from where the files of a source come, or why that is not known.
 func addresses(uri string) (urls []string, lists []backends.MirrorList, why string) {
 	scheme, rest, ok := strings.Cut(uri, ":")
@@ -332,7 +335,10 @@ func addresses(uri string) (urls []string, lists []backends.MirrorList, why stri
 	if isMirror {
 		return nil, []backends.MirrorList{{URL: at}}, ""
 	}
-	return []string{strings.TrimRight(at, "/")}, nil, ""
+	if at != rootAddress {
+		at = strings.TrimRight(at, "/")
+	}
+	return []string{at}, nil, ""
 }
 
 // indexPrefix returns what the names of an archive's files begin with in

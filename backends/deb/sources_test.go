@@ -49,6 +49,7 @@ deb [arch-=i386] http://remove.example.org y main
 `},
 	"variable":    {"sources.list": "deb http://x.example.org/$(ARCH) stable-$(ARCH) main\ndeb http://x.example.org/$(ARCH) path/$(ARCH)/\n"},
 	"flat":        {"sources.list": "deb http://x.example.org/debs ./\ndeb file:/srv/debs /\ndeb http://x.example.org/repos cuda/debian12/\n"},
+	"the root":    {"sources.list": "deb file:// x main\n"},
 	"no name":     {"sources.list": "deb http://) /\n"},
 	"same twice":  {"sources.list": "deb http://x.example.org/debian bookworm main\n", "sources.list.d/a.list": "deb http://x.example.org/debian bookworm contrib\n"},
 	"order":       {"sources.list.d/b.list": "deb http://b.example.org x main\n", "sources.list.d/a.sources": "Types: deb\nURIs: http://a.example.org\nSuites: x\nComponents: main\n", "sources.list": "deb http://c.example.org x main\n"},

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -119,28 +117,30 @@ type installOutput struct {
 // large one stays below the 300 MB that it may have.
 const installGC = 200
 
-// installMemory is where Go begins to collect before the heap has grown so much. A
-// package may have a decompressor take more.
-const installMemory = 128 << 20
+// installMemory is where Go begins to collect before the heap has grown so much, and
+// treeMemory what is added for each tree that was installed before, since what views are made of
+// is read again: where what is in use comes near the limit, half of the time goes into
+// collecting. A package may have a decompressor take more.
+const (
+	installMemory = 100 << 20
+	treeMemory    = 256 << 10
+)
 
-// limitMemory is called before packages are read. Where what is in use comes near the limit, as
-// it does with a store of hundreds of packages, the limit gives way: else half of the time
-// would go into collecting.
-func limitMemory() {
-	debug.SetGCPercent(installGC)
-	debug.SetMemoryLimit(installMemory)
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	var watch func(struct{})
-	watch = func(struct{}) { // after each collection
-		metrics.Read(live)
-		debug.SetMemoryLimit(max(installMemory, int64(live[0].Value.Uint64())*3/2))
-		runtime.AddCleanup(new([64]byte), watch, struct{}{})
+// limitMemory is called before packages are read.
+func limitMemory(root *sysroot.Root) {
+	limit := int64(installMemory)
+	if g, err := root.Active(); err == nil { // else there is nothing, or the install says what is wrong
+		for i := range g.Trees {
+			if g.Trees[i].Origin == record.OriginPrivate {
+				limit += treeMemory
+			}
+		}
 	}
-	watch(struct{}{})
+	debug.SetGCPercent(installGC)
+	debug.SetMemoryLimit(limit)
 }
 
 func runInstall(ctx context.Context, a *app, o installOptions, given []string) error {
-	limitMemory()
 	var files []string
 	var requests []repo.Request
 	for _, arg := range given {
@@ -158,6 +158,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	if err != nil {
 		return err
 	}
+	limitMemory(root)
 	now, err := a.now()
 	if err != nil {
 		return err

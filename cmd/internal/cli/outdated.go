@@ -120,7 +120,6 @@ type upgradeOutput struct {
 }
 
 func runUpgrade(ctx context.Context, a *app, o upgradeOptions, names []string) error {
-	limitMemory()
 	policy, err := trust.ParsePolicy(o.signature)
 	if err != nil {
 		return usageError{fmt.Errorf("--signature: %w", err)}
@@ -129,6 +128,7 @@ func runUpgrade(ctx context.Context, a *app, o upgradeOptions, names []string) e
 	if err != nil {
 		return err
 	}
+	limitMemory(root)
 	now, err := a.now()
 	if err != nil {
 		return err
