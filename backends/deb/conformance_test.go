@@ -34,6 +34,7 @@ func openRoot(t testing.TB, dir string) backends.Root {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = root.Close() }) // nothing is written through it
 	return root
 }
 

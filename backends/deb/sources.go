@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/hashpkg/hashpkg/backends"
 )
@@ -306,6 +307,8 @@ func addresses(uri string) (urls []string, lists []backends.MirrorList, why stri
 		return nil, nil, fmt.Sprintf("%.200q is not an address", backends.PlainURL(uri))
 	case scheme == "cdrom":
 		return nil, nil, "it is on a disc"
+	case strings.ContainsFunc(uri, unicode.IsSpace): // which a line of apt's may have in brackets
+		return nil, nil, fmt.Sprintf("%.200q has a space", backends.PlainURL(uri))
 	case scheme == "mirror":
 		list, isMirror = "http", true
 	case !isMirror:

@@ -317,6 +317,7 @@ func FuzzSources(f *testing.F) {
 			f.Add(strings.HasSuffix(name, ".list"), text)
 		}
 	}
+	f.Add(true, "deb file:///[ ] 0 0\n")
 	f.Fuzz(func(t *testing.T, isList bool, text string) {
 		name := "a.sources"
 		if isList {
