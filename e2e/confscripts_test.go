@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
@@ -262,6 +264,47 @@ func TestConfScriptsFail(t *testing.T) {
 	}
 	s.says(s.hashpkg(0, "configure", "tool"), "nothing to do\n")
 	s.says(s.hashpkg(0, "verify", "--all"), ", 0 damaged")
+}
+
+// TestConfScriptsFullDisk: where there is no room, it says so once, and does the rest when there
+// is. A signal while scripts run changes nothing.
+func TestConfScriptsFullDisk(t *testing.T) {
+	t.Parallel()
+	s := newScriptedRoot(t)
+	s.hashpkg(0, "install", s.deb("many", "1", "", "mkdir -p /etc/many; for i in $(seq 30); do head -c 8000 /dev/zero >/etc/many/$i; done; sleep 3\n"))
+	dir := s.root.Path("/etc/many")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("full", dir, "tmpfs", 0, "size=64k,mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // where the test has not come to it
+	if out := s.hashpkg(1, "configure", "many"); strings.Count(out, "no space left on device") != 1 {
+		t.Errorf("it says %s", out)
+	}
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(hashpkg(t), "--root", s.root.Dir, "configure", "many")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 600 {
+		if children(cmd.Process.Pid) != "" {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 130 || said.String() != "hashpkg: interrupted; nothing was changed\n" {
+		t.Errorf("interrupted, its status is %d: %s", cmd.ProcessState.ExitCode(), &said)
+	}
+	s.says(s.hashpkg(0, "configure", "many"), "/etc/many/ (30 files): copied\n")
 }
 
 // TestConfScriptsHostile: scripts that mean harm, and directories that lead elsewhere.

@@ -67,7 +67,7 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*Scripts
 	for {
 		ran.Files, err = w.runScripts(ctx, *box, packages, choices)
 		var failed *configure.Error
-		if !errors.As(err, &failed) || failed.Package == trees[0].Name || ctx.Err() != nil {
+		if !errors.As(err, &failed) || failed.Package == trees[0].Name {
 			break
 		}
 		left := slices.DeleteFunc(packages, func(p configure.Package) bool { return p.Name == failed.Package })
@@ -76,6 +76,9 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*Scripts
 		}
 		packages = left
 		ran.Failed = append(ran.Failed, failed)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	if err != nil {
 		if answered, serr := AnsweredBySystem(ctx, w.root); serr == nil {

@@ -59,8 +59,13 @@ func (w *worker) follow(ctx context.Context, spec query.Spec, all []*found) erro
 		return err
 	}
 	var faults []error
+	var stop error // why no more is done
 	for _, x := range slices.SortedFunc(maps.Keys(steps), func(a, b *found) int { return strings.Compare(a.Path, b.Path) }) {
-		err := ctx.Err()
+		if stop == nil && ctx.Err() != nil {
+			stop = ctx.Err()
+			faults = append(faults, stop)
+		}
+		err := stop
 		if err == nil && w.writes {
 			err = w.carryOut(x, steps[x])
 		}
@@ -74,10 +79,12 @@ func (w *worker) follow(ctx context.Context, spec query.Spec, all []*found) erro
 			w.result.Left = append(w.result.Left, x.File)
 		case err != nil:
 			w.restoreEntry(x.Path, before)
-			if !errors.Is(err, context.Canceled) {
-				err = fmt.Errorf("%s: %w", x.Path, err)
+			if stop == nil {
+				faults = append(faults, fmt.Errorf("%s: %w", x.Path, err))
 			}
-			faults = append(faults, err)
+			if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS) {
+				stop = err
+			}
 		default:
 			w.settle(x, steps[x])
 			w.result.Done = append(w.result.Done, Step{x.Path, steps[x]})
@@ -85,7 +92,11 @@ func (w *worker) follow(ctx context.Context, spec query.Spec, all []*found) erro
 	}
 	err := errors.Join(faults...)
 	if errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("%w; run hashpkg conf adopt %s to finish", transaction.ErrInterrupted, spec.Name)
+		command := "conf adopt"
+		if slices.ContainsFunc(all, func(x *found) bool { return x.bytes != nil }) {
+			command = "configure"
+		}
+		err = fmt.Errorf("%w; run hashpkg %s %s to finish", transaction.ErrInterrupted, command, spec.Name)
 	}
 	return errors.Join(err, w.write())
 }
@@ -280,12 +291,7 @@ func replace(dir *beneath.Dir, temp, base string, over []string) error {
 // stage writes a package's file under a name of its own, durably, with the owner and mode
 // that the package has for it or, in the place of another one, that one's.
 func (w *worker) stage(x *found, dir *beneath.Dir, base, have string) (temp string, err error) {
-	uid, gid, mode := 0, 0, uint32(0)
-	if x.bytes != nil {
-		uid, gid, mode = x.bytes.UID, x.bytes.GID, uint32(x.bytes.Mode.Perm())
-	} else {
-		uid, gid, mode = x.f.UID, x.f.GID, uint32(x.f.Mode)&0o777
-	}
+	uid, gid, mode := x.owner()
 	if have != "" {
 		st, err := dir.Lstat(base)
 		if err != nil {
@@ -325,6 +331,14 @@ func (w *worker) stage(x *found, dir *beneath.Dir, base, have string) (temp stri
 		return "", errors.Join(err, dir.RemoveIfThere(temp))
 	}
 	return temp, nil
+}
+
+// owner returns the owner and the permissions of what a package has, or of what was computed.
+func (x *found) owner() (uid, gid int, mode uint32) {
+	if x.bytes != nil {
+		return x.bytes.UID, x.bytes.GID, uint32(x.bytes.Mode.Perm())
+	}
+	return x.f.UID, x.f.GID, uint32(x.f.Mode) & 0o777
 }
 
 // read returns the bytes of what a package has, or of what was computed.

@@ -197,7 +197,7 @@ func Update(ctx context.Context, o Options) (*Result, error) {
 // since, and the directories below /var that were made for it and are empty. The others are the administrator's own from then on.
 func Drop(ctx context.Context, o Options, name string) (*Result, error) {
 	return change(ctx, o, func(w *worker) ([]query.Spec, error) {
-		if !slices.ContainsFunc(w.record.Files, func(f record.ConfFile) bool { return f.Package == name }) &&
+		if !slices.ContainsFunc(w.record.Files, func(f record.ConfFile) bool { return f.Package == name || slices.Contains(f.Also, name) }) &&
 			!slices.ContainsFunc(w.record.State, func(s record.StateDir) bool { return s.Package == name }) {
 			return nil, fmt.Errorf("%w: no configuration file of %s was copied to /etc, and no directory was made for it; hashpkg conf list shows what was", query.ErrNotInstalled, name)
 		}

@@ -81,8 +81,8 @@ func newRemoveCommand(a *app) *cobra.Command {
 		Short: "Take a package, or one version of it, out of the system",
 		Long: `Take a package, or one version of it, out of the system. Programs that are bound
 to its files go on working, and so do older generations: the trees stay in the
-store, until hashpkg gc finds that nothing uses them. So do its files in /etc: hashpkg
-conf drop removes those that nobody has changed.`,
+store, until hashpkg gc finds that nothing uses them. What hashpkg conf adopt or hashpkg
+configure has put into /etc stays, too, until hashpkg conf drop.`,
 		Example: "  hashpkg remove jq=1.6-2.1\n  hashpkg remove jq",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {

@@ -71,9 +71,7 @@ packages that have files in /etc. A file is
 }
 
 func newConfAdoptCommand(a *app) *cobra.Command {
-	var dryRun, state bool
-	var lock func() sysroot.LockOptions
-	cmd := &cobra.Command{
+	return a.adopting(&cobra.Command{
 		Use:   "adopt NAME[=VERSION]",
 		Short: "Copy to /etc those configuration files of a package that it lacks",
 		Long: `Copy to /etc those configuration files of a package that it lacks, with the owners and
@@ -89,63 +87,27 @@ With --state the directories below /var that these packages have, or that their 
 would make, are made as well, with their owners and modes. What is there already is
 left. Users are not made: hashpkg show NAME lists those that scripts would make.`,
 		Example: "  hashpkg conf adopt nginx\n  hashpkg conf adopt mosquitto --state\n  hashpkg conf adopt nginx=1.26.3-3 --dry-run",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, given []string) error {
-			spec, err := parseSpec(given[0])
-			if err != nil {
-				return err
-			}
-			return a.runConf(c.Context(), lock(), dryRun, func(o conf.Options) (*conf.Result, error) {
-				o.State = state
-				return conf.Adopt(c.Context(), o, spec)
-			})
-		},
-	}
+	}, conf.Adopt)
+}
+
+// adopting makes a command of one that puts a package's configuration into /etc by adopt.
+func (a *app) adopting(cmd *cobra.Command, adopt func(context.Context, conf.Options, query.Spec) (*conf.Result, error)) *cobra.Command {
+	var dryRun, state bool
+	cmd.Args = args(cobra.ExactArgs(1))
 	cmd.ValidArgsFunction = a.complete(nth(installedNames(isPrivate), nothing), noFiles)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done and change nothing")
 	cmd.Flags().BoolVar(&state, "state", false, "make the directories below /var as well")
-	lock = a.waitFlag(cmd, false)
-	return cmd
-}
-
-func newConfigureCommand(a *app) *cobra.Command {
-	var dryRun, state bool
-	var lock func() sysroot.LockOptions
-	cmd := &cobra.Command{
-		Use:   "configure NAME[=VERSION]",
-		Short: "Have the scripts of a package compute in a box what no package has",
-		Long: `Some files are in no package: scripts compute them when dpkg configures one, such as
-/etc/R/Renviron, or the formats of TeX. hashpkg configure runs the scripts by which dpkg
-would configure the package and all that it needs, by the root's own dpkg, as root of a
-box that has their files and the root's /usr, an /etc and a /var of its own, no network,
-and no way to change the machine.
-
-What they compute is copied to /etc and /var/lib where nothing is, beside what hashpkg
-conf adopt copies, and like that: hashpkg conf list shows how it stands, run again this
-follows newer versions, and hashpkg conf drop takes it away. Left out are who may log
-in, what is started, what belongs to other programs, and what not everybody may read.
-With --dry-run the scripts run all the same, and what would be copied is said.
-
-It is for root, on a system that has dpkg. Services are not started, and users are not
-made.`,
-		Example: "  hashpkg configure r-base-core\n  hashpkg configure texlive-latex-base --dry-run",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, given []string) error {
-			spec, err := parseSpec(given[0])
-			if err != nil {
-				return err
-			}
-			return a.runConf(c.Context(), lock(), dryRun, func(o conf.Options) (*conf.Result, error) {
-				o.Scripts, o.State = true, state
-				defer a.newProgress().during("scripts run")()
-				return conf.Adopt(c.Context(), o, spec)
-			})
-		},
+	lock := a.waitFlag(cmd, false)
+	cmd.RunE = func(c *cobra.Command, given []string) error {
+		spec, err := parseSpec(given[0])
+		if err != nil {
+			return err
+		}
+		return a.runConf(c.Context(), lock(), dryRun, func(o conf.Options) (*conf.Result, error) {
+			o.State = state
+			return adopt(c.Context(), o, spec)
+		})
 	}
-	cmd.ValidArgsFunction = a.complete(nth(installedNames(isPrivate), nothing), noFiles)
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be copied and change nothing")
-	cmd.Flags().BoolVar(&state, "state", false, "make the directories below /var as well, as conf adopt --state does")
-	lock = a.waitFlag(cmd, false)
 	return cmd
 }
 

@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/transaction/conf"
+	"github.com/hashpkg/hashpkg/transaction/query"
+)
+
+func newConfigureCommand(a *app) *cobra.Command {
+	return a.adopting(&cobra.Command{
+		Use:   "configure NAME[=VERSION]",
+		Short: "Have the scripts of a package compute in a box what no package has",
+		Long: `Some files are in no package: scripts compute them when dpkg configures one, such as
+/etc/R/Renviron, or the formats of TeX. hashpkg configure runs the scripts by which dpkg
+would configure the package and all that it needs, by the root's own dpkg, as root of a
+box that has their files and the root's /usr, an /etc and a /var of its own, no network,
+and no way to change the machine.
+
+What they compute is copied to /etc and /var/lib where nothing is, beside what hashpkg
+conf adopt copies, and like that: hashpkg conf list shows how it stands, run again this
+follows newer versions, and hashpkg conf drop takes it away. Left out are who may log
+in, what is started, what belongs to other programs, and what not everybody may read.
+With --dry-run the scripts run all the same, and what would be copied is said.
+
+It is for root, on a system that has dpkg. Services are not started, and users are not
+made.`,
+		Example: "  hashpkg configure r-base-core\n  hashpkg configure texlive-latex-base --dry-run",
+	}, func(ctx context.Context, o conf.Options, spec query.Spec) (*conf.Result, error) {
+		defer a.newProgress().during("scripts run")()
+		o.Scripts = true
+		return conf.Adopt(ctx, o, spec)
+	})
+}
