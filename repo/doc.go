@@ -11,6 +11,9 @@
 // is known of it, in .hashpkg/cache package files by their digests. All of it can be
 // removed at any time, and is fetched again when it is needed. Nothing has a name in the
 // cache that does not have the digest of that name.
+//
+// It is one long package because each of the steps above is a few functions over the one
+// before, and all share what is kept in the prefix.
 package repo
 
 import (

@@ -17,4 +17,9 @@
 //
 // Which scripts run at a first installation, and with which arguments, each format says
 // in [pkginfo.Script]. That a path of an alternative leads to a file is not verified.
+//
+// # Size
+//
+// It is one package of some four thousand lines because each construct of
+// the shell is evaluated in terms of the others.
 package scripts

@@ -242,6 +242,7 @@ var left = []string{
 	"etc/.pwd.lock", "etc/group*", "etc/gshadow*", "etc/pam*", "etc/passwd*", "etc/polkit-1", "etc/security", "etc/shadow*", "etc/shells", "etc/ssh", "etc/subgid*", "etc/subuid*", "etc/sudoers*",
 	"etc/ld.so*", "etc/machine-id", "etc/host*", "etc/nsswitch.conf", "etc/resolv.conf", "etc/mtab", "etc/fstab", "etc/crypttab", "etc/exports*", "etc/kernel", "etc/modprobe.d", "etc/modules*", "etc/network", "etc/sysctl*", "etc/udev",
 	"etc/X11", "etc/apparmor*", "etc/apt", "etc/anacrontab", "etc/at.*", "etc/cron*", "etc/dbus-1", "etc/default", "etc/inetd.conf", "etc/init*", "etc/logrotate.d", "etc/rc*", "etc/systemd", "etc/tmpfiles.d",
+	"etc/dnf", "etc/dpkg", "etc/hashpkg*", "etc/rpm", "etc/selinux", "etc/yum*", "etc/zypp",
 	"etc/bash*", "etc/csh*", "etc/environment", "etc/profile*", "etc/skel", "etc/zsh*",
 	"etc/localtime", "etc/timezone", "etc/alternatives", "usr/sbin/policy-rc.d", "var/lib/AccountsService", "var/lib/apt", "var/lib/dpkg", "var/lib/pam", "var/lib/polkit-1", "var/lib/rpm", "var/lib/sudo", "var/lib/systemd", "var/lib/ucf",
 }

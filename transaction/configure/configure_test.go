@@ -92,7 +92,7 @@ policy-rc.d x start && exit 9 || echo "services $?" >>/etc/prog.cfg
 update-alternatives --install /usr/bin/tool tool /usr/bin/prog-tool 10
 test "$(readlink /etc/alternatives/chosen)" = /usr/bin/prog-tool
 update-alternatives --install /etc/prog.conf prog.conf /etc/prog.cfg 10
-mkdir -p /etc/cron.d /etc/rc2.d /etc/sysctl.d/x /var/lib/prog; for f in cron.d/p rc2.d/p sysctl.d/x/p localtime hosts.allow bash.bashrc subuid-; do echo evil >/etc/$f; done
+mkdir -p /etc/cron.d /etc/rc2.d /etc/sysctl.d/x /var/lib/prog /etc/dpkg/dpkg.cfg.d /etc/hashpkg/sources.d; for f in hashpkg.toml hashpkg/sources.d/p.sources dpkg/dpkg.cfg.d/p cron.d/p rc2.d/p sysctl.d/x/p localtime hosts.allow bash.bashrc subuid-; do echo evil >/etc/$f; done
 date >/var/lib/prog/run.log
 `),
 		pkg(testdeb.Package{Name: "lib", MultiArch: "same"}, `

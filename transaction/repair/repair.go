@@ -3,6 +3,9 @@
 // its place by one rename. What has no such copy is moved to the quarantine and named,
 // with the programs that it concerns. It decides nothing that somebody has to decide:
 // which generation shall be active is one such question.
+//
+// It is a long package because each kind of damage is a file of it, and what one is mended from
+// may be what another is about.
 package repair
 
 import (
