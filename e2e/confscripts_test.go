@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -184,6 +185,17 @@ func TestConfScriptsNamed(t *testing.T) {
 	out := s.hashpkg(0, "install", "--allow-missing", s.deb("tool", "1", "debconf, ucf | other", "ucf /usr/share/tool/conf /etc/tool/made\n",
 		testdeb.File{Path: "usr/share/tool/conf", Content: "conf\n"}))
 	s.says(out, "note: tool may need what only scripts compute, such as /etc/tool/made: hashpkg install ucf, then hashpkg configure tool computes it\n")
+	prefix := filepath.Join(s.dir, "sys")
+	if err := errors.Join(os.Chmod(filepath.Dir(s.dir), 0o755), os.Chmod(s.dir, 0o755), os.Mkdir(prefix, 0o755), os.Chown(prefix, 1000, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	user := exec.Command(hashpkg(t), "--prefix", prefix, "install", "--allow-missing", filepath.Join(s.dir, "tool_1.deb"))
+	user.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
+	said, err := user.CombinedOutput()
+	if err != nil {
+		t.Fatalf("as a user: %v: %s", err, said)
+	}
+	s.says(string(said), "note: tool may need what only scripts compute, such as /etc/tool/made; hashpkg configure has them do so, for root only\n")
 	out = s.hashpkg(1, "configure", "tool")
 	s.says(out, "ucf: not found", "scripts need ucf, which neither hashpkg nor the system has")
 	s.hashpkg(0, "install", s.deb("ucf", "1", "", "", testdeb.File{Path: "usr/share/ucf/x"}))

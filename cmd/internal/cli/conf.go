@@ -380,6 +380,10 @@ func (a *app) noteLacking(ctx context.Context, root *sysroot.Root, trees []plan.
 			continue
 		}
 		name, first := specOf(named[i]), ""
+		if os.Geteuid() != 0 {
+			a.notice("note: %s may need what only scripts compute, such as %s; hashpkg configure has them do so, for root only\n", name, need.Files[0])
+			continue
+		}
 		if len(need.Tools) > 0 {
 			first = fmt.Sprintf("hashpkg install %s, then ", strings.Join(need.Tools, " "))
 			if from := named[i].Release; from != "" {
