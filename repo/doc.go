@@ -159,6 +159,41 @@ func (r *Repo) Sources(ctx context.Context) ([]backends.Source, error) {
 	return sources, nil
 }
 
+// Fetched returns the sources of which there is an index though no file names them: those of
+// releases that formats know.
+func (r *Repo) Fetched(ctx context.Context) ([]backends.Source, error) {
+	named, err := r.Sources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	isSeen := map[string]bool{}
+	for i := range named {
+		isSeen[named[i].Name] = true
+	}
+	var fetched []backends.Source
+	for _, f := range r.formats() {
+		for _, release := range f.Releases() {
+			for _, s := range f.Release(release, named, r.mirror(release)) {
+				if isSeen[s.Name] {
+					continue
+				}
+				isSeen[s.Name] = true
+				state, err := r.State(&s)
+				if err != nil {
+					return nil, err
+				}
+				if state != nil {
+					fetched = append(fetched, s)
+				}
+			}
+		}
+	}
+	return fetched, nil
+}
+
+// mirror returns what settings say of where a release that is known by name is fetched from.
+func (r *Repo) mirror(release string) string { return cmp.Or(r.Mirrors[release], r.Mirrors[""]) }
+
 func (r *Repo) ownSources() ([]backends.Source, error) {
 	entries, err := r.Root.ReadDir(SourcesDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -232,8 +267,7 @@ func (r *Repo) Release(ctx context.Context, name string) ([]backends.Source, err
 	}
 	var known []string
 	for _, f := range r.formats() {
-		mirror := cmp.Or(r.Mirrors[name], r.Mirrors[""])
-		if found := f.Release(name, all, mirror); len(found) > 0 {
+		if found := f.Release(name, all, r.mirror(name)); len(found) > 0 {
 			return found, nil
 		}
 		known = append(known, f.Releases()...)

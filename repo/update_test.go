@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,37 @@ func TestSources(t *testing.T) {
 	bad := newFixture(t, map[string]string{"etc/hashpkg/sources.d/x.sources": "nonsense"})
 	if _, err := bad.Sources(t.Context()); err == nil || !strings.Contains(err.Error(), "/etc/hashpkg/sources.d/x.sources: line 1") {
 		t.Errorf("a file that is none: %v", err)
+	}
+}
+
+// TestFetched has an index of a release that no file names, and one of a release that a file
+// names as well.
+func TestFetched(t *testing.T) {
+	f := newFixture(t, map[string]string{SourcesDir + "/sid.sources": "Types: deb\nURIs: http://own.invalid/debian\nSuites: sid\nComponents: main\n"})
+	for _, release := range []string{"trixie", "sid"} {
+		sources, err := f.Release(t.Context(), release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range sources {
+			if err := os.MkdirAll(filepath.Join(f.dir, prefix, sourceDir(s.Name)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.open(func(*Options) {}).writeState(&s, &State{Of: identity(&s)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fetched, err := f.open(func(*Options) {}).Fetched(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for i := range fetched {
+		names = append(names, fetched[i].Name)
+	}
+	if want := []string{"trixie", "trixie-security", "trixie-updates"}; !slices.Equal(slices.Sorted(slices.Values(names)), want) {
+		t.Errorf("%v are listed, want %v", names, want)
 	}
 }
 

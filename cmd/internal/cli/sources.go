@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,8 @@ func newSourcesCommand(a *app) *cobra.Command {
 /etc/hashpkg/sources.d, which are NAME.sources as apt has them and NAME.repo as dnf
 has them, and then the sources of the root's own apt and dnf. All that belong to
 one release are looked into together when it is named with --from. Releases that
-hashpkg knows by name need no file: hashpkg install --from trixie jq.`,
+hashpkg knows by name need no file: hashpkg install --from trixie jq. They are listed
+once something was asked of them.`,
 		Example: "  hashpkg sources\n  hashpkg sources add sid\n  hashpkg sources add ./example.sources\n  hashpkg sources remove sid",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return runSources(c.Context(), a) },
@@ -75,6 +77,11 @@ func runSources(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	fetched, err := r.Fetched(ctx)
+	if err != nil {
+		return err
+	}
+	sources = slices.Concat(sources, fetched)
 	out := make([]sourceOutput, len(sources))
 	for i := range sources {
 		s := &sources[i]
