@@ -13,6 +13,10 @@ import (
 	"github.com/hashpkg/hashpkg/layout"
 )
 
+// HowToOwn says how somebody who may not write to a store gets one of their own.
+const HowToOwn = "give --prefix with a directory of your own, such as ~/.local/sys; " +
+	"prefix = \"/home/YOU/.local/sys\" in ~/.config/hashpkg.toml does that for good"
+
 // CheckOwner returns an error unless the prefix and hashpkg's own directories in it,
 // those that are there, belong to the process's effective user, and nobody else may
 // write to them. Whoever may can change what the writer relies on. The group may write
@@ -35,7 +39,7 @@ func (s *Store) checkOwner(uid int) error {
 		}
 		if int(st.Uid) != uid {
 			return fmt.Errorf("a store that belongs to somebody else is not written to: %s belongs to %s, and hashpkg runs as %s; "+
-				"run it as the store's owner, or give --prefix with a directory of your own", s.Path(name), userName(int(st.Uid)), userName(uid))
+				"run it as the store's owner, or "+HowToOwn, s.Path(name), userName(int(st.Uid)), userName(uid))
 		}
 		others := uint32(0o002)
 		if uid == 0 {

@@ -285,8 +285,7 @@ func (l *Lock) removeMade() error {
 // Hint adds what to do to a permission error.
 func Hint(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: run hashpkg as root, or give --prefix with a directory of your own, such as ~/.local/sys; "+
-			"prefix = \"/home/YOU/.local/sys\" in ~/.config/hashpkg.toml does that for good", err)
+		return fmt.Errorf("%w: run hashpkg as root, or %s", err, store.HowToOwn)
 	}
 	return err
 }
