@@ -35,6 +35,7 @@ var notData = []string{
 	"usr/share/mime/packages/", "usr/share/mime-info/", "usr/share/application-registry/", "usr/share/base-files/",
 	"usr/lib/debug/", "usr/lib/systemd/", "usr/lib/udev/", "usr/lib/tmpfiles.d/", "usr/lib/sysusers.d/", "usr/lib/mime/",
 	"usr/lib/modprobe.d/", "usr/lib/modules-load.d/", "usr/lib/.build-id/", "usr/lib/sysctl.d/",
+	"usr/lib/locale/",
 }
 
 // dataDirs begin the paths of data and modules.
@@ -42,12 +43,20 @@ var dataDirs = []string{"usr/share/", "usr/lib/", "usr/lib64/", "usr/lib32/", "u
 
 // IsData reports whether a file of a package is one that a program opens by its path:
 // data, a module, a helper program. Libraries in the loader's directories are not, and
-// neither are documentation, translations and what belongs to a desktop's menus.
+// neither are documentation, translations and what belongs to a desktop's menus. Locales
+// and conversions of character sets are not, either: the C library looks for them, and so
+// every program would need a view.
 func IsData(f *record.File) bool {
 	if f.Type != record.TypeFile && f.Type != record.TypeSymlink || !hasPrefix(f.Path, dataDirs) || hasPrefix(f.Path, notData) {
 		return false
 	}
-	return !isLibrary(f)
+	return !isLibrary(f) && !isConversion(f.Path)
+}
+
+// isConversion reports whether a file is in glibc's directory of conversions, gconv.
+func isConversion(p string) bool {
+	dir, _, ok := strings.Cut(p, "/gconv/")
+	return ok && isLoaderDir(dir)
 }
 
 func hasPrefix(p string, prefixes []string) bool {
