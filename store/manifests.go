@@ -35,6 +35,20 @@ func (s *Store) Manifest(name, tree string) (*record.Manifest, error) {
 	return m, nil
 }
 
+// Generated returns what was made for a view, and decodes no more of its manifest than that.
+func (s *Store) Generated(view string) ([]record.Generated, error) {
+	file := layout.ManifestPath(layout.ViewName, view)
+	b, err := s.dir.ReadFile(file, maxRecord)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	made, err := record.ReadGenerated(b)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.Path(file), err)
+	}
+	return made, nil
+}
+
 // PackageFile returns what the manifest of a tree says of its package file, and
 // reads only the beginning of it.
 func (s *Store) PackageFile(name, tree string) (record.PackageFile, error) {

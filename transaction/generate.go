@@ -36,6 +36,7 @@ type generating struct {
 	present   map[string]bool             // trees whose manifests in the plan are drafts, and that the store has
 	fresh     []*record.Manifest          // those of them that are not assembled yet
 	made      map[digest.Digest]result    // by the identity of the task
+	madeFor   map[digest.Digest]string    // the view of the active generation that has it
 	warnings  []string
 	fatal     error // of what the transaction itself needs
 }
@@ -105,7 +106,6 @@ func (g *generating) add(ctx context.Context, p *plan.PlannedView) error {
 		p.Parts, p.Identity = all, all.Identity()
 		return nil // it is there
 	}
-	g.readMade()
 	p.Parts = plain
 	if err := g.stageRelease(); err != nil {
 		return err
@@ -114,7 +114,7 @@ func (g *generating) add(ctx context.Context, p *plan.PlannedView) error {
 	defer scene.close()
 	for i, t := range tasks {
 		made := all.Generated[i]
-		r, known := g.made[made.Input]
+		r, known := g.findMade(made.Input)
 		if !known {
 			r = scene.make(ctx, &t)
 			if err := errors.Join(ctx.Err(), g.fatal); err != nil {
@@ -201,32 +201,56 @@ func (g *generating) warn(format string, args ...any) {
 	}
 }
 
-// readMade finds out what was made for views of the active generation.
-func (g *generating) readMade() {
-	if g.made != nil {
-		return
-	}
-	g.made = map[digest.Digest]result{}
-	read := map[string]bool{"": true}
-	for i := range g.active.Trees {
-		id := g.active.Trees[i].View
-		if read[id] {
-			continue
-		}
-		read[id] = true
-		m, err := g.root.Store().Manifest(layout.ViewName, id)
-		if err != nil {
-			continue // which verify tells of; all can be made again
-		}
-		for j := range m.Files {
-			f := m.Files[j]
-			if f.Generated == nil || strings.HasPrefix(f.Path, view.Over+"/") {
+// findMade looks for what was made of an input for a view of the active generation. Of most views
+// only the inputs are read.
+func (g *generating) findMade(input digest.Digest) (result, bool) {
+	if g.made == nil {
+		g.made = map[digest.Digest]result{}
+		g.madeFor = map[digest.Digest]string{}
+		read := map[string]bool{"": true}
+		for i := range g.active.Trees {
+			id := g.active.Trees[i].View
+			if read[id] {
 				continue
 			}
-			f.Own = false
-			r := g.made[*f.Generated]
-			r.files = append(r.files, f)
-			g.made[*f.Generated] = r
+			read[id] = true
+			all, err := g.root.Store().Generated(id)
+			if err != nil {
+				continue // which verify tells of; all can be made again
+			}
+			for _, made := range all {
+				g.madeFor[made.Input] = id
+			}
+		}
+	}
+	id, isMade := g.madeFor[input]
+	if _, known := g.made[input]; !known && isMade {
+		g.readMade(id)
+	}
+	r, known := g.made[input]
+	return r, known
+}
+
+// readMade reads what was made for a view.
+func (g *generating) readMade(id string) {
+	m, err := g.root.Store().Manifest(layout.ViewName, id)
+	if err != nil {
+		return // as above
+	}
+	found := map[digest.Digest]result{}
+	for i := range m.Files {
+		f := m.Files[i]
+		if f.Generated == nil || strings.HasPrefix(f.Path, view.Over+"/") {
+			continue
+		}
+		f.Own = false
+		r := found[*f.Generated]
+		r.files = append(r.files, f)
+		found[*f.Generated] = r
+	}
+	for input, r := range found {
+		if _, known := g.made[input]; !known {
+			g.made[input] = r
 		}
 	}
 }

@@ -98,6 +98,15 @@ func TestWhichProgramsNeedAView(t *testing.T) {
 			want:     map[string]string{},
 		},
 		{
+			name: "locales and character sets, which the C library looks for, are no need",
+			packages: []*record.Manifest{
+				naming(commandOf("jq", "libc-more"), "usr/bin/jq", "/usr/lib/locale", "/"+libDir+"gconv"),
+				with(pkg("libc-bin", "1", nil), "usr/lib/locale/C.utf8/LC_CTYPE"),
+				with(pkg("libc-more", "1", nil), libDir+"gconv/EUC-KR.so", libDir+"gconv/gconv-modules.d/more.conf"),
+			},
+			want: map[string]string{},
+		},
+		{
 			name:     "data of its own",
 			packages: []*record.Manifest{with(commandOf("vim"), "usr/share/vim/vim91/defaults.vim")},
 			want:     map[string]string{"vim bin/vim": "vim has /usr/share/vim/vim91/defaults.vim"},

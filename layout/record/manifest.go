@@ -8,6 +8,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -439,6 +440,22 @@ func ReadPackageFile(r io.Reader) (p PackageFile, err error) {
 		}
 	}
 	return p, errors.New("decode manifest: it names no package file")
+}
+
+// ReadGenerated returns what was made for a view, from what Encode wrote, of which it decodes
+// the end only: what stands before can be megabytes, and is not checked.
+func ReadGenerated(b []byte) ([]Generated, error) {
+	i := bytes.LastIndex(b, []byte(`,"generated":[`)) // in a string it would have backslashes, and of a file it is no list
+	if i < 0 {
+		return nil, nil
+	}
+	var end struct {
+		Generated []Generated `json:"generated"`
+	}
+	if err := json.Unmarshal(append([]byte{'{'}, b[i+1:]...), &end); err != nil {
+		return nil, fmt.Errorf("decode manifest: what was made for the view: %v", err)
+	}
+	return end.Generated, nil
 }
 
 // Spec returns "NAME=VERSION", as people name a package, and "view ID" of a view.

@@ -2,9 +2,11 @@ package record
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -43,5 +45,29 @@ func TestReadPackageFile(t *testing.T) {
 		if got, err := ReadPackageFile(strings.NewReader(text)); err == nil {
 			t.Errorf("%.40q: %+v", text, got)
 		}
+	}
+}
+
+// TestReadGenerated reads the end of a manifest.
+func TestReadGenerated(t *testing.T) {
+	m := jqManifest()
+	if b, err := m.Encode(); err != nil {
+		t.Fatal(err)
+	} else if got, err := ReadGenerated(b); err != nil || got != nil {
+		t.Errorf("of a package: %v, %v", got, err)
+	}
+	input := digest.Of([]byte("input"))
+	m.Origin, m.Generated = OriginView, []Generated{{By: `a "],"generated":[` + "`", Input: input}, {By: "MIME types", Input: digest.Of(nil)}}
+	m.Files[0].Generated = &input
+	m.Files[0].Path = `a,"generated":[{"by":"x"}]`
+	b, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadGenerated(b); err != nil || !slices.Equal(got, m.Generated) {
+		t.Errorf("%+v, %v; want %+v", got, err, m.Generated)
+	}
+	if got, err := ReadGenerated(b[:len(b)-3]); err == nil {
+		t.Errorf("of one that was cut: %+v", got)
 	}
 }

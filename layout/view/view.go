@@ -35,6 +35,7 @@ var notData = []string{
 	"usr/share/mime/packages/", "usr/share/mime-info/", "usr/share/application-registry/", "usr/share/base-files/",
 	"usr/lib/debug/", "usr/lib/systemd/", "usr/lib/udev/", "usr/lib/tmpfiles.d/", "usr/lib/sysusers.d/", "usr/lib/mime/",
 	"usr/lib/modprobe.d/", "usr/lib/modules-load.d/", "usr/lib/.build-id/", "usr/lib/sysctl.d/",
+	"usr/lib/locale/",
 }
 
 // dataDirs begin the paths of data and modules.
@@ -42,12 +43,20 @@ var dataDirs = []string{"usr/share/", "usr/lib/", "usr/lib64/", "usr/lib32/", "u
 
 // IsData reports whether a file of a package is one that a program opens by its path:
 // data, a module, a helper program. Libraries in the loader's directories are not, and
-// neither are documentation, translations and what belongs to a desktop's menus.
+// neither are documentation, translations and what belongs to a desktop's menus. Locales
+// and conversions of character sets are not, either: the C library looks for them, and so
+// every program would need a view.
 func IsData(f *record.File) bool {
 	if f.Type != record.TypeFile && f.Type != record.TypeSymlink || !hasPrefix(f.Path, dataDirs) || hasPrefix(f.Path, notData) {
 		return false
 	}
-	return !isLibrary(f)
+	return !isLibrary(f) && !isConversion(f.Path)
+}
+
+// isConversion reports whether a file is in glibc's directory of conversions, gconv.
+func isConversion(p string) bool {
+	dir, _, ok := strings.Cut(p, "/gconv/")
+	return ok && isLoaderDir(dir)
 }
 
 func hasPrefix(p string, prefixes []string) bool {
@@ -277,7 +286,7 @@ func (p *Parts) dirsBeside(m *record.Manifest, needing map[string][]*record.Mani
 
 // mergeVersion is a part of each view's identity. It is another one when views of the
 // same trees get other files.
-const mergeVersion = "4"
+const mergeVersion = "5"
 
 // Identity is what the view of these parts is known by.
 func (p *Parts) Identity() digest.Digest {
@@ -345,11 +354,18 @@ func Merge(p Parts) *record.Manifest {
 	for i := range p.Conf {
 		b.add(merged(&p.Conf[i]))
 	}
+	loaded := loadedByPath(p.Trees)
 	for _, m := range p.Trees {
 		for i := range m.Files {
-			if f := &m.Files[i]; keeps(f) {
-				b.add(mergedOf(m, f))
+			f := &m.Files[i]
+			if !keeps(f) {
+				continue
 			}
+			if in := loaded[inTree{layout.TreePath(m.Name, m.Tree), f.Path}]; in != "" && f.Type == record.TypeFile {
+				b.add(record.File{Path: f.Path, Type: record.TypeSymlink, Mode: 0o777, Target: in})
+				continue
+			}
+			b.add(mergedOf(m, f))
 		}
 	}
 	v.Merged = b.addBeside(p)
@@ -450,6 +466,42 @@ func (b *builder) addBeside(p Parts) []string {
 		}
 	}
 	return trees
+}
+
+// inTree is a file by its tree and its path in that.
+type inTree struct{ tree, path string }
+
+// loadedByPath returns the absolute paths of the libraries of trees that programs of trees are bound
+// to. A view has links to these in the place of such a library: by its own inode there, the
+// loader would take it for another one, load it again, and what it knows would be there twice.
+func loadedByPath(trees []*record.Manifest) map[inTree]string {
+	bound := map[string]bool{}
+	for _, m := range trees {
+		for i := range m.Files {
+			if f := &m.Files[i]; f.ELF != nil && f.ELF.IsProgram() {
+				for _, n := range f.Needs {
+					bound[n.Path] = true
+				}
+			}
+		}
+	}
+	byName := map[string][]string{}
+	for p := range bound {
+		byName[path.Base(p)] = append(byName[path.Base(p)], p)
+	}
+	loaded := map[inTree]string{}
+	for _, m := range trees {
+		tree := layout.TreePath(m.Name, m.Tree)
+		for i := range m.Files {
+			f := &m.Files[i]
+			for _, p := range byName[path.Base(f.Path)] {
+				if f.ELF != nil && f.ELF.HasDynamic && !f.ELF.IsProgram() && strings.HasSuffix(p, "/"+tree+"/"+f.Path) {
+					loaded[inTree{tree, f.Path}] = p
+				}
+			}
+		}
+	}
+	return loaded
 }
 
 // mergedOf returns a file of a tree as a view has it: in the place of a link to a library

@@ -68,6 +68,29 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// TestLibraryThatAProgramIsBoundTo: the loader is to find one file, by whichever path it is opened.
+func TestLibraryThatAProgramIsBoundTo(t *testing.T) {
+	app := tree("app", "usr/lib/office/app so", "usr/lib/office/libmerged.so so", "usr/lib/office/libplugin.so so")
+	app.Lookup("usr/lib/office/app").ELF.PIE = true
+	app.Lookup("usr/lib/office/app").Needs = []record.Need{
+		{Soname: "libmerged.so", Path: "/var/sys/app/1/usr/lib/office/libmerged.so"},
+		{Soname: "libuno.so", Path: "/var/sys/uno/1/usr/lib/office/libuno.so"},
+		{Soname: "libplugin.so", Path: "/usr/lib/office/libplugin.so"}, // of the root
+	}
+	v := merge(nil, app, tree("uno", "usr/lib/office/libuno.so so", "usr/lib/office/more/libmerged.so so"))
+	for p, target := range map[string]string{
+		"usr/lib/office/app":               "",
+		"usr/lib/office/libmerged.so":      "/var/sys/app/1/usr/lib/office/libmerged.so",
+		"usr/lib/office/libuno.so":         "/var/sys/uno/1/usr/lib/office/libuno.so",
+		"usr/lib/office/libplugin.so":      "",
+		"usr/lib/office/more/libmerged.so": "",
+	} {
+		if f := v.Lookup(p); f == nil || f.Target != target || (target != "") != (f.Type == record.TypeSymlink) {
+			t.Errorf("%s is %+v", p, f)
+		}
+	}
+}
+
 const lib = "usr/lib/x86_64-linux-gnu/"
 
 func TestMerge(t *testing.T) {
