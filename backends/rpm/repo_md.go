@@ -96,6 +96,7 @@ type repomd struct {
 	distro   string // "Fedora 41"
 	version  string // "41"
 	primary  *backends.Part
+	files    *backends.Part // filelists.xml; or nil
 	lifetime *backends.Part // suseinfo.xml, which says how long it is good for; or nil
 }
 
@@ -116,6 +117,8 @@ func parseRepomd(document []byte) (*repomd, error) {
 		switch data.attrs["type"] {
 		case "primary":
 			of = &m.primary
+		case "filelists":
+			of = &m.files
 		case "suseinfo":
 			of = &m.lifetime
 		default:
