@@ -28,7 +28,10 @@ type RPMs struct {
 	// and a second one all files.
 	FileLists bool
 
-	EditIndex func(text string) string // changes the index before it is packed
+	Digest    string // "SHA512"; of indexes and packages: "SHA256" when empty
+
+	EditIndex       func(text string) string // changes the index before it is packed
+	EditDescription func(text string) string // changes the description before it is signed
 }
 
 // RPMPath returns where a repository has a package.
@@ -45,6 +48,7 @@ func (r RPMs) Files(tb testing.TB) Files {
 	if r.SignWith == 0 {
 		r.SignWith = crypto.SHA256
 	}
+	r.Digest = orElse(r.Digest, "SHA256")
 	files := Files{}
 	for i := range r.Packages {
 		files[RPMPath(r.Packages[i])] = string(testrpm.RPM(tb, r.Packages[i]))
@@ -58,6 +62,9 @@ func (r RPMs) Files(tb testing.TB) Files {
   <revision>%d</revision>
 %s</repomd>
 `, r.Date.Unix(), data)
+	if r.EditDescription != nil {
+		description = r.EditDescription(description)
+	}
 	files["repodata/repomd.xml"] = description
 	if r.Signer != nil {
 		files["repodata/repomd.xml.asc"] = Detached(tb, description, r.Signer, r.SignWith, r.Date)
@@ -79,14 +86,14 @@ func (r *RPMs) data(tb testing.TB, files Files, kind, text string) string {
 	name := fmt.Sprintf("repodata/%x-%s.xml.gz", sha256.Sum256(packed.Bytes()), kind)
 	files[name] = packed.String()
 	return fmt.Sprintf(`  <data type="%s">
-    <checksum type="sha256">%x</checksum>
-    <open-checksum type="sha256">%x</open-checksum>
-    <location href="%s"/>
+    <checksum type="%s">%s</checksum>
+    <open-checksum type="%[2]s">%[4]s</open-checksum>
+    <location href="%[5]s"/>
     <timestamp>%d</timestamp>
     <size>%d</size>
     <open-size>%d</open-size>
   </data>
-`, kind, sha256.Sum256(packed.Bytes()), sha256.Sum256([]byte(text)), name, r.Date.Unix(), packed.Len(), len(text))
+`, kind, strings.ToLower(r.Digest), sum(r.Digest, packed.String()), sum(r.Digest, text), name, r.Date.Unix(), packed.Len(), len(text))
 }
 
 // fileLists returns filelists.xml.
@@ -97,9 +104,9 @@ func (r *RPMs) fileLists(files Files) string {
 `, len(r.Packages))
 	for i := range r.Packages {
 		p := &r.Packages[i]
-		fmt.Fprintf(&b, `<package pkgid="%x" name="%s" arch="%s">
+		fmt.Fprintf(&b, `<package pkgid="%s" name="%s" arch="%s">
   <version epoch="0" ver="%s" rel="%s"/>
-`, sha256.Sum256([]byte(files[RPMPath(*p)])), escape(orElse(p.Name, "hello")), orElse(p.Arch, "x86_64"), escape(orElse(p.Version, "1.0")), escape(orElse(p.Release, "1")))
+`, sum(r.Digest, files[RPMPath(*p)]), escape(orElse(p.Name, "hello")), orElse(p.Arch, "x86_64"), escape(orElse(p.Version, "1.0")), escape(orElse(p.Release, "1")))
 		for _, f := range p.Files {
 			fmt.Fprintf(&b, "  <file>%s</file>\n", escape(f.Path))
 		}
@@ -123,15 +130,15 @@ func (r *RPMs) index(files Files) string {
   <name>%s</name>
   <arch>%s</arch>
   <version epoch="0" ver="%s" rel="%s"/>
-  <checksum type="sha256" pkgid="YES">%x</checksum>
+  <checksum type="%s" pkgid="YES">%s</checksum>
   <summary>%s</summary>
   <time file="1" build="2"/>
   <size package="%d" installed="1000" archive="2000"/>
   <location href="%s"/>
   <format>
-    <rpm:provides><rpm:entry name="%[1]s" flags="EQ" epoch="0" ver="%[3]s" rel="%[4]s"/>%[9]s</rpm:provides>
-    <rpm:requires>%[10]s</rpm:requires>
-`, escape(name), orElse(p.Arch, "x86_64"), escape(version), escape(release), sha256.Sum256([]byte(content)), escape(orElse(p.Summary, "a package")),
+    <rpm:provides><rpm:entry name="%[1]s" flags="EQ" epoch="0" ver="%[3]s" rel="%[4]s"/>%[10]s</rpm:provides>
+    <rpm:requires>%[11]s</rpm:requires>
+`, escape(name), orElse(p.Arch, "x86_64"), escape(version), escape(release), strings.ToLower(r.Digest), sum(r.Digest, content), escape(orElse(p.Summary, "a package")),
 			len(content), escape(RPMPath(*p)), entries(p.Provides), entries(p.Requires))
 		for _, f := range p.Files {
 			if !r.FileLists || strings.HasPrefix(f.Path, "/etc/") || strings.Contains(f.Path, "bin/") {
