@@ -25,7 +25,7 @@ const (
 	maxListedRelations = 128 << 10
 	maxListedFiles     = 256 << 10
 	maxListedBytes     = 64 << 20 // of the names in one package's files and relations
-	maxListedText      = 4095     // of a path, and of a summary
+	maxListedText      = 4095     // of a path, and of a summary; of the latter more is cut
 	maxInterned        = 64 << 10
 )
 
@@ -404,7 +404,7 @@ func (r *primaryReader) endOfPackage(name string) {
 		p.Digest = indexDigest(p.checksumType, string(r.text))
 	case "summary":
 		line, _, _ := strings.Cut(string(r.text), "\n")
-		p.Summary = line
+		p.Summary = strings.ToValidUTF8(line[:min(len(line), maxListedText)], "") // which may be cut in a character
 	}
 }
 
