@@ -65,6 +65,21 @@ type Repositories interface {
 	ReadIndex(part *Part, r io.Reader, each func(*pkginfo.Listed) error) error
 }
 
+// FileLists is [Repositories] whose indexes name only some files of packages, and which
+// have all of them in an index of its own ([Listing.Files]). It is large, and is read for
+// the few paths that relations name and no other index answers.
+type FileLists interface {
+	Repositories
+
+	// IsListed reports whether ReadIndex gives a file of this path, where a package has it.
+	IsListed(path string) bool
+
+	// ReadFiles reads the index of all files, whose digest its reader will check. each is
+	// called for the files that wanted has, with the name of the package, and its digest
+	// as ReadIndex gives it, without the kind.
+	ReadFiles(part *Part, r io.Reader, wanted map[string]bool, each func(name, digest, path string) error) error
+}
+
 // Source is one repository, as a file of sources names it.
 type Source struct {
 	Format pkginfo.Format
@@ -136,14 +151,17 @@ type Listing struct {
 	// not: "Debian", "testing", "trixie", "13.1".
 	Origin, Suite, Codename, Version string
 	Parts                            []Part
+	// Files is the index of all files of the packages; nil where there is none. Only what
+	// is a [FileLists] has one.
+	Files *Part
 }
 
 // Part is an index of packages in a repository.
 type Part struct {
 	Name   string   // for people: "main amd64", "primary"
 	Paths  []string // relative to the source's address, or addresses, to be tried in their order: by-hash, then by name
-	Size   int64    // in bytes, packed
-	Digest string   // of the packed bytes: "sha512:HEX" or "sha256:HEX"
+	Size   int64    `json:"size"`   // in bytes, packed
+	Digest string   `json:"digest"` // of the packed bytes: "sha512:HEX" or "sha256:HEX"
 	// Unpacked is the size of what is in it; -1 if the description does not say.
-	Unpacked int64
+	Unpacked int64 `json:"unpacked"`
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha512"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
@@ -871,8 +873,12 @@ func TestRepositoryOnFullDisk(t *testing.T) {
 	s.programSays("tool 333")
 }
 
-// TestBadRepositoryOfRPMs is TestBadUpdate for what is different there.
+// TestBadRepositoryOfRPMs is TestBadUpdate and TestBadPackages for repositories of rpms.
 func TestBadRepositoryOfRPMs(t *testing.T) {
+	const (
+		packedPrimary = "primary.xml.gz"
+		description   = "repodata/repomd.xml"
+	)
 	key := testrepo.NewKey(t, "archive", 0)
 	stock := func(version string) testrepo.RPMs {
 		return testrepo.RPMs{Signer: key, Date: testrepo.Date.Add(time.Duration(len(version)) * 24 * time.Hour), Packages: []testrpm.Package{
@@ -880,18 +886,104 @@ func TestBadRepositoryOfRPMs(t *testing.T) {
 			{Name: "libtool", Version: version, Files: []testrpm.File{{Path: "/usr/share/libtool/data", Content: version}}},
 		}}
 	}
+	primary := func(f testrepo.Files) string {
+		for name := range f {
+			if strings.HasSuffix(name, packedPrimary) {
+				return name
+			}
+		}
+		t.Fatal("there is no index")
+		return ""
+	}
+	// other has the index list tool, and the repository have another package there.
+	other := func(p testrpm.Package) func(r *testrepo.RPMs) {
+		return func(r *testrepo.RPMs) {
+			r.Packages[0] = p
+			r.EditIndex = func(text string) string {
+				at := testrepo.RPMPath(p)
+				text = strings.Replace(text, "<name>"+p.Name+"<", "<name>tool<", 1)
+				text = strings.Replace(text, `ver="`+p.Version+`"`, `ver="22"`, 1)
+				text = strings.Replace(text, "<arch>"+p.Arch+"<", "<arch>x86_64<", 1)
+				if !strings.Contains(text, at) {
+					t.Errorf("the index does not lead to %s", at)
+				}
+				return text
+			}
+		}
+	}
+	// changes has the repository be another one when a file of it was fetched.
+	changes := func(after string) func(s *shop, f testrepo.Files) {
+		return func(s *shop, _ testrepo.Files) {
+			s.server.Bend(after, func(w http.ResponseWriter, r *http.Request, good http.HandlerFunc) {
+				good(w, r)
+				s.server.Bend(after, nil)
+				s.server.Set(stock("4444").Files(s.t))
+			})
+		}
+	}
+	expired := testrepo.NewKey(t, "expired", 24*time.Hour)
 	for _, test := range []struct {
-		name  string
-		rpms  func(r *testrepo.RPMs)
-		files func(f testrepo.Files)
-		says  string
-		at    string // the command that fails
+		name    string
+		isLong  bool // for the attempts that are made, or what is read
+		rpms    func(r *testrepo.RPMs)
+		files   func(f testrepo.Files)
+		server  func(s *shop, f testrepo.Files)
+		says    string
+		at      string // the command that fails
+		isTaken bool   // it is none that is refused
 	}{
+		{name: "cut off", isLong: true, says: "broken off after", at: "update", server: func(s *shop, _ testrepo.Files) {
+			s.server.Bend(packedPrimary, s.server.Cut(100))
+		}},
+		{name: "stalls once", isLong: true, isTaken: true, server: func(s *shop, _ testrepo.Files) {
+			s.server.Bend(packedPrimary, testrepo.First(1, s.server.Stall(100)))
+		}},
+		{name: "status 404", says: "404", at: "update", server: func(s *shop, _ testrepo.Files) {
+			s.server.Bend(packedPrimary, testrepo.Status(http.StatusNotFound))
+		}},
+		{name: "status 416", says: "416", at: "update", server: func(s *shop, _ testrepo.Files) {
+			s.server.Bend(packedPrimary, testrepo.Status(http.StatusRequestedRangeNotSatisfiable))
+		}},
+		{name: "status 500", isLong: true, says: "500", at: "update", server: func(s *shop, _ testrepo.Files) {
+			s.server.Bend("", testrepo.Status(http.StatusInternalServerError))
+		}},
+		{name: "longer than it says", says: "bytes", at: "update", files: func(f testrepo.Files) { f[primary(f)] += "more" }},
+		{name: "shorter than it says", says: "bytes", at: "update", files: func(f testrepo.Files) { f[primary(f)] = f[primary(f)][1:] }},
+		{name: "other index", says: "not the expected one", at: "update", files: func(f testrepo.Files) {
+			b := []byte(f[primary(f)])
+			b[len(b)/2] ^= 1
+			f[primary(f)] = string(b)
+		}},
+		{name: "changes before its signature is fetched", says: "altered", at: "update", server: changes(description)},
+		{name: "changes before its index is fetched", says: "404", at: "update", server: changes(description + ".asc")},
+		{name: "replayed", says: "older than the one that was seen before", at: "update", rpms: func(r *testrepo.RPMs) { r.Date = testrepo.Date }},
 		{name: "another key", says: "not known", at: "update", rpms: func(r *testrepo.RPMs) { r.Signer = testrepo.NewKey(t, "other", 0) }},
+		{name: "expired key", says: "expired", at: "update", rpms: func(r *testrepo.RPMs) { r.Signer = expired }},
 		{name: "SHA-1", says: "SHA-1", at: "update", rpms: func(r *testrepo.RPMs) { r.SignWith = crypto.SHA1 }},
 		{name: "not signed", says: "not signed", at: "update", rpms: func(r *testrepo.RPMs) { r.Signer = nil }},
-		{name: "altered", says: "altered", at: "update", files: func(f testrepo.Files) { f["repodata/repomd.xml"] += "\n" }},
-		{name: "replayed", says: "older than the one that was seen before", at: "update", rpms: func(r *testrepo.RPMs) { r.Date = testrepo.Date }},
+		{name: "altered", says: "altered", at: "update", files: func(f testrepo.Files) { f[description] += "\n" }},
+		{name: "SHA-512 only", isTaken: true, rpms: func(r *testrepo.RPMs) { r.Digest = "SHA512" }},
+		{name: "large index in a small file", isLong: true, says: "longer than the description says", at: "update", rpms: func(r *testrepo.RPMs) {
+			r.EditDescription = func(text string) string {
+				packed, err := largePrimary()
+				if err != nil {
+					t.Fatal(err)
+				}
+				head, _, _ := strings.Cut(text, "<data ")
+				return fmt.Sprintf(`%s<data type="primary"><checksum type="sha256">%x</checksum><location href="large.zst"/><size>%d</size><open-size>%d</open-size></data></repomd>`,
+					head, sha256.Sum256([]byte(packed)), len(packed), 1<<30)
+			}
+		}, files: func(f testrepo.Files) { f["large.zst"], _ = largePrimary() }}, // whose error was seen above
+		{name: "redirects without end", says: "it redirects more than 10 times", at: "update", server: func(s *shop, f testrepo.Files) {
+			s.server.Bend(packedPrimary, testrepo.Redirect("/"+primary(f)))
+		}},
+		{name: "redirects to a file", says: "neither http nor https", at: "update", server: func(s *shop, f testrepo.Files) {
+			file := filepath.Join(s.t.TempDir(), "index")
+			if err := os.WriteFile(file, []byte(f[primary(f)]), 0o600); err != nil {
+				s.t.Fatal(err)
+			}
+			s.server.Bend(packedPrimary, testrepo.Redirect("file://"+file))
+		}},
 		{name: "package that leads up", says: "../x", at: "update", rpms: func(r *testrepo.RPMs) {
 			r.EditIndex = func(text string) string { return strings.Replace(text, "<name>tool<", "<name>../x<", 1) }
 		}},
@@ -903,14 +995,25 @@ func TestBadRepositoryOfRPMs(t *testing.T) {
 				return strings.Replace(text, `<location href`, `<location xml:base="file:///etc" href`, 1)
 			}
 		}},
-		{name: "package of another digest", says: "bytes", at: "install", files: func(f testrepo.Files) {
+		{name: "package of another size", says: "bytes", at: "install", files: func(f testrepo.Files) {
 			f["Packages/tool-22-1.x86_64.rpm"] += "x"
 		}},
+		{name: "package of another digest", says: "not the expected one", at: "install", files: func(f testrepo.Files) {
+			b := []byte(f["Packages/tool-22-1.x86_64.rpm"])
+			b[len(b)-10] ^= 1
+			f["Packages/tool-22-1.x86_64.rpm"] = string(b)
+		}},
+		{name: "package of another name", says: "other", at: "install", rpms: other(testrpm.Package{Name: "other", Version: "22", Arch: "x86_64"})},
+		{name: "package of another version", says: "0.9", at: "install", rpms: other(testrpm.Package{Name: "tool", Version: "0.9", Arch: "x86_64"})},
+		{name: "package of another architecture", says: "aarch64", at: "install", rpms: other(testrpm.Package{Name: "tool", Version: "22", Arch: "aarch64"})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if test.isLong {
+				testneed.Time(t)
+			}
 			t.Parallel()
 			s := &shop{t: t, root: t.TempDir()}
-			s.write("etc/key", testrepo.PublicKeys(t, key))
+			s.write("etc/key", testrepo.PublicKeys(t, key, expired))
 			first := stock("1")
 			s.server = testrepo.Serve(t, first.Files(t))
 			s.sources("rpms.repo", first.Sources("rpms", s.server.URL, "/etc/key"))
@@ -928,19 +1031,113 @@ func TestBadRepositoryOfRPMs(t *testing.T) {
 				test.files(files)
 			}
 			s.server.Set(files)
-			if test.at == "update" {
+			if test.server != nil {
+				test.server(s, files)
+			}
+			switch {
+			case test.isTaken:
+				s.mustRun("update")
+				s.mustRun("upgrade")
+				s.programSays("tool 22")
+			case test.at == "update":
 				s.fails(test.says, "update")
 				sameTree(t, "what is known", before, s.known())
-			} else {
+				s.programSays("tool 1")
+			default:
 				s.mustRun("update")
 				s.fails(test.says, "upgrade")
+				s.programSays("tool 1")
 			}
-			s.programSays("tool 1")
+			if s.peak == 0 || s.peak > 512<<10 {
+				t.Errorf("it took %d KiB of memory", s.peak)
+			}
 
-			s.server.Set(stock("333").Files(t))
+			for _, end := range []string{packedPrimary, description, description + ".asc", ""} {
+				s.server.Bend(end, nil)
+			}
+			s.server.Set(stock("55555").Files(t))
 			s.mustRun("update")
 			s.mustRun("upgrade")
-			s.programSays("tool 333")
+			s.programSays("tool 55555")
 		})
+	}
+}
+
+// largePrimary returns an index of 10 GiB that takes a MiB or so.
+var largePrimary = sync.OnceValues(func() (string, error) {
+	const size, block = 10 << 30, 64 << 20
+	one := `<package type="rpm"><name>a</name><arch>noarch</arch><version epoch="0" ver="1" rel="1"/><checksum type="sha256">` + strings.Repeat("0", 64) +
+		`</checksum><size package="1"/><location href="a.rpm"/><description>` + strings.Repeat("a", 64<<10) + "</description></package>\n"
+	var packed strings.Builder
+	w, err := zstd.NewWriter(&packed, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return "", err
+	}
+	many := []byte(strings.Repeat(one, block/len(one)))
+	_, err = io.WriteString(w, "<metadata>\n")
+	for n := 0; n < size && err == nil; n += len(many) {
+		_, err = w.Write(many)
+	}
+	if err == nil {
+		_, err = io.WriteString(w, "</metadata>\n")
+	}
+	return packed.String(), errors.Join(err, w.Close())
+})
+
+// TestSecretsOfRPMs is TestSecretsOfSources for a repository of rpms.
+func TestSecretsOfRPMs(t *testing.T) {
+	const user, password, token = "anneuser", "geheim4711", "token4712"
+	stock := testrepo.RPMs{Signer: testrepo.NewKey(t, "archive", 0), FileLists: true, Packages: []testrpm.Package{
+		{Name: "tool", Requires: []string{"/usr/share/data"}}, {Name: "data", Files: []testrpm.File{{Path: "/usr/share/data"}}},
+	}}
+	s := &shop{t: t, root: t.TempDir()}
+	s.write("etc/key", testrepo.PublicKeys(t, stock.Signer))
+	s.server = testrepo.Serve(t, nil)
+	with := strings.Replace(s.server.URL, "://", "://"+user+":"+password+"@", 1)
+	files := stock.Files(t)
+	files["list"] = s.server.URL + "\n"
+	s.server.Set(files)
+	s.sources("1.repo", stock.Sources("rpms", with, "/etc/key"))
+	s.sources("2.repo", strings.Replace(stock.Sources("mirrored", "", "/etc/key"), "baseurl=", "mirrorlist="+s.server.URL+"/list?token="+token, 1))
+	var says strings.Builder
+	command := func(want int, args ...string) {
+		t.Helper()
+		status, text := s.run(args...)
+		if status != want {
+			t.Errorf("hashpkg %q: status %d, want %d: %s", args, status, want, text)
+		}
+		says.WriteString(text)
+	}
+	all := func(want int) {
+		t.Helper()
+		command(want, "update", "-v")
+		command(want, "--json", "update")
+		command(want, "download", "--dir", t.TempDir(), "--from", "rpms", "--deps", "tool")
+	}
+	all(0)
+	command(0, "sources")
+	command(0, "--json", "sources")
+	command(0, "install", "-v", "--from", "mirrored", "tool")
+	command(0, "--json", "show", "tool")
+	command(0, "lock", "-o", filepath.Join(s.root, "lock.json"))
+	lock, err := os.ReadFile(filepath.Join(s.root, "lock.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	says.Write(lock)
+	for _, status := range []int{http.StatusForbidden, http.StatusNotFound} {
+		command(0, "clean")
+		for _, end := range []string{".rpm", ".xml", ".gz", "list"} {
+			s.server.Bend(end, testrepo.Status(status))
+		}
+		all(1)
+	}
+	for _, secret := range []string{user, password, token} {
+		if i := strings.Index(says.String(), secret); i >= 0 {
+			t.Errorf("%s is told: %.300s", secret, says.String()[max(0, i-200):])
+		}
+	}
+	if !strings.Contains(says.String(), "filelists") {
+		t.Error("nothing was said of the index of all files")
 	}
 }

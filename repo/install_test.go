@@ -464,3 +464,87 @@ func TestProgram(t *testing.T) {
 		t.Error("it is a default")
 	}
 }
+
+// TestUpgradeSame has the very same program in two releases, of which first one and then
+// both have something new.
+func TestUpgradeSame(t *testing.T) {
+	one, two := serve(t, "one", script("tool", "1", "lib"), data("lib", "1", "")), serve(t, "two", script("tool", "1", "lib"), data("lib", "1", ""))
+	f := newFixture(t, map[string]string{"etc/hashpkg/sources.d/1.sources": one.sources(), "etc/hashpkg/sources.d/2.sources": two.sources()})
+	releases := func(what string, want ...string) {
+		t.Helper()
+		g, err := f.Root.Active()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for i := range g.Trees {
+			tree := &g.Trees[i]
+			all = append(all, strings.TrimSpace(tree.Spec()+" "+tree.Release+" "+tree.Others))
+		}
+		same(t, what, all, want...)
+	}
+	outdated := func(want ...string) {
+		t.Helper()
+		f.update(0)
+		out, err := f.Outdated(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, o := range out {
+			all = append(all, o.Release+": "+o.Name+" "+o.Version+" "+o.Available)
+		}
+		same(t, "outdated", all, want...)
+	}
+	f.install("one", "tool")
+	f.install("two", "tool")
+	releases("installed", "tool=1 two one", "lib=1 two one")
+
+	one.release(script("tool", "2", "lib"), data("lib", "2", ""))
+	outdated("one: tool 1 2", "one: lib 1 2")
+	f.upgrade()
+	releases("one has something new", "tool=1 two one", "lib=1 two one", "tool=2 one", "lib=2 one")
+	outdated()
+	if result := f.upgrade(); len(result.Upgraded) != 0 {
+		t.Errorf("with nothing to do: %+v", result.Upgraded)
+	}
+
+	two.release(script("tool", "3", "lib"), data("lib", "3", ""))
+	outdated("two: tool 1 3", "two: lib 1 3")
+	f.upgrade()
+	releases("the other one has", "tool=2 one", "lib=2 one", "tool=3 two", "lib=3 two")
+
+	one.release(script("tool", "4", "lib"), data("lib", "4", ""))
+	two.release(script("tool", "4", "lib"), data("lib", "4", ""))
+	f.upgrade()
+	releases("both have the same", "tool=4 two one", "lib=4 two one")
+}
+
+// TestUpgradeSameBound has the very same program in two releases, whose libraries are the
+// same until one of them, either one, has a newer one: then each has its own.
+func TestUpgradeSameBound(t *testing.T) {
+	app, old, newer := library("app", "libapp.so.1", "libfoo1", "libfoo.so.1"), library("libfoo1", "libfoo.so.1", ""), library("libfoo1", "libfoo.so.1", "")
+	newer.Version = "2"
+	for _, name := range []string{"one", "two"} {
+		releases := map[string]*archive{"one": serve(t, "one", app, old), "two": serve(t, "two", app, old)}
+		f := newFixture(t, map[string]string{"etc/hashpkg/sources.d/1.sources": releases["one"].sources(), "etc/hashpkg/sources.d/2.sources": releases["two"].sources()})
+		f.install("one", "app")
+		f.install("two", "app")
+		same(t, "installed", f.trees(), "app=1 asked", "libfoo1=1")
+		releases[name].release(app, newer)
+		f.upgrade()
+		same(t, "upgraded", f.trees(), "app=1 asked", "libfoo1=1", "app=1 asked", "libfoo1=2")
+		g, err := f.Root.Active()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range g.Trees {
+			if tree := &g.Trees[i]; (tree.Dir != "1") != (tree.Release == name && tree.Others == "") {
+				t.Errorf("of %s is something new, and %s is of %s %s", name, tree.Path(), tree.Release, tree.Others)
+			}
+		}
+		if result := f.upgrade(); len(result.Upgraded) != 0 {
+			t.Errorf("with nothing to do: %+v", result.Upgraded)
+		}
+	}
+}

@@ -28,6 +28,7 @@ type part struct {
 	source *backends.Source
 	state  *State
 	index  *index.Index
+	files  filesOf
 }
 
 // Available is a package that a source offers.
@@ -75,7 +76,7 @@ func (r *Repo) with(ctx context.Context, sources []backends.Source, pool *Pool, 
 		if err != nil {
 			return fmt.Errorf("open the index of %s: %w; run hashpkg update", s.Name, err)
 		}
-		pool.parts = append(pool.parts, &part{s, state, x})
+		pool.parts = append(pool.parts, &part{source: s, state: state, index: x})
 		return r.with(ctx, sources[1:], pool, f)
 	})
 	return errors.Join(err, file.Close())
@@ -92,18 +93,18 @@ func (p *Pool) Sources() []string {
 
 // Named returns the packages that have a name, in the order of the sources.
 func (p *Pool) Named(name string) ([]*Available, error) {
-	return p.answers(name, p.local, (*index.Index).Named)
+	return p.answers(name, p.local, (*part).named)
 }
 
 // Providing returns the packages that provide a name, or have a file.
 func (p *Pool) Providing(name string) ([]*Available, error) {
-	return p.answers(name, p.provided, (*index.Index).Providing)
+	return p.answers(name, p.provided, (*part).providing)
 }
 
-func (p *Pool) answers(name string, local map[string][]*Available, ask func(*index.Index, string) ([]*pkginfo.Listed, error)) ([]*Available, error) {
+func (p *Pool) answers(name string, local map[string][]*Available, ask func(*part, string) ([]*pkginfo.Listed, error)) ([]*Available, error) {
 	all := slices.Clone(local[name])
 	for _, part := range p.parts {
-		found, err := ask(part.index, name)
+		found, err := ask(part, name)
 		if err != nil {
 			return nil, fmt.Errorf("look in the index of %s: %w; hashpkg clean --all removes it, so that it is fetched again", part.source.Name, err)
 		}

@@ -127,8 +127,20 @@ func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, reco
 	if err != nil {
 		return nil, p.addSimilar(err)
 	}
-	if err := unresolved(choice); err != nil {
-		return nil, err
+	if lacking := unresolved(choice); lacking != nil {
+		ok, err := r.readFiles(ctx, p, format, choice)
+		if err != nil {
+			return nil, fmt.Errorf("%w; only the list of all files could say who has it: %w", lacking, err)
+		}
+		if ok {
+			if choice, err = choose.Make(from, asked, o); err != nil {
+				return nil, err
+			}
+			lacking = unresolved(choice)
+		}
+		if lacking != nil {
+			return nil, lacking
+		}
 	}
 	inSystem := map[*choose.Chosen]bool{}
 	if !rootAnswers {

@@ -29,8 +29,12 @@ type State struct {
 	Version    string    `json:"version,omitempty"`
 	URLs       []string  `json:"urls,omitempty"` // of a list of mirrors
 	Parts      []string  `json:"parts"`          // digests of the indexes
-	Packages   int       `json:"packages"`
-	Size       int64     `json:"size"` // of the index, in bytes
+	// Files is the index of all files, which is fetched when it is needed; nil if there
+	// is none.
+	Files *backends.Part `json:"files,omitempty"`
+
+	Packages int   `json:"packages"`
+	Size     int64 `json:"size"` // of the index, in bytes
 }
 
 const (

@@ -276,7 +276,7 @@ func (u *updating) describe(ctx context.Context) (err error) {
 	u.listing = l
 	u.state = &State{
 		Of: identity(s), Updated: r.Now, Signature: l.Signature, Date: l.Date, ValidUntil: l.ValidUntil,
-		Origin: l.Origin, Suite: l.Suite, Codename: l.Codename, Version: l.Version, URLs: l.URLs, Parts: []string{},
+		Origin: l.Origin, Suite: l.Suite, Codename: l.Codename, Version: l.Version, URLs: l.URLs, Parts: []string{}, Files: l.Files,
 	}
 	for _, p := range l.Parts {
 		u.state.Parts = append(u.state.Parts, p.Digest)

@@ -25,15 +25,34 @@ type Outdated struct {
 }
 
 // byRelease returns the private trees of a generation that came by name, by their
-// release, and the names of the releases, sorted.
+// releases, and the names of the releases, sorted. One that is the very same package in
+// several releases stands for each of them, unless another one has come from there since.
 func byRelease(g *record.Generation) (map[string][]*record.Tree, []string) {
+	type key struct{ release, name, architecture string }
+	latest := map[key]bool{}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		latest[key{t.Release, t.Name, t.Architecture}] = true
+	}
 	trees := map[string][]*record.Tree{}
 	for i := range g.Trees {
-		if t := &g.Trees[i]; t.Release != "" && t.Until.IsZero() {
-			trees[t.Release] = append(trees[t.Release], t)
+		t := &g.Trees[i]
+		if t.Release == "" || !t.Until.IsZero() {
+			continue
+		}
+		trees[t.Release] = append(trees[t.Release], t)
+		for _, other := range strings.Fields(t.Others) {
+			if !latest[key{other, t.Name, t.Architecture}] {
+				trees[other] = append(trees[other], t)
+			}
 		}
 	}
 	return trees, slices.Sorted(maps.Keys(trees))
+}
+
+// isOf reports whether f holds for a release that a tree came from, by its name.
+func isOf(t *record.Tree, f func(release string) bool) bool {
+	return f(t.Release) || slices.ContainsFunc(strings.Fields(t.Others), f)
 }
 
 // Outdated returns the installed packages of which their releases have newer versions.
@@ -137,6 +156,11 @@ func (r *Repo) Upgrade(ctx context.Context, o InstallOptions, names []string) (*
 		return result, nil
 	}
 	o.Gone = func(t *record.Tree) bool { return gone[t.Path()] }
+	// What a release has unchanged is there, bound as it is to be; installed again, it would
+	// take the place of the very same package of another release, which is to be bound anew.
+	chosen = slices.DeleteFunc(chosen, func(s *Selected) bool {
+		return !slices.ContainsFunc(result.Upgraded, func(u Upgraded) bool { return u.Release == s.release() })
+	})
 	result.InstallResult, err = r.install(ctx, o, chosen)
 	return result, err
 }
@@ -165,10 +189,16 @@ func (r *Repo) gone(g *record.Generation, chosen []*Selected, remain map[string]
 		released[s.release()] = true
 		again[[4]string{s.release(), s.Name, s.Version, s.Architecture}] = true
 	}
+	isAgain := func(t *record.Tree) bool {
+		return isOf(t, func(release string) bool { return again[[4]string{release, t.Name, t.Version, t.Architecture}] })
+	}
+	isReleased := func(t *record.Tree) bool { // by each of its releases
+		return !isOf(t, func(release string) bool { return !released[release] })
+	}
 	gone := map[string]bool{}
 	for i := range g.Trees {
 		t := &g.Trees[i]
-		if released[t.Release] && !remain[t.Path()] && !t.OnHold && t.Until.IsZero() && !again[[4]string{t.Release, t.Name, t.Version, t.Architecture}] {
+		if isReleased(t) && !remain[t.Path()] && !t.OnHold && t.Until.IsZero() && !isAgain(t) {
 			gone[t.Path()] = true
 		}
 	}
@@ -192,7 +222,7 @@ func (r *Repo) gone(g *record.Generation, chosen []*Selected, remain map[string]
 		for i := range g.Trees {
 			t := &g.Trees[i]
 			// What is chosen again is bound anew.
-			if manifests[i] == nil || gone[t.Path()] || again[[4]string{t.Release, t.Name, t.Version, t.Architecture}] {
+			if manifests[i] == nil || gone[t.Path()] || isAgain(t) {
 				continue
 			}
 			kept := graph.OfManifest(manifests[i], func(tree string) bool { return gone[tree] })
@@ -254,6 +284,11 @@ func upgraded(g *record.Generation, chosen []*Selected, gone map[string]bool) []
 	before := map[key]*record.Tree{}
 	for i := range g.Trees {
 		if t := &g.Trees[i]; t.Release != "" {
+			for _, other := range strings.Fields(t.Others) {
+				if before[key{other, t.Name, t.Architecture}] == nil {
+					before[key{other, t.Name, t.Architecture}] = t
+				}
+			}
 			before[key{t.Release, t.Name, t.Architecture}] = t // the newest is the last
 		}
 	}

@@ -320,9 +320,12 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 		return nil, err
 	}
 	for _, p := range all {
-		if !slices.ContainsFunc(out, func(o *stagedPackage) bool { return o.manifest.Package.Digest == p.manifest.Package.Digest }) {
+		i := slices.IndexFunc(out, func(o *stagedPackage) bool { return o.manifest.Package.Digest == p.manifest.Package.Digest })
+		if i < 0 {
 			out = append(out, p)
+			continue
 		}
+		out[i].manifest.Named.Merge(p.manifest.Named) // of another release
 	}
 	return out, nil
 }

@@ -321,3 +321,59 @@ func TestRepositoryAgainstPackages(t *testing.T) {
 		t.Errorf("only %d packages were compared, or not the one with all relations", seen)
 	}
 }
+
+// TestFilesAgainstRPM compares what filelists.xml of createrepo_c has, and which of it is
+// in primary.xml, with what rpm says that packages have.
+func TestFilesAgainstRPM(t *testing.T) {
+	testneed.Programs(t, "rpm")
+	dir := realRepository(t)
+	l := listDirectory(t, dir)
+	if l.Files == nil {
+		t.Fatal("there is no index of all files")
+	}
+	packed, err := os.ReadFile(filepath.Join(dir, l.Files.Paths[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, ofDigest := map[string]bool{}, map[string][]string{}
+	listed := readParts(t, dir, l)
+	for _, p := range listed {
+		out, err := exec.Command("rpm", "-qp", "--nosignature", "--qf", "[%{FILENAMES}\n]", filepath.Join(dir, p.Path)).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", p.Path, err)
+		}
+		_, digest, _ := strings.Cut(p.Digest, ":")
+		ofDigest[digest] = unique(strings.Fields(strings.ReplaceAll(string(out), " ", "\x00")))
+		for i, path := range ofDigest[digest] {
+			path = strings.ReplaceAll(path, "\x00", " ")
+			ofDigest[digest][i], wanted[path] = path, true
+		}
+	}
+	got := map[string][]string{}
+	err = Format{}.ReadFiles(l.Files, bytes.NewReader(packed), wanted, func(_, digest, path string) error {
+		got[digest] = append(got[digest], path)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := 0
+	for _, p := range listed {
+		_, digest, _ := strings.Cut(p.Digest, ":")
+		if all := unique(got[digest]); !slices.Equal(all, ofDigest[digest]) {
+			t.Errorf("%s: %s", p.Spec(), cmp.Diff(all, ofDigest[digest]))
+		}
+		for _, path := range ofDigest[digest] {
+			isListed := slices.Contains(p.Files, path)
+			if isListed != (Format{}).IsListed(path) {
+				t.Errorf("%s: %s is in primary.xml: %v", p.Spec(), path, isListed)
+			}
+			if !isListed {
+				others++
+			}
+		}
+	}
+	if others == 0 {
+		t.Error("all files are in primary.xml")
+	}
+}

@@ -230,7 +230,8 @@ func (l *lister) listAt(address string, m *mirrors) (*listingAt, error) {
 		return nil, err
 	}
 	listing := &backends.Listing{
-		Signature: signature, Date: r.date, Origin: r.distro, Version: r.version, Parts: []backends.Part{*r.primary},
+		Signature: signature, Date: r.date, Origin: r.distro, Version: r.version,
+		Parts: []backends.Part{*r.primary}, Files: r.files,
 	}
 	if r.lifetime != nil {
 		b, err := l.lifetime(address, r.lifetime)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -96,6 +97,7 @@ type repomd struct {
 	distro   string // "Fedora 41"
 	version  string // "41"
 	primary  *backends.Part
+	files    *backends.Part // filelists.xml; or nil
 	lifetime *backends.Part // suseinfo.xml, which says how long it is good for; or nil
 }
 
@@ -116,6 +118,8 @@ func parseRepomd(document []byte) (*repomd, error) {
 		switch data.attrs["type"] {
 		case "primary":
 			of = &m.primary
+		case "filelists":
+			of = &m.files
 		case "suseinfo":
 			of = &m.lifetime
 		default:
@@ -129,6 +133,9 @@ func parseRepomd(document []byte) (*repomd, error) {
 		}
 	}
 	if m.primary == nil {
+		if hasType(root, "primary_zck") {
+			return nil, errorIn(partRepomd, "it has its index of packages as zchunk only, which hashpkg does not read: createrepo_c writes the plain one beside it, and whoever made the repository has left that out")
+		}
 		return nil, errorIn(partRepomd, "it has no index of packages")
 	}
 	m.date = time.Unix(seconds, 0).UTC()
@@ -138,6 +145,11 @@ func parseRepomd(document []byte) (*repomd, error) {
 		m.version = words[4]
 	}
 	return m, nil
+}
+
+// hasType reports whether a description lists a file of a type.
+func hasType(root *element, kind string) bool {
+	return slices.ContainsFunc(root.all("data"), func(data *element) bool { return data.attrs["type"] == kind })
 }
 
 // part returns what <data> says of a file.

@@ -21,11 +21,11 @@ import (
 // relations.
 const (
 	partPrimary        = "primary"
-	maxPrimary         = 8 << 30 // bytes of XML, where the description does not say how many
+	maxUnpacked        = 8 << 30 // bytes of XML, where the description does not say how many
 	maxListedRelations = 128 << 10
 	maxListedFiles     = 256 << 10
 	maxListedBytes     = 64 << 20 // of the names in one package's files and relations
-	maxListedText      = 4095     // of a path, and of a summary
+	maxListedText      = 4095     // of a path, and of a summary; of the latter more is cut
 	maxInterned        = 64 << 10
 )
 
@@ -38,33 +38,37 @@ const (
 // What only scripts need is what the index marks so: "Requires(post)" and the like. It
 // does not mark what is needed by scripts of a removal.
 func (Format) ReadIndex(part *backends.Part, r io.Reader, each func(*pkginfo.Listed) error) error {
+	return withXML(part, partPrimary, r, func(x *xmlReader) error {
+		p := &primaryReader{xml: x, each: each, strings: map[string]string{}}
+		return p.read()
+	})
+}
+
+// withXML unpacks an index, of at most as many bytes as the description says, and calls
+// read with what reads its XML. name is what errors call it.
+func withXML(part *backends.Part, name string, r io.Reader, read func(*xmlReader) error) error {
 	b := bufio.NewReaderSize(r, 64<<10)
 	compression, err := indexCompression(b)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", partPrimary, err)
+		return fmt.Errorf("read %s: %w", name, err)
 	}
 	stream, err := unpack.NewTrustingStream(b, compression, part.Size) // whoever reads it compares the digest
 	if err != nil {
-		return explainIndex(err)
+		return explainIndex(name, err)
 	}
 	defer stream.Close()
 	limit := part.Unpacked
 	if limit < 0 {
-		limit = maxPrimary
+		limit = maxUnpacked
 	}
-	p := &primaryReader{
-		xml:     newXMLReader(&limitedIndex{r: stream, left: limit}, partPrimary, xmlWindow),
-		each:    each,
-		strings: map[string]string{},
-	}
-	return explainIndex(p.read())
+	return explainIndex(name, read(newXMLReader(&limitedIndex{r: stream, name: name, left: limit}, name, xmlWindow)))
 }
 
 // explainIndex says of an index that was not unpacked what is wrong with it.
-func explainIndex(err error) error {
+func explainIndex(name string, err error) error {
 	var damage *unpack.CorruptError
 	if errors.As(err, &damage) {
-		return &FormatError{Member: partPrimary, Offset: damage.Offset, Msg: "the compressed data are corrupt (" + damage.Msg + ")"}
+		return &FormatError{Member: name, Offset: damage.Offset, Msg: "the compressed data are corrupt (" + damage.Msg + ")"}
 	}
 	return err
 }
@@ -94,13 +98,14 @@ func indexCompression(b *bufio.Reader) (unpack.Compression, error) {
 // limitedIndex fails when more is read than there should be.
 type limitedIndex struct {
 	r    io.Reader
+	name string
 	left int64
 }
 
 func (l *limitedIndex) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if l.left -= int64(n); l.left < 0 {
-		return 0, errorIn(partPrimary, "it is longer than the description says, or than %d bytes", int64(maxPrimary))
+		return 0, errorIn(l.name, "it is longer than the description says, or than %d bytes", int64(maxUnpacked))
 	}
 	return n, err
 }
@@ -399,7 +404,7 @@ func (r *primaryReader) endOfPackage(name string) {
 		p.Digest = indexDigest(p.checksumType, string(r.text))
 	case "summary":
 		line, _, _ := strings.Cut(string(r.text), "\n")
-		p.Summary = line
+		p.Summary = strings.ToValidUTF8(line[:min(len(line), maxListedText)], "") // which may be cut in a character
 	}
 }
 

@@ -109,6 +109,7 @@ func TestPrimary(t *testing.T) {
 		"dot path":       {[]string{`href="Packages`, `href="./Packages`}, func(l *pkginfo.Listed) string { return l.Path }, "Packages/t/tool.rpm"},
 		"base":           {[]string{"<location ", `<location xml:base="https://cdn.example/r/" `}, func(l *pkginfo.Listed) string { return l.Path }, "https://cdn.example/r/Packages/t/tool.rpm"},
 		"two lines":      {[]string{"<summary>Summary", "<summary>First\nsecond"}, func(l *pkginfo.Listed) string { return l.Summary }, "First"},
+		"long summary":   {[]string{"<summary>Summary", "<summary>" + strings.Repeat("ü", maxListedText)}, func(l *pkginfo.Listed) string { return l.Summary }, strings.Repeat("ü", maxListedText/2)},
 		"directory":      {[]string{"<file>", `<file type="dir">`}, func(l *pkginfo.Listed) string { return strings.Join(l.Files, " ") }, "/usr/bin/tool"},
 		"rpmlib":         {[]string{`name="lib"`, `name="rpmlib(Future)"`}, func(l *pkginfo.Listed) string { return fmt.Sprint(l.Requires) }, "[]"},
 		"unknown":        {[]string{"<format>", "<new a='1'><name>x</name></new><format><rpm:entry name='no'/><rpm:new><rpm:entry name='no'/></rpm:new>"}, func(l *pkginfo.Listed) string { return l.Name + fmt.Sprint(l.Requires) }, "tool[lib >= 1]"},
