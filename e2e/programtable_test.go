@@ -68,6 +68,14 @@ func TestProgramTable(t *testing.T) {
 	if err != nil || again.text() != table.text() {
 		t.Errorf("read again, it is\n%s%v", again.text(), err)
 	}
+	const kept = "../docs/programs.md"
+	b, err := os.ReadFile(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table, err = readProgramTable(kept); err != nil || table.text() != string(b) {
+		t.Errorf("%s is not written as the table is: %v; it would be\n%s", kept, err, table.text())
+	}
 }
 
 // programResult is what came of a case on one system, as one user.
