@@ -33,7 +33,7 @@ test-system: ## install, upgrade and boot whole systems, with dpkg and rpm (minu
 	scripts/test-deps.sh system
 	scripts/test-system.sh
 
-programs: ## ask programs of other releases to do something, and write docs/programs.md (an hour; gigabytes in the cache)
+programs: ## ask programs of other releases (HASHPKG_TEST_PROGRAMS: which) to do something, and write docs/programs.md (an hour; gigabytes in the cache)
 	scripts/test-deps.sh system
 	HASHPKG_TEST_PROGRAMS_OUT=$(CURDIR)/.cache/programs $(GO) test -tags system -count=1 -timeout 240m -parallel 4 -run '^TestSystemPrograms$$' -v ./e2e
 	cp .cache/programs/programs.md docs/programs.md

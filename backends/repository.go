@@ -48,6 +48,10 @@ type Repositories interface {
 	// any (rpm, whose relations say it in their names).
 	AllArchitectures() (word string, same bool)
 
+	// Unsaid returns what a package requires without a word, since each system of its
+	// distribution has it, and the root has not.
+	Unsaid(root Root, p *pkginfo.Package) []pkginfo.Relation
+
 	// List fetches the signed description of a source and verifies it. The error wraps
 	// [trust.ErrSignature] when the signature is not good, and nothing was signed that
 	// would do: a Listing is returned for a source whose Unsigned allows that. The caller

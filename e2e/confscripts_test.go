@@ -238,7 +238,15 @@ func TestConfScriptsFail(t *testing.T) {
 	if err := os.Rename(s.root.Path("/usr/bin/dpkg"), s.root.Path("/usr/bin/dpkg.aside")); err != nil {
 		t.Fatal(err)
 	}
-	s.says(s.hashpkg(1, "configure", "tool"), "/usr/bin/dpkg runs scripts, and is not there")
+	s.says(s.hashpkg(1, "configure", "tool"), "dpkg runs scripts, and neither the system nor hashpkg has it: hashpkg install dpkg brings what scripts call")
+	s.says(s.hashpkg(0, "install", s.deb("late", "1", "", "mkdir -p /etc/late; echo 1 >/etc/late/made\n")), "hashpkg install dpkg, then hashpkg configure late computes it")
+	// That of a tree does it as well.
+	s.hashpkg(0, "install", writeDeb(t, s.dir, testdeb.Package{Name: "dpkg", Version: "1", Files: []testdeb.File{
+		{Path: "usr/bin/dpkg", Mode: 0o755, Content: "#!/bin/sh\nexec /usr/bin/dpkg.aside \"$@\"\n"}, {Path: "usr/share/dpkg/x"},
+	}}))
+	s.says(s.hashpkg(0, "configure", "late"), "/etc/late/made: copied\n")
+	s.hashpkg(0, "conf", "drop", "late")
+	s.says(s.hashpkg(1, "configure", "plain"), "no script of it, or of what it needs, computes anything")
 	if err := os.Rename(s.root.Path("/usr/bin/dpkg.aside"), s.root.Path("/usr/bin/dpkg")); err != nil {
 		t.Fatal(err)
 	}

@@ -183,7 +183,7 @@ grep -o '<i>x</i>' a.html`, want: `\[1,2\]
 <i>x</i>`},
 	{name: "nano", release: "trixie", packages: "nano tmux", asked: "edit a file in a terminal, with colors", script: `
 printf 'include "/usr/share/nano/c.nanorc"\n' >.nanorc; printf 'int x;\n' >a.c; terminal nano a.c; within screen_has 'int x'
-tmux -S tmux.socket capture-pane -p -e | grep -q "$(printf '\033')\[[0-9;]*3[0-9]mint" && echo colored
+is_colored() { tmux -S tmux.socket capture-pane -p -e | grep -q "$(printf '\033')\[[0-9;]*3[0-9]mint"; }; within is_colored && echo colored
 keys -l 'hello '; within screen_has 'hello int'; keys C-o; within screen_has 'Write to File'; keys Enter; within screen_has 'Wrote'; keys C-x; cat a.c`, want: `colored
 hello int x;`},
 	{name: "neovim", release: "trixie", packages: "neovim", asked: "file types, help, Lua and tree-sitter", script: `
@@ -459,7 +459,7 @@ OggS
 JFIF`},
 	{name: "mpv", release: "trixie", packages: "mpv", asked: "play, with its scripts in Lua", script: `wave >a.wav; printf 'mp.register_event("end-file", function(e) print("ended " .. e.reason) end)\n' >a.lua; mpv --vo=null --ao=null --script=a.lua a.wav 2>&1 | grep -o -e 'ended eof' -e 's16'| sort -u`, want: `ended eof
 s16`},
-	{name: "flac", release: "trixie", packages: "flac", asked: "to FLAC and back", script: `wave >a.wav; flac -s a.wav; flac -s -t a.flac && flac -s -d -o b.wav a.flac; tail -c 8832 a.wav | cmp - b.wav >/dev/null 2>&1; metaflac --show-sample-rate a.flac; head -c 4 b.wav`, want: `44100
+	{name: "flac", release: "trixie", packages: "flac", asked: "to FLAC and back", script: `wave >a.wav; flac -s a.wav; flac -s -t a.flac && flac -s -d -o b.wav a.flac; [ "$(md5sum <a.wav)" = "$(md5sum <b.wav)" ]; metaflac --show-sample-rate a.flac; head -c 4 b.wav`, want: `44100
 RIFF`},
 	{name: "lame", release: "trixie", packages: "lame", asked: "to MP3 and back", script: `wave >a.wav; lame --quiet a.wav a.mp3; lame --quiet --decode a.mp3 b.wav; head -c 4 b.wav`, want: `RIFF`},
 	{name: "vorbis-tools", release: "trixie", packages: "vorbis-tools", asked: "to Ogg Vorbis, with a tag", script: `wave >a.wav; oggenc -Q -t title a.wav; ogginfo a.ogg | grep -o -i 'title=title'`, want: `(?i)title=title`},

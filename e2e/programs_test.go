@@ -29,26 +29,6 @@ import (
 	"github.com/hashpkg/hashpkg/internal/testrpm"
 )
 
-// programResult is what came of a case on one system, as one user.
-type programResult struct {
-	Program string  `json:"program"`
-	Release string  `json:"release"`
-	Asked   string  `json:"asked"`
-	System  string  `json:"system"`
-	User    string  `json:"user"`
-	Works   bool    `json:"works"`
-	View    bool    `json:"view"`              // its command is a launcher
-	Adopted string  `json:"adopted,omitempty"` // the command that its install named, and that was run before it was asked
-	Output  string  `json:"output"`
-	Said    string  `json:"said,omitempty"` // on standard error
-	Status  string  `json:"status,omitempty"`
-	Seconds float64 `json:"seconds"`
-
-	// Missing are paths that it looked for in vain and that a package which was
-	// installed has, for one that does not work.
-	Missing []string `json:"missing,omitempty"`
-}
-
 // programSystem is a system on which programs are asked to do something.
 type programSystem struct {
 	t    *testing.T
@@ -624,38 +604,43 @@ func centosFiles(t *testing.T, packages []string) []string {
 func TestSystemPrograms(t *testing.T) {
 	needForPrograms(t)
 	proxy := newCachingProxy(t)
+	table, err := readProgramTable("../docs/programs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var results []programResult
-	var changes []string
 	on := func(name string, make func(t *testing.T) *testroot.Root) {
 		t.Run(name, func(t *testing.T) {
-			r, c := programsOn(t, name, make(t), proxy)
-			results, changes = append(results, r...), append(changes, c...)
+			run := programsOn(t, name, make(t), proxy)
+			results = append(results, run.results...)
+			table.put(run)
 		})
 	}
 	on("Debian 12", func(t *testing.T) *testroot.Root { return testroot.Debian(t, "bookworm", "") })
 	on("rpm", func(t *testing.T) *testroot.Root { return testroot.RPM(t).Root })
 	keepJSON(t, "programs.json", results)
-	keep(t, "programs.md", func(w io.Writer) error { return writeProgramTable(w, results, changes) })
+	var all []programKey
+	for _, c := range programCases {
+		all = append(all, programKey{c.name, c.release})
+	}
+	table.order(all)
+	keep(t, "programs.md", func(w io.Writer) error {
+		_, err := io.WriteString(w, table.text())
+		return err
+	})
 	if os.Getenv("HASHPKG_TEST_PROGRAMS") == "" {
-		for column, works := range countWorking(results) {
-			if works < 120 {
-				t.Errorf("%s: %d programs do what they are asked, and 120 have to", column, works)
+		works := map[string]int{}
+		for _, r := range results {
+			if r.Works {
+				works[r.column()]++
+			}
+		}
+		for _, r := range results {
+			if n := works[r.column()]; n < 120 {
+				t.Fatalf("%s: %d programs do what they are asked, and 120 have to", r.column(), n)
 			}
 		}
 	}
-}
-
-// countWorking returns how many programs do what they are asked, by system and user.
-func countWorking(results []programResult) map[string]int {
-	works := map[string]int{}
-	for _, r := range results {
-		n := 0
-		if r.Works {
-			n = 1
-		}
-		works[r.System+", as "+r.User] += n
-	}
-	return works
 }
 
 // adoptNote is what an install says of a package's configuration: the package, and the commands
@@ -664,7 +649,7 @@ var adoptNote = regexp.MustCompile(`(?m)^note: ([^ =]+)\S* may need (?:configura
 
 // programsOn installs the programs of the chosen cases on a system, and asks each to do
 // something.
-func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) (results []programResult, changes []string) {
+func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) programRun {
 	t.Helper()
 	cases := chosenCases(t)
 	program := hashpkg(t)
@@ -745,8 +730,8 @@ func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) (r
 		return trees, nil
 	}
 	t.Logf("%s: %d packages in all", name, len(list.Packages))
-	changes = s.touched(before, "installed")
-	results = s.all(cases)
+	changes := s.touched(before, "installed")
+	results := s.all(cases)
 	if len(changes) == 0 {
 		changes = s.touched(before, "used")
 	}
@@ -789,102 +774,5 @@ func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) (r
 		changes = append(changes, s.touched(before, "used with configuration in /etc")...)
 	}
 	keepJSON(t, strings.ReplaceAll(name, " ", "-")+".json", results)
-	return results, changes
-}
-
-// writeProgramTable writes what came of the cases for docs/programs.md.
-func writeProgramTable(w io.Writer, results []programResult, changes []string) error {
-	type key struct{ program, release string }
-	type row struct {
-		asked string
-		view  bool
-		of    map[string]*programResult // by system and user
-	}
-	rows := map[key]*row{}
-	var order []key
-	asked := map[string]int{}
-	for i := range results {
-		r := &results[i]
-		k := key{r.Program, r.Release}
-		if rows[k] == nil {
-			rows[k] = &row{asked: r.Asked, of: map[string]*programResult{}}
-			order = append(order, k)
-		}
-		rows[k].view = rows[k].view || r.View
-		column := r.System + ", as " + r.User
-		rows[k].of[column] = r
-		asked[column]++
-	}
-	columns := slices.Sorted(maps.Keys(asked))
-	works := countWorking(results)
-
-	var b strings.Builder
-	b.WriteString(`# Programs
-
-What ` + "`make programs`" + ` has seen: programs of other releases, installed by name on a system that has nothing of them, each asked to do
-something, as root and as a user. Where apt has installed it in a system of its own release, each does what it is asked (` + "`TestSystemProgramsNative`" + `).
-
-`)
-	adopted := map[string]int{}
-	for _, r := range results {
-		if r.Works && r.Adopted != "" {
-			adopted[r.System+", as "+r.User]++
-		}
-	}
-	for _, column := range columns {
-		fmt.Fprintf(&b, "- %s: %d of %d do what they are asked, %d of these once root has run the commands that their install named (*adopted*).\n",
-			column, works[column], asked[column], adopted[column])
-	}
-	if len(changes) == 0 {
-		b.WriteString("- Nothing was changed outside the prefix, homes, /tmp, /var/tmp and, by programs that root ran, /var/cache.\n")
-	}
-	for _, change := range changes {
-		fmt.Fprintf(&b, "- Changed: %s\n", cell(change))
-	}
-	b.WriteString("\n| program | release | what it was asked |")
-	for _, column := range columns {
-		fmt.Fprintf(&b, " %s |", column)
-	}
-	b.WriteString(" view | why not |\n| --- | --- | --- |" + strings.Repeat(" --- |", len(columns)) + " --- | --- |\n")
-	for _, k := range order {
-		row := rows[k]
-		fmt.Fprintf(&b, "| %s | %s | %s ", k.program, k.release, cell(row.asked))
-		why := ""
-		for _, column := range columns {
-			r := row.of[column]
-			switch {
-			case r == nil:
-				b.WriteString("| ")
-			case r.Works && r.Adopted != "":
-				b.WriteString("| yes, *adopted* ")
-			case r.Works:
-				b.WriteString("| yes ")
-			default:
-				b.WriteString("| **no** ")
-				why = cmp.Or(why, r.why())
-			}
-		}
-		view := ""
-		if row.view {
-			view = "yes"
-		}
-		fmt.Fprintf(&b, "| %s | %s |\n", view, cell(why))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// why returns in a few words why a program does not work: what it lacks, or else what
-// it said last.
-func (r *programResult) why() string {
-	if len(r.Missing) > 0 {
-		return "looks for " + strings.Join(r.Missing[:min(len(r.Missing), 2)], ", ")
-	}
-	lines := strings.Split(strings.TrimSpace(cmp.Or(r.Said, r.Output)), "\n")
-	last := lines[len(lines)-1]
-	return last[:min(len(last), 160)]
-}
-
-func cell(s string) string {
-	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;").Replace(s)
+	return programRun{name, results, len(list.Packages), changes}
 }

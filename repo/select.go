@@ -113,6 +113,7 @@ func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, reco
 	orders := r.Root.Formats().Orders()
 	o := choose.Options{Orders: orders, Architectures: architectures, Recommends: recommends}
 	o.All, o.SameArchitecture = format.AllArchitectures()
+	o.Unsaid = func(p *pkginfo.Package) []pkginfo.Relation { return format.Unsaid(r.Root, p) }
 	if rootAnswers {
 		o.Satisfied = func(c pkginfo.Constraint) bool {
 			return slices.ContainsFunc(installed, func(i *backends.Installed) bool { return offers(orders, i.Package, c) })

@@ -27,9 +27,6 @@ type ScriptsRun struct {
 	Failed []*configure.Error // of packages that were left out then
 }
 
-// dpkg is the root's own, which runs scripts.
-const dpkg = "/usr/bin/dpkg"
-
 // ErrNoScripts says that no script configures a package, or what it needs.
 var ErrNoScripts = errors.New("no script of it, or of what it needs, computes anything")
 
@@ -39,7 +36,8 @@ var ErrNoScripts = errors.New("no script of it, or of what it needs, computes an
 // with [Options.Generate]. Nothing is changed outside of the Writer's staging directory.
 func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*ScriptsRun, error) {
 	g := &generating{Writer: w, next: w.active, host: hostFiles{root: w.root, known: map[string][]generate.Input{}}, manifests: map[string]*record.Manifest{}}
-	planned, family, err := plan.ViewOf(w.active, trees, func(t *record.Tree) (*record.Manifest, error) { return g.manifest(t.Path()) }, w.root.FileSize)
+	manifest := func(t *record.Tree) (*record.Manifest, error) { return g.manifest(t.Path()) }
+	planned, family, err := plan.ViewOf(w.active, trees, manifest, w.root.FileSize)
 	if err != nil {
 		return nil, err
 	}
@@ -50,8 +48,18 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*Scripts
 	if err := w.stageRelease(); err != nil {
 		return nil, err
 	}
-	if _, err := w.root.Stat(dpkg); err != nil {
-		return nil, fmt.Errorf("%s runs scripts, and is not there: %w", dpkg, err)
+	tools, missing := plan.ScriptTools(w.active, trees[0].Release, w.root.FileSize)
+	if slices.Contains(missing, "dpkg") {
+		from := ""
+		if trees[0].Release != "" {
+			from = "--from " + trees[0].Release + " "
+		}
+		return nil, fmt.Errorf("dpkg runs scripts, and neither the system nor hashpkg has it: hashpkg install %s%s brings what scripts call", from, strings.Join(missing, " "))
+	}
+	if len(tools) > 0 {
+		if planned, _, err = plan.ViewOf(w.active, slices.Concat(trees, tools), manifest, w.root.FileSize); err != nil {
+			return nil, err
+		}
 	}
 	s := &scene{generating: g, view: view.Merge(planned.Parts)}
 	defer s.close()

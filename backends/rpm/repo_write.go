@@ -5,10 +5,14 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // AllArchitectures implements [backends.Repositories].
 func (Format) AllArchitectures() (word string, same bool) { return "noarch", false }
+
+// Unsaid implements [backends.Repositories]: packages name all that they require.
+func (Format) Unsaid(backends.Root, *pkginfo.Package) []pkginfo.Relation { return nil }
 
 // Keys of a section that only hashpkg reads: the release that a source is a part of, and
 // the package that has its keys.

@@ -16,7 +16,7 @@ import (
 // ComputedNeed is what programs of a tree may need that only scripts compute.
 type ComputedNeed struct {
 	Files []string // absolute in the root; those that lacks reports, of the package itself before those of libraries
-	Tools []string // packages that the scripts need, and of which answered reports none
+	Tools []string // packages that the scripts need and that are not there, sorted
 }
 
 // ComputedNeeds returns for each of some trees of a generation which files below /etc and
@@ -116,6 +116,51 @@ func namedByScripts(m *record.Manifest) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// scriptTools are the packages of programs that scripts, or dpkg, call without a relation, for
+// each system of dpkg's has them. Each is known by one of its programs.
+var scriptTools = []struct{ name, program string }{
+	{"debianutils", "/usr/bin/run-parts"},
+	{"diffutils", "/usr/bin/diff"},
+	{"dpkg", "/usr/bin/dpkg"},
+	{"init-system-helpers", "/usr/bin/deb-systemd-helper"},
+	{"mawk", "/usr/bin/awk"},
+	{"perl-base", "/usr/bin/perl"},
+	{"util-linux", "/usr/bin/getopt"},
+}
+
+// ScriptTools returns private trees of a generation that stand in for programs which scripts
+// expect of every system, and a root lacks: those of a release before others, and defaults before
+// others. missing are the packages that the generation lacks as well. fileSize is as in [Input].
+func ScriptTools(g *record.Generation, release string, fileSize func(string) (int64, bool)) (trees []*record.Tree, missing []string) {
+	rank := func(t *record.Tree) (n int) {
+		if t.Release == release {
+			n += 2
+		}
+		if t.Default {
+			n++
+		}
+		return n
+	}
+	for _, tool := range scriptTools {
+		if _, has := fileSize(tool.program); has {
+			continue
+		}
+		var best *record.Tree
+		for i := range g.Trees {
+			t := &g.Trees[i]
+			if t.Name == tool.name && t.Origin == record.OriginPrivate && (best == nil || rank(t) > rank(best)) {
+				best = t
+			}
+		}
+		if best == nil {
+			missing = append(missing, tool.name)
+		} else {
+			trees = append(trees, best)
+		}
+	}
+	return trees, missing
 }
 
 // Unanswered returns the packages that scripts of a family call by their names, and neither the

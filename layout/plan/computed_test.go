@@ -52,3 +52,31 @@ func TestComputedNeeds(t *testing.T) {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
 }
+
+// TestScriptTools: what a root lacks of what scripts expect of every system, is that of the release,
+// or else another one's.
+func TestScriptTools(t *testing.T) {
+	tree := func(name, version, release string, isDefault bool, origin record.Origin) record.Tree {
+		return record.Tree{Name: name, Version: version, Origin: origin, Default: isDefault, Named: record.Named{Release: release}}
+	}
+	g := &record.Generation{Trees: []record.Tree{
+		tree("debianutils", "5", "", true, record.OriginPrivate),
+		tree("diffutils", "1", "", true, record.OriginSystem),
+		tree("dpkg", "1", "sid", true, record.OriginPrivate),
+		tree("dpkg", "2", "trixie", false, record.OriginPrivate),
+		tree("dpkg", "3", "trixie", true, record.OriginPrivate),
+		tree("dpkg", "4", "trixie", false, record.OriginPrivate),
+		tree("perl-base", "5", "trixie", true, record.OriginPrivate),
+	}}
+	trees, missing := ScriptTools(g, "trixie", func(file string) (int64, bool) { return 1, file == "/usr/bin/perl" })
+	var have []string
+	for _, tr := range trees {
+		have = append(have, tr.Name+"="+tr.Version)
+	}
+	if diff := cmp.Diff([]string{"debianutils=5", "dpkg=3"}, have); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"diffutils", "init-system-helpers", "mawk", "util-linux"}, missing); diff != "" {
+		t.Errorf("missing (-want +have)\n%s", diff)
+	}
+}

@@ -373,6 +373,9 @@ func (s *familySet) looksIn(r *relative) []string {
 						found[c.dir] = true
 					}
 				}
+				if name == "/"+terminfo { // which libtinfo names among others
+					found["usr/lib/terminfo"] = true
+				}
 			}
 			if dir := path.Dir(f.Path); f.ELF != nil && f.ELF.HasDynamic && !f.ELF.IsProgram() && isModuleDir(dir) {
 				found[dir] = true
@@ -425,6 +428,10 @@ func (s *familySet) noteDirs(o *relative) {
 	}
 }
 
+// terminfo is where descriptions of terminals stand, or in usr/lib/terminfo in older releases of
+// Debian. All that reads them does so by libtinfo: terminfo(5).
+const terminfo = "usr/share/terminfo"
+
 // isModuleDir reports whether a directory is so deep that its name says whose it is.
 func isModuleDir(dir string) bool {
 	parts := strings.Split(dir, "/")
@@ -435,7 +442,7 @@ func isModuleDir(dir string) bool {
 	case "lib", "lib64", "lib32", "libexec":
 		return len(parts) > 3 || !layout.IsTriplet(parts[2])
 	case "share":
-		return len(parts) > 3
+		return len(parts) > 3 || dir == terminfo
 	}
 	return false
 }

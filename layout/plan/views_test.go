@@ -175,6 +175,20 @@ func TestWhichProgramsNeedAView(t *testing.T) {
 			want: map[string]string{"lua bin/lua": "it looks in /usr/share/lua/5.4, where lua-json has files"},
 		},
 		{
+			name: "descriptions of terminals, where its release has them",
+			packages: []*record.Manifest{
+				naming(commandOf("less"), "usr/bin/less", "/usr/share/terminfo"), with(pkg("ncurses-base", "6", nil), "usr/lib/terminfo/x/xterm"),
+			},
+			want: map[string]string{"less bin/less": "it looks in /usr/lib/terminfo, where ncurses-base has files"},
+		},
+		{
+			name: "descriptions of terminals, where later releases have them",
+			packages: []*record.Manifest{
+				naming(commandOf("less"), "usr/bin/less", "/usr/share/terminfo"), with(pkg("ncurses-base", "6", nil), "usr/share/terminfo/x/xterm"),
+			},
+			want: map[string]string{"less bin/less": "it looks in /usr/share/terminfo, where ncurses-base has files"},
+		},
+		{
 			name: "a catalog that its library reads, and where what it lists stands",
 			packages: []*record.Manifest{
 				pkg("jq", "1", []string{"libjq1", "libc6"}, facts{path: "usr/bin/jq", needed: []string{"libjq.so.1", "libc.so.6"}}),

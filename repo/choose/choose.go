@@ -64,6 +64,9 @@ type Options struct {
 	// Satisfied reports whether the root answers something already; nil if it answers
 	// nothing.
 	Satisfied func(pkginfo.Constraint) bool
+	// Unsaid returns what a package requires beside its relations, where the pool has it; nil
+	// if none does.
+	Unsaid func(*pkginfo.Package) []pkginfo.Relation
 }
 
 // Choice is what was chosen, and what was not.

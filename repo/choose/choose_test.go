@@ -219,6 +219,10 @@ func TestMake(t *testing.T) {
 				}
 			},
 		},
+		"what nobody says": {
+			packages: "a=1 Depends: b\nb=1\nunsaid=1 Depends: c\nc=1", ask: "a", want: "a=1 b=1 unsaid=1 c=1", change: unsaid("unsaid"),
+		},
+		"what nobody says, and is not there": {packages: "a=1 Depends: b\nb=1", ask: "a", want: "a=1 b=1", change: unsaid("unsaid")},
 		"nothing answers": {
 			packages: "a=1 Depends: b (>= 2), x | y\nb=1 Provides: x (= 1)\nc=1 Depends: x | y",
 			ask:      "a c", want: "a=1 c=1 b=1 [a=1 requires b (>= 2), and there is b=1 (amd64, in main)]",
@@ -483,5 +487,17 @@ func BenchmarkMake(b *testing.B) {
 			}
 			b.ReportMetric(float64(chosen), "packages")
 		})
+	}
+}
+
+// unsaid has b require a package without a word.
+func unsaid(name string) func(*choose.Options) {
+	return func(o *choose.Options) {
+		o.Unsaid = func(p *pkginfo.Package) []pkginfo.Relation {
+			if p.Name != "b" {
+				return nil
+			}
+			return []pkginfo.Relation{{Alternatives: []pkginfo.Constraint{{Name: name}}, Text: name}}
+		}
 	}
 }

@@ -233,6 +233,13 @@ func (m *maker) follow(c *Chosen) {
 			m.require(c, r)
 		}
 	}
+	if m.options.Unsaid != nil {
+		for _, r := range m.options.Unsaid(&c.Listed.Package) {
+			if what, ok := r.Expression(); ok && len(m.answers(what, c)) > 0 && m.isNew("", c, r) {
+				m.require(c, r)
+			}
+		}
+	}
 	if !m.options.Recommends {
 		return
 	}

@@ -305,9 +305,16 @@ func ComputedNeeds(ctx context.Context, root *sysroot.Root, g *record.Generation
 	if err != nil {
 		return nil, err
 	}
-	return plan.ComputedNeeds(g, trees, func(t *record.Tree) (*record.Manifest, error) {
+	needs, err := plan.ComputedNeeds(g, trees, func(t *record.Tree) (*record.Manifest, error) {
 		return w.root.Store().Manifest(t.Name, t.Dir)
 	}, func(p string) bool { return !configure.IsLeft(p[1:]) && w.lacks(p) }, answered)
+	for i, need := range needs {
+		if len(need.Files) > 0 {
+			_, missing := plan.ScriptTools(g, trees[i].Release, root.FileSize)
+			needs[i].Tools = slices.Compact(slices.Sorted(slices.Values(append(need.Tools, missing...))))
+		}
+	}
+	return needs, err
 }
 
 // lacks reports whether the root has nothing at a path where something may be put, and

@@ -15,9 +15,9 @@ func newConfigureCommand(a *app) *cobra.Command {
 		Short: "Have the scripts of a package compute in a box what no package has",
 		Long: `Some files are in no package: scripts compute them when dpkg configures one, such as
 /etc/R/Renviron, or the formats of TeX. hashpkg configure runs the scripts by which dpkg
-would configure the package and all that it needs, by the root's own dpkg, as root of a
-box that has their files and the root's /usr, an /etc and a /var of its own, no network,
-and no way to change the machine.
+would configure the package and all that it needs, by the root's own dpkg or one that
+hashpkg has installed, as root of a box that has their files and the root's /usr, an /etc
+and a /var of its own, no network, and no way to change the machine.
 
 What they compute is copied to /etc and /var/lib where nothing is, beside what hashpkg
 conf adopt copies, and like that: hashpkg conf list shows how it stands, run again this
@@ -25,8 +25,7 @@ follows newer versions, and hashpkg conf drop takes it away. Left out are who ma
 in, what is started, what belongs to other programs, and what not everybody may read.
 With --dry-run the scripts run all the same, and what would be copied is said.
 
-It is for root, on a system that has dpkg. Services are not started, and users are not
-made.`,
+It is for root. Services are not started, and users are not made.`,
 		Example: "  hashpkg configure r-base-core\n  hashpkg configure texlive-latex-base --dry-run",
 	}, func(ctx context.Context, o conf.Options, spec query.Spec) (*conf.Result, error) {
 		defer a.newProgress().during("scripts run")()
