@@ -289,3 +289,18 @@ func TestEditorFails(t *testing.T) {
 		}
 	}
 }
+
+// TestEditsOfLaunchedPrograms: that programs of a package have launchers does not keep
+// anybody from being told of their edits.
+func TestEditsOfLaunchedPrograms(t *testing.T) {
+	w := newWorld()
+	w.editor = &fakeEditor{leaves: map[string]bool{"usr/bin/vim": true}}
+	vim := naming(with(commandOf("vim"), "usr/share/vim/runtime"), "usr/bin/vim", "/usr/share/vim/runtime")
+	plan := w.planWithRoot(t, map[string]int64{}, vim, libc("2.36"))
+	if len(treeOf(t, plan, "vim").Launchers) == 0 {
+		t.Fatal("vim has no launcher")
+	}
+	if !slices.ContainsFunc(plan.Warnings, func(s string) bool { return strings.Contains(s, "usr/bin/vim of vim=1: its dynamic section") }) {
+		t.Errorf("the warnings are %q", plan.Warnings)
+	}
+}
