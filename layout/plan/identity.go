@@ -80,6 +80,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 		if there == nil {
 			p.reportEdits(c, plan)
 		}
+		if err := p.addClosures(c); err != nil {
+			return err
+		}
 		launchers, err := p.addLaunchers(c)
 		if err != nil {
 			return err
