@@ -24,6 +24,11 @@
 // dynamic section stays where it is while it has spare entries; see Make for
 // what happens then, and Info.DynamicRoom for how far that goes.
 //
+// # Closure objects
+//
+// Closure describes a library that is nothing but a list of others, and (*Closure).Bytes
+// makes it: for a program whose own list has no room for all of them.
+//
 // # What is left to the caller
 //
 // Which names are right. The package does not resolve libraries, and an edit
@@ -32,7 +37,8 @@
 //
 // # What stays compatible
 //
-// The JSON form of Info and Edit. New fields are added, none change meaning.
+// The JSON form of Info, Edit and Closure. New fields are added, none change meaning. The bytes
+// of the object of a closure stay the same.
 //
 // # Size
 //

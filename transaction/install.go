@@ -151,7 +151,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	}
 	trees, err := applyEdits(ctx, w.Staging(), made)
 	if err == nil {
-		err = stageLaunchers(o.Root, w.Staging(), trees, made.Generation.Architecture)
+		err = stageMade(o.Root, w.Staging(), trees, made.Generation.Architecture)
 	}
 	if err != nil {
 		return result, err

@@ -59,8 +59,8 @@ func (w *Writer) stageRelease() error {
 	return err
 }
 
-// stageLaunchers stages the bytes of the launchers of new trees.
-func stageLaunchers(root *sysroot.Root, staging *store.Staging, trees []*record.Manifest, architecture string) error {
+// stageMade stages the bytes of the launchers and closure objects of new trees.
+func stageMade(root *sysroot.Root, staging *store.Staging, trees []*record.Manifest, architecture string) error {
 	place, err := LauncherPlace(root, architecture)
 	if err != nil {
 		return err
@@ -68,19 +68,19 @@ func stageLaunchers(root *sysroot.Root, staging *store.Staging, trees []*record.
 	for _, m := range trees {
 		for i := range m.Files {
 			f := &m.Files[i]
-			if !f.IsLauncher() {
+			if !f.IsMade() {
 				continue
 			}
-			b, err := plan.LauncherBytes(place, m, f)
+			b, err := plan.MadeBytes(place, m, f)
 			if err != nil {
-				return fmt.Errorf("make launcher %s of %s: %w", f.Path, m.Spec(), err)
+				return fmt.Errorf("make %s of %s: %w", f.Path, m.Spec(), err)
 			}
 			d, _, err := staging.Add(bytes.NewReader(b), int64(len(b)))
 			if err != nil {
 				return err
 			}
 			if d != f.Object {
-				return fmt.Errorf("make launcher %s of %s: internal error: its digest is %s, and %s was planned", f.Path, m.Spec(), d, f.Object)
+				return fmt.Errorf("make %s of %s: internal error: its digest is %s, and %s was planned", f.Path, m.Spec(), d, f.Object)
 			}
 		}
 	}

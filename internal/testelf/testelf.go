@@ -16,8 +16,9 @@ type File struct {
 	Needed      []string
 	RunPath     string // with RPath, both entries are there
 	RPath       string
-	// Tight files have RELRO, and no room for one more entry in what it protects.
+	// Tight files have RELRO, and room for no more than Room entries in what it protects.
 	Tight bool
+	Room  int
 	// Refused files have more program headers than elfedit edits.
 	Refused bool
 }
@@ -74,6 +75,7 @@ func (f File) Bytes() []byte {
 	dynAt := dataAt
 	if f.Tight {
 		dynAt += 16 // something stands before what RELRO protects
+		dyn = append(dyn, slices.Repeat([]entry{{elf.DT_NULL, 0}}, f.Room)...)
 	} else {
 		dyn = append(dyn, slices.Repeat([]entry{{elf.DT_NULL, 0}}, spare)...)
 	}

@@ -24,17 +24,59 @@ func (p *planner) wantedEdits(c *candidate, f *record.File) ([]record.EditRecord
 	return p.editLibrary(c, f, r)
 }
 
-// editProgram binds a program: the interpreter by path, and the whole closure,
-// breadth first, by path, so that the loader searches for nothing. What the
-// root's own loader finds keeps its bare name.
+// editProgram binds a program: the interpreter by path, and the whole closure, so that
+// the loader searches for nothing and loads all of it in the order in which it would
+// without the edit. Where the program's dynamic section has no room for the list, it
+// lists what it needs itself and before that a closure object, which lists all.
 func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
 	var records []record.EditRecord
 	if i := r.closure.Interpreter; i != nil && p.owners[i] != nil {
 		records = append(records, record.EditRecord{Kind: record.EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
 	}
+	searchPath := p.editSearchPath(c, f, r, nil)
+	list, needs, bound := p.closureList(f, r)
+	if bound || r.private {
+		room := f.ELF.DynamicRoom
+		if len(searchPath) > 0 && len(searchPath[0].From) == 0 {
+			room-- // for the search path's own entry
+		}
+		if f.ELF.DynamicRelRO && len(list)-len(f.ELF.Needed) > room {
+			list = p.shortList(c, f, r, list, len(f.ELF.Needed)+room)
+		}
+		edit := record.EditRecord{Kind: record.EditNeeded}
+		for _, e := range list {
+			edit.From, edit.To = append(edit.From, e.old), append(edit.To, e.name)
+		}
+		records = append(records, edit)
+	}
+	return append(records, searchPath...), needs
+}
+
+// listed is an entry of a program's new list of needed libraries.
+type listed struct {
+	old    string // the name that it takes the place of; "" for none
+	name   string
+	object *ldso.Object // nil for one that the loader opens nothing for, or that is missing
+}
+
+// closureList returns what a program lists to load its closure without a search, and
+// the libraries that these are. It is bound when a tree has one of them.
+//
+// The entries are in the order of the loader, and paths. Bare names have what the root's own loader finds,
+// for that follows the root's upgrades, and what only the machine's driver has. The
+// interpreter stands at its place by the very name by which the kernel has loaded it,
+// the only one by which the loader knows it. Sonames that no library of the closure
+// asks for come last: by then they are loaded, and nothing is opened for them. What asks
+// later finds these libraries by such a name, and glibc up to 2.27 lets nobody else
+// than libdl.so.2, known by that name, use dlopen.
+func (p *planner) closureList(f *record.File, r *resolution) (list []listed, needs []record.Need, bound bool) {
 	asked := map[*ldso.Object]string{} // the name by which each was first needed
 	byTree := map[*ldso.Object]bool{}  // needed by something that is no system library
+	known := map[string]bool{}         // names that libraries need
 	for _, n := range r.closure.Needs {
+		if n.From != r.start {
+			known[n.Name] = true
+		}
 		if n.Provider == nil {
 			continue
 		}
@@ -43,106 +85,33 @@ func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]re
 		}
 		byTree[n.Provider] = byTree[n.Provider] || p.owners[n.From] != nil
 	}
-	var from, to []string
-	var needs []record.Need
-	list := func(old, name string) { from, to = append(from, old), append(to, name) }
-	bound := false
+	var sonames []listed
 	for _, o := range r.closure.Objects[1:] {
 		name := asked[o]
 		switch {
-		case p.owners[o] != nil && o == r.closure.Interpreter:
-			if !slices.Contains(f.ELF.Needed, name) {
-				continue // it is there before anything is searched
-			}
-			bound = true
-			list(name, p.path(o))
+		case o == r.closure.Interpreter && p.owners[o] == nil:
+			list = append(list, listed{name, f.ELF.Interpreter, o})
 		case p.owners[o] != nil:
 			bound = true
-			list(name, p.path(o))
+			list = append(list, listed{name, p.path(o), o})
 		case r.private && byTree[o] && !isDriver(name):
-			list(name, o.Path)
+			list = append(list, listed{name, o.Path, o})
 		case byTree[o]:
-			list(name, name)
+			list = append(list, listed{name, name, o})
 		default:
 			continue
 		}
 		needs = append(needs, p.need(name, o))
+		if s := o.Info.Soname; o != r.closure.Interpreter && list[len(list)-1].name != s && s != "" && !strings.Contains(s, "/") && !known[s] {
+			sonames = append(sonames, listed{name: s})
+		}
 	}
 	for _, m := range r.closure.Missing {
 		if isDriver(m.Name) && m.From == r.start {
-			list(m.Name, m.Name)
+			list = append(list, listed{old: m.Name, name: m.Name})
 		}
 	}
-	searchPath := p.editSearchPath(c, f, r, nil)
-	if bound || r.private {
-		room := f.ELF.DynamicRoom
-		if len(searchPath) > 0 && len(searchPath[0].From) == 0 {
-			room-- // for the search path's own entry
-		}
-		if f.ELF.DynamicRelRO && len(to)-len(f.ELF.Needed) > room {
-			if fewFrom, few := p.fewestNeeded(f, r, from, to); len(few)-len(f.ELF.Needed) <= room {
-				from, to = fewFrom, few
-			}
-		}
-		records = append(records, record.EditRecord{Kind: record.EditNeeded, From: from, To: to})
-	}
-	return append(records, searchPath...), needs
-}
-
-// fewestNeeded returns the shortest list of needed libraries with which the loader loads
-// what the whole list from-to names: the program's own, in their place, and those
-// that a library further down would find elsewhere, or not at all, by its own
-// search path.
-func (p *planner) fewestNeeded(f *record.File, r *resolution, from, to []string) (fewFrom, few []string) {
-	astray := map[string]bool{} // names that are not found by search where they should be
-	for _, n := range r.closure.Needs {
-		if n.Provider != nil && n.From != r.start && p.foundBySearch(n.From, n.Name) != p.path(n.Provider) {
-			astray[p.path(n.Provider)] = true
-		}
-	}
-	for _, own := range f.ELF.Needed {
-		name := own
-		for _, n := range r.closure.Needs {
-			if n.From == r.start && n.Name == own && n.Provider != nil {
-				if i := slices.Index(to, p.path(n.Provider)); i >= 0 {
-					name = to[i]
-				}
-			}
-		}
-		fewFrom, few = append(fewFrom, own), append(few, name)
-	}
-	for i, name := range to {
-		if astray[name] && !slices.Contains(few, name) {
-			fewFrom, few = append(fewFrom, from[i]), append(few, name)
-		}
-	}
-	return fewFrom, few
-}
-
-// foundBySearch returns the path at which a library that is loaded by itself finds a name:
-// by the search path that its tree's edits gave or give it. It is "" for none.
-func (p *planner) foundBySearch(o *ldso.Object, name string) string {
-	file := p.files[o]
-	if file == nil {
-		return "" // the root's own file, which has no search path of ours
-	}
-	if p.edited[file].Refused != "" {
-		return ""
-	}
-	if r := p.results[file]; r != nil && r.isComplete() {
-		for _, n := range r.closure.Needs {
-			if n.From == r.start && n.Name == name && n.Provider != nil {
-				return p.path(n.Provider)
-			}
-		}
-		return ""
-	}
-	for _, n := range file.Needs {
-		if n.Soname == name && (n.Provider == "" || len(file.Edits) > 0) { // else its edit was refused
-			return n.Path
-		}
-	}
-	return ""
+	return append(list, sonames...), needs, bound
 }
 
 // editLibrary gives a library that is loaded outside its program's list, by

@@ -35,48 +35,44 @@ type EditResult struct {
 
 // setEdits decides what is changed in the files of packages, with the names that
 // trees have now, and has it made. A file that cannot be edited stays as it is.
-//
-// Libraries come first: what a program must list depends on which of them can
-// search for what they need.
 func (p *planner) setEdits(packages ...*candidate) error {
-	for _, programs := range []bool{false, true} {
-		var requests []EditRequest
-		var files []*record.File // of the requests
-		for _, c := range packages {
-			there := manifestAt(p.occupied[c], c.m.Tree)
-			for i := range c.m.Files {
-				f := &c.m.Files[i]
-				if !needsLibraries(f) || f.ELF.IsProgram() != programs {
-					continue
-				}
-				f.Edits, f.Needs = p.wantedEdits(c, f)
-				f.Patch = nil
-				delete(p.edited, f)
-				if len(f.Edits) == 0 {
-					continue
-				}
-				// The tree that stands there is this one, or this one gets another
-				// name and is edited then.
-				if same := withSameEdits(there, f); same != nil {
-					f.Patch = same.Patch
-					continue
-				}
-				requests = append(requests, EditRequest{File: f, Edits: f.Edits})
-				files = append(files, f)
+	var requests []EditRequest
+	var files []*record.File // of the requests
+	for _, c := range packages {
+		there := manifestAt(p.occupied[c], c.m.Tree)
+		for i := range c.m.Files {
+			f := &c.m.Files[i]
+			if !needsLibraries(f) {
+				continue
 			}
+			delete(p.edited, f)
+			delete(p.lists, f)
+			f.Edits, f.Needs = p.wantedEdits(c, f)
+			f.Patch = nil
+			if len(f.Edits) == 0 {
+				continue
+			}
+			// The tree that stands there is this one, or this one gets another
+			// name and is edited then.
+			if same := withSameEdits(there, f); same != nil {
+				f.Patch = same.Patch
+				continue
+			}
+			requests = append(requests, EditRequest{File: f, Edits: f.Edits})
+			files = append(files, f)
 		}
-		results, err := p.makeEdits(requests)
-		if err != nil {
-			return err
-		}
-		for i, f := range files {
-			p.edited[f] = results[i]
-			f.Patch = results[i].Patch
-			if results[i].Refused != "" {
-				f.Edits = nil
-				if programs {
-					f.Needs = nil
-				}
+	}
+	results, err := p.makeEdits(requests)
+	if err != nil {
+		return err
+	}
+	for i, f := range files {
+		p.edited[f] = results[i]
+		f.Patch = results[i].Patch
+		if results[i].Refused != "" {
+			f.Edits = nil
+			if f.ELF.IsProgram() {
+				f.Needs = nil
 			}
 		}
 	}

@@ -202,37 +202,6 @@ func TestIdentityNamesTheEditsMade(t *testing.T) {
 	}
 }
 
-// TestProgramListsForRefusedLibrary plans for a program with little room. A library
-// that was edited finds its own needs; the program lists those of one that was not.
-func TestProgramListsForRefusedLibrary(t *testing.T) {
-	command := func() []*record.Manifest {
-		list := four()
-		list[0].Files[0].ELF.DynamicRelRO, list[0].Files[0].ELF.DynamicRoom = true, 1
-		list[1].Files[0].ELF.Needed = []string{"libonig.so.5", "libc.so.6"}
-		list[3].Files = slices.DeleteFunc(list[3].Files, func(f record.File) bool { return f.ELF.Soname == "libm.so.6" })
-		list[3].Index()
-		list = append(list, pkg("libx1", "1", nil, facts{path: libDir + "libx.so.1", soname: "libx.so.1"}))
-		list[2].Files[0].ELF.Needed = []string{"libx.so.1"}
-		return list
-	}
-	for _, refused := range []bool{false, true} {
-		w := newWorld()
-		editor := &fakeEditor{}
-		if refused {
-			editor.refuse = map[string]string{libjqFile: "it is full"}
-		}
-		w.editor = editor
-		needed := edits(t, w.install(t, command), "jq", "usr/bin/jq")[1]
-		want := []string{"libjq.so.1", "libc.so.6"}
-		if refused {
-			want = append(want, "libonig.so.5")
-		}
-		if diff := cmp.Diff(want, needed.From); diff != "" {
-			t.Errorf("libjq refused: %v: the list (-want +have):\n%s", refused, diff)
-		}
-	}
-}
-
 // TestEditorIsAskedOnce installs what moves to other directories than it was planned
 // for at first.
 func TestEditorIsAskedOnce(t *testing.T) {
@@ -287,5 +256,20 @@ func TestEditorFails(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("the error is %v, want %q", err, tt.want)
 		}
+	}
+}
+
+// TestEditsOfLaunchedPrograms: that programs of a package have launchers does not keep
+// anybody from being told of their edits.
+func TestEditsOfLaunchedPrograms(t *testing.T) {
+	w := newWorld()
+	w.editor = &fakeEditor{leaves: map[string]bool{"usr/bin/vim": true}}
+	vim := naming(with(commandOf("vim"), "usr/share/vim/runtime"), "usr/bin/vim", "/usr/share/vim/runtime")
+	plan := w.planWithRoot(t, map[string]int64{}, vim, libc("2.36"))
+	if len(treeOf(t, plan, "vim").Launchers) == 0 {
+		t.Fatal("vim has no launcher")
+	}
+	if !slices.ContainsFunc(plan.Warnings, func(s string) bool { return strings.Contains(s, "usr/bin/vim of vim=1: its dynamic section") }) {
+		t.Errorf("the warnings are %q", plan.Warnings)
 	}
 }

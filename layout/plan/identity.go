@@ -77,13 +77,17 @@ func (p *planner) nameTrees(plan *Plan) error {
 	}
 	for _, c := range p.command {
 		there := manifestAt(p.occupied[c], c.m.Tree)
+		if there == nil {
+			p.reportEdits(c, plan)
+		}
+		if err := p.addClosures(c); err != nil {
+			return err
+		}
 		launchers, err := p.addLaunchers(c)
 		if err != nil {
 			return err
 		}
-		if there == nil {
-			p.reportEdits(c, plan)
-		} else { // it stays as it is, though it may have been made by an earlier hashpkg
+		if there != nil { // it stays as it is, though it may have been made by an earlier hashpkg
 			c.m.Links, c.m.Alternatives, c.m.WouldMake, c.m.Unread = there.Links, there.Alternatives, there.WouldMake, there.Unread
 		}
 		t := PlannedTree{

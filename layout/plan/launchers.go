@@ -83,11 +83,16 @@ func (p *planner) addLaunchers(c *candidate) ([]Launcher, error) {
 			}
 		}
 	}
+	c.addFiles(files)
+	return launchers, nil
+}
+
+// addFiles adds files to those of a package. What pointed to one of these does not any more.
+func (c *candidate) addFiles(files []record.File) {
 	if len(files) > 0 {
 		c.m.Files = slices.SortedFunc(slices.Values(append(slices.Clone(c.m.Files), files...)), func(a, b record.File) int { return cmp.Compare(a.Path, b.Path) })
 		c.m.Index()
 	}
-	return launchers, nil
 }
 
 // CapabilityAttribute is the extended attribute of a file's capabilities: xattr(7).
@@ -130,6 +135,14 @@ func canLaunch(p Place, file string) bool {
 
 // linkDir is the directory of a tree with what runs its linkers in views.
 const linkDir = "link"
+
+// MadeBytes returns the bytes of a file of a tree that hashpkg makes: see [record.File.IsMade].
+func MadeBytes(p Place, m *record.Manifest, f *record.File) ([]byte, error) {
+	if f.Closure != nil {
+		return f.Closure.Bytes()
+	}
+	return LauncherBytes(p, m, f)
+}
 
 // LauncherBytes returns the bytes of a launcher of a tree, or of what runs a linker.
 func LauncherBytes(p Place, m *record.Manifest, f *record.File) ([]byte, error) {

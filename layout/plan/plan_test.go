@@ -203,8 +203,11 @@ func TestProgramIsBoundToTheCommandsPackages(t *testing.T) {
 	want := []record.EditRecord{
 		{Kind: record.EditInterpreter, From: []string{"/lib64/ld-linux-x86-64.so.2"}, To: []string{lib("libc6/2.36", "ld-linux-x86-64.so.2")}},
 		{
-			Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
-			To: []string{lib("libjq1/1.6", "libjq.so.1.0.4"), lib("libc6/2.36", "libc.so.6"), lib("libc6/2.36", "libm.so.6"), lib("libonig5/6.9", "libonig.so.5.6.9")},
+			Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5", "ld-linux-x86-64.so.2", ""},
+			To: []string{
+				lib("libjq1/1.6", "libjq.so.1.0.4"), lib("libc6/2.36", "libc.so.6"), lib("libc6/2.36", "libm.so.6"), lib("libonig5/6.9", "libonig.so.5.6.9"),
+				lib("libc6/2.36", "ld-linux-x86-64.so.2"), "libjq.so.1", // which no library needs
+			},
 		},
 	}
 	if diff := cmp.Diff(want, edits(t, plan, "jq", "usr/bin/jq")); diff != "" {
@@ -230,71 +233,6 @@ func TestProgramIsBoundToTheCommandsPackages(t *testing.T) {
 		if !slices.Contains(links, l) {
 			t.Errorf("the farm has no %q; it has %q", l, links)
 		}
-	}
-}
-
-// TestProgramWithoutRoom plans for programs whose dynamic section cannot hold the
-// whole list: they are bound to their own libraries, and to those that a library
-// further down would find elsewhere.
-func TestProgramWithoutRoom(t *testing.T) {
-	lib := func(tree, file string) string { return "/var/sys/" + tree + "/" + libDir + file }
-	libjqPath, libcPath, libmPath := lib("libjq1/1.6", "libjq.so.1.0.4"), lib("libc6/2.36", "libc.so.6"), lib("libc6/2.36", "libm.so.6")
-	tight := func(room int) *record.Manifest {
-		m := jq("1.6", "GLIBC_2.34")
-		m.Files[0].ELF.DynamicRelRO, m.Files[0].ELF.DynamicRoom = true, room
-		return m
-	}
-	own := record.EditRecord{Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6"}, To: []string{libjqPath, libcPath}}
-	whole := record.EditRecord{
-		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
-		To: []string{libjqPath, libcPath, libmPath, lib("libonig5/6.9", "libonig.so.5.6.9")},
-	}
-	other := record.EditRecord{
-		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libonig.so.5"},
-		To: []string{libjqPath, libcPath, lib("libonig5/7.0", "libonig.so.5.7.0")},
-	}
-	otherWhole := record.EditRecord{
-		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
-		To: []string{libjqPath, libcPath, libmPath, lib("libonig5/7.0", "libonig.so.5.7.0")},
-	}
-	for _, tt := range []struct {
-		name   string
-		room   int
-		before []*record.Manifest // installed already
-		want   record.EditRecord
-	}{
-		{name: "enough", room: 2, want: whole},
-		{name: "too little", room: 1, want: own},
-		{name: "none", room: 0, want: own},
-		{name: "one library is found elsewhere", room: 1, before: []*record.Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: other},
-		{name: "and does not fit", room: 0, before: []*record.Manifest{libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}, want: otherWhole},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld()
-			var plan *Plan
-			if tt.before == nil {
-				plan = w.install(t, func() []*record.Manifest {
-					return []*record.Manifest{tight(tt.room), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
-				})
-			} else {
-				w.install(t, func() []*record.Manifest { return tt.before })
-				plan = w.plan(t, tight(tt.room), onig("7.0"))
-			}
-			var have record.EditRecord
-			for _, e := range edits(t, plan, "jq", "usr/bin/jq") {
-				if e.Kind == record.EditNeeded {
-					have = e
-				}
-			}
-			if diff := cmp.Diff(tt.want, have); diff != "" {
-				t.Errorf("the list (-want +have):\n%s", diff)
-			}
-			for _, tree := range plan.Trees {
-				if f := tree.Manifest.Lookup("usr/bin/jq"); f != nil && len(f.Needs) != 4 {
-					t.Errorf("it is to load %+v, want four libraries", f.Needs)
-				}
-			}
-		})
 	}
 }
 
@@ -388,8 +326,8 @@ func TestSystemCLibraryStays(t *testing.T) {
 	w.install(t, func() []*record.Manifest { return []*record.Manifest{onig("7.0")} }) // another tree: the root's own comes first
 	plan := w.install(t, func() []*record.Manifest { return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6")} })
 	want := []record.EditRecord{{
-		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5"},
-		To: []string{"/var/sys/libjq1/1.6/" + libDir + "libjq.so.1.0.4", "libc.so.6", "libm.so.6", "libonig.so.5"},
+		Kind: record.EditNeeded, From: []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5", "ld-linux-x86-64.so.2", ""},
+		To: []string{"/var/sys/libjq1/1.6/" + libDir + "libjq.so.1.0.4", "libc.so.6", "libm.so.6", "libonig.so.5", "/lib64/ld-linux-x86-64.so.2", "libjq.so.1"},
 	}}
 	if diff := cmp.Diff(want, edits(t, plan, "jq", "usr/bin/jq")); diff != "" {
 		t.Errorf("edits (-want +have):\n%s", diff)
@@ -483,7 +421,7 @@ func TestDriverIsTheMachines(t *testing.T) {
 		}
 		return nil
 	}
-	if got := needed(newWorld()); len(got) != 1 || got[0] != "/var/sys/libgl1/1/"+libDir+"libGL.so.1" {
+	if got := needed(newWorld()); len(got) != 2 || got[0] != "/var/sys/libgl1/1/"+libDir+"libGL.so.1" || got[1] != "libGL.so.1" {
 		t.Errorf("without a driver the program needs %q", got)
 	}
 	w := newWorld()

@@ -34,6 +34,7 @@ type planner struct {
 	occupied  map[*candidate][]*record.Manifest // trees that stand on disk, by package of the command
 	made      map[digest.Digest]EditResult      // the editor's results, by request
 	edited    map[*record.File]EditResult       // what came of the edits that a file has now
+	lists     map[*record.File]*elfedit.Closure // of programs that have no room for their own, by the edits that they have now
 	parts     map[*candidate]*parts
 	warned    map[string]bool
 	fault     error // of reading an installed manifest, where it could not be returned
@@ -53,6 +54,7 @@ func newPlanner(in Input) (*planner, error) {
 		occupied:  map[*candidate][]*record.Manifest{},
 		made:      map[digest.Digest]EditResult{},
 		edited:    map[*record.File]EditResult{},
+		lists:     map[*record.File]*elfedit.Closure{},
 		parts:     map[*candidate]*parts{},
 		warned:    map[string]bool{},
 	}
@@ -334,6 +336,16 @@ func plainInfo(abi *elfedit.Info) *elfedit.Info {
 		Class: abi.Class, Data: abi.Data, Machine: abi.Machine, Type: abi.Type,
 		OSABI: abi.OSABI, Flags: abi.Flags, HasDynamic: true,
 	}
+}
+
+// provider returns what a name that the file itself needs is answered with; nil for nothing.
+func (r *resolution) provider(name string) *ldso.Object {
+	for _, n := range r.closure.Needs {
+		if n.From == r.start && n.Name == name {
+			return n.Provider
+		}
+	}
+	return nil
 }
 
 // maxAttempts bounds how often a closure is computed again with a candidate

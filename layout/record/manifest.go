@@ -157,11 +157,15 @@ type File struct {
 	// of the payload: it runs the linker there so that what it makes loads the view's
 	// libraries.
 	Linker string `json:"linker,omitempty"`
+	// Closure says that the file is hashpkg's own, and what it is made from: a closure object,
+	// which programs of the tree need because they have no room for all of their libraries.
+	Closure *elfedit.Closure `json:"closure,omitempty"`
 }
 
-// IsLauncher reports whether the file is one that hashpkg has made: a launcher.
-func (f *File) IsLauncher() bool {
-	return f.Type == TypeFile && (f.Launches != "" || f.Linker != "")
+// IsMade reports whether the file is one that hashpkg has made from what its manifest says: a
+// launcher or a closure object.
+func (f *File) IsMade() bool {
+	return f.Type == TypeFile && (f.Launches != "" || f.Linker != "" || f.Closure != nil)
 }
 
 // Launch says how a program that needs a view is launched.
@@ -203,7 +207,7 @@ type EditRecord struct {
 // The kinds of edits.
 const (
 	EditInterpreter = "interpreter" // PT_INTERP
-	EditNeeded      = "needed"      // the whole list of DT_NEEDED; To[i] took the place of the name From[i]
+	EditNeeded      = "needed"      // the whole list of DT_NEEDED; To[i] took the place of the name From[i], of none where that is ""
 	EditReplace     = "replace"     // single entries of DT_NEEDED, From[i] by To[i]
 	EditAdd         = "add"         // entries of DT_NEEDED, after the others
 	EditRunPath     = "runpath"     // DT_RUNPATH

@@ -35,7 +35,9 @@ func Changes(records []record.EditRecord) (elfedit.Changes, error) {
 			c.SetNeeded = append([]string{}, e.To...)
 			c.VersionFiles = map[string]string{}
 			for i, from := range e.From {
-				c.VersionFiles[from] = e.To[i]
+				if from != "" {
+					c.VersionFiles[from] = e.To[i]
+				}
 			}
 		case record.EditReplace:
 			for i, from := range e.From {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/layout"
@@ -527,5 +528,49 @@ func TestManifestOfWhatLacks(t *testing.T) {
 	want := []string{"mended " + manifest}
 	if diff := cmp.Diff(want, inShort(root, mend(t, root, false, debs, files[0]))); diff != "" {
 		t.Errorf("(-want +have):\n%s", diff)
+	}
+}
+
+// TestClosureObject loses a closure object, which no package has: it is made again from
+// the manifests of the two trees that have it.
+func TestClosureObject(t *testing.T) {
+	root, _ := smallStore(t)
+	tight := program
+	tight.Tight, tight.Room = true, 1
+	install(t, root, write(t,
+		testdeb.Package{Name: "tight", Version: "1", Depends: "liba1", Files: []testdeb.File{elfFile("usr/bin/tight", tight)}},
+		testdeb.Package{Name: "other", Version: "1", Depends: "liba1", Files: []testdeb.File{elfFile("usr/bin/other", tight)}})...)
+	var objects []digest.Digest
+	var names []string
+	for _, name := range []string{"tight", "other"} {
+		for _, f := range readManifest(t, root, name, "1").Files {
+			if f.Closure != nil {
+				objects = append(objects, f.Object)
+				names = append(names, layout.TreePath(name, "1")+"/"+f.Path)
+			}
+		}
+	}
+	if len(objects) != 2 || objects[0] != objects[1] {
+		t.Fatalf("the trees have the closure objects %v, want one that both have", objects)
+	}
+	before := listing(t, root)
+	for _, damage := range []func(){
+		func() { flip(t, root, names[0]) }, // and with it the object and the other tree's
+		func() {
+			for _, name := range append(names, layout.ObjectPath(objects[0])) {
+				remove(t, root, name)
+			}
+		},
+	} {
+		damage()
+		if listing(t, root) == before {
+			t.Fatal("nothing is damaged")
+		}
+		if have := inShort(root, mend(t, root, false)); !slices.Contains(have, "mended "+layout.ObjectPath(objects[0])) {
+			t.Errorf("the repair did %q", have)
+		}
+		if diff := cmp.Diff(before, listing(t, root)); diff != "" {
+			t.Errorf("after the repair (-want +have):\n%s", diff)
+		}
 	}
 }

@@ -296,14 +296,14 @@ func (o *objectRepair) supply(d *damagedObject) error {
 		return err
 	}
 	for _, u := range d.users {
-		if !u.f.IsLauncher() {
+		if !u.f.IsMade() {
 			continue
 		}
 		place, err := transaction.LauncherPlace(o.Root, o.architecture())
 		if err != nil {
 			return err
 		}
-		b, err := plan.LauncherBytes(place, u.m, u.f)
+		b, err := plan.MadeBytes(place, u.m, u.f)
 		if err != nil || digest.Of(b) != d.digest {
 			continue // another version of hashpkg made it
 		}

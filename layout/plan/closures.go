@@ -1,0 +1,88 @@
+package plan
+
+import (
+	"regexp"
+	"slices"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout/record"
+)
+
+// closuresDir is the directory of a tree with closure objects for its programs, named by
+// the first half of their digests.
+const closuresDir = "closures"
+
+func closureFile(d digest.Digest) string { return closuresDir + "/" + d.String()[:32] + ".so" }
+
+// sanitizers are the libraries that must come before all others of a process.
+var sanitizers = regexp.MustCompile(`^lib(a|l|t|hwa|ub)san\.so\.`)
+
+// shortList returns the list of a program that has room for so many entries, and not for
+// all: a closure object that needs all of them, what the program needs itself, and the
+// next ones while there is room. It is the whole list when there is not even room for
+// that, or the machine has no closure objects.
+//
+// The program's own needs stay because a library of LD_PRELOAD is loaded before the
+// needs of the object: it would load the root's own C library.
+func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole []listed, room int) []listed {
+	list := make([]listed, 0, room)
+	before := 0 // entries of list that come before the object
+	for _, own := range f.ELF.Needed {
+		name := own
+		for _, e := range whole {
+			if e.object != nil && e.object == r.provider(own) {
+				name = e.name
+			}
+		}
+		list = append(list, listed{old: own, name: name})
+		if sanitizers.MatchString(own) {
+			before = len(list)
+		}
+	}
+	if len(list) >= room {
+		return whole
+	}
+	object := &elfedit.Closure{Class: f.ELF.Class, Data: f.ELF.Data, Machine: f.ELF.Machine, Flags: f.ELF.Flags}
+	for _, e := range whole {
+		object.Needed = append(object.Needed, e.name)
+	}
+	b, err := object.Bytes()
+	if err != nil {
+		return whole // the editor says what is wrong with it, if the machine is not
+	}
+	p.lists[f] = object
+	list = slices.Insert(list, before, listed{name: p.treePath(c) + "/" + closureFile(digest.Of(b))})
+	for _, e := range whole {
+		if len(list) == room {
+			break
+		}
+		if !slices.ContainsFunc(list, func(o listed) bool { return o.name == e.name }) {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// addClosures adds the closure objects of a package's programs to its files.
+func (p *planner) addClosures(c *candidate) error {
+	var files []record.File
+	for i := range c.m.Files {
+		f := &c.m.Files[i]
+		object := p.lists[f]
+		if object == nil || len(f.Edits) == 0 { // it was not edited
+			continue
+		}
+		b, err := object.Bytes()
+		if err != nil {
+			return err
+		}
+		d := digest.Of(b)
+		made := record.File{Path: closureFile(d), Type: record.TypeFile, Mode: 0o644, Object: d, Source: d, Size: int64(len(b)), Closure: object}
+		if !slices.ContainsFunc(files, func(o record.File) bool { return o.Path == made.Path }) {
+			files = append(files, made)
+		}
+	}
+	c.addFiles(files)
+	return nil
+}

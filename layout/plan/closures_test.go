@@ -1,0 +1,188 @@
+package plan
+
+import (
+	"debug/elf"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout/record"
+)
+
+// tight returns jq with room for so many entries in its dynamic section.
+func tight(room int) *record.Manifest {
+	m := jq("1.6", "GLIBC_2.34")
+	m.Files[0].ELF.DynamicRelRO, m.Files[0].ELF.DynamicRoom = true, room
+	return m
+}
+
+func listOf(t *testing.T, plan *Plan, name, file string) record.EditRecord {
+	t.Helper()
+	for _, e := range edits(t, plan, name, file) {
+		if e.Kind == record.EditNeeded {
+			return e
+		}
+	}
+	return record.EditRecord{}
+}
+
+// closureOf returns the closure object that a program's list has, and its place in it.
+func closureOf(t *testing.T, plan *Plan, name, file string) (*record.File, int) {
+	t.Helper()
+	for at, n := range listOf(t, plan, name, file).To {
+		for _, tree := range plan.Trees {
+			inTree, ok := strings.CutPrefix(n, "/var/sys/"+tree.Name+"/"+tree.Tree+"/closures/")
+			if !ok {
+				continue
+			}
+			f := tree.Manifest.Lookup("closures/" + inTree)
+			if f == nil {
+				t.Fatalf("%s needs %s, which its tree does not have", file, n)
+			}
+			return f, at
+		}
+	}
+	return nil, -1
+}
+
+// TestProgramWithoutRoom plans for programs whose dynamic section cannot hold the
+// whole list: they list a closure object, which has it, and what they need themselves.
+func TestProgramWithoutRoom(t *testing.T) {
+	lib := func(tree, file string) string { return "/var/sys/" + tree + "/" + libDir + file }
+	const object = "OBJECT"
+	whole := []string{
+		lib("libjq1/1.6", "libjq.so.1.0.4"), lib("libc6/2.36", "libc.so.6"), lib("libc6/2.36", "libm.so.6"), lib("libonig5/6.9", "libonig.so.5.6.9"),
+		lib("libc6/2.36", "ld-linux-x86-64.so.2"), "libjq.so.1",
+	}
+	wholeFrom := []string{"libjq.so.1", "libc.so.6", "libm.so.6", "libonig.so.5", "ld-linux-x86-64.so.2", ""}
+	change := func(room int, change func(*elfedit.Info)) *record.Manifest {
+		m := tight(room)
+		change(m.Files[0].ELF)
+		return m
+	}
+	for _, tt := range []struct {
+		name    string
+		program *record.Manifest
+		from    []string
+		to      []string
+	}{
+		{"enough", tight(4), wholeFrom, whole},
+		{"no RELRO", change(0, func(i *elfedit.Info) { i.DynamicRelRO = false }), wholeFrom, whole},
+		{"too little by one", tight(3), slices.Concat([]string{""}, wholeFrom[:4]), slices.Concat([]string{object}, whole[:4])},
+		{"for the object", tight(1), slices.Concat([]string{""}, wholeFrom[:2]), slices.Concat([]string{object}, whole[:2])},
+		{"none", tight(0), wholeFrom, whole},
+		{"none beside a search path", change(1, func(i *elfedit.Info) { i.ImportsOpen = true }), wholeFrom, whole},
+		{
+			"of a search path that is there", change(1, func(i *elfedit.Info) { i.ImportsOpen, i.HasRunPath, i.RunPath = true, true, "/x" }),
+			slices.Concat([]string{""}, wholeFrom[:2]), slices.Concat([]string{object}, whole[:2]),
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			plan := w.install(t, func() []*record.Manifest {
+				return []*record.Manifest{tt.program, libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+			})
+			f, at := closureOf(t, plan, "jq", "usr/bin/jq")
+			want := record.EditRecord{Kind: record.EditNeeded, From: tt.from, To: slices.Clone(tt.to)}
+			if i := slices.Index(want.To, object); i >= 0 {
+				if i != at {
+					t.Fatalf("the object is at %d, want %d", at, i)
+				}
+				want.To[i] = "/var/sys/jq/1.6/" + f.Path
+				if diff := cmp.Diff(whole, f.Closure.Needed); diff != "" {
+					t.Errorf("the object (-want +have):\n%s", diff)
+				}
+				b, err := f.Closure.Bytes()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := digest.Of(b); f.Object != d || f.Source != d || f.Size != int64(len(b)) || path.Base(f.Path) != d.String()[:32]+".so" {
+					t.Errorf("the object %s is recorded as %+v", d, f)
+				}
+			}
+			if diff := cmp.Diff(want, listOf(t, plan, "jq", "usr/bin/jq")); diff != "" {
+				t.Errorf("the list (-want +have):\n%s", diff)
+			}
+			for _, tree := range plan.Trees {
+				if f := tree.Manifest.Lookup("usr/bin/jq"); f != nil && len(f.Needs) != 5 {
+					t.Errorf("it is to load %+v, want five libraries", f.Needs)
+				}
+			}
+		})
+	}
+}
+
+// TestClosuresAreShared has two programs with one closure, and one with another.
+func TestClosuresAreShared(t *testing.T) {
+	w := newWorld()
+	plan := w.install(t, func() []*record.Manifest {
+		m := tight(1)
+		again, more := m.Files[0], m.Files[0]
+		again.Path, more.Path = "usr/bin/jq2", "usr/bin/jq3"
+		info := *more.ELF
+		info.Needed = []string{"libc.so.6", "libjq.so.1"}
+		more.ELF = &info
+		m.Files = append(m.Files, again, more)
+		m.Index()
+		return []*record.Manifest{m, libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	})
+	one, _ := closureOf(t, plan, "jq", "usr/bin/jq")
+	two, _ := closureOf(t, plan, "jq", "usr/bin/jq2")
+	three, _ := closureOf(t, plan, "jq", "usr/bin/jq3")
+	if one == nil || one != two || three == nil || three == one {
+		t.Errorf("the objects are %v, %v and %v, want the first two to be one", one, two, three)
+	}
+	objects := 0
+	for _, f := range plan.Trees[0].Manifest.Files {
+		if f.Closure != nil {
+			objects++
+		}
+	}
+	if objects != 2 {
+		t.Errorf("the tree of %s has %d objects, want two", plan.Trees[0].Name, objects)
+	}
+}
+
+func TestSanitizerComesFirst(t *testing.T) {
+	w := newWorld()
+	plan := w.install(t, func() []*record.Manifest {
+		m := tight(1)
+		m.Files[0].ELF.Needed = append([]string{"libasan.so.8"}, m.Files[0].ELF.Needed...)
+		asan := pkg("libasan8", "1", nil, facts{path: libDir + "libasan.so.8.0.0", soname: "libasan.so.8"})
+		return []*record.Manifest{m, asan, libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34")}
+	})
+	f, at := closureOf(t, plan, "jq", "usr/bin/jq")
+	list := listOf(t, plan, "jq", "usr/bin/jq").To
+	if at != 1 || !strings.HasSuffix(list[0], "/libasan.so.8.0.0") || f.Closure.Needed[0] != list[0] {
+		t.Errorf("the list is %q, want the runtime first and the object after it", list)
+	}
+}
+
+// TestNoClosures plans for a machine that closure objects cannot be made for.
+func TestNoClosures(t *testing.T) {
+	p := &planner{lists: map[*record.File]*elfedit.Closure{}, in: Input{Prefix: "/var/sys"}}
+	f := &record.File{ELF: &elfedit.Info{Class: elf.ELFCLASS32, Data: elf.ELFDATA2LSB, Machine: elf.EM_MIPS}}
+	whole := []listed{{name: "a"}, {name: "b"}}
+	if have := p.shortList(&candidate{m: &record.Manifest{}}, f, &resolution{}, whole, 1); len(have) != 2 || len(p.lists) > 0 {
+		t.Errorf("the list is %v, want the whole one", have)
+	}
+}
+
+// TestRefusedProgramHasNoClosure: what no program needs is not in the tree.
+func TestRefusedProgramHasNoClosure(t *testing.T) {
+	w := newWorld()
+	w.editor = &fakeEditor{refuse: map[string]string{"usr/bin/jq": "it is full"}}
+	plan := w.plan(t, tight(1), libjq("1.6"), onig("6.9"), libc("2.36", "GLIBC_2.34"))
+	for _, tree := range plan.Trees {
+		for _, f := range tree.Manifest.Files {
+			if f.Closure != nil {
+				t.Errorf("%s of %s is there for nobody", f.Path, tree.Name)
+			}
+		}
+	}
+}
