@@ -28,7 +28,7 @@ type RPMs struct {
 	// and a second one all files.
 	FileLists bool
 
-	Digest    string // "SHA512"; of indexes and packages: "SHA256" when empty
+	Digest string // "SHA512"; of indexes and packages: "SHA256" when empty
 
 	EditIndex       func(text string) string // changes the index before it is packed
 	EditDescription func(text string) string // changes the description before it is signed
