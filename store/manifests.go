@@ -95,6 +95,39 @@ func (s *Store) Trees(name string) ([]string, error) {
 	return trees, nil
 }
 
+// Stamps returns, by tree, what changes when another manifest takes the place of a
+// package's.
+func (s *Store) Stamps(name string) (stamps map[string]string, err error) {
+	dir, err := s.dir.OpenDir(layout.ManifestsDir + "/" + name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list manifests: %w", err)
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	entries, err := dir.ReadDir(".")
+	if err != nil {
+		return nil, fmt.Errorf("list manifests: %w", err)
+	}
+	stamps = make(map[string]string, len(entries))
+	for _, e := range entries {
+		t, ok := strings.CutSuffix(e.Name(), ".json")
+		if !ok {
+			continue
+		}
+		st, err := dir.Lstat(e.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list manifests: %w", err)
+		}
+		stamps[t] = fmt.Sprintf("%d %d %d", st.Ino, st.Mtim.Nano(), st.Size)
+	}
+	return stamps, nil
+}
+
 // Names returns the names of the packages that have trees, and [layout.ViewName] if there
 // are views, sorted.
 func (s *Store) Names() ([]string, error) {
