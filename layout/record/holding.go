@@ -16,7 +16,7 @@ import (
 // its programs and libraries load, and where it leads. It is derived: a file of holdings
 // ([EncodeHoldings]) is read in a fraction of the time that the manifests take.
 type Holding struct {
-	Stamp        string // of the file that the manifest is in
+	Stamp        string // of the package's manifests: see package store
 	Name         string
 	Version      string
 	Architecture string
@@ -58,7 +58,7 @@ type OwnedFile struct {
 	Place  string        // as of HeldFile
 }
 
-// NewHolding returns the holding of a manifest that is in a file of that stamp.
+// NewHolding returns the holding of a manifest, with the stamp of its package.
 func NewHolding(m *Manifest, stamp string) *Holding {
 	h := &Holding{
 		Stamp: stamp, Name: m.Name, Version: m.Version, Architecture: m.Architecture, Format: m.Format, Origin: m.Origin,
@@ -192,8 +192,12 @@ var errHoldings = errors.New("the index of trees is damaged")
 //
 // Its form: the magic, the digest of the rest, then numbers and strings as in the index
 // of a generation, in the order of [Holding].
+//
+// What files load is a list of its own, in which each member is once, and files have the
+// members' numbers: thousands of programs load the same libraries.
 func EncodeHoldings(holdings []*Holding) []byte {
 	var w indexWriter
+	needs := needTable{number: map[Need]int{}}
 	w.number(int64(len(holdings)))
 	for _, h := range holdings {
 		w.texts([]string{h.Stamp, h.Name, h.Version, h.Architecture, string(h.Format), string(h.Origin), h.Dir, h.Source, h.Summary, h.PackageFile})
@@ -223,14 +227,14 @@ func EncodeHoldings(holdings []*Holding) []byte {
 			w.number(f.Size)
 			w.Write(f.Object[:])
 			w.texts(f.Needed)
-			w.needs(f.Loads)
+			needs.write(&w, f.Loads)
 			w.text(f.Place)
 		}
 		w.texts(h.Leads)
 		w.texts(h.Merged)
 		w.text(h.files)
 	}
-	return sealed(holdingsMagic, w.Bytes())
+	return sealed(holdingsMagic, append(needs.encode(), w.Bytes()...))
 }
 
 // DecodeHoldings reads what EncodeHoldings wrote.
@@ -239,6 +243,7 @@ func DecodeHoldings(b []byte) ([]*Holding, error) {
 	if !ok {
 		return nil, errHoldings
 	}
+	table := r.needs()
 	list := make([]*Holding, r.count())
 	for i := range list {
 		h := &Holding{}
@@ -265,7 +270,7 @@ func DecodeHoldings(b []byte) ([]*Holding, error) {
 		for j := range h.Binaries {
 			f := &h.Binaries[j]
 			f.Path, f.Program, f.Soname, f.Size, f.Object = r.text(), r.number() != 0, r.text(), r.number(), r.digest()
-			f.Needed, f.Loads, f.Place = r.texts(), r.needs(), r.text()
+			f.Needed, f.Loads, f.Place = r.texts(), r.numbered(table), r.text()
 		}
 		h.Leads, h.Merged, h.files = r.texts(), r.texts(), r.text()
 		if r.bad {
@@ -303,6 +308,7 @@ const programsMagic = "hashpkg programs 1\n"
 // Encode returns the programs as a file, in the manner of [EncodeHoldings].
 func (s *SystemPrograms) Encode() []byte {
 	var w indexWriter
+	needs := needTable{number: map[Need]int{}}
 	w.text(s.Stamp)
 	w.number(int64(len(s.Programs)))
 	for i := range s.Programs {
@@ -313,10 +319,10 @@ func (s *SystemPrograms) Encode() []byte {
 		w.text(string(p.Format))
 		w.text(p.Path)
 		w.texts(p.Needed)
-		w.needs(p.Loads)
+		needs.write(&w, p.Loads)
 		w.texts(p.Missing)
 	}
-	return sealed(programsMagic, w.Bytes())
+	return sealed(programsMagic, append(needs.encode(), w.Bytes()...))
 }
 
 // DecodeSystemPrograms reads what Encode wrote.
@@ -326,12 +332,13 @@ func DecodeSystemPrograms(b []byte) (*SystemPrograms, error) {
 	if !ok {
 		return nil, fail
 	}
+	table := r.needs()
 	s := &SystemPrograms{Stamp: r.text()}
 	s.Programs = make([]SystemProgram, r.count())
 	for i := range s.Programs {
 		p := &s.Programs[i]
 		p.Package, p.Version, p.Architecture, p.Format, p.Path = r.text(), r.text(), r.text(), pkginfo.Format(r.text()), r.text()
-		p.Needed, p.Loads, p.Missing = r.texts(), r.needs(), r.texts()
+		p.Needed, p.Loads, p.Missing = r.texts(), r.numbered(table), r.texts()
 	}
 	if r.bad || r.b != "" {
 		return nil, fail
@@ -359,13 +366,46 @@ func unsealed(magic string, b []byte) (*indexReader, bool) {
 	return &indexReader{b: string(body)}, true
 }
 
-func (w *indexWriter) needs(list []Need) {
-	w.number(int64(len(list)))
-	for _, n := range list {
+// needTable numbers needs.
+type needTable struct {
+	number map[Need]int
+	list   []Need
+}
+
+func (t *needTable) write(w *indexWriter, needs []Need) {
+	w.number(int64(len(needs)))
+	for _, n := range needs {
+		i, known := t.number[n]
+		if !known {
+			i = len(t.list)
+			t.number[n], t.list = i, append(t.list, n)
+		}
+		w.number(int64(i))
+	}
+}
+
+func (t *needTable) encode() []byte {
+	var w indexWriter
+	w.number(int64(len(t.list)))
+	for _, n := range t.list {
 		w.text(n.Soname)
 		w.text(n.Provider)
 		w.text(n.Path)
 	}
+	return w.Bytes()
+}
+
+func (r *indexReader) numbered(table []Need) []Need {
+	list := make([]Need, r.count())
+	for i := range list {
+		n := r.number()
+		if n < 0 || n >= int64(len(table)) {
+			r.bad, r.b = true, ""
+			return nil
+		}
+		list[i] = table[n]
+	}
+	return list
 }
 
 func (r *indexReader) needs() []Need {

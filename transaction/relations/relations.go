@@ -10,6 +10,7 @@
 package relations
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -90,56 +92,80 @@ func (r *Relations) Trees(yield func(*record.Tree, *record.Holding) bool) {
 	}
 }
 
-// readTrees fills r.trees: from the index as far as the manifests are those that it was
-// made from, else from the manifests.
+// readTrees fills r.trees: from the index as far as packages have the manifests that it was
+// made from, else from these.
 func (r *Relations) readTrees(ctx context.Context) error {
 	s := r.root.Store()
-	known := map[string]*record.Holding{}
+	known := map[string][]*record.Holding{} // by package
 	if b, err := s.Dir().ReadFile(treesIndex, maxIndex); err == nil {
 		if old, err := record.DecodeHoldings(b); err == nil {
 			for _, h := range old {
-				known[h.Path()] = h
+				known[h.Name] = append(known[h.Name], h)
 			}
 		}
 	}
-	listed, err := list(s)
+	stamps, err := s.Stamps()
 	if err != nil {
 		return err
 	}
-	r.trees = make([]*record.Holding, len(listed))
-	changed := len(listed) != len(known)
+	var mu sync.Mutex
+	changed := false
+	for name := range known {
+		if _, there := stamps[name]; !there {
+			changed = true
+		}
+	}
 	reading, inner := errgroup.WithContext(ctx)
 	reading.SetLimit(runtime.GOMAXPROCS(0))
-	for i, l := range listed {
-		if h := known[layout.TreePath(l.name, l.tree)]; h != nil && h.Stamp == l.stamp {
-			r.trees[i] = h
+	for name, stamp := range stamps {
+		if have := known[name]; len(have) > 0 && stamp != "" && have[0].Stamp == stamp {
+			mu.Lock()
+			r.trees = append(r.trees, have...)
+			mu.Unlock()
 			continue
 		}
-		changed = true
 		reading.Go(func() error {
 			if err := inner.Err(); err != nil {
 				return err
 			}
-			m, err := s.Manifest(l.name, l.tree)
-			if errors.Is(err, store.ErrNoManifest) {
-				return nil // a writer has removed it since
-			}
-			if err != nil {
-				return fmt.Errorf("%w; hashpkg verify --repair mends what it can", err)
-			}
-			r.trees[i] = record.NewHolding(m, l.stamp)
-			return nil
+			trees, err := readPackage(s, name, stamp)
+			mu.Lock()
+			defer mu.Unlock()
+			r.trees = append(r.trees, trees...)
+			changed = changed || len(trees) > 0 || len(known[name]) > 0
+			return err
 		})
 	}
 	if err := reading.Wait(); err != nil {
 		return err
 	}
-	r.trees = slices.DeleteFunc(r.trees, func(h *record.Holding) bool { return h == nil })
-	slices.SortFunc(r.trees, func(a, b *record.Holding) int { return strings.Compare(a.Path(), b.Path()) })
+	slices.SortFunc(r.trees, func(a, b *record.Holding) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Dir, b.Dir))
+	})
 	if changed {
 		return r.write(treesIndex, record.EncodeHoldings(r.trees))
 	}
 	return nil
+}
+
+// readPackage returns the holdings of a package's trees, from their manifests.
+func readPackage(s *store.Store, name, stamp string) ([]*record.Holding, error) {
+	trees, err := s.Trees(name)
+	if err != nil {
+		return nil, err
+	}
+	var list []*record.Holding
+	for _, t := range trees {
+		m, err := s.Manifest(name, t)
+		if errors.Is(err, store.ErrNoManifest) {
+			continue // a writer has removed it since
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w; hashpkg verify --repair mends what it can", err)
+		}
+		list = append(list, record.NewHolding(m, stamp))
+	}
+	return list, nil
 }
 
 // write writes an index where the caller may, and only below a prefix that is there.
@@ -156,27 +182,6 @@ func (r *Relations) write(name string, b []byte) error {
 		return fmt.Errorf("write an index, without which this works, but takes longer: %w", err)
 	}
 	return nil
-}
-
-// listedTree is a manifest's file.
-type listedTree struct{ name, tree, stamp string }
-
-func list(s *store.Store) ([]listedTree, error) {
-	names, err := s.Names()
-	if err != nil {
-		return nil, err
-	}
-	var listed []listedTree
-	for _, name := range names {
-		more, err := s.Stamps(name)
-		if err != nil {
-			return nil, err
-		}
-		for tree, stamp := range more {
-			listed = append(listed, listedTree{name, tree, stamp})
-		}
-	}
-	return listed, nil
 }
 
 // Locate returns whose a file is, by its path in the root or as programs carry it. Links
