@@ -39,6 +39,10 @@ type Repositories interface {
 	// Releases returns the names for Release, in the order in which to show them.
 	Releases() []string
 
+	// Vendor returns who made a package, as package URLs name it ("debian", "fedora"): by
+	// the release that it came from, else by its version. It is "" where neither tells.
+	Vendor(release, version string) string
+
 	// Architectures returns the format's words for what the root can run, its own
 	// first, without the one for packages of all architectures.
 	Architectures(root Root) ([]string, error)

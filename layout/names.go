@@ -35,6 +35,7 @@ const (
 	SourcesDir     = Private + "/sources"   // what is known of repositories: a directory each
 	CacheDir       = Private + "/cache"     // package files that were fetched, by their digests
 	ViewsDir       = Private + "/views"     // merged trees, by their identities
+	IndexDir       = Private + "/index"     // derived from records, for questions about them
 	HostDir        = Private + "/host"      // with directories usr and view, for launchers
 )
 

@@ -93,32 +93,57 @@ func NewRoot(files Files, program *elfedit.Info, options Options) (*Root, error)
 	return r, nil
 }
 
+// Rule says where the loader found a file.
+type Rule string
+
+// The rules, in the order in which the loader searches.
+const (
+	RulePath        Rule = "path"         // the name is a path
+	RuleRPath       Rule = "rpath"        // DT_RPATH of an object of the chain
+	RuleLibraryPath Rule = "library-path" // LD_LIBRARY_PATH
+	RuleRunPath     Rule = "runpath"      // DT_RUNPATH of the requester
+	RuleCache       Rule = "cache"        // /etc/ld.so.cache
+	RuleDefault     Rule = "default"      // the default directories, or those of the configuration
+)
+
 // Find implements [Finder] (glibc elf/dl-load.c, _dl_map_object).
 func (r *Root) Find(name string, chain []*Object) (*Object, error) {
+	o, _, err := r.Search(name, chain)
+	return o, err
+}
+
+// Search is Find, and says by which rule the object was found.
+func (r *Root) Search(name string, chain []*Object) (*Object, Rule, error) {
 	if len(chain) == 0 {
-		return nil, fmt.Errorf("find %s: no object asks for it", name)
+		return nil, "", fmt.Errorf("find %s: no object asks for it", name)
 	}
 	requester := chain[len(chain)-1]
 	if strings.Contains(name, "/") {
 		file := expand(name, r.tokens(requester))
 		if hasToken(file) || !strings.HasPrefix(file, "/") {
-			return nil, fmt.Errorf("%s: %w", name, ErrNotFound)
+			return nil, "", fmt.Errorf("%s: %w", name, ErrNotFound)
 		}
-		return r.first(name, []string{file})
+		return r.first(name, []candidate{{file, RulePath}})
 	}
 	return r.first(name, r.candidates(name, chain))
 }
 
+// candidate is a path that the loader tries.
+type candidate struct {
+	file string
+	rule Rule
+}
+
 // first returns the first of files that the loader takes.
-func (r *Root) first(name string, files []string) (*Object, error) {
-	for _, file := range files {
-		o, err := r.open(file)
+func (r *Root) first(name string, files []candidate) (*Object, Rule, error) {
+	for _, c := range files {
+		o, err := r.open(c.file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		return o, err
+		return o, c.rule, err
 	}
-	return nil, fmt.Errorf("%s: %w", name, ErrNotFound)
+	return nil, "", fmt.Errorf("%s: %w", name, ErrNotFound)
 }
 
 // open returns the object at a path. The error wraps fs.ErrNotExist for
@@ -150,26 +175,26 @@ func isNotLoadable(err error) bool {
 }
 
 // candidates lists the paths that the loader tries for a name, in order.
-func (r *Root) candidates(name string, chain []*Object) []string {
+func (r *Root) candidates(name string, chain []*Object) []candidate {
 	requester := chain[len(chain)-1]
-	var files []string
-	add := func(dirs []string) {
+	var files []candidate
+	add := func(rule Rule, dirs []string) {
 		for _, dir := range dirs {
 			for _, sub := range r.subdirs {
-				files = append(files, dir+sub+name)
+				files = append(files, candidate{dir + sub + name, rule})
 			}
 		}
 	}
 	if !requester.Info.HasRunPath {
 		for i := len(chain) - 1; i >= 0; i-- {
 			if o := chain[i]; o.Info.HasRPath && !o.Info.HasRunPath {
-				add(r.dirs(strings.Split(o.Info.RPath, ":"), o))
+				add(RuleRPath, r.dirs(strings.Split(o.Info.RPath, ":"), o))
 			}
 		}
 	}
-	add(r.dirs(r.options.LibraryPath, chain[0]))
+	add(RuleLibraryPath, r.dirs(r.options.LibraryPath, chain[0]))
 	if requester.Info.HasRunPath {
-		add(r.dirs(strings.Split(requester.Info.RunPath, ":"), requester))
+		add(RuleRunPath, r.dirs(strings.Split(requester.Info.RunPath, ":"), requester))
 	}
 	defaults := r.dirs(r.options.Layout.Dirs, requester)
 	switch {
@@ -177,17 +202,17 @@ func (r *Root) candidates(name string, chain []*Object) []string {
 	case r.cache != nil:
 		file := r.cache.lookup(name)
 		if file != "" && !(requester.Info.NoDefault && inDirs(file, defaults)) {
-			files = append(files, file)
+			files = append(files, candidate{file, RuleCache})
 		}
 	default:
 		for _, dir := range r.dirs(r.options.ConfigDirs, requester) {
 			if !(requester.Info.NoDefault && inDirs(dir, defaults)) {
-				add([]string{dir})
+				add(RuleDefault, []string{dir})
 			}
 		}
 	}
 	if !requester.Info.NoDefault {
-		add(defaults)
+		add(RuleDefault, defaults)
 	}
 	return files
 }

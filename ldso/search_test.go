@@ -269,3 +269,35 @@ func TestNewRootCache(t *testing.T) {
 		}
 	}
 }
+
+// TestRules finds a library in each place, and asks by which rule that was.
+func TestRules(t *testing.T) {
+	layout := Layout{Dirs: []string{"/lib"}, Lib: "lib"}
+	for _, tt := range []struct {
+		name, needed string
+		requester    *elfedit.Info
+		options      Options
+		at           string
+		want         Rule
+	}{
+		{"a path", "/x/lib.so", amd64(), Options{}, "/x/lib.so", RulePath},
+		{"RPATH", "lib.so", rpath("/r"), Options{}, "/r/lib.so", RuleRPath},
+		{"LD_LIBRARY_PATH", "lib.so", amd64(), Options{LibraryPath: []string{"/env"}}, "/env/lib.so", RuleLibraryPath},
+		{"RUNPATH", "lib.so", runpath("/r"), Options{}, "/r/lib.so", RuleRunPath},
+		{"the configuration", "lib.so", amd64(), Options{ConfigDirs: []string{"/opt"}}, "/opt/lib.so", RuleDefault},
+		{"a default directory", "lib.so", amd64(), Options{}, "/lib/lib.so", RuleDefault},
+		{"nowhere", "lib.so", amd64(), Options{}, "/else/lib.so", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.options.Layout = layout
+			r, err := NewRoot(&fakeFiles{elf: map[string]*elfedit.Info{tt.at: amd64()}}, amd64(), tt.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, rule, err := r.Search(tt.needed, []*Object{{Path: "/d/o", ID: "o", Info: tt.requester}})
+			if rule != tt.want || (err == nil) != (tt.want != "") || err == nil && o.Path != tt.at {
+				t.Errorf("found %+v by %q, want %q (%v)", o, rule, tt.want, err)
+			}
+		})
+	}
+}

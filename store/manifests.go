@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -108,6 +109,47 @@ func (s *Store) Trees(name string) ([]string, error) {
 	slices.Sort(trees)
 	return trees, nil
 }
+
+// Stamps returns, by the name of a package or [layout.ViewName], what changes when a
+// manifest of it is put into its place, replaced or removed: each of these is a rename in
+// the directory of the package's manifests. Such a change just now may not show yet, where
+// the file system's clock has not gone on: the stamp is "" then.
+func (s *Store) Stamps() (stamps map[string]string, err error) {
+	dir, err := s.dir.OpenDir(layout.ManifestsDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list manifests: %w", err)
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	entries, err := dir.ReadDir(".")
+	if err != nil {
+		return nil, fmt.Errorf("list manifests: %w", err)
+	}
+	stamps = make(map[string]string, len(entries))
+	now := time.Now()
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		st, err := dir.Lstat(e.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list manifests: %w", err)
+		}
+		stamps[e.Name()] = ""
+		if since := now.Sub(time.Unix(st.Mtim.Unix())); since < 0 || since > settled {
+			stamps[e.Name()] = fmt.Sprintf("%d %d", st.Ino, st.Mtim.Nano())
+		}
+	}
+	return stamps, nil
+}
+
+// settled is longer than the tick of any clock that file systems use.
+const settled = time.Second
 
 // Names returns the names of the packages that have trees, and [layout.ViewName] if there
 // are views, sorted.

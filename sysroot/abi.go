@@ -41,13 +41,19 @@ func (r *Root) Architecture() (string, error) {
 }
 
 // System returns what finds the root's own libraries for programs of this ABI.
-func (r *Root) System(abi *elfedit.Info) (ldso.Finder, error) {
+func (r *Root) System(abi *elfedit.Info) (ldso.Finder, error) { return r.Loader(abi) }
+
+// Loader is System for who asks by which rule a library is found.
+func (r *Root) Loader(abi *elfedit.Info) (*ldso.Root, error) {
 	where := ldso.MultiarchLayout(abi)
 	if t := ldso.Triplet(abi); !r.HasFile("/usr/lib/"+t) && !r.HasFile("/lib/"+t) {
 		where = ldso.Lib64Layout(abi)
 	}
 	return ldso.NewRoot(files{r}, abi, ldso.Options{Layout: where})
 }
+
+// Inspect returns the ELF file at a path of the root as the loader sees it: see [ldso.Files].
+func (r *Root) Inspect(name string) (*ldso.Object, error) { return files{r}.Inspect(name) }
 
 // files shows the root to the loader's model. It implements [ldso.Files].
 type files struct{ r *Root }

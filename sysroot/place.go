@@ -133,6 +133,12 @@ func (r *Root) Real(inside string) (string, error) {
 	return path.Join("/", real, path.Base(inside)), nil
 }
 
+// Final returns the path of a file in the root with all links followed, its own too.
+func (r *Root) Final(inside string) (string, error) {
+	rel, err := r.resolve(inside)
+	return path.Join("/", rel), err
+}
+
 // Open opens a file of the root for reading, links followed inside the root. It
 // does not wait for the writer of a pipe.
 func (r *Root) Open(inside string) (*os.File, error) {

@@ -115,6 +115,22 @@ func (Format) Releases() []string {
 	return names
 }
 
+// Vendor implements [backends.Repositories]. Ubuntu marks the versions that it has changed;
+// of others Debian's are by far the most.
+func (Format) Vendor(release, version string) string {
+	for _, d := range distributions() {
+		for _, r := range d.releases {
+			if release == r.name || r.number != "" && release == d.id+"-"+r.number {
+				return d.id
+			}
+		}
+	}
+	if strings.Contains(version, "ubuntu") {
+		return "ubuntu"
+	}
+	return "debian"
+}
+
 // isReleaseName reports whether a release of a known distribution is called so.
 func isReleaseName(name string) bool { return slices.Contains(Format{}.Releases(), name) }
 

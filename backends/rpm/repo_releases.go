@@ -129,6 +129,26 @@ func (Format) Releases() []string {
 	return names
 }
 
+// Vendor implements [backends.Repositories]. Fedora and Red Hat mark the release in the
+// version.
+func (Format) Vendor(release, version string) string {
+	for _, d := range distributions() {
+		if vendor, _, _ := strings.Cut(d.name, "-"); strings.HasPrefix(release, d.name) {
+			if d.base != "" {
+				return "fedora" // EPEL is Fedora's
+			}
+			return vendor
+		}
+	}
+	switch {
+	case strings.Contains(version, ".fc"):
+		return "fedora"
+	case strings.Contains(version, ".el"):
+		return "redhat"
+	}
+	return ""
+}
+
 // Release returns the sources of a release. Those of Fedora, CentOS and EPEL come from
 // lists of mirrors, over https and with digests, unless a mirror is named or known.
 func (Format) Release(name string, known []backends.Source, mirror string) []backends.Source {

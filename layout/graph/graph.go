@@ -20,29 +20,8 @@ import (
 // name of the one that is in use now.
 func OfManifest(m *record.Manifest, known func(tree string) bool) []string {
 	found := map[string]bool{}
-	link := func(at, target string) {
-		if !path.IsAbs(target) {
-			target = path.Join("/", layout.TreePath(m.Name, m.Tree), path.Dir(at), target)
-		}
-		noteTrees(target, known, found)
-	}
-	for i := range m.Files {
-		f := &m.Files[i]
-		if f.Type == record.TypeSymlink {
-			link(f.Path, f.Target)
-		}
-		noteEdits(f.Edits, known, found)
-		for _, n := range f.Needs {
-			noteTrees(n.Path, known, found)
-		}
-		if e := f.ELF; e != nil { // a package may have been built for its place
-			for _, p := range append([]string{e.Interpreter, e.RPath, e.RunPath}, e.Needed...) {
-				noteTrees(p, known, found)
-			}
-		}
-	}
-	for _, l := range m.Links {
-		link(l.Path, l.Target)
+	for p := range m.Paths {
+		noteTrees(p, known, found)
 	}
 	for _, t := range m.Merged {
 		if known(t) {

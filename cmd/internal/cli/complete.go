@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -192,6 +193,21 @@ func installedNames(fits func(*record.Tree) bool) completion {
 		})
 		return words
 	}
+}
+
+// installedSonames offers the libraries that the active generation has.
+func installedSonames(root *sysroot.Root, _ []string, begun string) (words []string) {
+	if begun == "" {
+		return nil // there are thousands
+	}
+	trees(root, func(t *record.Tree) {
+		for _, l := range slices.Concat(t.Links, slices.Collect(maps.Keys(t.Places)), t.Inner) {
+			if name := path.Base(l); strings.Contains(name, ".so") {
+				words = append(words, name)
+			}
+		}
+	})
+	return words
 }
 
 // installedVersions offers NAME=VERSION of what the active generation has.

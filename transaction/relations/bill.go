@@ -1,0 +1,100 @@
+package relations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/sbom"
+)
+
+// Bill returns what the active generation has, as a bill of materials. tool is the
+// version of hashpkg.
+func (r *Relations) Bill(ctx context.Context, tool string) (*sbom.Bill, error) {
+	b := &sbom.Bill{Name: "hashpkg prefix " + r.root.Prefix(), Tool: tool, Time: r.generation.Time}
+	u := newUses()
+	if err := r.addLoads(ctx, u, nil); err != nil {
+		return nil, err
+	}
+	r.addRelations(u)
+	id, release, err := r.distribution()
+	if err != nil {
+		return nil, err
+	}
+	index := map[string]int{}
+	for t, h := range r.Trees {
+		p := sbom.Package{
+			Format: t.Format, Name: t.Name, Version: t.Version, Architecture: t.Architecture, Release: t.Release,
+			Source: h.Source, Summary: h.Summary, File: h.PackageFile, Digest: h.Package, Identity: t.Identity, Tree: t.Path(),
+			Program: slices.ContainsFunc(h.Binaries, func(b record.HeldFile) bool { return b.Program }),
+		}
+		if t.Origin == record.OriginSystem { // there was no package file: its digest is over the files
+			p.Release, p.File, p.Digest = release, "", [len(p.Digest)]byte{}
+			p.Vendor = id
+		}
+		if f, ok := r.format(t).(backends.Repositories); ok && p.Vendor == "" {
+			p.Vendor = f.Vendor(p.Release, p.Version)
+		}
+		index[t.Path()] = len(b.Packages)
+		b.Packages = append(b.Packages, p)
+	}
+	for used, users := range u.users {
+		to, ok := index[used]
+		if !ok {
+			continue
+		}
+		for _, user := range users {
+			if from, ok := index[user]; ok {
+				b.Packages[from].Needs = append(b.Packages[from].Needs, to)
+			}
+		}
+	}
+	for i := range b.Packages {
+		slices.Sort(b.Packages[i].Needs)
+		b.Packages[i].Needs = slices.Compact(b.Packages[i].Needs)
+	}
+	return b, nil
+}
+
+// format returns a tree's format; nil for one that is not in use any more.
+func (r *Relations) format(t *record.Tree) backends.Format {
+	for _, f := range r.root.Formats() {
+		if f.Name() == t.Format {
+			return f
+		}
+	}
+	return nil
+}
+
+// maxOSRelease bounds os-release.
+const maxOSRelease = 1 << 20
+
+// distribution returns the root's own, and its release as releases are named: "debian"
+// and "trixie"; see os-release(5). They are "" where the root does not say.
+func (r *Relations) distribution() (id, release string, err error) {
+	text, err := r.root.ReadFile("/etc/os-release", maxOSRelease)
+	if errors.Is(err, fs.ErrNotExist) {
+		text, err = r.root.ReadFile("/usr/lib/os-release", maxOSRelease)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", nil
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("read which distribution this is: %w", err)
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		fields[key] = strings.Trim(value, `"'`)
+	}
+	release = fields["VERSION_CODENAME"]
+	if release == "" && fields["VERSION_ID"] != "" {
+		release = fields["ID"] + "-" + fields["VERSION_ID"]
+	}
+	return fields["ID"], release, nil
+}

@@ -1,0 +1,141 @@
+package relations
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// Build is one build of a library, and who loads it.
+type Build struct {
+	Belongs
+	Active    bool      `json:"active"`
+	Soname    string    `json:"soname"`
+	Path      string    `json:"path"` // where it stands in the root
+	Object    string    `json:"object"`
+	Programs  []User    `json:"programs"`  // that load it when they start
+	Libraries []User    `json:"libraries"` // that name it themselves, whoever loads them
+	Processes []Process `json:"processes,omitzero"`
+}
+
+// User is a program or library that loads another one.
+type User struct {
+	Belongs
+	Path string `json:"path"` // in the root
+	Name string `json:"name"` // by which it asks for it
+}
+
+// Process is a running process that has a file mapped.
+type Process = sysroot.Process
+
+// Users returns who loads exactly the libraries of a target: its files, else all
+// libraries of its trees.
+func (r *Relations) Users(ctx context.Context, target *Target) ([]Build, error) {
+	files := target.Files
+	if len(files) == 0 {
+		for _, h := range target.Trees {
+			for i := range h.Binaries {
+				if !h.Binaries[i].Program {
+					files = append(files, File{h, h.Binaries[i].Path})
+				}
+			}
+		}
+	}
+	builds := make([]Build, len(files))
+	wanted := map[File]*Build{}
+	for i, f := range files {
+		b := binary(f)
+		if b == nil {
+			return nil, errNoBinary(f)
+		}
+		builds[i] = Build{
+			Belongs: belongs(f), Active: r.active[f.Tree.Path()] != nil, Soname: b.Soname, Path: r.At(f), Object: b.Object.String(),
+			Programs: []User{}, Libraries: []User{},
+		}
+		wanted[f] = &builds[i]
+	}
+	for _, h := range r.trees {
+		for i := range h.Binaries {
+			b := &h.Binaries[i]
+			for _, n := range b.Loads {
+				build := wanted[r.Locate(n.Path)]
+				if build == nil || build.Path == r.At(File{h, b.Path}) {
+					continue
+				}
+				user := User{belongs(File{Tree: h}), r.At(File{h, b.Path}), n.Soname}
+				if b.Program {
+					build.Programs = append(build.Programs, user)
+				} else {
+					build.Libraries = append(build.Libraries, user)
+				}
+			}
+		}
+		if h.Origin == record.OriginSystem && r.active[h.Path()] != nil {
+			r.addSystemLibraries(h, wanted)
+		}
+	}
+	programs, err := r.SystemPrograms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range programs {
+		p := &programs[i]
+		for _, n := range p.Loads {
+			if build := wanted[r.Locate(n.Path)]; build != nil {
+				build.Programs = append(build.Programs, User{Belongs{p.Package, p.Version, record.OriginSystem, ""}, p.Path, n.Soname})
+			}
+		}
+	}
+	for i := range builds {
+		byPath := func(a, b User) int { return strings.Compare(a.Path, b.Path) }
+		for _, list := range []*[]User{&builds[i].Programs, &builds[i].Libraries} {
+			slices.SortFunc(*list, byPath)
+			*list = slices.CompactFunc(*list, func(a, b User) bool { return a.Path == b.Path })
+		}
+	}
+	return builds, nil
+}
+
+// addSystemLibraries notes the libraries of a system tree that name a library which the
+// system has in force. Whose they load is the process's business; by themselves they get
+// that one.
+func (r *Relations) addSystemLibraries(h *record.Holding, wanted map[File]*Build) {
+	for f, build := range wanted {
+		if f.Tree.Origin != record.OriginSystem || !build.Active || f.Tree.Architecture != h.Architecture {
+			continue
+		}
+		for i := range h.Binaries {
+			b := &h.Binaries[i]
+			if !b.Program && f != (File{h, b.Path}) && build.Soname != "" && slices.Contains(b.Needed, build.Soname) {
+				build.Libraries = append(build.Libraries, User{belongs(File{Tree: h}), r.At(File{h, b.Path}), build.Soname})
+			}
+		}
+	}
+}
+
+// Running adds the processes that have the builds mapped now. unseen says how many
+// processes the caller may not look at.
+func (r *Relations) Running(builds []Build) (unseen int, err error) {
+	paths := make([]string, 0, len(builds))
+	for i := range builds {
+		builds[i].Processes = []Process{}
+		paths = append(paths, builds[i].Path)
+	}
+	found, unseen, err := r.root.Mapping(paths)
+	if err != nil {
+		return 0, err
+	}
+	for i := range builds {
+		builds[i].Processes = append(builds[i].Processes, found[builds[i].Path]...)
+	}
+	return unseen, nil
+}
+
+func errNoBinary(f File) error {
+	return &fs.PathError{Op: "look for users of", Path: f.Tree.Path() + "/" + f.Path, Err: errors.New("it is no program or library; hashpkg owner says whose it is")}
+}

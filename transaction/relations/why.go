@@ -1,0 +1,191 @@
+package relations
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/record"
+)
+
+// The kinds of nodes that are no trees, as they begin.
+const (
+	nodeProgram    = "program "
+	nodePin        = "pin "
+	nodeService    = "service "
+	nodeGeneration = "generation "
+)
+
+// Why something is kept of itself.
+const (
+	RootAsked      = "asked"      // somebody named the package
+	RootFile       = "file"       // somebody installed its file
+	RootSystem     = "system"     // the package manager has it installed
+	RootProgram    = "program"    // a program of the system's packages
+	RootPin        = "pin"        // somebody pinned a program to it
+	RootService    = "service"    // a unit that hashpkg service has written
+	RootGeneration = "generation" // an older generation, to which one can roll back
+)
+
+// Kept is a tree, and the chains that keep it.
+type Kept struct {
+	Belongs
+	Active bool    `json:"active"` // the active generation has it
+	Chains []Chain `json:"chains"`
+	More   int     `json:"more"` // chains that are not among Chains
+	// Complete is false where there are more than that.
+	Complete bool `json:"complete"`
+}
+
+// Chain begins with what is kept of itself; each of its elements uses the next one.
+type Chain struct {
+	Root  string `json:"root"` // one of the Root constants
+	Links []Link `json:"links"`
+}
+
+// Link is one element of a chain.
+type Link struct {
+	Belongs
+	What string `json:"what"`           // a path of the system, a pin, a service or a generation; "" for a tree
+	Uses *Use   `json:"uses,omitempty"` // the next one; nil for the last
+}
+
+// Text says what the element is.
+func (l *Link) Text() string {
+	if l.What != "" {
+		return l.What
+	}
+	return l.Spec()
+}
+
+// Why returns what keeps the trees of a target: for each at most limit chains, the
+// shortest first.
+func (r *Relations) Why(ctx context.Context, target *Target, limit int) ([]Kept, error) {
+	wanted := map[string]bool{}
+	inactive := false
+	for _, h := range target.Trees {
+		wanted[h.Path()] = true
+		inactive = inactive || r.active[h.Path()] == nil
+	}
+	u := newUses()
+	if err := r.addLoads(ctx, u, wanted); err != nil {
+		return nil, err
+	}
+	r.addRelations(u)
+	if err := r.addRecords(u); err != nil {
+		return nil, err
+	}
+	if inactive {
+		if err := r.addGenerations(u, wanted); err != nil {
+			return nil, err
+		}
+	}
+	u.finish()
+	var kept []Kept
+	for _, h := range target.Trees {
+		k := r.kept(u, h, limit)
+		if len(k.Chains) == 0 { // what is in the way of a package otherwise
+			r.addViews(u)
+			r.addLinks(u)
+			u.finish()
+			k = r.kept(u, h, limit)
+		}
+		kept = append(kept, k)
+	}
+	return kept, nil
+}
+
+func (r *Relations) kept(u *uses, h *record.Holding, limit int) Kept {
+	k := Kept{Belongs: belongs(File{Tree: h}), Active: r.active[h.Path()] != nil, Chains: []Chain{}}
+	var chains [][]string
+	chains, k.More, k.Complete = graph.Chains(h.Path(), func(n string) []string { return u.users[n] }, func(n string) bool { return r.rootOf(n) != "" }, limit)
+	for _, nodes := range chains {
+		c := Chain{Root: r.rootOf(nodes[0])}
+		for i, n := range nodes {
+			l := Link{What: n}
+			if h := r.byPath[n]; h != nil {
+				l = Link{Belongs: belongs(File{Tree: h})}
+			}
+			if i+1 < len(nodes) {
+				use := u.how[[2]string{n, nodes[i+1]}]
+				l.Uses = &use
+			}
+			c.Links = append(c.Links, l)
+		}
+		k.Chains = append(k.Chains, c)
+	}
+	return k
+}
+
+// rootOf says why a node is kept of itself; "" when it is not.
+func (r *Relations) rootOf(node string) string {
+	for prefix, root := range map[string]string{nodeProgram: RootProgram, nodePin: RootPin, nodeService: RootService, nodeGeneration: RootGeneration} {
+		if strings.HasPrefix(node, prefix) {
+			return root
+		}
+	}
+	t := r.active[node]
+	switch {
+	case t == nil:
+		return ""
+	case t.Origin == record.OriginSystem:
+		return RootSystem
+	case t.Release == "":
+		return RootFile
+	case t.Asked:
+		return RootAsked
+	}
+	return ""
+}
+
+// addRecords adds pins and services.
+func (r *Relations) addRecords(u *uses) error {
+	pins, err := r.root.Pins()
+	if err != nil {
+		return err
+	}
+	for _, p := range pins {
+		program := p.Program
+		if program == record.EveryProgram {
+			program = "every program"
+		}
+		u.add(nodePin+"of "+program, layout.TreePath(p.Library, p.Tree), Use{UsePinned, "", p.Spec()})
+	}
+	services, err := r.root.Services()
+	if err != nil {
+		return err
+	}
+	for _, s := range services.List {
+		for _, tree := range s.Trees {
+			u.add(nodeService+s.Name, tree, Use{UseRuns, "", ""})
+		}
+	}
+	return nil
+}
+
+// addGenerations adds the generations that have the trees and are not active.
+func (r *Relations) addGenerations(u *uses, wanted map[string]bool) error {
+	ids, err := r.root.Generations()
+	if err != nil {
+		return err
+	}
+	slices.Reverse(ids)
+	for _, id := range ids {
+		if id == r.generation.ID {
+			continue
+		}
+		g, err := r.root.Generation(id)
+		if err != nil {
+			return fmt.Errorf("%w; hashpkg verify --repair mends what it can", err)
+		}
+		for i := range g.Trees {
+			if t := &g.Trees[i]; wanted[t.Path()] {
+				u.add(fmt.Sprint(nodeGeneration, id), t.Path(), Use{UseHas, "", ""})
+			}
+		}
+	}
+	return nil
+}
