@@ -182,7 +182,7 @@ func TestBombs(t *testing.T) {
 		if status != 1 || !strings.Contains(stderr, c.says) {
 			t.Errorf("%s: status %d: %s", c.name, status, stderr)
 		}
-		if peak >= 256 || took > time.Minute {
+		if peak >= 288 || took > time.Minute {
 			t.Errorf("%s: %d MiB of memory, %v", c.name, peak, took)
 		}
 		if left := sizeOf(t, root); left > 1<<20 {
