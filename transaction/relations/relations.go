@@ -178,7 +178,7 @@ func (r *Relations) write(name string, b []byte) error {
 	if err == nil {
 		err = dir.WriteFile(name, b, 0o644)
 	}
-	if err != nil && !errors.Is(err, fs.ErrPermission) && !isReadOnly(err) {
+	if err != nil && !errors.Is(err, fs.ErrPermission) && !takesNoFile(err) {
 		return fmt.Errorf("write an index, without which this works, but takes longer: %w", err)
 	}
 	return nil

@@ -24,7 +24,7 @@ import (
 // programsIndex is the index of the system's programs.
 const programsIndex = layout.IndexDir + "/programs"
 
-func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) }
+func takesNoFile(err error) bool { return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) }
 
 // FollowsSystem reports whether hashpkg follows a package manager in the root.
 func (r *Relations) FollowsSystem() bool { return r.generation.HasSystemTrees() }

@@ -73,7 +73,7 @@ func runDeps(ctx context.Context, a *app, tree bool, text string) error {
 	}
 	files, err := r.Deps(ctx, text)
 	if err != nil {
-		return err
+		return a.refused(err)
 	}
 	failed := false
 	for i := range files {
