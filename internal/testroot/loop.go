@@ -94,12 +94,11 @@ func (l *Loop) end() {
 	l.cmd.Wait() //nolint:errcheck // it was killed
 }
 
-// Starts returns how often the program has ended up to now. To wait until it
-// exceeds an earlier number is to wait for a start in a new state of the root.
-func (l *Loop) Starts() int {
+// Failing returns how many starts have failed up to now.
+func (l *Loop) Failing() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.starts
+	return len(l.failures)
 }
 
 // StopErr ends the loop and returns how often the program was started, and what
