@@ -10,6 +10,7 @@ needs='
 aarch64-linux-gnu-gcc   gcc-aarch64-linux-gnu
 apt-get                 apt
 bzip2                   bzip2
+chromium                chromium
 createrepo_c            createrepo-c
 debugfs                 e2fsprogs
 dpkg-deb                dpkg

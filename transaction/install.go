@@ -61,6 +61,8 @@ type InstallOptions struct {
 	CheckPlan func(*plan.Plan) error
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(Progress)
+	// Begins, if not nil, is told how many packages there are before they are read.
+	Begins func(packages int)
 
 	// known, unless nil, are the manifests of the trees that there are, in place of
 	// those in the store.
@@ -118,6 +120,9 @@ type InstallResult struct {
 func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err error) {
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
+	}
+	if o.Begins != nil {
+		o.Begins(len(o.Packages))
 	}
 	files, err := lookAtFiles(o.Packages, o.Root.Formats())
 	if err != nil {

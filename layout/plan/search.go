@@ -127,21 +127,24 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 // sources returns the packages to ask for a name, in order; nil stands for the
 // root's own libraries.
 func (s *search) sources(name string, from *candidate, abi *elfedit.Info) ([]*candidate, error) {
-	var sources []*candidate
-	add := func(c *candidate) {
-		if c == nil || !slices.Contains(sources, c) {
+	near := s.p.nearTo(s.own)
+	sources := make([]*candidate, 0, len(near)+3)
+	if from != nil {
+		sources = append(sources, from)
+	}
+	if from != s.own {
+		sources = append(sources, s.own)
+	}
+	add := func(c *candidate) { // of lists that have each once
+		if c != from && c != s.own {
 			sources = append(sources, c)
 		}
 	}
-	if from != nil {
-		add(from)
-	}
-	add(s.own)
-	for _, c := range s.p.nearTo(s.own) {
+	for _, c := range near {
 		add(c)
 	}
 	if !s.choice.private {
-		add(nil)
+		sources = append(sources, nil)
 	}
 	for _, trees := range [][]*record.Tree{s.p.defaults, s.p.others} {
 		for _, t := range trees {
@@ -155,7 +158,7 @@ func (s *search) sources(name string, from *candidate, abi *elfedit.Info) ([]*ca
 		}
 	}
 	if s.choice.private {
-		add(nil)
+		sources = append(sources, nil)
 	}
 	return sources, nil
 }

@@ -42,6 +42,7 @@ func Views(g *record.Generation, needs func(*record.Tree) bool, manifest func(*r
 		s.manifest(r)
 	}
 	has := rootHas(fileSize)
+	rivals := view.RivalsAmong(s.manifests(s.all))
 	seen := map[digest.Digest]bool{}
 	for _, r := range s.all {
 		switch {
@@ -51,7 +52,7 @@ func Views(g *record.Generation, needs func(*record.Tree) bool, manifest func(*r
 		case s.fault != nil && r.tree.View != "":
 			continue
 		}
-		v := s.viewOf(r, g, has)
+		v := viewOf(r.tree, s.manifests(s.family(r)), rivals, g, has)
 		r.tree.View = view.Dir(v.Identity)
 		if !seen[v.Identity] {
 			seen[v.Identity] = true
@@ -76,11 +77,8 @@ func rootHas(fileSize func(string) (int64, bool)) func(string) bool {
 }
 
 // viewOf returns the view that programs of a package have, or would have if they needed one.
-func (s *familySet) viewOf(r *relative, g *record.Generation, has func(string) bool) PlannedView {
-	return viewOf(r.tree, s.manifests(s.family(r)), g, has)
-}
-
-func viewOf(t *record.Tree, manifests []*record.Manifest, g *record.Generation, has func(string) bool) PlannedView {
+func viewOf(t *record.Tree, closure []*record.Manifest, rivals *view.Rivals, g *record.Generation, has func(string) bool) PlannedView {
+	manifests := rivals.Order(closure)
 	name := layout.ViewAlias(t.Name, t.Release)
 	v := PlannedView{Parts: view.PartsOf(name, manifests, alternatives.Links(manifests, g.Alternatives))}
 	v.FillConf(manifests, has)
@@ -107,7 +105,7 @@ func ViewOf(g *record.Generation, trees []*record.Tree, manifest func(*record.Tr
 			}
 		}
 	}
-	return viewOf(trees[0], family, g, rootHas(fileSize)), family, s.fault
+	return viewOf(trees[0], family, view.RivalsAmong(family), g, rootHas(fileSize)), family, s.fault
 }
 
 // decideViews decides which programs of the command's packages need a view, and why.

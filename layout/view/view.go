@@ -286,7 +286,7 @@ func (p *Parts) dirsBeside(m *record.Manifest, needing map[string][]*record.Mani
 
 // mergeVersion is a part of each view's identity. It is another one when views of the
 // same trees get other files.
-const mergeVersion = "5"
+const mergeVersion = "6"
 
 // Identity is what the view of these parts is known by.
 func (p *Parts) Identity() digest.Digest {
@@ -368,7 +368,7 @@ func Merge(p Parts) *record.Manifest {
 			b.add(mergedOf(m, f))
 		}
 	}
-	v.Merged = b.addBeside(p)
+	v.Merged = b.addBeside(p, v.Tree)
 	b.addLibraries(p)
 	b.addEmpty(p)
 	for _, m := range slices.Concat(p.Trees, p.Libraries) {
@@ -437,8 +437,10 @@ func (b *builder) add(f record.File) {
 
 // addBeside adds what stands in place of the usr of trees whose libraries look for files
 // beside themselves: their own files, and the view's in the directories of these
-// libraries. It returns their paths.
-func (b *builder) addBeside(p Parts) []string {
+// libraries. Of a directory in which a tree has nothing itself, that is a link to the
+// view's, whose directory is named dir: there are thousands of files for each such tree,
+// and often a dozen such trees. It returns their paths.
+func (b *builder) addBeside(p Parts, dir string) []string {
 	var trees []string
 	seen := make([]record.File, 0, len(b.files))
 	for _, f := range b.files {
@@ -457,15 +459,38 @@ func (b *builder) addBeside(p Parts) []string {
 				put(merged(f))
 			}
 		}
-		for _, dir := range beside.Dirs {
+		for _, looked := range beside.Dirs {
+			linked := map[string]bool{} // by the directories in it: false for one that the tree has, too
 			for _, f := range seen {
-				if strings.HasPrefix(f.Path, dir) {
+				rest, in := strings.CutPrefix(f.Path, looked)
+				if !in {
+					continue
+				}
+				sub, _, below := strings.Cut(rest, "/")
+				if !below {
 					put(f)
+					continue
+				}
+				sub = looked + sub
+				isLinked, known := linked[sub]
+				if !known {
+					isLinked = !m.HasDir(sub)
+					linked[sub] = isLinked
+				}
+				if !isLinked {
+					put(f)
+				} else if !known {
+					put(record.File{Path: sub, Type: record.TypeSymlink, Mode: 0o777, Target: fromTree(sub) + layout.TreePath(layout.ViewName, dir) + "/" + sub})
 				}
 			}
 		}
 	}
 	return trees
+}
+
+// fromTree returns the way to the prefix from where a file of a tree stands.
+func fromTree(file string) string {
+	return strings.Repeat("../", strings.Count(file, "/")+strings.Count(layout.TreePath("package", "tree"), "/")+1)
 }
 
 // inTree is a file by its tree and its path in that.

@@ -2,6 +2,7 @@ package view_test
 
 import (
 	"debug/elf"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -249,15 +250,26 @@ func TestBeside(t *testing.T) {
 	v := merge(nil, tree("dot", "usr/bin/dot"), asks, plugin)
 	const over = "over/libgvc/1/"
 	want := []string{
-		over + "lib/x86_64-linux-gnu/gvc/plugin.so", over + "lib/x86_64-linux-gnu/libgvc.so.6", over + "share/gvc/data",
+		over + "lib/x86_64-linux-gnu/gvc", over + "lib/x86_64-linux-gnu/libgvc.so.6", over + "share/gvc/data",
 		"usr/bin/dot", lib + "gvc/plugin.so", "usr/share/gvc/data", "usr/share/plugin/x",
 	}
 	if diff := cmp.Diff(want, paths(v)); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
+	// It is seen as libgvc/1/usr/lib/x86_64-linux-gnu/gvc.
+	if target := v.Lookup(want[0]).Target; path.Join("/libgvc/1/usr/lib/x86_64-linux-gnu", target) != "/"+layout.ViewsDir+"/"+v.Tree+"/"+lib+"gvc" {
+		t.Errorf("its directory of plugins leads to %s", target)
+	}
+	own := tree("libgvc", lib+"libgvc.so.6 so asks", lib+"gvc/own.so so")
+	v = merge(nil, tree("dot", "usr/bin/dot"), own, plugin)
+	for _, p := range []string{"own.so", "plugin.so"} {
+		if f := v.Lookup(over + "lib/x86_64-linux-gnu/gvc/" + p); f == nil || f.Type != record.TypeFile {
+			t.Errorf("in a directory where it has a file itself, %s is %+v", p, f)
+		}
+	}
 	rust := tree("libstd-rust", lib+"librustc_driver-1.so so asks")
 	v = merge(nil, tree("rustc", "usr/bin/rustc"), rust, tree("libstd-rust-dev", "usr/lib/rustlib/x/lib/std.rlib", "usr/lib/other/x"))
-	if v.Lookup("over/libstd-rust/1/lib/rustlib/x/lib/std.rlib") == nil || v.Lookup("over/libstd-rust/1/lib/other/x") != nil {
+	if v.Lookup("over/libstd-rust/1/lib/rustlib/x") == nil || v.Lookup("over/libstd-rust/1/lib/other") != nil {
 		t.Errorf("of a compiler's crates it has %v", paths(v))
 	}
 	if v = merge(nil, tree("dot", "usr/bin/dot"), asks); slices.ContainsFunc(paths(v), func(p string) bool { return strings.HasPrefix(p, "over/") }) {

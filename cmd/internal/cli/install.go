@@ -117,27 +117,30 @@ type installOutput struct {
 // large one stays below the 300 MB that it may have.
 const installGC = 200
 
-// installMemory is where Go begins to collect before the heap has grown so much, and
-// treeMemory what is added for each tree that was installed before, since what views are made of
-// is read again: where what is in use comes near the limit, half of the time goes into
-// collecting. A package may have a decompressor take more.
+// installMemory is where Go begins to collect before the heap has grown so much, and the
+// others what is added for each tree that was installed before, since what views are made
+// of is read again, and for each package that comes: where what is in use comes near the
+// limit, half of the time goes into collecting. A package may have a decompressor take more.
 const (
 	installMemory = 100 << 20
 	treeMemory    = 256 << 10
+	packageMemory = 512 << 10
 )
 
-// limitMemory is called before packages are read.
-func limitMemory(root *sysroot.Root) {
-	limit := int64(installMemory)
-	if g, err := root.Active(); err == nil { // else there is nothing, or the install says what is wrong
-		for i := range g.Trees {
-			if g.Trees[i].Origin == record.OriginPrivate {
-				limit += treeMemory
+// limitMemory returns what is called before packages are read.
+func limitMemory(root *sysroot.Root) func(packages int) {
+	return func(packages int) {
+		limit := installMemory + packageMemory*int64(packages)
+		if g, err := root.Active(); err == nil { // else there is nothing, or the install says what is wrong
+			for i := range g.Trees {
+				if g.Trees[i].Origin == record.OriginPrivate {
+					limit += treeMemory
+				}
 			}
 		}
+		debug.SetGCPercent(installGC)
+		debug.SetMemoryLimit(limit)
 	}
-	debug.SetGCPercent(installGC)
-	debug.SetMemoryLimit(limit)
 }
 
 func runInstall(ctx context.Context, a *app, o installOptions, given []string) error {
@@ -158,7 +161,6 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	if err != nil {
 		return err
 	}
-	limitMemory(root)
 	now, err := a.now()
 	if err != nil {
 		return err
@@ -188,6 +190,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 		InstallOptions: transaction.InstallOptions{
 			Root: root, Packages: transaction.PackageFiles(files...), DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild, AllowMissing: o.allowMissing,
 			Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Lock: o.lock(), Now: now, Generate: a.Generate, Progress: progress.show,
+			Begins: limitMemory(root),
 		},
 		From: o.from, Requests: requests, Recommends: o.recommends,
 	}

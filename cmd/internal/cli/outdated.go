@@ -128,7 +128,6 @@ func runUpgrade(ctx context.Context, a *app, o upgradeOptions, names []string) e
 	if err != nil {
 		return err
 	}
-	limitMemory(root)
 	now, err := a.now()
 	if err != nil {
 		return err
@@ -142,6 +141,7 @@ func runUpgrade(ctx context.Context, a *app, o upgradeOptions, names []string) e
 	result, err := r.Upgrade(ctx, repo.InstallOptions{
 		InstallOptions: transaction.InstallOptions{
 			Root: root, DryRun: o.dryRun, AllowMissing: o.allowMissing, Signature: policy, Lock: o.lock(), Now: now, Generate: a.Generate, Progress: progress.show,
+			Begins: limitMemory(root),
 		},
 		Recommends: o.recommends,
 	}, names)
