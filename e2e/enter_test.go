@@ -85,4 +85,9 @@ func TestEnter(t *testing.T) {
 			}
 		}
 	}
+	// What a shell sees stays while it runs, also when nothing else has it.
+	const collect = "hashpkg remove -q alpha && hashpkg remove -q beta && hashpkg gc -q --keep 1 --keep-versions 0 && ls /var/sys/.hashpkg/views && cat /usr/share/alpha/data /usr/share/beta/data"
+	if out, status := inside(0, "enter", "alpha", "beta", "--", "sh", "-c", collect); status != 0 || !strings.HasSuffix(out, "\nalpha\nbeta\n") || strings.Count(out, "\n") != 4 {
+		t.Errorf("after a collection: status %d: %s", status, out)
+	}
 }

@@ -195,6 +195,36 @@ func TestRefreshPrefixInUsr(t *testing.T) {
 	})
 }
 
+// TestRefreshSeveralViews: views that are seen at once are found, whose they are, and refreshed.
+func TestRefreshSeveralViews(t *testing.T) {
+	asBoth(t, func(r *root, as caller) {
+		r.second()
+		c := config
+		c.View, c.More = prefix+"/.hashpkg/views/prog", []string{prefix + "/.hashpkg/views/second"}
+		joined := prefix + "/prog/1.0/joined"
+		r.launcher(joined, c)
+		r.write("/usr/lib/host/data", "old\n")
+		r.must(os.MkdirAll(prefix+"/.hashpkg/views/other/usr", 0o755))
+		p := r.start(as, joined, "cat", "/usr/lib/host/data", "wait", "cat", "/usr/lib/host/data", "cat", "/usr/lib/prog/data", "chdir", "/usr/lib/second", "cat", "data")
+		root, err := sysroot.Open("/", prefix, nil)
+		r.must(err)
+		defer root.Close()
+		views := []string{".hashpkg/views/prog", ".hashpkg/views/second", ".hashpkg/views/other"}
+		pids, err := root.InUse(views, func(tree string) string { return tree })
+		r.must(err)
+		if pid := p.cmd.Process.Pid; len(pids) != 2 || pids[views[0]] != pid || pids[views[1]] != pid {
+			r.t.Errorf("as %s: in use are %v", as.name, pids)
+		}
+		for i := range 3 {
+			r.replace("/usr/lib/host/data", fmt.Sprint(i))
+			r.refresh()
+		}
+		if got, want := p.end(), "2viewsecond"; got != want {
+			r.t.Errorf("as %s: it prints %q, want %q", as.name, got, want)
+		}
+	})
+}
+
 // TestRefreshOthers: what is no view of this machine's, or not any more, is left alone.
 func TestRefreshOthers(t *testing.T) {
 	for name, change := range map[string][]string{
