@@ -88,12 +88,15 @@ func TestRefreshKeepsMounts(t *testing.T) {
 		r.mount("/usr/lib/modules", 0)
 		r.mount("/usr/lib/modules/inner", 0)
 		r.mount("/usr/share/whole", 0)
+		r.must(os.Symlink("lib", "/usr/lib64"))
+		r.write(viewDir+"/usr/lib64/data64", "view")
 		r.must(os.MkdirAll("/usr/local/later", 0o755))
 		r.must(os.MkdirAll("/usr/local/own", 0o755))
 		r.must(os.MkdirAll("/usr/share/host/own", 0o755))
 		r.must(os.MkdirAll("/mnt/inside", 0o755))
 		p := r.start(as, launched, "wait",
 			"cat", "/usr/lib/modules/data", "cat", "/usr/lib/modules/inner/data", "cat", "/usr/share/whole/data", "cat", "/usr/local/later/data",
+			"cat", "/usr/lib64/modules/data", "cat", "/usr/lib64/data64",
 			"type", "/usr/local/own", "type", "/usr/share/host/own", "type", "/usr/src", "mount", "/mnt/inside")
 		in := []string{"/usr/bin/host-tool", "join", strconv.Itoa(p.cmd.Process.Pid)}
 		r.want(as, "", append(in, "mount", "/usr/local/own", "mount", "/usr/share/host/own", "mount", "/usr/src")...)
@@ -105,7 +108,7 @@ func TestRefreshKeepsMounts(t *testing.T) {
 			r.refresh()
 		}
 		r.mount("/usr/local/later", 0)
-		want := "submountsubmountsubmountsubmount" + own + own + own
+		want := "submountsubmountsubmountsubmountsubmountview" + own + own + own
 		if as.cred != nil {
 			want += "/mnt/inside: Operation not permitted\n"
 		}
