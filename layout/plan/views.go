@@ -84,6 +84,7 @@ func viewOf(t *record.Tree, manifests []*record.Manifest, g *record.Generation, 
 	name := layout.ViewAlias(t.Name, t.Release)
 	v := PlannedView{Parts: view.PartsOf(name, manifests, alternatives.Links(manifests, g.Alternatives))}
 	v.FillConf(manifests, has)
+	v.FillConversions(manifests, has)
 	v.Identity = v.Parts.Identity()
 	return v
 }
