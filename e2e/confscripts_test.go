@@ -178,6 +178,16 @@ func TestConfScriptsOfShipped(t *testing.T) {
 	s.has(map[string]string{"etc/tool": ""})
 }
 
+// TestConfScriptsThatHang has a script end that waits for ever, and says what gives it longer.
+func TestConfScriptsThatHang(t *testing.T) {
+	t.Parallel()
+	s := newScriptedRoot(t)
+	s.hashpkg(0, "install", s.deb("tool", "1", "", "echo >/etc/tool/made; exec sleep 1000000\n", testdeb.File{Path: "etc/tool/conf", Content: "conf\n"}))
+	s.says(s.hashpkg(1, "configure", "--timeout", "1s", "tool"), "it has not ended after 1s", "give it longer by --timeout")
+	s.has(map[string]string{"etc/tool": ""})
+	s.says(s.hashpkg(2, "configure", "--timeout", "0", "tool"), "--timeout is not more than 0")
+}
+
 // TestConfScriptsNamed has an install name the commands that bring what its programs lack.
 func TestConfScriptsNamed(t *testing.T) {
 	t.Parallel()
@@ -185,6 +195,16 @@ func TestConfScriptsNamed(t *testing.T) {
 	out := s.hashpkg(0, "install", "--allow-missing", s.deb("tool", "1", "debconf, ucf | other", "ucf /usr/share/tool/conf /etc/tool/made\n",
 		testdeb.File{Path: "usr/share/tool/conf", Content: "conf\n"}))
 	s.says(out, "note: tool may need what only scripts compute, such as /etc/tool/made: hashpkg install ucf, then hashpkg configure tool computes it\n")
+	made := func(name, tools string) string {
+		return s.deb(name, "1", tools, "ucf /usr/share/tool/conf /etc/"+name+"/made\n", testdeb.File{Path: "usr/share/" + name + "/conf", Content: "conf\n"})
+	}
+	out = s.hashpkg(0, "install", "--allow-missing", made("one", "ucf"), made("two", "debconf, ucf"))
+	s.says(out, "note: scripts need what is not installed: hashpkg install ucf brings it, for those below\n",
+		"note: one may need what only scripts compute, such as /etc/one/made: hashpkg configure one computes it\n",
+		"note: two may need what only scripts compute, such as /etc/two/made: hashpkg configure two computes it\n")
+	if strings.Count(out, "hashpkg install") != 1 {
+		t.Errorf("it does not say once what brings what scripts call: %s", out)
+	}
 	prefix := filepath.Join(s.dir, "sys")
 	if err := errors.Join(os.Chmod(filepath.Dir(s.dir), 0o755), os.Chmod(s.dir, 0o755), os.Mkdir(prefix, 0o755), os.Chown(prefix, 1000, 1000)); err != nil {
 		t.Fatal(err)

@@ -45,6 +45,10 @@ func TestEnter(t *testing.T) {
 		}}))
 	}
 	install = append(install, writeDeb(t, dir, testdeb.Package{Name: "plain", Version: "1", Files: []testdeb.File{{Path: "usr/bin/plain", Content: "#!/bin/sh\n", Mode: 0o755}}}))
+	install = append(install, writeDeb(t, dir, testdeb.Package{Name: "own", Version: "1", Files: []testdeb.File{
+		{Path: "usr/bin/own", Content: "#!/bin/sh\necho own $(cat /usr/share/alpha/data); cat /usr/share/own/data\n", Mode: 0o755},
+		{Path: "usr/share/own/data", Content: "the shell's\n"},
+	}}))
 	if status, said := run(t, exec.Command(hashpkg(t), install...)); status != 0 {
 		t.Fatal(said)
 	}
@@ -84,5 +88,29 @@ func TestEnter(t *testing.T) {
 				t.Errorf("as %d: %s: status %d: %s; want %s", id, command, status, out, want)
 			}
 		}
+	}
+	// The shell is the caller's, which may have a view of its own, and may be in another one only.
+	for _, id := range []int{0, 1000} {
+		for shell, want := range map[string]string{
+			"":                                "alpha\n",
+			"alpha":                           "alpha\n",
+			"/bin/bash":                       "bash alpha\n",
+			"/usr/share":                      "note: SHELL names /usr/share, which is no program here: this is /bin/sh\nalpha\n",
+			"/usr/bin/no-such-one":            "note: SHELL names /usr/bin/no-such-one, which is no program here: this is /bin/sh\nalpha\n",
+			"/bin/alpha":                      "alpha\nboth of alpha\n",
+			"/var/sys/current-system/bin/own": "own alpha\nthe shell's\n",
+		} {
+			cmd := root.PivotCommand(t.Context(), id, "env", "SHELL="+shell, "hashpkg", "enter", "alpha")
+			cmd.Stdin = strings.NewReader("echo ${BASH_VERSION:+bash} $(cat /usr/share/alpha/data)\n")
+			out, err := cmd.CombinedOutput()
+			if err != nil || string(out) != want {
+				t.Errorf("as %d, with SHELL=%s: %v: %s; want %s", id, shell, err, out, want)
+			}
+		}
+	}
+	// What a shell sees stays while it runs, also when nothing else has it.
+	const collect = "hashpkg remove -q alpha && hashpkg remove -q beta && hashpkg gc -q --keep 1 --keep-versions 0 && ls /var/sys/.hashpkg/views && cat /usr/share/alpha/data /usr/share/beta/data"
+	if out, status := inside(0, "enter", "alpha", "beta", "--", "sh", "-c", collect); status != 0 || !strings.HasSuffix(out, "\nalpha\nbeta\n") || strings.Count(out, "\n") != 5 {
+		t.Errorf("after a collection: status %d: %s", status, out)
 	}
 }

@@ -28,7 +28,9 @@
 // Host/usr is the host's own /usr, and Host/view is the view's directory. So
 // /proc/PID/root/HOST/view/usr is there if process PID is in a view, and
 // /proc/PID/root/HOST/view is the same directory (device and inode) as that of the view
-// that it is in. In /proc/PID/mountinfo that is the mount at HOST/view; all other mounts
+// that it is in. In /proc/PID/mountinfo that is the mount at HOST/view; where several views
+// are seen as one it is an overlay with the source "hashpkg", whose lowerdir names them as
+// View and More do: the directories themselves, then, and no links to them. All other mounts
 // at and below /usr with the source "hashpkg" are the launcher's overlays (and a tmpfs under
 // some of them). Who lays new ones over these, of Host/view/usr and Host/usr, and binds
 // there what the old ones had below them, shows a running program what has become of

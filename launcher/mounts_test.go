@@ -95,6 +95,36 @@ func TestSubmounts(t *testing.T) {
 	})
 }
 
+// TestSubmountsOfLib64: what is mounted in a directory that the host has by that name, or by a link,
+// is there in the view too, which has that directory or not.
+func TestSubmountsOfLib64(t *testing.T) {
+	for _, link := range []bool{false, true} {
+		for _, inView := range []bool{false, true} {
+			asBoth(t, func(r *root, as caller) {
+				if link {
+					r.must(os.Symlink("lib", "/usr/lib64"))
+				}
+				r.write("/usr/lib64/driver.so", "host")
+				r.write("/usr/lib64/of-host", "host")
+				r.write("/mnt/driver.so", "bound")
+				r.must(unix.Mount("/mnt/driver.so", "/usr/lib64/driver.so", "", unix.MS_BIND, ""))
+				r.mount("/usr/lib64/sub", 0)
+				r.mount("/usr/lib64/sub/inner", 0)
+				want := "view\nhostboundsubmountsubmount"
+				args := []string{launched, "cat", "/usr/lib/prog/data", "print", "", "cat", "/usr/lib64/of-host", "cat", "/usr/lib64/driver.so", "cat", "/usr/lib64/sub/data", "cat", "/usr/lib64/sub/inner/data"}
+				if inView {
+					r.write(viewDir+"/usr/lib64/of-view", "view")
+					args, want = append(args, "cat", "/usr/lib64/of-view"), want+"view"
+				}
+				got := r.call(call{caller: as, args: args})
+				if got.out != want || got.err != "" {
+					r.t.Errorf("as %s, with a link %v, in the view %v: %+v, want %q", as.name, link, inView, got, want)
+				}
+			})
+		}
+	}
+}
+
 // TestDeepSubmount: a user's view cannot have one at any depth, and ends in order where it is too deep.
 func TestDeepSubmount(t *testing.T) {
 	inRoot(t, func(r *root) {

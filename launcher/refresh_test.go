@@ -88,12 +88,15 @@ func TestRefreshKeepsMounts(t *testing.T) {
 		r.mount("/usr/lib/modules", 0)
 		r.mount("/usr/lib/modules/inner", 0)
 		r.mount("/usr/share/whole", 0)
+		r.must(os.Symlink("lib", "/usr/lib64"))
+		r.write(viewDir+"/usr/lib64/data64", "view")
 		r.must(os.MkdirAll("/usr/local/later", 0o755))
 		r.must(os.MkdirAll("/usr/local/own", 0o755))
 		r.must(os.MkdirAll("/usr/share/host/own", 0o755))
 		r.must(os.MkdirAll("/mnt/inside", 0o755))
 		p := r.start(as, launched, "wait",
 			"cat", "/usr/lib/modules/data", "cat", "/usr/lib/modules/inner/data", "cat", "/usr/share/whole/data", "cat", "/usr/local/later/data",
+			"cat", "/usr/lib64/modules/data", "cat", "/usr/lib64/data64",
 			"type", "/usr/local/own", "type", "/usr/share/host/own", "type", "/usr/src", "mount", "/mnt/inside")
 		in := []string{"/usr/bin/host-tool", "join", strconv.Itoa(p.cmd.Process.Pid)}
 		r.want(as, "", append(in, "mount", "/usr/local/own", "mount", "/usr/share/host/own", "mount", "/usr/src")...)
@@ -105,7 +108,7 @@ func TestRefreshKeepsMounts(t *testing.T) {
 			r.refresh()
 		}
 		r.mount("/usr/local/later", 0)
-		want := "submountsubmountsubmountsubmount" + own + own + own
+		want := "submountsubmountsubmountsubmountsubmountview" + own + own + own
 		if as.cred != nil {
 			want += "/mnt/inside: Operation not permitted\n"
 		}
@@ -190,6 +193,36 @@ func TestRefreshPrefixInUsr(t *testing.T) {
 			}
 		}
 		if got, want := p.end(), "2viewoverok\n"; got != want {
+			r.t.Errorf("as %s: it prints %q, want %q", as.name, got, want)
+		}
+	})
+}
+
+// TestRefreshSeveralViews: views that are seen at once are found, whose they are, and refreshed.
+func TestRefreshSeveralViews(t *testing.T) {
+	asBoth(t, func(r *root, as caller) {
+		r.second()
+		c := config
+		c.View, c.More = prefix+"/.hashpkg/views/prog", []string{prefix + "/.hashpkg/views/second"}
+		joined := prefix + "/prog/1.0/joined"
+		r.launcher(joined, c)
+		r.write("/usr/lib/host/data", "old\n")
+		r.must(os.MkdirAll(prefix+"/.hashpkg/views/other/usr", 0o755))
+		p := r.start(as, joined, "cat", "/usr/lib/host/data", "wait", "cat", "/usr/lib/host/data", "cat", "/usr/lib/prog/data", "chdir", "/usr/lib/second", "cat", "data")
+		root, err := sysroot.Open("/", prefix, nil)
+		r.must(err)
+		defer root.Close()
+		views := []string{".hashpkg/views/prog", ".hashpkg/views/second", ".hashpkg/views/other"}
+		pids, err := root.InUse(views, func(tree string) string { return tree })
+		r.must(err)
+		if pid := p.cmd.Process.Pid; len(pids) != 2 || pids[views[0]] != pid || pids[views[1]] != pid {
+			r.t.Errorf("as %s: in use are %v", as.name, pids)
+		}
+		for i := range 3 {
+			r.replace("/usr/lib/host/data", fmt.Sprint(i))
+			r.refresh()
+		}
+		if got, want := p.end(), "2viewsecond"; got != want {
 			r.t.Errorf("as %s: it prints %q, want %q", as.name, got, want)
 		}
 	})

@@ -217,15 +217,39 @@ func (u *users) opened(pid int) {
 	}
 }
 
-// seesView notes the view that a process sees: package launcher says how it is known.
+// seesView notes the views that a process sees: package launcher says how they are known.
 func (u *users) seesView(pid int) {
 	for _, prefix := range slices.Concat(u.names.inside, u.names.outside) {
 		var st unix.Stat_t
-		if unix.Stat(fmt.Sprintf("/proc/%d/root%s/%s/view", pid, prefix, layout.HostDir), &st) != nil {
+		place := prefix + "/" + layout.HostDir + "/view"
+		if unix.Stat(fmt.Sprintf("/proc/%d/root%s", pid, place), &st) != nil {
 			continue
 		}
 		if i, ok := u.inside[fileKey{st.Dev, st.Ino}]; ok {
 			u.pids[u.dirs[i]] = pid
+			continue
+		}
+		var fs unix.Statfs_t
+		if unix.Statfs(fmt.Sprintf("/proc/%d/root%s", pid, place), &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+			u.seesJoined(pid)
+		}
+	}
+}
+
+// seesJoined notes the views that a process sees as one.
+func (u *users) seesJoined(pid int) {
+	mountinfo, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		return // it has ended, or is not ours to see
+	}
+	for m := range Mounts(string(mountinfo)) {
+		if !strings.HasSuffix(m.Point, "/"+layout.HostDir+"/view") {
+			continue
+		}
+		for _, id := range m.JoinedViews() {
+			if i, ok := u.known[layout.TreePath(layout.ViewName, id)]; ok {
+				u.pids[u.dirs[i]] = pid
+			}
 		}
 	}
 }

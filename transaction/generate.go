@@ -38,7 +38,8 @@ type generating struct {
 	made      map[digest.Digest]result    // by the identity of the task
 	madeFor   map[digest.Digest]string    // the view of the active generation that has it
 	warnings  []string
-	fatal     error // of what the transaction itself needs
+	fatal     error              // of what the transaction itself needs
+	keep      func([]byte) error // stages a file that was made
 }
 
 // result is what came of a task.
@@ -58,6 +59,10 @@ func (w *Writer) generate(ctx context.Context, next *record.Generation, planned 
 	g := &generating{
 		Writer: w, next: next, host: hostFiles{root: w.root, known: map[string][]generate.Input{}},
 		manifests: map[string]*record.Manifest{}, present: map[string]bool{}, fresh: trees,
+		keep: func(b []byte) error {
+			_, _, err := w.staging.Add(bytes.NewReader(b), int64(len(b)))
+			return err
+		},
 	}
 	for _, t := range of {
 		g.present[layout.TreePath(t.Name, t.Tree)] = t.Present
@@ -180,6 +185,83 @@ func FindGenerated(root *sysroot.Root, p *plan.PlannedView) error {
 	}
 	p.Parts, p.Identity = all, all.Identity()
 	return nil
+}
+
+// tasksOf returns the tasks that the generated files of a view come from, and whether a planned view is
+// that one: it is another one, for example, where files of the host that it is made of have changed.
+func tasksOf(root *sysroot.Root, p *plan.PlannedView, v *record.Manifest) (tasks []generate.Task, ok bool, err error) {
+	all, err := generate.Tasks(p.Trees, &hostFiles{root: root, known: map[string][]generate.Input{}})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, t := range all {
+		isOf := func(made record.Generated) bool { return made.Input == t.Identity() }
+		if slices.ContainsFunc(v.Generated, isOf) {
+			tasks = append(tasks, t)
+		}
+	}
+	parts := withTasks(p.Parts, tasks)
+	return tasks, view.Dir(parts.Identity()) == v.Tree, nil
+}
+
+// IsView reports whether a planned view is one that the store has, generated files included.
+func IsView(root *sysroot.Root, p *plan.PlannedView, v *record.Manifest) (bool, error) {
+	_, ok, err := tasksOf(root, p, v)
+	return ok, err
+}
+
+// Regenerate makes generated files of a view again, those that are lost, and stages them as
+// spares: see [store.Staging.Spare]. The planned view, of a generation, must be that one by
+// [IsView]. It returns those that it has made, and why something could not be made, or is another
+// file than before.
+func (w *Writer) Regenerate(ctx context.Context, of *record.Generation, p *plan.PlannedView, v *record.Manifest, lost func(digest.Digest) bool) (made map[digest.Digest]bool, fault, err error) {
+	tasks, ok, err := tasksOf(w.root, p, v)
+	if err != nil || !ok {
+		return nil, nil, err
+	}
+	made = map[digest.Digest]bool{}
+	g := &generating{
+		Writer: w, next: of, host: hostFiles{root: w.root, known: map[string][]generate.Input{}}, manifests: map[string]*record.Manifest{},
+		keep: func(b []byte) error {
+			_, _, err := w.staging.Spare(bytes.NewReader(b), lost)
+			return err
+		},
+	}
+	plain := v.Clone()
+	plain.Files = slices.DeleteFunc(plain.Files, func(f record.File) bool { return f.Generated != nil })
+	plain.Index()
+	scene := &scene{generating: g, view: plain}
+	defer scene.close()
+	for i := range tasks {
+		t := &tasks[i]
+		wanted := map[digest.Digest]bool{}
+		for j := range v.Files {
+			if f := &v.Files[j]; f.Generated != nil && *f.Generated == t.Identity() && lost(f.Object) {
+				wanted[f.Object] = true
+			}
+		}
+		if len(wanted) == 0 {
+			continue
+		}
+		r := scene.make(ctx, t)
+		if err := errors.Join(ctx.Err(), g.fatal); err != nil {
+			return nil, nil, err
+		}
+		if r.fault != nil {
+			fault = errors.Join(fault, fmt.Errorf("make the index of %s: %w", t.By, r.fault))
+			continue
+		}
+		for _, f := range r.files {
+			if wanted[f.Object] {
+				made[f.Object] = true
+				delete(wanted, f.Object)
+			}
+		}
+		if len(wanted) > 0 {
+			fault = errors.Join(fault, fmt.Errorf("make the index of %s: it is another one than before", t.By))
+		}
+	}
+	return made, fault, nil
 }
 
 // manifest returns the manifest of a tree.
@@ -350,8 +432,7 @@ func eachOutput(t *generate.Task, dir *beneath.Dir, f func(name string, b []byte
 // stage stages the bytes of a file that was made.
 func (s *scene) stage(t *generate.Task, name string, b []byte) ([]record.File, error) {
 	f := generatedFile(t, name, b)
-	_, _, err := s.staging.Add(bytes.NewReader(b), f.Size)
-	return []record.File{f}, err
+	return []record.File{f}, s.keep(b)
 }
 
 func generatedFile(t *generate.Task, name string, b []byte) record.File {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
@@ -32,9 +33,10 @@ var ErrNoScripts = errors.New("no script of it, or of what it needs, computes an
 
 // RunScripts has the scripts run in a box that configure private trees of the active generation
 // and those that are seen in their views: see [configure.Run]. Packages whose scripts fail are
-// left out, but for the first tree's, whose failure is the error. The Writer must have begun
+// left out, but for the first tree's, whose failure is the error; so it is when they have not ended
+// after limit, if that is not 0. The Writer must have begun
 // with [Options.Generate]. Nothing is changed outside of the Writer's staging directory.
-func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*ScriptsRun, error) {
+func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree, limit time.Duration) (*ScriptsRun, error) {
 	g := &generating{Writer: w, next: w.active, host: hostFiles{root: w.root, known: map[string][]generate.Input{}}, manifests: map[string]*record.Manifest{}}
 	manifest := func(t *record.Tree) (*record.Manifest, error) { return g.manifest(t.Path()) }
 	planned, family, err := plan.ViewOf(w.active, trees, manifest, w.root.FileSize)
@@ -67,6 +69,7 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*Scripts
 	if err != nil {
 		return nil, err
 	}
+	box.Time = limit
 	choices, err := g.choices()
 	if err != nil {
 		return nil, err
@@ -87,6 +90,9 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*Scripts
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if errors.Is(err, sandbox.ErrTime) {
+		return nil, fmt.Errorf("%w: give it longer by --timeout, or see why it takes so long, as a script does that waits for an answer", err)
 	}
 	if err != nil {
 		if answered, serr := AnsweredBySystem(ctx, w.root); serr == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/elfedit"
@@ -106,12 +107,16 @@ func ViewLauncher(root *sysroot.Root, g *record.Generation, trees []*record.Tree
 	}
 	c := place.Config(m, &record.File{Launches: program})
 	c.Tree, c.Libraries = "", libraries
-	seen := map[string]bool{trees[0].View: true}
-	for _, t := range trees[1:] {
-		if !seen[t.View] {
-			c.More = append(c.More, place.Config(&record.Manifest{Name: t.Name, Tree: t.Dir}, &record.File{Launches: program}).View)
+	// What of several is seen as one is known by their own names: see package launcher.
+	views := []string{}
+	for _, t := range trees {
+		v := place.RealPrefix + "/" + layout.TreePath(layout.ViewName, t.View)
+		if !slices.Contains(views, v) {
+			views = append(views, v)
 		}
-		seen[t.View] = true
+	}
+	if len(views) > 1 {
+		c.View, c.More = views[0], views[1:]
 	}
 	found := false
 	for _, t := range trees {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +64,7 @@ func inside() error {
 	if err := enter(root); err != nil {
 		return err
 	}
-	if err := renounce(len(p.Writes) > 0); err != nil {
+	if err := renounce(len(p.Writes) > 0, p.Time); err != nil {
 		return err
 	}
 	return fmt.Errorf("execute it: %w", unix.Exec(p.Args[0], p.Args, p.Env))
@@ -366,9 +367,9 @@ const kept = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER |
 
 // renounce takes all rights from the process, or all but those in kept, and bounds what it
 // may use.
-func renounce(writes bool) error {
+func renounce(writes bool, limit time.Duration) error {
 	limits := map[int]uint64{
-		unix.RLIMIT_CORE: 0, unix.RLIMIT_AS: maxMemory, unix.RLIMIT_DATA: maxMemory, unix.RLIMIT_FSIZE: maxOut, unix.RLIMIT_CPU: uint64(maxTime.Seconds()),
+		unix.RLIMIT_CORE: 0, unix.RLIMIT_AS: maxMemory, unix.RLIMIT_DATA: maxMemory, unix.RLIMIT_FSIZE: maxOut, unix.RLIMIT_CPU: uint64(math.Ceil(limit.Seconds())),
 	}
 	if writes {
 		limits[unix.RLIMIT_AS] = maxReserved

@@ -24,6 +24,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,6 +62,10 @@ type Box struct {
 	// users, and become them. The place of Out is not shown to it.
 	Writes []string
 
+	// Time is how long the program may take, 2 minutes if it is 0; so much time of a processor each
+	// of its processes may use.
+	Time time.Duration
+
 	Args []string // the program's path, and its arguments
 	Env  []string
 }
@@ -71,7 +76,7 @@ const mappedIDs = 1 << 16
 
 // Bounds of what a program may take.
 const (
-	maxTime   = 2 * time.Minute
+	usualTime = 2 * time.Minute
 	maxMemory = 4 << 30 // bytes of memory of each process
 	// maxReserved is how many bytes of address space each process of a box that writes has: a
 	// Java machine keeps as much for itself as a quarter of the memory there is.
@@ -125,9 +130,13 @@ type plan struct {
 	Out      string
 	OutLinks map[string]string
 	Writes   []string
+	Time     time.Duration
 	Args     []string
 	Env      []string
 }
+
+// ErrTime is wrapped by the error about a program that took longer than Box.Time.
+var ErrTime = errors.New("it has not ended")
 
 // ErrNotRoot says that only root can run a program that writes.
 var ErrNotRoot = errors.New("only root can run a program that changes files as root")
@@ -138,7 +147,8 @@ func (b *Box) Run(ctx context.Context) (out *Output, err error) {
 	if len(b.Writes) > 0 && os.Geteuid() != 0 {
 		return nil, &Error{b.Args[0], "", nil, ErrNotRoot}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, maxTime, fmt.Errorf("it has not ended after %v", maxTime))
+	limit := cmp.Or(b.Time, usualTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w after %v", ErrTime, limit))
 	defer cancel()
 	// The kernel ends the program with the thread that has started it.
 	runtime.LockOSThread()
@@ -150,7 +160,7 @@ func (b *Box) Run(ctx context.Context) (out *Output, err error) {
 			_ = f.Close() // nothing is written through it
 		}
 	}()
-	p := plan{Dirs: map[string]int{}, Links: b.Links, Out: b.Out, OutLinks: b.OutLinks, Writes: b.Writes, Args: b.Args, Env: b.Env}
+	p := plan{Dirs: map[string]int{}, Links: b.Links, Out: b.Out, OutLinks: b.OutLinks, Writes: b.Writes, Time: limit, Args: b.Args, Env: b.Env}
 	add := func(d *beneath.Dir) (int, error) {
 		fd, err := unix.FcntlInt(uintptr(d.Fd()), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {

@@ -707,17 +707,69 @@ static int is_joined_link(const struct name *n)
 	return n->host == S_IFLNK && n->view == S_IFDIR && type_of(IN_HOST(n->path), 0) == S_IFDIR;
 }
 
+static long level(const char *rel);
+
+/* real_name returns where the host's directory rel is below its /usr, as mounts there are named: the way may have links. */
+static const char *real_name(const char *rel)
+{
+	static char target[PATH];
+	static struct text link, usr;
+	char number[24], *p = number + sizeof number - 1;
+	long fd = open_at(AT_FDCWD, IN_HOST(rel), O_PATH | O_DIRECTORY), n;
+	if (fd < 0)
+		return rel;
+	*p = 0;
+	n = fd;
+	do
+		*--p = (char)('0' + n % 10);
+	while (n /= 10);
+	set(&link, "/proc/self/fd/");
+	add(&link, p);
+	n = SYS4(SYS_readlinkat, AT_FDCWD, link.s, target, sizeof target - 1);
+	close_fd(fd);
+	if (n <= 0)
+		return rel;
+	target[n] = 0;
+	set(&usr, host);
+	add(&usr, "/usr");
+	const char *real = below(target, usr.s);
+	return real ? real : rel;
+}
+
+/* What is mounted in the directory that a link of the host's leads to is shown by the link's name, too. */
+static const char *link_name;
+
+static long show_linked(const char *dir, const char *rel)
+{
+	static struct text last;
+	const char *rest = below(rel, dir);
+	char target[PATH];
+	if (!rest || (last.n > 0 && below(rel, last.s)))
+		return 0;
+	set(&last, rel);
+	if (!join(target, sizeof target, link_name, rest))
+		return fail("mount", rel, -ENAMETOOLONG);
+	return bind(IN_HOST(rel), IN_USR(target), MS_REC);
+}
+
 static long join_link(const struct name *n)
 {
-	return overlay(n->path, IN_HOST(n->path), IN_USR(n->path));
+	static char dir[REL];
+	long r = overlay(n->path, IN_HOST(n->path), IN_USR(n->path));
+	if (r == -EINVAL || r == -ELOOP)
+		return level(n->path);
+	if (r < 0 || own_userns || !has_submounts())
+		return r;
+	if (!join(dir, sizeof dir, "", real_name(n->path)))
+		return fail("mount", n->path, -ENAMETOOLONG);
+	link_name = n->path;
+	return submounts(dir, show_linked);
 }
 
 /*
  * Where an overlay with a directory of the host's cannot be had, level makes the
  * directory anew: names of the view, and beside them a mount for each of the host's.
  */
-static long level(const char *rel);
-
 static long level_make(const char *rel, const char *name, u32 type)
 {
 	struct name n;
@@ -775,7 +827,7 @@ static long level(const char *rel)
 	if (depth > 15) /* for the stack of a user's process */
 		return fail("mount", usr.s, -ENAMETOOLONG);
 	/* A user cannot look under the host's mounts, and a directory cannot be laid over one that it is in. */
-	if (submounts(rel, stop_below) >= 0 && !below(prefix, usr.s))
+	if (submounts(real_name(rel), stop_below) >= 0 && !below(prefix, usr.s))
 		return failed_with; /* so it failed for another reason */
 	long r = mount("hashpkg", usr.s, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
 	if (r < 0)

@@ -82,6 +82,7 @@ func viewOf(t *record.Tree, closure []*record.Manifest, rivals *view.Rivals, g *
 	name := layout.ViewAlias(t.Name, t.Release)
 	v := PlannedView{Parts: view.PartsOf(name, manifests, alternatives.Links(manifests, g.Alternatives))}
 	v.FillConf(manifests, has)
+	v.FillConversions(manifests, has)
 	v.Identity = v.Parts.Identity()
 	return v
 }

@@ -129,8 +129,8 @@ func keepsPath(p string) bool {
 	return !hasPrefix(p, unneeded) && !isLoaderDir(p) && !decidesRights(p) && !decidesRights(p+"/")
 }
 
-// IsLoaderFamily reports whether a package is the C library's, of which no view has
-// anything.
+// IsLoaderFamily reports whether a package is the C library's, of which a view has
+// nothing but conversions: see FillConversions.
 func IsLoaderFamily(m *record.Manifest) bool {
 	return slices.ContainsFunc(m.Files, func(f record.File) bool { return f.ELF != nil && f.ELF.Soname == layout.LibcName(f.ELF) })
 }
@@ -151,6 +151,9 @@ type Parts struct {
 	Links []record.Link
 	// Conf are configuration files that stand in the place of links of trees: see FillConf.
 	Conf []record.File
+	// Conversions is the C library's tree whose conversions of character sets are seen, nil for
+	// none: see FillConversions.
+	Conversions *record.Manifest
 	// Generated are files that follow from the others; they come before all of them: see
 	// [Parts.Generate].
 	Generated []Generated
@@ -182,7 +185,31 @@ func (p *Parts) Place(placed func(*record.Manifest) (*record.Manifest, error)) e
 			return err
 		}
 	}
-	return nil
+	if p.Conversions != nil {
+		p.Conversions, err = placed(p.Conversions)
+	}
+	return err
+}
+
+// FillConversions has a view show the conversions of character sets of its closure's C library,
+// where the root has none in their directory, as one of another kind of distribution has not. Else
+// the root's serve: its own programs, which run in the view as well, load them too. has reports
+// whether the root has a file or directory.
+func (p *Parts) FillConversions(closure []*record.Manifest, has func(name string) bool) {
+	for _, m := range closure {
+		if !IsLoaderFamily(m) {
+			continue
+		}
+		i := slices.IndexFunc(m.Files, func(f record.File) bool { return f.Type == record.TypeFile && isConversion(f.Path) && keeps(&f) })
+		if i < 0 {
+			continue
+		}
+		dir, _, _ := strings.Cut(m.Files[i].Path, "/gconv/")
+		if !has("/" + dir + "/gconv") {
+			p.Conversions = m
+		}
+		return
+	}
 }
 
 // Generate adds files that follow from the others. What they are may not be known yet.
@@ -317,6 +344,9 @@ func (p *Parts) Identity() digest.Digest {
 	for _, g := range p.Generated {
 		add("generated", g.By, g.Input.String())
 	}
+	if m := p.Conversions; m != nil {
+		add("conversions", layout.TreePath(m.Name, m.Tree), m.Identity.String())
+	}
 	for i := range p.Conf {
 		add("conf", p.Conf[i].Path, p.Conf[i].Object.String())
 	}
@@ -368,10 +398,19 @@ func Merge(p Parts) *record.Manifest {
 			b.add(mergedOf(m, f))
 		}
 	}
+	last := p.Libraries
+	if m := p.Conversions; m != nil {
+		last = append(slices.Clone(last), m)
+		for i := range m.Files {
+			if f := &m.Files[i]; isConversion(f.Path) && keeps(f) {
+				b.add(mergedOf(m, f))
+			}
+		}
+	}
 	v.Merged = b.addBeside(p, v.Tree)
 	b.addLibraries(p)
 	b.addEmpty(p)
-	for _, m := range slices.Concat(p.Trees, p.Libraries) {
+	for _, m := range slices.Concat(p.Trees, last) {
 		if t := layout.TreePath(m.Name, m.Tree); !slices.Contains(v.Merged, t) {
 			v.Merged = append(v.Merged, t)
 		}

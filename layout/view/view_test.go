@@ -310,6 +310,48 @@ func TestLinkToLibrary(t *testing.T) {
 	}
 }
 
+// TestFillConversions: where the root has no conversions of character sets, the view has those of
+// its C library, as they are when the tree is placed.
+func TestFillConversions(t *testing.T) {
+	libc := tree("libc6", lib+"libc.so.6 so", lib+"ld-linux-x86-64.so.2 so", lib+"gconv/EUC-JP.so so", lib+"gconv/gconv-modules", lib+"gconv/link.so -> EUC-JP.so", "usr/share/x", "usr/lib/locale/C.utf8/x")
+	closure := []*record.Manifest{tree("app", "usr/bin/app"), tree("libc6", "usr/share/not-this-one"), libc}
+	fill := func(root ...string) (*view.Parts, []string) {
+		p := view.PartsOf("x", closure, nil)
+		p.FillConversions(closure, func(name string) bool { return slices.Contains(root, name) })
+		v := view.Merge(p)
+		var paths []string
+		for i := range v.Files {
+			if p := v.Files[i].Path; p != releasePath(v) && p != "usr/share/not-this-one" {
+				paths = append(paths, p)
+			}
+		}
+		return &p, paths
+	}
+	lacking, paths := fill()
+	if diff := cmp.Diff([]string{"usr/bin/app", lib + "gconv/EUC-JP.so", lib + "gconv/gconv-modules", lib + "gconv/link.so"}, paths); diff != "" {
+		t.Errorf("where the root has none (-want +have)\n%s", diff)
+	}
+	has, paths := fill("/" + lib + "gconv")
+	if diff := cmp.Diff([]string{"usr/bin/app"}, paths); diff != "" {
+		t.Errorf("where the root has some (-want +have)\n%s", diff)
+	}
+	if lacking.Identity() == has.Identity() {
+		t.Error("both are one view")
+	}
+	edited := libc.Clone()
+	edited.Lookup(lib + "gconv/EUC-JP.so").Object = digest.Of([]byte("edited"))
+	err := lacking.Place(func(m *record.Manifest) (*record.Manifest, error) {
+		if m == libc {
+			return edited, nil
+		}
+		return m, nil
+	})
+	v := view.Merge(*lacking)
+	if f := v.Lookup(lib + "gconv/EUC-JP.so"); err != nil || f == nil || f.Object != digest.Of([]byte("edited")) || !slices.Contains(v.Merged, "libc6/"+libc.Tree) {
+		t.Errorf("when it is placed: %v, merged of %v", err, v.Merged)
+	}
+}
+
 // TestFillConf: where links in /usr lead to configuration that the root has not, the view
 // has it itself.
 func TestFillConf(t *testing.T) {

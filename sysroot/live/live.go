@@ -84,7 +84,7 @@ func Refresh(ctx context.Context, root *sysroot.Root) ([]Stale, error) {
 			if n.host != path.Join(prefix, layout.HostDir) {
 				continue // another prefix's, of which nothing is known
 			}
-			n.tree, err = os.OpenFile(path.Join(prefix, layout.ViewsDir, n.id), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+			err = n.openTrees(path.Join(prefix, layout.ViewsDir))
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // another root's: gc keeps those that are seen
 			}

@@ -21,7 +21,11 @@ const mounts = `20 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 
 func TestFindView(t *testing.T) {
 	with := func(old, new string) string { return strings.ReplaceAll(mounts, old, new) }
-	found := view{host: "/var/sys/.hashpkg/host", id: "85831d", depth: 2, mounts: map[string]bool{"34": true, "35": true, "36": true}}
+	found := view{host: "/var/sys/.hashpkg/host", ids: []string{"85831d"}, depth: 2, mounts: map[string]bool{"34": true, "35": true, "36": true}}
+	joined := found
+	joined.ids, joined.joined = []string{"85831d", "1"}, true
+	foreign := found
+	foreign.ids = []string{"x"}
 	odd := found
 	odd.host = "/o,d:d\\ é/.hashpkg/host"
 	for _, test := range []struct {
@@ -32,6 +36,8 @@ func TestFindView(t *testing.T) {
 		{"another prefix besides", mounts + "40 20 254:0 /x/.hashpkg/views/1 /x/.hashpkg/host/view rw - ext4 /dev/vda rw\n", &found},
 		{"the view that was entered last", mounts + "40 31 254:0 /var/sys/.hashpkg/views/85831d /var/sys/.hashpkg/host/view rw - ext4 /dev/vda rw\n", &found},
 		{"an odd prefix", strings.ReplaceAll(with("=/var/sys", `=/o\134,d\134:d\134\134\040é`), "/var/sys/.hashpkg/host", `/o,d:d\134\040é/.hashpkg/host`), &odd},
+		{"several views", mounts + "40 31 0:49 / /var/sys/.hashpkg/host/view ro - overlay hashpkg ro,lowerdir=/var/sys/.hashpkg/views/85831d:/var/sys/.hashpkg/views/1\n", &joined},
+		{"another's overlay of several", mounts + "40 31 0:49 /x /var/sys/.hashpkg/host/view ro - overlay x ro,lowerdir=/var/sys/.hashpkg/views/1\n", &foreign},
 		{"nothing", "", nil},
 		{"no view", mounts[:strings.Index(mounts, "30 ")], nil},
 		{"something over it", mounts + "40 34 0:60 / /usr rw - tmpfs x rw\n", nil},

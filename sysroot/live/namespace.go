@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"runtime"
 	"strconv"
 	"strings"
@@ -26,10 +27,10 @@ type namespace struct {
 	view
 	processes []*process // in it
 	self      *os.File
-	user      *os.File // the user namespace that it belongs to
-	owner     int      // who made that
-	ours      bool     // it is this process's own
-	tree      *os.File // the view's directory, if it is ours
+	user      *os.File   // the user namespace that it belongs to
+	owner     int        // who made that
+	ours      bool       // it is this process's own
+	trees     []*os.File // the directories of its views, if it is ours
 }
 
 // process is one in /proc. What is read through dir is of it and of no other that has got
@@ -119,11 +120,23 @@ func (n *namespace) close() {
 	for _, p := range n.processes {
 		_ = p.dir.Close() // through which nothing is written, as through those below
 	}
-	for _, f := range []*os.File{n.self, n.user, n.tree} {
+	for _, f := range append(n.trees, n.self, n.user) {
 		if f != nil {
 			_ = f.Close()
 		}
 	}
+}
+
+// openTrees opens the directories of the views that are seen, in that of all views.
+func (n *namespace) openTrees(views string) error {
+	for _, id := range n.ids {
+		f, err := os.OpenFile(path.Join(views, id), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		n.trees = append(n.trees, f)
+	}
+	return nil
 }
 
 var errOwner = errors.New("none of its processes has the user that made the namespace")
@@ -204,13 +217,16 @@ const grace = 200 * time.Millisecond
 
 // refresh has a child enter the namespace. usr is the root's.
 func (n *namespace) refresh(ctx context.Context, usr *os.File) error {
-	how, tree := "", n.tree
+	how, tree := "", usr // any
 	var as *syscall.Credential
-	if n.ours {
+	switch {
+	case n.ours && n.joined:
+		// What several views are shown by is a directory of the namespace's own. Only root has mounted it.
+	case n.ours:
 		how += launcher.RefreshCompare
-	} else {
+		tree = n.trees[0]
+	default:
 		how += launcher.RefreshOfUser
-		tree = usr // any
 		var err error
 		if as, err = n.credential(); err != nil {
 			return err

@@ -106,7 +106,7 @@ func (w *worker) computeFor(ctx context.Context, trees []*record.Tree) (*compute
 		}
 		c.of[t.Name] = m
 	}
-	ran, err := w.writer.RunScripts(ctx, trees)
+	ran, err := w.writer.RunScripts(ctx, trees, w.timeout)
 	if err != nil {
 		return nil, err
 	}

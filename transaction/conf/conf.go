@@ -23,6 +23,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout/plan"
@@ -77,6 +78,7 @@ type Options struct {
 	// Scripts is of Adopt as well: what the scripts of the package and of all that it needs
 	// compute is copied, to /etc and /var/lib. They run in a box: see [transaction.Writer.RunScripts].
 	Scripts bool
+	Timeout time.Duration // after which they are ended, if it is not 0
 }
 
 // Step is what was done, or with DryRun would be.
@@ -222,7 +224,7 @@ func change(ctx context.Context, o Options, which func(*worker) ([]query.Spec, e
 	if err != nil {
 		return nil, err
 	}
-	w.writer, w.writes = writer, !o.DryRun
+	w.writer, w.writes, w.timeout = writer, !o.DryRun, o.Timeout
 	return w.run(ctx, which, f)
 }
 
@@ -232,7 +234,8 @@ type worker struct {
 	writer  *transaction.Writer // nil where nothing is to be changed
 	record  *record.Conf
 	writes  bool
-	missing bool // what somebody has removed is copied, too
+	timeout time.Duration // for scripts
+	missing bool          // what somebody has removed is copied, too
 	result  *Result
 	owned   map[string]bool // paths of the system's packages; nil until they are asked for
 }

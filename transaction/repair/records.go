@@ -471,14 +471,7 @@ func (r *repairer) replanFromPackages(ctx context.Context, lost map[string]lostM
 // tells what they were merged from, and takes them out of lost.
 func (r *repairer) mergeAgain(lost map[string]lostManifest) error {
 	for _, g := range r.generations {
-		next := g.Next(g.ID, g.Time)
-		next.Orders = r.Root.Formats().Orders()
-		planned, err := plan.Views(next, func(t *record.Tree) bool { return t.View != "" }, func(t *record.Tree) (*record.Manifest, error) {
-			if m := r.manifests[t.Path()]; m != nil {
-				return m, nil
-			}
-			return nil, fmt.Errorf("read manifest of %s: %w", t.Spec(), store.ErrNoManifest)
-		}, r.Root.FileSize)
+		planned, err := r.views(g)
 		if errors.Is(err, store.ErrNoManifest) {
 			continue // which is told of
 		}
@@ -501,6 +494,26 @@ func (r *repairer) mergeAgain(lost map[string]lostManifest) error {
 		}
 	}
 	return nil
+}
+
+// views returns the views of a generation as they are planned, without what is generated. The error wraps
+// [store.ErrNoManifest] where the manifest of one of its trees is lost.
+func (r *repairer) views(g *record.Generation) ([]plan.PlannedView, error) {
+	if planned, known := r.planned[g.ID]; known {
+		return planned, nil
+	}
+	next := g.Next(g.ID, g.Time)
+	next.Orders = r.Root.Formats().Orders()
+	planned, err := plan.Views(next, func(t *record.Tree) bool { return t.View != "" }, func(t *record.Tree) (*record.Manifest, error) {
+		if m := r.manifests[t.Path()]; m != nil {
+			return m, nil
+		}
+		return nil, fmt.Errorf("read manifest of %s: %w", t.Spec(), store.ErrNoManifest)
+	}, r.Root.FileSize)
+	if err == nil {
+		r.planned[g.ID] = planned
+	}
+	return planned, err
 }
 
 // filesFor returns the packages of trees of a generation that came with the generation id:

@@ -21,6 +21,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/store"
@@ -42,8 +43,10 @@ type Options struct {
 	// dry run fetches as well: what is in the file is not known before.
 	Fetch  func(context.Context, WantedPackage) (path string, err error)
 	DryRun bool
-	Lock   sysroot.LockOptions
-	Now    time.Time
+	// Generate lets programs of views make indexes again: see [transaction.Options].
+	Generate bool
+	Lock     sysroot.LockOptions
+	Now      time.Time
 	// Progress, if not nil, is called now and then, from any goroutine.
 	Progress func(transaction.Progress)
 }
@@ -108,6 +111,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 		Options: o, result: newResult(), fetched: map[WantedPackage]*fromPackage{},
 		manifests: map[string]*record.Manifest{}, unreadable: map[string]string{}, known: map[string]bool{},
 		checked: map[*record.Manifest]bool{}, to: map[string][]string{}, from: map[string][]string{}, lost: map[digest.Digest]bool{},
+		planned: map[int][]plan.PlannedView{}, unmade: map[*record.Manifest]string{},
 	}
 	if err := r.checkFormat(ctx); err != nil {
 		return nil, err
@@ -115,12 +119,12 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if o.DryRun {
 		return r.result, r.run(ctx)
 	}
-	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock, Create: true, Aside: r.asideBegin})
+	w, err := transaction.Begin(ctx, o.Root, transaction.Options{Lock: o.Lock, Create: true, Aside: r.asideBegin, Generate: o.Generate})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.End()) }()
-	r.staging = w.Staging()
+	r.writer, r.staging = w, w.Staging()
 	err = r.run(ctx)
 	if errors.Is(err, context.Canceled) && len(r.result.Done) > 0 {
 		err = fmt.Errorf("%w; run hashpkg verify --repair again to finish", transaction.ErrInterrupted)
@@ -139,7 +143,8 @@ func newResult() *Result {
 type repairer struct {
 	Options
 	result     *Result
-	staging    *store.Staging // nil for a dry run
+	writer     *transaction.Writer // nil for a dry run
+	staging    *store.Staging      // likewise
 	quarantine *store.Quarantine
 
 	packages    []fromPackage                  // of Options.From, and those that were fetched
@@ -158,6 +163,8 @@ type repairer struct {
 	from        map[string][]string         // who leads to a tree
 	users       map[string][]string         // programs of the system that lead to trees
 	lost        map[digest.Digest]bool      // objects that there is no copy of
+	planned     map[int][]plan.PlannedView  // the views of generations, as far as they were asked for
+	unmade      map[*record.Manifest]string // why a generated file of a view is not made again
 	pinsMended  bool                        // or would be
 }
 

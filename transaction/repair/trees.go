@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,11 +23,24 @@ import (
 // repairTrees makes again what is missing or wrong in trees, from the objects.
 func (r *repairer) repairTrees(ctx context.Context) error {
 	places := verify.NewPlaces(r.Root)
+	var later []string // which other trees' programs make files of
 	for _, p := range r.order {
 		if moved := places.Moved(r.manifests[p]); moved != nil {
 			r.remains(*moved, "move the store back, or let a link or a mount lead to it from there; or install the package again, with the prefix that the store has now")
 		}
 		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if r.lacksGenerated(r.manifests[p]) {
+			later = append(later, p)
+			continue
+		}
+		if err := r.repairTree(r.manifests[p], p); err != nil {
+			return err
+		}
+	}
+	for _, p := range later {
+		if err := r.generateAgain(ctx, r.manifests[p]); err != nil {
 			return err
 		}
 		if err := r.repairTree(r.manifests[p], p); err != nil {
@@ -160,18 +174,13 @@ func (r *repairer) hint(m *record.Manifest, d store.Damage) string {
 		return "its manifest is not the one that it was made with: give its package, and those that were installed with it: hashpkg verify --repair --from " + m.Package.File +
 			"; if that is another one by now, move manifest and tree away, and install the package again"
 	case m.Origin == record.OriginView && isGenerated(m, d.File):
-		return "it was made when the view was, and is not made again: remove the packages that see the view (hashpkg view NAME), run hashpkg gc --keep 1, and install them again"
+		return "it was made when the view was, and cannot be made again (" + cmp.Or(r.unmade[m], "something else is damaged") + "): remove the packages that see the view (hashpkg view NAME), run hashpkg gc --keep 1, and install them again"
 	case m.Origin == record.OriginView:
 		return "mend the trees that it is merged from, and run this again"
 	case m.Origin == record.OriginSystem:
 		return fmt.Sprintf("install version %s of package %s again, then run hashpkg verify --repair; or give its package file with --from", m.Version, m.Name)
 	}
 	return "give its package: hashpkg verify --repair --from " + m.Package.File
-}
-
-func isGenerated(m *record.Manifest, file string) bool {
-	f := m.Lookup(file)
-	return f != nil && f.Generated != nil
 }
 
 // findUsers finds the programs of the system that lead to trees.

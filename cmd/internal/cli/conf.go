@@ -375,24 +375,60 @@ func (a *app) noteLacking(ctx context.Context, root *sysroot.Root, trees []plan.
 		}
 	}
 	computed, cerr := conf.ComputedNeeds(ctx, root, g, named)
+	if os.Geteuid() != 0 {
+		for i, need := range computed {
+			if len(need.Files) > 0 {
+				a.notice("note: %s may need what only scripts compute, such as %s; hashpkg configure has them do so, for root only\n", specOf(named[i]), need.Files[0])
+			}
+		}
+		return errors.Join(err, cerr)
+	}
+	tools := toolsOf(computed, named)
+	if len(tools) > 1 || len(tools) == 1 && countNeeds(computed) > 1 {
+		for _, command := range tools {
+			a.notice("note: scripts need what is not installed: %s brings it, for those below\n", command)
+		}
+		tools = nil
+	}
 	for i, need := range computed {
 		if len(need.Files) == 0 {
 			continue
 		}
 		name, first := specOf(named[i]), ""
-		if os.Geteuid() != 0 {
-			a.notice("note: %s may need what only scripts compute, such as %s; hashpkg configure has them do so, for root only\n", name, need.Files[0])
-			continue
-		}
-		if len(need.Tools) > 0 {
-			first = fmt.Sprintf("hashpkg install %s, then ", strings.Join(need.Tools, " "))
-			if from := named[i].Release; from != "" {
-				first = fmt.Sprintf("hashpkg install --from %s %s, then ", from, strings.Join(need.Tools, " "))
-			}
+		if len(tools) > 0 {
+			first = tools[0] + ", then "
 		}
 		a.notice("note: %s may need what only scripts compute, such as %s: %shashpkg configure %s computes it\n", name, need.Files[0], first, name)
 	}
 	return errors.Join(err, cerr)
+}
+
+func countNeeds(computed []plan.ComputedNeed) (n int) {
+	for _, need := range computed {
+		if len(need.Files) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// toolsOf returns the commands that install what scripts of packages call, one for a release.
+func toolsOf(computed []plan.ComputedNeed, named []*record.Tree) (commands []string) {
+	tools := map[string][]string{} // by release
+	for i, need := range computed {
+		if len(need.Files) > 0 && len(need.Tools) > 0 {
+			release := named[i].Release
+			tools[release] = append(tools[release], need.Tools...)
+		}
+	}
+	for _, release := range slices.Sorted(maps.Keys(tools)) {
+		command := "hashpkg install "
+		if release != "" {
+			command += "--from " + release + " "
+		}
+		commands = append(commands, command+strings.Join(slices.Compact(slices.Sorted(slices.Values(tools[release]))), " "))
+	}
+	return commands
 }
 
 // specOf returns how a command names a tree.

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -10,7 +12,8 @@ import (
 )
 
 func newConfigureCommand(a *app) *cobra.Command {
-	return a.adopting(&cobra.Command{
+	var timeout time.Duration
+	cmd := a.adopting(&cobra.Command{
 		Use:   "configure NAME[=VERSION]",
 		Short: "Have the scripts of a package compute in a box what no package has",
 		Long: `Some files are in no package: scripts compute them when dpkg configures one, such as
@@ -26,10 +29,15 @@ in, what is started, what belongs to other programs, and what not everybody may 
 With --dry-run the scripts run all the same, and what would be copied is said.
 
 It is for root. Services are not started, and users are not made.`,
-		Example: "  hashpkg configure r-base-core\n  hashpkg configure texlive-latex-base --dry-run",
+		Example: "  hashpkg configure r-base-core\n  hashpkg configure texlive-latex-base --dry-run\n  hashpkg configure --timeout 2h texlive-full",
 	}, func(ctx context.Context, o conf.Options, spec query.Spec) (*conf.Result, error) {
+		if timeout <= 0 {
+			return nil, usageError{errors.New("--timeout is not more than 0")}
+		}
 		defer a.newProgress().during("scripts run")()
-		o.Scripts = true
+		o.Scripts, o.Timeout = true, timeout
 		return conf.Adopt(ctx, o, spec)
 	})
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Minute, "end scripts that have not ended after `DURATION`, such as 2h")
+	return cmd
 }

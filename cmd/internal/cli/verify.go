@@ -121,7 +121,7 @@ func runRepair(ctx context.Context, a *app, o verifyOptions, texts []string) err
 	r.Locked = !o.dryRun // by the repair
 	progress := a.newProgress()
 	options := repair.Options{
-		Root: root, Specs: specs, From: o.from, Fetch: fetchToRepair(r), DryRun: o.dryRun, Lock: o.lock(), Now: now, Progress: progress.show,
+		Root: root, Specs: specs, From: o.from, Fetch: fetchToRepair(r), DryRun: o.dryRun, Generate: a.Generate, Lock: o.lock(), Now: now, Progress: progress.show,
 	}
 	var result *repair.Result
 	if o.system {

@@ -251,8 +251,8 @@ func newEnterCommand(a *app) *cobra.Command {
 		Short: "Run a shell, or a command, that sees the views of packages",
 		Long: `Run a shell, or COMMAND, that sees what the programs of packages see in place of
 /usr, those of all packages at once. Where two have a name, that of the first package is
-seen. The exit status is the command's. A shell is the one that SHELL names, or
-/bin/sh.
+seen. The exit status is the command's. A shell is the one that SHELL names, if
+it is there, or else /bin/sh.
 
 With --libs the libraries of a compiler's packages are seen as well, and the root's own
 programs load these, too. That is possible where they are not older than the root's.`,
@@ -272,7 +272,7 @@ programs load these, too. That is possible where they are not older than the roo
 }
 
 func runEnter(a *app, given []string, libraries bool) error {
-	packages, command := given, []string{shell()}
+	packages, command := given, []string{}
 	if i := slices.Index(given, "--"); i >= 0 {
 		packages = given[:i]
 		if i+1 < len(given) {
@@ -303,6 +303,15 @@ func runEnter(a *app, given []string, libraries bool) error {
 	if len(trees) == 0 {
 		return fmt.Errorf("enter %s: its programs need no view; hashpkg view %s says more", strings.Join(packages, " "), packages[0])
 	}
+	if len(command) == 0 {
+		shell, of, err := a.shell(root, g, trees)
+		if err != nil {
+			return err
+		}
+		if command = []string{shell}; of != nil {
+			trees = append(trees, of)
+		}
+	}
 	// A launcher runs what is below /usr; env runs anything, and looks in PATH, in the view.
 	const env = "/usr/bin/env"
 	return execInView(root, g, trees, env, libraries, append([]string{env, "--"}, command...))
@@ -318,11 +327,39 @@ func execInView(root *sysroot.Root, g *record.Generation, trees []*record.Tree, 
 	return fmt.Errorf("enter the view of %s: %w", trees[0].Spec(), err)
 }
 
-func shell() string {
-	if s := os.Getenv("SHELL"); path.IsAbs(s) {
-		return s
+// shell returns the shell that somebody is to have in the views of trees: the one that SHELL
+// names, if it will be there, or /bin/sh. One that has a view of its own would leave these for
+// it: then it is returned by its path in that, with the tree whose view has to be seen as well.
+func (a *app) shell(root *sysroot.Root, g *record.Generation, trees []*record.Tree) (string, *record.Tree, error) {
+	const usual = "/bin/sh"
+	s := os.Getenv("SHELL")
+	if !path.IsAbs(s) {
+		return usual, nil, nil
 	}
-	return "/bin/sh"
+	if name, ok := strings.CutPrefix(s, root.Prefix()+"/"+layout.CurrentSystem+"/"); ok {
+		t, command, err := findCommand(g, path.Base(name))
+		if err == nil && command != "" && t.View != "" {
+			m, err := root.Store().Manifest(t.Name, t.Dir)
+			if err != nil {
+				return "", nil, err
+			}
+			if f := m.Lookup(name); f != nil && f.Launches != "" && f.Launch() != record.LaunchNone {
+				return f.Launches, t, nil
+			}
+		}
+	}
+	places := []string{s}
+	for _, t := range trees {
+		view := root.Prefix() + "/" + layout.TreePath(layout.ViewName, t.View)
+		places = append(places, view+s, view+"/usr"+s) // /bin is a link
+	}
+	for _, p := range places {
+		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() && unix.Access(p, unix.X_OK) == nil {
+			return s, nil, nil
+		}
+	}
+	a.notice("note: SHELL names %s, which is no program here: this is %s\n", s, usual)
+	return usual, nil, nil
 }
 
 // execBytes executes a program that stands in no file.
