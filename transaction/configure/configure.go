@@ -291,8 +291,9 @@ func harvest(changes *beneath.Dir, lower map[string][]*beneath.Dir) ([]File, err
 					f.Target, err = changes.Readlink("etc/alternatives/" + name)
 				}
 			case 0:
-				// What not everybody may read is somebody's secret, and of this box.
-				if st.Mode&0o004 == 0 || strings.Contains(base, ".dpkg-") || strings.Contains(base, ".ucf-") {
+				// What not everybody may read is somebody's secret, and of this box; what scripts give to
+				// a user whom they have made is what a service starts from, as is all else that it was given.
+				if st.Mode&0o004 == 0 || st.Uid >= 100 || strings.Contains(base, ".dpkg-") || strings.Contains(base, ".ucf-") {
 					return nil
 				}
 				if f.Bytes, err = dir.ReadFile(base, size); err == nil {

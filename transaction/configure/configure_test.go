@@ -102,7 +102,7 @@ mkdir -p /var/lib/lib /var/cache/lib /etc/systemd/system /usr/share/lib/__pycach
 echo state >/var/lib/lib/state; echo $$ >/var/cache/lib/c; ln -s /dev/null /etc/systemd/system/s.service
 echo x >/usr/share/lib/__pycache__/x.pyc; echo evil:x:0:0::/:/bin/sh >>/etc/passwd; mkfifo /etc/pipe
 echo /evil >/etc/ld.so.preload; mkdir -p /etc/sudoers.d; echo evil >/etc/sudoers.d/x; echo $$ >/var/log/l
-ln -s ../../etc/lib/computed /usr/share/lib/link; chown 1000 /var/lib/lib/state
+ln -s ../../etc/lib/computed /usr/share/lib/link; echo cluster >/etc/lib/cluster; chown 1000 /etc/lib/cluster; chgrp 1000 /var/lib/lib/state
 `, etc, configure.File{Path: "usr/share/lib/data"}),
 	}
 	packages[1].Control["conffiles"] = []byte("/etc/lib/conf\n")

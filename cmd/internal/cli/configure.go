@@ -22,7 +22,8 @@ and a /var of its own, no network, and no way to change the machine.
 What they compute is copied to /etc and /var/lib where nothing is, beside what hashpkg
 conf adopt copies, and like that: hashpkg conf list shows how it stands, run again this
 follows newer versions, and hashpkg conf drop takes it away. Left out are who may log
-in, what is started, what belongs to other programs, and what not everybody may read.
+in, what is started, what belongs to other programs or to users whom scripts make, and
+what not everybody may read.
 With --dry-run the scripts run all the same, and what would be copied is said.
 
 It is for root. Services are not started, and users are not made.`,
