@@ -67,6 +67,7 @@ tree() {
     ln -sfn "/usr$(readlink "$k")" "$k"; done
   if [ "$1" = install-info ]; then mkdir -p "$3/r/usr/sbin"; ln -sf ../bin/install-info "$3/r/usr/sbin/install-info"; fi
   if [ "$1" = bash ]; then ln -sf bash "$3/r/usr/bin/sh"; fi
+  if [ "$1" = gawk ]; then ln -sf gawk "$3/r/usr/bin/awk"; fi
 }
 
 # 3. one rpm: build NAME DEBVERSION DESTDIR NUMBER
@@ -142,7 +143,8 @@ mkdir -p "$t"/{boot,dev,proc,sys,run,root,home,tmp,mnt,opt,srv,etc/default,etc/l
 for d in bin sbin lib lib64; do ln -s usr/$d "$t/$d"; done
 chmod 1777 "$t/tmp" "$t/var/tmp"; chmod 700 "$t/root"
 echo /usr/lib64 >"$t/etc/ld.so.conf.d/lib64.conf"   # for rpms of other distributions
-printf 'root:x:0:0:root:/root:/bin/bash\n' >"$t/etc/passwd"; printf 'root:x:0:\n' >"$t/etc/group"
+# those whom all distributions have
+printf 'root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n' >"$t/etc/passwd"; printf 'root:x:0:\nnobody:x:65534:\n' >"$t/etc/group"
 (cd "$t" && find . -mindepth 1 -type d -printf '/%P\n'; for d in bin sbin lib lib64; do echo /$d; done) >"$out/tmp/fsdirs"
 { printf 'Name: filesystem\nVersion: 1\nRelease: 1\nSummary: Base directories\nLicense: none\n'
   printf '%%description\nThe base directories and the links of the merged /usr.\n'
