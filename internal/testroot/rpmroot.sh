@@ -17,7 +17,7 @@ set -- bash coreutils grep sed jq curl gzip tar findutils gawk \
   libstdc++6 libverto1 install-info make ca-certificates "$@"
 src=${SRC:-deb} old=${NOLD:-1}
 arch=$(dpkg --print-architecture); rpmarch=$(rpm --eval '%{_target_cpu}')
-skip=' debconf debconf-2.0 cdebconf dpkg debianutils openssl original-awk mawk base-files awk cdebconf libdebconfclient0 libnewt0.52 libslang2 libtextwrap1 '
+skip=' libelogind0 debconf debconf-2.0 cdebconf dpkg debianutils openssl original-awk mawk base-files awk cdebconf libdebconfclient0 libnewt0.52 libslang2 libtextwrap1 '
 rm -rf "$out"/{rpms,rpms-old,debs,tmp,root}; mkdir -p "$out"/{rpms,rpms-old,debs,tmp}
 dbargs=(--root "$out/root" --dbpath /var/lib/rpm --nosignature)
 

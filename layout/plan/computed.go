@@ -103,7 +103,7 @@ func namedByScripts(m *record.Manifest) (paths []string) {
 	if m.Control == nil || view.IsLoaderFamily(m) {
 		return nil
 	}
-	for _, found := range scriptPaths.FindAllSubmatch(m.Control.Scripts["postinst"], -1) {
+	for _, found := range scriptPaths.FindAllSubmatch(m.Control.Text(), -1) {
 		if p := path.Clean(string(found[2])); len(found[1]) == 0 && isComputable(p) {
 			paths = append(paths, p)
 		}
