@@ -172,7 +172,7 @@ func explain(err error) error {
 		}
 		before := slices.Clone(fault.Lines[:i])
 		slices.Reverse(before)
-		e := &Error{Package: strings.TrimSuffix(name, " (--configure):"), Err: err}
+		e := &Error{Package: packageIn(name), Err: err}
 		// What the script has said stands before; what dpkg says of a silent one, after.
 		for _, said := range slices.Concat(before, fault.Lines[i+1:]) {
 			if e.Said == "" {
@@ -181,7 +181,19 @@ func explain(err error) error {
 		}
 		return e
 	}
+	// Where much was said since, there are the names that dpkg ends with.
+	i := slices.Index(fault.Lines, "Errors were encountered while processing:")
+	if i >= 0 && i+1 < len(fault.Lines) {
+		return &Error{Package: packageIn(fault.Lines[i+1]), Err: err}
+	}
 	return err
+}
+
+// packageIn returns a package's name from how dpkg names it: " lib:amd64 (--configure):".
+func packageIn(text string) string {
+	name, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	name, _, _ = strings.Cut(name, ":")
+	return name
 }
 
 // users and groups are the first of those that every Debian system has.

@@ -156,6 +156,18 @@ func TestFails(t *testing.T) {
 	}
 }
 
+// TestFailsEarly: whose script fails is known, however its architecture is named and whatever others
+// say behind it.
+func TestFailsEarly(t *testing.T) {
+	for _, later := range []string{":", "i=0; while [ $i -lt 200 ]; do echo a line of some thirty bytes >&2; i=$((i+1)); done"} {
+		_, err := run(t, nil, pkg(testdeb.Package{Name: "lib", MultiArch: "same"}, "exit 3"), pkg(testdeb.Package{Name: "prog", Depends: "lib"}, later))
+		var fault *configure.Error
+		if !errors.As(err, &fault) || fault.Package != "lib" {
+			t.Errorf("the error is %v", err)
+		}
+	}
+}
+
 // TestHostile: what a script leaves that no file of a package can be, is left out, and what a
 // control file claims is not believed.
 func TestHostile(t *testing.T) {
