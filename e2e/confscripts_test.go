@@ -382,7 +382,7 @@ func rpmScripts(t *testing.T, dir string) (files []string) {
 	const posttrans, posttransProg, postProg = 1152, 1154, 1086
 	for _, p := range []testrpm.Package{
 		{
-			Name: "app", Requires: []string{"/usr/bin/base", "index"},
+			Name: "app", Requires: []string{"/usr/bin/base", "/usr/share/index/index"},
 			Scripts: map[string]string{"post": "set -e\ntest $# = 1; test $1 = 1; test ! -e /etc/base/after\nmkdir -p /etc/app /var/lib/app\ncat /etc/base/made /etc/base/conf /usr/share/index/index >/etc/app/computed\necho state >/var/lib/app/state; echo x >/etc/cron.d-app; echo evil >>/etc/ld.so.preload-app\n"},
 			Files:   []testrpm.File{{Path: "/usr/bin/app", Mode: testrpm.TypeFile | 0o755, Content: "#!/bin/sh\ncat /etc/app/computed\n"}},
 			Edit: func(h *testrpm.Header) {

@@ -163,7 +163,7 @@ func (s *familySet) answering(r *relative, of *record.Named, want pkginfo.Constr
 		}
 		return n
 	}
-	for _, o := range s.offers[want.Name] {
+	for _, o := range s.offering(want.Name, r.tree.Format) {
 		t := o.tree
 		if t.Format != r.tree.Format {
 			continue
@@ -176,6 +176,24 @@ func (s *familySet) answering(r *relative, of *record.Named, want pkginfo.Constr
 		}
 	}
 	return best
+}
+
+// offering returns the packages that have a name, provide it or, where it is a path, have that
+// file. Commands are known without the packages' manifests.
+func (s *familySet) offering(name string, format pkginfo.Format) []*relative {
+	found, known := s.offers[name]
+	dir := path.Base(path.Dir(name))
+	if known || !strings.HasPrefix(name, "/") || dir == "bin" || dir == "sbin" {
+		return found
+	}
+	at := layout.MergeUsr(strings.TrimPrefix(path.Clean(name), "/"))
+	for _, o := range s.all {
+		if o.tree.Format == format && s.manifest(o).Lookup(at) != nil {
+			found = append(found, o)
+		}
+	}
+	s.offers[name] = found
+	return found
 }
 
 // closure returns what a package needs, itself first, then breadth first.
