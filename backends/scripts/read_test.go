@@ -157,6 +157,10 @@ func TestRead(t *testing.T) {
 				"if ! getent passwd tool >/dev/null; then adduser --system --group --home /var/lib/tool --gecos 'A tool' --quiet tool; fi\nid -u other >/dev/null 2>&1 || useradd -r -d /x -s /bin/false other\nuseradd -r -d /y tool\naddgroup --system third\nadduser tool third\nadduser --system --ingroup third --home=$(cat /etc/home)/x --shell /bin/bash fifth\nsystemd-sysusers - <<EOF\nu four - - -\nEOF\n",
 			want: "dir /run/tool 1777 tool:tool\ndir /var/lib/tool 0750\ndir /var/log/tool 700 tool:adm\nuser fifth\n  group \"third\" home \"\" shell \"/bin/bash\"\nuser four\nuser other\n  group \"\" home \"/x\" shell \"/bin/false\"\nuser tool\n  group \"\" home \"/var/lib/tool\" shell \"\"\ngroup four\ngroup third\ngroup tool\n",
 		},
+		"who was made": {
+			body: "#!/bin/sh\nset -e\n[ \"`id -u tool`\" -eq 0 ] && mkdir /var/lib/one || true\nadduser --system --group tool\nif [ \"`id -u tool`\" -eq 0 ]; then\n exit 1\nfi\nid tool\ngetent passwd tool\ngetent group tool\ngetent passwd other || mkdir /var/lib/two\nmkdir /var/lib/three\n",
+			want: "dir /var/lib/three\ndir /var/lib/two\nuser tool\ngroup tool\n",
+		},
 		"unknown": {
 			body: "#!/bin/sh\n. /usr/share/debconf/confmodule\ndb_get tool/choice\nif [ \"$RET\" = true ]; then " + add + "/usr/bin/a 1; fi\n" + add + "/usr/bin/$RET 2\n" + add + "/usr/bin/b 3\nv=$(cat /etc/version)\nmkdir /var/lib/$v\n",
 			want: "x /usr/bin/x /usr/bin/b 3\n? postinst, line 4: update-alternatives depends on what is not known\n? postinst, line 5: update-alternatives --install /usr/bin/x x /usr/bin/? 2\n? postinst, line 8: makes the directory /var/lib/?\n",
