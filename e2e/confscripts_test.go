@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testroot"
+	"github.com/hashpkg/hashpkg/internal/testrpm"
 )
 
 // registered is a script that computes a list of what other packages have, as XML's catalogs
@@ -392,4 +393,113 @@ func children(pid int) string {
 		return ""
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// rpmScripts are packages of rpm whose scripts compute files, each from what those before it have
+// computed. The scripts look at their arguments and order.
+func rpmScripts(t *testing.T, dir string) (files []string) {
+	t.Helper()
+	const posttrans, posttransProg, postProg = 1152, 1154, 1086
+	for _, p := range []testrpm.Package{
+		{
+			Name: "app", Requires: []string{"/usr/bin/base", "/usr/share/index/index"},
+			Scripts: map[string]string{"post": "set -e\ntest $# = 1; test $1 = 1; test ! -e /etc/base/after\nmkdir -p /etc/app /var/lib/app\ncat /etc/base/made /etc/base/conf /usr/share/index/index >/etc/app/computed\necho state >/var/lib/app/state; echo x >/etc/cron.d-app; echo evil >>/etc/ld.so.preload-app\n"},
+			Files:   []testrpm.File{{Path: "/usr/bin/app", Mode: testrpm.TypeFile | 0o755, Content: "#!/bin/sh\ncat /etc/app/computed\n"}},
+			Edit: func(h *testrpm.Header) {
+				h.Strings(posttrans, "cat /etc/base/after >/etc/app/last\n")
+				h.Strings(posttransProg, "/bin/sh")
+			},
+		},
+		{
+			Name: "base", Scripts: map[string]string{"post": "mkdir -p /etc/base; echo made by $1 >/etc/base/made\n"},
+			Files: []testrpm.File{{Path: "/etc/base/conf", Content: "conf\n", Flags: 1}, {Path: "/usr/bin/base", Mode: testrpm.TypeFile | 0o755, Content: "#!/bin/sh\n"}},
+			Edit: func(h *testrpm.Header) {
+				h.Strings(posttrans, "echo after >/etc/base/after\n")
+				h.Strings(posttransProg, "/bin/sh")
+			},
+		},
+		{
+			Name: "index", Files: []testrpm.File{{Path: "/usr/share/index/index", Content: "index\n"}},
+			Edit: func(h *testrpm.Header) { h.Strings(postProg, "/sbin/ldconfig") },
+		},
+	} {
+		file := filepath.Join(dir, p.Name+".rpm")
+		if err := os.WriteFile(file, testrpm.RPM(t, p), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	return files
+}
+
+// TestConfScriptsOfRPM: what the scripts of an rpm compute is what they compute when rpm itself
+// installs it.
+func TestConfScriptsOfRPM(t *testing.T) {
+	t.Parallel()
+	root := testroot.RPM(t)
+	s := &scriptedRoot{t, root.Root, t.TempDir()}
+	files := rpmScripts(t, s.dir)
+	out := s.hashpkg(0, append([]string{"install"}, files...)...)
+	s.says(out, "note: app may need what only scripts compute, such as /etc/app/computed: hashpkg configure app computes it\n")
+	out = s.hashpkg(0, "configure", "app")
+	s.says(out, "/etc/app/computed: copied\n", "/etc/app/last: copied\n", "/etc/base/made: copied\n", "/var/lib/app/state: copied\n")
+	computed := []string{"/etc/app/computed", "/etc/app/last", "/etc/base/made", "/etc/base/after", "/var/lib/app/state"}
+	have := map[string]string{}
+	for _, file := range computed {
+		have[file] = root.ReadFile(file)
+	}
+	s.says(s.hashpkg(0, "configure", "app"), "nothing to do\n")
+	s.says(s.hashpkg(0, "show", "app"), "scripts   post, posttrans: what configures it ran in a box\n")
+	s.hashpkg(0, "conf", "drop", "app")
+	s.has(map[string]string{"etc/app": "", "etc/base": "", "var/lib/app": ""})
+
+	var inside []string // rpm sees the packages where the root's user would have them
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root.WriteFile("/tmp/"+filepath.Base(file), string(b), 0o644)
+		inside = append(inside, root.Path("/tmp/"+filepath.Base(file)))
+	}
+	root.RPM(append([]string{"-i", "--nodeps"}, inside...)...)
+	for _, file := range computed {
+		if want := root.ReadFile(file); have[file] != want {
+			t.Errorf("%s was %q, and rpm's is %q", file, have[file], want)
+		}
+	}
+}
+
+// TestConfScriptsOfRPMFail: of a script that fails, or that only rpm can run, nothing comes.
+func TestConfScriptsOfRPMFail(t *testing.T) {
+	t.Parallel()
+	s := newScriptedRoot(t)
+	const postProg = 1086
+	rpm := func(name, requires, program, script string) string {
+		p := testrpm.Package{
+			Name: name, Scripts: map[string]string{"post": script}, Files: []testrpm.File{{Path: "/usr/share/" + name + "/x"}},
+			Edit: func(h *testrpm.Header) { h.Strings(postProg, program) },
+		}
+		if requires != "" {
+			p.Requires = strings.Fields(requires)
+		}
+		file := filepath.Join(s.dir, name+".rpm")
+		if err := os.WriteFile(file, testrpm.RPM(t, p), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	s.hashpkg(0, "install", rpm("top", "bad moon", "/bin/sh", "mkdir /etc/top; echo 1 >/etc/top/made\n"),
+		rpm("bad", "", "/bin/sh", "mkdir /etc/bad; echo 1 >/etc/bad/made; echo no luck >&2; exit 3\n"),
+		rpm("moon", "", "<lua>", "posix.mkdir('/etc/moon')\n"), rpm("cache", "", "/sbin/ldconfig", ""))
+	s.says(s.hashpkg(0, "configure", "top"), "warning: the script that configures bad fails: no luck; what it would compute is lacking\n",
+		"warning: the script that configures moon fails: it is written for rpm's own interpreter; what it would compute is lacking\n", "/etc/top/made: copied\n")
+	s.has(map[string]string{"etc/top/made": "1\n", "etc/bad": "", "etc/moon": ""})
+	before := dump(t, s.root.Path("/etc"))
+	s.says(s.hashpkg(1, "configure", "bad"), "the script that configures bad fails: no luck")
+	s.says(s.hashpkg(1, "configure", "moon"), "the script that configures moon fails: it is written for rpm's own interpreter")
+	s.says(s.hashpkg(1, "configure", "cache"), "no script of it, or of what it needs, computes anything")
+	if after := dump(t, s.root.Path("/etc")); after != before {
+		t.Errorf("/etc was changed to %s", after)
+	}
 }

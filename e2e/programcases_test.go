@@ -379,7 +379,7 @@ printf '%% T\n\n# H\n\n*x* and ` + "`y`" + `\n' >a.md; pandoc -s -t html a.md 2>
 x and y`},
 	{name: "pdflatex", release: "trixie", packages: "texlive-latex-base poppler-utils", asked: "a document with mathematics", script: `
 printf '\\documentclass{article}\\usepackage{amsmath}\\begin{document}Hello \\TeX: $a^2$\\end{document}\n' >a.tex; pdflatex -interaction=batchmode a.tex >log 2>&1; pdftotext a.pdf - | head -n 1`, want: `Hello TEX: a2`},
-	{name: "groff", release: "trixie", packages: "groff", asked: "a page as text and as PDF", script: `printf '.TH A 1\n.SH NAME\na \\- it answers\n' >a.1; groff -man -Tutf8 a.1 | grep -o 'it answers'; groff -man -Tpdf a.1 | head -c 5`, want: `it answers
+	{name: "groff", release: "trixie", packages: "groff groff-base", asked: "a page as text and as PDF", script: `printf '.TH A 1\n.SH NAME\na \\- it answers\n' >a.1; groff -man -Tutf8 a.1 | grep -o 'it answers'; groff -man -Tpdf a.1 | head -c 5`, want: `it answers
 %PDF-`},
 	{name: "man-db", release: "trixie", packages: "man-db", asked: "show its own page, find by name", script: `MANPAGER=cat MANWIDTH=80 man man | grep -o -m 1 'an interface to the system reference manuals'; man -w man | sed 's/.*share/share/'`, want: `an interface to the system reference manuals
 share/man/man1/man.1.gz`},

@@ -617,7 +617,8 @@ func TestSystemPrograms(t *testing.T) {
 		})
 	}
 	on("Debian 12", func(t *testing.T) *testroot.Root { return testroot.Debian(t, "bookworm", "") })
-	on("rpm", func(t *testing.T) *testroot.Root { return testroot.RPM(t).Root })
+	// What every distribution has: getopt, and what makes users.
+	on("rpm", func(t *testing.T) *testroot.Root { return testroot.RPM(t, "util-linux", "passwd").Root })
 	keepJSON(t, "programs.json", results)
 	var all []programKey
 	for _, c := range programCases {
@@ -647,6 +648,10 @@ func TestSystemPrograms(t *testing.T) {
 // that bring it.
 var adoptNote = regexp.MustCompile(`(?m)^note: ([^ =]+)\S* may need (?:configuration that /etc lacks|what only scripts compute), such as \S+: (hashpkg .+?) (?:copies|computes)`)
 
+// accountNote is what an install says of users and directories that nobody has made: the
+// commands that make these.
+var accountNote = regexp.MustCompile(`(?m)^note: \S+: what would be made for it is not there: [^;]*(?:; (\S+add .*) makes the accounts)?(?:; (hashpkg .+) makes the directories)?$`)
+
 // programsOn installs the programs of the chosen cases on a system, and asks each to do
 // something.
 func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) programRun {
@@ -670,7 +675,8 @@ func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) pr
 		}
 		return out.Bytes(), nil
 	}
-	adopt := map[string][]string{} // the commands that installs name, by release and package
+	adopt := map[string][]string{}  // the commands that installs name, by release and package
+	unmade := map[string][]string{} // those that make users and directories, by release
 	install := func(what, release string, cases []*programCase) error {
 		start := time.Now()
 		packages := packagesOfPrograms(cases)
@@ -681,6 +687,10 @@ func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) pr
 		_, err := run(slices.Concat([]string{"install", "--signature", "warn"}, from, packages)...)
 		for _, m := range adoptNote.FindAllStringSubmatch(said.String(), -1) {
 			adopt[release+" "+m[1]] = append(adopt[release+" "+m[1]], strings.Split(m[2], ", then ")...)
+		}
+		for _, m := range accountNote.FindAllStringSubmatch(said.String(), -1) {
+			unmade[release] = append(unmade[release], strings.Split(m[1], " && ")...)
+			unmade[release] = append(unmade[release], m[2])
 		}
 		if err == nil {
 			_, err = run("clean") // the proxy has the package files
@@ -740,9 +750,29 @@ func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) pr
 	// said.
 	var again []*programCase
 	commands := map[*programCase]string{}
+	made := map[string]bool{}
 	for _, c := range cases {
 		if !slices.ContainsFunc(results, func(r programResult) bool { return r.Program == c.name && r.Release == c.release && !r.Works }) {
 			continue
+		}
+		// An administrator makes the users before the directories that are theirs.
+		for _, command := range unmade[c.release] {
+			if command == "" || made[command] {
+				continue
+			}
+			made[command] = true
+			words := strings.Fields(command)
+			if words[0] == "hashpkg" {
+				if _, err := run(words[1:]...); err != nil {
+					t.Error(err)
+				}
+			} else if out, err := root.RunErr(t.Context(), words...); err != nil {
+				t.Errorf("%s: %v: %s", command, err, out)
+			}
+			t.Log(command)
+		}
+		if len(unmade[c.release]) > 0 {
+			commands[c] = "; users and directories"
 		}
 		for p := range strings.FieldsSeq(c.packages) {
 			for _, command := range adopt[c.release+" "+p] {

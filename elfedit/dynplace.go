@@ -268,7 +268,10 @@ func (e *editor) layoutRW() error {
 	r := e.newRW
 	off := alignUp(e.out.size, 16)
 	align := e.newAlign()
-	addr := alignUp(e.top(), align) + off%align
+	addr, err := e.newAddr(off, r.newSize, 0, align)
+	if err != nil {
+		return err
+	}
 	p := prog{kind: elf.PT_LOAD, flags: elf.PF_R | elf.PF_W, off: off, vaddr: addr, paddr: addr, filesz: r.newSize, memsz: r.newSize, align: align}
 	if e.ownRW >= 0 {
 		e.newProgs[e.ownRW].kind = elf.PT_NULL

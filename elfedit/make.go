@@ -51,6 +51,7 @@ type editor struct {
 	toArena []*region // what has no room but in that segment
 	ownRW   int       // index in newProgs of a writable segment made for the dynamic section, -1
 	newRW   *region   // the dynamic section, when it needs a writable segment of its own
+	dumped  bool      // see isDumped
 
 	addProgs []newProg // program headers to add that are no PT_LOAD
 	moved    []sectMove

@@ -215,6 +215,82 @@ func TestProgramRuns(t *testing.T) {
 	}
 }
 
+// TestDumped edits programs that have all of their variables in the file, as those have that
+// were written from their own memory. Their heap goes on where their last segment ends.
+func TestDumped(t *testing.T) {
+	b := newBench(t)
+	source := `
+#include <stdio.h>
+#include <unistd.h>
+const char *greet(void);
+extern char end[];
+int main(void) {
+	unsigned long heap = (unsigned long)sbrk(0);
+	printf("%s %d\n", greet(), heap - (unsigned long)end < 4096);
+	return 0;
+}
+`
+	if err := os.WriteFile(b.path("dumped.c"), []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	objcopy, setarch := tool(t, "objcopy"), tool(t, "setarch")
+	lib := b.path("libgreet.so.1")
+	long := "/lib64/" + strings.Repeat("../lib64/", 400) + "ld-linux-x86-64.so.2"
+	var many []string
+	for i := range 150 {
+		many = append(many, fmt.Sprintf("/a/directory/that/is/not/there-%d/../there", i))
+	}
+	run := func(name string, data []byte) {
+		t.Helper()
+		// As Lisp does, which starts itself again where addresses are random.
+		cmd := exec.Command(setarch, "-R", writeProgram(t, b.dir, "run", data))
+		cmd.Env = []string{"LD_BIND_NOW=1", "LD_LIBRARY_PATH=" + b.dir}
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != "hello 1\n" {
+			t.Errorf("%s: it says %q, %v", name, out, err)
+		}
+	}
+	for _, base := range []string{"0x400000", "0x18000"} {
+		b.make("linked", "-no-pie", "-Wl,-z,norelro", "-Wl,-Ttext-segment="+base, b.path("dumped.c"), lib)
+		if out, err := exec.Command(objcopy, "--set-section-flags", ".bss=alloc,load,contents", b.path("linked"), b.path("dumped")).CombinedOutput(); err != nil {
+			t.Fatalf("objcopy: %v: %s", err, out)
+		}
+		data, err := os.ReadFile(b.path("dumped"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(base, data)
+		for _, changes := range [][]Changes{
+			{{ReplaceNeeded: []Replacement{{"libgreet.so.1", lib}}}},
+			{{Interpreter: &long}, {Path: &SearchPath{Set: ptr("/nowhere:" + b.dir)}}},
+			{{Path: &SearchPath{First: many, Last: []string{b.dir}}}, {ReplaceNeeded: []Replacement{{"libgreet.so.1", lib}}}},
+			{{AddNeededLast: []string{"libm.so.6", "libdl.so.2", "librt.so.1", "libpthread.so.0", "libutil.so.1", "libanl.so.1", "libresolv.so.2", "libnsl.so.1", "libBrokenLocale.so.1"}}},
+		} {
+			edited := data
+			for _, c := range changes {
+				before := edited
+				edited = mustMake(t, edited, c)
+				run(base, edited)
+				if err := checkSound(before, edited); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	// Where nothing is free below it, it is left as it is.
+	b.make("linked", "-no-pie", "-Wl,-Ttext-segment=0x10000", b.path("dumped.c"), lib)
+	if out, err := exec.Command(objcopy, "--set-section-flags", ".bss=alloc,load,contents", b.path("linked"), b.path("dumped")).CombinedOutput(); err != nil {
+		t.Fatalf("objcopy: %v: %s", err, out)
+	}
+	data, err := os.ReadFile(b.path("dumped"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reason *RefusedError
+	if _, err := Make(data, Changes{Path: &SearchPath{First: many}}); !errors.As(err, &reason) || !strings.Contains(err.Error(), "goes on with its heap") {
+		t.Errorf("nothing is free below it, and the error is %v", err)
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // stripHeaders removes the section headers, as sstrip does.

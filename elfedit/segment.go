@@ -7,11 +7,11 @@ import (
 )
 
 // findOwnSegments finds the segments that an earlier edit added. The read-only
-// one is the last in memory, does not hold the file header, and holds nothing
-// but tables that can move, and zeros. The writable one is like it and holds
-// the dynamic section alone.
+// one is the last in memory, or the first of a dumped program, does not hold the
+// file header, and holds nothing but tables that can move, and zeros. The
+// writable one is like it and holds the dynamic section alone.
 func (e *editor) findOwnSegments() {
-	top := -1
+	top, bottom := -1, -1
 	for i, p := range e.progs {
 		if p.kind != elf.PT_LOAD || p.off == 0 || p.filesz == 0 || p.filesz != p.memsz {
 			continue
@@ -22,12 +22,18 @@ func (e *editor) findOwnSegments() {
 		if top < 0 || p.vaddr > e.progs[top].vaddr {
 			top = i
 		}
+		if bottom < 0 || p.vaddr < e.progs[bottom].vaddr {
+			bottom = i
+		}
+	}
+	if e.dumped = e.isDumped(); e.dumped {
+		top = bottom
 	}
 	if top < 0 || e.progs[top].flags != elf.PF_R {
 		return
 	}
 	for i, p := range e.progs {
-		if p.kind == elf.PT_LOAD && i != top && p.memEnd() > e.progs[top].vaddr {
+		if p.kind == elf.PT_LOAD && i != top && p.memEnd() > e.progs[top].vaddr && !e.dumped {
 			return
 		}
 	}
@@ -41,6 +47,24 @@ func (e *editor) findOwnSegments() {
 			r.inArena = true
 		}
 	}
+}
+
+// isDumped reports whether a program was written from its own memory, as GNU Common
+// Lisp writes those that are made with it: at a fixed address, with all of its
+// variables and the heap in the file. It goes on with its heap where its last
+// segment ends, and there the system's begins (brk(2)) while no other segment is
+// behind it.
+func (e *editor) isDumped() bool {
+	if e.kind != elf.ET_EXEC || e.machine == elf.EM_IA_64 {
+		return false
+	}
+	last := -1
+	for i, p := range e.progs {
+		if p.kind == elf.PT_LOAD && i != e.ownRW && (last < 0 || p.vaddr > e.progs[last].vaddr) {
+			last = i
+		}
+	}
+	return last >= 0 && e.progs[last].flags&elf.PF_W != 0 && e.progs[last].filesz == e.progs[last].memsz
 }
 
 // holdsOnly reports whether a segment holds at least one region, only regions
@@ -86,6 +110,30 @@ func (e *editor) top() uint64 {
 	return top
 }
 
+// lowestAddress is the first address at which programs may have something
+// (vm.mmap_min_addr, as distributions set it).
+const lowestAddress = 1 << 16
+
+// newAddr returns the address of a segment that is added, whose bytes stand at an
+// offset of the file: above the others and as far away as distance says, or
+// below the others of a dumped program.
+func (e *editor) newAddr(off, size, distance, align uint64) (uint64, error) {
+	if !e.dumped {
+		return alignUp(e.top()+distance, align) + off%align, nil
+	}
+	lowest := ^uint64(0)
+	for _, p := range e.newProgs {
+		if p.kind == elf.PT_LOAD {
+			lowest = min(lowest, alignDown(p.vaddr, align))
+		}
+	}
+	need := alignUp(off%align+size, align)
+	if lowest < lowestAddress+need {
+		return 0, refused("it goes on with its heap where its segments end, and below them no addresses are left for another one")
+	}
+	return lowest - need + off%align, nil
+}
+
 // newAlign is the alignment of a segment that is added.
 func (e *editor) newAlign() uint64 {
 	align := max(e.changes.PageSize, 1<<12)
@@ -100,6 +148,10 @@ func (e *editor) newAlign() uint64 {
 // addSegments lays out the file's own segments and makes room for their
 // program headers.
 func (e *editor) addSegments() error {
+	if table := e.region(regionProgs); table != nil && e.dumped && e.slots() > 0 && !table.mixed {
+		// Linux before 5.18 takes the table to be in the first segment.
+		e.moveToArena(table)
+	}
 	if err := e.makeSlots(); err != nil {
 		return err
 	}
@@ -230,16 +282,20 @@ func (e *editor) addressLimit() uint64 {
 	return 1 << 47
 }
 
-// addLoad adds a PT_LOAD above all others and makes the file as long as it.
+// addLoad adds a PT_LOAD above all others, or below them, and makes the file as long
+// as it.
 func (e *editor) addLoad(p prog) error {
-	if p.vaddr < e.top() || p.memEnd() > e.addressLimit() || p.memEnd() < p.vaddr || !e.is64 && p.fileEnd() > 1<<32 {
+	if p.vaddr < e.top() && !e.dumped || p.memEnd() > e.addressLimit() || p.memEnd() < p.vaddr || !e.is64 && p.fileEnd() > 1<<32 {
 		return refused("no addresses are left above the file's segments")
 	}
 	at := 0
 	for i, q := range e.newProgs {
-		if q.kind == elf.PT_LOAD {
+		if q.kind == elf.PT_LOAD && q.vaddr < p.vaddr {
 			at = i + 1
 		}
+	}
+	if at == 0 { // below all others, and behind what stands before these
+		at = max(0, slices.IndexFunc(e.newProgs, func(q prog) bool { return q.kind == elf.PT_LOAD }))
 	}
 	e.insertProg(at, p)
 	if p.fileEnd() > e.out.size {
@@ -319,8 +375,11 @@ func (e *editor) arenaSegment(size uint64, inside []*region) (prog, error) {
 	}
 	align := e.newAlign()
 	off := alignUp(e.out.size, 64)
-	addr := alignUp(e.top()+e.distance(), align) + off%align
-	if inside[0].kind == regionProgs {
+	addr, err := e.newAddr(off, size, e.distance(), align)
+	if err != nil {
+		return prog{}, err
+	}
+	if inside[0].kind == regionProgs && !e.dumped {
 		off, addr = e.tableOffset(off, addr, align)
 	}
 	p := prog{kind: elf.PT_LOAD, flags: elf.PF_R, off: off, vaddr: addr, paddr: addr, filesz: size, memsz: size, align: align}

@@ -18,6 +18,16 @@ type Made struct {
 	Copies      []MadeCopy      `json:"copies,omitempty"`      // sorted by To
 	Users       []string        `json:"users,omitempty"`       // sorted
 	Groups      []string        `json:"groups,omitempty"`      // sorted
+	Accounts    []MadeAccount   `json:"accounts,omitempty"`    // of Users, those of whom scripts say more than the name; sorted by it
+}
+
+// MadeAccount is what scripts give a user whom they make, as they have it. What is empty is
+// left to the program that makes users.
+type MadeAccount struct {
+	Name  string `json:"name"`
+	Group string `json:"group,omitempty"` // the first one, where it is not called as the user
+	Home  string `json:"home,omitempty"`
+	Shell string `json:"shell,omitempty"`
 }
 
 // MadeCopy is a file of a package that scripts copy to /etc, both as absolute paths.

@@ -13,6 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/internal/sandbox"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/generate"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -43,14 +44,19 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree, limit tim
 	if err != nil {
 		return nil, err
 	}
-	packages, err := w.scripted(family)
+	byDpkg := configuredByDpkg(family)
+	packages, err := w.scripted(family, byDpkg)
 	if err != nil {
 		return nil, err
 	}
 	if err := w.stageRelease(); err != nil {
 		return nil, err
 	}
-	tools, missing := plan.ScriptTools(w.active, trees[0].Release, w.root.FileSize)
+	var tools []*record.Tree
+	var missing []string
+	if byDpkg {
+		tools, missing = plan.ScriptTools(w.active, trees[0].Release, w.root.FileSize)
+	}
 	if slices.Contains(missing, "dpkg") {
 		from := ""
 		if trees[0].Release != "" {
@@ -76,7 +82,7 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree, limit tim
 	}
 	ran := &ScriptsRun{}
 	for {
-		ran.Files, err = w.runScripts(ctx, *box, packages, choices)
+		ran.Files, err = w.runScripts(ctx, *box, packages, choices, byDpkg)
 		var failed *configure.Error
 		if !errors.As(err, &failed) || failed.Package == trees[0].Name {
 			break
@@ -105,8 +111,16 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree, limit tim
 	return ran, w.copyLinked(ran.Files, family)
 }
 
+// configuredByDpkg reports whether it is dpkg that configures packages of a family. Where it is, an
+// rpm among them is not configured.
+func configuredByDpkg(family []*record.Manifest) bool {
+	return slices.ContainsFunc(family, func(m *record.Manifest) bool {
+		return m.Control != nil && m.Control.ByDpkg() || slices.Contains(m.Scripts, "postinst")
+	})
+}
+
 // runScripts runs them once.
-func (w *Writer) runScripts(ctx context.Context, box sandbox.Box, packages []configure.Package, choices []configure.File) (files []configure.File, err error) {
+func (w *Writer) runScripts(ctx context.Context, box sandbox.Box, packages []configure.Package, choices []configure.File, byDpkg bool) (files []configure.File, err error) {
 	name := beneath.TempName()
 	if err := w.staging.Dir().Mkdir(name, 0o755); err != nil {
 		return nil, fmt.Errorf("make a directory to configure in: %w", err)
@@ -116,6 +130,9 @@ func (w *Writer) runScripts(ctx context.Context, box sandbox.Box, packages []con
 		return nil, fmt.Errorf("make a directory to configure in: %w", err)
 	}
 	defer func() { err = errors.Join(err, work.Close()) }()
+	if !byDpkg {
+		return configure.RunInOrder(ctx, box, work, packages, choices)
+	}
 	return configure.Run(ctx, box, work, packages, choices)
 }
 
@@ -176,8 +193,12 @@ func (w *Writer) copyLinked(files []configure.File, family []*record.Manifest) e
 	return nil
 }
 
-// scripted returns packages for dpkg to configure.
-func (w *Writer) scripted(family []*record.Manifest) (packages []configure.Package, err error) {
+// scripted returns packages to configure: for dpkg, which knows their order, or else each behind
+// those that it needs.
+func (w *Writer) scripted(family []*record.Manifest, byDpkg bool) (packages []configure.Package, err error) {
+	if !byDpkg {
+		family = needsFirst(family)
+	}
 	some := false
 	offered := map[string]bool{}
 	for _, m := range family {
@@ -197,7 +218,7 @@ func (w *Writer) scripted(family []*record.Manifest) (packages []configure.Packa
 		}
 		some = some || m.Control != nil
 		p := configure.Package{Name: m.Name, Control: map[string][]byte{"control": controlFile(m, offered)}}
-		if m.Control != nil {
+		if m.Control != nil && m.Control.ByDpkg() == byDpkg {
 			for name, body := range m.Control.Scripts {
 				p.Control[name] = body
 			}
@@ -227,6 +248,46 @@ func (w *Writer) scripted(family []*record.Manifest) (packages []configure.Packa
 		return nil, ErrNoScripts
 	}
 	return packages, nil
+}
+
+// needsFirst returns packages in another order: each behind those of them that it needs, as far as
+// they do not need each other.
+func needsFirst(family []*record.Manifest) (ordered []*record.Manifest) {
+	by := map[string]*record.Manifest{} // by what they are called, provide and have
+	for _, m := range family {
+		by[m.Name] = m
+		for _, c := range m.Provides {
+			if by[c.Name] == nil {
+				by[c.Name] = m
+			}
+		}
+	}
+	seen := map[*record.Manifest]bool{}
+	var visit func(m *record.Manifest)
+	visit = func(m *record.Manifest) {
+		if seen[m] {
+			return
+		}
+		seen[m] = true
+		for _, r := range m.Requires {
+			for _, c := range r.Alternatives {
+				o := by[c.Name]
+				if o == nil && strings.HasPrefix(c.Name, "/") {
+					if i := slices.IndexFunc(family, func(o *record.Manifest) bool { return o.Lookup(layout.MergeUsr(c.Name[1:])) != nil }); i >= 0 {
+						o = family[i]
+					}
+				}
+				if o != nil {
+					visit(o)
+				}
+			}
+		}
+		ordered = append(ordered, m)
+	}
+	for _, m := range family {
+		visit(m)
+	}
+	return ordered
 }
 
 // packaged returns a file of a tree as its package has it: with its contents where these do

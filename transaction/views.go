@@ -130,7 +130,7 @@ func ViewLauncher(root *sysroot.Root, g *record.Generation, trees []*record.Tree
 		found = found || has
 	}
 	if libraries && !found {
-		return nil, errors.New("show its libraries: it has none, for there is no linker in it")
+		return nil, errors.New("show its libraries: it has none, for there is no linker in it: a compiler of its release, named beside it, brings them")
 	}
 	return place.Launcher(c)
 }

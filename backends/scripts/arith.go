@@ -292,6 +292,9 @@ func isComparison(op string) bool {
 func (s *shell) compare(a, op, b string) status {
 	switch op {
 	case "-eq", "-ne", "-lt", "-le", "-gt", "-ge":
+		if strings.TrimSpace(a) == "" || strings.TrimSpace(b) == "" {
+			return failure // for it is no number
+		}
 		m, okA := s.integer(a)
 		n, okB := s.integer(b)
 		if !okA || !okB {

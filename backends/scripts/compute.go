@@ -55,7 +55,9 @@ func computing(name string) command {
 		return dpkgArchitecture
 	case "dpkg-divert":
 		return dpkgDivert
-	case "getent", "pidof", "pgrep", "ischroot", "dpkg-statoverride", "systemd-detect-virt":
+	case "getent":
+		return getent
+	case "pidof", "pgrep", "ischroot", "dpkg-statoverride", "systemd-detect-virt":
 		return fail // of a fresh system
 	case "id":
 		return id
@@ -767,6 +769,10 @@ func dpkgDivert(s *shell, args []string) status {
 func id(s *shell, args []string) status {
 	have, users := options(args, "")
 	if len(users) > 0 && users[0] != "root" {
+		if _, made := s.users[users[0]]; made {
+			s.write(unknown + "\n")
+			return success
+		}
 		return failure
 	}
 	if _, ok := have['n']; ok {
@@ -775,6 +781,18 @@ func id(s *shell, args []string) status {
 		s.write("0\n")
 	}
 	return success
+}
+
+// getent is getent(1), which finds of a fresh system's users and groups those that were made.
+func getent(s *shell, args []string) status {
+	if len(args) == 2 {
+		_, user := s.users[args[1]]
+		if args[0] == "passwd" && user || args[0] == "group" && s.groups[args[1]] {
+			s.write(unknown + "\n")
+			return success
+		}
+	}
+	return failure
 }
 
 // wrapper runs the command that follows its options and assignments.

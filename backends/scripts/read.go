@@ -48,7 +48,7 @@ type Context struct {
 // installed where no version of it was. It returns the same for the same package, and
 // no error: what cannot be read is in Unread.
 func Read(c Context) pkginfo.Effects {
-	r := &recorder{context: c, directories: map[string]*pkginfo.MadeDirectory{}, copies: map[string]string{}, users: map[string]bool{}, groups: map[string]bool{}}
+	r := &recorder{context: c, directories: map[string]*pkginfo.MadeDirectory{}, copies: map[string]string{}, users: map[string]pkginfo.MadeAccount{}, groups: map[string]bool{}}
 	for i := range c.Package.Scripts {
 		if s := &c.Package.Scripts[i]; s.Arguments != nil && strings.TrimSpace(s.Body) != "" {
 			r.read(s)
@@ -69,7 +69,7 @@ type recorder struct {
 	alternatives []pkginfo.Alternative
 	directories  map[string]*pkginfo.MadeDirectory
 	copies       map[string]string // from which file of the package, by the place in /etc
-	users        map[string]bool
+	users        map[string]pkginfo.MadeAccount
 	groups       map[string]bool
 	unread       []string
 
@@ -80,6 +80,11 @@ func (r *recorder) effects() pkginfo.Effects {
 	made := pkginfo.Made{Users: slices.Sorted(maps.Keys(r.users)), Groups: slices.Sorted(maps.Keys(r.groups))}
 	for _, p := range slices.Sorted(maps.Keys(r.directories)) {
 		made.Directories = append(made.Directories, *r.directories[p])
+	}
+	for _, name := range made.Users {
+		if a := r.users[name]; a != (pkginfo.MadeAccount{Name: name}) {
+			made.Accounts = append(made.Accounts, a)
+		}
 	}
 	for _, to := range slices.Sorted(maps.Keys(r.copies)) {
 		made.Copies = append(made.Copies, pkginfo.MadeCopy{From: r.copies[to], To: to})

@@ -47,6 +47,11 @@ func show(e pkginfo.Effects) string {
 	}
 	for _, u := range e.Made.Users {
 		fmt.Fprintln(&out, "user", u)
+		for _, a := range e.Made.Accounts {
+			if a.Name == u {
+				fmt.Fprintf(&out, "  group %q home %q shell %q\n", a.Group, a.Home, a.Shell)
+			}
+		}
 	}
 	for _, g := range e.Made.Groups {
 		fmt.Fprintln(&out, "group", g)
@@ -149,8 +154,12 @@ func TestRead(t *testing.T) {
 		},
 		"what it makes": {
 			body: "#!/bin/sh\nmkdir -p -m 0750 /var/lib/tool /var/lib /tmp/x\ninstall -d -o tool -g adm -m 700 /var/log/tool\nmkdir /run/tool\nchown tool:tool /run/tool\nchmod 1777 /run/tool\n" +
-				"if ! getent passwd tool >/dev/null; then adduser --system --group --home /var/lib/tool --gecos 'A tool' --quiet tool; fi\nid -u other >/dev/null 2>&1 || useradd -r -d /x -s /bin/false other\naddgroup --system third\nadduser tool third\nsystemd-sysusers - <<EOF\nu four - - -\nEOF\n",
-			want: "dir /run/tool 1777 tool:tool\ndir /var/lib/tool 0750\ndir /var/log/tool 700 tool:adm\nuser four\nuser other\nuser tool\ngroup four\ngroup third\ngroup tool\n",
+				"if ! getent passwd tool >/dev/null; then adduser --system --group --home /var/lib/tool --gecos 'A tool' --quiet tool; fi\nid -u other >/dev/null 2>&1 || useradd -r -d /x -s /bin/false other\nuseradd -r -d /y tool\naddgroup --system third\nadduser tool third\nadduser --system --ingroup third --home=$(cat /etc/home)/x --shell /bin/bash fifth\nsystemd-sysusers - <<EOF\nu four - - -\nEOF\n",
+			want: "dir /run/tool 1777 tool:tool\ndir /var/lib/tool 0750\ndir /var/log/tool 700 tool:adm\nuser fifth\n  group \"third\" home \"\" shell \"/bin/bash\"\nuser four\nuser other\n  group \"\" home \"/x\" shell \"/bin/false\"\nuser tool\n  group \"\" home \"/var/lib/tool\" shell \"\"\ngroup four\ngroup third\ngroup tool\n",
+		},
+		"who was made": {
+			body: "#!/bin/sh\nset -e\n[ \"`id -u tool`\" -eq 0 ] && mkdir /var/lib/one || true\nadduser --system --group tool\nif [ \"`id -u tool`\" -eq 0 ]; then\n exit 1\nfi\nid tool\ngetent passwd tool\ngetent group tool\ngetent passwd other || mkdir /var/lib/two\nmkdir /var/lib/three\n",
+			want: "dir /var/lib/three\ndir /var/lib/two\nuser tool\ngroup tool\n",
 		},
 		"unknown": {
 			body: "#!/bin/sh\n. /usr/share/debconf/confmodule\ndb_get tool/choice\nif [ \"$RET\" = true ]; then " + add + "/usr/bin/a 1; fi\n" + add + "/usr/bin/$RET 2\n" + add + "/usr/bin/b 3\nv=$(cat /etc/version)\nmkdir /var/lib/$v\n",
@@ -172,8 +181,8 @@ func TestRead(t *testing.T) {
 // TestSysusers has users that a package has in a file, and a script that names another.
 func TestSysusers(t *testing.T) {
 	c := contextOf("#!/bin/sh\nsystemd-sysusers ${DPKG_ROOT:+--root=\"$DPKG_ROOT\"} tool.conf\nsystemd-sysusers other.conf\nmkdir -m $(stat -c %a /etc) /var/lib/tool\n")
-	c.Sysusers = map[string]string{"tool.conf": "# users\nu one - \"A user\" /var/lib/one\nu! two 52:adm\ng three -\nm one adm\nu\n"}
-	want := "dir /var/lib/tool\nuser one\nuser two\ngroup one\ngroup three\n? postinst, line 3: makes the users of other.conf\n"
+	c.Sysusers = map[string]string{"tool.conf": "# users\nu one - \"A user\" /var/lib/one\nu! two 52:adm - - /bin/sh\ng three -\nm one adm\nu\n"}
+	want := "dir /var/lib/tool\nuser one\n  group \"\" home \"/var/lib/one\" shell \"\"\nuser two\n  group \"adm\" home \"\" shell \"/bin/sh\"\ngroup one\ngroup three\n? postinst, line 3: makes the users of other.conf\n"
 	if diff := cmp.Diff(want, show(Read(c))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -1,6 +1,7 @@
 package scripts
 
 import (
+	"cmp"
 	"maps"
 	"path"
 	"slices"
@@ -286,35 +287,68 @@ func (s *shell) account(args []string) (names []string, have map[string]string) 
 	return names, have
 }
 
-func (s *shell) addTo(set map[string]bool, what, name string) {
+// addUser records a user. Of one that is made twice, what the first says counts.
+func (s *shell) addUser(a pkginfo.MadeAccount) {
+	if _, is := s.users[a.Name]; is || !s.isMade("user", a.Name, len(s.users)) {
+		return
+	}
+	for _, text := range []*string{&a.Name, &a.Group, &a.Home, &a.Shell} {
+		if !isKnown(*text) {
+			*text = ""
+		}
+		*text = s.charge(*text)
+	}
+	if a.Group == a.Name {
+		a.Group = ""
+	}
+	s.users[a.Name] = a
+}
+
+func (s *shell) addGroup(name string) {
+	if s.isMade("group", name, len(s.groups)) {
+		s.groups[s.charge(name)] = true
+	}
+}
+
+// isMade reports whether a user or group is to be recorded, of which there are count.
+func (s *shell) isMade(what, name string, count int) bool {
 	s.step(1)
 	switch {
 	case !isKnown(name):
 		s.unsure("makes the %s %s", what, name)
+		return false
 	case name == "" || name == "root":
-	case len(set) >= maxEffects:
+		return false
+	case count >= maxEffects:
 		panic(tooMuch{"it makes too many users"})
-	default:
-		set[s.charge(name)] = true
 	}
+	return true
+}
+
+// first returns the first value that an option has of those that mean the same.
+func first(have map[string]string, options ...string) (value string) {
+	for _, o := range options {
+		value = cmp.Or(value, have[o])
+	}
+	return value
 }
 
 // adduser is adduser(8): adduser NAME, or adduser NAME GROUP for a member of a group.
 func adduser(s *shell, args []string) status {
 	names, have := s.account(args)
 	if _, ok := have["--group"]; ok && len(names) == 1 {
-		s.addTo(s.groups, "group", names[0])
+		s.addGroup(names[0])
 		if _, system := have["--system"]; !system {
 			return success
 		}
 	}
 	if len(names) == 1 {
-		s.addTo(s.users, "user", names[0])
+		s.addUser(pkginfo.MadeAccount{Name: names[0], Group: have["--ingroup"], Home: have["--home"], Shell: have["--shell"]})
 		_, hasGroup := have["--ingroup"]
 		_, hasGID := have["--gid"]
 		_, system := have["--system"]
 		if !hasGroup && !hasGID && !system {
-			s.addTo(s.groups, "group", names[0])
+			s.addGroup(names[0])
 		}
 	}
 	return success
@@ -326,19 +360,21 @@ func useradd(s *shell, args []string) status {
 		return failure
 	}
 	name := names[len(names)-1]
-	s.addTo(s.users, "user", name)
+	s.addUser(pkginfo.MadeAccount{
+		Name: name, Group: first(have, "-g", "--gid"), Home: first(have, "-d", "--home-dir", "--home"), Shell: first(have, "-s", "--shell"),
+	})
 	if _, ok := have["-U"]; ok {
-		s.addTo(s.groups, "group", name)
+		s.addGroup(name)
 	}
 	if _, ok := have["--user-group"]; ok {
-		s.addTo(s.groups, "group", name)
+		s.addGroup(name)
 	}
 	return success
 }
 
 func addgroup(s *shell, args []string) status {
 	if names, _ := s.account(args); len(names) == 1 {
-		s.addTo(s.groups, "group", names[0])
+		s.addGroup(names[0])
 	}
 	return success
 }
@@ -348,7 +384,7 @@ func groupadd(s *shell, args []string) status {
 	if len(names) == 0 {
 		return failure
 	}
-	s.addTo(s.groups, "group", names[len(names)-1])
+	s.addGroup(names[len(names)-1])
 	return success
 }
 
@@ -373,20 +409,39 @@ func sysusers(s *shell, args []string) status {
 func (s *shell) sysusersLines(text string) {
 	for line := range strings.Lines(text) {
 		s.step(1)
-		words := strings.Fields(line)
+		words := sysuserWords(line)
 		if len(words) < 2 {
 			continue
 		}
 		switch words[0] {
 		case "u", "u!":
-			s.addTo(s.users, "user", words[1])
-			if group, ok := sysuserGroup(words); !ok {
-				s.addTo(s.groups, "group", group)
+			group, given := sysuserGroup(words)
+			words = append(words, make([]string, 6)...)
+			s.addUser(pkginfo.MadeAccount{Name: words[1], Group: group, Home: words[4], Shell: words[5]})
+			if !given {
+				s.addGroup(group)
 			}
 		case "g":
-			s.addTo(s.groups, "group", words[1])
+			s.addGroup(words[1])
 		}
 	}
+}
+
+// sysuserWords returns the fields of a line, those that are "-" as empty ones.
+func sysuserWords(line string) (words []string) {
+	for line = strings.TrimSpace(line); line != ""; line = strings.TrimLeft(line, " \t") {
+		word, rest := line, ""
+		if text, quoted := strings.CutPrefix(line, `"`); quoted {
+			word, rest, _ = strings.Cut(text, `"`)
+		} else if i := strings.IndexAny(line, " \t"); i >= 0 {
+			word, rest = line[:i], line[i:]
+		}
+		if word == "-" {
+			word = ""
+		}
+		words, line = append(words, word), rest
+	}
+	return words
 }
 
 // sysuserGroup returns the group that a line of a user is given, and whether that is

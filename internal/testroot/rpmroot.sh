@@ -17,7 +17,7 @@ set -- bash coreutils grep sed jq curl gzip tar findutils gawk \
   libstdc++6 libverto1 install-info make ca-certificates "$@"
 src=${SRC:-deb} old=${NOLD:-1}
 arch=$(dpkg --print-architecture); rpmarch=$(rpm --eval '%{_target_cpu}')
-skip=' debconf debconf-2.0 cdebconf dpkg debianutils openssl original-awk mawk base-files awk cdebconf libdebconfclient0 libnewt0.52 libslang2 libtextwrap1 '
+skip=' libelogind0 debconf debconf-2.0 cdebconf dpkg debianutils openssl original-awk mawk base-files awk cdebconf libdebconfclient0 libnewt0.52 libslang2 libtextwrap1 '
 rm -rf "$out"/{rpms,rpms-old,debs,tmp,root}; mkdir -p "$out"/{rpms,rpms-old,debs,tmp}
 dbargs=(--root "$out/root" --dbpath /var/lib/rpm --nosignature)
 
@@ -67,6 +67,7 @@ tree() {
     ln -sfn "/usr$(readlink "$k")" "$k"; done
   if [ "$1" = install-info ]; then mkdir -p "$3/r/usr/sbin"; ln -sf ../bin/install-info "$3/r/usr/sbin/install-info"; fi
   if [ "$1" = bash ]; then ln -sf bash "$3/r/usr/bin/sh"; fi
+  if [ "$1" = gawk ]; then ln -sf gawk "$3/r/usr/bin/awk"; fi
 }
 
 # 3. one rpm: build NAME DEBVERSION DESTDIR NUMBER
@@ -142,7 +143,8 @@ mkdir -p "$t"/{boot,dev,proc,sys,run,root,home,tmp,mnt,opt,srv,etc/default,etc/l
 for d in bin sbin lib lib64; do ln -s usr/$d "$t/$d"; done
 chmod 1777 "$t/tmp" "$t/var/tmp"; chmod 700 "$t/root"
 echo /usr/lib64 >"$t/etc/ld.so.conf.d/lib64.conf"   # for rpms of other distributions
-printf 'root:x:0:0:root:/root:/bin/bash\n' >"$t/etc/passwd"; printf 'root:x:0:\n' >"$t/etc/group"
+# those whom all distributions have
+printf 'root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n' >"$t/etc/passwd"; printf 'root:x:0:\nnobody:x:65534:\n' >"$t/etc/group"
 (cd "$t" && find . -mindepth 1 -type d -printf '/%P\n'; for d in bin sbin lib lib64; do echo /$d; done) >"$out/tmp/fsdirs"
 { printf 'Name: filesystem\nVersion: 1\nRelease: 1\nSummary: Base directories\nLicense: none\n'
   printf '%%description\nThe base directories and the links of the merged /usr.\n'

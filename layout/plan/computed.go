@@ -103,7 +103,7 @@ func namedByScripts(m *record.Manifest) (paths []string) {
 	if m.Control == nil || view.IsLoaderFamily(m) {
 		return nil
 	}
-	for _, found := range scriptPaths.FindAllSubmatch(m.Control.Scripts["postinst"], -1) {
+	for _, found := range scriptPaths.FindAllSubmatch(m.Control.Text(), -1) {
 		if p := path.Clean(string(found[2])); len(found[1]) == 0 && isComputable(p) {
 			paths = append(paths, p)
 		}
@@ -121,9 +121,11 @@ func namedByScripts(m *record.Manifest) (paths []string) {
 // scriptTools are the packages of programs that scripts, or dpkg, call without a relation, for
 // each system of dpkg's has them. Each is known by one of its programs.
 var scriptTools = []struct{ name, program string }{
+	{"bsdutils", "/usr/bin/logger"},
 	{"debianutils", "/usr/bin/run-parts"},
 	{"diffutils", "/usr/bin/diff"},
 	{"dpkg", "/usr/bin/dpkg"},
+	{"hostname", "/usr/bin/hostname"},
 	{"init-system-helpers", "/usr/bin/deb-systemd-helper"},
 	{"mawk", "/usr/bin/awk"},
 	{"perl-base", "/usr/bin/perl"},

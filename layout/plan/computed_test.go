@@ -76,7 +76,7 @@ func TestScriptTools(t *testing.T) {
 	if diff := cmp.Diff([]string{"debianutils=5", "dpkg=3"}, have); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"diffutils", "init-system-helpers", "mawk", "util-linux"}, missing); diff != "" {
+	if diff := cmp.Diff([]string{"bsdutils", "diffutils", "hostname", "init-system-helpers", "mawk", "util-linux"}, missing); diff != "" {
 		t.Errorf("missing (-want +have)\n%s", diff)
 	}
 }

@@ -163,7 +163,7 @@ func (s *familySet) answering(r *relative, of *record.Named, want pkginfo.Constr
 		}
 		return n
 	}
-	for _, o := range s.offers[want.Name] {
+	for _, o := range s.offering(want.Name, r.tree.Format) {
 		t := o.tree
 		if t.Format != r.tree.Format {
 			continue
@@ -176,6 +176,24 @@ func (s *familySet) answering(r *relative, of *record.Named, want pkginfo.Constr
 		}
 	}
 	return best
+}
+
+// offering returns the packages that have a name, provide it or, where it is a path, have that
+// file. Commands are known without the packages' manifests.
+func (s *familySet) offering(name string, format pkginfo.Format) []*relative {
+	found, known := s.offers[name]
+	dir := path.Base(path.Dir(name))
+	if known || !strings.HasPrefix(name, "/") || dir == "bin" || dir == "sbin" {
+		return found
+	}
+	at := layout.MergeUsr(strings.TrimPrefix(path.Clean(name), "/"))
+	for _, o := range s.all {
+		if o.tree.Format == format && s.manifest(o).Lookup(at) != nil {
+			found = append(found, o)
+		}
+	}
+	s.offers[name] = found
+	return found
 }
 
 // closure returns what a package needs, itself first, then breadth first.
@@ -278,12 +296,26 @@ func (s *familySet) family(r *relative) []*relative {
 			list = s.reach(append(list, o), reached)
 		}
 	}
-	return list
+	return s.oneVersion(r, list)
+}
+
+// oneVersion leaves out packages of which another version is in a family of r: one of r's release
+// stays, or else the first. The files of both are at the same paths.
+func (s *familySet) oneVersion(r *relative, list []*relative) []*relative {
+	key := func(o *relative) [2]string { return [2]string{o.tree.Name, s.manifest(o).Architecture} }
+	best := map[[2]string]*relative{}
+	for _, o := range list {
+		if b := best[key(o)]; b == nil || !b.tree.Shares(&r.tree.Named) && o.tree.Shares(&r.tree.Named) {
+			best[key(o)] = o
+		}
+	}
+	best[key(r)] = r
+	return slices.DeleteFunc(slices.Clone(list), func(o *relative) bool { return best[key(o)] != o })
 }
 
 // interpreters returns packages with the interpreters of a family's scripts that no relation leads
-// to, since the root has them, and that are found as defaults all the same: run from such a
-// script in a view of their own, they would not have that one's files.
+// to, since the root has them, and that are of its release, or found as defaults all the same: run
+// from such a script in a view of their own, they would not have that one's files.
 func (s *familySet) interpreters(r *relative, list []*relative) (found []*relative) {
 	seen := map[string]bool{}
 	for _, o := range list {
@@ -299,7 +331,8 @@ func (s *familySet) interpreters(r *relative, list []*relative) (found []*relati
 				continue
 			}
 			for _, o := range offering {
-				if o.tree.Default && (best == nil || o.tree.Shares(&r.tree.Named)) {
+				shares := r.tree.Release != "" && o.tree.Shares(&r.tree.Named)
+				if shares && (best == nil || o.tree.Default || !best.tree.Shares(&r.tree.Named)) || o.tree.Default && best == nil {
 					best = o
 				}
 			}

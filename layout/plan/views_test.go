@@ -464,6 +464,42 @@ func TestInterpretersOfScripts(t *testing.T) {
 	}
 }
 
+// TestOneVersionInAView: of a package of which two releases have a version, a view has that of its own
+// release, whichever is the default: the interpreter of its scripts, and what else leads to both.
+func TestOneVersionInAView(t *testing.T) {
+	of := func(release string, m *record.Manifest) *record.Manifest {
+		m.Named.Release = release
+		return m
+	}
+	w := newWorld()
+	keep := func(p *Plan) {
+		w.generation = p.Generation
+		for _, tr := range p.Trees {
+			w.manifests[layout.TreePath(tr.Name, tr.Tree)] = tr.Manifest
+		}
+	}
+	keep(w.planWithRoot(t, nil, of("sid", with(pkg("bash", "6", nil), "usr/bin/bash #!x", "usr/share/bash/6")), of("sid", with(pkg("data", "2", nil), "usr/share/data/2")),
+		of("sid", with(pkg("extra", "2", []string{"data"}), "usr/share/extra/x")), libc("2.41")))
+	p := w.planWithRoot(t, nil, of("trixie", with(pkg("bats", "1", []string{"extra", "data"}), "usr/bin/bats #!/usr/bin/bash", "usr/lib/bats/common")),
+		of("trixie", with(pkg("bash", "5", nil), "usr/bin/bash #!x", "usr/share/bash/5")), of("trixie", with(pkg("data", "1", nil), "usr/share/data/1")))
+	if p.Generation.DefaultOf("bash").Version != "6" || p.Generation.DefaultOf("data").Version != "2" {
+		t.Fatal("the newest are not the defaults")
+	}
+	for _, tr := range p.Generation.Trees {
+		if tr.Name != "bats" {
+			continue
+		}
+		i := slices.IndexFunc(p.Views, func(v PlannedView) bool { return view.Dir(v.Identity) == tr.View })
+		want := []string{"usr/bin/bash", "usr/bin/bats", "usr/lib/bats/common", "usr/share/bash/5", "usr/share/data/1", "usr/share/extra/x"}
+		if i < 0 {
+			t.Fatal("it has no view")
+		}
+		if diff := cmp.Diff(want, viewPaths(view.Merge(p.Views[i].Parts))); diff != "" {
+			t.Errorf("(-want +have)\n%s", diff)
+		}
+	}
+}
+
 // TestModulesComeLater: a program that has no view is told of when modules come, and has one
 // when it is installed again.
 func TestModulesComeLater(t *testing.T) {

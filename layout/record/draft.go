@@ -52,14 +52,36 @@ func NewDraft(p *pkginfo.Package, origin Origin) (*Draft, error) {
 func controlOf(p *pkginfo.Package) *Control {
 	c := &Control{Scripts: map[string][]byte{}, Triggers: p.Triggers, Templates: p.Templates}
 	for _, s := range p.Scripts {
-		if s.Name == "postinst" || s.Name == "config" {
+		switch s.Name {
+		case "postinst", "config":
 			c.Scripts[s.Name] = []byte(s.Body)
+		case "post", "posttrans":
+			if body := rpmScript(&s); body != nil {
+				c.Scripts[s.Name] = body
+			}
+			c.Triggers = nil // of which rpm's wait for files
 		}
 	}
-	if c.Scripts["postinst"] == nil {
+	if c.Scripts["postinst"] == nil && c.Scripts["post"] == nil && c.Scripts["posttrans"] == nil {
 		return nil
 	}
 	return c
+}
+
+// rpmScript returns a scriptlet of rpm as a file that can be executed; nil where it is of no use. One
+// that rpm itself interprets keeps that in its first line: "#!<lua>".
+func rpmScript(s *pkginfo.Script) []byte {
+	switch program := strings.Fields(s.Interpreter); {
+	case len(program) == 0:
+		return nil
+	case path.Base(program[0]) == "ldconfig": // programs in trees do not ask its cache
+		return nil
+	case strings.TrimSpace(s.Body) == "" && strings.HasPrefix(program[0], "<"):
+		return nil
+	case strings.TrimSpace(s.Body) == "": // the program itself is the script
+		return []byte("#!/bin/sh\nexec " + s.Interpreter + " \"$@\"\n")
+	}
+	return []byte("#!" + s.Interpreter + "\n" + s.Body)
 }
 
 // At returns the file that was put at a path; nil for none. It is valid until the

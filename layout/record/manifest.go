@@ -57,7 +57,7 @@ type Manifest struct {
 	Alternatives []pkginfo.Alternative `json:"alternatives,omitempty"`
 	WouldMake    pkginfo.Made          `json:"scripts_would_make,omitzero"`
 	Unread       []string              `json:"scripts_unread,omitempty"`
-	Control      *Control              `json:"control,omitempty"` // of a private deb with a script that configures it
+	Control      *Control              `json:"control,omitempty"` // of a private package with a script that configures it
 
 	Files  []File   `json:"files"`            // sorted by path
 	Links  []Link   `json:"links,omitempty"`  // the interface: bin/, sbin/, lib64/, lib/
@@ -71,11 +71,19 @@ type Manifest struct {
 	index map[string]int // path -> index in Files, made by Index
 }
 
-// Control is what dpkg would configure a package by, beside what else is in the manifest.
+// Control is what dpkg or rpm would configure a package by, beside what else is in the manifest.
 type Control struct {
-	Scripts   map[string][]byte `json:"scripts"`             // "postinst" and, if there is one, "config"
+	Scripts   map[string][]byte `json:"scripts"`             // of a deb "postinst" and, if there is one, "config"; of an rpm "post" and "posttrans", with a first line that names what runs them
 	Triggers  []string          `json:"triggers,omitempty"`  // lines of deb-triggers(5)
 	Templates string            `json:"templates,omitempty"` // of debconf, without translations
+}
+
+// ByDpkg reports whether it is dpkg that configures the package.
+func (c *Control) ByDpkg() bool { return c.Scripts["postinst"] != nil }
+
+// Text returns the scripts that configure the package, one after another.
+func (c *Control) Text() []byte {
+	return bytes.Join([][]byte{c.Scripts["postinst"], c.Scripts["post"], c.Scripts["posttrans"]}, []byte("\n"))
 }
 
 // Generated are files of a view that follow from its other files, and from the host's.

@@ -313,6 +313,10 @@ func ComputedNeeds(ctx context.Context, root *sysroot.Root, g *record.Generation
 	}, func(p string) bool { return !configure.IsLeft(p[1:]) && w.lacks(p) }, answered)
 	for i, need := range needs {
 		if len(need.Files) > 0 {
+			m, merr := w.root.Store().Manifest(trees[i].Name, trees[i].Dir)
+			if err = errors.Join(err, merr); merr != nil || m.Control != nil && !m.Control.ByDpkg() {
+				continue // the root's own shell runs those of an rpm
+			}
 			_, missing := plan.ScriptTools(g, trees[i].Release, root.FileSize)
 			needs[i].Tools = slices.Compact(slices.Sorted(slices.Values(append(need.Tools, missing...))))
 		}

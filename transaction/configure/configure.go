@@ -1,11 +1,11 @@
-// Package configure has dpkg configure packages in a box, which runs their scripts, and says
-// which files came of it.
+// Package configure has packages configured in a box, by dpkg or as rpm would, which runs their
+// scripts, and says which files came of it.
 //
 // [Run] shows a root of its own to the root's dpkg: the files of the packages over the root's
 // /usr, an /etc with a few users and the packages' own files, and a /var with a database in
 // which the packages are unpacked and nothing else is installed. The scripts run as root of a
 // user namespace, without a network: see [sandbox.Box.Writes]. What they change is in memory,
-// and [Run] returns what of it belongs to a view or to /etc.
+// and [Run] returns what of it belongs to a view or to /etc. [RunInOrder] is for packages of rpm.
 package configure
 
 import (
@@ -29,7 +29,8 @@ import (
 // Package is a package that is to be configured.
 type Package struct {
 	Name string
-	// Control are the files of its control archive, by their names: "control", "postinst".
+	// Control are the files of its control archive, by their names: "control", "postinst". Of an rpm
+	// they are scripts with a first line that names what runs them: "post", "posttrans".
 	Control map[string][]byte
 	// Files are all that it has. Those in /etc and /var come with their contents; of others
 	// only the paths count, for they stand in the box's Usr.
@@ -55,7 +56,55 @@ const maxBytes = 256 << 20
 // /etc/alternatives, by which the root's own programs are found. The error wraps a [*sandbox.Error]
 // where a script fails or cannot be run here, and is an [*Error] where it is known whose.
 func Run(ctx context.Context, box sandbox.Box, work *beneath.Dir, packages []Package, choices []File) (files []File, err error) {
-	if err := fill(work, packages, choices); err != nil {
+	database, err := databaseOf(packages)
+	if err != nil {
+		return nil, fmt.Errorf("make a root to configure in: %w", err)
+	}
+	// What the root itself has installed is not in the database.
+	box.Args = []string{"/usr/bin/dpkg", "--force-depends", "--configure", "-a"}
+	return run(ctx, box, work, slices.Concat(choices, database, payload(packages)))
+}
+
+// RunInOrder is Run for packages of rpm, each of which comes behind those that it needs: the
+// scripts that run after an installation, and then those that run after all installations, by the
+// programs that they name. No triggers are run.
+func RunInOrder(ctx context.Context, box sandbox.Box, work *beneath.Dir, packages []Package, choices []File) (files []File, err error) {
+	const dir = "var/lib/hashpkg/scripts/"
+	scripts := []File{}
+	order := "#!/bin/sh\nrun() {\n\t\"$2\" 1 </dev/null && return\n\techo \"" + failedPrefix + "$1\" >&2\n\texit 1\n}\n"
+	for _, when := range []string{"post", "posttrans"} {
+		for i := range packages {
+			p := &packages[i]
+			body := p.Control[when]
+			if body == nil {
+				continue
+			}
+			if strings.ContainsAny(p.Name, "/'\x00\n") {
+				return nil, fmt.Errorf("make a root to configure in: %q is no name of a package", p.Name)
+			}
+			if bytes.HasPrefix(body, []byte("#!<")) {
+				return nil, &Error{p.Name, "it is written for rpm's own interpreter", ErrInterpreter}
+			}
+			name := dir + p.Name + "." + when
+			scripts = append(scripts, File{Path: name, Mode: 0o755, Bytes: body})
+			order += fmt.Sprintf("run '%s' '/%s'\n", p.Name, name)
+		}
+	}
+	scripts = append(scripts, File{Path: dir + "all", Mode: 0o755, Bytes: []byte(order)})
+	box.Args = []string{"/bin/sh", "/" + dir + "all"}
+	files, err = run(ctx, box, work, slices.Concat(choices, scripts, payload(packages)))
+	for i := range files { // users of other distributions have other numbers
+		files[i].UID, files[i].GID = 0, 0
+	}
+	return files, err
+}
+
+// ErrInterpreter says that a script is in a language that only rpm interprets.
+var ErrInterpreter = errors.New("only rpm itself runs it")
+
+// run runs the program of a box that is shown files, and returns what has come of it.
+func run(ctx context.Context, box sandbox.Box, work *beneath.Dir, shown []File) (files []File, err error) {
+	if err := fill(work, shown); err != nil {
 		return nil, fmt.Errorf("make a root to configure in: %w", err)
 	}
 	lower := map[string][]*beneath.Dir{"usr": box.Usr}
@@ -74,8 +123,6 @@ func Run(ctx context.Context, box sandbox.Box, work *beneath.Dir, packages []Pac
 	}
 	box.Dirs["/etc"], box.Dirs["/var"] = lower["etc"][0], lower["var"][0]
 	box.Out, box.Writes = "/.changes", []string{"/usr", "/etc", "/var"}
-	// What the root itself has installed is not in the database.
-	box.Args = []string{"/usr/bin/dpkg", "--force-depends", "--configure", "-a"}
 	box.Env = []string{
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LC_ALL=C.UTF-8", "TZ=UTC0", "SOURCE_DATE_EPOCH=1", "FORCE_SOURCE_DATE=1",
 		"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true", "DEBCONF_SYSTEMRC=/usr/share/debconf/debconf.conf",
@@ -102,10 +149,13 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("the script that configures %s fails: %s", e.Package, e.Said)
 }
 
-// Unwrap returns what dpkg came to.
+// Unwrap returns what running it came to.
 func (e *Error) Unwrap() error { return e.Err }
 
-// explain finds the first package that dpkg could not configure.
+// failedPrefix is what is printed before the name of an rpm whose script fails.
+const failedPrefix = "hashpkg: error processing package "
+
+// explain finds the first package that could not be configured.
 func explain(err error) error {
 	var fault *sandbox.Error
 	var exit *exec.ExitError
@@ -115,11 +165,14 @@ func explain(err error) error {
 	for i, line := range fault.Lines {
 		name, found := strings.CutPrefix(line, "dpkg: error processing package ")
 		if !found {
+			name, found = strings.CutPrefix(line, failedPrefix)
+		}
+		if !found {
 			continue
 		}
 		before := slices.Clone(fault.Lines[:i])
 		slices.Reverse(before)
-		e := &Error{Package: strings.TrimSuffix(name, " (--configure):"), Err: err}
+		e := &Error{Package: packageIn(name), Err: err}
 		// What the script has said stands before; what dpkg says of a silent one, after.
 		for _, said := range slices.Concat(before, fault.Lines[i+1:]) {
 			if e.Said == "" {
@@ -128,7 +181,19 @@ func explain(err error) error {
 		}
 		return e
 	}
+	// Where much was said since, there are the names that dpkg ends with.
+	i := slices.Index(fault.Lines, "Errors were encountered while processing:")
+	if i >= 0 && i+1 < len(fault.Lines) {
+		return &Error{Package: packageIn(fault.Lines[i+1]), Err: err}
+	}
 	return err
+}
+
+// packageIn returns a package's name from how dpkg names it: " lib:amd64 (--configure):".
+func packageIn(text string) string {
+	name, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	name, _, _ = strings.Cut(name, ":")
+	return name
 }
 
 // users and groups are the first of those that every Debian system has.
@@ -140,16 +205,41 @@ const (
 // permit is a configuration of PAM by which everybody may do everything.
 const permit = "auth required pam_permit.so\naccount required pam_permit.so\npassword required pam_permit.so\nsession required pam_permit.so\n"
 
-// fill makes the directories usr, etc and var that the packages are configured in.
-func fill(work *beneath.Dir, packages []Package, choices []File) error {
+// fill makes the directories usr, etc and var that packages are configured in.
+func fill(work *beneath.Dir, shown []File) error {
 	files := append([]File{
 		{Path: "usr/sbin/policy-rc.d", Mode: 0o755, Bytes: []byte("#!/bin/sh\nexit 101\n")}, // no service is started
 		{Path: "etc/passwd", Mode: 0o644, Bytes: []byte(users)},
 		{Path: "etc/group", Mode: 0o644, Bytes: []byte(groups)},
 		{Path: "etc/pam.d/other", Mode: 0o644, Bytes: []byte(permit)}, // for those who make users
-		{Path: "var/lib/dpkg/info/format", Mode: 0o644, Bytes: []byte("1\n")},
-	}, choices...)
-	for _, dir := range []string{"var/cache", "var/log", "var/tmp", "var/lib/dpkg/updates", "var/lib/dpkg/triggers", "var/lib/dpkg/alternatives"} {
+	}, shown...)
+	for _, dir := range []string{"var/cache", "var/log", "var/tmp"} {
+		files = append(files, File{Path: dir, Mode: fs.ModeDir | 0o755})
+	}
+	for i := range files {
+		if err := put(work, &files[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// payload returns the files of packages that are shown beside those in the box's Usr.
+func payload(packages []Package) (files []File) {
+	for i := range packages {
+		for _, f := range packages[i].Files {
+			if strings.HasPrefix(f.Path, "etc/") || strings.HasPrefix(f.Path, "var/") {
+				files = append(files, f)
+			}
+		}
+	}
+	return files
+}
+
+// databaseOf returns a database of dpkg in which packages are unpacked.
+func databaseOf(packages []Package) (files []File, err error) {
+	files = []File{{Path: "var/lib/dpkg/info/format", Mode: 0o644, Bytes: []byte("1\n")}}
+	for _, dir := range []string{"var/lib/dpkg/updates", "var/lib/dpkg/triggers", "var/lib/dpkg/alternatives"} {
 		files = append(files, File{Path: dir, Mode: fs.ModeDir | 0o755})
 	}
 	var status bytes.Buffer
@@ -157,7 +247,7 @@ func fill(work *beneath.Dir, packages []Package, choices []File) error {
 		p := &packages[i]
 		name, stanza, err := unpacked(p.Control["control"])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		status.Write(stanza)
 		for _, member := range slices.Sorted(maps.Keys(p.Control)) {
@@ -168,19 +258,10 @@ func fill(work *beneath.Dir, packages []Package, choices []File) error {
 		list := "/.\n"
 		for _, f := range p.Files {
 			list += "/" + f.Path + "\n"
-			if strings.HasPrefix(f.Path, "etc/") || strings.HasPrefix(f.Path, "var/") {
-				files = append(files, f)
-			}
 		}
 		files = append(files, File{Path: "var/lib/dpkg/info/" + name + ".list", Mode: 0o644, Bytes: []byte(list)})
 	}
-	files = append(files, File{Path: "var/lib/dpkg/status", Mode: 0o644, Bytes: status.Bytes()})
-	for i := range files {
-		if err := put(work, &files[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return append(files, File{Path: "var/lib/dpkg/status", Mode: 0o644, Bytes: status.Bytes()}), nil
 }
 
 // put makes a file. Where there is one already, it stays: it is a directory, or the first
@@ -291,8 +372,9 @@ func harvest(changes *beneath.Dir, lower map[string][]*beneath.Dir) ([]File, err
 					f.Target, err = changes.Readlink("etc/alternatives/" + name)
 				}
 			case 0:
-				// What not everybody may read is somebody's secret, and of this box.
-				if st.Mode&0o004 == 0 || strings.Contains(base, ".dpkg-") || strings.Contains(base, ".ucf-") {
+				// What not everybody may read is somebody's secret, and of this box; what scripts give to
+				// a user whom they have made is what a service starts from, as is all else that it was given.
+				if st.Mode&0o004 == 0 || st.Uid >= 100 || strings.Contains(base, ".dpkg-") || strings.Contains(base, ".ucf-") {
 					return nil
 				}
 				if f.Bytes, err = dir.ReadFile(base, size); err == nil {

@@ -102,7 +102,7 @@ mkdir -p /var/lib/lib /var/cache/lib /etc/systemd/system /usr/share/lib/__pycach
 echo state >/var/lib/lib/state; echo $$ >/var/cache/lib/c; ln -s /dev/null /etc/systemd/system/s.service
 echo x >/usr/share/lib/__pycache__/x.pyc; echo evil:x:0:0::/:/bin/sh >>/etc/passwd; mkfifo /etc/pipe
 echo /evil >/etc/ld.so.preload; mkdir -p /etc/sudoers.d; echo evil >/etc/sudoers.d/x; echo $$ >/var/log/l
-ln -s ../../etc/lib/computed /usr/share/lib/link; chown 1000 /var/lib/lib/state
+ln -s ../../etc/lib/computed /usr/share/lib/link; echo cluster >/etc/lib/cluster; chown 1000 /etc/lib/cluster; chgrp 1000 /var/lib/lib/state
 `, etc, configure.File{Path: "usr/share/lib/data"}),
 	}
 	packages[1].Control["conffiles"] = []byte("/etc/lib/conf\n")
@@ -153,6 +153,18 @@ func TestFails(t *testing.T) {
 				t.Errorf("the error is %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+// TestFailsEarly: whose script fails is known, however its architecture is named and whatever others
+// say behind it.
+func TestFailsEarly(t *testing.T) {
+	for _, later := range []string{":", "i=0; while [ $i -lt 200 ]; do echo a line of some thirty bytes >&2; i=$((i+1)); done"} {
+		_, err := run(t, nil, pkg(testdeb.Package{Name: "lib", MultiArch: "same"}, "exit 3"), pkg(testdeb.Package{Name: "prog", Depends: "lib"}, later))
+		var fault *configure.Error
+		if !errors.As(err, &fault) || fault.Package != "lib" {
+			t.Errorf("the error is %v", err)
+		}
 	}
 }
 

@@ -85,7 +85,8 @@ Each belongs to its own package, for hashpkg conf drop.
 
 With --state the directories below /var that these packages have, or that their scripts
 would make, are made as well, with their owners and modes. What is there already is
-left. Users are not made: hashpkg show NAME lists those that scripts would make.`,
+left. Users are not made: hashpkg show NAME lists those that scripts would make, and
+install says by which commands.`,
 		Example: "  hashpkg conf adopt nginx\n  hashpkg conf adopt mosquitto --state\n  hashpkg conf adopt nginx=1.26.3-3 --dry-run",
 	}, conf.Adopt)
 }

@@ -20,12 +20,14 @@ func newConfigureCommand(a *app) *cobra.Command {
 /etc/R/Renviron, or the formats of TeX. hashpkg configure runs the scripts by which dpkg
 would configure the package and all that it needs, by the root's own dpkg or one that
 hashpkg has installed, as root of a box that has their files and the root's /usr, an /etc
-and a /var of its own, no network, and no way to change the machine.
+and a /var of its own, no network, and no way to change the machine. Those of an rpm (%post and
+%posttrans) run there in order, without rpm; what rpm itself interprets (Lua) does not.
 
 What they compute is copied to /etc and /var/lib where nothing is, beside what hashpkg
 conf adopt copies, and like that: hashpkg conf list shows how it stands, run again this
 follows newer versions, and hashpkg conf drop takes it away. Left out are who may log
-in, what is started, what belongs to other programs, and what not everybody may read.
+in, what is started, what belongs to other programs or to users whom scripts make, and
+what not everybody may read.
 With --dry-run the scripts run all the same, and what would be copied is said.
 
 It is for root. Services are not started, and users are not made.`,
