@@ -12,6 +12,7 @@ apt-get                 apt
 bzip2                   bzip2
 createrepo_c            createrepo-c
 debugfs                 e2fsprogs
+dnf                     dnf
 dpkg-deb                dpkg
 dpkg-scanpackages       dpkg-dev
 dpkg-shlibdeps          dpkg-dev

@@ -129,6 +129,11 @@ func (m *maker) request(r Request) {
 			return
 		}
 	}
+	if m.options.Obsoletes && len(found) > 0 && len(named) > 0 && r.Version == "" {
+		if others := slices.DeleteFunc(m.successors(found), func(p Package) bool { return !fits(p) || !m.isWhole(p) }); len(others) > 0 {
+			found = others
+		}
+	}
 	if len(found) == 0 {
 		if m.err == nil {
 			m.notFound = append(m.notFound, &NotFoundError{Request: r, Near: named})
