@@ -715,26 +715,80 @@ func (s *shop) cached(name string) string {
 	return fmt.Sprintf("sha512-%x", sha512.Sum512([]byte(s.stock("1").Files(s.t)[testrepo.DebPath(testdeb.Package{Name: name, Version: "1"})])))
 }
 
+// kindOfShop is a kind of repository that a shop may have.
+type kindOfShop struct {
+	name            string
+	index, packages string // how their files' names end
+	// stock returns what the repository, called stable, has when tool has a version, as
+	// [shop.stock] says, with these data in what it needs, and with more packages.
+	stock   func(s *shop, version, data string, more int) testrepo.Files
+	sources func(s *shop)
+}
+
+func kindsOfShops(t *testing.T) []kindOfShop {
+	rpms := func(s *shop, version, data string, more int) testrepo.RPMs {
+		// Who has the data is only in the list of all files.
+		r := testrepo.RPMs{Signer: s.key, Date: testrepo.Date.Add(time.Duration(len(version)) * 24 * time.Hour), FileLists: true, Packages: []testrpm.Package{
+			{Name: "tool", Version: version, Requires: []string{"/usr/share/libtool1/data"}, Files: []testrpm.File{{Path: "/usr/bin/tool", Mode: 0o755, Content: "#!/bin/sh\necho tool " + version + "\n"}}},
+			{Name: "libtool1", Version: version, Files: []testrpm.File{{Path: "/usr/share/libtool1/data", Content: version + data}}},
+		}}
+		for i := range more {
+			r.Packages = append(r.Packages, testrpm.Package{Name: fmt.Sprintf("more%d", i)})
+		}
+		return r
+	}
+	return []kindOfShop{
+		{"debs", packedIndex, "_amd64.deb", func(s *shop, version, data string, more int) testrepo.Files {
+			d := s.stock(version)
+			d.Packages[1].Compression = testdeb.None
+			d.Packages[1].Files[0].Content = version + data
+			for i := range more {
+				d.Packages = append(d.Packages, testdeb.Package{Name: fmt.Sprintf("more%d", i)})
+			}
+			return d.Files(t)
+		}, func(s *shop) { s.sources("stable.sources", s.stock("1").Sources(t, s.server.URL)) }},
+		{"rpms", "primary.xml.gz", ".x86_64.rpm", func(s *shop, version, data string, more int) testrepo.Files {
+			return rpms(s, version, data, more).Files(t)
+		}, func(s *shop) {
+			s.write("etc/key", testrepo.PublicKeys(t, s.key))
+			s.sources("stable.repo", rpms(s, "1", "", 0).Sources("stable", s.server.URL, "/etc/key"))
+		}},
+	}
+}
+
+// open returns a root whose source is a repository of the kind.
+func (k *kindOfShop) open(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{t: t, root: t.TempDir(), key: testrepo.NewKey(t, "archive", 0)}
+	s.server = testrepo.Serve(t, k.stock(s, "1", strings.Repeat("data\n", 1000), 0))
+	k.sources(s)
+	return s
+}
+
 // TestKilledUpdates kills update and install at many moments. The next command does what
 // was to be done, and fetches only what is missing.
 func TestKilledUpdates(t *testing.T) {
 	testneed.Time(t)
-	s := openShop(t)
-	content := strings.Repeat("0123456789abcdef", 1<<16)
-	stock := func(version string) testrepo.Debs {
-		d := s.stock(version)
-		d.Packages[1].Compression = testdeb.None
-		d.Packages[1].Files[0].Content = version + content
-		return d
+	for _, kind := range kindsOfShops(t) {
+		t.Run(kind.name, func(t *testing.T) { testKilledUpdates(t, kind.open(t), &kind) })
 	}
+}
+
+func testKilledUpdates(t *testing.T, s *shop, kind *kindOfShop) {
+	content := strings.Repeat("0123456789abcdef", 1<<16)
 	const kills = 12
 	resumed := 0
 	for n := range kills {
 		version := strings.Repeat("2", n+2)
-		files := stock(version).Files(t)
-		size := int64(len(files[testrepo.DebPath(testdeb.Package{Name: "libtool1", Version: version})]))
+		files := kind.stock(s, version, content, 0)
+		var size int64
+		for name, text := range files {
+			if strings.HasSuffix(name, kind.packages) && strings.Contains(name, "libtool1") {
+				size = int64(len(text))
+			}
+		}
 		s.server.Set(files)
-		s.server.Bend("_amd64.deb", s.server.Slowly(128<<10, 20*time.Millisecond))
+		s.server.Bend(kind.packages, s.server.Slowly(128<<10, 20*time.Millisecond))
 		after := time.Duration(n*40) * time.Millisecond
 		s.server.Forget()
 		for _, args := range [][]string{{"update"}, {"install", "tool"}} {
@@ -777,6 +831,7 @@ func TestKilledUpdates(t *testing.T) {
 	if resumed == 0 {
 		t.Error("nothing was ever resumed")
 	}
+	s.mustRun("verify")
 }
 
 // onlyKnown complains about what no update leaves when it ends.
@@ -792,9 +847,19 @@ func (s *shop) onlyKnown() {
 // TestTwoUpdates runs several commands at once that fetch the same.
 func TestTwoUpdates(t *testing.T) {
 	t.Parallel()
-	s := openShop(t)
-	s.server.Bend(packedIndex, s.server.Slowly(100, 50*time.Millisecond))
-	s.server.Bend("_amd64.deb", s.server.Slowly(500, 50*time.Millisecond))
+	for _, kind := range kindsOfShops(t) {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			testTwoUpdates(t, kind.open(t), &kind)
+		})
+	}
+}
+
+func testTwoUpdates(t *testing.T, s *shop, kind *kindOfShop) {
+	const fileLists = "filelists.xml.gz"
+	s.server.Bend(kind.index, s.server.Slowly(100, 50*time.Millisecond))
+	s.server.Bend(fileLists, s.server.Slowly(100, 50*time.Millisecond))
+	s.server.Bend(kind.packages, s.server.Slowly(500, 50*time.Millisecond))
 	for _, args := range [][]string{{"update"}, {"download", "--dir", t.TempDir(), "--deps", "tool"}} {
 		s.server.Forget()
 		errs := make(chan error)
@@ -815,11 +880,16 @@ func TestTwoUpdates(t *testing.T) {
 			}
 		}
 		if args[0] == "update" {
-			if n := s.server.Requests(packedIndex); n != 1 {
+			if n := s.server.Requests(kind.index); n != 1 {
 				t.Errorf("the index was fetched %d times", n)
 			}
-		} else if n := s.server.Requests("_amd64.deb"); n != 2 {
+			continue
+		}
+		if n := s.server.Requests(kind.packages); n != 2 {
 			t.Errorf("two packages were fetched %d times", n)
+		}
+		if n := s.server.Requests(fileLists); n > 1 || n == 0 && kind.name == "rpms" {
+			t.Errorf("the list of all files was fetched %d times", n)
 		}
 	}
 	s.mustRun("install", "tool")
@@ -829,7 +899,12 @@ func TestTwoUpdates(t *testing.T) {
 // TestRepositoryOnFullDisk updates and installs on a disk that has no room for it.
 func TestRepositoryOnFullDisk(t *testing.T) {
 	testneed.Root(t)
-	s := openShop(t)
+	for _, kind := range kindsOfShops(t) {
+		t.Run(kind.name, func(t *testing.T) { testRepositoryOnFullDisk(t, kind.open(t), &kind) })
+	}
+}
+
+func testRepositoryOnFullDisk(t *testing.T, s *shop, kind *kindOfShop) {
 	if err := os.MkdirAll(filepath.Join(s.root, "var"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -844,12 +919,8 @@ func TestRepositoryOnFullDisk(t *testing.T) {
 	s.mustRun("update")
 	s.mustRun("install", "tool")
 
-	large := s.stock("22")
 	noise := make([]byte, 12<<20)
-	large.Packages[1].Compression = testdeb.None
-	large.Packages[1].Files[0].Content = string(noise)
-	files := large.Files(t)
-	s.server.Set(files)
+	s.server.Set(kind.stock(s, "22", string(noise), 0))
 	s.mustRun("update")
 	s.fails("no space left on device", "upgrade")
 	s.programSays("tool 1")
@@ -869,11 +940,7 @@ func TestRepositoryOnFullDisk(t *testing.T) {
 	if cerr := f.Close(); cerr != nil {
 		t.Fatal(cerr)
 	}
-	next := s.stock("333")
-	for i := range 500 {
-		next.Packages = append(next.Packages, testdeb.Package{Name: fmt.Sprintf("more%d", i)})
-	}
-	s.server.Set(next.Files(t))
+	s.server.Set(kind.stock(s, "333", "", 500))
 	s.fails("no space left on device", "update")
 	sameTree(t, "what is known", before, s.known())
 	if err := os.Remove(filler); err != nil {
