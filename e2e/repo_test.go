@@ -624,6 +624,39 @@ func TestMirrorListOfFiles(t *testing.T) {
 	s.programSays("tool 22")
 }
 
+// TestListsOfMirrorsOfRPMs has servers whose lists of mirrors name a directory of this machine
+// that has what the repository would.
+func TestListsOfMirrorsOfRPMs(t *testing.T) {
+	t.Parallel()
+	kind := kindsOfShops(t)[1]
+	s := kind.open(t)
+	dir := t.TempDir()
+	files := kind.stock(s, "22", "", 0)
+	for name, content := range files {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	description := files["repodata/repomd.xml"]
+	s.server.Set(testrepo.Files{
+		"list": "file://" + dir + "\n" + dir + "\n../" + dir + "\n",
+		"metalink": fmt.Sprintf(`<metalink version="3.0" xmlns="http://www.metalinker.org/"><files><file name="repomd.xml"><size>%d</size>
+<verification><hash type="sha256">%x</hash></verification><resources><url protocol="file" type="file">file://%s/repodata/repomd.xml</url></resources></file></files></metalink>`,
+			len(description), sha256.Sum256([]byte(description)), dir),
+	})
+	base := testrepo.RPMs{}.Sources("stable", s.server.URL, "/etc/key")
+	for _, list := range []string{"mirrorlist=" + s.server.URL + "/list", "metalink=" + s.server.URL + "/metalink"} {
+		s.sources("stable.repo", strings.Replace(base, "baseurl="+s.server.URL, list, 1))
+		s.fails("no address", "update")
+	}
+	// A directory that the source itself names is one that its owner means.
+	s.sources("stable.repo", strings.Replace(base, s.server.URL, "file://"+dir, 1))
+	s.mustRun("update")
+	s.mustRun("install", "tool")
+	s.programSays("tool 22")
+}
+
 // TestHostileCache has roots in which others have put links where hashpkg keeps what it
 // fetches. Nothing that they lead to changes.
 func TestHostileCache(t *testing.T) {
@@ -999,6 +1032,17 @@ func TestBadRepositoryOfRPMs(t *testing.T) {
 			})
 		}
 	}
+	inIndex := func(replacements ...string) func(r *testrepo.RPMs) {
+		return func(r *testrepo.RPMs) { r.EditIndex = strings.NewReplacer(replacements...).Replace }
+	}
+	inDescription := func(replacements ...string) func(r *testrepo.RPMs) {
+		return func(r *testrepo.RPMs) { r.EditDescription = strings.NewReplacer(replacements...).Replace }
+	}
+	bomb := `<!DOCTYPE x [<!ENTITY lol0 "lol">`
+	for i := range 9 {
+		bomb += fmt.Sprintf(`<!ENTITY lol%d "%s">`, i+1, strings.Repeat(fmt.Sprintf("&lol%d;", i), 10))
+	}
+	bomb += "]>"
 	expired := testrepo.NewKey(t, "expired", 24*time.Hour)
 	for _, test := range []struct {
 		name    string
@@ -1073,6 +1117,34 @@ func TestBadRepositoryOfRPMs(t *testing.T) {
 				return strings.Replace(text, `<location href`, `<location xml:base="file:///etc" href`, 1)
 			}
 		}},
+		{name: "file at another address", says: "not a path in the repository", at: "update", rpms: inIndex(`href="Packages/`, `href="http://127.0.0.1:1/`)},
+		{name: "file at an absolute path", says: "not a path in the repository", at: "update", rpms: inIndex(`href="Packages/`, `href="/etc/`)},
+		{name: "index that leads up", says: "not a path in the repository", at: "update", rpms: inDescription(`href="repodata/`, `href="../repodata/`)},
+		{name: "index elsewhere", says: "file:", at: "update", rpms: inDescription(`<location href`, `<location xml:base="file:///etc" href`)},
+		{name: "index with MD5", says: "no SHA-256 or SHA-512", at: "update", rpms: inDescription(`checksum type="sha256"`, `checksum type="md5"`)},
+		{name: "index without a digest", says: "no SHA-256 or SHA-512", at: "update", rpms: inDescription("<checksum ", "<other ", "</checksum>", "</other>")},
+		{name: "two indexes", says: "two files of the type primary", at: "update", rpms: inDescription("</repomd>", `<data type="primary"><checksum type="sha256">`+strings.Repeat("0", 64)+`</checksum><location href="x"/><size>1</size></data></repomd>`)},
+		{name: "index of a negative size", says: "size", at: "update", rpms: inDescription("<size>", "<size>-")},
+		{name: "index of more bytes than there are numbers", says: "size", at: "update", rpms: inDescription("<size>", "<size>99999999999999999999")},
+		{name: "index of an exbibyte", says: "bytes", at: "update", rpms: inDescription("<size>", "<size>1152921504606846")},
+		{name: "index that unpacks to nothing", says: "longer than the description says", at: "update", rpms: inDescription("<open-size>", "<open-size>1</open-size><open-size>")},
+		{name: "entities in the description", says: "DOCTYPE", at: "update", rpms: inDescription("<repomd", bomb+"<repomd", "<revision>", "<revision>&lol9;")},
+		{name: "entities in the index", says: "DOCTYPE", at: "update", rpms: inIndex("<metadata", bomb+"<metadata", "a package<", "&lol9;<")},
+		{name: "an entity that is a file", says: "DOCTYPE", at: "update", rpms: inIndex("<metadata", `<!DOCTYPE metadata [<!ENTITY x SYSTEM "file:///etc/passwd">]><metadata`, "a package<", "&x;<")},
+		{name: "elements in elements", says: "deep", at: "update", rpms: inIndex("<format>", strings.Repeat("<format>", 1<<20))},
+		{name: "package with SHA-1", says: "no SHA-256 or SHA-512", at: "update", rpms: inIndex(`checksum type="sha256"`, `checksum type="sha"`)},
+		{name: "package without a digest", says: "no SHA-256 or SHA-512", at: "update", rpms: inIndex("<checksum ", "<other ", "</checksum>", "</other>")},
+		{name: "package without a size", says: "size", at: "update", rpms: inIndex(`<size package=`, `<size other=`)},
+		{name: "package of more bytes than there are numbers", says: "size", at: "update", rpms: inIndex(`<size package="`, `<size package="9999999999999999999`)},
+		{name: "package of an exbibyte", says: "bytes", at: "install", rpms: inIndex(`<size package="`, `<size package="115292150460684`)},
+		{name: "package that takes an exbibyte", isTaken: true, rpms: inIndex(`installed="1000"`, `installed="4611686018427387903"`)},
+		{name: "epoch that is none", says: "epoch", at: "update", rpms: inIndex(`epoch="0" ver="22"`, `epoch="99999999999" ver="22"`)},
+		{name: "version that leads up", says: "../", at: "update", rpms: inIndex(`ver="22"`, `ver="../../22"`)},
+		{name: "file of a package that leads up, in the index", isTaken: true, rpms: inIndex("<file>/usr/bin/tool<", "<file>/usr/bin/../../../etc/passwd<")},
+		{name: "file of a package that leads up", says: "leaves the root", at: "install", rpms: func(r *testrepo.RPMs) {
+			r.Packages[0].Files = append(r.Packages[0].Files, testrpm.File{Path: "/usr/bin/../../../../etc/x", Content: "x"})
+		}},
+		{name: "escape codes in a summary", says: "is not an entity", at: "update", rpms: inIndex("a package<", "&#27;[2Ja package<")},
 		{name: "package of another size", says: "bytes", at: "install", files: func(f testrepo.Files) {
 			f["Packages/tool-22-1.x86_64.rpm"] += "x"
 		}},
