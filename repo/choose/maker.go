@@ -219,8 +219,11 @@ func (m *maker) answerConditional() bool {
 		if m.isAnswered(n.what, n.by) {
 			continue
 		}
-		m.conditional = slices.Delete(m.conditional, i, i+1)
+		before := len(m.chosen)
 		m.answer(n, true)
+		if len(m.chosen) == before { // what has come may be what the condition is about
+			m.conditional = slices.Delete(m.conditional, i, i+1)
+		}
 		return true
 	}
 	return false
