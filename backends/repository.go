@@ -52,6 +52,10 @@ type Repositories interface {
 	// any (rpm, whose relations say it in their names).
 	AllArchitectures() (word string, same bool)
 
+	// Obsoletes reports whether a package that another one Replaces is obsolete: who asks
+	// for it gets the other one, where that provides its name (rpm).
+	Obsoletes() bool
+
 	// Unsaid returns what a package requires without a word, since each system of its
 	// distribution has it, and the root has not.
 	Unsaid(root Root, p *pkginfo.Package) []pkginfo.Relation

@@ -624,6 +624,39 @@ func TestMirrorListOfFiles(t *testing.T) {
 	s.programSays("tool 22")
 }
 
+// TestListsOfMirrorsOfRPMs has servers whose lists of mirrors name a directory of this machine
+// that has what the repository would.
+func TestListsOfMirrorsOfRPMs(t *testing.T) {
+	t.Parallel()
+	kind := kindsOfShops(t)[1]
+	s := kind.open(t)
+	dir := t.TempDir()
+	files := kind.stock(s, "22", "", 0)
+	for name, content := range files {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	description := files["repodata/repomd.xml"]
+	s.server.Set(testrepo.Files{
+		"list": "file://" + dir + "\n" + dir + "\n../" + dir + "\n",
+		"metalink": fmt.Sprintf(`<metalink version="3.0" xmlns="http://www.metalinker.org/"><files><file name="repomd.xml"><size>%d</size>
+<verification><hash type="sha256">%x</hash></verification><resources><url protocol="file" type="file">file://%s/repodata/repomd.xml</url></resources></file></files></metalink>`,
+			len(description), sha256.Sum256([]byte(description)), dir),
+	})
+	base := testrepo.RPMs{}.Sources("stable", s.server.URL, "/etc/key")
+	for _, list := range []string{"mirrorlist=" + s.server.URL + "/list", "metalink=" + s.server.URL + "/metalink"} {
+		s.sources("stable.repo", strings.Replace(base, "baseurl="+s.server.URL, list, 1))
+		s.fails("no address", "update")
+	}
+	// A directory that the source itself names is one that its owner means.
+	s.sources("stable.repo", strings.Replace(base, s.server.URL, "file://"+dir, 1))
+	s.mustRun("update")
+	s.mustRun("install", "tool")
+	s.programSays("tool 22")
+}
+
 // TestHostileCache has roots in which others have put links where hashpkg keeps what it
 // fetches. Nothing that they lead to changes.
 func TestHostileCache(t *testing.T) {
@@ -715,26 +748,80 @@ func (s *shop) cached(name string) string {
 	return fmt.Sprintf("sha512-%x", sha512.Sum512([]byte(s.stock("1").Files(s.t)[testrepo.DebPath(testdeb.Package{Name: name, Version: "1"})])))
 }
 
+// kindOfShop is a kind of repository that a shop may have.
+type kindOfShop struct {
+	name            string
+	index, packages string // how their files' names end
+	// stock returns what the repository, called stable, has when tool has a version, as
+	// [shop.stock] says, with these data in what it needs, and with more packages.
+	stock   func(s *shop, version, data string, more int) testrepo.Files
+	sources func(s *shop)
+}
+
+func kindsOfShops(t *testing.T) []kindOfShop {
+	rpms := func(s *shop, version, data string, more int) testrepo.RPMs {
+		// Who has the data is only in the list of all files.
+		r := testrepo.RPMs{Signer: s.key, Date: testrepo.Date.Add(time.Duration(len(version)) * 24 * time.Hour), FileLists: true, Packages: []testrpm.Package{
+			{Name: "tool", Version: version, Requires: []string{"/usr/share/libtool1/data"}, Files: []testrpm.File{{Path: "/usr/bin/tool", Mode: 0o755, Content: "#!/bin/sh\necho tool " + version + "\n"}}},
+			{Name: "libtool1", Version: version, Files: []testrpm.File{{Path: "/usr/share/libtool1/data", Content: version + data}}},
+		}}
+		for i := range more {
+			r.Packages = append(r.Packages, testrpm.Package{Name: fmt.Sprintf("more%d", i)})
+		}
+		return r
+	}
+	return []kindOfShop{
+		{"debs", packedIndex, "_amd64.deb", func(s *shop, version, data string, more int) testrepo.Files {
+			d := s.stock(version)
+			d.Packages[1].Compression = testdeb.None
+			d.Packages[1].Files[0].Content = version + data
+			for i := range more {
+				d.Packages = append(d.Packages, testdeb.Package{Name: fmt.Sprintf("more%d", i)})
+			}
+			return d.Files(t)
+		}, func(s *shop) { s.sources("stable.sources", s.stock("1").Sources(t, s.server.URL)) }},
+		{"rpms", "primary.xml.gz", ".x86_64.rpm", func(s *shop, version, data string, more int) testrepo.Files {
+			return rpms(s, version, data, more).Files(t)
+		}, func(s *shop) {
+			s.write("etc/key", testrepo.PublicKeys(t, s.key))
+			s.sources("stable.repo", rpms(s, "1", "", 0).Sources("stable", s.server.URL, "/etc/key"))
+		}},
+	}
+}
+
+// open returns a root whose source is a repository of the kind.
+func (k *kindOfShop) open(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{t: t, root: t.TempDir(), key: testrepo.NewKey(t, "archive", 0)}
+	s.server = testrepo.Serve(t, k.stock(s, "1", strings.Repeat("data\n", 1000), 0))
+	k.sources(s)
+	return s
+}
+
 // TestKilledUpdates kills update and install at many moments. The next command does what
 // was to be done, and fetches only what is missing.
 func TestKilledUpdates(t *testing.T) {
 	testneed.Time(t)
-	s := openShop(t)
-	content := strings.Repeat("0123456789abcdef", 1<<16)
-	stock := func(version string) testrepo.Debs {
-		d := s.stock(version)
-		d.Packages[1].Compression = testdeb.None
-		d.Packages[1].Files[0].Content = version + content
-		return d
+	for _, kind := range kindsOfShops(t) {
+		t.Run(kind.name, func(t *testing.T) { testKilledUpdates(t, kind.open(t), &kind) })
 	}
+}
+
+func testKilledUpdates(t *testing.T, s *shop, kind *kindOfShop) {
+	content := strings.Repeat("0123456789abcdef", 1<<16)
 	const kills = 12
 	resumed := 0
 	for n := range kills {
 		version := strings.Repeat("2", n+2)
-		files := stock(version).Files(t)
-		size := int64(len(files[testrepo.DebPath(testdeb.Package{Name: "libtool1", Version: version})]))
+		files := kind.stock(s, version, content, 0)
+		var size int64
+		for name, text := range files {
+			if strings.HasSuffix(name, kind.packages) && strings.Contains(name, "libtool1") {
+				size = int64(len(text))
+			}
+		}
 		s.server.Set(files)
-		s.server.Bend("_amd64.deb", s.server.Slowly(128<<10, 20*time.Millisecond))
+		s.server.Bend(kind.packages, s.server.Slowly(128<<10, 20*time.Millisecond))
 		after := time.Duration(n*40) * time.Millisecond
 		s.server.Forget()
 		for _, args := range [][]string{{"update"}, {"install", "tool"}} {
@@ -748,7 +835,13 @@ func TestKilledUpdates(t *testing.T) {
 			}
 			_ = cmd.Wait() // killed, or done
 		}
+		// One of these is what a kill at the wrong moment leaves.
+		left := filepath.Join(s.root, "var/sys/.hashpkg/sources/stable", fmt.Sprintf(".hashpkg-new-%016x", n))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, []byte("half of an index"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
 		s.mustRun("update")
+		s.onlyKnown()
 		before := s.server.Sent()
 		parts := treeOf(t, filepath.Join(s.root, "var/sys/.hashpkg/cache"))
 		s.mustRun("install", "tool")
@@ -771,9 +864,15 @@ func TestKilledUpdates(t *testing.T) {
 	if resumed == 0 {
 		t.Error("nothing was ever resumed")
 	}
-	for name := range treeOf(t, filepath.Join(s.root, "var/sys/.hashpkg/sources")) {
-		if base := filepath.Base(name); base != "index" && base != "state.json" && base != "lock" && !strings.HasPrefix(base, ".tmp") {
-			t.Errorf("%s is left", name)
+	s.mustRun("verify")
+}
+
+// onlyKnown complains about what no update leaves when it ends.
+func (s *shop) onlyKnown() {
+	s.t.Helper()
+	for name := range s.known() {
+		if base := filepath.Base(name); base != "index" && base != "state.json" && base != "lock" {
+			s.t.Errorf("%s is left", name)
 		}
 	}
 }
@@ -781,9 +880,19 @@ func TestKilledUpdates(t *testing.T) {
 // TestTwoUpdates runs several commands at once that fetch the same.
 func TestTwoUpdates(t *testing.T) {
 	t.Parallel()
-	s := openShop(t)
-	s.server.Bend(packedIndex, s.server.Slowly(100, 50*time.Millisecond))
-	s.server.Bend("_amd64.deb", s.server.Slowly(500, 50*time.Millisecond))
+	for _, kind := range kindsOfShops(t) {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			testTwoUpdates(t, kind.open(t), &kind)
+		})
+	}
+}
+
+func testTwoUpdates(t *testing.T, s *shop, kind *kindOfShop) {
+	const fileLists = "filelists.xml.gz"
+	s.server.Bend(kind.index, s.server.Slowly(100, 50*time.Millisecond))
+	s.server.Bend(fileLists, s.server.Slowly(100, 50*time.Millisecond))
+	s.server.Bend(kind.packages, s.server.Slowly(500, 50*time.Millisecond))
 	for _, args := range [][]string{{"update"}, {"download", "--dir", t.TempDir(), "--deps", "tool"}} {
 		s.server.Forget()
 		errs := make(chan error)
@@ -804,11 +913,16 @@ func TestTwoUpdates(t *testing.T) {
 			}
 		}
 		if args[0] == "update" {
-			if n := s.server.Requests(packedIndex); n != 1 {
+			if n := s.server.Requests(kind.index); n != 1 {
 				t.Errorf("the index was fetched %d times", n)
 			}
-		} else if n := s.server.Requests("_amd64.deb"); n != 2 {
+			continue
+		}
+		if n := s.server.Requests(kind.packages); n != 2 {
 			t.Errorf("two packages were fetched %d times", n)
+		}
+		if n := s.server.Requests(fileLists); n > 1 || n == 0 && kind.name == "rpms" {
+			t.Errorf("the list of all files was fetched %d times", n)
 		}
 	}
 	s.mustRun("install", "tool")
@@ -818,7 +932,12 @@ func TestTwoUpdates(t *testing.T) {
 // TestRepositoryOnFullDisk updates and installs on a disk that has no room for it.
 func TestRepositoryOnFullDisk(t *testing.T) {
 	testneed.Root(t)
-	s := openShop(t)
+	for _, kind := range kindsOfShops(t) {
+		t.Run(kind.name, func(t *testing.T) { testRepositoryOnFullDisk(t, kind.open(t), &kind) })
+	}
+}
+
+func testRepositoryOnFullDisk(t *testing.T, s *shop, kind *kindOfShop) {
 	if err := os.MkdirAll(filepath.Join(s.root, "var"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -833,12 +952,8 @@ func TestRepositoryOnFullDisk(t *testing.T) {
 	s.mustRun("update")
 	s.mustRun("install", "tool")
 
-	large := s.stock("22")
 	noise := make([]byte, 12<<20)
-	large.Packages[1].Compression = testdeb.None
-	large.Packages[1].Files[0].Content = string(noise)
-	files := large.Files(t)
-	s.server.Set(files)
+	s.server.Set(kind.stock(s, "22", string(noise), 0))
 	s.mustRun("update")
 	s.fails("no space left on device", "upgrade")
 	s.programSays("tool 1")
@@ -858,11 +973,7 @@ func TestRepositoryOnFullDisk(t *testing.T) {
 	if cerr := f.Close(); cerr != nil {
 		t.Fatal(cerr)
 	}
-	next := s.stock("333")
-	for i := range 500 {
-		next.Packages = append(next.Packages, testdeb.Package{Name: fmt.Sprintf("more%d", i)})
-	}
-	s.server.Set(next.Files(t))
+	s.server.Set(kind.stock(s, "333", "", 500))
 	s.fails("no space left on device", "update")
 	sameTree(t, "what is known", before, s.known())
 	if err := os.Remove(filler); err != nil {
@@ -921,6 +1032,17 @@ func TestBadRepositoryOfRPMs(t *testing.T) {
 			})
 		}
 	}
+	inIndex := func(replacements ...string) func(r *testrepo.RPMs) {
+		return func(r *testrepo.RPMs) { r.EditIndex = strings.NewReplacer(replacements...).Replace }
+	}
+	inDescription := func(replacements ...string) func(r *testrepo.RPMs) {
+		return func(r *testrepo.RPMs) { r.EditDescription = strings.NewReplacer(replacements...).Replace }
+	}
+	bomb := `<!DOCTYPE x [<!ENTITY lol0 "lol">`
+	for i := range 9 {
+		bomb += fmt.Sprintf(`<!ENTITY lol%d "%s">`, i+1, strings.Repeat(fmt.Sprintf("&lol%d;", i), 10))
+	}
+	bomb += "]>"
 	expired := testrepo.NewKey(t, "expired", 24*time.Hour)
 	for _, test := range []struct {
 		name    string
@@ -995,6 +1117,34 @@ func TestBadRepositoryOfRPMs(t *testing.T) {
 				return strings.Replace(text, `<location href`, `<location xml:base="file:///etc" href`, 1)
 			}
 		}},
+		{name: "file at another address", says: "not a path in the repository", at: "update", rpms: inIndex(`href="Packages/`, `href="http://127.0.0.1:1/`)},
+		{name: "file at an absolute path", says: "not a path in the repository", at: "update", rpms: inIndex(`href="Packages/`, `href="/etc/`)},
+		{name: "index that leads up", says: "not a path in the repository", at: "update", rpms: inDescription(`href="repodata/`, `href="../repodata/`)},
+		{name: "index elsewhere", says: "file:", at: "update", rpms: inDescription(`<location href`, `<location xml:base="file:///etc" href`)},
+		{name: "index with MD5", says: "no SHA-256 or SHA-512", at: "update", rpms: inDescription(`checksum type="sha256"`, `checksum type="md5"`)},
+		{name: "index without a digest", says: "no SHA-256 or SHA-512", at: "update", rpms: inDescription("<checksum ", "<other ", "</checksum>", "</other>")},
+		{name: "two indexes", says: "two files of the type primary", at: "update", rpms: inDescription("</repomd>", `<data type="primary"><checksum type="sha256">`+strings.Repeat("0", 64)+`</checksum><location href="x"/><size>1</size></data></repomd>`)},
+		{name: "index of a negative size", says: "size", at: "update", rpms: inDescription("<size>", "<size>-")},
+		{name: "index of more bytes than there are numbers", says: "size", at: "update", rpms: inDescription("<size>", "<size>99999999999999999999")},
+		{name: "index of an exbibyte", says: "bytes", at: "update", rpms: inDescription("<size>", "<size>1152921504606846")},
+		{name: "index that unpacks to nothing", says: "longer than the description says", at: "update", rpms: inDescription("<open-size>", "<open-size>1</open-size><open-size>")},
+		{name: "entities in the description", says: "DOCTYPE", at: "update", rpms: inDescription("<repomd", bomb+"<repomd", "<revision>", "<revision>&lol9;")},
+		{name: "entities in the index", says: "DOCTYPE", at: "update", rpms: inIndex("<metadata", bomb+"<metadata", "a package<", "&lol9;<")},
+		{name: "an entity that is a file", says: "DOCTYPE", at: "update", rpms: inIndex("<metadata", `<!DOCTYPE metadata [<!ENTITY x SYSTEM "file:///etc/passwd">]><metadata`, "a package<", "&x;<")},
+		{name: "elements in elements", says: "deep", at: "update", rpms: inIndex("<format>", strings.Repeat("<format>", 1<<20))},
+		{name: "package with SHA-1", says: "no SHA-256 or SHA-512", at: "update", rpms: inIndex(`checksum type="sha256"`, `checksum type="sha"`)},
+		{name: "package without a digest", says: "no SHA-256 or SHA-512", at: "update", rpms: inIndex("<checksum ", "<other ", "</checksum>", "</other>")},
+		{name: "package without a size", says: "size", at: "update", rpms: inIndex(`<size package=`, `<size other=`)},
+		{name: "package of more bytes than there are numbers", says: "size", at: "update", rpms: inIndex(`<size package="`, `<size package="9999999999999999999`)},
+		{name: "package of an exbibyte", says: "bytes", at: "install", rpms: inIndex(`<size package="`, `<size package="115292150460684`)},
+		{name: "package that takes an exbibyte", isTaken: true, rpms: inIndex(`installed="1000"`, `installed="4611686018427387903"`)},
+		{name: "epoch that is none", says: "epoch", at: "update", rpms: inIndex(`epoch="0" ver="22"`, `epoch="99999999999" ver="22"`)},
+		{name: "version that leads up", says: "../", at: "update", rpms: inIndex(`ver="22"`, `ver="../../22"`)},
+		{name: "file of a package that leads up, in the index", isTaken: true, rpms: inIndex("<file>/usr/bin/tool<", "<file>/usr/bin/../../../etc/passwd<")},
+		{name: "file of a package that leads up", says: "leaves the root", at: "install", rpms: func(r *testrepo.RPMs) {
+			r.Packages[0].Files = append(r.Packages[0].Files, testrpm.File{Path: "/usr/bin/../../../../etc/x", Content: "x"})
+		}},
+		{name: "escape codes in a summary", says: "is not an entity", at: "update", rpms: inIndex("a package<", "&#27;[2Ja package<")},
 		{name: "package of another size", says: "bytes", at: "install", files: func(f testrepo.Files) {
 			f["Packages/tool-22-1.x86_64.rpm"] += "x"
 		}},

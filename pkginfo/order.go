@@ -9,14 +9,18 @@ type Order struct {
 	// ordered before every one that it does, and by its bytes among those.
 	Compare func(a, b string) int
 	// InRange reports whether a package of a version fits the range of c, which
-	// has an operator. The name of c is not looked at. See [RangeBy].
+	// has an operator. The name of c is not looked at. The version is "" for what a
+	// package offers without one. See [RangeBy].
 	InRange func(version string, c Constraint) bool
 }
 
 // RangeBy returns an InRange that goes by a comparison of the version that a package
-// has with the one that bounds a range.
+// has with the one that bounds a range. Without a version nothing fits (deb-policy 7.5).
 func RangeBy(compare func(have, bound string) int) func(version string, c Constraint) bool {
 	return func(version string, c Constraint) bool {
+		if version == "" {
+			return false
+		}
 		n := compare(version, c.Version)
 		switch c.Operator {
 		case "<":
@@ -43,14 +47,10 @@ type Orders map[Format]Order
 func (o Orders) Compare(f Format, a, b string) int { return o.of(f).Compare(a, b) }
 
 // Satisfies reports whether a package of this format and version fits c's range.
-// The name is not looked at. Without a range every version fits, and without a
-// version none fits a range: what a package offers without a version satisfies no
-// relation that asks for one (deb-policy 7.5, and so for rpm).
+// The name is not looked at. Without a range every version fits. The version is "" for
+// what a package offers without one.
 func (o Orders) Satisfies(f Format, version string, c Constraint) bool {
-	if c.Operator == "" {
-		return true
-	}
-	return version != "" && o.of(f).InRange(version, c)
+	return c.Operator == "" || o.of(f).InRange(version, c)
 }
 
 func (o Orders) of(f Format) Order {

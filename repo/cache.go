@@ -71,7 +71,7 @@ func (r *Repo) fetchAll(ctx context.Context, items []item, done func(i int, path
 		if err != nil {
 			return fmt.Errorf("fetch %s: %w", items[i].name, err)
 		}
-		there, err := r.inCache(dir, name, &items[i])
+		there, err := r.inCache(ctx, dir, name, &items[i])
 		if err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (r *Repo) cacheDir() (*beneath.Dir, error) {
 }
 
 // inCache reports whether an item is in the cache, or is now, since apt had it.
-func (r *Repo) inCache(dir *beneath.Dir, name string, it *item) (bool, error) {
+func (r *Repo) inCache(ctx context.Context, dir *beneath.Dir, name string, it *item) (bool, error) {
 	st, err := dir.Lstat(name)
 	switch {
 	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == it.size:
@@ -144,24 +144,28 @@ func (r *Repo) inCache(dir *beneath.Dir, name string, it *item) (bool, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() != it.size {
 		return false, nil
 	}
-	return takeCopy(dir, name, f, it.digest)
+	return takeCopy(ctx, dir, name, f, it.digest)
 }
 
-// takeCopy puts a copy of f into the cache if it has a digest.
-func takeCopy(dir *beneath.Dir, name string, f io.Reader, digest string) (bool, error) {
-	temp := beneath.TempName()
-	to, err := dir.OpenFile(temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644)
+// takeCopy puts a copy of f into the cache if it has a digest. It is written as a file
+// that is being fetched: one that is not whole is continued by the next fetch.
+func takeCopy(ctx context.Context, dir *beneath.Dir, name string, f io.Reader, digest string) (bool, error) {
+	part, err := openPart(ctx, dir, name)
 	if err != nil {
 		return false, err
 	}
 	algorithm, sum, _ := strings.Cut(digest, ":")
 	h := newHash(algorithm)
-	_, err = io.Copy(io.MultiWriter(to, h), f)
-	err = errors.Join(err, to.Close())
-	if err == nil && hex.EncodeToString(h.Sum(nil)) == sum {
-		return true, dir.Rename(dir, temp, name)
+	if err = part.Truncate(0); err == nil {
+		_, err = io.Copy(io.MultiWriter(io.NewOffsetWriter(part, 0), h), f)
 	}
-	return false, errors.Join(err, dir.RemoveIfThere(temp))
+	is := err == nil && hex.EncodeToString(h.Sum(nil)) == sum
+	if is {
+		err = dir.Rename(dir, name+partEnd, name)
+	} else {
+		err = errors.Join(err, dir.RemoveIfThere(name+partEnd))
+	}
+	return is && err == nil, errors.Join(err, part.Close())
 }
 
 // partEnd ends the name of a file that is being fetched.

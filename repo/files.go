@@ -73,17 +73,13 @@ func (p *part) providing(name string) ([]*pkginfo.Listed, error) {
 	return all, err
 }
 
-// readFiles completes a pool by the indexes of all files, if a choice lacks a file that
-// only these may have, and reports whether it did. They are fetched, unless they are in
-// the cache.
-func (r *Repo) readFiles(ctx context.Context, p *Pool, format backends.Repositories, choice *choose.Choice) (bool, error) {
+// readFiles completes a pool by the indexes of all files, for a choice that lacks something or
+// depends on a file, and reports whether it did: only they may have a file that it lacks, or
+// one that another version or provider would need. They are fetched, unless they are in the cache.
+func (r *Repo) readFiles(ctx context.Context, p *Pool, format backends.Repositories) (bool, error) {
 	lists, ok := format.(backends.FileLists)
 	if !ok {
 		return false, nil
-	}
-	wanted := map[string]bool{}
-	for _, u := range choice.Unresolved {
-		addPaths(wanted, u.Relation, lists)
 	}
 	var items []item
 	var of []*part
@@ -92,10 +88,10 @@ func (r *Repo) readFiles(ctx context.Context, p *Pool, format backends.Repositor
 			items, of = append(items, part.filesItem()), append(of, part)
 		}
 	}
-	if len(wanted) == 0 || len(items) == 0 {
+	if len(items) == 0 {
 		return false, nil
 	}
-	// What else any package may want is looked for at the same time.
+	wanted := map[string]bool{}
 	for _, part := range p.parts {
 		for l, err := range part.index.All() {
 			if err != nil {
@@ -106,12 +102,33 @@ func (r *Repo) readFiles(ctx context.Context, p *Pool, format backends.Repositor
 			}
 		}
 	}
+	if len(wanted) == 0 {
+		return false, nil
+	}
 	for i, part := range of {
 		if err := r.readFilesOf(ctx, part, lists, items[i], wanted); err != nil {
 			return false, err
 		}
 	}
 	return true, nil
+}
+
+// hasCondition reports whether a relation of a choice depends on whether a package has a
+// file that indexes do not list.
+func hasCondition(choice *choose.Choice, format backends.Repositories) bool {
+	lists, ok := format.(backends.FileLists)
+	if !ok {
+		return false
+	}
+	paths := map[string]bool{}
+	for _, c := range choice.Packages {
+		for _, r := range c.Requires {
+			if strings.Contains(r.Text, " if ") || strings.Contains(r.Text, " unless ") || strings.Contains(r.Text, " without ") {
+				addPaths(paths, r, lists)
+			}
+		}
+	}
+	return len(paths) > 0
 }
 
 // addPaths adds the files that a relation names, and that indexes do not list.

@@ -22,6 +22,10 @@ func rpmsWithFiles() testrepo.RPMs {
 		{Name: "more", Files: []testrpm.File{{Path: "/usr/lib/more"}}},
 		{Name: "lacking", Requires: []string{"/usr/share/none"}},
 		{Name: "unlisted", Requires: []string{"/usr/bin/none"}},
+		{Name: "older", Version: "1.0", Requires: []string{"/usr/share/data/words"}},
+		{Name: "older", Version: "2.0", Requires: []string{"/usr/bin/none"}},
+		{Name: "conditional", Requires: []string{"(helper if /usr/share/data/plain)", "plain"}},
+		{Name: "plain", Files: []testrpm.File{{Path: "/usr/share/data/plain"}}},
 	}}
 }
 
@@ -39,9 +43,6 @@ func serveRPMs(t *testing.T, r testrepo.RPMs) (*testrepo.Server, *fixture) {
 func TestFileLists(t *testing.T) {
 	server, f := serveRPMs(t, rpmsWithFiles())
 	same(t, "a command", f.selected("", "helper"), "helper=1.0-1")
-	if _, err := f.Select(t.Context(), "", f.installs("", "unlisted").Requests, false); !errors.Is(err, ErrUnresolved) {
-		t.Errorf("a command that nothing has: %v", err)
-	}
 	if n := server.Requests("filelists.xml.gz"); n != 0 {
 		t.Errorf("the index of all files was fetched %d times, and nobody needed it", n)
 	}
@@ -52,6 +53,11 @@ func TestFileLists(t *testing.T) {
 		t.Errorf("offline, before it was fetched: %v", err)
 	}
 
+	same(t, "an older version that needs a file", f.selected("", "older"), "older=1.0-1", "words=1.0-1 older", "more=1.0-1 words<older")
+	same(t, "a condition that is a file", f.selected("", "conditional"), "conditional=1.0-1", "plain=1.0-1 conditional", "helper=1.0-1 conditional")
+	if _, err := f.Select(t.Context(), "", f.installs("", "unlisted").Requests, false); !errors.Is(err, ErrUnresolved) {
+		t.Errorf("a command that nothing has: %v", err)
+	}
 	want := []string{"tool=1.0-1", "helper=1.0-1 tool", "words=1.0-1 tool", "more=1.0-1 words<tool"}
 	same(t, "files", f.selected("", "tool"), want...)
 	same(t, "files again", f.selected("", "tool"), want...)

@@ -111,7 +111,7 @@ func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, reco
 		return nil, err
 	}
 	orders := r.Root.Formats().Orders()
-	o := choose.Options{Orders: orders, Architectures: architectures, Recommends: recommends}
+	o := choose.Options{Orders: orders, Architectures: architectures, Obsoletes: format.Obsoletes(), Recommends: recommends}
 	o.All, o.SameArchitecture = format.AllArchitectures()
 	o.Unsaid = func(p *pkginfo.Package) []pkginfo.Relation { return format.Unsaid(r.Root, p) }
 	if rootAnswers {
@@ -128,10 +128,10 @@ func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, reco
 	if err != nil {
 		return nil, p.addSimilar(err)
 	}
-	if lacking := unresolved(choice); lacking != nil {
-		ok, err := r.readFiles(ctx, p, format, choice)
+	if lacking := unresolved(choice); lacking != nil || hasCondition(choice, format) {
+		ok, err := r.readFiles(ctx, p, format)
 		if err != nil {
-			return nil, fmt.Errorf("%w; only the list of all files could say who has it: %w", lacking, err)
+			return nil, explainFiles(lacking, err)
 		}
 		if ok {
 			if choice, err = choose.Make(from, asked, o); err != nil {
@@ -180,6 +180,14 @@ func unresolved(choice *choose.Choice) error {
 		lines = append(lines, u.String())
 	}
 	return fmt.Errorf("%w: %s", ErrUnresolved, strings.Join(lines, "; "))
+}
+
+// explainFiles says of a list of all files that cannot be read what it was wanted for.
+func explainFiles(lacking, err error) error {
+	if lacking == nil {
+		return fmt.Errorf("find what a package needs if another one has a file: %w", err)
+	}
+	return fmt.Errorf("%w; only the list of all files could say whether another package will do: %w", lacking, err)
 }
 
 // formatOfPool returns the format of the packages.

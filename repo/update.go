@@ -77,9 +77,16 @@ func (r *Repo) Update(ctx context.Context, sources []backends.Source, age time.D
 	}
 	work := make([]*updating, len(stale))
 	for n, i := range stale {
+		r.sweep(results[i].Source)
 		work[n] = &updating{repo: r, result: &results[i], source: results[i].Source}
 	}
 	return results, r.updateAll(ctx, work)
+}
+
+// sweep removes what a killed update has left of a source. The lock is held, and who
+// has it is the only one that writes there.
+func (r *Repo) sweep(s *backends.Source) {
+	_ = r.Root.Store().Dir().SweepTemp(sourceDir(s.Name), 0) // what cannot be removed is in nobody's way
 }
 
 // stale fills in what is known of sources, and returns the numbers of those that are to
@@ -290,7 +297,6 @@ func (u *updating) describe(ctx context.Context) (err error) {
 	if err := dir.MkdirAll(sourceDir(s.Name), 0o755); err != nil {
 		return err
 	}
-	_ = dir.SweepTemp(sourceDir(s.Name), time.Hour) // what cannot be removed is in nobody's way
 	for i := range u.files {
 		if u.files[i], err = anonymous(dir, sourceDir(s.Name)); err != nil {
 			return err

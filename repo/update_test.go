@@ -392,7 +392,11 @@ func TestCleanAndCache(t *testing.T) {
 		t.Errorf("%d were freed, %v", freed, err)
 	}
 
-	// apt's cache is as good, if it is the same file.
+	// apt's cache is as good, if it is the same file. A copy that was killed is made anew.
+	name, err := cacheName((&Selected{Available: f.available("tool")}).item().digest)
+	if err != nil {
+		t.Fatal(err)
+	}
 	content := a.debs.Files(t)["pool/tool/tool_1_amd64.deb"]
 	for _, test := range []struct {
 		content string
@@ -402,6 +406,7 @@ func TestCleanAndCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.write("var/cache/apt/archives/tool_1_amd64.deb", test.content)
+		f.write("var/sys/.hashpkg/cache/"+name+partEnd, content+"and more")
 		a.Forget()
 		download("tool")
 		if n := a.Requests(".deb"); n != test.want {
@@ -410,13 +415,12 @@ func TestCleanAndCache(t *testing.T) {
 		if b, err := os.ReadFile(dir + "/tool_1_amd64.deb"); err != nil || !bytes.Equal(b, []byte(content)) {
 			t.Errorf("it is another file: %v", err)
 		}
+		if all, err := os.ReadDir(filepath.Join(f.dir, "var/sys/.hashpkg/cache")); err != nil || len(all) != 1 || all[0].Name() != name {
+			t.Errorf("the cache has %v, %v", all, err)
+		}
 	}
 
 	// A part is continued.
-	name, err := cacheName((&Selected{Available: f.available("tool")}).item().digest)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := os.Remove(filepath.Join(f.dir, "var/cache/apt/archives/tool_1_amd64.deb")); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ bzip2                   bzip2
 chromium                chromium
 createrepo_c            createrepo-c
 debugfs                 e2fsprogs
+dnf                     dnf
 dpkg-deb                dpkg
 dpkg-scanpackages       dpkg-dev
 dpkg-shlibdeps          dpkg-dev

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -97,6 +98,7 @@ func (r *Root) Edits(key pkginfo.Key) (*record.PackageEdits, error) {
 func (r *Root) SetEdits(edits []*record.PackageEdits) (err error) {
 	dir := r.store.Dir()
 	staged := map[string]string{} // by the temporary name
+	swept := map[string]bool{}
 	defer func() {
 		for temp := range staged {
 			err = errors.Join(err, dir.RemoveIfThere(temp))
@@ -116,6 +118,10 @@ func (r *Root) SetEdits(edits []*record.PackageEdits) (err error) {
 		}
 		if err := dir.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return fmt.Errorf("write record: %w", err)
+		}
+		if in := path.Dir(name); !swept[in] {
+			swept[in] = true
+			_ = dir.SweepTemp(in, beneath.Left) // what cannot be removed is in nobody's way
 		}
 		temp, err := dir.StageFile(name, append(b, '\n'), 0o644)
 		if err != nil {
@@ -285,6 +291,7 @@ func (r *Root) writeRecord(name string, b []byte) error {
 	dir := r.store.Dir()
 	err := dir.MkdirAll(path.Dir(name), 0o755)
 	if err == nil {
+		_ = dir.SweepTemp(path.Dir(name), beneath.Left) // what cannot be removed is in nobody's way
 		err = dir.WriteFile(name, b, 0o644)
 	}
 	if err != nil {

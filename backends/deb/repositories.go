@@ -117,6 +117,9 @@ func isSourcesFile(name string) bool {
 // AllArchitectures implements [backends.Repositories].
 func (Format) AllArchitectures() (word string, same bool) { return "all", true }
 
+// Obsoletes implements [backends.Repositories]. Replaces is about files (deb-policy 7.6).
+func (Format) Obsoletes() bool { return false }
+
 // SourceKeys implements [backends.Repositories].
 func (Format) SourceKeys(_ context.Context, root backends.Root, request backends.ListRequest) (*trust.Keyring, error) {
 	l := &lister{root: root, source: request.Source}

@@ -9,7 +9,17 @@ import (
 
 // order is how rpm orders versions.
 func order() pkginfo.Order {
-	return pkginfo.Order{Compare: compareVersions, InRange: pkginfo.RangeBy(compareForRange)}
+	return pkginfo.Order{Compare: compareVersions, InRange: inRange}
+}
+
+// inRange reports whether what a package offers fits a range. What it does not say may be
+// anything: its version, or its release (rpm: rpmdsCompare).
+func inRange(version string, c pkginfo.Constraint) bool {
+	bound, _, hasRelease := strings.Cut(c.Version, "-")
+	if version == "" || hasRelease && !strings.Contains(version, "-") && compareVersions(version, bound) == 0 {
+		return true
+	}
+	return pkginfo.RangeBy(compareForRange)(version, c)
 }
 
 // satisfies reports whether a version fits a constraint.

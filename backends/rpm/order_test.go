@@ -80,6 +80,17 @@ func TestSatisfies(t *testing.T) {
 		{"1.2.7-17.el7", "=", "1.2.7", true},
 		{"1.2.7-17.el7", "=", "1.2.7-18", false},
 		{"1.2.7-17.el7", ">=", "1.2.7-17", true},
+		{"", ">=", "2", true},
+		{"", "=", "2-1", true},
+		{"2", "=", "2-1", true},
+		{"2", ">", "2-1", true},
+		{"2", "<", "2-1", true},
+		{"2", ">", "2", false},
+		{"2", ">=", "1:2-1", false},
+		{"2-1", ">", "2", false},
+		{"2-1", "=", "2", true},
+		{"0:2", "=", "2", true},
+		{"1:2", ">=", "3", true},
 	} {
 		c := pkginfo.Constraint{Operator: tc.op, Version: tc.bound}
 		if got := orders.Satisfies(Name, tc.have, c); got != tc.want {

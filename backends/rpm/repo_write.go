@@ -11,6 +11,9 @@ import (
 // AllArchitectures implements [backends.Repositories].
 func (Format) AllArchitectures() (word string, same bool) { return "noarch", false }
 
+// Obsoletes implements [backends.Repositories].
+func (Format) Obsoletes() bool { return true }
+
 // Unsaid implements [backends.Repositories]: packages name all that they require.
 func (Format) Unsaid(backends.Root, *pkginfo.Package) []pkginfo.Relation { return nil }
 

@@ -140,6 +140,10 @@ func (d *Dir) create(b []byte, mode fs.FileMode, durable bool) (string, error) {
 	}
 }
 
+// Left is the age from which a file of WriteFile or StageFile is one of a killed process, for
+// who does not know that nobody else is writing.
+const Left = 24 * time.Hour
+
 // SweepTemp removes from a directory what killed processes have left of WriteFile
 // and StageFile, and empty directories with a name of TempName, that nobody has touched
 // for that time.

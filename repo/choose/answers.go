@@ -185,7 +185,8 @@ func (m *maker) fitting(e expression, by *Chosen) []Package {
 }
 
 // candidates returns the packages that answer a constraint, one of each name, the best
-// first: those of its name, and where none of them is whole those that provide it.
+// first: those of its name, and where none of them is whole, or all are obsolete, those
+// that provide it.
 func (m *maker) candidates(c pkginfo.Constraint, by *Chosen) []Package {
 	var found []Package
 	for _, p := range m.askNamed(c.Name) {
@@ -193,14 +194,15 @@ func (m *maker) candidates(c pkginfo.Constraint, by *Chosen) []Package {
 			found = append(found, p)
 		}
 	}
-	if !slices.ContainsFunc(found, m.isWhole) {
+	isGood := func(p Package) bool { return m.isWhole(p) && !m.isObsolete(p) }
+	if !slices.ContainsFunc(found, isGood) {
 		var providers []Package
 		for _, p := range m.askProviding(c.Name) {
 			if m.archFits(p, c, by) && m.offers(p, c) {
 				providers = append(providers, p)
 			}
 		}
-		if len(found) == 0 || slices.ContainsFunc(providers, m.isWhole) {
+		if len(found) == 0 || slices.ContainsFunc(providers, isGood) || !slices.ContainsFunc(found, m.isWhole) && slices.ContainsFunc(providers, m.isWhole) {
 			found = providers
 		}
 	}
@@ -209,8 +211,8 @@ func (m *maker) candidates(c pkginfo.Constraint, by *Chosen) []Package {
 
 // best returns of each name the package to prefer, and of these the best first: those
 // of more important priorities, then by their names. A package that is not whole counts
-// only without others, and so does one of which there is a newer version: what that has
-// given up, nobody should get.
+// only without others, and so does one that is obsolete, or of which there is a newer
+// version: what that has given up, nobody should get.
 func (m *maker) best(found []Package, architecture string) []Package {
 	rank := func(p Package) int {
 		if architecture != "" && m.options.SameArchitecture && m.architecture(p) == architecture && p.MultiArch != "foreign" {
@@ -219,7 +221,8 @@ func (m *maker) best(found []Package, architecture string) []Package {
 		return m.archRank(p)
 	}
 	found = slices.Clone(found)
-	for _, is := range []func(Package) bool{m.isWhole, m.isCurrent} {
+	isInUse := func(p Package) bool { return !m.isObsolete(p) }
+	for _, is := range []func(Package) bool{m.isWhole, isInUse, m.isCurrent} {
 		if len(found) > 1 && slices.ContainsFunc(found, is) {
 			found = slices.DeleteFunc(found, func(p Package) bool { return !is(p) })
 		}
@@ -237,6 +240,34 @@ func (m *maker) best(found []Package, architecture string) []Package {
 	return slices.DeleteFunc(found, func(p Package) bool {
 		defer func() { seen[p.Name] = true }()
 		return seen[p.Name]
+	})
+}
+
+// isObsolete reports whether another package has come in place of one.
+func (m *maker) isObsolete(p Package) bool {
+	return m.options.Obsoletes && len(m.successors([]Package{p})) > 0
+}
+
+// successors returns the packages that have come in place of all of these, which have one
+// name: they provide it. Of two that have come in place of each other none has.
+func (m *maker) successors(all []Package) []Package {
+	var found []Package
+	for _, other := range m.askProviding(all[0].Name) {
+		isOne := func(p Package) bool { return other.Name != p.Name && m.replaces(other, p) && !m.replaces(p, other) }
+		if !slices.ContainsFunc(all, func(p Package) bool { return !isOne(p) }) {
+			found = append(found, other)
+		}
+	}
+	return found
+}
+
+// replaces reports whether a package says that it comes in place of another one. That goes
+// by the other one's own name and version (rpm: "obsoletes match package names only").
+func (m *maker) replaces(p, other Package) bool {
+	return slices.ContainsFunc(p.Replaces, func(r pkginfo.Relation) bool {
+		return slices.ContainsFunc(r.Alternatives, func(c pkginfo.Constraint) bool {
+			return c.Name == other.Name && m.options.Orders.Satisfies(other.Format, other.Version, c)
+		})
 	})
 }
 

@@ -59,6 +59,9 @@ type Options struct {
 	// one that has it, unless that or MultiArch says otherwise (deb). Without it every
 	// one will do (rpm, whose relations say in their names what they are about).
 	SameArchitecture bool
+	// Obsoletes says that a package which another one Replaces, and provides the name of, is
+	// obsolete (rpm): the other one is chosen in its place, where that will do.
+	Obsoletes bool
 	// Recommends says that what is recommended is wanted, too, where it is there.
 	Recommends bool
 	// Satisfied reports whether the root answers something already; nil if it answers

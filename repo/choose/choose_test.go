@@ -397,6 +397,8 @@ func rpms(tb testing.TB, text string) []*pkginfo.Listed {
 					p.ScriptRequires = append(p.ScriptRequires, relation)
 				case "Provides":
 					p.Provides = append(p.Provides, pkginfo.Capability{Name: words[0], Version: words[2]})
+				case "Obsoletes":
+					p.Replaces = append(p.Replaces, relation)
 				case "Files":
 					p.Files = append(p.Files, one)
 				default:
@@ -412,7 +414,7 @@ func rpms(tb testing.TB, text string) []*pkginfo.Listed {
 func rpmOptions() choose.Options {
 	return choose.Options{
 		Orders:        pkginfo.Orders{rpm.Name: rpm.Format{}.Order()},
-		Architectures: []string{"x86_64", "i686"}, All: "noarch",
+		Architectures: []string{"x86_64", "i686"}, All: "noarch", Obsoletes: true,
 	}
 }
 
@@ -432,18 +434,31 @@ func TestMakeOfRPM(t *testing.T) {
 		"two that are not one": {
 			"a=1 Requires: p, r, (v >= 1 with v < 2)\np=1 Provides: v = 2\nq=1 Provides: v = 1.5\nr=1 Provides: v = 0.5", "a", "a=1 p=1 r=1 q=1",
 		},
-		"three with":         {"a=1 Requires: (v with w with x)\np=1 Provides: v, w\nq=1 Provides: v, w, x", "a", "a=1 q=1"},
-		"one without":        {"a=1 Requires: (v without w)\np=1 Provides: v, w\nq=1 Provides: v", "a", "a=1 q=1"},
-		"if it is there":     {"a=1 Requires: (b if c), d\nb=1\nc=1\nd=1 Requires: c", "a", "a=1 d=1 c=1 b=1"},
-		"if it is not there": {"a=1 Requires: (b if c)\nb=1\nc=1", "a", "a=1"},
-		"else":               {"a=1 Requires: (b if c else d)\nb=1\nc=1\nd=1", "a", "a=1 d=1"},
-		"unless":             {"a=1 Requires: (b unless c)\nb=1\nc=1", "a", "a=1 b=1"},
-		"unless it is there": {"a=1 Requires: (b unless c else d)\nb=1\nc=1\nd=1", "a c", "a=1 c=1 d=1"},
-		"in each other":      {"a=1 Requires: ((b or c) and (d if (b or x)))\nb=1\nc=1\nd=1", "a", "a=1 b=1 d=1"},
-		"or all of":          {"a=1 Requires: (x or (b and c))\nb=1\nc=1", "a", "a=1 b=1 c=1"},
+		"three with":                      {"a=1 Requires: (v with w with x)\np=1 Provides: v, w\nq=1 Provides: v, w, x", "a", "a=1 q=1"},
+		"one without":                     {"a=1 Requires: (v without w)\np=1 Provides: v, w\nq=1 Provides: v", "a", "a=1 q=1"},
+		"if it is there":                  {"a=1 Requires: (b if c), d\nb=1\nc=1\nd=1 Requires: c", "a", "a=1 d=1 c=1 b=1"},
+		"if it is not there":              {"a=1 Requires: (b if c)\nb=1\nc=1", "a", "a=1"},
+		"else":                            {"a=1 Requires: (b if c else d)\nb=1\nc=1\nd=1", "a", "a=1 d=1"},
+		"else what it is about":           {"a=1 Requires: (b if c else c)\nb=1\nc=1", "a", "a=1 c=1 b=1"},
+		"else what it is about, and none": {"a=1 Requires: (b if c else c)\nc=1", "a", "a=1 c=1 [a=1 requires (b if c else c), and there is c=1 (x86_64, in main)]"},
+		"unless":                          {"a=1 Requires: (b unless c)\nb=1\nc=1", "a", "a=1 b=1"},
+		"unless it is there":              {"a=1 Requires: (b unless c else d)\nb=1\nc=1\nd=1", "a c", "a=1 c=1 d=1"},
+		"in each other":                   {"a=1 Requires: ((b or c) and (d if (b or x)))\nb=1\nc=1\nd=1", "a", "a=1 b=1 d=1"},
+		"or all of":                       {"a=1 Requires: (x or (b and c))\nb=1\nc=1", "a", "a=1 b=1 c=1"},
 		"names with parentheses": {
 			"a=1 Requires: (python3dist(b) >= 1 with python3dist(b) < 2)\nb=1 Provides: python3dist(b) = 1.1\nb=2 Provides: python3dist(b) = 2", "a", "a=1 b=1",
 		},
+		"a new name":                   {"old=1\nnew=2 Provides: old = 2; Obsoletes: old < 2", "old", "new=2"},
+		"a new name, for another":      {"a=1 Requires: old\nold=1\nnew=2 Provides: old = 2; Obsoletes: old < 2", "a", "a=1 new=2"},
+		"a new name, the old version":  {"a=1 Requires: old < 2\nold=1\nnew=2 Provides: old = 2; Obsoletes: old < 2", "a old=1", "a=1 old=1"},
+		"a new name, and a newer one":  {"old=1\nold=3\nnew=2 Provides: old = 2; Obsoletes: old < 2", "old", "old=3"},
+		"a new name that lacks":        {"a=1 Requires: old\nold=1\nnew=2 Provides: old = 2; Obsoletes: old < 2; Requires: x", "a old", "a=1 old=1"},
+		"obsolete, without a new name": {"a=1 Requires: old\nold=1\nnew=2 Obsoletes: old < 2", "a", "a=1 old=1"},
+		"each in place of the other":   {"b=1 Provides: c; Obsoletes: c\nc=1 Provides: b; Obsoletes: b", "c b", "c=1 b=1"},
+		"a provider that is obsolete":  {"a=1 Requires: v\nb=1 Provides: v\nc=2 Provides: v, b = 2; Obsoletes: b < 2", "a", "a=1 c=2"},
+
+		"without a version": {"a=1 Requires: v >= 2, (w >= 2 with w < 3)\nb=1 Provides: v\nc=1 Provides: w", "a", "a=1 b=1 c=1"},
+
 		"one that cannot be read": {"a=1 Requires: (b or), (b xor c)\nb=1", "a", "a=1 [a=1 requires (b or), and nothing is or provides it] [a=1 requires (b xor c), and nothing is or provides it]"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -129,6 +129,11 @@ func (m *maker) request(r Request) {
 			return
 		}
 	}
+	if m.options.Obsoletes && len(found) > 0 && len(named) > 0 && r.Version == "" {
+		if others := slices.DeleteFunc(m.successors(found), func(p Package) bool { return !fits(p) || !m.isWhole(p) }); len(others) > 0 {
+			found = others
+		}
+	}
 	if len(found) == 0 {
 		if m.err == nil {
 			m.notFound = append(m.notFound, &NotFoundError{Request: r, Near: named})
@@ -214,8 +219,11 @@ func (m *maker) answerConditional() bool {
 		if m.isAnswered(n.what, n.by) {
 			continue
 		}
-		m.conditional = slices.Delete(m.conditional, i, i+1)
+		before := len(m.chosen)
 		m.answer(n, true)
+		if len(m.chosen) == before { // what has come may be what the condition is about
+			m.conditional = slices.Delete(m.conditional, i, i+1)
+		}
 		return true
 	}
 	return false

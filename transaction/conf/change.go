@@ -10,7 +10,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -244,7 +243,7 @@ func (w *worker) put(x *found, p string, over []string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := dir.SweepTemp(".", 24*time.Hour); err != nil {
+	if err := dir.SweepTemp(".", beneath.Left); err != nil {
 		return err
 	}
 	have, err := hostIn(dir, base)

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -231,7 +230,7 @@ func (w *worker) makeStateDir(d stateDir) error {
 		return err
 	}
 	defer dir.Close()
-	if err := dir.SweepTemp(".", 24*time.Hour); err != nil { // of one that was killed
+	if err := dir.SweepTemp(".", beneath.Left); err != nil { // of one that was killed
 		return err
 	}
 	temp := beneath.TempName()
