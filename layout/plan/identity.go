@@ -104,7 +104,11 @@ func (p *planner) nameTrees(plan *Plan) error {
 		}
 		plan.Trees = append(plan.Trees, t)
 	}
-	p.judgeEdits(plan)
+	if len(p.in.Rebind) > 0 {
+		p.judgeReboundEdits(plan)
+	} else {
+		p.judgeEdits(plan)
+	}
 	return nil
 }
 
@@ -216,26 +220,38 @@ func (c *candidate) identity() digest.Digest {
 // foreign returns the way from c's tree to a file of another package: one that
 // c's relations name, or else one of the command.
 func (p *planner) foreign(c *candidate, path string) string {
-	way := func(o *candidate) string {
-		if f := o.m.Resolve(path); o != c && f != nil && f.Type == record.TypeFile {
-			return "../../" + layout.TreePath(o.m.Name, o.m.Tree) + "/" + f.Path
-		}
-		return ""
+	if to := p.related(c, path); to != "" {
+		return to
 	}
+	for _, o := range p.command {
+		if to := wayTo(c, o, path); to != "" {
+			return to
+		}
+	}
+	return ""
+}
+
+// related returns the way from c's tree to a file of a package that its relations name;
+// "" if none of them has it.
+func (p *planner) related(c *candidate, path string) string {
 	none := &resolution{members: []*candidate{c}}
 	for _, r := range c.m.Requires {
 		for _, want := range r.Alternatives {
 			if o := p.satisfying(want, none); o != nil {
-				if to := way(o); to != "" {
+				if to := wayTo(c, o, path); to != "" {
 					return to
 				}
 			}
 		}
 	}
-	for _, o := range p.command {
-		if to := way(o); to != "" {
-			return to
-		}
+	return ""
+}
+
+// wayTo returns the way from c's tree to a file of o's; "" if that is c itself, or o has
+// no such file.
+func wayTo(c, o *candidate, path string) string {
+	if f := o.m.Resolve(path); o != c && f != nil && f.Type == record.TypeFile {
+		return "../../" + layout.TreePath(o.m.Name, o.m.Tree) + "/" + f.Path
 	}
 	return ""
 }
