@@ -52,6 +52,8 @@ type editor struct {
 	ownRW   int       // index in newProgs of a writable segment made for the dynamic section, -1
 	newRW   *region   // the dynamic section, when it needs a writable segment of its own
 
+	boundAt *region // the note of bound libraries, which is in no segment; nil for none
+
 	addProgs []newProg // program headers to add that are no PT_LOAD
 	moved    []sectMove
 	renamed  map[uint64]bool // indexes of dynamic symbols that get another name
@@ -106,6 +108,7 @@ func (e *editor) run() error {
 		e.placeDynamic,
 		e.placeStrings,
 		e.placeOthers,
+		e.placeBound,
 		e.extendSections,
 		e.addSegments,
 		e.emit,

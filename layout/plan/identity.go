@@ -75,6 +75,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 			moved = true
 		}
 	}
+	if err := p.addNotes(); err != nil {
+		return err
+	}
 	for _, c := range p.command {
 		there := manifestAt(p.occupied[c], c.m.Tree)
 		if there == nil {
@@ -201,7 +204,7 @@ func (c *candidate) identity() digest.Digest {
 			continue
 		}
 		hashStrings(h, "file", f.Path)
-		hashEdits(h, f.Edits)
+		hashEdits(h, f.Edits) // which have no notes yet: see addNotes
 	}
 	for _, l := range c.m.Links {
 		if strings.HasPrefix(l.File(), "../") { // into another tree

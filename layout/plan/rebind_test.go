@@ -160,6 +160,14 @@ func TestRebindFollowsWhatIsSearched(t *testing.T) {
 	if want := []string{"libc6 2.36:  from libgcc-s1=12 -> libgcc-s1=13"}; !slices.Equal(said, want) {
 		t.Fatalf("have %q, want %q", said, want)
 	}
+	_, all := w.rebind(t)
+	for _, want := range []string{
+		"tool 1: ld-linux-x86-64.so.2 libc.so.6 from libc6=2.36 -> libc6=2.36", "libgcc-s1 13: libc.so.6 from libc6=2.36 -> libc6=2.36",
+	} {
+		if !slices.Contains(all, want) {
+			t.Errorf("%q has no %q", all, want)
+		}
+	}
 	if have := plan.Trees[0].Edits; len(have) == 0 || !strings.Contains(have[0].Edits[0].To[0], "libgcc-s1/13/") {
 		t.Errorf("the edits are %+v", have)
 	}
@@ -219,6 +227,28 @@ func TestRebindRefusesWhatWouldNotStart(t *testing.T) {
 	}
 	if text := (&ProblemsError{Problems: plan.Problems, Rebind: true}).Error(); strings.Contains(text, "allow-missing") || !strings.HasPrefix(text, "nothing was bound anew") {
 		t.Errorf("it says %q", text)
+	}
+}
+
+// TestRebindRefusesMissingVersions has the library go that has a version which one of two
+// programs wants; the other one never started.
+func TestRebindRefusesMissingVersions(t *testing.T) {
+	versioned := func(version string, offers ...string) *record.Manifest {
+		return pkg("libonig5", version, nil, facts{path: libDir + "libonig.so.5." + version, soname: "libonig.so.5", needed: []string{"libc.so.6"}, offers: offers})
+	}
+	w := newWorld()
+	w.installAll(t, pkg("tool", "1", nil,
+		facts{path: "usr/bin/tool", needed: []string{"libonig.so.5", "libc.so.6"}, wants: map[string]string{"libonig.so.5": "ONIG_1"}},
+		facts{path: "usr/bin/never", needed: []string{"libonig.so.5", "libmissing.so.1"}},
+	), versioned("6.9", "ONIG_1"), libc("2.36"))
+	w.installAll(t, versioned("6.10", "ONIG_2"))
+	if plan, said := w.rebind(t); len(said) > 0 || len(plan.Problems) > 0 {
+		t.Errorf("it would change %q, with the problems %+v", said, plan.Problems)
+	}
+	w.generation.Remove(func(tree *record.Tree) bool { return tree.Version == "6.9" })
+	plan, _ := w.rebind(t)
+	if len(plan.Problems) != 1 || plan.Problems[0].File != "usr/bin/tool" || plan.Problems[0].Version != "ONIG_1" {
+		t.Errorf("the problems are %+v", plan.Problems)
 	}
 }
 
