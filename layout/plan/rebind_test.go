@@ -89,7 +89,9 @@ func TestRebindChoosesAmongVersions(t *testing.T) {
 		{"one of another release", "trixie", []*record.Manifest{of("sid", onig("7.0"))}, nil, nil},
 		{
 			"one of no release, and one of another", "trixie",
-			[]*record.Manifest{of("sid", onig("7.0")), onig("6.10")}, nil, []string{"tool 1: libonig.so.5 from libonig5=6.9 -> libonig5=6.10"},
+			[]*record.Manifest{of("sid", onig("7.0")), onig("6.10")},
+			nil,
+			[]string{"tool 1: libonig.so.5 from libonig5=6.9 -> libonig5=6.10"},
 		},
 		{"one of its release", "trixie", []*record.Manifest{of("trixie", onig("6.10"))}, nil, []string{"tool 1: libonig.so.5 from libonig5=6.9 -> libonig5=6.10"}},
 		{"the lower is chosen", "", []*record.Manifest{onig("6.10")}, func(g *record.Generation) { g.Use("libonig5", "6.9") }, nil},
