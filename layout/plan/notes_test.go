@@ -39,7 +39,7 @@ func noteOf(m *record.Manifest, file string) []string {
 	return nil
 }
 
-// TestPrograms say which files they are bound to: edited ones by what came of the edit, and
+// TestProgramsNoteWhatTheyAreBoundTo has notes of libraries: edited ones by what came of the edit, and
 // others by what the package has.
 func TestProgramsNoteWhatTheyAreBoundTo(t *testing.T) {
 	w := newWorld()
