@@ -51,6 +51,10 @@ type Changes struct {
 	// SetNotes holds too is replaced.
 	RemoveNotes []NoteID
 
+	// Bound adds a note of the libraries that the program is bound to: see docs/note.md. It
+	// needs section headers, and is in no segment.
+	Bound []Bound
+
 	// MayLeaveRelRO allows an edit for which the dynamic section has no room but
 	// in a segment that stays writable, although PT_GNU_RELRO covered it.
 	MayLeaveRelRO bool
@@ -131,6 +135,14 @@ func (c *Changes) check() error {
 	}
 	for _, s := range c.RenameSymbols {
 		names = append(names, named{"symbol's name", s})
+	}
+	for _, b := range c.Bound {
+		if _, ok := ParseBound(b.String()); !ok {
+			return refused("%q is no digest and path of a bound library", b)
+		}
+	}
+	if n := len(boundNote(c.Bound).Desc); n > maxNote {
+		return refused("a note of %d bytes; %d are the most", n, maxNote)
 	}
 	for _, n := range c.SetNotes {
 		names = append(names, named{"note's name", n.Name})

@@ -3,6 +3,7 @@ package elfedit
 import (
 	"bytes"
 	"fmt"
+	"io"
 )
 
 // Edit is one change of a file, as data: it applies to the file that it was
@@ -66,16 +67,8 @@ func (e Edit) Validate() error {
 // ErrEditMismatch when data has another size or other bytes than the file that
 // the edit was made from, and ErrBadEdit when the edit contradicts itself.
 func (e Edit) Apply(data []byte) ([]byte, error) {
-	if err := e.Validate(); err != nil {
+	if err := e.fits(data); err != nil {
 		return nil, err
-	}
-	if int64(len(data)) != e.OldSize {
-		return nil, fmt.Errorf("apply edit: %w: it has %d bytes, not %d", ErrEditMismatch, len(data), e.OldSize)
-	}
-	for _, h := range e.Hunks {
-		if !bytes.Equal(data[min(h.Offset, e.OldSize):][:len(h.Old)], h.Old) {
-			return nil, fmt.Errorf("apply edit: %w: other bytes at offset %#x", ErrEditMismatch, h.Offset)
-		}
 	}
 	edited := make([]byte, e.NewSize)
 	copy(edited, data)
@@ -83,6 +76,47 @@ func (e Edit) Apply(data []byte) ([]byte, error) {
 		copy(edited[min(h.Offset, e.NewSize):], h.New)
 	}
 	return edited, nil
+}
+
+// WriteTo writes what Apply would return, without a copy of the whole file. Its errors are
+// those of Apply and of w.
+func (e Edit) WriteTo(w io.Writer, data []byte) error {
+	if err := e.fits(data); err != nil {
+		return err
+	}
+	at := int64(0)
+	for _, h := range e.Hunks {
+		if from := min(at, e.OldSize); from < min(h.Offset, e.OldSize) {
+			if _, err := w.Write(data[from:min(h.Offset, e.OldSize)]); err != nil {
+				return err
+			}
+		}
+		if _, err := w.Write(h.New); err != nil {
+			return err
+		}
+		at = h.Offset + int64(max(len(h.Old), len(h.New)))
+	}
+	if at < min(e.OldSize, e.NewSize) {
+		_, err := w.Write(data[at:min(e.OldSize, e.NewSize)])
+		return err
+	}
+	return nil
+}
+
+// fits returns an error unless the edit was made from this file.
+func (e Edit) fits(data []byte) error {
+	if err := e.Validate(); err != nil {
+		return err
+	}
+	if int64(len(data)) != e.OldSize {
+		return fmt.Errorf("apply edit: %w: it has %d bytes, not %d", ErrEditMismatch, len(data), e.OldSize)
+	}
+	for _, h := range e.Hunks {
+		if !bytes.Equal(data[min(h.Offset, e.OldSize):][:len(h.Old)], h.Old) {
+			return fmt.Errorf("apply edit: %w: other bytes at offset %#x", ErrEditMismatch, h.Offset)
+		}
+	}
+	return nil
 }
 
 // Invert returns the edit that undoes e. It shares e's bytes.

@@ -52,7 +52,11 @@ type Info struct {
 	Auxiliary []string `json:"auxiliary,omitempty"` // DT_AUXILIARY
 	Filter    []string `json:"filter,omitempty"`    // DT_FILTER
 
-	Notes []Note `json:"notes,omitempty"`
+	Notes []Note `json:"notes,omitempty"` // of PT_NOTE
+
+	// Bound are the libraries that hashpkg's note says the program is bound to, in the
+	// order in which they are loaded.
+	Bound []Bound `json:"bound,omitempty"`
 }
 
 // IsProgram reports whether the kernel can start the file: it has an

@@ -65,7 +65,11 @@ func (in *inspector) run() error {
 	if err := in.dynamic(); err != nil {
 		return err
 	}
-	return in.versions()
+	if err := in.versions(); err != nil {
+		return err
+	}
+	in.bound()
+	return nil
 }
 
 func (in *inspector) prog(p prog) error {

@@ -53,6 +53,8 @@ type editor struct {
 	newRW   *region   // the dynamic section, when it needs a writable segment of its own
 	dumped  bool      // see isDumped
 
+	boundAt *region // the note of bound libraries, which is in no segment; nil for none
+
 	addProgs []newProg // program headers to add that are no PT_LOAD
 	moved    []sectMove
 	renamed  map[uint64]bool // indexes of dynamic symbols that get another name
@@ -107,6 +109,7 @@ func (e *editor) run() error {
 		e.placeDynamic,
 		e.placeStrings,
 		e.placeOthers,
+		e.placeBound,
 		e.extendSections,
 		e.addSegments,
 		e.emit,

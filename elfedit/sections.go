@@ -62,6 +62,7 @@ func (e *editor) extendSections() error {
 	if end > e.out.size {
 		e.out.zero(e.out.size, end-e.out.size)
 	}
+	e.writeBound()
 	return nil
 }
 

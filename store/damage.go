@@ -22,6 +22,7 @@ const (
 	DamageManifest       DamageKind = "manifest"        // a tree's record cannot be read, or is another one
 	DamageGeneration     DamageKind = "generation"      // a generation's record cannot be read, or is another one
 	DamageEdit           DamageKind = "edit"            // an edited file is not the packaged one with the recorded edit
+	DamageBinding        DamageKind = "binding"         // a program is bound to another file than stands there
 	DamagePrefix         DamageKind = "prefix"          // a tree's files load others from where the store is not
 	DamageSystem         DamageKind = "system"          // a file of an installed package is neither as packaged nor as edited
 	DamageRecord         DamageKind = "record"          // a record of edited programs, or of pins, cannot be read

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strconv"
 	"sync"
 
@@ -184,6 +185,18 @@ func (t *Staging) Map(d digest.Digest, f func([]byte) error) error {
 		return err
 	}
 	return mapFile(dir, base, f)
+}
+
+// MapObject calls f with the bytes of an object of the store, which are valid until f
+// returns, must not be written to, and were not compared with their digest. The error wraps
+// [fs.ErrNotExist] where there is none.
+func (s *Store) MapObject(d digest.Digest, f func([]byte) error) error {
+	dir, err := s.dir.OpenDir(path.Dir(layout.ObjectPath(d)))
+	if err != nil {
+		return fmt.Errorf("find object %s: %w", layout.ObjectPath(d), err)
+	}
+	defer dir.Close()
+	return mapFile(dir, path.Base(layout.ObjectPath(d)), f)
 }
 
 func mapFile(dir *beneath.Dir, base string, read func([]byte) error) error {

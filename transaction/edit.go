@@ -40,6 +40,13 @@ func (e *editor) edit(r plan.EditRequest) (result plan.EditResult, err error) {
 			return err
 		}
 		result.LeavesRelRO = leavesRelRO
+		if !r.File.ELF.IsProgram() {
+			h := digest.New()
+			if err := edit.WriteTo(h, packaged); err != nil {
+				return err
+			}
+			result.Object = digest.Sum(h)
+		}
 		result.Patch, err = record.PackEdit(edit)
 		return err
 	})

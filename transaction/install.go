@@ -154,33 +154,39 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	if err != nil || made.Generation == nil {
 		return result, err
 	}
-	trees, err := applyEdits(ctx, w.Staging(), made)
-	if err == nil {
-		err = stageMade(o.Root, w.Staging(), trees, made.Generation.Architecture)
-	}
-	if err != nil {
-		return result, err
-	}
-	o.Progress(Progress{Step: "committing"})
-	if err := ctx.Err(); err != nil {
-		return result, err
-	}
 	next := made.Generation.Next(0, o.Now)
 	next.Run = o.Run
-	left, warnings, err := w.generate(ctx, next, made.Views, trees, made.Trees)
-	if err != nil {
-		return result, err
-	}
-	made.Warnings = append(made.Warnings, warnings...)
-	views, err := w.mergeViews(made.Views, trees)
-	if err != nil {
-		return result, err
-	}
-	if err := w.Commit(ctx, append(left, views...), next); err != nil {
+	if err := w.carryOut(ctx, made, next, o.Progress); err != nil {
 		return result, err
 	}
 	result.Generation, result.Changed = next.ID, true
 	return result, nil
+}
+
+// carryOut makes the new trees of a plan, and next, which is its generation, the active one.
+// The packaged bytes of all files that are edited are staged, or in the store.
+func (w *Writer) carryOut(ctx context.Context, made *plan.Plan, next *record.Generation, progress func(Progress)) error {
+	trees, err := applyEdits(ctx, w.staging, made)
+	if err == nil {
+		err = stageMade(w.root, w.staging, trees, next.Architecture)
+	}
+	if err != nil {
+		return err
+	}
+	progress(Progress{Step: "committing"})
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	left, warnings, err := w.generate(ctx, next, made.Views, trees, made.Trees)
+	if err != nil {
+		return err
+	}
+	made.Warnings = append(made.Warnings, warnings...)
+	views, err := w.mergeViews(made.Views, trees)
+	if err != nil {
+		return err
+	}
+	return w.Commit(ctx, append(left, views...), next)
 }
 
 // packageFile is one file that is going to be read.
@@ -248,48 +254,16 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	for i, p := range staged {
 		drafts[i] = p.manifest
 	}
-	// The databases are read when a relation asks for them. They only answer
-	// relations, so that one which cannot be read is a warning and no more.
-	packages := sync.OnceValue(func() []*pkginfo.Package {
-		found, err := system.Packages(ctx, o.Root)
-		if err != nil {
-			warnings = append(warnings, fmt.Sprintf("relations may be answered by packages of the system that are not known: %v", err))
-		}
-		packages := make([]*pkginfo.Package, len(found))
-		for i, p := range found {
-			packages[i] = p.Package
-		}
-		return packages
-	})
-	realPrefix, err := o.Root.RealPrefix()
+	in, err := planInput(ctx, o.Root, active, to, &warnings)
 	if err != nil {
 		return nil, err
 	}
 	o.Progress(Progress{Step: "editing"})
-	s := o.Root.Store()
-	installed, occupied := func(t *record.Tree) (*record.Manifest, error) { return s.Manifest(t.Name, t.Dir) }, s.Manifests
 	if o.known != nil {
-		installed, occupied = o.known.installed, o.known.occupied
+		in.Installed, in.Occupied = o.known.installed, o.known.occupied
 	}
-	made, err := plan.Make(plan.Input{
-		Prefix:         o.Root.Prefix(),
-		RealPrefix:     realPrefix,
-		Generation:     active,
-		Orders:         o.Root.Formats().Orders(),
-		Command:        drafts,
-		Installed:      installed,
-		Occupied:       occupied,
-		System:         o.Root.System,
-		SystemPackages: packages,
-		HasFile:        o.Root.HasFile,
-		FileSize:       o.Root.FileSize,
-		Edit:           &editor{ctx, to},
-		Choice:         o.Choice,
-		Rebuild:        o.Rebuild,
-		Program:        o.Program,
-		AllowMissing:   o.AllowMissing,
-		Gone:           o.Gone,
-	})
+	in.Command, in.Choice, in.Rebuild, in.Program, in.AllowMissing, in.Gone = drafts, o.Choice, o.Rebuild, o.Program, o.AllowMissing, o.Gone
+	made, err := plan.Make(in)
 	if err != nil {
 		return nil, err
 	}
@@ -301,6 +275,43 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 		return made, o.CheckPlan(made)
 	}
 	return made, nil
+}
+
+// planInput returns what every plan of private trees follows from: a root, its active
+// generation, and where the packaged bytes of files are. Warnings are added while the plan
+// is made.
+func planInput(ctx context.Context, root *sysroot.Root, active *record.Generation, from sink, warnings *[]string) (plan.Input, error) {
+	// The databases are read when a relation asks for them. They only answer
+	// relations, so that one which cannot be read is a warning and no more.
+	packages := sync.OnceValue(func() []*pkginfo.Package {
+		found, err := system.Packages(ctx, root)
+		if err != nil {
+			*warnings = append(*warnings, fmt.Sprintf("relations may be answered by packages of the system that are not known: %v", err))
+		}
+		packages := make([]*pkginfo.Package, len(found))
+		for i, p := range found {
+			packages[i] = p.Package
+		}
+		return packages
+	})
+	realPrefix, err := root.RealPrefix()
+	if err != nil {
+		return plan.Input{}, err
+	}
+	s := root.Store()
+	return plan.Input{
+		Prefix:         root.Prefix(),
+		RealPrefix:     realPrefix,
+		Generation:     active,
+		Orders:         root.Formats().Orders(),
+		Installed:      func(t *record.Tree) (*record.Manifest, error) { return s.Manifest(t.Name, t.Dir) },
+		Occupied:       s.Manifests,
+		System:         root.System,
+		SystemPackages: packages,
+		HasFile:        root.HasFile,
+		FileSize:       root.FileSize,
+		Edit:           &editor{ctx, from},
+	}, nil
 }
 
 // stageAll reads the packages, several at a time, the largest first. Files that

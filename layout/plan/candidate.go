@@ -22,6 +22,10 @@ type candidate struct {
 	libraries map[string][]*record.File // in the loader's own directories, by every name they are found by
 	launchers []launch                  // programs that need a view
 	linkers   []string                  // programs that are run otherwise in a view: see [record.File]
+
+	// Of one that is bound anew: the tree that it has, and that tree's manifest.
+	from *record.Tree
+	was  *record.Manifest
 }
 
 func newCandidate(m *record.Manifest, tree *record.Tree) *candidate {
@@ -56,7 +60,10 @@ func (c *candidate) object(f *record.File) *ldso.Object {
 	o := c.objects[f]
 	if o == nil {
 		where := c.m.Spec() + ":/" + f.Path
-		if c.tree != nil {
+		switch {
+		case c.from != nil:
+			where = c.from.Path() + ":/" + f.Path
+		case c.tree != nil:
 			where = c.m.Name + "/" + c.m.Tree + ":/" + f.Path
 		}
 		o = &ldso.Object{Path: where, ID: where, Info: f.ELF}

@@ -27,6 +27,8 @@ type EditRequest struct {
 // EditResult is what came of a request.
 type EditResult struct {
 	Patch *record.Patch // nil when the edit was refused
+	// Object is the digest of the edited bytes of a library; of a program it may be zero.
+	Object digest.Digest
 	// LeavesRelRO says that RELRO does not protect the dynamic section of the edited
 	// file any more, for lack of room.
 	LeavesRelRO bool
@@ -86,7 +88,7 @@ func withSameEdits(m *record.Manifest, f *record.File) *record.File {
 		return nil
 	}
 	is := m.Lookup(f.Path)
-	if is == nil || is.Source != f.Source || !slices.EqualFunc(is.Edits, f.Edits, func(a, b record.EditRecord) bool {
+	if is == nil || is.Source != f.Source || !slices.EqualFunc(withoutNote(is.Edits), f.Edits, func(a, b record.EditRecord) bool {
 		return a.Kind == b.Kind && slices.Equal(a.From, b.From) && slices.Equal(a.To, b.To)
 	}) {
 		return nil

@@ -75,6 +75,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 			moved = true
 		}
 	}
+	if err := p.addNotes(); err != nil {
+		return err
+	}
 	for _, c := range p.command {
 		there := manifestAt(p.occupied[c], c.m.Tree)
 		if there == nil {
@@ -104,7 +107,11 @@ func (p *planner) nameTrees(plan *Plan) error {
 		}
 		plan.Trees = append(plan.Trees, t)
 	}
-	p.judgeEdits(plan)
+	if len(p.in.Rebind) > 0 {
+		p.judgeReboundEdits(plan)
+	} else {
+		p.judgeEdits(plan)
+	}
 	return nil
 }
 
@@ -197,7 +204,7 @@ func (c *candidate) identity() digest.Digest {
 			continue
 		}
 		hashStrings(h, "file", f.Path)
-		hashEdits(h, f.Edits)
+		hashEdits(h, f.Edits) // which have no notes yet: see addNotes
 	}
 	for _, l := range c.m.Links {
 		if strings.HasPrefix(l.File(), "../") { // into another tree
@@ -216,26 +223,38 @@ func (c *candidate) identity() digest.Digest {
 // foreign returns the way from c's tree to a file of another package: one that
 // c's relations name, or else one of the command.
 func (p *planner) foreign(c *candidate, path string) string {
-	way := func(o *candidate) string {
-		if f := o.m.Resolve(path); o != c && f != nil && f.Type == record.TypeFile {
-			return "../../" + layout.TreePath(o.m.Name, o.m.Tree) + "/" + f.Path
-		}
-		return ""
+	if to := p.related(c, path); to != "" {
+		return to
 	}
+	for _, o := range p.command {
+		if to := wayTo(c, o, path); to != "" {
+			return to
+		}
+	}
+	return ""
+}
+
+// related returns the way from c's tree to a file of a package that its relations name;
+// "" if none of them has it.
+func (p *planner) related(c *candidate, path string) string {
 	none := &resolution{members: []*candidate{c}}
 	for _, r := range c.m.Requires {
 		for _, want := range r.Alternatives {
 			if o := p.satisfying(want, none); o != nil {
-				if to := way(o); to != "" {
+				if to := wayTo(c, o, path); to != "" {
 					return to
 				}
 			}
 		}
 	}
-	for _, o := range p.command {
-		if to := way(o); to != "" {
-			return to
-		}
+	return ""
+}
+
+// wayTo returns the way from c's tree to a file of o's; "" if that is c itself, or o has
+// no such file.
+func wayTo(c, o *candidate, path string) string {
+	if f := o.m.Resolve(path); o != c && f != nil && f.Type == record.TypeFile {
+		return "../../" + layout.TreePath(o.m.Name, o.m.Tree) + "/" + f.Path
 	}
 	return ""
 }

@@ -35,6 +35,10 @@ type Input struct {
 	// files are known, with ELF facts as packaged, but without tree, identity,
 	// edits and links. They were indexed. Make works on copies of them.
 	Command []*record.Manifest
+	// Rebind are trees of Generation whose packages are planned anew, in place of Command:
+	// the facts of each are those of the tree's manifest, and the packaged bytes of its
+	// files are asked of Edit. Only those that come to be bound otherwise are in the plan.
+	Rebind []*record.Tree
 	// Installed returns the manifest of a tree of Generation.
 	Installed func(*record.Tree) (*record.Manifest, error)
 	// Occupied returns the trees of a package that stand on disk, whether or not
@@ -73,6 +77,9 @@ type Plan struct {
 	Conflicts []farm.Conflict `json:"conflicts"` // farm links that several defaults offer, of this command's packages
 	Warnings  []string        `json:"warnings"`
 	Problems  []Problem       `json:"problems"` // what cannot be resolved; nothing is committed while there is one
+
+	// Rebound says what changes for the packages of Input.Rebind.
+	Rebound []Rebound `json:"-"`
 
 	// Views are those that the generation's launchers show.
 	Views []PlannedView `json:"-"`
@@ -127,6 +134,9 @@ func Make(in Input) (*Plan, error) {
 		return nil, err
 	}
 	plan := &Plan{Trees: []PlannedTree{}, Conflicts: []farm.Conflict{}, Warnings: []string{}, Problems: []Problem{}}
+	if len(in.Rebind) > 0 {
+		return plan, p.makeRebound(plan)
+	}
 	for _, c := range p.command {
 		if err := p.resolvePackage(c, plan); err != nil {
 			return nil, err
@@ -147,6 +157,34 @@ func Make(in Input) (*Plan, error) {
 	p.planGeneration(plan)
 	p.planViews(plan)
 	return plan, nil
+}
+
+// makeRebound is Make for installed packages.
+func (p *planner) makeRebound(plan *Plan) error {
+	for _, c := range p.command {
+		if err := p.resolvePackage(c, &Plan{}); err != nil { // what was to be said of it was said at its install
+			return err
+		}
+	}
+	p.settle()
+	clear(p.warned)
+	for _, c := range p.command {
+		p.judgeRebound(c, plan)
+	}
+	p.decideViews()
+	if err := errors.Join(p.nameTrees(plan), p.fault); err != nil {
+		return err
+	}
+	if len(plan.Problems) > 0 {
+		return nil
+	}
+	p.dropUnmoved(plan)
+	p.reportRebound(plan)
+	if err := p.planRebound(plan); err != nil {
+		return err
+	}
+	p.planViews(plan)
+	return nil
 }
 
 // planGeneration adds the trees to the generation and says what its farm makes

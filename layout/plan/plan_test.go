@@ -287,7 +287,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 			if plan.Generation != nil {
 				t.Error("a plan with problems has a generation")
 			}
-			all := (&ProblemsError{plan.Problems}).Error()
+			all := (&ProblemsError{Problems: plan.Problems}).Error()
 			for _, part := range tc.want {
 				if !strings.Contains(all, part) {
 					t.Errorf("the message has no %q:\n%s", part, all)

@@ -23,7 +23,10 @@ type Problem struct {
 }
 
 // ProblemsError is the error of a plan that has problems.
-type ProblemsError struct{ Problems []Problem }
+type ProblemsError struct {
+	Problems []Problem
+	Rebind   bool // of packages that are installed: see [Input.Rebind]
+}
 
 // maxShown is how many problems an error's text has.
 const maxShown = 10
@@ -32,10 +35,13 @@ const maxShown = 10
 // need it.
 func (e *ProblemsError) Error() string {
 	lines := summarize(e.Problems)
+	if e.Rebind {
+		lines = slices.Insert(lines, 0, "nothing was bound anew, for this would not start any more:")
+	}
 	if left := len(lines) - maxShown; left > 0 {
 		lines = append(lines[:maxShown], fmt.Sprintf("and %d more; --json has all", left))
 	}
-	if !slices.ContainsFunc(e.Problems, func(p Problem) bool { return p.File == "" }) {
+	if !e.Rebind && !slices.ContainsFunc(e.Problems, func(p Problem) bool { return p.File == "" }) {
 		lines = append(lines, "--allow-missing installs it all the same")
 	}
 	return strings.Join(lines, "\n")
@@ -96,8 +102,8 @@ func (p *planner) problems(c *candidate, f *record.File, r *resolution) []Proble
 	if len(out) == 0 && r.libcForbidden != "" {
 		out = append(out, Problem{
 			Package: c.m.Spec(), File: f.Path, Soname: layout.LibcName(f.ELF),
-			Message: fmt.Sprintf("%s of %s would be loaded with the C library of %s, but %s; add a package that satisfies this relation to the command",
-				f.Path, c.m.Spec(), r.libc.m.Spec(), r.libcForbidden),
+			Message: fmt.Sprintf("%s of %s would be loaded with the C library of %s, but %s%s",
+				f.Path, c.m.Spec(), r.libc.m.Spec(), r.libcForbidden, p.toAdd("a package that satisfies this relation")),
 		})
 	}
 	return out
@@ -111,7 +117,7 @@ func (p *planner) whatToAdd(c *candidate, soname string) string {
 	for _, r := range c.m.Requires {
 		for _, want := range r.Alternatives {
 			if slices.ContainsFunc(likely, func(n string) bool { return want.Name == n || strings.HasPrefix(want.Name, n+"t64") }) {
-				return fmt.Sprintf("; add a package that satisfies its relation %q to the command", r.String())
+				return p.toAdd(fmt.Sprintf("a package that satisfies its relation %q", r.String()))
 			}
 		}
 		if !p.isSatisfied(c, r) && !isSonameRelation(r) {
@@ -123,9 +129,17 @@ func (p *planner) whatToAdd(c *candidate, soname string) string {
 		unresolved = append(unresolved[:5], "...")
 		fallthrough
 	case n > 0:
-		return fmt.Sprintf("; add packages that satisfy its relations to the command: %s", strings.Join(unresolved, ", "))
+		return p.toAdd("packages that satisfy its relations") + ": " + strings.Join(unresolved, ", ")
 	}
-	return "; add the package that has it to the command"
+	return p.toAdd("the package that has it")
+}
+
+// toAdd ends a message with which packages would help.
+func (p *planner) toAdd(packages string) string {
+	if len(p.in.Rebind) > 0 {
+		return "; install " + packages
+	}
+	return "; add " + packages + " to the command"
 }
 
 // isSonameRelation reports whether a relation names a library by its soname, or

@@ -37,7 +37,11 @@ type planner struct {
 	lists     map[*record.File]*elfedit.Closure // of programs that have no room for their own, by the edits that they have now
 	parts     map[*candidate]*parts
 	warned    map[string]bool
-	fault     error // of reading an installed manifest, where it could not be returned
+
+	trees   map[string]*record.Tree     // of the generation, by their paths
+	rebound map[string]*candidate       // of the command, those that are bound anew, by the paths of the trees that they have
+	kin     map[*candidate][]*candidate // see kinOf
+	fault   error                       // of reading an installed manifest, where it could not be returned
 }
 
 func newPlanner(in Input) (*planner, error) {
@@ -57,6 +61,13 @@ func newPlanner(in Input) (*planner, error) {
 		lists:     map[*record.File]*elfedit.Closure{},
 		parts:     map[*candidate]*parts{},
 		warned:    map[string]bool{},
+		trees:     map[string]*record.Tree{},
+		rebound:   map[string]*candidate{},
+		kin:       map[*candidate][]*candidate{},
+	}
+	for i := range in.Generation.Trees {
+		t := &in.Generation.Trees[i]
+		p.trees[t.Path()] = t
 	}
 	for _, m := range in.Command {
 		p.command = append(p.command, newCandidate(m.Clone(), nil))
@@ -67,9 +78,20 @@ func newPlanner(in Input) (*planner, error) {
 	})
 	p.near = byRelease(p.command)
 	p.rivals = findRivals(p.command)
+	if err := p.draftRebound(); err != nil {
+		return nil, err
+	}
+	p.listTrees()
+	return p, nil
+}
+
+// listTrees lists the trees that may answer what the command's packages have not.
+func (p *planner) listTrees() {
+	in := p.in
+	p.defaults, p.others = nil, nil
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
-		if in.Gone != nil && in.Gone(t) {
+		if in.Gone != nil && in.Gone(t) || p.rebound[t.Path()] != nil {
 			continue
 		}
 		if t.Origin == record.OriginSystem {
@@ -84,7 +106,6 @@ func newPlanner(in Input) (*planner, error) {
 	slices.SortStableFunc(p.others, func(a, b *record.Tree) int {
 		return cmp.Or(-cmp.Compare(a.Since, b.Since), -in.Orders.Compare(a.Format, a.Version, b.Version))
 	})
-	return p, nil
 }
 
 // byRelease returns, for each release that packages of a command come from, the whole
@@ -285,7 +306,7 @@ func (p *planner) libcChoices(c *candidate, abi *elfedit.Info) ([]libcChoice, er
 		add(c, true)
 		return choices, nil
 	}
-	for _, o := range p.near[c.m.Named.Release] {
+	for _, o := range p.nearby(c) {
 		if o.isLibc(abi) {
 			add(o, true)
 		}

@@ -100,7 +100,7 @@ func (p *planner) whoNeedsBoth(r *rivals) *candidate {
 // it needs: those of its release first, and of several that have the same library those
 // that it needs.
 func (p *planner) nearTo(c *candidate) []*candidate {
-	near := p.near[c.m.Named.Release]
+	near := p.nearby(c)
 	if len(p.rivals) == 0 {
 		return near
 	}
@@ -109,6 +109,15 @@ func (p *planner) nearTo(c *candidate) []*candidate {
 		p.nearest[c] = firstThose(near, func(o *candidate) bool { return needs[o] })
 	}
 	return p.nearest[c]
+}
+
+// nearby returns the packages that c asks first for what it needs, rivals among them: the
+// command's, those of its release first, or its kin.
+func (p *planner) nearby(c *candidate) []*candidate {
+	if c.from != nil {
+		return p.kinOf(c)
+	}
+	return p.near[c.m.Named.Release]
 }
 
 // firstThose returns a list with those first of which is is true, and otherwise as it was.

@@ -156,10 +156,13 @@ func (p *planner) decideViews() {
 	p.fault = cmp.Or(p.fault, s.fault)
 }
 
-// ownerKey names a candidate: by its tree, or by its package file.
+// ownerKey names a candidate: by its tree or the one that it had, or by its package file.
 func ownerKey(c *candidate) string {
-	if c.tree != nil {
+	switch {
+	case c.tree != nil:
 		return c.tree.Path()
+	case c.from != nil:
+		return "successor of " + c.from.Path()
 	}
 	return "package " + c.m.Package.Digest.String()
 }

@@ -158,6 +158,9 @@ func (m *Manifest) Paths(yield func(string) bool) {
 			return
 		}
 		for _, e := range f.Edits {
+			if e.Kind == EditNote { // whose paths are those of Needs
+				continue
+			}
 			for _, to := range e.To {
 				if !yield(to) {
 					return

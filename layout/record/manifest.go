@@ -220,6 +220,7 @@ const (
 	EditAdd         = "add"         // entries of DT_NEEDED, after the others
 	EditRunPath     = "runpath"     // DT_RUNPATH
 	EditRPath       = "rpath"       // DT_RPATH
+	EditNote        = "note"        // the note of what the program is bound to, with these lines; no part of an identity
 )
 
 // Need is one library that a file loads.

@@ -53,6 +53,8 @@ func Changes(records []record.EditRecord) (elfedit.Changes, error) {
 			if e.To[0] == "" {
 				c.Path = &elfedit.SearchPath{Remove: true}
 			}
+		case record.EditNote:
+			c.Bound = bound(e)
 		}
 	}
 	return c, nil
@@ -68,6 +70,10 @@ func check(e record.EditRecord) error {
 	case record.EditNeeded, record.EditReplace:
 		fits = len(e.From) == len(e.To)
 	case record.EditAdd:
+	case record.EditNote:
+		if len(bound(e)) != len(e.To) {
+			return errors.New("read edit record: a note has lines that are no digest and path")
+		}
 	default:
 		return fmt.Errorf("read edit record: unknown kind %q", e.Kind)
 	}
@@ -75,6 +81,16 @@ func check(e record.EditRecord) error {
 		return fmt.Errorf("read edit record: the kind %q does not go with %d old names and %d new ones", e.Kind, len(e.From), len(e.To))
 	}
 	return nil
+}
+
+// bound returns the libraries of a note's record, those that can be read.
+func bound(e record.EditRecord) (list []elfedit.Bound) {
+	for _, line := range e.To {
+		if b, ok := elfedit.ParseBound(line); ok {
+			list = append(list, b)
+		}
+	}
+	return list
 }
 
 // Make computes the edit of a file's packaged bytes that records describe. Where its
@@ -127,9 +143,13 @@ func Compare(edited, packaged *elfedit.Info, records []record.EditRecord) error 
 			expected.RunPath, expected.RPath = e.To[0], ""
 		case record.EditRPath:
 			expected.RPath, expected.RunPath = e.To[0], ""
+		case record.EditNote:
+			expected.Bound = bound(e)
 		}
 	}
 	switch {
+	case !slices.Equal(edited.Bound, expected.Bound):
+		return fmt.Errorf("the edited file has a note of %d libraries, planned was one of %d", len(edited.Bound), len(expected.Bound))
 	case edited.Interpreter != expected.Interpreter:
 		return fmt.Errorf("the edited file has the interpreter %q, planned was %q", edited.Interpreter, expected.Interpreter)
 	case !slices.Equal(edited.Needed, expected.Needed):

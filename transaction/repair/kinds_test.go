@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/layout"
@@ -137,7 +138,7 @@ func kinds(t *testing.T) map[store.DamageKind]damageOf {
 func TestKinds(t *testing.T) {
 	all := kinds(t)
 	for _, kind := range declaredKinds(t) {
-		if _, ok := all[kind]; !ok && !slices.Contains([]store.DamageKind{store.DamageSystem, store.DamageRecord, store.DamagePrefix}, kind) {
+		if _, ok := all[kind]; !ok && !slices.Contains([]store.DamageKind{store.DamageSystem, store.DamageRecord, store.DamagePrefix, store.DamageBinding}, kind) {
 			t.Errorf("there is no damage of kind %s", kind)
 		}
 	}
@@ -214,6 +215,52 @@ func declaredKinds(t *testing.T) (list []store.DamageKind) {
 		t.Fatalf("found are %q only", list)
 	}
 	return list
+}
+
+// TestBinding has a program whose note speaks of other files than those that stand there.
+func TestBinding(t *testing.T) {
+	root, _ := smallStore(t)
+	lib := readManifest(t, root, "liba1", "1")
+	var is elfedit.Bound
+	for i := range lib.Files {
+		if f := &lib.Files[i]; f.ELF != nil && f.ELF.Soname != "" {
+			is = elfedit.Bound{Path: "/var/sys/liba1/1/" + f.Path, Digest: f.Object.String()}
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		bound elfedit.Bound
+		what  string // "" for no damage
+	}{
+		{"this file", is, ""},
+		{"other bytes", elfedit.Bound{Path: is.Path, Digest: strings.Repeat("0", 64)}, "is bound to " + is.Path + " with the digest " + strings.Repeat("0", 64) + ", and there it is " + is.Digest},
+		{"no file", elfedit.Bound{Path: "/var/sys/liba1/1/none", Digest: is.Digest}, "is bound to /var/sys/liba1/1/none, and its tree has no such file"},
+		{"no tree", elfedit.Bound{Path: "/var/sys/none/1/x", Digest: is.Digest}, "is bound to /var/sys/none/1/x, and there is no such tree"},
+		{"of another store", elfedit.Bound{Path: "/srv/sys/none/1/x", Digest: is.Digest}, ""},
+	} {
+		change(t, root, "prog", "1", "usr/bin/prog", func(f *record.File) {
+			f.Edits = slices.DeleteFunc(f.Edits, func(e record.EditRecord) bool { return e.Kind == record.EditNote })
+			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditNote, To: []string{tt.bound.String()}})
+		})
+		var want, remains []string
+		if tt.what != "" {
+			want, remains = []string{"binding: " + tt.what}, []string{"remains binding prog/1/usr/bin/prog"}
+		}
+		for _, o := range []verify.Options{{}, {Specs: []query.Spec{{Name: "prog"}}}} {
+			report, err := verify.Trees(t.Context(), root, o)
+			must(t, err)
+			var have []string
+			for _, d := range report.Damaged {
+				have = append(have, string(d.Kind)+": "+d.What)
+			}
+			if diff := cmp.Diff(want, have); diff != "" {
+				t.Errorf("%s: verify reports (-want +have):\n%s", tt.name, diff)
+			}
+		}
+		if diff := cmp.Diff(remains, inShort(root, mend(t, root, false))); diff != "" {
+			t.Errorf("%s: a repair (-want +have):\n%s", tt.name, diff)
+		}
+	}
 }
 
 // TestMoved moves a store to another prefix, and lets a link lead to it from where it was.

@@ -46,6 +46,9 @@ func (r *repairer) repairTrees(ctx context.Context) error {
 		if err := r.repairTree(r.manifests[p], p); err != nil {
 			return err
 		}
+		for _, d := range verify.Bindings(r.store(), r.Root.Prefix(), r.manifests[p], func(tree string) *record.Manifest { return r.manifests[tree] }) {
+			r.remains(d, "bind it anew with hashpkg rebind, or install the package again")
+		}
 	}
 	return nil
 }

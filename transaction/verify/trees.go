@@ -88,6 +88,7 @@ func (r *reader) verify(ctx context.Context, progress func(int64)) error {
 			r.Damaged = append(r.Damaged, *moved)
 		}
 		r.Damaged = append(r.Damaged, damaged...)
+		r.Damaged = append(r.Damaged, Bindings(r.store, r.root.Prefix(), m, r.manifest)...)
 		r.Copies += len(copies)
 		for _, c := range copies {
 			r.CopiedBytes += c.Size
@@ -293,6 +294,20 @@ func (r *reader) addByPath(tree string) {
 		return
 	}
 	r.add(tree, m)
+}
+
+// manifest returns the manifest of a tree, whether or not it is to be read; nil for none that
+// can be.
+func (r *reader) manifest(tree string) *record.Manifest {
+	if m, known := r.manifests[tree]; known {
+		return m
+	}
+	name, dir := layout.SplitTreePath(tree)
+	m, err := r.store.Manifest(name, dir)
+	if err != nil {
+		return nil
+	}
+	return m
 }
 
 func (r *reader) add(tree string, m *record.Manifest) {

@@ -166,7 +166,7 @@ hashpkg at once; the next command cleans up.`,
 		newSyncCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a),
 		newHooksCommand(a), newCheckCommand(a), newHookCommand(a), newElfCommand(a), newVersionCommand(a),
 		newUpdateCommand(a), newSourcesCommand(a), newSearchCommand(a), newDownloadCommand(a), newRunCommand(a), newViewCommand(a), newEnterCommand(a),
-		newOutdatedCommand(a), newUpgradeCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newCleanCommand(a), newAlternativesCommand(a),
+		newOutdatedCommand(a), newUpgradeCommand(a), newRebindCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newCleanCommand(a), newAlternativesCommand(a),
 		newConfCommand(a), newConfigureCommand(a), newServiceCommand(a), newDepsCommand(a), newWhyCommand(a), newOwnerCommand(a), newUsersCommand(a), newGraphCommand(a), newSBOMCommand(a),
 		newSettingsTopic(),
 	)

@@ -386,6 +386,9 @@ func (a *app) printTreeDetails(t plan.PlannedTree, dryRun bool) error {
 	}
 	for _, e := range t.Edits {
 		for _, r := range e.Edits {
+			if r.Kind == record.EditNote { // of what the others say
+				continue
+			}
 			if err := a.printf("  %s: %s %s\n", e.File, r.Kind, fmt.Sprint(r.To)); err != nil {
 				return err
 			}

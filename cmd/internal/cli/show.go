@@ -58,6 +58,7 @@ type showOutput struct {
 	Files     []fileOutput    `json:"files"`
 	Libraries []libraryOutput `json:"libraries"`
 	Needs     []needOutput    `json:"needs"`
+	Unnoted   []string        `json:"without_note"` // bound programs that do not say to which files
 	signed    string
 	computed  bool // something of Conf
 }
@@ -253,7 +254,7 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 		Signature: m.Package.Verdict, Signer: m.Package.Signer, Reason: m.Package.Reason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
 		scriptsOutput: newScriptsOutput(m),
 		signed:        signedBy(m.Package),
-		Programs:      []programOutput{}, Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{},
+		Programs:      []programOutput{}, Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{}, Unnoted: []string{},
 	}
 	if t.View != "" {
 		out.View = root.Prefix() + "/" + layout.TreePath(layout.ViewName, t.View)
@@ -267,6 +268,9 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 			Path: f.Path, Type: f.Type, Object: f.Object, Size: f.Size, Mode: f.Mode, Source: f.Source,
 			Target: f.Target, Edits: append([]record.EditRecord{}, f.Edits...),
 		})
+		if isUnnoted(f) {
+			out.Unnoted = append(out.Unnoted, f.Path)
+		}
 		for _, n := range f.Needs {
 			out.Needs = append(out.Needs, needOutput{f.Path, n.Soname, n.Provider, n.Path})
 		}
@@ -277,6 +281,14 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 		}
 	}
 	return out
+}
+
+// isUnnoted reports whether a file is a program that is bound to files of trees, and has no note
+// that says which these are.
+func isUnnoted(f *record.File) bool {
+	return f.ELF != nil && f.ELF.IsProgram() && f.Patch != nil &&
+		slices.ContainsFunc(f.Needs, func(n record.Need) bool { return n.Provider != "" }) &&
+		!slices.ContainsFunc(f.Edits, func(e record.EditRecord) bool { return e.Kind == record.EditNote })
 }
 
 func runShow(ctx context.Context, a *app, o sourceFlags, text string) error {
@@ -374,7 +386,11 @@ func (a *app) printShow(out showOutput) error {
 	}
 	for _, n := range out.Needs {
 		if n.File != last {
-			text += fmt.Sprintf("  %s\n", n.File)
+			note := ""
+			if slices.Contains(out.Unnoted, n.File) {
+				note = "  (it has no note of these files' digests)"
+			}
+			text += fmt.Sprintf("  %s%s\n", n.File, note)
 			last = n.File
 		}
 		provider := n.Provider

@@ -1,0 +1,112 @@
+package elfedit
+
+import (
+	"debug/elf"
+	"strings"
+)
+
+// Bound is one library that a program is bound to.
+type Bound struct {
+	Path   string `json:"path"`   // as the program, or its closure object, asks for it
+	Digest string `json:"digest"` // the BLAKE3-256 of the file, as 64 hexadecimal digits in lower case
+}
+
+// The note that says which files a program is bound to. No segment holds it, so that a
+// start maps not a byte more; readers find it by its section header.
+const (
+	boundOwner   = "hashpkg"
+	boundType    = 1
+	boundSection = ".note.hashpkg"
+)
+
+const digestDigits = 64
+
+// String returns the line of the note: the digest, two spaces, and the path, as b3sum writes it.
+func (b Bound) String() string { return b.Digest + "  " + b.Path }
+
+// ParseBound reads what [Bound.String] writes.
+func ParseBound(line string) (b Bound, ok bool) {
+	digest, path, ok := strings.Cut(line, "  ")
+	if !ok || len(digest) != digestDigits || strings.Trim(digest, "0123456789abcdef") != "" || !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "\n\x00") {
+		return Bound{}, false
+	}
+	return Bound{Path: path, Digest: digest}, true
+}
+
+// boundNote returns the note of a list.
+func boundNote(list []Bound) Note {
+	var desc strings.Builder
+	for _, b := range list {
+		desc.WriteString(b.String() + "\n")
+	}
+	return Note{Name: boundOwner, Type: boundType, Desc: []byte(desc.String())}
+}
+
+// parseBoundNote returns the list of a note; nil for a note that is no such one.
+func parseBoundNote(n Note) (list []Bound) {
+	if n.Name != boundOwner || n.Type != boundType {
+		return nil
+	}
+	for line := range strings.Lines(string(n.Desc)) {
+		b, ok := ParseBound(strings.TrimSuffix(line, "\n"))
+		if !ok {
+			return nil
+		}
+		list = append(list, b)
+	}
+	return list
+}
+
+// bound notes what the note of a file says, the last one of several. Nothing that is loaded
+// depends on it: what cannot be read is left out.
+func (in *inspector) bound() {
+	img := in.img
+	if img.sectsErr != nil {
+		return
+	}
+	for _, s := range img.sects {
+		if s.kind != elf.SHT_NOTE || s.flags&uint64(elf.SHF_ALLOC) != 0 {
+			continue
+		}
+		b, err := img.bytes(s.off, s.size, "notes")
+		if err != nil || in.spend(4*len(b), s.off) != nil { // a hostile file has sections that overlap
+			return
+		}
+		notes, _ := splitNotes(img.order, b, noteAlign(s.align))
+		for _, n := range notes {
+			if list := parseBoundNote(n); list != nil {
+				in.info.Bound = list
+			}
+		}
+	}
+}
+
+// placeBound puts the note that the changes ask for behind all else in the file, and adds
+// its section header.
+func (e *editor) placeBound() error {
+	if len(e.changes.Bound) == 0 {
+		return nil
+	}
+	const align = 4
+	if e.sects == nil || int(e.shstrndx) >= len(e.sects) || len(e.sects)+1 >= int(elf.SHN_LORESERVE) {
+		return refused("a note of bound libraries needs section headers with names, and the file has none")
+	}
+	if err := e.payload(); err != nil {
+		return err
+	}
+	content := appendNote(e.order, nil, boundNote(e.changes.Bound), align)
+	e.boundAt = &region{kind: regionNote, content: content, newSize: uint64(len(content))}
+	e.addSects = append(e.addSects, newSect{
+		name: boundSection, r: e.boundAt, align: align,
+		sect: sect{kind: elf.SHT_NOTE, size: uint64(len(content)), align: align},
+	})
+	return nil
+}
+
+// writeBound writes the note where nothing of the file stands any more.
+func (e *editor) writeBound() {
+	if e.boundAt != nil {
+		e.boundAt.newOff = alignUp(e.out.size, 4)
+		e.out.write(e.boundAt.newOff, e.boundAt.content)
+	}
+}
