@@ -31,6 +31,9 @@ func (r *repairer) repairTrees(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		for _, d := range verify.Bindings(r.store(), r.Root.Prefix(), r.manifests[p], func(tree string) *record.Manifest { return r.manifests[tree] }) {
+			r.remains(d, "bind it anew with hashpkg rebind, or install the package again")
+		}
 		if r.lacksGenerated(r.manifests[p]) {
 			later = append(later, p)
 			continue
@@ -45,9 +48,6 @@ func (r *repairer) repairTrees(ctx context.Context) error {
 		}
 		if err := r.repairTree(r.manifests[p], p); err != nil {
 			return err
-		}
-		for _, d := range verify.Bindings(r.store(), r.Root.Prefix(), r.manifests[p], func(tree string) *record.Manifest { return r.manifests[tree] }) {
-			r.remains(d, "bind it anew with hashpkg rebind, or install the package again")
 		}
 	}
 	return nil
