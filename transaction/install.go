@@ -40,6 +40,9 @@ type InstallOptions struct {
 	// Program and AllowMissing are those of [plan.Input].
 	Program      string
 	AllowMissing bool
+	// Binding is that of the packages which say nothing else. Where it says nothing
+	// either, a package has that of its default tree, or else the default.
+	Binding record.Binding
 	// Keyring has the keys that may sign, in place of those that the root's package
 	// managers trust; nil or an empty one for these.
 	Keyring   *trust.Keyring
@@ -82,6 +85,8 @@ type Package struct {
 	// Keys, if not nil, are those that may sign the package itself, in place of those
 	// that the root's package manager trusts.
 	Keys *trust.Keyring
+	// Binding, if not nil, is the package's, whatever there is.
+	Binding *record.Binding
 	record.Named
 }
 
@@ -265,6 +270,11 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	installed, occupied := func(t *record.Tree) (*record.Manifest, error) { return s.Manifest(t.Name, t.Dir) }, s.Manifests
 	if o.known != nil {
 		installed, occupied = o.known.installed, o.known.occupied
+	}
+	for i, p := range staged {
+		if err := setBinding(drafts[i], p.binding, o.Binding, active, installed); err != nil {
+			return nil, err
+		}
 	}
 	made, err := plan.Make(plan.Input{
 		Prefix:         o.Root.Prefix(),

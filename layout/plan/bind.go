@@ -20,10 +20,15 @@ func (p *planner) wantedEdits(c *candidate, f *record.File) ([]record.EditRecord
 	if r == nil || !r.isComplete() && f.ELF.IsProgram() {
 		return nil, nil
 	}
-	if f.ELF.IsProgram() {
-		return p.editProgram(c, f, r)
+	switch {
+	case !f.ELF.IsProgram():
+		return p.editLibrary(c, f, r)
+	case c.m.Binding.Bind == record.BindRunPath:
+		_, needs, _ := p.closureList(f, r)
+		records, _ := p.editLibrary(c, f, r)
+		return records, needs
 	}
-	return p.editLibrary(c, f, r)
+	return p.editProgram(c, f, r)
 }
 
 // editProgram binds a program: the interpreter by path, and the whole closure, so that
@@ -138,7 +143,8 @@ func (p *planner) closureList(f *record.File, r *resolution) (list []listed, nee
 }
 
 // editLibrary gives a library that is loaded outside its program's list, by
-// dlopen or by hand, the directories of the libraries that it needs. Its needs
+// dlopen or by hand, the directories of the libraries that it needs. A program that
+// is to search gets them, too. Its needs
 // stay sonames, so that what a program has bound is what it gets.
 func (p *planner) editLibrary(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
 	var records []record.EditRecord
@@ -174,7 +180,11 @@ func (p *planner) need(name string, o *ldso.Object) record.Need {
 
 // editSearchPath adds the record for RUNPATH (or RPATH, where the file has that
 // alone): what the author wrote, as it reads inside the trees, then the
-// directories in which libraries that this file asks for are.
+// directories in which libraries that this file asks for are. A full one has besides
+// these, between what the author wrote and them, the package's own directory and that of
+// its default, and last the farm's: what was planned comes before what the farm has, for
+// that may be built for another C library. The C library's own files have no full one,
+// as the farm has none of its family.
 func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, records []record.EditRecord) []record.EditRecord {
 	kind, have, has := record.EditRunPath, f.ELF.RunPath, f.ELF.HasRunPath
 	if !has && f.ELF.HasRPath {
@@ -193,7 +203,13 @@ func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, re
 			}
 		}
 	}
-	if !f.ELF.IsProgram() {
+	full := c.m.Binding.RunPath == record.RunPathFull && !c.isLibc(f.ELF)
+	dir := layout.LibraryDir(p.own(), f.ELF)
+	if full {
+		add(p.treePath(c) + "/" + dir)
+		add(p.in.Prefix + "/" + c.m.Name + "/default/" + dir)
+	}
+	if !f.ELF.IsProgram() || c.m.Binding.Bind == record.BindRunPath {
 		for _, n := range r.closure.Needs {
 			if n.From == r.start && n.Provider != nil && p.owners[n.Provider] != nil {
 				add(p.libraryDir(n.Provider))
@@ -204,6 +220,9 @@ func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, re
 		for _, d := range p.openDirs(c, f, r) {
 			add(d)
 		}
+	}
+	if full {
+		add(p.in.Prefix + "/current-system/" + dir)
 	}
 	list := strings.Join(dirs, ":")
 	if list == have && (has || list == "") {
