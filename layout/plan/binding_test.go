@@ -31,15 +31,18 @@ func TestBindings(t *testing.T) {
 		library []record.EditRecord
 	}{
 		{
-			record.Binding{}, []record.EditRecord{interpreter, needed},
+			record.Binding{},
+			[]record.EditRecord{interpreter, needed},
 			[]record.EditRecord{path("/var/sys/libc6/2.36/lib64:/var/sys/libonig5/6.9/lib64")},
 		},
 		{
-			record.Binding{RunPath: record.RunPathFull}, []record.EditRecord{interpreter, needed, path(own + defaults + farm)},
+			record.Binding{RunPath: record.RunPathFull},
+			[]record.EditRecord{interpreter, needed, path(own + defaults + farm)},
 			[]record.EditRecord{path("/var/sys/libjq1/1.6/lib64:/var/sys/libjq1/default/lib64:/var/sys/libc6/2.36/lib64:/var/sys/libonig5/6.9/lib64:" + farm)},
 		},
 		{
-			record.Binding{Bind: record.BindRunPath}, []record.EditRecord{interpreter, path("/var/sys/libjq1/1.6/lib64:/var/sys/libc6/2.36/lib64")},
+			record.Binding{Bind: record.BindRunPath},
+			[]record.EditRecord{interpreter, path("/var/sys/libjq1/1.6/lib64:/var/sys/libc6/2.36/lib64")},
 			[]record.EditRecord{path("/var/sys/libc6/2.36/lib64:/var/sys/libonig5/6.9/lib64")},
 		},
 		{

@@ -141,28 +141,38 @@ func TestProgramThatSearches(t *testing.T) {
 		whole   []string // what the object needs
 	}{
 		{
-			"nothing to open", jq("1.6", "GLIBC_2.34"), []string{"libjq.so.1", "libc.so.6"},
-			[]string{own, "libc.so.6", "libm.so.6", "libonig.so.5", loader, "libjq.so.1"}, nil,
+			"nothing to open", jq("1.6", "GLIBC_2.34"),
+			[]string{"libjq.so.1", "libc.so.6"},
+			[]string{own, "libc.so.6", "libm.so.6", "libonig.so.5", loader, "libjq.so.1"},
+			nil,
 		},
 		{
-			"a path first", withOther(jq("1.6", "GLIBC_2.34")), []string{"libjq.so.1", "libc.so.6"},
-			[]string{object, own}, []string{own, "libc.so.6", "libm.so.6", "libonig.so.5", loader, "libjq.so.1"},
+			"a path first", withOther(jq("1.6", "GLIBC_2.34")),
+			[]string{"libjq.so.1", "libc.so.6"},
+			[]string{object, own},
+			[]string{own, "libc.so.6", "libm.so.6", "libonig.so.5", loader, "libjq.so.1"},
 		},
 		{
-			"a name first", withOther(jq("1.6", "GLIBC_2.34")), []string{"libc.so.6", "libjq.so.1"},
-			[]string{object}, []string{"libc.so.6", own, loader, "libm.so.6", "libonig.so.5", "libjq.so.1"},
+			"a name first", withOther(jq("1.6", "GLIBC_2.34")),
+			[]string{"libc.so.6", "libjq.so.1"},
+			[]string{object},
+			[]string{"libc.so.6", own, loader, "libm.so.6", "libonig.so.5", "libjq.so.1"},
 		},
 		{
-			"a sanitizer", withOther(jq("1.6", "GLIBC_2.34")), []string{"libasan.so.8", "libc.so.6", "libjq.so.1"},
-			[]string{"libasan.so.8", object}, []string{"libasan.so.8", "libc.so.6", own, loader, "libm.so.6", "libonig.so.5", "libjq.so.1"},
+			"a sanitizer", withOther(jq("1.6", "GLIBC_2.34")),
+			[]string{"libasan.so.8", "libc.so.6", "libjq.so.1"},
+			[]string{"libasan.so.8", object},
+			[]string{"libasan.so.8", "libc.so.6", own, loader, "libm.so.6", "libonig.so.5", "libjq.so.1"},
 		},
 		{
 			"no room", withOther(tight(0)), []string{"libc.so.6", "libjq.so.1"}, // for the search path's own entry
 			[]string{object}, []string{"libc.so.6", own, loader, "libm.so.6", "libonig.so.5", "libjq.so.1"},
 		},
 		{
-			"no room for the object", withOther(tight(0)), []string{"libjq.so.1"},
-			[]string{own, "libm.so.6", "libonig.so.5", "libc.so.6", loader, "libjq.so.1"}, nil,
+			"no room for the object", withOther(tight(0)),
+			[]string{"libjq.so.1"},
+			[]string{own, "libm.so.6", "libonig.so.5", "libc.so.6", loader, "libjq.so.1"},
+			nil,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
