@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testneed"
@@ -29,24 +31,47 @@ func TestClosures(t *testing.T) {
 }
 
 func compareClosures(t *testing.T, count int) {
+	l := loader{cc: []string{"gcc"}, arch: runtime.GOARCH}
+	prefix, dir := installClosures(t, l, count)
+	for name := range closurePrograms {
+		bound := filepath.Join(prefix, name, "1/usr/bin", name)
+		for _, env := range []string{"LC_ALL=C", "LD_BIND_NOW=1", "LD_PRELOAD=" + filepath.Join(dir, "preload.so")} {
+			shipped, have := output(t, []string{env, "LD_LIBRARY_PATH=" + dir}, filepath.Join(dir, name)), output(t, []string{env}, bound)
+			// What else the program lists stands before what a preloaded library needs.
+			shipped, have = strings.Replace(shipped, "loaded libm.so.6\n", "", 1), strings.Replace(have, "loaded libm.so.6\n", "", 1)
+			if diff := cmp.Diff(lines(shipped), lines(have)); diff != "" {
+				t.Errorf("%s with %s prints (-as it was linked +installed)\n%s", name, env, diff)
+			}
+		}
+		countFailedOpens(t, dir, name, bound)
+	}
+}
+
+// closurePrograms are the programs of installClosures, and how many entries more their dynamic
+// sections have room for; 0 for any number.
+var closurePrograms = map[string]int{"tight": 4, "roomy": 0}
+
+// installClosures compiles programs with many libraries and installs them, with packages of a
+// C library if the loader has some. It returns the prefix, and the directory of what was linked.
+func installClosures(t *testing.T, l loader, count int) (prefix, dir string) {
+	t.Helper()
 	const seed = 1
 	random := rand.New(rand.NewPCG(seed, uint64(count)))
-	dir := t.TempDir()
-	compileLibraries(t, dir, random, count)
-	prefix := filepath.Join(dir, "sys")
-	programs := map[string]int{"tight": 3, "roomy": 0}
+	dir = t.TempDir()
+	compileLibraries(t, l, dir, random, count)
+	prefix = filepath.Join(dir, "sys")
 	var packages []testdeb.Package
 	for i := range count {
-		packages = append(packages, testdeb.Package{Name: fmt.Sprintf("lib%d", i), Version: "1", Arch: runtime.GOARCH, Files: []testdeb.File{
+		packages = append(packages, testdeb.Package{Name: fmt.Sprintf("lib%d", i), Version: "1", Arch: l.arch, Files: []testdeb.File{
 			testdeb.Exec("usr/lib/"+soname(i), readFile(t, filepath.Join(dir, soname(i)))),
 		}})
 	}
-	for name, room := range programs {
-		packages = append(packages, testdeb.Package{Name: name, Version: "1", Arch: runtime.GOARCH, Files: []testdeb.File{
-			testdeb.Exec("usr/bin/"+name, linkProgram(t, dir, name, room)),
+	for name, room := range closurePrograms {
+		packages = append(packages, testdeb.Package{Name: name, Version: "1", Arch: l.arch, Files: []testdeb.File{
+			testdeb.Exec("usr/bin/"+name, linkProgram(t, l, dir, name, room)),
 		}})
 	}
-	install := []string{"install", "--prefix", prefix, "--signature", "off"}
+	install := append([]string{"install", "--prefix", prefix, "--signature", "off"}, l.libc...)
 	for _, p := range packages {
 		file := filepath.Join(dir, p.Name+".deb")
 		if err := os.WriteFile(file, testdeb.Deb(t, p), 0o644); err != nil {
@@ -55,58 +80,54 @@ func compareClosures(t *testing.T, count int) {
 		install = append(install, file)
 	}
 	mustRun(t, hashpkg(t), install...)
-	for name := range programs {
-		bound := filepath.Join(prefix, name, "1/usr/bin", name)
-		info, err := elfedit.Inspect([]byte(readFile(t, bound)))
+	for name := range closurePrograms {
+		info, err := elfedit.Inspect([]byte(readFile(t, filepath.Join(prefix, name, l.tree("1"), "usr/bin", name))))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if has := strings.Contains(info.Needed[0], "/closures/"); has != (name == "tight") {
 			t.Fatalf("%s needs a closure object: %v; it needs %q", name, has, info.Needed)
 		}
-		for _, env := range []string{"LC_ALL=C", "LD_BIND_NOW=1", "LD_PRELOAD=" + filepath.Join(dir, "preload.so")} {
-			shipped, have := output(t, []string{env, "LD_LIBRARY_PATH=" + dir}, filepath.Join(dir, name)), output(t, []string{env}, bound)
-			if name == "roomy" { // its long list stands before what a preloaded library needs
-				shipped, have = strings.Replace(shipped, "loaded libm.so.6\n", "", 1), strings.Replace(have, "loaded libm.so.6\n", "", 1)
-			}
-			if have != shipped {
-				t.Errorf("%s with %s prints\n%s\nas it was linked\n%s", name, env, have, shipped)
-			}
-		}
-		trace := filepath.Join(dir, "trace")
-		mustRun(t, "strace", "-f", "-e", "trace=open,openat", "-o", trace, bound)
-		for line := range strings.Lines(readFile(t, trace)) {
-			if private.MatchString(line) && strings.Contains(line, "= -1") { // the C library is the machine's, and searched for
-				t.Errorf("%s fails to open a library: %s", name, line)
-			}
+	}
+	return prefix, dir
+}
+
+// countFailedOpens fails when a program tries to open a private library that is not there.
+func countFailedOpens(t *testing.T, dir, name, bound string) {
+	t.Helper()
+	trace := filepath.Join(dir, "trace")
+	mustRun(t, "strace", "-f", "-e", "trace=open,openat", "-o", trace, bound)
+	for line := range strings.Lines(readFile(t, trace)) {
+		if private.MatchString(line) && strings.Contains(line, "= -1") { // the machine's C library is searched for
+			t.Errorf("%s fails to open a library: %s", name, line)
 		}
 	}
 }
 
 // linkProgram links a program that needs three of the libraries, and returns its bytes. Its
-// dynamic section has room for at least one entry more and at most room; for any number where
+// dynamic section has room for at least two entries more and at most room; for any number where
 // room is 0.
-func linkProgram(t *testing.T, dir, name string, room int) string {
+func linkProgram(t *testing.T, l loader, dir, name string, room int) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
 	pad := 0
 	for range 50 { // a page of pointers before the dynamic section, at most
 		args := []string{
 			"-fPIE", "-pie", "-DPAD=" + strconv.Itoa(pad), "-o", file, filepath.Join(dir, "main.c"), "-L" + dir,
-			"-Wl,--no-as-needed,--allow-shlib-undefined", "-l0", "-l1", "-l2",
+			"-Wl,--no-as-needed,--allow-shlib-undefined", "-l0", "-l1", "-l2", "-l:libdl.so.2",
 		}
 		if room == 0 {
-			mustRun(t, "gcc", append(args, "-Wl,-z,norelro")...)
+			l.compile(t, append(args, "-Wl,-z,norelro")...)
 			return readFile(t, file)
 		}
-		mustRun(t, "gcc", append(args, "-Wl,-z,relro", "-Wl,--spare-dynamic-tags=1")...)
+		l.compile(t, append(args, "-Wl,-z,relro", "-Wl,--spare-dynamic-tags=3")...)
 		b := readFile(t, file)
 		info, err := elfedit.Inspect([]byte(b))
 		if err != nil {
 			t.Fatal(err)
 		}
 		switch has := info.DynamicRoom; {
-		case has >= 1 && has <= room:
+		case has >= 2 && has <= room: // one is for a search path
 			return b
 		case has > room:
 			pad += 2 * (has - room) // an entry is as large as two pointers
@@ -119,29 +140,40 @@ func linkProgram(t *testing.T, dir, name string, room int) string {
 }
 
 // compileLibraries compiles libraries that need one another in any order and in circles,
-// and define the same functions, data and thread-local data.
-func compileLibraries(t *testing.T, dir string, random *rand.Rand, count int) {
+// and define the same functions, data and thread-local data. Each wants a version of a symbol
+// of those that it needs.
+func compileLibraries(t *testing.T, l loader, dir string, random *rand.Rand, count int) {
 	t.Helper()
-	stub := filepath.Join(dir, "stub.c")
-	writeFile(t, stub, "")
-	for i := range count { // to link with, as long as the others are not there
-		mustRun(t, "gcc", "-shared", "-o", filepath.Join(dir, soname(i)), "-Wl,-soname,"+soname(i), stub)
-	}
+	needs, sources := make([][]int, count), make([]string, count)
 	for i := range count {
-		var needs []string
 		for _, j := range random.Perm(count)[:1+random.IntN(4)] {
 			if j != i {
-				needs = append(needs, fmt.Sprintf("-l%d", j))
+				needs[i] = append(needs[i], j)
 			}
 		}
-		if i+3 < count { // so that all are in the closure
-			needs = append(needs, fmt.Sprintf("-l%d", i+3))
+		if i+3 < count && !slices.Contains(needs[i], i+3) { // so that all are in the closure
+			needs[i] = append(needs[i], i+3)
 		}
-		source := filepath.Join(dir, soname(i)+".c")
-		writeFile(t, source, libraryOf(i, random))
-		mustRun(t, "gcc", append([]string{
-			"-shared", "-fPIC", "-o", filepath.Join(dir, soname(i)+".new"), "-Wl,-soname," + soname(i), source, "-L" + dir, "-Wl,--no-as-needed,--allow-shlib-undefined",
-		}, needs...)...)
+		sources[i] = libraryOf(i, random)
+		writeFile(t, filepath.Join(dir, soname(i)+".map"), fmt.Sprintf("VERSION%d { unique%d; };\n", i, i))
+	}
+	build := func(i int, file, source string, more ...string) {
+		writeFile(t, filepath.Join(dir, soname(i)+".c"), source)
+		l.compile(t, append([]string{
+			"-shared", "-fPIC", "-o", filepath.Join(dir, file), "-Wl,-soname," + soname(i), "-Wl,--version-script=" + filepath.Join(dir, soname(i)+".map"),
+			filepath.Join(dir, soname(i)+".c"), "-L" + dir, "-Wl,--no-as-needed,--allow-shlib-undefined",
+		}, more...)...)
+	}
+	for i := range count { // to link with, as long as the others are not there
+		build(i, soname(i), sources[i])
+	}
+	for i := range count {
+		source, list := sources[i]+"__attribute__((constructor)) static void ask(void)\n{\n", []string{}
+		for _, j := range needs[i] {
+			source += fmt.Sprintf("\tint unique%d(void);\n\tprintf(\"%d asks %%d\\n\", unique%d());\n", j, i, j)
+			list = append(list, fmt.Sprintf("-l%d", j))
+		}
+		build(i, soname(i)+".new", source+"}\n", list...)
 	}
 	for i := range count {
 		if err := os.Rename(filepath.Join(dir, soname(i)+".new"), filepath.Join(dir, soname(i))); err != nil {
@@ -150,7 +182,7 @@ func compileLibraries(t *testing.T, dir string, random *rand.Rand, count int) {
 	}
 	preload := filepath.Join(dir, "preload.c")
 	writeFile(t, preload, "#include <stdio.h>\n#include <math.h>\ndouble (*use)(double) = cos;\n__attribute__((constructor)) static void made(void) { puts(\"preload\"); }\n")
-	mustRun(t, "gcc", "-shared", "-fPIC", "-o", filepath.Join(dir, "preload.so"), preload, "-Wl,--no-as-needed", "-lm")
+	l.compile(t, "-shared", "-fPIC", "-o", filepath.Join(dir, "preload.so"), preload, "-Wl,--no-as-needed", "-lm")
 	writeFile(t, filepath.Join(dir, "main.c"), fmt.Sprintf(mainSource, symbols, soname(count-1)))
 }
 
@@ -161,8 +193,8 @@ func soname(i int) string { return fmt.Sprintf("lib%d.so", i) }
 
 // libraryOf returns the source of a library, which has some of what others have, too.
 func libraryOf(i int, random *rand.Rand) string {
-	s := fmt.Sprintf("#include <stdio.h>\n__attribute__((constructor)) static void made(void) { puts(\"made %d\"); }\n"+
-		"__attribute__((destructor)) static void gone(void) { puts(\"gone %d\"); }\n", i, i)
+	s := fmt.Sprintf("#include <stdio.h>\nint unique%d(void) { return %d; }\n__attribute__((constructor)) static void made(void) { puts(\"made %d\"); }\n"+
+		"__attribute__((destructor)) static void gone(void) { puts(\"gone %d\"); }\n", i, i, i, i)
 	for k := range symbols {
 		switch random.IntN(4) {
 		case 0:
@@ -188,16 +220,20 @@ const symbols = 6
 // many symbols of each kind there are, and a library to open.
 const mainSource = `#define _GNU_SOURCE
 #include <dlfcn.h>
+#include <limits.h>
 #include <link.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 enum { symbols = %d };
 const void *const pad[PAD + 1] = {[PAD] = &pad[PAD]}; /* relocated: it stands before the dynamic section */
 static int print(struct dl_phdr_info *info, size_t size, void *data)
 {
-	const char *base = strrchr(info->dlpi_name, '/');
-	if (strstr(info->dlpi_name, "/closures/") == 0)
-		printf("loaded %%s\n", base ? base + 1 : info->dlpi_name);
+	char file[PATH_MAX]; /* without links, which trees have none of */
+	const char *name = strchr(info->dlpi_name, '/') && realpath(info->dlpi_name, file) ? file : info->dlpi_name;
+	const char *base = strrchr(name, '/');
+	if (strstr(name, "/closures/") == 0)
+		printf("loaded %%s\n", base ? base + 1 : name);
 	return 0;
 }
 int main(void)
@@ -244,9 +280,9 @@ func readFile(t *testing.T, path string) string {
 }
 
 // output returns what a program prints, with variables of the environment.
-func output(t *testing.T, env []string, program string) string {
+func output(t *testing.T, env []string, program ...string) string {
 	t.Helper()
-	cmd := exec.Command(program)
+	cmd := exec.Command(program[0], program[1:]...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "LD_") }), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

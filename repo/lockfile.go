@@ -43,6 +43,7 @@ type Locked struct {
 	Signer       string         `json:"signer,omitempty"`
 	Tree         string         `json:"tree"`
 	Identity     digest.Digest  `json:"identity"` // of the tree
+	Binding      record.Binding `json:"binding,omitzero"`
 }
 
 // Lock returns what it takes to install again what was installed by name.
@@ -72,10 +73,11 @@ func (r *Repo) Lock(ctx context.Context) (*LockFile, error) {
 }
 
 func (r *Repo) lockTree(p *Pool, t *record.Tree) (*Locked, error) {
-	file, err := r.Root.Store().PackageFile(t.Name, t.Dir)
+	m, err := r.Root.Store().Manifest(t.Name, t.Dir)
 	if err != nil {
 		return nil, err
 	}
+	file := m.Package
 	all, err := p.Named(t.Name)
 	if err != nil {
 		return nil, err
@@ -86,7 +88,7 @@ func (r *Repo) lockTree(p *Pool, t *record.Tree) (*Locked, error) {
 			return &Locked{
 				Name: t.Name, Version: t.Version, Architecture: t.Architecture, Kind: t.Format, Release: t.Release,
 				Asked: t.Asked, OnHold: t.OnHold, Default: t.Default, Chosen: t.Chosen,
-				URLs: plainURLs(it.urls), Size: a.Size, Digest: a.Digest, Signer: file.Signer, Tree: t.Dir, Identity: t.Identity,
+				URLs: plainURLs(it.urls), Size: a.Size, Digest: a.Digest, Signer: file.Signer, Tree: t.Dir, Identity: t.Identity, Binding: m.Binding,
 			}, nil
 		}
 	}
@@ -116,6 +118,9 @@ func ReadLockFile(name string, text []byte) (*LockFile, error) {
 	}
 	for _, l := range lock.Packages {
 		_, err := cacheName(l.Digest)
+		if err == nil {
+			err = l.Binding.Check()
+		}
 		if err == nil && len(l.URLs) == 0 {
 			err = errors.New("nothing says where it comes from")
 		}
@@ -145,7 +150,7 @@ func (r *Repo) InstallLocked(ctx context.Context, o InstallOptions, name string,
 					Verdict: pkginfo.Good, Signer: l.Signer, Reason: "by its digest in " + name,
 				}},
 			},
-			Asked: l.Asked, OnHold: l.OnHold, URLs: l.URLs,
+			Asked: l.Asked, OnHold: l.OnHold, URLs: l.URLs, Binding: &l.Binding,
 		}
 	}
 	o.CheckPlan = func(p *plan.Plan) error { return lock.check(name, p) }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo/choose"
 	"github.com/hashpkg/hashpkg/sysroot/system"
@@ -33,6 +34,8 @@ type Selected struct {
 	// one that was asked for; of several chains the first that was found.
 	For  []string
 	URLs []string // of its file, if not those of its source
+	// Binding, if not nil, is what its tree is to have: see [transaction.Package].
+	Binding *record.Binding
 }
 
 // askedBy returns the package that somebody asked for, and that it is there for.

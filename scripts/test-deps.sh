@@ -22,6 +22,7 @@ eu-elflint              elfutils
 fish                    fish
 fuse2fs                 fuse2fs
 gcc                     gcc
+i686-linux-gnu-gcc      gcc-i686-linux-gnu
 gpg                     gnupg
 gpgv                    gpgv
 ia64-linux-gnu-as       binutils-ia64-linux-gnu

@@ -40,6 +40,9 @@ type InstallOptions struct {
 	// Program and AllowMissing are those of [plan.Input].
 	Program      string
 	AllowMissing bool
+	// Binding is that of the packages which say nothing else. Where it says nothing
+	// either, a package has that of its default tree, or else the default.
+	Binding record.Binding
 	// Keyring has the keys that may sign, in place of those that the root's package
 	// managers trust; nil or an empty one for these.
 	Keyring   *trust.Keyring
@@ -84,6 +87,8 @@ type Package struct {
 	// Keys, if not nil, are those that may sign the package itself, in place of those
 	// that the root's package manager trusts.
 	Keys *trust.Keyring
+	// Binding, if not nil, is the package's, whatever there is.
+	Binding *record.Binding
 	record.Named
 }
 
@@ -261,6 +266,11 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	o.Progress(Progress{Step: "editing"})
 	if o.known != nil {
 		in.Installed, in.Occupied = o.known.installed, o.known.occupied
+	}
+	for i, p := range staged {
+		if err := setBinding(drafts[i], p.binding, o.Binding, active, in.Installed); err != nil {
+			return nil, err
+		}
 	}
 	in.Command, in.Choice, in.Rebuild, in.Program, in.AllowMissing, in.Gone = drafts, o.Choice, o.Rebuild, o.Program, o.AllowMissing, o.Gone
 	made, err := plan.Make(in)

@@ -42,6 +42,7 @@ type stagedPackage struct {
 	manifest *record.Manifest  // a draft
 	proof    pkginfo.Signature // see Package.Proof
 	hasKeys  bool              // its source names those that may sign it
+	binding  *record.Binding   // see Package.Binding
 	sum      []byte            // of the file, if the format proves packages by one: see backends.Prover
 }
 
@@ -92,7 +93,7 @@ func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format
 	m.Named = file.Named
 	m.Package.File, m.Package.Size, m.Package.Digest = file.base(), in.size, digest.Sum(in.hash)
 	m.Index()
-	p := &stagedPackage{format: file.format, manifest: m, proof: file.Proof, hasKeys: file.Keys != nil}
+	p := &stagedPackage{format: file.format, manifest: m, proof: file.Proof, hasKeys: file.Keys != nil, binding: file.Binding}
 	if proving != nil {
 		p.sum = proving.Sum(nil)
 	}

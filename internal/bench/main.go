@@ -55,6 +55,7 @@ var sections = []section{
 	{"sync", benchSync},
 	{"repo", benchRepo},
 	{"view", benchView},
+	{"startup", benchStartup},
 }
 
 func sectionNames() []string {

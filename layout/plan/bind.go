@@ -2,6 +2,8 @@ package plan
 
 import (
 	"errors"
+	"math"
+	"path"
 	"slices"
 	"strings"
 
@@ -18,16 +20,22 @@ func (p *planner) wantedEdits(c *candidate, f *record.File) ([]record.EditRecord
 	if r == nil || !r.isComplete() && f.ELF.IsProgram() {
 		return nil, nil
 	}
-	if f.ELF.IsProgram() {
-		return p.editProgram(c, f, r)
+	switch {
+	case !f.ELF.IsProgram():
+		return p.editLibrary(c, f, r)
+	case c.m.Binding.Bind == record.BindRunPath:
+		_, needs, _ := p.closureList(f, r)
+		records, _ := p.editLibrary(c, f, r)
+		return records, needs
 	}
-	return p.editLibrary(c, f, r)
+	return p.editProgram(c, f, r)
 }
 
 // editProgram binds a program: the interpreter by path, and the whole closure, so that
 // the loader searches for nothing and loads all of it in the order in which it would
-// without the edit. Where the program's dynamic section has no room for the list, it
-// lists what it needs itself and before that a closure object, which lists all.
+// without the edit. Where the program's dynamic section has no room for the list, or a
+// name in it would be looked for in the program's own search path, it lists a closure
+// object, which lists all.
 func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
 	var records []record.EditRecord
 	if i := r.closure.Interpreter; i != nil && p.owners[i] != nil {
@@ -36,12 +44,16 @@ func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]re
 	searchPath := p.editSearchPath(c, f, r, nil)
 	list, needs, bound := p.closureList(f, r)
 	if bound || r.private {
-		room := f.ELF.DynamicRoom
+		room := len(f.ELF.Needed) + f.ELF.DynamicRoom
 		if len(searchPath) > 0 && len(searchPath[0].From) == 0 {
 			room-- // for the search path's own entry
 		}
-		if f.ELF.DynamicRelRO && len(list)-len(f.ELF.Needed) > room {
-			list = p.shortList(c, f, r, list, len(f.ELF.Needed)+room)
+		if !f.ELF.DynamicRelRO {
+			room = math.MaxInt
+		}
+		searches := searchPathAfter(f, searchPath) != "" && slices.ContainsFunc(list, listed.isSearched)
+		if len(list) > room || searches {
+			list = p.shortList(c, f, r, list, room, searches)
 		}
 		edit := record.EditRecord{Kind: record.EditNeeded}
 		for _, e := range list {
@@ -57,6 +69,22 @@ type listed struct {
 	old    string // the name that it takes the place of; "" for none
 	name   string
 	object *ldso.Object // nil for one that the loader opens nothing for, or that is missing
+}
+
+// isSearched reports whether the loader looks in directories for the entry.
+func (e listed) isSearched() bool {
+	return !strings.Contains(e.name, "/") && (e.object != nil || e.old != "")
+}
+
+// searchPathAfter returns the search path of a file that is edited so.
+func searchPathAfter(f *record.File, edits []record.EditRecord) string {
+	switch {
+	case len(edits) > 0:
+		return edits[0].To[0]
+	case f.ELF.HasRunPath:
+		return f.ELF.RunPath
+	}
+	return f.ELF.RPath
 }
 
 // closureList returns what a program lists to load its closure without a search, and
@@ -115,7 +143,8 @@ func (p *planner) closureList(f *record.File, r *resolution) (list []listed, nee
 }
 
 // editLibrary gives a library that is loaded outside its program's list, by
-// dlopen or by hand, the directories of the libraries that it needs. Its needs
+// dlopen or by hand, the directories of the libraries that it needs. A program that
+// is to search gets them, too. Its needs
 // stay sonames, so that what a program has bound is what it gets.
 func (p *planner) editLibrary(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
 	var records []record.EditRecord
@@ -151,7 +180,11 @@ func (p *planner) need(name string, o *ldso.Object) record.Need {
 
 // editSearchPath adds the record for RUNPATH (or RPATH, where the file has that
 // alone): what the author wrote, as it reads inside the trees, then the
-// directories in which libraries that this file asks for are.
+// directories in which libraries that this file asks for are. A full one has besides
+// these, between what the author wrote and them, the package's own directory and that of
+// its default, and last the farm's: what was planned comes before what the farm has, for
+// that may be built for another C library. The C library's own files have no full one,
+// as the farm has none of its family.
 func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, records []record.EditRecord) []record.EditRecord {
 	kind, have, has := record.EditRunPath, f.ELF.RunPath, f.ELF.HasRunPath
 	if !has && f.ELF.HasRPath {
@@ -170,7 +203,13 @@ func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, re
 			}
 		}
 	}
-	if !f.ELF.IsProgram() {
+	full := c.m.Binding.RunPath == record.RunPathFull && !c.isLibc(f.ELF)
+	dir := layout.LibraryDir(p.own(), f.ELF)
+	if full {
+		add(p.treePath(c) + "/" + dir)
+		add(p.in.Prefix + "/" + c.m.Name + "/default/" + dir)
+	}
+	if !f.ELF.IsProgram() || c.m.Binding.Bind == record.BindRunPath {
 		for _, n := range r.closure.Needs {
 			if n.From == r.start && n.Provider != nil && p.owners[n.Provider] != nil {
 				add(p.libraryDir(n.Provider))
@@ -181,6 +220,9 @@ func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, re
 		for _, d := range p.openDirs(c, f, r) {
 			add(d)
 		}
+	}
+	if full {
+		add(p.in.Prefix + "/current-system/" + dir)
 	}
 	list := strings.Join(dirs, ":")
 	if list == have && (has || list == "") {
@@ -198,9 +240,11 @@ func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, re
 // its relations name, such as libgcc_s for the C library's thread cancellation.
 func (p *planner) openDirs(c *candidate, f *record.File, r *resolution) []string {
 	var dirs []string
+	loaded := r.loaded()
+	dir := layout.LibraryDir(p.own(), f.ELF)
 	add := func(o *candidate) {
-		if d := layout.LibraryDir(p.own(), f.ELF); o.offersDir(d) {
-			dirs = append(dirs, p.treePath(o)+"/"+d)
+		if o.offersOther(dir, loaded) {
+			dirs = append(dirs, p.treePath(o)+"/"+dir)
 		}
 	}
 	add(c)
@@ -251,9 +295,27 @@ func (p *planner) satisfying(want pkginfo.Constraint, r *resolution) *candidate 
 	return nil
 }
 
-// offersDir reports whether the interface has libraries in this directory.
-func (c *candidate) offersDir(dir string) bool {
-	return slices.ContainsFunc(c.m.Links, func(l record.Link) bool { return strings.HasPrefix(l.Path, dir+"/") })
+// loaded returns the names of the libraries that are there when the file runs, which the
+// loader does not search for again.
+func (r *resolution) loaded() map[string]bool {
+	names := map[string]bool{}
+	for _, o := range r.closure.Objects {
+		names[o.Info.Soname] = true
+	}
+	for _, n := range r.closure.Needs {
+		if n.Provider != nil {
+			names[n.Name] = true
+		}
+	}
+	return names
+}
+
+// offersOther reports whether the interface has libraries in this directory by names
+// that are not among these.
+func (c *candidate) offersOther(dir string, names map[string]bool) bool {
+	return slices.ContainsFunc(c.m.Links, func(l record.Link) bool {
+		return strings.HasPrefix(l.Path, dir+"/") && !names[path.Base(l.Path)]
+	})
 }
 
 // mapSearchDir returns what one element of an author's search path is inside the

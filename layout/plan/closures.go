@@ -18,24 +18,33 @@ func closureFile(d digest.Digest) string { return closuresDir + "/" + d.String()
 // sanitizers are the libraries that must come before all others of a process.
 var sanitizers = regexp.MustCompile(`^lib(a|l|t|hwa|ub)san\.so\.`)
 
-// shortList returns the list of a program that has room for so many entries, and not for
-// all: a closure object that needs all of them, what the program needs itself, and the
-// next ones while there is room. It is the whole list when there is not even room for
-// that, or the machine has no closure objects.
+// shortList returns the list of a program that cannot have the whole one, because it has
+// room for so many entries only, or because it searches: it would look for the names in it
+// that are no paths in its own search path, which has none of them. It is a closure object
+// that needs all of them, what the program needs itself, and the next ones while there is
+// room; of a program that searches, only what comes before the first such name, for the
+// object has no search path. It is the whole list when there is not even room for that, or
+// the machine has no closure objects.
 //
 // The program's own needs stay because a library of LD_PRELOAD is loaded before the
-// needs of the object: it would load the root's own C library.
-func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole []listed, room int) []listed {
-	list := make([]listed, 0, room)
-	before := 0 // entries of list that come before the object
-	for _, own := range f.ELF.Needed {
-		name := own
+// needs of the object: it would load the root's own C library. Where that is the
+// program's, too, it does no harm.
+func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole []listed, room int, searches bool) []listed {
+	var list []listed
+	before := 0       // entries of list that come before the object
+	complete := false // no more may be in list, or it would be loaded too early
+	for i, own := range f.ELF.Needed {
+		entry := listed{old: own, name: own}
 		for _, e := range whole {
 			if e.object != nil && e.object == r.provider(own) {
-				name = e.name
+				entry = listed{own, e.name, e.object}
 			}
 		}
-		list = append(list, listed{old: own, name: name})
+		if searches && entry.isSearched() && !slices.ContainsFunc(f.ELF.Needed[i:], sanitizers.MatchString) {
+			complete = true
+			break
+		}
+		list = append(list, entry)
 		if sanitizers.MatchString(own) {
 			before = len(list)
 		}
@@ -54,7 +63,8 @@ func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole [
 	p.lists[f] = object
 	list = slices.Insert(list, before, listed{name: p.treePath(c) + "/" + closureFile(digest.Of(b))})
 	for _, e := range whole {
-		if len(list) == room {
+		complete = complete || len(list) == room || searches && e.isSearched()
+		if complete {
 			break
 		}
 		if !slices.ContainsFunc(list, func(o listed) bool { return o.name == e.name }) {

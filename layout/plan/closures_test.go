@@ -21,6 +21,13 @@ func tight(room int) *record.Manifest {
 	return m
 }
 
+// withOther adds a library that a package has, and that nothing needs.
+func withOther(m *record.Manifest) *record.Manifest {
+	m.Files = append(m.Files, facts{path: libDir + "libother.so.1", soname: "libother.so.1"}.file())
+	m.Index()
+	return m
+}
+
 func listOf(t *testing.T, plan *Plan, name, file string) record.EditRecord {
 	t.Helper()
 	for _, e := range edits(t, plan, name, file) {
@@ -76,7 +83,11 @@ func TestProgramWithoutRoom(t *testing.T) {
 		{"too little by one", tight(3), slices.Concat([]string{""}, wholeFrom[:4]), slices.Concat([]string{object}, whole[:4])},
 		{"for the object", tight(1), slices.Concat([]string{""}, wholeFrom[:2]), slices.Concat([]string{object}, whole[:2])},
 		{"none", tight(0), wholeFrom, whole},
-		{"none beside a search path", change(1, func(i *elfedit.Info) { i.ImportsOpen = true }), wholeFrom, whole},
+		{"none beside a search path", withOther(change(1, func(i *elfedit.Info) { i.ImportsOpen = true })), wholeFrom, whole},
+		{
+			"beside no search path, as all that could be opened is loaded", change(1, func(i *elfedit.Info) { i.ImportsOpen = true }),
+			slices.Concat([]string{""}, wholeFrom[:2]), slices.Concat([]string{object}, whole[:2]),
+		},
 		{
 			"of a search path that is there", change(1, func(i *elfedit.Info) { i.ImportsOpen, i.HasRunPath, i.RunPath = true, true, "/x" }),
 			slices.Concat([]string{""}, wholeFrom[:2]), slices.Concat([]string{object}, whole[:2]),
@@ -112,6 +123,76 @@ func TestProgramWithoutRoom(t *testing.T) {
 				if f := tree.Manifest.Lookup("usr/bin/jq"); f != nil && len(f.Needs) != 5 {
 					t.Errorf("it is to load %+v, want five libraries", f.Needs)
 				}
+			}
+		})
+	}
+}
+
+// TestProgramThatSearches plans for programs with libraries of the root, which are listed by
+// name. Where a program has a search path for what it may open, the names would be looked
+// for there: they are left to a closure object, from the first on.
+func TestProgramThatSearches(t *testing.T) {
+	const object, loader, own = "OBJECT", "/lib64/ld-linux-x86-64.so.2", "/var/sys/libjq1/1.6/" + libDir + "libjq.so.1.0.4"
+	for _, tt := range []struct {
+		name    string
+		program *record.Manifest
+		needed  []string
+		to      []string
+		whole   []string // what the object needs
+	}{
+		{
+			"nothing to open", jq("1.6", "GLIBC_2.34"),
+			[]string{"libjq.so.1", "libc.so.6"},
+			[]string{own, "libc.so.6", "libm.so.6", "libonig.so.5", loader, "libjq.so.1"},
+			nil,
+		},
+		{
+			"a path first", withOther(jq("1.6", "GLIBC_2.34")),
+			[]string{"libjq.so.1", "libc.so.6"},
+			[]string{object, own},
+			[]string{own, "libc.so.6", "libm.so.6", "libonig.so.5", loader, "libjq.so.1"},
+		},
+		{
+			"a name first", withOther(jq("1.6", "GLIBC_2.34")),
+			[]string{"libc.so.6", "libjq.so.1"},
+			[]string{object},
+			[]string{"libc.so.6", own, loader, "libm.so.6", "libonig.so.5", "libjq.so.1"},
+		},
+		{
+			"a sanitizer", withOther(jq("1.6", "GLIBC_2.34")),
+			[]string{"libasan.so.8", "libc.so.6", "libjq.so.1"},
+			[]string{"libasan.so.8", object},
+			[]string{"libasan.so.8", "libc.so.6", own, loader, "libm.so.6", "libonig.so.5", "libjq.so.1"},
+		},
+		{
+			"no room", withOther(tight(0)), []string{"libc.so.6", "libjq.so.1"}, // for the search path's own entry
+			[]string{object}, []string{"libc.so.6", own, loader, "libm.so.6", "libonig.so.5", "libjq.so.1"},
+		},
+		{
+			"no room for the object", withOther(tight(0)),
+			[]string{"libjq.so.1"},
+			[]string{own, "libm.so.6", "libonig.so.5", "libc.so.6", loader, "libjq.so.1"},
+			nil,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			w.addSystem(libc("2.36", "GLIBC_2.34"), onig("6.9"), pkg("libasan8", "1", nil, facts{path: libDir + "libasan.so.8", soname: "libasan.so.8"}))
+			info := tt.program.Files[0].ELF
+			info.ImportsOpen, info.Needed = true, tt.needed
+			plan := w.plan(t, tt.program, libjq("1.6"))
+			have := listOf(t, plan, "jq", "usr/bin/jq").To
+			f, at := closureOf(t, plan, "jq", "usr/bin/jq")
+			var whole []string
+			if f != nil {
+				have = slices.Clone(have)
+				have[at], whole = object, f.Closure.Needed
+			}
+			if diff := cmp.Diff(tt.to, have); diff != "" {
+				t.Errorf("the list (-want +have):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.whole, whole); diff != "" {
+				t.Errorf("the object (-want +have):\n%s", diff)
 			}
 		})
 	}
@@ -168,7 +249,7 @@ func TestNoClosures(t *testing.T) {
 	p := &planner{lists: map[*record.File]*elfedit.Closure{}, in: Input{Prefix: "/var/sys"}}
 	f := &record.File{ELF: &elfedit.Info{Class: elf.ELFCLASS32, Data: elf.ELFDATA2LSB, Machine: elf.EM_MIPS}}
 	whole := []listed{{name: "a"}, {name: "b"}}
-	if have := p.shortList(&candidate{m: &record.Manifest{}}, f, &resolution{}, whole, 1); len(have) != 2 || len(p.lists) > 0 {
+	if have := p.shortList(&candidate{m: &record.Manifest{}}, f, &resolution{}, whole, 1, false); len(have) != 2 || len(p.lists) > 0 {
 		t.Errorf("the list is %v, want the whole one", have)
 	}
 }

@@ -262,6 +262,9 @@ func wayTo(c, o *candidate, path string) string {
 // hashUnedited adds what makes a tree what it is, but for its edits.
 func hashUnedited(h hash.Hash, m *record.Manifest) {
 	hashStrings(h, "hashpkg tree", fmt.Sprint(layout.FormatVersion), m.Package.Digest.String(), m.Architecture, string(m.Origin))
+	if m.Binding != (record.Binding{}) {
+		hashStrings(h, "binding", string(m.Binding.Bind), string(m.Binding.RunPath))
+	}
 }
 
 func hashEdits(h hash.Hash, edits []record.EditRecord) {

@@ -118,6 +118,19 @@ func (w *world) Find(name string, _ []*ldso.Object) (*ldso.Object, error) {
 	return nil, fmt.Errorf("%w: %s", ldso.ErrNotFound, name)
 }
 
+// addSystem gives the root libraries of its own.
+func (w *world) addSystem(packages ...*record.Manifest) {
+	w.system = map[string]*ldso.Object{}
+	for _, m := range packages {
+		for i := range m.Files {
+			f := &m.Files[i]
+			o := &ldso.Object{Path: "/" + f.Path, ID: f.Path, Info: f.ELF}
+			w.system[f.ELF.Soname], w.system["/"+f.Path] = o, o
+		}
+	}
+	w.system["/lib64/ld-linux-x86-64.so.2"] = w.system["ld-linux-x86-64.so.2"]
+}
+
 func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 	t.Helper()
 	in := Input{
@@ -314,15 +327,7 @@ func TestOneCLibraryInAProcess(t *testing.T) {
 
 func TestSystemCLibraryStays(t *testing.T) {
 	w := newWorld()
-	w.system = map[string]*ldso.Object{}
-	for _, m := range []*record.Manifest{libc("2.36", "GLIBC_2.34"), onig("6.9")} {
-		for i := range m.Files {
-			f := &m.Files[i]
-			o := &ldso.Object{Path: "/" + f.Path, ID: f.Path, Info: f.ELF}
-			w.system[f.ELF.Soname], w.system["/"+f.Path] = o, o
-		}
-	}
-	w.system["/lib64/ld-linux-x86-64.so.2"] = w.system["ld-linux-x86-64.so.2"]
+	w.addSystem(libc("2.36", "GLIBC_2.34"), onig("6.9"))
 	w.install(t, func() []*record.Manifest { return []*record.Manifest{onig("7.0")} }) // another tree: the root's own comes first
 	plan := w.install(t, func() []*record.Manifest { return []*record.Manifest{jq("1.6", "GLIBC_2.34"), libjq("1.6")} })
 	want := []record.EditRecord{{

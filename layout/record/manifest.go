@@ -58,6 +58,7 @@ type Manifest struct {
 	WouldMake    pkginfo.Made          `json:"scripts_would_make,omitzero"`
 	Unread       []string              `json:"scripts_unread,omitempty"`
 	Control      *Control              `json:"control,omitempty"` // of a private package with a script that configures it
+	Binding      Binding               `json:"binding,omitzero"`  // of a private tree
 
 	Files  []File   `json:"files"`            // sorted by path
 	Links  []Link   `json:"links,omitempty"`  // the interface: bin/, sbin/, lib64/, lib/
@@ -402,6 +403,9 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	}
 	if m.Layout != layout.FormatVersion {
 		return nil, fmt.Errorf("decode manifest: layout %d, this program knows %d", m.Layout, layout.FormatVersion)
+	}
+	if err := m.Binding.Check(); err != nil {
+		return nil, fmt.Errorf("decode manifest of %s: %v", m.Spec(), err)
 	}
 	if err := layout.CheckName(m.Name); err != nil && (m.Origin != OriginView || m.Name != layout.ViewName) {
 		return nil, fmt.Errorf("decode manifest: %w", err)

@@ -387,22 +387,27 @@ func (r *repairer) replan(ctx context.Context, lost map[string]lostManifest) err
 
 // replanFromPackages does it with the packages that there are.
 func (r *repairer) replanFromPackages(ctx context.Context, lost map[string]lostManifest) error {
-	accept := func(manifests []*record.Manifest, how string) error {
+	// accept puts those manifests in place that are lost, and returns how many are as they were.
+	accept := func(manifests []*record.Manifest, how string) (same int, err error) {
 		for _, m := range manifests {
 			p := layout.TreePath(m.Name, m.Tree)
 			l, ok := lost[p]
+			if known := r.manifests[p]; !ok && known != nil && known.Identity == m.Identity {
+				same++
+			}
 			if !ok || l.tree.Identity != m.Identity || !r.inScope(p) {
 				continue
 			}
+			same++
 			if l.edit && r.manifests[p].Package.Digest == m.Package.Digest {
 				m.Package = r.manifests[p].Package // with what its signatures came to at the time
 			}
 			if err := r.putManifest(m, l.what, how); err != nil {
-				return err
+				return same, err
 			}
 			delete(lost, p)
 		}
-		return nil
+		return same, nil
 	}
 	since := map[int]bool{}
 	var names []string
@@ -442,7 +447,7 @@ func (r *repairer) replanFromPackages(ctx context.Context, lost map[string]lostM
 				if !errors.Is(err, backends.ErrNoDatabase) {
 					r.note("the system's packages cannot be asked: %v", err)
 				}
-			} else if err := accept(made, "made again from the system's packages"); err != nil {
+			} else if _, err := accept(made, "made again from the system's packages"); err != nil {
 				return err
 			}
 			names = nil
@@ -453,15 +458,31 @@ func (r *repairer) replanFromPackages(ctx context.Context, lost map[string]lostM
 				if len(files) == 0 {
 					continue
 				}
-				made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Packages: transaction.PackageFiles(files...), Now: r.Now}, whole(g, until), known())
-				if err != nil {
-					r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
-					continue
-				}
-				if err := accept(made, "made again from its package"); err != nil {
+				if err := r.replanFiles(ctx, files, whole(g, until), known, accept); err != nil {
 					return err
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// replanFiles plans an install of package files with each binding that the trees may
+// have had, which their manifests alone say, until accept has taken all of them.
+func (r *repairer) replanFiles(ctx context.Context, files []string, base *record.Generation, known func() map[string]*record.Manifest, accept func([]*record.Manifest, string) (int, error)) error {
+	for _, binding := range record.Bindings() {
+		packages := transaction.PackageFiles(files...)
+		for i := range packages {
+			packages[i].Binding = &binding
+		}
+		made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Packages: packages, Now: r.Now}, base, known())
+		if err != nil {
+			r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
+			return nil
+		}
+		n, err := accept(made, "made again from its package")
+		if err != nil || n == len(made) {
+			return err
 		}
 	}
 	return nil

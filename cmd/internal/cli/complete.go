@@ -259,6 +259,17 @@ func pinned(all *bool) completion {
 	}
 }
 
+// oneOf offers words.
+func oneOf[T ~string](words ...T) func(*sysroot.Root, []string, string) []string {
+	return func(*sysroot.Root, []string, string) []string {
+		list := make([]string, len(words))
+		for i, w := range words {
+			list[i] = string(w)
+		}
+		return list
+	}
+}
+
 // policies offers the policies for signatures.
 func policies(*sysroot.Root, []string, string) []string {
 	return []string{string(trust.Require), string(trust.Warn), string(trust.Off)}

@@ -30,6 +30,7 @@ type installOptions struct {
 	keyring          []string
 	signature, index string
 	maxSize          string
+	bind, runPath    string
 }
 
 func newInstallCommand(a *app) *cobra.Command {
@@ -60,6 +61,12 @@ below /var that the packages have or that their scripts would make. No script of
 package runs, and neither dpkg's nor rpm's database is involved. Either all packages
 are installed or none.
 
+With --bind runpath programs are not bound to files: they search in the trees that
+have their libraries. With --runpath full a search path also has the directory of the
+package, that of its default version and that of current-system. Both are kept by
+upgrade, and by an install that does not say otherwise. To go back to a tree that is
+there already, add --default.
+
 A package that unpacks to more than --max-size is refused, and so is what would not
 leave a hundredth of the file system free, or 1 GiB of a large one. The default is
 64G, or what /etc/hashpkg.toml of the root says:
@@ -70,6 +77,7 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
   hashpkg install --from sid --dry-run ffmpeg
   hashpkg install jq_1.6-2.1_amd64.deb libjq1_1.6-2.1_amd64.deb libonig5_6.9.8-1_amd64.deb
   hashpkg install --root ./image *.deb
+  hashpkg install --bind runpath --runpath full --from trixie jq
   hashpkg install --dry-run --json jq.deb`,
 		Args: args(func(c *cobra.Command, given []string) error {
 			if o.locked != "" {
@@ -94,9 +102,15 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	f.StringVar(&o.index, "index", "", "look debs up in the signed indexes of `DIR`, as apt keeps them (default: the root's /var/lib/apt/lists)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: require of rpms with --keyring, else warn)")
 	f.StringVar(&o.maxSize, "max-size", "", "refuse a package whose files have more than `SIZE` bytes, such as 500M or 64G, unpacked")
+	f.StringVar(&o.bind, "bind", "", "`HOW` programs find libraries: absolute, by the path of each, or runpath, by a search (default: absolute)")
+	f.StringVar(&o.runPath, "runpath", "", "`WHICH` directories search paths have: minimal, those that can answer, or full (default: minimal)")
+	a.completeFlag(cmd, "bind", oneOf(record.BindAbsolute, record.BindRunPath), noFiles)
+	a.completeFlag(cmd, "runpath", oneOf(record.RunPathMinimal, record.RunPathFull), noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
 	o.lock = a.waitFlag(cmd, false)
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
+	cmd.MarkFlagsMutuallyExclusive("locked", "bind")
+	cmd.MarkFlagsMutuallyExclusive("locked", "runpath")
 	return cmd
 }
 
@@ -144,6 +158,10 @@ func limitMemory(root *sysroot.Root) func(packages int) {
 }
 
 func runInstall(ctx context.Context, a *app, o installOptions, given []string) error {
+	binding, err := record.ParseBinding(o.bind, o.runPath)
+	if err != nil {
+		return usageError{err}
+	}
 	var files []string
 	var requests []repo.Request
 	for _, arg := range given {
@@ -189,7 +207,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	options := repo.InstallOptions{
 		InstallOptions: transaction.InstallOptions{
 			Root: root, Packages: transaction.PackageFiles(files...), DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild, AllowMissing: o.allowMissing,
-			Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Lock: o.lock(), Now: now, Generate: a.Generate, Progress: progress.show,
+			Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Binding: binding, Lock: o.lock(), Now: now, Generate: a.Generate, Progress: progress.show,
 			Begins: limitMemory(root),
 		},
 		From: o.from, Requests: requests, Recommends: o.recommends,

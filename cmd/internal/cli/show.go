@@ -50,6 +50,7 @@ type showOutput struct {
 	Signer    string          `json:"signer"`
 	Reason    string          `json:"signature_reason"`
 	Identity  digest.Digest   `json:"identity"`
+	Binding   record.Binding  `json:"binding"`
 	Scripts   []string        `json:"scripts_skipped"`
 	Conf      []string        `json:"configuration"` // what was copied to /etc for it, or computed
 	View      string          `json:"view"`          // absolute in the root; "" for none
@@ -256,6 +257,9 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 		signed:        signedBy(m.Package),
 		Programs:      []programOutput{}, Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{}, Unnoted: []string{},
 	}
+	if t.Origin == record.OriginPrivate {
+		out.Binding = m.Binding.Whole()
+	}
 	if t.View != "" {
 		out.View = root.Prefix() + "/" + layout.TreePath(layout.ViewName, t.View)
 	}
@@ -354,6 +358,9 @@ func (a *app) printShow(out showOutput) error {
 	}
 	text += fmt.Sprintf("tree      %s\nfrom      %s, BLAKE3 %s\nsigned    %s\nidentity  %s\nsince     generation %d\n",
 		out.Tree, out.Package, out.Digest, out.signed, out.Identity, out.Since)
+	if b := out.Binding; b.Recorded() != (record.Binding{}) {
+		text += fmt.Sprintf("binding   programs %s, search paths %s\n", b.Bind, b.RunPath)
+	}
 	if out.Release != "" {
 		text += fmt.Sprintf("release   %s\n", out.Release)
 	}
