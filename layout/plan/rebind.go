@@ -15,16 +15,16 @@ import (
 
 // Rebound is a package of which another tree takes the place, bound to other libraries.
 type Rebound struct {
-	Name         string    `json:"name"`
-	Version      string    `json:"version"`
-	Architecture string    `json:"architecture"`
-	Before       string    `json:"tree_before"` // NAME/TREE
-	After        string    `json:"tree"`
-	Changes      []Binding `json:"changes"`
+	Name         string   `json:"name"`
+	Version      string   `json:"version"`
+	Architecture string   `json:"architecture"`
+	Before       string   `json:"tree_before"` // NAME/TREE
+	After        string   `json:"tree"`
+	Changes      []Change `json:"changes"`
 }
 
-// Binding is what answers libraries in place of what did.
-type Binding struct {
+// Change is what answers libraries in place of what did.
+type Change struct {
 	// Sonames are what programs and libraries of the package ask for; empty for what is
 	// only searched, by dlopen.
 	Sonames []string `json:"sonames"`
@@ -336,7 +336,7 @@ func (p *planner) reportRebound(plan *Plan) {
 	for _, c := range p.command {
 		r := Rebound{
 			Name: c.m.Name, Version: c.m.Version, Architecture: c.m.Architecture,
-			Before: c.from.Path(), After: layout.TreePath(c.m.Name, c.m.Tree), Changes: []Binding{},
+			Before: c.from.Path(), After: layout.TreePath(c.m.Name, c.m.Tree), Changes: []Change{},
 		}
 		for i := range c.m.Files {
 			f := &c.m.Files[i]
@@ -353,7 +353,7 @@ func (p *planner) reportRebound(plan *Plan) {
 		for i := range r.Changes {
 			slices.Sort(r.Changes[i].Sonames)
 		}
-		slices.SortFunc(r.Changes, func(a, b Binding) int {
+		slices.SortFunc(r.Changes, func(a, b Change) int {
 			return cmp.Or(firstTrue(a.Before != a.After, b.Before != b.After), strings.Compare(a.Before, b.Before), strings.Compare(a.After, b.After))
 		})
 		plan.Rebound = append(plan.Rebound, r)
@@ -362,10 +362,10 @@ func (p *planner) reportRebound(plan *Plan) {
 
 // note adds that a name, or with "" a directory, is answered by another package.
 func (r *Rebound) note(soname, before, after string) {
-	i := slices.IndexFunc(r.Changes, func(b Binding) bool { return b.Before == before && b.After == after })
+	i := slices.IndexFunc(r.Changes, func(b Change) bool { return b.Before == before && b.After == after })
 	if i < 0 {
 		i = len(r.Changes)
-		r.Changes = append(r.Changes, Binding{Sonames: []string{}, Before: before, After: after})
+		r.Changes = append(r.Changes, Change{Sonames: []string{}, Before: before, After: after})
 	}
 	if b := &r.Changes[i]; soname != "" && !slices.Contains(b.Sonames, soname) {
 		b.Sonames = append(b.Sonames, soname)

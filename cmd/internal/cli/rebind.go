@@ -195,7 +195,7 @@ func (a *app) printRebound(result *transaction.RebindResult, dryRun bool) error 
 				continue
 			}
 			said = true
-			if err := a.printf("%s %s: %s\n", r.Name, r.Version, describeBinding(b)); err != nil {
+			if err := a.printf("%s %s: %s\n", r.Name, r.Version, describeChange(b)); err != nil {
 				return err
 			}
 		}
@@ -214,8 +214,8 @@ func (a *app) printRebound(result *transaction.RebindResult, dryRun bool) error 
 	return a.printf("generation %d is active; hashpkg rollback goes back\n", result.Generation)
 }
 
-// describeBinding says what answers which libraries, in place of what.
-func describeBinding(b plan.Binding) string {
+// describeChange says what answers which libraries, in place of what.
+func describeChange(b plan.Change) string {
 	const most = 5
 	names := strings.Join(b.Sonames[:min(most, len(b.Sonames))], ", ")
 	switch left := len(b.Sonames) - most; {
