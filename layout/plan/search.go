@@ -135,13 +135,11 @@ func (s *search) sources(name string, from *candidate, abi *elfedit.Info) ([]*ca
 	if from != s.own {
 		sources = append(sources, s.own)
 	}
-	add := func(c *candidate) { // of lists that have each once
-		if c != from && c != s.own {
+	isFirst := func(c *candidate) bool { return c == from || c == s.own }
+	for _, c := range near {
+		if !isFirst(c) {
 			sources = append(sources, c)
 		}
-	}
-	for _, c := range near {
-		add(c)
 	}
 	if !s.choice.private {
 		sources = append(sources, nil)
@@ -153,7 +151,9 @@ func (s *search) sources(name string, from *candidate, abi *elfedit.Info) ([]*ca
 				if err != nil {
 					return nil, err
 				}
-				add(c)
+				if !isFirst(c) && !slices.Contains(near, c) {
+					sources = append(sources, c)
+				}
 			}
 		}
 	}

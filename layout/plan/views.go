@@ -81,7 +81,7 @@ func viewOf(t *record.Tree, closure []*record.Manifest, rivals *view.Rivals, g *
 	manifests := rivals.Order(closure)
 	name := layout.ViewAlias(t.Name, t.Release)
 	v := PlannedView{Parts: view.PartsOf(name, manifests, alternatives.Links(manifests, g.Alternatives))}
-	v.FillConf(manifests, has)
+	v.FillConf(closure, has) // of which the first counts
 	v.FillConversions(manifests, has)
 	v.Identity = v.Parts.Identity()
 	return v

@@ -2,11 +2,11 @@ package view
 
 import (
 	"cmp"
-	"fmt"
+	"encoding/binary"
 	"slices"
 	"strings"
 
-	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout/record"
 )
 
@@ -20,39 +20,55 @@ type Rivals struct {
 // different things are rivals.
 type claim struct{ contest, thing int }
 
-// RivalsAmong finds the rivals among trees.
+// RivalsAmong finds the rivals among trees. It takes time in proportion to their files.
 func RivalsAmong(trees []*record.Manifest) *Rivals {
-	contests := map[string]*contest{} // by path
-	for _, m := range trees {
+	first := map[string]int{} // by path: the tree that has it, of several the first
+	contests := map[string]*contest{}
+	for n, m := range trees {
 		for i := range m.Files {
 			f := &m.Files[i]
 			if !mayKeep(f) {
 				continue
 			}
+			o, taken := first[f.Path]
+			if !taken {
+				first[f.Path] = n
+				continue
+			}
 			c := contests[f.Path]
 			if c == nil {
-				c = &contest{}
+				c = &contest{things: map[thing]int{}}
 				contests[f.Path] = c
+				c.add(o, thingOf(trees[o], trees[o].Lookup(f.Path)))
 			}
-			c.add(m, f)
+			c.add(n, thingOf(m, f))
 		}
 	}
-	for _, m := range trees {
+	for n, m := range trees {
 		for dir := range parents(m) {
-			if c := contests[dir]; c != nil {
-				c.add(m, nil)
+			o, taken := first[dir]
+			if !taken {
+				continue
 			}
+			c := contests[dir]
+			if c == nil {
+				c = &contest{things: map[thing]int{}}
+				contests[dir] = c
+				c.add(o, thingOf(trees[o], trees[o].Lookup(dir)))
+			}
+			c.add(n, thing{kind: record.TypeDirectory})
 		}
 	}
 	r := &Rivals{of: map[*record.Manifest][]claim{}}
-	known := map[string]bool{} // the same trees are often rivals at many paths
+	known := map[digest.Digest]bool{} // the same trees are often rivals at many paths
 	for _, c := range contests {
 		if len(c.things) < 2 {
 			continue
 		}
 		if key := c.key(); !known[key] {
-			for i, m := range c.trees {
-				r.of[m] = append(r.of[m], claim{len(known), c.has[i]})
+			for _, t := range c.claims {
+				m := trees[t[0]]
+				r.of[m] = append(r.of[m], claim{len(known), t[1]})
 			}
 			known[key] = true
 		}
@@ -60,28 +76,56 @@ func RivalsAmong(trees []*record.Manifest) *Rivals {
 	return r
 }
 
-// contest are the trees that have something at one path.
+// contest is what trees have at one path.
 type contest struct {
-	trees  []*record.Manifest
-	has    []int          // which of things each tree has
-	things []*record.File // nil for a directory
+	claims [][2]int // the number of a tree, and that of the thing which it has
+	things map[thing]int
 }
 
-func (c *contest) add(m *record.Manifest, f *record.File) {
-	i := slices.IndexFunc(c.things, func(o *record.File) bool { return isSame(o, f) })
-	if i < 0 {
-		i = len(c.things)
-		c.things = append(c.things, f)
+func (c *contest) add(tree int, t thing) {
+	if t.own != 0 {
+		t.own = len(c.claims) + 1
 	}
-	c.trees, c.has = append(c.trees, m), append(c.has, i)
+	n, known := c.things[t]
+	if !known {
+		n = len(c.things)
+		c.things[t] = n
+	}
+	c.claims = append(c.claims, [2]int{tree, n})
 }
 
-func (c *contest) key() string {
-	var key strings.Builder
-	for i, m := range c.trees {
-		fmt.Fprintf(&key, "%d %s\n", c.has[i], layout.TreePath(m.Name, m.Tree))
+func (c *contest) key() digest.Digest {
+	h := digest.New()
+	var b []byte
+	for _, t := range c.claims {
+		b = binary.AppendUvarint(binary.AppendUvarint(b[:0], uint64(t[0])), uint64(t[1]))
+		h.Write(b)
 	}
-	return key.String()
+	return digest.Sum(h)
+}
+
+// thing is what a view would have of a tree at a path.
+type thing struct {
+	kind     record.FileType
+	mode     record.Mode
+	uid, gid int
+	target   string
+	source   digest.Digest
+	own      int // not 0 for what is no other tree's: see thingOf
+}
+
+// thingOf returns what a view would have of a file. Programs and libraries, and links to
+// libraries, are each their tree's own: a view has links into the trees in place of some.
+func thingOf(m *record.Manifest, f *record.File) thing {
+	v := mergedOf(m, f)
+	if f.ELF != nil || v.Type != f.Type {
+		return thing{own: 1}
+	}
+	t := thing{kind: v.Type, mode: v.Mode, uid: v.UID, gid: v.GID, target: v.Target}
+	if v.Type == record.TypeFile {
+		t.source = f.Source
+	}
+	return t
 }
 
 // mayKeep reports whether a view has a file, for programs or for linkers.
@@ -108,20 +152,6 @@ func parents(m *record.Manifest) func(yield func(string) bool) {
 			}
 		}
 	}
-}
-
-// isSame reports whether a view has the same of two files of one path, nil for a directory.
-// Programs and libraries are never the same: it may have them as links into their trees.
-func isSame(a, b *record.File) bool {
-	switch {
-	case a == nil || b == nil:
-		return a == b
-	case a.Type != b.Type, a.Mode != b.Mode, a.UID != b.UID, a.GID != b.GID, a.ELF != nil, b.ELF != nil:
-		return false
-	case a.Type == record.TypeSymlink:
-		return merged(a).Target == merged(b).Target
-	}
-	return a.Source == b.Source
 }
 
 // Order returns the trees of a closure in the order in which they are merged: first, as

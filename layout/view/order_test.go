@@ -18,7 +18,7 @@ func TestOrder(t *testing.T) {
 	tests := []struct {
 		name  string
 		trees []*record.Manifest
-		want  []string // of the last one, and so on to the first
+		want  []string // for a closure that has them in the opposite order
 	}{
 		{"nothing in common", []*record.Manifest{tree("b", "usr/bin/b"), tree("a", "usr/bin/a"), tree("c", "usr/bin/c")}, []string{"a", "b", "c"}},
 		{"the same file and link, other documentation", []*record.Manifest{same, twin, tree("doc", "usr/share/doc/same/README")}, []string{"doc", "same", "twin"}},
@@ -26,6 +26,9 @@ func TestOrder(t *testing.T) {
 		{"another link", []*record.Manifest{tree("a", "usr/bin/x -> a"), tree("b", "usr/bin/x -> b")}, []string{"b", "a"}},
 		{"a file in place of a link", []*record.Manifest{tree("a", "usr/bin/x -> a"), tree("b", "usr/bin/x")}, []string{"b", "a"}},
 		{"a link in place of a directory", []*record.Manifest{tree("a", "usr/share/x -> y"), tree("b", "usr/share/x/deep/er"), tree("c", "usr/share/x/file")}, []string{"c", "b", "a"}},
+		{"the same link, of which one leads to a library", []*record.Manifest{
+			tree("a", "usr/lib/lua/x.so -> ../x86_64-linux-gnu/libx.so.1"), tree("z", "usr/lib/lua/x.so -> ../x86_64-linux-gnu/libx.so.1", lib+"libx.so.1 so"),
+		}, []string{"z", "a"}},
 		{"libraries, which linkers see", []*record.Manifest{tree("a", lib+"libx.so.1 so"), tree("b", lib+"libx.so.1 so")}, []string{"b", "a"}},
 	}
 	for _, test := range tests {

@@ -476,9 +476,9 @@ func (b *builder) add(f record.File) {
 
 // addBeside adds what stands in place of the usr of trees whose libraries look for files
 // beside themselves: their own files, and the view's in the directories of these
-// libraries. Of a directory in which a tree has nothing itself, that is a link to the
-// view's, whose directory is named dir: there are thousands of files for each such tree,
-// and often a dozen such trees. It returns their paths.
+// libraries. There may be a dozen such trees, and thousands of files for each, so a
+// directory of the view's in which a tree has nothing itself is a link to the view's own,
+// whose tree is named dir. It returns the paths of the trees.
 func (b *builder) addBeside(p Parts, dir string) []string {
 	var trees []string
 	seen := make([]record.File, 0, len(b.files))
