@@ -1,7 +1,10 @@
 package transaction
 
 import (
+	"errors"
+
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/store"
 )
 
 // setBinding sets how the files of a draft find libraries: as its package says, else
@@ -24,6 +27,9 @@ func setBinding(draft *record.Manifest, its *record.Binding, wanted record.Bindi
 			continue
 		}
 		m, err := installed(t)
+		if errors.Is(err, store.ErrNoManifest) {
+			continue // what is said of that comes with the plan
+		}
 		if err != nil {
 			return err
 		}

@@ -273,7 +273,7 @@ func (r *repairer) treesOf(spec query.Spec) (found []string, err error) {
 func (r *repairer) setScope() bool {
 	before := r.scope
 	if len(r.Specs) > 0 {
-		r.scope = graph.Reachable(r.named, r.to)
+		r.scope = graph.Reachable(append(r.viewsOfNamed(), r.named...), r.to)
 		return len(r.scope) > len(before)
 	}
 	all := map[string]bool{}
@@ -282,6 +282,20 @@ func (r *repairer) setScope() bool {
 	}
 	r.scope = all
 	return len(all) > len(before)
+}
+
+// viewsOfNamed returns the views that programs of the named trees see.
+func (r *repairer) viewsOfNamed() (views []string) {
+	g := r.generation(r.active)
+	if g == nil {
+		return nil
+	}
+	for i := range g.Trees {
+		if t := &g.Trees[i]; t.View != "" && slices.Contains(r.named, t.Path()) {
+			views = append(views, layout.TreePath(layout.ViewName, t.View))
+		}
+	}
+	return views
 }
 
 // inScope reports whether a tree is to be repaired.

@@ -380,7 +380,7 @@ func (a *app) printInstall(result *transaction.InstallResult, dryRun bool) error
 		}
 	}
 	for _, c := range result.Plan.Conflicts {
-		a.notice("note: %s is offered by %s and by %v; it leads to the first\n", c.Link, c.Winner, c.Losers)
+		a.notice("note: %s is offered by %s and by %s; it leads to the first\n", c.Link, c.Winner, strings.Join(c.Losers, ", "))
 	}
 	switch {
 	case dryRun:
@@ -393,7 +393,7 @@ func (a *app) printInstall(result *transaction.InstallResult, dryRun bool) error
 
 func (a *app) printTreeDetails(t plan.PlannedTree, dryRun bool) error {
 	if len(t.Scripts) > 0 && !t.Present {
-		a.notice("note: %s: these scripts of the package do not run: %v\n", t.Name, t.Scripts)
+		a.notice("note: %s: these scripts of the package do not run: %s\n", t.Name, strings.Join(t.Scripts, ", "))
 	}
 	if !dryRun && !a.verbose {
 		return nil

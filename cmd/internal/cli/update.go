@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -112,11 +113,20 @@ func (a *app) printUpdated(out []updateOutput) error {
 	return nil
 }
 
-// namedSources returns the sources of releases, or without any all that files name.
+// namedSources returns the sources of releases, or without any all that files name, and
+// those of releases that something was asked of.
 func namedSources(ctx context.Context, r *repo.Repo, names []string) ([]backends.Source, error) {
 	if len(names) == 0 {
 		sources, err := r.Sources(ctx)
-		if err == nil && len(sources) == 0 {
+		if err != nil {
+			return nil, err
+		}
+		fetched, err := r.Fetched(ctx)
+		if err != nil {
+			return nil, err
+		}
+		sources = slices.Concat(sources, fetched)
+		if len(sources) == 0 {
 			_, err = r.Release(ctx, "") // which says what to do
 		}
 		return sources, err
