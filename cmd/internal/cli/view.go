@@ -118,8 +118,34 @@ func runSetView(ctx context.Context, a *app, lock sysroot.LockOptions, text stri
 		if !slices.Contains(t.Links, command) {
 			command = "s" + command
 		}
+		m, err := change.Root.Store().Manifest(t.Name, t.Dir)
+		if err != nil {
+			return transaction.Result{}, err
+		}
+		if f := launcherOf(m, command); f != nil {
+			command = f.Path
+		}
 		return transaction.SetLaunch(ctx, change, t, command, how)
 	})
+}
+
+// launcherOf returns the launcher that a command of a tree is, or leads to, as one does that an
+// alternative of its package brings; nil for none.
+func launcherOf(m *record.Manifest, command string) *record.File {
+	if f := m.Lookup(command); f != nil && f.Launches != "" {
+		return f
+	}
+	for _, l := range m.Links {
+		if l.Path != command {
+			continue
+		}
+		for i := range m.Files {
+			if f := &m.Files[i]; f.Launches != "" && (f.Path == l.File() || f.Launches == "/"+l.File()) {
+				return f
+			}
+		}
+	}
+	return nil
 }
 
 func runView(a *app, text string) error {
@@ -177,9 +203,15 @@ func newViewOutput(root *sysroot.Root, t *record.Tree) (viewOutput, error) {
 	}
 	out := viewOutput{Name: t.Name, Version: t.Version, Tree: root.Prefix() + "/" + t.Path(), Merged: []string{}, Generated: []string{}, Programs: []programOutput{}}
 	for _, l := range m.Links {
-		if isCommandLink(l.Path) {
-			out.Programs = append(out.Programs, programOutput{Name: path.Base(l.Path), Program: path.Join(out.Tree, l.File()), Launch: record.LaunchAuto})
+		if !isCommandLink(l.Path) {
+			continue
 		}
+		p := programOutput{Program: path.Join(out.Tree, l.File()), Launch: record.LaunchAuto}
+		if f := launcherOf(m, l.Path); f != nil {
+			p = newLaunched(f)
+		}
+		p.Name = path.Base(l.Path)
+		out.Programs = append(out.Programs, p)
 	}
 	for i := range m.Files {
 		if f := &m.Files[i]; f.Launches != "" {
