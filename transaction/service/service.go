@@ -203,7 +203,8 @@ func Add(ctx context.Context, o Options, n New) (added *Added, err error) {
 			return err
 		}
 		if err := o.Root.WriteFile(fileOf(s.Name), []byte(text), 0o644); err != nil {
-			return fmt.Errorf("write unit: %w", err)
+			r.List = r.List[:len(r.List)-1] // it is the last one, and there is no unit
+			return errors.Join(fmt.Errorf("write unit: %w", err), o.Root.SetServices(r))
 		}
 		added.Service, err = standing(o.Root, w.Active(), &s)
 		return err
