@@ -186,6 +186,22 @@ func TestSysusers(t *testing.T) {
 	if diff := cmp.Diff(want, show(Read(c))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+	c = contextOf("#!/bin/sh\n")
+	c.Sysusers = map[string]string{"tool.conf": `u single - 'A b' /var/lib/x /bin/sh
+u escaped - "a \"b\" c" /var/lib/x /bin/sh
+u inside - a' 'b\ "c d" "/var/lib/"x '/bin'/sh
+u empty - "" /var/lib/x /bin/sh
+u backslash - '\'' /var/lib/x '-'
+u open - "a b /var/lib/x /bin/sh
+u last - - /var/lib/x \`}
+	want = ""
+	for _, user := range []string{"backslash", "empty", "escaped", "inside", "single"} {
+		want += "user " + user + "\n  group \"\" home \"/var/lib/x\" shell \"" + map[bool]string{true: "/bin/sh"}[user != "backslash"] + "\"\n"
+	}
+	want += "group backslash\ngroup empty\ngroup escaped\ngroup inside\ngroup single\n"
+	if diff := cmp.Diff(want, show(Read(c))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 	c.Package.Scripts = nil
 	c.Sysusers["tool.conf"] = strings.Repeat("u x\n", maxSteps)
 	if e := Read(c); len(e.Made.Users) != 1 || len(e.Unread) != 1 {

@@ -427,20 +427,45 @@ func (s *shell) sysusersLines(text string) {
 	}
 }
 
-// sysuserWords returns the fields of a line, those that are "-" as empty ones.
+// sysuserWords returns the fields of a line, those that are "-" as empty ones, and none of a line
+// whose quotes do not end, which systemd-sysusers refuses. As sysusers.d(5) and systemd's
+// extract_first_word have it, quotes of both kinds may begin anywhere in a field, and a
+// backslash takes what is special from the next character, in quotes as well.
 func sysuserWords(line string) (words []string) {
-	for line = strings.TrimSpace(line); line != ""; line = strings.TrimLeft(line, " \t") {
-		word, rest := line, ""
-		if text, quoted := strings.CutPrefix(line, `"`); quoted {
-			word, rest, _ = strings.Cut(text, `"`)
-		} else if i := strings.IndexAny(line, " \t"); i >= 0 {
-			word, rest = line[:i], line[i:]
+	var word strings.Builder
+	var quote rune
+	inWord, escaped := false, false
+	end := func() {
+		if text := word.String(); inWord && text != "-" {
+			words = append(words, text)
+		} else if inWord {
+			words = append(words, "")
 		}
-		if word == "-" {
-			word = ""
-		}
-		words, line = append(words, word), rest
+		word.Reset()
+		inWord = false
 	}
+	for _, c := range strings.TrimRight(line, "\r\n") {
+		switch {
+		case escaped:
+			escaped = false
+			word.WriteRune(c)
+		case c == '\\':
+			escaped, inWord = true, true
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == '"' || c == '\''):
+			quote, inWord = c, true
+		case quote == 0 && (c == ' ' || c == '\t' || c == '\r'):
+			end()
+		default:
+			inWord = true
+			word.WriteRune(c)
+		}
+	}
+	if quote != 0 || escaped {
+		return nil
+	}
+	end()
 	return words
 }
 

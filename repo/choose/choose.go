@@ -106,7 +106,7 @@ type Reason string
 
 // The reasons.
 const (
-	ForScripts Reason = "only maintainer scripts need it, which are not run"
+	ForScripts Reason = "only maintainer scripts need it, which install does not run"
 	InRoot     Reason = "the system has it"
 	NotThere   Reason = "it is recommended, and not there"
 )

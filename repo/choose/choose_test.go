@@ -175,7 +175,7 @@ func TestMake(t *testing.T) {
 		},
 		"tools of scripts": {
 			packages: "a=1 Depends: debconf (>= 0.5) | debconf-2.0, adduser, b\nadduser=1 Depends: passwd\ndebconf=1 Provides: debconf-2.0\nb=1 Depends: adduser",
-			ask:      "a", want: "a=1 b=1 [debconf (>= 0.5) | debconf-2.0: only maintainer scripts need it, which are not run] [adduser: only maintainer scripts need it, which are not run]",
+			ask:      "a", want: "a=1 b=1 [debconf (>= 0.5) | debconf-2.0: only maintainer scripts need it, which install does not run] [adduser: only maintainer scripts need it, which install does not run]",
 		},
 		"a tool of scripts that is asked for": {
 			packages: "a=1 Depends: adduser\nadduser=1 Depends: passwd\npasswd=1", ask: "a adduser", want: "a=1 adduser=1 passwd=1",
@@ -427,7 +427,7 @@ func TestMakeOfRPM(t *testing.T) {
 		"a version without its release": {"a=1.0-1 Requires: b = 2\nb=2-1\nb=2-2\nb=3-1\na=1.1-1", "a=1.0", "a=1.0-1 b=2-2"},
 		"its own architecture first":    {"a=1 Requires: b\nb=2 Arch: i686\nb=1\nb=1 Arch: i686", "a", "a=1 b=1"},
 		"one of all architectures":      {"a=1 Arch: i686; Requires: b\nb=1 Arch: noarch", "a", "a:i686=1 b:noarch=1"},
-		"for scripts":                   {"a=1 Pre: b, c; Requires: c\nb=1\nc=1", "a", "a=1 c=1 [b: only maintainer scripts need it, which are not run]"},
+		"for scripts":                   {"a=1 Pre: b, c; Requires: c\nb=1\nc=1", "a", "a=1 c=1 [b: only maintainer scripts need it, which install does not run]"},
 
 		"all of":          {"a=1 Requires: (b and c >= 1)\nb=1\nc=1\nc=0.5", "a", "a=1 b=1 c=1"},
 		"one that is two": {"a=1 Requires: (v >= 1 with v < 2)\np=1 Provides: v = 2\nq=1 Provides: v = 1.5\nr=1 Provides: v = 0.5", "a", "a=1 q=1"},

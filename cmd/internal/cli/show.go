@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -13,7 +11,6 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
-	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
@@ -128,117 +125,6 @@ func (o *scriptsOutput) text(indent string) string {
 	}
 	return text.String()
 }
-
-// maxUnmade is how many things that nobody has made are named.
-const maxUnmade = 6
-
-// noteUnmade says which users, groups and directories the root lacks that installing a
-// package by its package manager would have made.
-func (a *app) noteUnmade(root *sysroot.Root, trees []plan.PlannedTree) error {
-	known := map[string]string{}
-	for _, file := range []string{"/etc/passwd", "/etc/group"} {
-		b, err := root.ReadFile(file, maxAccounts)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		known[file] = "\n" + string(b)
-	}
-	told := map[string]bool{}
-	for _, t := range trees {
-		if t.Present {
-			continue
-		}
-		var unmade []string
-		help := ""
-		add := func(what, name string, is bool) {
-			if thing := what + " " + name; !is && !slices.Contains(unmade, thing) {
-				unmade = append(unmade, thing)
-			}
-		}
-		made := t.Manifest.WouldMake
-		for _, user := range made.Users {
-			add("user", user, strings.Contains(known["/etc/passwd"], "\n"+user+":"))
-		}
-		for _, group := range made.Groups {
-			add("group", group, strings.Contains(known["/etc/group"], "\n"+group+":"))
-		}
-		for _, dir := range made.Directories {
-			_, err := root.Stat(dir.Path)
-			add("directory", dir.Path, err == nil)
-		}
-		for i := range t.Manifest.Files {
-			if f := &t.Manifest.Files[i]; f.Type == record.TypeDirectory && strings.HasPrefix(f.Path, "var/") {
-				_, err := root.Stat("/" + f.Path)
-				add("directory", "/"+f.Path, err == nil)
-			}
-		}
-		accounts := slices.DeleteFunc(accountLines(made, known), func(line string) bool { return told[line] })
-		if n := len(accounts); n > 0 && n <= maxUnmade {
-			for _, line := range accounts {
-				told[line] = true
-			}
-			help = fmt.Sprintf("; %s makes the accounts", strings.Join(accounts, " && "))
-		}
-		if slices.ContainsFunc(unmade, func(u string) bool { return strings.HasPrefix(u, "directory /var/") }) {
-			help += fmt.Sprintf("; hashpkg conf adopt %s --state makes the directories", t.Name)
-		}
-		if n := len(unmade); n > maxUnmade {
-			unmade = append(unmade[:maxUnmade:maxUnmade], fmt.Sprintf("%d more", n-maxUnmade))
-		}
-		if len(unmade) > 0 {
-			a.notice("note: %s: what would be made for it is not there: %s%s\n", t.Name, strings.Join(unmade, ", "), help)
-		}
-	}
-	return nil
-}
-
-// What stands in a command that is meant to be copied: names, and absolute paths.
-var (
-	accountName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
-	accountPath = regexp.MustCompile(`^/[A-Za-z0-9_./-]*$`)
-)
-
-// accountLines returns the commands by which an administrator makes the users and groups that a
-// package's scripts would make and that the root lacks, as useradd(8) has them. None is made for
-// names of other forms, or with a group that these scripts do not make: it may have rights of
-// its own. known has the root's accounts, by file.
-func accountLines(made pkginfo.Made, known map[string]string) (lines []string) {
-	has := func(file, name string) bool { return strings.Contains(known[file], "\n"+name+":") }
-	isName := accountName.MatchString
-	for _, group := range made.Groups {
-		if !has("/etc/group", group) && isName(group) && !slices.Contains(made.Users, group) {
-			lines = append(lines, "groupadd --system "+group)
-		}
-	}
-	for _, user := range made.Users {
-		a := pkginfo.MadeAccount{Name: user}
-		if i := slices.IndexFunc(made.Accounts, func(a pkginfo.MadeAccount) bool { return a.Name == user }); i >= 0 {
-			a = made.Accounts[i]
-		}
-		if has("/etc/passwd", user) || !isName(user) {
-			continue
-		}
-		group := "--user-group"
-		switch {
-		case a.Group != "" && isName(a.Group) && slices.Contains(made.Groups, a.Group):
-			group = "--gid " + a.Group
-		case has("/etc/group", user):
-			group = "--gid " + user
-		}
-		path := func(p, otherwise string) string {
-			if accountPath.MatchString(p) {
-				return p
-			}
-			return otherwise
-		}
-		lines = append(lines, fmt.Sprintf("useradd --system %s --no-create-home --home-dir %s --shell %s %s",
-			group, path(a.Home, "/nonexistent"), path(a.Shell, "/usr/sbin/nologin"), user))
-	}
-	return lines
-}
-
-// maxAccounts bounds the files of users and groups.
-const maxAccounts = 16 << 20
 
 // parseSpec takes NAME[=VERSION] apart; what is neither is wrong use.
 func parseSpec(text string) (query.Spec, error) {

@@ -360,8 +360,9 @@ func execInView(root *sysroot.Root, g *record.Generation, trees []*record.Tree, 
 }
 
 // shell returns the shell that somebody is to have in the views of trees: the one that SHELL
-// names, if it will be there, or /bin/sh. One that has a view of its own would leave these for
-// it: then it is returned by its path in that, with the tree whose view has to be seen as well.
+// names, if it will be there, or /bin/sh. If the shell is a program of hashpkg that starts in a
+// view of its own, it would leave the views of trees when it starts: then its path inside of its
+// view is returned, and its tree, so that the caller adds that view to the others.
 func (a *app) shell(root *sysroot.Root, g *record.Generation, trees []*record.Tree) (string, *record.Tree, error) {
 	const usual = "/bin/sh"
 	s := os.Getenv("SHELL")
