@@ -270,7 +270,8 @@ func needsFirst(family []*record.Manifest) (ordered []*record.Manifest) {
 		}
 		seen[m] = true
 		for _, r := range m.Requires {
-			for _, c := range r.Alternatives {
+			wanted, _ := r.Expression()
+			for c := range wanted.Wanted() {
 				o := by[c.Name]
 				if o == nil && strings.HasPrefix(c.Name, "/") {
 					if i := slices.IndexFunc(family, func(o *record.Manifest) bool { return o.Lookup(layout.MergeUsr(c.Name[1:])) != nil }); i >= 0 {
