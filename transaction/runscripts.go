@@ -213,10 +213,10 @@ func (w *Writer) scripted(family []*record.Manifest, byDpkg bool) (packages []co
 		if view.IsLoaderFamily(m) {
 			continue
 		}
-		if m.Control == nil && slices.Contains(m.Scripts, "postinst") {
+		if m.Control == nil && hasScript(m, byDpkg) {
 			return nil, fmt.Errorf("%s was installed by a hashpkg that did not keep its scripts: remove it, and install it again", m.Spec())
 		}
-		some = some || m.Control != nil
+		some = some || m.Control.Configures()
 		p := configure.Package{Name: m.Name, Control: map[string][]byte{"control": controlFile(m, offered)}}
 		if m.Control != nil && m.Control.ByDpkg() == byDpkg {
 			for name, body := range m.Control.Scripts {
@@ -248,6 +248,14 @@ func (w *Writer) scripted(family []*record.Manifest, byDpkg bool) (packages []co
 		return nil, ErrNoScripts
 	}
 	return packages, nil
+}
+
+// hasScript reports whether a package came with a script by which dpkg, or rpm, configures it.
+func hasScript(m *record.Manifest, byDpkg bool) bool {
+	if byDpkg {
+		return slices.Contains(m.Scripts, "postinst")
+	}
+	return slices.Contains(m.Scripts, "post") || slices.Contains(m.Scripts, "posttrans")
 }
 
 // needsFirst returns packages in another order: each behind those of them that it needs, as far as

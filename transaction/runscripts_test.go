@@ -27,3 +27,29 @@ func TestNeedsFirst(t *testing.T) {
 		t.Errorf("the order is %s, and not %s", have, want)
 	}
 }
+
+// TestScriptsNotKept: what a package's scripts would compute is lacking where they were not kept,
+// and is not said to be nothing.
+func TestScriptsNotKept(t *testing.T) {
+	for _, test := range []struct {
+		script string
+		byDpkg bool
+		want   string
+	}{
+		{"post", false, "did not keep its scripts"},
+		{"posttrans", false, "did not keep its scripts"},
+		{"preun", false, ErrNoScripts.Error()},
+		{"postinst", true, "did not keep its scripts"},
+		{"post", true, ErrNoScripts.Error()}, // dpkg does not configure rpms
+	} {
+		_, err := (&Writer{}).scripted([]*record.Manifest{{Name: "old", Version: "1", Scripts: []string{test.script}}}, test.byDpkg)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("with %s, the error is %v", test.script, err)
+		}
+	}
+	of := &record.Control{Scripts: map[string][]byte{}} // of ldconfig
+	_, err := (&Writer{}).scripted([]*record.Manifest{{Name: "library", Scripts: []string{"post"}, Control: of}}, false)
+	if err != ErrNoScripts {
+		t.Errorf("of a script of no use, the error is %v", err)
+	}
+}
