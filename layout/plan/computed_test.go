@@ -80,3 +80,18 @@ func TestScriptTools(t *testing.T) {
 		t.Errorf("missing (-want +have)\n%s", diff)
 	}
 }
+
+// TestUnanswered: what scriptlets of rpms call is known, too, and only by names that a shell reads as
+// such.
+func TestUnanswered(t *testing.T) {
+	m := requiring(pkg("app", "1", nil), either("tool"), either("late"), either("known"), either("uncalled"), either("/bin/sh"), either("$(reboot)"), either("a;b"), either("`c`"),
+		either("-f"), either("lib.so.1()(64bit)"), either("perl-libs++_x.1"))
+	m.Control = &record.Control{Scripts: map[string][]byte{
+		"post":      []byte("#!/bin/sh\ntool; known; $(reboot); a;b; `c`; test -f x\n"),
+		"posttrans": []byte("#!/bin/sh\nlate; lib.so.1()(64bit) perl-libs++_x.1\n"),
+	}}
+	have := Unanswered([]*record.Manifest{m}, func(name string) bool { return name == "known" })
+	if diff := cmp.Diff([]string{"late", "perl-libs++_x.1", "tool"}, have); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}
