@@ -189,6 +189,19 @@ func TestConfScriptsThatHang(t *testing.T) {
 	s.says(s.hashpkg(2, "configure", "--timeout", "0", "tool"), "--timeout is not more than 0")
 }
 
+// TestConfScriptsTogether: --timeout is for all runs of scripts, of which there is one more for each package
+// that fails.
+func TestConfScriptsTogether(t *testing.T) {
+	t.Parallel()
+	s := newScriptedRoot(t)
+	s.hashpkg(0, "install", s.deb("tool", "1", "bad", "mkdir /etc/tool; ulimit -t >/etc/tool/left\n"), s.deb("bad", "1", "", "sleep 2; exit 3\n"))
+	s.says(s.hashpkg(0, "configure", "--timeout", "1000s", "tool"), "warning: the script that configures bad fails")
+	left, err := strconv.Atoi(strings.TrimSpace(s.root.ReadFile("/etc/tool/left")))
+	if err != nil || left <= 0 || left > 998 {
+		t.Errorf("when 2 of 1000 seconds have gone, %d are left, error %v", left, err)
+	}
+}
+
 // TestConfScriptsNamed has an install name the commands that bring what its programs lack.
 func TestConfScriptsNamed(t *testing.T) {
 	t.Parallel()

@@ -125,6 +125,21 @@ func TestSubmountsOfLib64(t *testing.T) {
 	}
 }
 
+// TestSubmountsOfLinks: what is mounted in a directory is there by the name of each link to it, where
+// the view has a directory, also if another link leads to what that directory is in.
+func TestSubmountsOfLinks(t *testing.T) {
+	asBoth(t, func(r *root, as caller) {
+		r.mount("/usr/lib/sub", 0)
+		r.mount("/usr/lib/sub/inner", 0)
+		for _, link := range [][2]string{{"/usr/lib64", "lib"}, {"/usr/libx32", "lib/sub"}, {"/usr/libo32", "lib"}} {
+			r.must(os.Symlink(link[1], link[0]))
+			r.write(viewDir+link[0]+"/of-view", "view")
+		}
+		r.want(as, "submountviewsubmountsubmountsubmountview", launched, "cat", "/usr/lib64/sub/inner/data", "cat", "/usr/lib64/of-view",
+			"cat", "/usr/libo32/sub/inner/data", "cat", "/usr/libx32/data", "cat", "/usr/libx32/inner/data", "cat", "/usr/libx32/of-view")
+	})
+}
+
 // TestDeepSubmount: a user's view cannot have one at any depth, and ends in order where it is too deep.
 func TestDeepSubmount(t *testing.T) {
 	inRoot(t, func(r *root) {

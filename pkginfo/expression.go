@@ -1,6 +1,7 @@
 package pkginfo
 
 import (
+	"iter"
 	"slices"
 	"strings"
 )
@@ -58,6 +59,27 @@ func (e Expression) Alternatives() []Constraint {
 		return all
 	}
 	return nil
+}
+
+// Wanted returns the constraints that e asks for, or may ask for: all but the conditions of If and
+// Unless, and what Without is not to be.
+func (e Expression) Wanted() iter.Seq[Constraint] {
+	return func(yield func(Constraint) bool) { e.wanted(yield) }
+}
+
+func (e Expression) wanted(yield func(Constraint) bool) bool {
+	if e.Operation == Leaf {
+		return e.Constraint.Name == "" || yield(e.Constraint)
+	}
+	for i, o := range e.Operands {
+		if i == 1 && (e.Operation == If || e.Operation == Unless || e.Operation == Without) {
+			continue
+		}
+		if !o.wanted(yield) {
+			return false
+		}
+	}
+	return true
 }
 
 // ParseRich reads a rich relation of rpm, in its parentheses.

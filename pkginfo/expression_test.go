@@ -53,3 +53,26 @@ func TestAlternatives(t *testing.T) {
 		}
 	}
 }
+
+// TestWanted: conditions, and what a package is not to be, are not asked for.
+func TestWanted(t *testing.T) {
+	for text, want := range map[string]string{
+		"(a)": "a", "(a and (b or c))": "a b c", "(a with b)": "a b", "(a if b)": "a", "(a if (b and c) else d)": "a d",
+		"(a unless b else (c without d))": "a c",
+	} {
+		e, _ := pkginfo.ParseRich(text)
+		var names []string
+		for c := range e.Wanted() {
+			names = append(names, c.Name)
+		}
+		if have := strings.Join(names, " "); have != want {
+			t.Errorf("%s asks for %q, and not %q", text, have, want)
+		}
+		for range e.Wanted() {
+			break
+		}
+	}
+	for range (pkginfo.Expression{}).Wanted() {
+		t.Error("nothing asks for something")
+	}
+}

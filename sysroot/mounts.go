@@ -32,14 +32,16 @@ func Mounts(mountinfo string) iter.Seq[Mount] {
 	}
 }
 
-// JoinedViews returns the names of the views that a launcher of several shows as one, and has mounted
-// as package launcher says; none for another mount.
+// JoinedViews returns the names of the views that a mount shows together: a launcher of several
+// views mounts an overlay of their directories, as package launcher says. Of any other mount, it
+// returns none.
 func (m Mount) JoinedViews() (ids []string) {
 	_, lower, ok := strings.Cut(m.SuperOptions, "lowerdir=")
 	if m.Kind != "overlay" || m.Source != "hashpkg" || !ok {
 		return nil
 	}
-	// A prefix with one of these has it in another part than a view's name.
+	// Colons separate the directories, and commas the options. A prefix that contains one of them is
+	// cut there as well, but the end of each directory's path, which names the view, stays whole.
 	for part := range strings.FieldsFuncSeq(lower, func(c rune) bool { return c == ':' || c == ',' }) {
 		if _, id, ok := strings.Cut(part, "/"+layout.ViewsDir+"/"); ok && id != "" && !strings.Contains(id, "/") {
 			ids = append(ids, id)

@@ -236,7 +236,7 @@ func (r *Root) WriteFile(inside string, b []byte, mode fs.FileMode) error {
 	if err := r.dir.MkdirAll(real, 0o755); err != nil {
 		return err
 	}
-	_ = r.dir.SweepTemp(real, beneath.Left) // what cannot be removed is in nobody's way
+	_ = r.dir.SweepTemp(real, beneath.AbandonedAfter) // what cannot be removed is in nobody's way
 	return r.dir.WriteFile(path.Join(real, path.Base(inside)), b, mode)
 }
 

@@ -3,6 +3,7 @@ package sysroot
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -55,7 +56,7 @@ type places struct {
 func inUse(prefix *beneath.Dir, trees []string, at func(string) string, names *places) (map[string]int, error) {
 	u := &users{
 		dirs: trees, names: names, known: map[string]int{},
-		files: map[uint64][]holder{}, inside: map[fileKey]int{}, pids: map[string]int{},
+		files: map[uint64][]holder{}, inside: map[fileKey]int{}, pids: map[string]int{}, joined: map[overlay]bool{},
 	}
 	for i, tree := range trees {
 		u.known[tree] = i
@@ -96,7 +97,10 @@ func (u *users) look(pid int) error {
 	go func() {
 		u.arguments(pid)
 		u.opened(pid)
-		u.seesView(pid)
+		if err := u.seesView(pid); err != nil && !unseen(err) {
+			done <- err
+			return
+		}
 		done <- u.process(pid)
 	}()
 	select {
@@ -131,6 +135,13 @@ type users struct {
 	files  map[uint64][]holder // which directories have a file, by inode
 	inside map[fileKey]int     // which of them a directory is in
 	pids   map[string]int
+	joined map[overlay]bool // whose views are noted
+}
+
+// overlay is a mounted overlay file system, as a mount namespace shows it.
+type overlay struct {
+	namespace string // as /proc/PID/ns/mnt names it
+	device    uint64
 }
 
 func (u *users) index(i int, prefix *beneath.Dir, name string) error {
@@ -218,7 +229,7 @@ func (u *users) opened(pid int) {
 }
 
 // seesView notes the views that a process sees: package launcher says how they are known.
-func (u *users) seesView(pid int) {
+func (u *users) seesView(pid int) error {
 	for _, prefix := range slices.Concat(u.names.inside, u.names.outside) {
 		var st unix.Stat_t
 		place := prefix + "/" + layout.HostDir + "/view"
@@ -231,16 +242,47 @@ func (u *users) seesView(pid int) {
 		}
 		var fs unix.Statfs_t
 		if unix.Statfs(fmt.Sprintf("/proc/%d/root%s", pid, place), &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
-			u.seesJoined(pid)
+			if err := u.seesJoined(pid, st.Dev, maxMountinfo); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
-// seesJoined notes the views that a process sees as one.
-func (u *users) seesJoined(pid int) {
-	mountinfo, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+// maxMountinfo bounds the bytes that are read of the mounts of a process. They are no more than a
+// kernel lets anybody have by default, of common length.
+const maxMountinfo = 32 << 20
+
+// seesJoined notes the views that a process sees as one, in an overlay with that device. Of those
+// with more than most bytes of mounts it notes all views. Each overlay is looked for once in a
+// mount namespace, whose user may have many mounts and many processes.
+func (u *users) seesJoined(pid int, device uint64, most int64) error {
+	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 	if err != nil {
-		return // it has ended, or is not ours to see
+		return err
+	}
+	o := overlay{namespace, device}
+	if u.joined[o] {
+		return nil
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if errors.Is(err, unix.EINVAL) { // it ends, and has no namespaces any more: Linux, fs/proc_namespace.c
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	mountinfo, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if int64(len(mountinfo)) > most {
+		for tree, i := range u.known {
+			if name, _ := layout.SplitTreePath(tree); name == layout.ViewName {
+				u.pids[u.dirs[i]] = pid
+			}
+		}
 	}
 	for m := range Mounts(string(mountinfo)) {
 		if !strings.HasSuffix(m.Point, "/"+layout.HostDir+"/view") {
@@ -252,6 +294,8 @@ func (u *users) seesJoined(pid int) {
 			}
 		}
 	}
+	u.joined[o] = true
+	return nil
 }
 
 // arguments notes the trees that a process's arguments name, or lead to: an

@@ -121,7 +121,7 @@ func (r *Root) SetEdits(edits []*record.PackageEdits) (err error) {
 		}
 		if in := path.Dir(name); !swept[in] {
 			swept[in] = true
-			_ = dir.SweepTemp(in, beneath.Left) // what cannot be removed is in nobody's way
+			_ = dir.SweepTemp(in, beneath.AbandonedAfter) // what cannot be removed is in nobody's way
 		}
 		temp, err := dir.StageFile(name, append(b, '\n'), 0o644)
 		if err != nil {
@@ -291,7 +291,7 @@ func (r *Root) writeRecord(name string, b []byte) error {
 	dir := r.store.Dir()
 	err := dir.MkdirAll(path.Dir(name), 0o755)
 	if err == nil {
-		_ = dir.SweepTemp(path.Dir(name), beneath.Left) // what cannot be removed is in nobody's way
+		_ = dir.SweepTemp(path.Dir(name), beneath.AbandonedAfter) // what cannot be removed is in nobody's way
 		err = dir.WriteFile(name, b, 0o644)
 	}
 	if err != nil {

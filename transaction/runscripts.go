@@ -32,12 +32,18 @@ type ScriptsRun struct {
 // ErrNoScripts says that no script configures a package, or what it needs.
 var ErrNoScripts = errors.New("no script of it, or of what it needs, computes anything")
 
+// ScriptTime returns a context for [Writer.RunScripts], whose scripts are ended limit from now on:
+// those of all its runs together, each of which may run them several times.
+func ScriptTime(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w after %v", sandbox.ErrTime, limit))
+}
+
 // RunScripts has the scripts run in a box that configure private trees of the active generation
 // and those that are seen in their views: see [configure.Run]. Packages whose scripts fail are
 // left out, but for the first tree's, whose failure is the error; so it is when they have not ended
-// after limit, if that is not 0. The Writer must have begun
+// by the deadline of ctx, for which see [ScriptTime]. The Writer must have begun
 // with [Options.Generate]. Nothing is changed outside of the Writer's staging directory.
-func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree, limit time.Duration) (*ScriptsRun, error) {
+func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree) (*ScriptsRun, error) {
 	g := &generating{Writer: w, next: w.active, host: hostFiles{root: w.root, known: map[string][]generate.Input{}}, manifests: map[string]*record.Manifest{}}
 	manifest := func(t *record.Tree) (*record.Manifest, error) { return g.manifest(t.Path()) }
 	planned, family, err := plan.ViewOf(w.active, trees, manifest, w.root.FileSize)
@@ -75,13 +81,15 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree, limit tim
 	if err != nil {
 		return nil, err
 	}
-	box.Time = limit
 	choices, err := g.choices()
 	if err != nil {
 		return nil, err
 	}
 	ran := &ScriptsRun{}
 	for {
+		if deadline, limited := ctx.Deadline(); limited {
+			box.Time = max(time.Until(deadline), time.Second) // ctx ends earlier
+		}
 		ran.Files, err = w.runScripts(ctx, *box, packages, choices, byDpkg)
 		var failed *configure.Error
 		if !errors.As(err, &failed) || failed.Package == trees[0].Name {
@@ -94,7 +102,7 @@ func (w *Writer) RunScripts(ctx context.Context, trees []*record.Tree, limit tim
 		packages = left
 		ran.Failed = append(ran.Failed, failed)
 	}
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); errors.Is(err, context.Canceled) {
 		return nil, err
 	}
 	if errors.Is(err, sandbox.ErrTime) {
@@ -213,10 +221,10 @@ func (w *Writer) scripted(family []*record.Manifest, byDpkg bool) (packages []co
 		if view.IsLoaderFamily(m) {
 			continue
 		}
-		if m.Control == nil && slices.Contains(m.Scripts, "postinst") {
+		if m.Control == nil && hasScript(m, byDpkg) {
 			return nil, fmt.Errorf("%s was installed by a hashpkg that did not keep its scripts: remove it, and install it again", m.Spec())
 		}
-		some = some || m.Control != nil
+		some = some || m.Control.Configures()
 		p := configure.Package{Name: m.Name, Control: map[string][]byte{"control": controlFile(m, offered)}}
 		if m.Control != nil && m.Control.ByDpkg() == byDpkg {
 			for name, body := range m.Control.Scripts {
@@ -250,6 +258,14 @@ func (w *Writer) scripted(family []*record.Manifest, byDpkg bool) (packages []co
 	return packages, nil
 }
 
+// hasScript reports whether a package came with a script by which dpkg, or rpm, configures it.
+func hasScript(m *record.Manifest, byDpkg bool) bool {
+	if byDpkg {
+		return slices.Contains(m.Scripts, "postinst")
+	}
+	return slices.Contains(m.Scripts, "post") || slices.Contains(m.Scripts, "posttrans")
+}
+
 // needsFirst returns packages in another order: each behind those of them that it needs, as far as
 // they do not need each other.
 func needsFirst(family []*record.Manifest) (ordered []*record.Manifest) {
@@ -270,7 +286,8 @@ func needsFirst(family []*record.Manifest) (ordered []*record.Manifest) {
 		}
 		seen[m] = true
 		for _, r := range m.Requires {
-			for _, c := range r.Alternatives {
+			wanted, _ := r.Expression()
+			for c := range wanted.Wanted() {
 				o := by[c.Name]
 				if o == nil && strings.HasPrefix(c.Name, "/") {
 					if i := slices.IndexFunc(family, func(o *record.Manifest) bool { return o.Lookup(layout.MergeUsr(c.Name[1:])) != nil }); i >= 0 {

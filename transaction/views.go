@@ -107,7 +107,8 @@ func ViewLauncher(root *sysroot.Root, g *record.Generation, trees []*record.Tree
 	}
 	c := place.Config(m, &record.File{Launches: program})
 	c.Tree, c.Libraries = "", libraries
-	// What of several is seen as one is known by their own names: see package launcher.
+	// Which views a running process sees together is recognized by the real paths of their
+	// directories, which its mount names: see [sysroot.Mount.JoinedViews].
 	views := []string{}
 	for _, t := range trees {
 		v := place.RealPrefix + "/" + layout.TreePath(layout.ViewName, t.View)

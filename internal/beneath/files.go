@@ -140,9 +140,9 @@ func (d *Dir) create(b []byte, mode fs.FileMode, durable bool) (string, error) {
 	}
 }
 
-// Left is the age from which a file of WriteFile or StageFile is one of a killed process, for
-// who does not know that nobody else is writing.
-const Left = 24 * time.Hour
+// AbandonedAfter is an age for SweepTemp where other processes may be writing: a temporary file that
+// is older is taken for one that a killed process has left.
+const AbandonedAfter = 24 * time.Hour
 
 // SweepTemp removes from a directory what killed processes have left of WriteFile
 // and StageFile, and empty directories with a name of TempName, that nobody has touched

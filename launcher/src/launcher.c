@@ -738,15 +738,15 @@ static const char *real_name(const char *rel)
 
 /* What is mounted in the directory that a link of the host's leads to is shown by the link's name, too. */
 static const char *link_name;
+static struct text last_linked; /* what is mounted in that was bound with it */
 
 static long show_linked(const char *dir, const char *rel)
 {
-	static struct text last;
 	const char *rest = below(rel, dir);
 	char target[PATH];
-	if (!rest || (last.n > 0 && below(rel, last.s)))
+	if (!rest || (last_linked.n > 0 && below(rel, last_linked.s)))
 		return 0;
-	set(&last, rel);
+	set(&last_linked, rel);
 	if (!join(target, sizeof target, link_name, rest))
 		return fail("mount", rel, -ENAMETOOLONG);
 	return bind(IN_HOST(rel), IN_USR(target), MS_REC);
@@ -763,6 +763,7 @@ static long join_link(const struct name *n)
 	if (!join(dir, sizeof dir, "", real_name(n->path)))
 		return fail("mount", n->path, -ENAMETOOLONG);
 	link_name = n->path;
+	set(&last_linked, "");
 	return submounts(dir, show_linked);
 }
 

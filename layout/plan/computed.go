@@ -100,7 +100,7 @@ var scriptPaths = regexp.MustCompile(`(-[a-zA-Z] ?)?(?:^|[\s"'=<>])/((?:etc|var/
 // namedByScripts returns the paths that the script of a package names, and does not only test
 // for.
 func namedByScripts(m *record.Manifest) (paths []string) {
-	if m.Control == nil || view.IsLoaderFamily(m) {
+	if !m.Control.Configures() || view.IsLoaderFamily(m) {
 		return nil
 	}
 	for _, found := range scriptPaths.FindAllSubmatch(m.Control.Text(), -1) {
@@ -165,6 +165,10 @@ func ScriptTools(g *record.Generation, release string, fileSize func(string) (in
 	return trees, missing
 }
 
+// packageName is the name of a package, which a shell reads as one word. What rpms need may be called
+// otherwise, as files and "libc.so.6()(64bit)" are, and no package is installed by that.
+var packageName = regexp.MustCompile(`^[A-Za-z0-9][\w.+-]*$`)
+
 // Unanswered returns the packages that scripts of a family call by their names, and neither the
 // family nor, as answered reports, the root has: the first of each relation's alternatives,
 // sorted.
@@ -177,16 +181,17 @@ func Unanswered(family []*record.Manifest, answered func(string) bool) (names []
 		}
 	}
 	for _, m := range family {
-		if m.Control == nil {
+		if !m.Control.Configures() {
 			continue
 		}
+		text := m.Control.Text()
 		for _, relation := range m.Requires {
 			isThere := func(c pkginfo.Constraint) bool { return offered[c.Name] || answered(c.Name) }
 			if slices.ContainsFunc(relation.Alternatives, isThere) || len(relation.Alternatives) == 0 {
 				continue
 			}
 			name := relation.Alternatives[0].Name
-			if !slices.Contains(names, name) && bytes.Contains(m.Control.Scripts["postinst"], []byte(name)) {
+			if packageName.MatchString(name) && !slices.Contains(names, name) && bytes.Contains(text, []byte(name)) {
 				names = append(names, name)
 			}
 		}

@@ -5,8 +5,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hashpkg/hashpkg/backends/deb"
+	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // scripted has a package be configured by a script.
@@ -78,5 +81,46 @@ func TestScriptTools(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"bsdutils", "diffutils", "hostname", "init-system-helpers", "mawk", "util-linux"}, missing); diff != "" {
 		t.Errorf("missing (-want +have)\n%s", diff)
+	}
+}
+
+// TestUnanswered: what scriptlets of rpms call is known, too, and only by names that a shell reads as
+// such.
+func TestUnanswered(t *testing.T) {
+	m := requiring(pkg("app", "1", nil), either("tool"), either("late"), either("known"), either("uncalled"), either("/bin/sh"), either("$(reboot)"), either("a;b"), either("`c`"),
+		either("-f"), either("lib.so.1()(64bit)"), either("perl-libs++_x.1"))
+	m.Control = &record.Control{Scripts: map[string][]byte{
+		"post":      []byte("#!/bin/sh\ntool; known; $(reboot); a;b; `c`; test -f x\n"),
+		"posttrans": []byte("#!/bin/sh\nlate; lib.so.1()(64bit) perl-libs++_x.1\n"),
+	}}
+	have := Unanswered([]*record.Manifest{m}, func(name string) bool { return name == "known" })
+	if diff := cmp.Diff([]string{"late", "perl-libs++_x.1", "tool"}, have); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}
+
+// TestOfferingOfFormats: a package that has a file answers for packages of its own format,
+// whichever are asked about first.
+func TestOfferingOfFormats(t *testing.T) {
+	const file = "/usr/share/data/file"
+	for _, first := range []int{0, 1} {
+		s := newFamilySet(debOrders)
+		var asking, having []*relative
+		for _, format := range []pkginfo.Format{deb.Name, rpm.Name} {
+			of := func(m *record.Manifest) *relative {
+				m.Format = format
+				m.Index()
+				r := &relative{tree: &record.Tree{Name: m.Name, Version: "1", Format: format, Dir: string(format)}, m: m}
+				s.add(r)
+				return r
+			}
+			asking = append(asking, of(&record.Manifest{Name: "asking"}))
+			having = append(having, of(&record.Manifest{Name: "having", Files: []record.File{{Path: file[1:], Type: record.TypeFile}}}))
+		}
+		for _, i := range []int{first, 1 - first} {
+			if have := s.answering(asking[i], &record.Named{}, pkginfo.Constraint{Name: file}, nil); have != having[i] {
+				t.Errorf("asked for %s, which is asked about in the order %d, it is %v", asking[i].tree.Format, first, have)
+			}
+		}
 	}
 }

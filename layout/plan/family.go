@@ -163,7 +163,7 @@ func (s *familySet) answering(r *relative, of *record.Named, want pkginfo.Constr
 		}
 		return n
 	}
-	for _, o := range s.offering(want.Name, r.tree.Format) {
+	for _, o := range s.offering(want.Name) {
 		t := o.tree
 		if t.Format != r.tree.Format {
 			continue
@@ -178,9 +178,9 @@ func (s *familySet) answering(r *relative, of *record.Named, want pkginfo.Constr
 	return best
 }
 
-// offering returns the packages that have a name, provide it or, where it is a path, have that
-// file. Commands are known without the packages' manifests.
-func (s *familySet) offering(name string, format pkginfo.Format) []*relative {
+// offering returns the packages, of any format, that have a name, provide it or, where it is a
+// path, have that file. Commands are known without the packages' manifests.
+func (s *familySet) offering(name string) []*relative {
 	found, known := s.offers[name]
 	dir := path.Base(path.Dir(name))
 	if known || !strings.HasPrefix(name, "/") || dir == "bin" || dir == "sbin" {
@@ -188,7 +188,7 @@ func (s *familySet) offering(name string, format pkginfo.Format) []*relative {
 	}
 	at := layout.MergeUsr(strings.TrimPrefix(path.Clean(name), "/"))
 	for _, o := range s.all {
-		if o.tree.Format == format && s.manifest(o).Lookup(at) != nil {
+		if s.manifest(o).Lookup(at) != nil {
 			found = append(found, o)
 		}
 	}

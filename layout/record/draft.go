@@ -51,18 +51,21 @@ func NewDraft(p *pkginfo.Package, origin Origin) (*Draft, error) {
 // controlOf returns what would configure a package; nil for nothing.
 func controlOf(p *pkginfo.Package) *Control {
 	c := &Control{Scripts: map[string][]byte{}, Triggers: p.Triggers, Templates: p.Templates}
+	some := false
 	for _, s := range p.Scripts {
 		switch s.Name {
 		case "postinst", "config":
 			c.Scripts[s.Name] = []byte(s.Body)
+			some = some || s.Name == "postinst"
 		case "post", "posttrans":
 			if body := rpmScript(&s); body != nil {
 				c.Scripts[s.Name] = body
 			}
+			some = true
 			c.Triggers = nil // of which rpm's wait for files
 		}
 	}
-	if c.Scripts["postinst"] == nil && c.Scripts["post"] == nil && c.Scripts["posttrans"] == nil {
+	if !some {
 		return nil
 	}
 	return c

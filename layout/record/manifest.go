@@ -57,7 +57,7 @@ type Manifest struct {
 	Alternatives []pkginfo.Alternative `json:"alternatives,omitempty"`
 	WouldMake    pkginfo.Made          `json:"scripts_would_make,omitzero"`
 	Unread       []string              `json:"scripts_unread,omitempty"`
-	Control      *Control              `json:"control,omitempty"` // of a private package with a script that configures it
+	Control      *Control              `json:"control,omitempty"` // of a private package with a script that configures it, be that of use or not
 	Binding      Binding               `json:"binding,omitzero"`  // of a private tree
 
 	Files  []File   `json:"files"`            // sorted by path
@@ -78,6 +78,9 @@ type Control struct {
 	Triggers  []string          `json:"triggers,omitempty"`  // lines of deb-triggers(5)
 	Templates string            `json:"templates,omitempty"` // of debconf, without translations
 }
+
+// Configures reports whether there is a script that has something to do here.
+func (c *Control) Configures() bool { return c != nil && len(c.Scripts) > 0 }
 
 // ByDpkg reports whether it is dpkg that configures the package.
 func (c *Control) ByDpkg() bool { return c.Scripts["postinst"] != nil }

@@ -30,7 +30,7 @@ type namespace struct {
 	user      *os.File   // the user namespace that it belongs to
 	owner     int        // who made that
 	ours      bool       // it is this process's own
-	trees     []*os.File // the directories of its views, if it is ours
+	trees     []*os.File // the directories of its views, if it is ours: one alone is compared with what is mounted
 }
 
 // process is one in /proc. What is read through dir is of it and of no other that has got
@@ -127,7 +127,8 @@ func (n *namespace) close() {
 	}
 }
 
-// openTrees opens the directories of the views that are seen, in that of all views.
+// openTrees opens the directories of the views that are seen, in that of all views. The error is
+// fs.ErrNotExist if one is not there: of several that are seen together, no more is asked.
 func (n *namespace) openTrees(views string) error {
 	for _, id := range n.ids {
 		f, err := os.OpenFile(path.Join(views, id), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)

@@ -243,7 +243,7 @@ func (w *worker) put(x *found, p string, over []string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := dir.SweepTemp(".", beneath.Left); err != nil {
+	if err := dir.SweepTemp(".", beneath.AbandonedAfter); err != nil {
 		return err
 	}
 	have, err := hostIn(dir, base)

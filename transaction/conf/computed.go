@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/transaction"
 	"github.com/hashpkg/hashpkg/transaction/configure"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
@@ -47,6 +48,11 @@ func (w *worker) compute(ctx context.Context, spec query.Spec) (*computed, error
 	t, err := treeOf(w.writer.Active(), spec)
 	if err != nil {
 		return nil, err
+	}
+	if w.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = transaction.ScriptTime(ctx, w.timeout)
+		defer cancel()
 	}
 	c, err := w.computeFor(ctx, []*record.Tree{t})
 	if err != nil {
@@ -106,7 +112,7 @@ func (w *worker) computeFor(ctx context.Context, trees []*record.Tree) (*compute
 		}
 		c.of[t.Name] = m
 	}
-	ran, err := w.writer.RunScripts(ctx, trees, w.timeout)
+	ran, err := w.writer.RunScripts(ctx, trees)
 	if err != nil {
 		return nil, err
 	}

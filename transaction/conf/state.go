@@ -230,7 +230,7 @@ func (w *worker) makeStateDir(d stateDir) error {
 		return err
 	}
 	defer dir.Close()
-	if err := dir.SweepTemp(".", beneath.Left); err != nil { // of one that was killed
+	if err := dir.SweepTemp(".", beneath.AbandonedAfter); err != nil { // of one that was killed
 		return err
 	}
 	temp := beneath.TempName()

@@ -11,6 +11,7 @@ package configure
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,16 +63,17 @@ func Run(ctx context.Context, box sandbox.Box, work *beneath.Dir, packages []Pac
 	}
 	// What the root itself has installed is not in the database.
 	box.Args = []string{"/usr/bin/dpkg", "--force-depends", "--configure", "-a"}
-	return run(ctx, box, work, slices.Concat(choices, database, payload(packages)))
+	return run(ctx, box, work, slices.Concat(choices, database, payload(packages)), explainDpkg)
 }
 
 // RunInOrder is Run for packages of rpm, each of which comes behind those that it needs: the
 // scripts that run after an installation, and then those that run after all installations, by the
 // programs that they name. No triggers are run.
 func RunInOrder(ctx context.Context, box sandbox.Box, work *beneath.Dir, packages []Package, choices []File) (files []File, err error) {
-	const dir = "var/lib/hashpkg/scripts/"
+	const dir = scriptsDir + "/scripts/"
+	failed := "hashpkg " + rand.Text() + ": error processing package " // which no script prints
 	scripts := []File{}
-	order := "#!/bin/sh\nrun() {\n\t\"$2\" 1 </dev/null && return\n\techo \"" + failedPrefix + "$1\" >&2\n\texit 1\n}\n"
+	order := "#!/bin/sh\nrun() {\n\t\"$2\" 1 </dev/null && return\n\techo \"" + failed + "$1\" >&2\n\texit 1\n}\n"
 	for _, when := range []string{"post", "posttrans"} {
 		for i := range packages {
 			p := &packages[i]
@@ -85,25 +87,30 @@ func RunInOrder(ctx context.Context, box sandbox.Box, work *beneath.Dir, package
 			if bytes.HasPrefix(body, []byte("#!<")) {
 				return nil, &Error{p.Name, "it is written for rpm's own interpreter", ErrInterpreter}
 			}
-			name := dir + p.Name + "." + when
+			name := fmt.Sprintf("%s%d-%s.%s", dir, i, p.Name, when) // several architectures have one name
 			scripts = append(scripts, File{Path: name, Mode: 0o755, Bytes: body})
 			order += fmt.Sprintf("run '%s' '/%s'\n", p.Name, name)
 		}
 	}
 	scripts = append(scripts, File{Path: dir + "all", Mode: 0o755, Bytes: []byte(order)})
 	box.Args = []string{"/bin/sh", "/" + dir + "all"}
-	files, err = run(ctx, box, work, slices.Concat(choices, scripts, payload(packages)))
+	explain := func(lines []string) *Error { return explainLine(lines, failed) }
+	files, err = run(ctx, box, work, slices.Concat(choices, scripts, payload(packages)), explain)
 	for i := range files { // users of other distributions have other numbers
 		files[i].UID, files[i].GID = 0, 0
 	}
 	return files, err
 }
 
+// scriptsDir has the scripts of rpms in a box.
+const scriptsDir = "var/lib/hashpkg"
+
 // ErrInterpreter says that a script is in a language that only rpm interprets.
 var ErrInterpreter = errors.New("only rpm itself runs it")
 
-// run runs the program of a box that is shown files, and returns what has come of it.
-func run(ctx context.Context, box sandbox.Box, work *beneath.Dir, shown []File) (files []File, err error) {
+// run runs the program of a box that is shown files, and returns what has come of it. explain says,
+// from the lines that it has printed, whose script has failed; nil where that is not known.
+func run(ctx context.Context, box sandbox.Box, work *beneath.Dir, shown []File, explain func(lines []string) *Error) (files []File, err error) {
 	if err := fill(work, shown); err != nil {
 		return nil, fmt.Errorf("make a root to configure in: %w", err)
 	}
@@ -129,7 +136,15 @@ func run(ctx context.Context, box sandbox.Box, work *beneath.Dir, shown []File) 
 	}
 	out, err := box.Run(ctx)
 	if err != nil {
-		return nil, explain(err)
+		var fault *sandbox.Error
+		var exit *exec.ExitError
+		if errors.As(err, &fault) && errors.As(err, &exit) { // else it is ended, or cannot be run
+			if e := explain(fault.Lines); e != nil {
+				e.Err = err
+				err = e
+			}
+		}
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, out.Dir.Close()) }()
 	return harvest(out.Dir, lower)
@@ -152,41 +167,38 @@ func (e *Error) Error() string {
 // Unwrap returns what running it came to.
 func (e *Error) Unwrap() error { return e.Err }
 
-// failedPrefix is what is printed before the name of an rpm whose script fails.
-const failedPrefix = "hashpkg: error processing package "
-
-// explain finds the first package that could not be configured.
-func explain(err error) error {
-	var fault *sandbox.Error
-	var exit *exec.ExitError
-	if !errors.As(err, &fault) || !errors.As(err, &exit) { // it is ended, or cannot be run
-		return err
+// explainDpkg finds the first package that dpkg could not configure.
+func explainDpkg(lines []string) *Error {
+	if e := explainLine(lines, "dpkg: error processing package "); e != nil {
+		return e
 	}
-	for i, line := range fault.Lines {
-		name, found := strings.CutPrefix(line, "dpkg: error processing package ")
-		if !found {
-			name, found = strings.CutPrefix(line, failedPrefix)
-		}
+	// Where much was said since, there are the names that dpkg ends with.
+	i := slices.Index(lines, "Errors were encountered while processing:")
+	if i >= 0 && i+1 < len(lines) {
+		return &Error{Package: packageIn(lines[i+1])}
+	}
+	return nil
+}
+
+// explainLine finds the first package that a line names behind prefix; nil for none.
+func explainLine(lines []string, prefix string) *Error {
+	for i, line := range lines {
+		name, found := strings.CutPrefix(line, prefix)
 		if !found {
 			continue
 		}
-		before := slices.Clone(fault.Lines[:i])
+		before := slices.Clone(lines[:i])
 		slices.Reverse(before)
-		e := &Error{Package: packageIn(name), Err: err}
+		e := &Error{Package: packageIn(name)}
 		// What the script has said stands before; what dpkg says of a silent one, after.
-		for _, said := range slices.Concat(before, fault.Lines[i+1:]) {
+		for _, said := range slices.Concat(before, lines[i+1:]) {
 			if e.Said == "" {
 				e.Said = strings.TrimSpace(said)
 			}
 		}
 		return e
 	}
-	// Where much was said since, there are the names that dpkg ends with.
-	i := slices.Index(fault.Lines, "Errors were encountered while processing:")
-	if i >= 0 && i+1 < len(fault.Lines) {
-		return &Error{Package: packageIn(fault.Lines[i+1]), Err: err}
-	}
-	return err
+	return nil
 }
 
 // packageIn returns a package's name from how dpkg names it: " lib:amd64 (--configure):".
@@ -325,7 +337,7 @@ var left = []string{
 	"etc/X11", "etc/apparmor*", "etc/apt", "etc/anacrontab", "etc/at.*", "etc/cron*", "etc/dbus-1", "etc/default", "etc/inetd.conf", "etc/init*", "etc/logrotate.d", "etc/rc*", "etc/systemd", "etc/tmpfiles.d",
 	"etc/dnf", "etc/dpkg", "etc/hashpkg*", "etc/rpm", "etc/selinux", "etc/yum*", "etc/zypp",
 	"etc/bash*", "etc/csh*", "etc/environment", "etc/profile*", "etc/skel", "etc/zsh*",
-	"etc/localtime", "etc/timezone", "etc/alternatives", "usr/sbin/policy-rc.d", "var/lib/AccountsService", "var/lib/apt", "var/lib/dpkg", "var/lib/pam", "var/lib/polkit-1", "var/lib/rpm", "var/lib/sudo", "var/lib/systemd", "var/lib/ucf",
+	"etc/localtime", "etc/timezone", "etc/alternatives", "usr/sbin/policy-rc.d", "var/lib/AccountsService", "var/lib/apt", "var/lib/dpkg", scriptsDir, "var/lib/pam", "var/lib/polkit-1", "var/lib/rpm", "var/lib/sudo", "var/lib/systemd", "var/lib/ucf",
 }
 
 // IsLeft reports whether a file is not kept because of its path, relative to the root, or that of
@@ -357,8 +369,11 @@ func harvest(changes *beneath.Dir, lower map[string][]*beneath.Dir) ([]File, err
 			if err != nil {
 				return err
 			}
+			if st.Uid >= 100 { // what scripts give to a user whom they have made is what a service starts from
+				return skip(kind)
+			}
 			f := File{Path: at, Mode: kind | fs.FileMode(st.Mode&0o777)}
-			if st.Uid < 100 && st.Gid < 100 { // which are the same everywhere
+			if st.Gid < 100 { // which are the same everywhere
 				f.UID, f.GID = int(st.Uid), int(st.Gid)
 			}
 			switch kind {
@@ -372,9 +387,8 @@ func harvest(changes *beneath.Dir, lower map[string][]*beneath.Dir) ([]File, err
 					f.Target, err = changes.Readlink("etc/alternatives/" + name)
 				}
 			case 0:
-				// What not everybody may read is somebody's secret, and of this box; what scripts give to
-				// a user whom they have made is what a service starts from, as is all else that it was given.
-				if st.Mode&0o004 == 0 || st.Uid >= 100 || strings.Contains(base, ".dpkg-") || strings.Contains(base, ".ucf-") {
+				// What not everybody may read is somebody's secret, and of this box.
+				if st.Mode&0o004 == 0 || strings.Contains(base, ".dpkg-") || strings.Contains(base, ".ucf-") {
 					return nil
 				}
 				if f.Bytes, err = dir.ReadFile(base, size); err == nil {

@@ -1,6 +1,7 @@
 package configure_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,6 +45,13 @@ func pkg(p testdeb.Package, postinst string, files ...configure.File) configure.
 // run configures packages over the machine's own /usr, and the files in usr.
 func run(t *testing.T, usr map[string]string, packages ...configure.Package) ([]configure.File, error) {
 	t.Helper()
+	return runBy(t, configure.Run, usr, packages...)
+}
+
+type runner func(context.Context, sandbox.Box, *beneath.Dir, []configure.Package, []configure.File) ([]configure.File, error)
+
+func runBy(t *testing.T, by runner, usr map[string]string, packages ...configure.Package) ([]configure.File, error) {
+	t.Helper()
 	testneed.Programs(t, "dpkg")
 	if os.Geteuid() != 0 {
 		t.Skip("for root")
@@ -67,7 +75,7 @@ func run(t *testing.T, usr map[string]string, packages ...configure.Package) ([]
 		}
 	}
 	choices := []configure.File{{Path: "etc/alternatives/chosen", Mode: fs.ModeSymlink | 0o777, Target: "/usr/bin/prog-tool"}}
-	return configure.Run(t.Context(), box, open(t, dir+"/work"), packages, choices)
+	return by(t.Context(), box, open(t, dir+"/work"), packages, choices)
 }
 
 // text returns files as lines.
@@ -103,6 +111,7 @@ echo state >/var/lib/lib/state; echo $$ >/var/cache/lib/c; ln -s /dev/null /etc/
 echo x >/usr/share/lib/__pycache__/x.pyc; echo evil:x:0:0::/:/bin/sh >>/etc/passwd; mkfifo /etc/pipe
 echo /evil >/etc/ld.so.preload; mkdir -p /etc/sudoers.d; echo evil >/etc/sudoers.d/x; echo $$ >/var/log/l
 ln -s ../../etc/lib/computed /usr/share/lib/link; echo cluster >/etc/lib/cluster; chown 1000 /etc/lib/cluster; chgrp 1000 /var/lib/lib/state
+mkdir /var/lib/lib/own; echo of root >/var/lib/lib/own/file; ln -s file /etc/lib/own; chown -h 1000 /var/lib/lib/own /etc/lib/own
 `, etc, configure.File{Path: "usr/share/lib/data"}),
 	}
 	packages[1].Control["conffiles"] = []byte("/etc/lib/conf\n")
@@ -164,6 +173,37 @@ func TestFailsEarly(t *testing.T) {
 		var fault *configure.Error
 		if !errors.As(err, &fault) || fault.Package != "lib" {
 			t.Errorf("the error is %v", err)
+		}
+	}
+}
+
+// scriptlet returns an rpm with a script.
+func scriptlet(name, post string) configure.Package {
+	return configure.Package{Name: name, Control: map[string][]byte{"post": []byte("#!/bin/sh\nset -e\n" + post)}}
+}
+
+// TestRunInOrder: of two rpms with one name both scripts run; what these do to the scripts themselves stays
+// in the box.
+func TestRunInOrder(t *testing.T) {
+	files, err := runBy(t, configure.RunInOrder, nil,
+		scriptlet("lib", "mkdir /etc/lib; echo i686 >>/etc/lib/made\n"),
+		scriptlet("lib", "echo x86_64 >>/etc/lib/made; chmod 700 $0; echo '# more' >>$0; touch /var/lib/hashpkg/x /var/lib/hashpkg/scripts/y\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "d--------- 0755 0:0 etc/lib \"\" \n---------- 0644 0:0 etc/lib/made \"i686\\nx86_64\\n\" \n"
+	if got := text(files); got != want {
+		t.Errorf("what came of it is\n%swant\n%s", got, want)
+	}
+}
+
+// TestBlame: what a script prints does not say whose script fails.
+func TestBlame(t *testing.T) {
+	for _, line := range []string{"hashpkg: error processing package good", "dpkg: error processing package good (--configure):", "Errors were encountered while processing:\n good"} {
+		_, err := runBy(t, configure.RunInOrder, nil, scriptlet("good", ":\n"), scriptlet("bad", "echo '"+line+"' >&2; exit 3\n"))
+		var fault *configure.Error
+		if !errors.As(err, &fault) || fault.Package != "bad" {
+			t.Errorf("where it says %q, the error is %v", line, err)
 		}
 	}
 }
