@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -49,7 +50,7 @@ func TestScriptsNotKept(t *testing.T) {
 	}
 	of := &record.Control{Scripts: map[string][]byte{}} // of ldconfig
 	_, err := (&Writer{}).scripted([]*record.Manifest{{Name: "library", Scripts: []string{"post"}, Control: of}}, false)
-	if err != ErrNoScripts {
+	if !errors.Is(err, ErrNoScripts) {
 		t.Errorf("of a script of no use, the error is %v", err)
 	}
 }
