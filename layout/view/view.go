@@ -9,14 +9,11 @@
 package view
 
 import (
-	"cmp"
-	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
-	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 )
@@ -233,12 +230,6 @@ func (p *Parts) Generate(g Generated) {
 	}
 }
 
-// Beside is a tree, and the directories of such libraries, which end in a slash.
-type Beside struct {
-	Tree *record.Manifest
-	Dirs []string
-}
-
 // PartsOf returns the parts of the view of a closure, the most important package first.
 func PartsOf(name string, closure []*record.Manifest, links []record.Link) Parts {
 	p := Parts{Name: name, Links: links}
@@ -276,39 +267,6 @@ func PartsOf(name string, closure []*record.Manifest, links []record.Link) Parts
 		p.Libraries = closure
 	}
 	return p
-}
-
-// dirsBeside returns the directories in which a tree has libraries that may look for files
-// beside themselves, and other trees have such files: directories of the loader with
-// libraries that ask where they are, and others with libraries that files of other packages
-// load, which are bound to the tree, as those of an office are that it shares with its
-// packages. A directory that such a library finds from there is among them.
-func (p *Parts) dirsBeside(m *record.Manifest, needing map[string][]*record.Manifest) []string {
-	isOther := func(o *record.Manifest) bool { return o != m }
-	dirs := map[string]bool{}
-	for i := range m.Files {
-		f := &m.Files[i]
-		if f.ELF == nil || !f.ELF.HasDynamic || !strings.HasPrefix(f.Path, "usr/") {
-			continue
-		}
-		asks := isLibrary(f) && f.ELF.AsksWhere
-		shared := !isLibrary(f) && slices.ContainsFunc(needing[cmp.Or(f.ELF.Soname, path.Base(f.Path))], isOther)
-		if asks || shared {
-			dirs[path.Dir(f.Path)+"/"] = true
-			if strings.HasPrefix(path.Base(f.Path), "librustc_driver-") {
-				dirs["usr/lib/rustlib/"] = true
-			}
-		}
-	}
-	var beside []string
-	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
-		if slices.ContainsFunc(p.Trees, func(o *record.Manifest) bool {
-			return isOther(o) && slices.ContainsFunc(o.Files, func(f record.File) bool { return strings.HasPrefix(f.Path, dir) && keeps(&f) })
-		}) {
-			beside = append(beside, dir)
-		}
-	}
-	return beside
 }
 
 // mergeVersion is a part of each view's identity. It is another one when views of the
@@ -474,64 +432,6 @@ func (b *builder) add(f record.File) {
 	}
 }
 
-// addBeside adds what stands in place of the usr of trees whose libraries look for files
-// beside themselves: their own files, and the view's in the directories of these
-// libraries. There may be a dozen such trees, and thousands of files for each, so a
-// directory of the view's in which a tree has nothing itself is a link to the view's own,
-// whose tree is named dir. It returns the paths of the trees.
-func (b *builder) addBeside(p Parts, dir string) []string {
-	var trees []string
-	seen := make([]record.File, 0, len(b.files))
-	for _, f := range b.files {
-		seen = append(seen, f)
-	}
-	for _, beside := range p.Beside {
-		m := beside.Tree
-		tree := layout.TreePath(m.Name, m.Tree)
-		trees = append(trees, tree)
-		put := func(f record.File) {
-			f.Path = Over + "/" + tree + "/" + strings.TrimPrefix(f.Path, "usr/")
-			b.add(f)
-		}
-		for i := range m.Files {
-			if f := &m.Files[i]; strings.HasPrefix(f.Path, "usr/") && (f.Type == record.TypeFile || f.Type == record.TypeSymlink) {
-				put(merged(f))
-			}
-		}
-		for _, looked := range beside.Dirs {
-			linked := map[string]bool{} // by the directories in it: false for one that the tree has, too
-			for _, f := range seen {
-				rest, in := strings.CutPrefix(f.Path, looked)
-				if !in {
-					continue
-				}
-				sub, _, below := strings.Cut(rest, "/")
-				if !below {
-					put(f)
-					continue
-				}
-				sub = looked + sub
-				isLinked, known := linked[sub]
-				if !known {
-					isLinked = !m.HasDir(sub)
-					linked[sub] = isLinked
-				}
-				if !isLinked {
-					put(f)
-				} else if !known {
-					put(record.File{Path: sub, Type: record.TypeSymlink, Mode: 0o777, Target: fromTree(sub) + layout.TreePath(layout.ViewName, dir) + "/" + sub})
-				}
-			}
-		}
-	}
-	return trees
-}
-
-// fromTree returns the way to the prefix from where a file of a tree stands.
-func fromTree(file string) string {
-	return strings.Repeat("../", strings.Count(file, "/")+strings.Count(layout.TreePath("package", "tree"), "/")+1)
-}
-
 // inTree is a file by its tree and its path in that.
 type inTree struct{ tree, path string }
 
@@ -579,99 +479,6 @@ func mergedOf(m *record.Manifest, f *record.File) record.File {
 		}
 	}
 	return merged(f)
-}
-
-// Libs is the directory of a view with what a linker sees over the rest: the libraries, the
-// linkers themselves, and what says that it does.
-const (
-	Libs     = "libs"
-	libsSeen = Libs + "/usr/lib/.hashpkg-libs"
-	loader   = Libs + "/loader"
-)
-
-// inLibraryDir reports whether a file of the C library's package is one that its libraries
-// go with: these, and their modules.
-func inLibraryDir(p string) bool {
-	return hasPrefix(p, []string{"usr/lib/", "usr/lib64/", "usr/lib32/", "usr/libx32/"})
-}
-
-// loaders are where programs look for glibc's loader.
-var loaders = []string{"usr/lib64/ld-linux-x86-64.so.2", "usr/lib/ld-linux-aarch64.so.1"}
-
-// addLibraries adds what linkers see, and puts what runs them in their place in the view.
-func (b *builder) addLibraries(p Parts) {
-	if len(p.Libraries) == 0 {
-		return
-	}
-	put := func(f record.File) {
-		f.Path = Libs + "/" + f.Path
-		b.add(f)
-	}
-	link := func(path, target string) {
-		b.add(record.File{Path: path, Type: record.TypeSymlink, Mode: 0o777, Target: target})
-	}
-	link(libsSeen, ".")
-	for _, m := range p.Libraries {
-		family := IsLoaderFamily(m)
-		for i := range m.Files {
-			f := &m.Files[i]
-			if f.Type != record.TypeFile && f.Type != record.TypeSymlink || isLoaderDir(f.Path) {
-				continue
-			}
-			if isLibrary(f) && !decidesRights(f.Path) || family && inLibraryDir(f.Path) {
-				put(merged(f))
-			}
-		}
-		for _, l := range loaders {
-			if f, where := m.Follow(l); family && f != nil {
-				link(loader, p.Name+"/"+Libs+"/"+where)
-			}
-		}
-	}
-	for _, m := range p.Trees {
-		for i := range m.Files {
-			f := &m.Files[i]
-			if f.Linker == "" || m.Lookup(f.Linker) == nil {
-				continue
-			}
-			linker := merged(m.Lookup(f.Linker))
-			if b.files[linker.Path].Object == linker.Object {
-				put(linker)
-				runs := merged(f)
-				runs.Path = linker.Path
-				b.files[linker.Path] = runs
-			}
-		}
-	}
-}
-
-// HasLibraries reports whether a view has libraries for linkers.
-func HasLibraries(v *record.Manifest) bool { return v.Lookup(loader) != nil }
-
-// Unfit returns the path in the root of a library that the view of these trees would put in
-// place of the root's, and which lacks symbol versions that the root's has; "" for none.
-// Programs of the root's would not start where such libraries are seen. defined returns the
-// versions that a file of the root has, nil for no library.
-func Unfit(closure []*record.Manifest, defined func(path string) []elfedit.VersionDef) string {
-	for _, m := range closure {
-		for _, l := range loaders { // which finds the C library that it was built with, and no other
-			if f, where := m.Follow(l); f != nil && IsLoaderFamily(m) && len(defined("/"+path.Dir(where)+"/"+layout.LibcName(f.ELF))) == 0 {
-				return "/" + l
-			}
-		}
-		for i := range m.Files {
-			f := &m.Files[i]
-			if f.ELF == nil || !isLibrary(f) || decidesRights(f.Path) {
-				continue
-			}
-			for _, d := range defined("/" + path.Dir(f.Path) + "/" + f.ELF.Soname) {
-				if !slices.Contains(f.ELF.VersionDefs, d) && !strings.HasSuffix(d.Name, "_PRIVATE") {
-					return "/" + f.Path
-				}
-			}
-		}
-	}
-	return ""
 }
 
 // merged returns a file as a view has it: without attributes, and without the bits that
