@@ -2,6 +2,7 @@ package elfedit
 
 import (
 	"debug/elf"
+	"slices"
 	"strings"
 )
 
@@ -58,25 +59,33 @@ func parseBoundNote(n Note) (list []Bound) {
 }
 
 // bound notes what the note of a file says, the last one of several. Nothing that is loaded
-// depends on it: what cannot be read is left out.
+// depends on it: what cannot be read is left out. hashpkg's own stands in the last section;
+// how much else is looked at is bounded, since a hostile file has sections that overlap.
 func (in *inspector) bound() {
 	img := in.img
 	if img.sectsErr != nil {
 		return
 	}
-	for _, s := range img.sects {
-		if s.kind != elf.SHT_NOTE || s.flags&uint64(elf.SHF_ALLOC) != 0 {
+	left := uint64(4 * maxNote)
+	for _, s := range slices.Backward(img.sects) {
+		if s.kind != elf.SHT_NOTE || s.flags&uint64(elf.SHF_ALLOC) != 0 || s.size > left {
 			continue
 		}
+		left -= s.size
 		b, err := img.bytes(s.off, s.size, "notes")
-		if err != nil || in.spend(4*len(b), s.off) != nil { // a hostile file has sections that overlap
-			return
+		if err != nil {
+			continue
 		}
-		notes, _ := splitNotes(img.order, b, noteAlign(s.align))
-		for _, n := range notes {
-			if list := parseBoundNote(n); list != nil {
-				in.info.Bound = list
+		eachNote(img.order, b, noteAlign(s.align), func(name []byte, kind uint32, desc []byte, _ uint64) bool {
+			if string(name) == boundOwner && kind == boundType {
+				if list := parseBoundNote(Note{Name: boundOwner, Type: boundType, Desc: desc}); list != nil {
+					in.info.Bound = list
+				}
 			}
+			return true
+		})
+		if in.info.Bound != nil {
+			return
 		}
 	}
 }
@@ -88,7 +97,7 @@ func (e *editor) placeBound() error {
 		return nil
 	}
 	const align = 4
-	if e.sects == nil || int(e.shstrndx) >= len(e.sects) || len(e.sects)+1 >= int(elf.SHN_LORESERVE) {
+	if e.sects == nil || e.shstrndx == 0 || int(e.shstrndx) >= len(e.sects) || len(e.sects)+1 >= int(elf.SHN_LORESERVE) {
 		return refused("a note of bound libraries needs section headers with names, and the file has none")
 	}
 	if err := e.payload(); err != nil {

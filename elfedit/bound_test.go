@@ -2,6 +2,7 @@ package elfedit
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
@@ -126,5 +127,21 @@ func TestBoundRefuses(t *testing.T) {
 	// A file without section headers.
 	if _, err := Make(tinyLibrary(2, 1), Changes{Bound: []Bound{{"/a", strings.Repeat("0", 64)}}}); !errors.As(err, &refused) {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestNotesThatAreNothing: a section of zeros, which is empty entries to its end, costs nothing.
+func TestNotesThatAreNothing(t *testing.T) {
+	zeros := make([]byte, 1<<20)
+	entries := 0
+	allocated := testing.AllocsPerRun(1, func() {
+		entries = 0
+		eachNote(binary.LittleEndian, zeros, 4, func([]byte, uint32, []byte, uint64) bool {
+			entries++
+			return true
+		})
+	})
+	if entries != len(zeros)/noteHeader || allocated > 4 {
+		t.Errorf("%d entries, %v allocations", entries, allocated)
 	}
 }

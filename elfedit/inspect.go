@@ -110,15 +110,15 @@ func (in *inspector) notes(b []byte, p prog) error {
 	if err := in.spend(len(b), p.off); err != nil {
 		return err
 	}
-	notes, _ := splitNotes(in.img.order, b, noteAlign(p.align))
-	for _, n := range notes {
-		if err := in.spend(len(n.Name)+len(n.Desc)+64, p.off); err != nil {
-			return err
+	var err error
+	eachNote(in.img.order, b, noteAlign(p.align), func(name []byte, kind uint32, desc []byte, _ uint64) bool {
+		if err = in.spend(len(name)+len(desc)+64, p.off); err != nil {
+			return false
 		}
-		n.Desc = bytes.Clone(n.Desc)
-		in.info.Notes = append(in.info.Notes, n)
-	}
-	return nil
+		in.info.Notes = append(in.info.Notes, Note{Name: string(name), Type: kind, Desc: bytes.Clone(desc)})
+		return true
+	})
+	return err
 }
 
 func (in *inspector) spend(n int, off uint64) error {

@@ -22,28 +22,34 @@ func noteAlign(align uint64) uint64 {
 	return 4
 }
 
-// splitNotes returns the entries of a note segment, up to the first that does
-// not fit, and the offsets at which they start; after those comes the offset
-// behind the last. Each Desc is a part of b.
-func splitNotes(order byteOrder, b []byte, align uint64) (notes []Note, starts []uint64) {
+// eachNote calls yield with the entries of a note segment, up to the first that does not
+// fit, and the offset behind each, until it returns false. Their bytes are a part of b.
+func eachNote(order byteOrder, b []byte, align uint64, yield func(name []byte, kind uint32, desc []byte, end uint64) bool) {
 	var at uint64
 	size := uint64(len(b))
-	starts = []uint64{0}
 	for size-at >= noteHeader {
 		rest := b[at:]
 		nameSize, descSize := uint64(order.Uint32(rest)), uint64(order.Uint32(rest[4:]))
 		descAt := alignUp(noteHeader+nameSize, align)
 		if noteHeader+nameSize > size-at || descAt > size-at || descSize > size-at-descAt {
-			break
+			return
 		}
-		notes = append(notes, Note{
-			Name: strings.TrimRight(string(rest[noteHeader:noteHeader+nameSize]), "\x00"),
-			Type: order.Uint32(rest[8:]),
-			Desc: rest[descAt : descAt+descSize],
-		})
 		at = min(size, at+alignUp(descAt+descSize, align))
-		starts = append(starts, at)
+		name := bytes.TrimRight(rest[noteHeader:noteHeader+nameSize], "\x00")
+		if !yield(name, order.Uint32(rest[8:]), rest[descAt:descAt+descSize], at) {
+			return
+		}
 	}
+}
+
+// splitNotes returns the entries of a note segment, as eachNote finds them, and the offsets
+// at which they start; after those comes the offset behind the last. Each Desc is a part of b.
+func splitNotes(order byteOrder, b []byte, align uint64) (notes []Note, starts []uint64) {
+	starts = []uint64{0}
+	eachNote(order, b, align, func(name []byte, kind uint32, desc []byte, end uint64) bool {
+		notes, starts = append(notes, Note{Name: string(name), Type: kind, Desc: desc}), append(starts, end)
+		return true
+	})
 	return notes, starts
 }
 

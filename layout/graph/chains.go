@@ -1,7 +1,5 @@
 package graph
 
-import "slices"
-
 // Chains returns the ways on which roots lead to target, the shortest first, each from its
 // root to the target and through nothing twice. users has who leads to a node. None but
 // the target itself is a root on the way to another one: who is kept by a root that is
@@ -84,17 +82,20 @@ func rootedUsers(target string, users func(string) []string, isRoot func(string)
 
 // Below returns what the nodes lead to, themselves too, breadth first, each once.
 func Below(nodes []string, leads func(string) []string) []string {
-	order := slices.Clone(nodes)
+	var order []string
 	seen := map[string]bool{}
+	add := func(n string) {
+		if !seen[n] {
+			seen[n] = true
+			order = append(order, n)
+		}
+	}
 	for _, n := range nodes {
-		seen[n] = true
+		add(n)
 	}
 	for at := 0; at < len(order); at++ {
 		for _, n := range leads(order[at]) {
-			if !seen[n] {
-				seen[n] = true
-				order = append(order, n)
-			}
+			add(n)
 		}
 	}
 	return order

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"slices"
@@ -221,12 +222,35 @@ func (c *candidate) identity() digest.Digest {
 }
 
 // foreign returns the way from c's tree to a file of another package: one that
-// c's relations name, or else one of the command.
+// c's relations name, or else one of the command; of a package that is bound anew, else
+// one that its tree leads to now.
 func (p *planner) foreign(c *candidate, path string) string {
 	if to := p.related(c, path); to != "" {
 		return to
 	}
 	for _, o := range p.command {
+		if to := wayTo(c, o, path); to != "" {
+			return to
+		}
+	}
+	if c.was == nil {
+		return ""
+	}
+	for _, l := range c.was.Links {
+		rest, isForeign := strings.CutPrefix(l.File(), "../../")
+		parts := strings.SplitN(rest, "/", 3)
+		if !isForeign || len(parts) < 3 {
+			continue
+		}
+		t := p.trees[layout.TreePath(parts[0], parts[1])]
+		if t == nil {
+			continue
+		}
+		o, err := p.load(t)
+		if err != nil {
+			p.fault = errors.Join(p.fault, err)
+			continue
+		}
 		if to := wayTo(c, o, path); to != "" {
 			return to
 		}

@@ -39,12 +39,15 @@ func (p *planner) addNotes() error {
 				continue
 			}
 			note := record.EditRecord{Kind: record.EditNote}
+			fits := true
 			for _, o := range p.results[f].closure.Objects[1:] {
 				if d := p.digestOf(o); !d.IsZero() {
-					note.To = append(note.To, elfedit.Bound{Path: p.path(o), Digest: d.String()}.String())
+					line := elfedit.Bound{Path: p.path(o), Digest: d.String()}.String()
+					_, ok := elfedit.ParseBound(line) // a path may have a line feed
+					note.To, fits = append(note.To, line), fits && ok
 				}
 			}
-			if len(note.To) > 0 {
+			if len(note.To) > 0 && fits {
 				requests = append(requests, EditRequest{File: f, Edits: append(slices.Clone(f.Edits), note)})
 				files = append(files, f)
 			}

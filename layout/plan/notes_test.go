@@ -86,3 +86,16 @@ func TestTreesWithoutNoteStay(t *testing.T) {
 		t.Errorf("a program that is there is edited again: %s", asked)
 	}
 }
+
+// TestPathsThatNoNoteHas: a note has a line for each path, so that a program which loads one with
+// a line feed in it goes without.
+func TestPathsThatNoNoteHas(t *testing.T) {
+	w := newWorld()
+	w.editor = &notingEditor{}
+	odd := pkg("libonig5", "6.9", []string{"libc6"}, facts{path: libDir + "libonig.so.5\n", soname: "libonig.so.5", needed: []string{"libc.so.6"}})
+	plan := w.install(t, func() []*record.Manifest { return []*record.Manifest{tool("1"), odd, libc("2.36")} })
+	m := treeOf(t, plan, "tool").Manifest
+	if noteOf(m, "usr/bin/tool") != nil || m.Lookup("usr/bin/tool").Patch == nil {
+		t.Errorf("its edits are %+v", m.Lookup("usr/bin/tool").Edits)
+	}
+}

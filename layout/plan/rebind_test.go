@@ -278,3 +278,28 @@ func TestRebindKeepsHowProgramsAreLaunched(t *testing.T) {
 		t.Errorf("its launcher is %+v", f)
 	}
 }
+
+// TestRebindKeepsCommandsOfOthers has a command that is a link to another package's file, which
+// no relation names.
+func TestRebindKeepsCommandsOfOthers(t *testing.T) {
+	w := newWorld()
+	m := tool("1")
+	m.Files = append(m.Files, record.File{Path: "usr/bin/toolaux", Type: record.TypeSymlink, Mode: 0o777, Target: "aux", PackageTarget: "aux"})
+	m.Index()
+	aux := pkg("aux", "1", nil, facts{path: "usr/bin/aux", needed: []string{"libc.so.6"}})
+	w.installAll(t, m, aux, onig("6.9"), libc("2.36"))
+	w.installAll(t, onig("6.10"))
+	plan, _ := w.rebind(t, "tool", "libonig5")
+	if len(plan.Trees) != 1 {
+		t.Fatalf("%d trees, problems %v", len(plan.Trees), plan.Problems)
+	}
+	const want = "../../../aux/1/usr/bin/aux"
+	for _, l := range plan.Trees[0].Links {
+		if l.Path == "bin/toolaux" && l.Target != want {
+			t.Errorf("it leads to %s, and not to %s", l.Target, want)
+		}
+	}
+	if !slices.ContainsFunc(plan.Trees[0].Links, func(l record.Link) bool { return l.Path == "bin/toolaux" }) {
+		t.Errorf("the command is not in %v", plan.Trees[0].Links)
+	}
+}
