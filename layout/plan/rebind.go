@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -167,7 +168,7 @@ func (p *planner) bindsAnew(c *candidate) bool {
 		}
 		was := c.was.Lookup(f.Path)
 		edits, needs := p.wantedEdits(c, f)
-		if !slices.Equal(p.answered(was.Needs), p.answered(needs)) || len(was.Edits) > 0 && !slices.Equal(p.searched(was.Edits), p.searched(edits)) {
+		if !slices.Equal(p.answered(was.Needs), p.answered(needs)) || len(was.Edits) > 0 && !slices.EqualFunc(p.searched(was.Edits), p.searched(edits), p.isSamePlace) {
 			return true
 		}
 	}
@@ -192,11 +193,39 @@ func (p *planner) inTree(name string) string {
 	return name
 }
 
+// inPackage returns a path as inTree does, with the digest of the package file in place of
+// the tree: that another tree of the very same package is there is no reason to bind anew.
+// Where such trees lead to each other, there would always be another one.
+func (p *planner) inPackage(name string) string {
+	in := p.inTree(name)
+	parts := strings.SplitN(in, "/", 3)
+	if len(parts) < 2 {
+		return in
+	}
+	tree := layout.TreePath(parts[0], parts[1])
+	c := p.rebound[tree]
+	if t := p.trees[tree]; c == nil && t != nil {
+		var err error
+		if c, err = p.load(t); err != nil {
+			p.fault = errors.Join(p.fault, err)
+			return in
+		}
+	}
+	if c == nil {
+		return in
+	}
+	parts[1] = c.m.Package.Digest.String()
+	return strings.Join(parts, "/")
+}
+
+// isSamePlace reports whether two paths are one of the very same package.
+func (p *planner) isSamePlace(a, b string) bool { return p.inPackage(a) == p.inPackage(b) }
+
 // answered returns which file answers each name, sorted.
 func (p *planner) answered(needs []record.Need) []string {
 	var list []string
 	for _, n := range needs {
-		list = append(list, n.Soname+" "+p.inTree(n.Path))
+		list = append(list, n.Soname+" "+p.inPackage(n.Path))
 	}
 	slices.Sort(list)
 	return slices.Compact(list)

@@ -303,3 +303,23 @@ func TestRebindKeepsCommandsOfOthers(t *testing.T) {
 		t.Errorf("the command is not in %v", plan.Trees[0].Links)
 	}
 }
+
+// TestRebindToTheSamePackage has two trees of one package file, of which the later one finds
+// libraries otherwise: nothing is bound anew for that.
+func TestRebindToTheSamePackage(t *testing.T) {
+	w := newWorld()
+	w.installAll(t, tool("1"), onig("6.9"), libc("2.36"))
+	again := onig("6.9")
+	again.Binding = record.Binding{RunPath: record.RunPathFull}
+	w.installAll(t, again)
+	if n := len(paths(w.generation)); n != 4 {
+		t.Fatalf("%d trees: %v", n, paths(w.generation))
+	}
+	if plan, said := w.rebind(t); plan.Generation != nil || len(said) > 0 {
+		t.Errorf("it says %v", said)
+	}
+	w.installAll(t, onig("6.10"))
+	if _, said := w.rebind(t); !slices.Equal(said, []string{"tool 1: libonig.so.5 from libonig5=6.9 -> libonig5=6.10"}) {
+		t.Errorf("after a higher version came it says %v", said)
+	}
+}
