@@ -55,6 +55,13 @@ type Changes struct {
 	// needs section headers, and is in no segment.
 	Bound []Bound
 
+	// SelfBind names symbols of the file to which its own relocations may be bound for good,
+	// because no other object of its processes exports them; those that SelfBindable does not return
+	// change nothing. The relocations become relative ones where they are, without a symbol, and nothing
+	// grows or moves. What is bound stays so: a file is bound to fewer symbols by an edit of its
+	// packaged bytes.
+	SelfBind []Symbol
+
 	// MayLeaveRelRO allows an edit for which the dynamic section has no room but
 	// in a segment that stays writable, although PT_GNU_RELRO covered it.
 	MayLeaveRelRO bool
@@ -154,6 +161,9 @@ func (c *Changes) check() error {
 		if err := name(n.what, n.s); err != nil {
 			return err
 		}
+	}
+	if len(c.SelfBind) > 0 && len(c.RenameSymbols)+len(c.ClearSymbolVersions) > 0 {
+		return refused("symbols are bound, or lose their names or versions, in edits of their own")
 	}
 	if c.PageSize != 0 && (!isPowerOfTwo(c.PageSize) || c.PageSize > 1<<30) {
 		return refused("a page size of %d is not a power of two that a machine has", c.PageSize)

@@ -112,6 +112,7 @@ func (e *editor) run() error {
 		e.placeBound,
 		e.extendSections,
 		e.addSegments,
+		e.bindSelf,
 		e.emit,
 	} {
 		if err := step(); err != nil {

@@ -232,11 +232,6 @@ func (e *editor) reorder(order, place []uint64) error {
 	return nil
 }
 
-func (e *editor) hasTag(tag elf.DynTag) bool {
-	_, ok := e.dynValue(tag)
-	return ok
-}
-
 // reorderRelocations makes relocations refer to symbols at their new places.
 func (e *editor) reorderRelocations(addrTag, sizeTag elf.DynTag, addend bool, place []uint64) error {
 	addr, ok := e.dynValue(addrTag)

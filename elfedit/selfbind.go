@@ -1,0 +1,440 @@
+package elfedit
+
+import (
+	"debug/elf"
+	"slices"
+	"strings"
+)
+
+// SelfBindable returns the symbols of the file itself to which relocations of it can be bound for
+// good, so that the loader looks none of them up, in a process of which no other object could
+// answer the look-up: see (Symbol).MayAnswer. They are sorted, each once.
+//
+// A relocation of such a symbol is for a word of a writable segment, and in a library the symbol is
+// a function, or a vtable or type information of C++: programs have copies of other data. Of a
+// procedure linkage table it is in files that the loader binds at once (BIND_NOW). Functions that
+// others replace on purpose (malloc and its kin, operator new and delete) are left
+// out; so is all of a file of the C library itself or of a sanitizer's runtime, of one that is
+// linked symbolically, filters another or relocates its text, and of machines other than x86-64,
+// AArch64 and i386. That none is bindable is no error; the errors are those of Inspect.
+func SelfBindable(data []byte) ([]Symbol, error) {
+	img, err := parse(data)
+	if err != nil {
+		return nil, err
+	}
+	s, err := img.selfBinder()
+	if s == nil || err != nil {
+		return nil, err
+	}
+	bindings, err := s.bindings(nil)
+	if err != nil {
+		return nil, err
+	}
+	var list []Symbol
+	for _, b := range bindings {
+		list = append(list, b.symbol)
+	}
+	slices.SortFunc(list, compareSymbols)
+	return slices.Compact(list), nil
+}
+
+// relocationKinds are the relocations of a machine that self-binding knows, by its processor
+// supplement's names: the address of a symbol with an addend, the same for a slot of
+// the global offset table and of the procedure linkage table, and the load address with an addend.
+type relocationKinds struct {
+	class                          elf.Class
+	addend                         bool // Elf_Rela: the addend is in the relocation and not in the slot
+	word, slot, jumpSlot, relative uint32
+}
+
+var selfBindKinds = map[elf.Machine]relocationKinds{
+	elf.EM_X86_64: {
+		elf.ELFCLASS64, true,
+		uint32(elf.R_X86_64_64), uint32(elf.R_X86_64_GLOB_DAT), uint32(elf.R_X86_64_JMP_SLOT), uint32(elf.R_X86_64_RELATIVE),
+	},
+}
+
+// selfBinder finds the relocations of a file that can be bound to the file itself.
+type selfBinder struct {
+	*lookupTable
+	kinds    relocationKinds
+	program  bool
+	bindNow  bool
+	tables   []relocationTable
+	adjoins  bool // the second table is that of the procedure linkage table, and begins where the first ends
+	byName   map[string][]uint64
+	verdicts map[uint64]*Symbol // by index; nil for a symbol that is not bound
+}
+
+// relocationTable is DT_RELA or DT_REL, or DT_JMPREL.
+type relocationTable struct {
+	addr, off, size uint64
+	plt             bool
+}
+
+// selfBinding is one relocation that can be bound to the file itself.
+type selfBinding struct {
+	symbol Symbol
+	at     uint64 // the relocation's address
+	slot   uint64 // the address of what it relocates
+	value  uint64 // what the slot shall hold, less the load address
+	plt    bool   // it is in the table of the procedure linkage table
+}
+
+// selfBinder returns nil for a file of which nothing is bound.
+func (img *image) selfBinder() (*selfBinder, error) {
+	kinds, ok := selfBindKinds[img.machine]
+	if !ok || kinds.class != elf.Class(img.data[4]) || img.dynProg < 0 {
+		return nil, nil
+	}
+	flags, _ := img.dynValue(elf.DT_FLAGS)
+	flags1, _ := img.dynValue(elf.DT_FLAGS_1)
+	for _, tag := range []elf.DynTag{elf.DT_SYMBOLIC, elf.DT_TEXTREL, tagFilter, tagAuxiliary} {
+		if img.hasTag(tag) {
+			return nil, nil
+		}
+	}
+	if elf.DynFlag(flags)&(elf.DF_SYMBOLIC|elf.DF_TEXTREL) != 0 {
+		return nil, nil
+	}
+	interpreter := slices.ContainsFunc(img.progs, func(p prog) bool { return p.kind == elf.PT_INTERP })
+	pie := elf.DynFlag1(flags1)&elf.DF_1_PIE != 0
+	if !interpreter && (pie || img.kind == elf.ET_EXEC) {
+		return nil, nil // linked statically
+	}
+	s := &selfBinder{
+		kinds:    kinds,
+		program:  img.kind == elf.ET_EXEC || pie || interpreter && !img.hasTag(elf.DT_SONAME),
+		bindNow:  img.hasTag(elf.DT_BIND_NOW) || elf.DynFlag(flags)&elf.DF_BIND_NOW != 0 || elf.DynFlag1(flags1)&elf.DF_1_NOW != 0,
+		byName:   make(map[string][]uint64),
+		verdicts: make(map[uint64]*Symbol),
+	}
+	var err error
+	if s.lookupTable, err = img.lookupTable(); err != nil {
+		return nil, err
+	}
+	if excluded, err := s.isRuntime(); excluded || err != nil {
+		return nil, err
+	}
+	if err := s.readNames(); err != nil || s.byName == nil {
+		return nil, err
+	}
+	if ok, err := s.findTables(); !ok || err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// isRuntime reports whether the file is of the C library, whose parts know each other better than
+// by their symbols, or the runtime of a sanitizer, which must be asked for what others define.
+func (s *selfBinder) isRuntime() (bool, error) {
+	for _, version := range s.versions {
+		if version == "GLIBC_PRIVATE" {
+			return true, nil
+		}
+	}
+	at, ok := s.img.dynValue(elf.DT_SONAME)
+	if !ok || s.strings == nil {
+		return false, nil
+	}
+	soname, err := s.text(at, "the soname")
+	if err != nil {
+		return false, err
+	}
+	stem, _, _ := strings.Cut(soname, ".so")
+	return isLoaderName(soname) || slices.Contains(cLibrary, stem) || strings.HasPrefix(soname, "libclang_rt.") ||
+		strings.HasPrefix(soname, "libnss_") && strings.HasSuffix(soname, ".so.2"), nil
+}
+
+// cLibrary are the libraries that are built with glibc, of all its releases, and sanitizers'
+// runtimes, without ".so" and what follows.
+var cLibrary = []string{
+	"libc", "libm", "libmvec", "libpthread", "libdl", "librt", "libutil", "libresolv", "libanl", "libnsl", "libcrypt",
+	"libthread_db", "libBrokenLocale", "libSegFault", "libmemusage", "libpcprofile", "libc_malloc_debug",
+	"libasan", "liblsan", "libtsan", "libmsan", "libhwasan", "libubsan",
+}
+
+// readNames fills byName with the symbols at which look-ups can end. It clears it when one of them
+// is a sanitizer's.
+func (s *selfBinder) readNames() error {
+	for i := s.first; i < s.symbols(); i++ {
+		if !s.at(i).isFound() {
+			continue
+		}
+		name, err := s.text(uint64(s.at(i).name), "a symbol's name")
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(name, "__sanitizer_") {
+			s.byName = nil
+			return nil
+		}
+		s.byName[name] = append(s.byName[name], i)
+	}
+	return nil
+}
+
+// findTables finds the relocations. ok is false where there are none, or they are of an unusual form.
+func (s *selfBinder) findTables() (ok bool, err error) {
+	tag, sizeTag, entTag := elf.DT_RELA, elf.DT_RELASZ, elf.DT_RELAENT
+	if !s.kinds.addend {
+		tag, sizeTag, entTag = elf.DT_REL, elf.DT_RELSZ, elf.DT_RELENT
+	}
+	add := func(tag, sizeTag elf.DynTag, plt bool) error {
+		addr, ok := s.img.dynValue(tag)
+		size, _ := s.img.dynValue(sizeTag)
+		if !ok || size == 0 {
+			return nil
+		}
+		off, err := s.img.offset(addr, size, "the relocations")
+		s.tables = append(s.tables, relocationTable{addr, off, size, plt})
+		return err
+	}
+	if entry, ok := s.img.dynValue(entTag); ok && entry != s.entrySize() {
+		return false, nil
+	}
+	if err := add(tag, sizeTag, false); err != nil {
+		return false, err
+	}
+	hasMain := len(s.tables) > 0
+	if kind, ok := s.img.dynValue(elf.DT_PLTREL); ok && elf.DynTag(kind) == tag {
+		if err := add(elf.DT_JMPREL, elf.DT_PLTRELSZ, true); err != nil {
+			return false, err
+		}
+	}
+	if hasMain && len(s.tables) == 2 {
+		main, plt := s.tables[0], s.tables[1]
+		if main.addr < plt.addr+plt.size && plt.addr < main.addr+main.size {
+			return false, nil // as old linkers made them: the one within the other
+		}
+		s.adjoins = main.addr+main.size == plt.addr && main.off+main.size == plt.off && main.size%s.entrySize() == 0
+	}
+	return len(s.tables) > 0, nil
+}
+
+// entrySize is the size of a relocation.
+func (s *selfBinder) entrySize() uint64 {
+	if s.kinds.addend {
+		return 3 * s.img.wordSize()
+	}
+	return 2 * s.img.wordSize()
+}
+
+// bindings returns the relocations that can be bound, in the order of the tables; unless allowed
+// is nil, those of the symbols for which it is true.
+func (s *selfBinder) bindings(allowed map[Symbol]bool) ([]selfBinding, error) {
+	var list []selfBinding
+	img, w := s.img, s.img.wordSize()
+	for _, table := range s.tables {
+		for at := uint64(0); at+s.entrySize() <= table.size; at += s.entrySize() {
+			b := img.data[table.off+at:]
+			slot, info := img.word(b), img.word(b[w:])
+			index, kind := info>>img.pick(8, 32), uint32(info&(1<<img.pick(8, 32)-1))
+			if index == 0 || index >= s.count || !s.isBound(kind, table.plt) {
+				continue
+			}
+			symbol, err := s.bindable(index)
+			if err != nil {
+				return nil, err
+			}
+			if symbol == nil || allowed != nil && !allowed[*symbol] {
+				continue
+			}
+			addend, ok := s.addend(slot, kind, b)
+			if !ok {
+				continue
+			}
+			value := s.at(index).value + addend
+			list = append(list, selfBinding{*symbol, table.addr + at, slot, value, table.plt})
+		}
+	}
+	return list, nil
+}
+
+// isBound reports whether relocations of that kind are bound.
+func (s *selfBinder) isBound(kind uint32, plt bool) bool {
+	switch kind {
+	case s.kinds.word, s.kinds.slot:
+		return !plt
+	case s.kinds.jumpSlot:
+		return s.bindNow && (!plt || s.adjoins)
+	}
+	return false
+}
+
+// addend returns what is added to the symbol's value in a slot. ok is false for a slot that is not in
+// the writable part of the file, or for an addend where none is taken.
+func (s *selfBinder) addend(slot uint64, kind uint32, relocation []byte) (addend uint64, ok bool) {
+	w := s.img.wordSize()
+	for _, p := range s.img.progs {
+		if p.kind != elf.PT_LOAD || p.flags&elf.PF_W == 0 || slot < p.vaddr || slot-p.vaddr >= p.memsz || p.memsz-(slot-p.vaddr) < w {
+			continue
+		}
+		if s.kinds.addend {
+			addend = s.img.word(relocation[2*w:])
+			return addend, kind == s.kinds.word || addend == 0
+		}
+		if slot-p.vaddr >= p.filesz || p.filesz-(slot-p.vaddr) < w {
+			return 0, false
+		}
+		if kind == s.kinds.word {
+			addend = s.img.word(s.img.data[p.off+(slot-p.vaddr):])
+		}
+		return addend, true
+	}
+	return 0, false
+}
+
+// bindable returns the symbol of that index if relocations of it can be bound, else nil.
+func (s *selfBinder) bindable(index uint64) (*Symbol, error) {
+	if verdict, ok := s.verdicts[index]; ok {
+		return verdict, nil
+	}
+	symbol, err := s.symbol(index)
+	if err != nil {
+		return nil, err
+	}
+	if s.isOwn(index, symbol) {
+		s.verdicts[index] = &symbol
+	} else {
+		s.verdicts[index] = nil
+	}
+	return s.verdicts[index], nil
+}
+
+// isOwn reports whether a look-up of the symbol in this file alone gives the symbol, and nobody
+// but the loader has anything to do with it.
+func (s *selfBinder) isOwn(index uint64, symbol Symbol) bool {
+	own := s.at(index)
+	if bind := elf.ST_BIND(own.info); bind != elf.STB_GLOBAL && bind != elf.STB_WEAK ||
+		elf.ST_VISIBILITY(own.other) != elf.STV_DEFAULT || index < s.first || own.value == 0 ||
+		own.shndx == uint16(elf.SHN_UNDEF) || own.shndx >= uint16(elf.SHN_LORESERVE) ||
+		s.versym != nil && s.number(index)&versymIndex == 0 {
+		return false
+	}
+	switch elf.ST_TYPE(own.info) {
+	case elf.STT_FUNC:
+	case elf.STT_OBJECT:
+		if !s.program && !isCXXData(symbol.Name) {
+			return false
+		}
+	case elf.STT_NOTYPE:
+		if !s.program {
+			return false
+		}
+	default:
+		return false
+	}
+	if isReplaced(symbol.Name) {
+		return false
+	}
+	for _, i := range s.byName[symbol.Name] {
+		version := s.versions[s.number(i)&versymIndex]
+		if !(Symbol{symbol.Name, version}).MayAnswer(symbol) {
+			continue
+		}
+		if o := s.at(i); o.value != own.value || o.shndx != own.shndx || elf.ST_TYPE(o.info) != elf.ST_TYPE(own.info) {
+			return false
+		}
+	}
+	return true
+}
+
+// isCXXData reports whether a symbol is a vtable, VTT, construction vtable, or type information or
+// its name (Itanium C++ ABI, "Special names"), of which no program has a copy that it writes to.
+func isCXXData(name string) bool {
+	return len(name) > 3 && name[:3] == "_ZT" && strings.IndexByte("VTCIS", name[3]) >= 0
+}
+
+// isReplaced reports whether a function is one that programs and preloaded libraries
+// replace for all others (malloc(3), "Replacing malloc"; C++, [replacement.functions]).
+func isReplaced(name string) bool {
+	switch name {
+	case "malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "free_sized", "free_aligned_sized",
+		"memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc", "malloc_usable_size",
+		"mallopt", "mallinfo", "mallinfo2", "malloc_trim", "malloc_stats", "malloc_info":
+		return true
+	}
+	for _, prefix := range []string{"_Znw", "_Zna", "_Zdl", "_Zda"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// bindSelf binds the relocations of Changes.SelfBind. Those of the procedure linkage table become
+// the end of the table before it: the loader, where it audits or profiles, takes
+// no other kind from their own (glibc, elf/dl-runtime.c, "unexpected PLT reloc type").
+func (e *editor) bindSelf() error {
+	if len(e.changes.SelfBind) == 0 {
+		return nil
+	}
+	s, err := e.selfBinder()
+	if s == nil || err != nil {
+		return err
+	}
+	allowed := make(map[Symbol]bool)
+	for _, symbol := range e.changes.SelfBind {
+		allowed[symbol] = true
+	}
+	bindings, err := s.bindings(allowed)
+	if err != nil {
+		return err
+	}
+	w, fold := e.wordSize(), false
+	write := func(addr, value uint64) error {
+		off, err := e.offset(addr, w, "what is relocated")
+		if err != nil {
+			return err
+		}
+		word := make([]byte, w)
+		e.putWord(word, value)
+		e.out.write(e.newOffset(addr, off), word)
+		return nil
+	}
+	for _, b := range bindings {
+		fold = fold || b.plt
+		value := b.slot
+		if s.kinds.addend {
+			value = b.at + 2*w
+		}
+		if err := write(b.at+w, uint64(s.kinds.relative)); err != nil {
+			return err
+		}
+		if err := write(value, b.value); err != nil {
+			return err
+		}
+	}
+	if fold {
+		e.foldPLT(s)
+	}
+	return nil
+}
+
+// foldPLT makes the relocations of the procedure linkage table part of those before them.
+func (e *editor) foldPLT(s *selfBinder) {
+	size := elf.DT_RELASZ
+	if !s.kinds.addend {
+		size = elf.DT_RELSZ
+	}
+	main, plt := s.tables[0], s.tables[1]
+	e.setDynAddress(size, main.size+plt.size)
+	e.setDynAddress(elf.DT_JMPREL, plt.addr+plt.size)
+	e.setDynAddress(elf.DT_PLTRELSZ, 0)
+	e.coverByte(plt.addr + plt.size)
+}
+
+// coverByte makes the read-only segment that ends at an address a little longer, if it can be,
+// because readers of dynamic sections want every address of them within a segment.
+func (e *editor) coverByte(addr uint64) {
+	w := e.wordSize()
+	for _, g := range e.gaps {
+		if g.below < 0 || g.lo != g.from || e.progs[g.below].memEnd() != addr || g.hi < g.lo+w || g.roEnd < g.lo+w {
+			continue
+		}
+		g.lo += w
+		e.newProgs[g.below].filesz += w
+		e.newProgs[g.below].memsz += w
+	}
+}
