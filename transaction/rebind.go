@@ -38,6 +38,7 @@ type RebindOptions struct {
 // RebindResult says what was bound anew, or would be.
 type RebindResult struct {
 	Rebound    []plan.Rebound `json:"rebound"`
+	Left       []plan.Left    `json:"left"` // what stays as it is, for it could not be bound anew
 	Warnings   []string       `json:"warnings"`
 	Problems   []plan.Problem `json:"problems"`
 	Generation int            `json:"generation"` // the active one afterwards
@@ -49,8 +50,10 @@ type RebindResult struct {
 // in the store for the generations before. The package files are not needed: the packaged
 // bytes are what the recorded edits, undone, give.
 //
-// The error is a *[plan.ProblemsError] where something that starts now would not any more:
-// nothing is changed then.
+// A package that does not work as it is and would not after it, or whose manifest or that of
+// one that it is bound to cannot be read, is left as it is, and the others go on. The error
+// is a *[plan.ProblemsError] where something that starts now would not any more: nothing is
+// changed then.
 func Rebind(ctx context.Context, o RebindOptions) (result *RebindResult, err error) {
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
@@ -94,7 +97,7 @@ func rebindResult(made *plan.Plan, generation int, changed bool) *RebindResult {
 		return nil
 	}
 	return &RebindResult{
-		Rebound: append([]plan.Rebound{}, made.Rebound...), Warnings: made.Warnings, Problems: made.Problems,
+		Rebound: append([]plan.Rebound{}, made.Rebound...), Left: append([]plan.Left{}, made.Left...), Warnings: made.Warnings, Problems: made.Problems,
 		Generation: generation, Changed: changed,
 	}
 }
@@ -113,6 +116,7 @@ func planRebind(ctx context.Context, o RebindOptions, to sink, active *record.Ge
 	if err != nil {
 		return nil, nil, err
 	}
+	trees, left, lost := leaveUnread(active, trees, manifest)
 	from := &packagedFiles{store: o.Root.Store(), sink: to, edited: map[digest.Digest]*record.File{}, taken: map[digest.Digest]func() error{}}
 	for _, t := range trees {
 		m, err := manifest(t)
@@ -126,7 +130,7 @@ func planRebind(ctx context.Context, o RebindOptions, to sink, active *record.Ge
 		}
 	}
 	if len(trees) == 0 {
-		return &plan.Plan{Warnings: []string{}, Problems: []plan.Problem{}}, from, nil
+		return &plan.Plan{Warnings: []string{}, Problems: []plan.Problem{}, Left: left}, from, nil
 	}
 	var warnings []string
 	in, err := planInput(ctx, o.Root, active, from, &warnings)
@@ -135,11 +139,15 @@ func planRebind(ctx context.Context, o RebindOptions, to sink, active *record.Ge
 	}
 	o.Progress(Progress{Step: "editing"})
 	in.Rebind, in.Installed = trees, manifest
+	if len(lost) > 0 {
+		in.Gone = func(t *record.Tree) bool { return lost[t.Path()] != nil }
+	}
 	made, err := plan.Make(in)
 	if err != nil {
 		return nil, nil, err
 	}
 	made.Warnings = slices.Insert(made.Warnings, 0, warnings...)
+	made.Left = append(left, made.Left...)
 	if len(made.Problems) > 0 {
 		return made, from, &plan.ProblemsError{Problems: made.Problems, Rebind: true}
 	}
@@ -167,24 +175,51 @@ func toRebind(o RebindOptions, g *record.Generation, manifest func(*record.Tree)
 			may[t.Path()] = t // whether or not it is on hold
 			all = append(all, t.Path())
 		}
-		var fault error
 		all = graph.Below(all, func(tree string) []string {
 			m, err := manifest(may[tree])
-			if err != nil {
-				fault = errors.Join(fault, err)
+			if err != nil { // see leaveUnread
 				return nil
 			}
 			return graph.OfManifest(m, func(tree string) bool { return may[tree] != nil })
 		})
-		if fault != nil {
-			return nil, fault
-		}
 	}
 	trees := make([]*record.Tree, len(all))
 	for i, tree := range all {
 		trees[i] = may[tree]
 	}
 	return trees, nil
+}
+
+// leaveUnread takes out of trees those that stay as they are, because a manifest of their
+// package cannot be read, so that it is unknown which trees it has, or that of a tree that
+// they are bound to. lost are the private trees of the generation whose manifests these are.
+func leaveUnread(g *record.Generation, trees []*record.Tree, manifest func(*record.Tree) (*record.Manifest, error)) (rest []*record.Tree, left []plan.Left, lost map[string]error) {
+	lost = map[string]error{}
+	names := map[string]error{}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		if t.Origin != record.OriginPrivate {
+			continue
+		}
+		if _, err := manifest(t); err != nil {
+			lost[t.Path()], names[t.Name] = err, err
+		}
+	}
+	for _, t := range trees {
+		err := names[t.Name]
+		if err == nil {
+			m, _ := manifest(t)
+			for _, tree := range graph.OfManifest(m, func(tree string) bool { return lost[tree] != nil }) {
+				err = fmt.Errorf("it is bound to %s: %w", tree, lost[tree])
+			}
+		}
+		if err != nil {
+			left = append(left, plan.LeaveTree(t, err.Error()+"; run hashpkg verify --repair"))
+			continue
+		}
+		rest = append(rest, t)
+	}
+	return rest, left, lost
 }
 
 // packagedFiles has the packaged bytes of installed files. It implements [sink].
