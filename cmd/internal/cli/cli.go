@@ -101,7 +101,7 @@ func (a *app) exit(err, cause error) int {
 	case errors.Is(err, errProblems), errors.Is(err, errReported):
 		return exitFailed
 	}
-	fmt.Fprintf(a.Err, "hashpkg: %s\n", a.describe(err))
+	a.complain("hashpkg: %s\n", a.describe(err))
 	switch {
 	case stopped && errors.As(cause, &signal):
 		return exitSignal + int(signal.Signal)
@@ -249,19 +249,4 @@ func (a *app) printJSON(v any) error {
 		return fmt.Errorf("write output: %w", err)
 	}
 	return nil
-}
-
-// printf writes a line of the result.
-func (a *app) printf(format string, v ...any) error {
-	if _, err := fmt.Fprintf(a.Out, format, v...); err != nil {
-		return fmt.Errorf("write output: %w", err)
-	}
-	return nil
-}
-
-// notice writes what a person may want to know while the command goes on.
-func (a *app) notice(format string, v ...any) {
-	if !a.quiet {
-		fmt.Fprintf(a.Err, format, v...)
-	}
 }

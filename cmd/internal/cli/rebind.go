@@ -104,7 +104,7 @@ func runRebind(ctx context.Context, a *app, o rebindOptions, given []string) err
 		a.notice("warning: %s\n", w)
 	}
 	for _, l := range result.Left {
-		fmt.Fprintf(a.Err, "%s %s is left as it is: %s\n", l.Name, l.Version, l.Why)
+		a.complain("%s %s is left as it is: %s\n", l.Name, l.Version, l.Why)
 	}
 	if err != nil && !errors.Is(err, errPartly) {
 		return err
