@@ -1,21 +1,15 @@
 package transaction
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
-	"github.com/hashpkg/hashpkg/layout/rewrite"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -63,12 +57,8 @@ func Rebind(ctx context.Context, o RebindOptions) (result *RebindResult, err err
 		if err != nil {
 			return nil, err
 		}
-		spool, err := newSpool()
-		if err != nil {
-			return nil, err
-		}
-		made, _, err := planRebind(ctx, o, spool, active)
-		return rebindResult(made, active.ID, false), errors.Join(err, spool.Close())
+		made, _, err := planRebind(ctx, o, active)
+		return rebindResult(made, active.ID, false), err
 	}
 	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock, Generate: o.Generate})
 	if err != nil {
@@ -78,11 +68,11 @@ func Rebind(ctx context.Context, o RebindOptions) (result *RebindResult, err err
 	if err := w.staging.KeepReserve(); err != nil {
 		return nil, err
 	}
-	made, from, err := planRebind(ctx, o, w.staging, w.active)
+	made, from, err := planRebind(ctx, o, w.active)
 	if err != nil || made.Generation == nil {
 		return rebindResult(made, w.active.ID, false), err
 	}
-	if err := from.stage(newManifests(made.Trees)); err != nil {
+	if err := from.stage(newManifests(made.Trees), w.staging); err != nil {
 		return nil, err
 	}
 	next := made.Generation.Next(0, o.Now)
@@ -102,7 +92,7 @@ func rebindResult(made *plan.Plan, generation int, changed bool) *RebindResult {
 	}
 }
 
-func planRebind(ctx context.Context, o RebindOptions, to sink, active *record.Generation) (*plan.Plan, *packagedFiles, error) {
+func planRebind(ctx context.Context, o RebindOptions, active *record.Generation) (*plan.Plan, *packagedFiles, error) {
 	manifests := map[string]*record.Manifest{}
 	manifest := func(t *record.Tree) (*record.Manifest, error) {
 		if m := manifests[t.Path()]; m != nil {
@@ -117,18 +107,7 @@ func planRebind(ctx context.Context, o RebindOptions, to sink, active *record.Ge
 		return nil, nil, err
 	}
 	trees, left, lost := leaveUnread(active, trees, manifest)
-	from := &packagedFiles{store: o.Root.Store(), sink: to, edited: map[digest.Digest]*record.File{}, taken: map[digest.Digest]func() error{}}
-	for _, t := range trees {
-		m, err := manifest(t)
-		if err != nil {
-			return nil, nil, err
-		}
-		for i := range m.Files {
-			if f := &m.Files[i]; f.Patch != nil {
-				from.edited[f.Source] = f
-			}
-		}
-	}
+	from := newPackagedFiles(o.Root.Store(), manifests)
 	if len(trees) == 0 {
 		return &plan.Plan{Warnings: []string{}, Problems: []plan.Problem{}, Left: left}, from, nil
 	}
@@ -222,77 +201,3 @@ func leaveUnread(g *record.Generation, trees []*record.Tree, manifest func(*reco
 	return rest, left, lost
 }
 
-// packagedFiles has the packaged bytes of installed files. It implements [sink].
-type packagedFiles struct {
-	sink
-	store  *store.Store
-	edited map[digest.Digest]*record.File // by their packaged bytes, one that can be had from its edited form
-
-	mu    sync.Mutex
-	taken map[digest.Digest]func() error // put bytes into the sink, once
-}
-
-// Map calls f with the packaged bytes of a file. They are compared with their digest:
-// damage does not go from one tree into another.
-func (p *packagedFiles) Map(d digest.Digest, f func([]byte) error) error {
-	if err := p.take(d); err != nil {
-		return err
-	}
-	return p.sink.Map(d, f)
-}
-
-// take puts bytes into the sink, if they are not there yet.
-func (p *packagedFiles) take(d digest.Digest) error {
-	p.mu.Lock()
-	take := p.taken[d]
-	if take == nil {
-		take = sync.OnceValue(func() error { return p.find(d) })
-		p.taken[d] = take
-	}
-	p.mu.Unlock()
-	return take()
-}
-
-func (p *packagedFiles) find(d digest.Digest) error {
-	add := func(b []byte) error {
-		_, _, err := p.sink.Add(bytes.NewReader(b), int64(len(b)))
-		return err
-	}
-	damaged := func(object digest.Digest, err error) error {
-		return fmt.Errorf("object %s is damaged: %w; run hashpkg verify --repair", object, err)
-	}
-	err := p.store.MapObject(d, func(b []byte) error {
-		if have := digest.Of(b); have != d {
-			return damaged(d, digest.ErrMismatch)
-		}
-		return add(b)
-	})
-	f := p.edited[d]
-	if f == nil || err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err == nil {
-		return nil
-	}
-	return p.store.MapObject(f.Object, func(b []byte) error {
-		packaged, err := rewrite.Undo(b, f.Patch, d)
-		if err != nil {
-			return damaged(f.Object, err)
-		}
-		return add(packaged)
-	})
-}
-
-// stage puts the packaged bytes of the files of trees that are edited into the sink.
-func (p *packagedFiles) stage(trees []*record.Manifest) error {
-	for _, m := range trees {
-		for i := range m.Files {
-			if f := &m.Files[i]; f.Patch != nil {
-				if err := p.take(f.Source); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
