@@ -74,6 +74,7 @@ func (l *muslLoading) need(from *muslObject, name string) error {
 	provider, err := l.provider(from, name)
 	need := Need{From: from.object, Name: name}
 	switch {
+	case errors.Is(err, errNoLoader): // it is missing already
 	case errors.Is(err, ErrNotFound):
 		l.closure.Missing = append(l.closure.Missing, Missing{From: from.object, Name: name, Chain: from.chain, Err: err})
 	case err != nil:
@@ -126,11 +127,17 @@ func (l *muslLoading) provider(from *muslObject, name string) (*muslObject, erro
 	return m, nil
 }
 
+// errNoLoader is the error of a program whose loader is missing.
+var errNoLoader = errors.New("the program's loader is missing")
+
 // loader returns the loader itself, which stands for the C library. A library that is
 // taken by itself has none that the kernel has mapped.
 func (l *muslLoading) loader(from *muslObject, name string) (*muslObject, error) {
 	if l.self != nil {
 		return l.self, nil
+	}
+	if l.order[0].object.Info.Interpreter != "" {
+		return nil, errNoLoader
 	}
 	o, err := l.finder.Find(name, from.chain)
 	if err != nil {
