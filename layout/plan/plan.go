@@ -357,6 +357,17 @@ func offers(orders pkginfo.Orders, f pkginfo.Format, name, version string, provi
 	})
 }
 
+// isLoaderFamily reports whether a package's interface has a C library.
+func isLoaderFamily(m *record.Manifest) bool {
+	return slices.ContainsFunc(m.Links, func(l record.Link) bool {
+		if strings.HasPrefix(path.Base(l.Path), "libc.so.6") {
+			return true
+		}
+		f := m.Lookup(l.File())
+		return f != nil && f.ELF != nil && f.ELF.IsMuslLibC()
+	})
+}
+
 // generationTree returns the manifest's line in a generation.
 func generationTree(m *record.Manifest) record.Tree {
 	t := record.Tree{
@@ -370,10 +381,10 @@ func generationTree(m *record.Manifest) record.Tree {
 	}
 	// The loader family works with itself only. A farm that mixed two, or that a
 	// program of another one searched, would keep programs from starting.
-	family := slices.ContainsFunc(m.Links, func(l record.Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })
+	family := isLoaderFamily(m)
 	public := map[*record.File]bool{}
 	for _, l := range m.Links {
-		if family && strings.HasPrefix(l.Path, "lib") {
+		if family && strings.HasPrefix(l.Path, "lib") || isShelf(l.Path) {
 			continue
 		}
 		t.Links = append(t.Links, l.Path)
@@ -397,8 +408,12 @@ func generationTree(m *record.Manifest) record.Tree {
 	t.Links = append(t.Links, shareLinks(m)...)
 	for i := range m.Files {
 		f := &m.Files[i]
-		if f.ELF != nil && f.ELF.Soname != "" && !public[f] {
+		switch {
+		case f.ELF == nil || public[f]:
+		case f.ELF.Soname != "":
 			t.Inner = append(t.Inner, f.ELF.Soname)
+		case f.ELF.IsMuslLibC():
+			t.Inner = append(t.Inner, layout.LibcName(f.ELF))
 		}
 	}
 	slices.Sort(t.Inner)

@@ -251,7 +251,9 @@ func (p *planner) searched(edits []record.EditRecord) []string {
 	for _, e := range edits {
 		if e.Kind == record.EditRunPath || e.Kind == record.EditRPath {
 			for _, dir := range strings.Split(e.To[0], ":") {
-				list = append(list, p.inTree(dir))
+				if in := p.inTree(dir); !isShelfDir(in) { // what it has, the answers say
+					list = append(list, in)
+				}
 			}
 		}
 	}
