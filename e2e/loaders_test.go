@@ -21,6 +21,7 @@ type loader struct {
 	cc   []string // compiles for it, and for all later ones
 	libc []string // package files of it; none for the machine's own
 	run  []string // starts its programs on this machine; none for those of the machine itself
+	musl bool     // it is no glibc
 }
 
 func (l loader) compile(t *testing.T, args ...string) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -29,6 +30,7 @@ import (
 // commands they have:
 //
 //	hashpkg ARGUMENT...                    runs hashpkg, as exec hashpkg does
+//	status NUMBER PROGRAM ARGUMENT...      runs a program that is to end with this exit status
 //	deb FILE KEY=VALUE... PATH=SOURCE...   builds a package: keys are name, version, arch,
 //	                                       depends, provides, conffile (a path), script (a script's name), and of
 //	                                       single files mode:PATH=OCTAL, link:PATH=TARGET
@@ -74,7 +76,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"hashpkg": runHashpkg, "deb": buildDeb, "fetch": fetch, "repack": repack, "damage": damage,
+			"hashpkg": runHashpkg, "status": runStatus, "deb": buildDeb, "fetch": fetch, "repack": repack, "damage": damage,
 			"repository": repository, "elf": makeELF,
 		},
 		Condition: func(cond string) (bool, error) {
@@ -126,6 +128,23 @@ func runHashpkg(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("hashpkg failed: %v", err)
 	case err == nil && neg:
 		ts.Fatalf("hashpkg succeeded, and should not")
+	}
+}
+
+// runStatus runs a program that is to end with an exit status: status NUMBER PROGRAM ARGUMENT...
+func runStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status NUMBER PROGRAM ARGUMENT...")
+	}
+	have := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		have = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%s: %v", args[1], err)
+	}
+	if fmt.Sprint(have) != args[0] {
+		ts.Fatalf("%s ended with the status %d, and should with %s", args[1], have, args[0])
 	}
 }
 

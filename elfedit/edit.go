@@ -78,6 +78,22 @@ func (e Edit) Apply(data []byte) ([]byte, error) {
 	return edited, nil
 }
 
+// ApplyTo is Apply without a copy: data, which nobody else may use, becomes the edited file,
+// as far as its room goes. After an error data is as it was.
+func (e Edit) ApplyTo(data []byte) ([]byte, error) {
+	if err := e.fits(data); err != nil {
+		return nil, err
+	}
+	if grows := e.NewSize - e.OldSize; grows > 0 {
+		data = append(data, make([]byte, grows)...)
+	}
+	data = data[:e.NewSize]
+	for _, h := range e.Hunks {
+		copy(data[min(h.Offset, e.NewSize):], h.New)
+	}
+	return data, nil
+}
+
 // WriteTo writes what Apply would return, without a copy of the whole file. Its errors are
 // those of Apply and of w.
 func (e Edit) WriteTo(w io.Writer, data []byte) error {

@@ -25,6 +25,10 @@ type Info struct {
 	VersionNeeds []VersionNeed `json:"version_needs,omitempty"`
 	VersionDefs  []VersionDef  `json:"version_defs,omitempty"` // without the base definition
 
+	// Musl files are of musl: programs that its loader starts, libraries that need its C
+	// library, and that library, which is the loader, too.
+	Musl bool `json:"musl,omitempty"`
+
 	HasDynamic     bool `json:"dynamic,omitempty"`          // has PT_DYNAMIC, with bytes
 	HasVersionDefs bool `json:"has_version_defs,omitempty"` // has definitions of symbol versions, if only the base one
 	HasRPath       bool `json:"has_rpath,omitempty"`        // the entry is there, if only as ""
@@ -87,6 +91,12 @@ func (i *Info) IsStaticPIE() bool {
 // such as ld-linux-x86-64.so.2.
 func (i *Info) IsLoader() bool {
 	return i.Type == elf.ET_DYN && i.Interpreter == "" && isLoaderName(i.Soname)
+}
+
+// IsMuslLibC reports whether the file is musl's C library, which is its loader, too: alone
+// of its libraries it needs none.
+func (i *Info) IsMuslLibC() bool {
+	return i.Musl && i.Type == elf.ET_DYN && i.Interpreter == "" && len(i.Needed) == 0
 }
 
 // isLoaderName reports whether a soname is one of glibc's interpreters: they

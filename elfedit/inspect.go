@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
+	"path"
+	"slices"
+	"strings"
 )
 
 // Limits of what Inspect copies from a file, so that a small file whose
@@ -202,7 +205,25 @@ func (in *inspector) dynamic() (err error) {
 	}
 	info.ImportsOpen, info.ImportsWhere = found[0], found[1]
 	info.AsksWhere = found[1] || namesOrigin(info) || found[0] && hasOrigin(img.data)
-	return nil
+	info.Musl, err = in.isMusl()
+	return err
+}
+
+// isMusl tells a file of musl by the loader that starts it or, if none does, by the
+// name of the C library that it needs: libc.so as musl installs it, or one such as
+// libc.musl-x86_64.so.1 as Alpine does. The C library itself needs none, and has the
+// last stage of the loader (musl ldso/dynlink.c).
+func (in *inspector) isMusl() (bool, error) {
+	info := &in.info
+	if info.Interpreter != "" {
+		base := path.Base(info.Interpreter)
+		return strings.HasPrefix(base, "ld-musl-") || base == "libc.so", nil
+	}
+	isLibC := func(name string) bool { return name == "libc.so" || strings.HasPrefix(name, "libc.musl-") }
+	if len(info.Needed) > 0 {
+		return slices.ContainsFunc(info.Needed, isLibC), nil
+	}
+	return in.img.defines("__dls3")
 }
 
 func (in *inspector) appendName(list *[]string, at uint64, what string) error {

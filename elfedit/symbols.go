@@ -77,16 +77,33 @@ var (
 // each of the lists, of whatever version.
 func (img *image) imports(lists ...[]string) ([]bool, error) {
 	found := make([]bool, len(lists))
+	err := img.eachNamed(lists, func(list int, s symbol) {
+		found[list] = found[list] || s.shndx == uint16(elf.SHN_UNDEF)
+	})
+	return found, err
+}
+
+// defines reports whether the file has a definition of a symbol, of whatever version.
+func (img *image) defines(name string) (found bool, err error) {
+	err = img.eachNamed([][]string{{name}}, func(_ int, s symbol) {
+		found = found || s.shndx != uint16(elf.SHN_UNDEF)
+	})
+	return found, err
+}
+
+// eachNamed calls f with each dynamic symbol that has one of the names in the lists, and
+// which list that is.
+func (img *image) eachNamed(lists [][]string, f func(list int, s symbol)) error {
 	off, count, _, err := img.symbolTable()
 	if err != nil || count == 0 {
-		return found, err
+		return err
 	}
 	_, table, err := img.stringTable()
 	if errors.Is(err, ErrNoStringTable) {
-		return found, nil // no symbol has a name
+		return nil // no symbol has a name
 	}
 	if err != nil {
-		return found, err
+		return err
 	}
 	// A name is compared by where it is in the string table; most files have
 	// none of them, and then no symbol need be read.
@@ -97,23 +114,20 @@ func (img *image) imports(lists ...[]string) ([]bool, error) {
 		}
 	}
 	if len(wanted) == 0 {
-		return found, nil
+		return nil
 	}
 	size := img.symSize()
 	symbols, err := img.bytes(off, count*size, "the dynamic symbols")
 	if err != nil {
-		return found, err
+		return err
 	}
 	for ; uint64(len(symbols)) >= size; symbols = symbols[size:] {
 		s := img.symbol(symbols)
-		if s.shndx != uint16(elf.SHN_UNDEF) {
-			continue
-		}
 		if list, ok := wanted[s.name]; ok {
-			found[list] = true
+			f(list, s)
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // findNames calls f with each place of a table of strings at which name is.

@@ -2,6 +2,7 @@ package layout
 
 import (
 	"debug/elf"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -47,9 +48,13 @@ func Triplet(architecture string) (triplet string, ok bool) {
 
 // LibraryDirs returns the payload's directories in which a loader looks on its
 // own for libraries of this ABI: glibc's system directories, as Debian and as
-// the rpm distributions build it.
+// the rpm distributions build it, or musl's, as Debian has it and as it is built without
+// changes.
 func LibraryDirs(info *elfedit.Info) []string {
 	dirs := []string{"usr/lib/" + ldso.Triplet(info)}
+	if info.Musl {
+		return append(dirs, "usr/lib")
+	}
 	if info.Class == elf.ELFCLASS64 {
 		dirs = append(dirs, "usr/lib64", "usr/lib")
 	} else {
@@ -61,7 +66,7 @@ func LibraryDirs(info *elfedit.Info) []string {
 // LibraryDir returns the interface directory for a library of this ABI in a
 // root whose own architecture is the triplet own: "lib64" for its 64-bit
 // libraries, "lib" for its 32-bit ones or its 32-bit sibling's, "lib/TRIPLET"
-// for a foreign architecture.
+// for a foreign architecture, and for musl.
 func LibraryDir(own string, info *elfedit.Info) string {
 	triplet := ldso.Triplet(info)
 	switch {
@@ -73,8 +78,10 @@ func LibraryDir(own string, info *elfedit.Info) string {
 	return "lib/" + triplet
 }
 
-// IsTriplet reports whether a name is the multi-arch triplet of an architecture.
+// IsTriplet reports whether a name is the multi-arch triplet of an architecture, or that
+// of its libraries of musl.
 func IsTriplet(name string) bool {
+	name = strings.Replace(name, "-linux-musl", "-linux-gnu", 1)
 	for _, t := range triplets {
 		if t == name {
 			return true
@@ -86,6 +93,6 @@ func IsTriplet(name string) bool {
 // Runs reports whether a machine whose architecture is a triplet could run a file of
 // this ABI: the file is for it, or for its 32-bit sibling.
 func Runs(machine string, info *elfedit.Info) bool {
-	file := ldso.Triplet(info)
+	file := ldso.MachineTriplet(info)
 	return file == machine || siblings[machine] == file || machine == "x86_64-linux-gnu" && file == "x86_64-linux-gnux32"
 }

@@ -8,8 +8,12 @@ import (
 	"github.com/hashpkg/hashpkg/elfedit"
 )
 
-// LibcName is the soname of glibc's C library (glibc shlib-versions).
+// LibcName is the name by which programs need the C library: glibc's soname (glibc
+// shlib-versions), or musl's file, which has no soname.
 func LibcName(abi *elfedit.Info) string {
+	if abi.Musl {
+		return "libc.so"
+	}
 	if abi.Machine == elf.EM_ALPHA || abi.Machine == elf.EM_IA_64 {
 		return "libc.so.6.1"
 	}

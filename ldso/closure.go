@@ -10,6 +10,9 @@ import (
 // which then has no interpreter. The error is a fault of f; what is missing is
 // part of the closure.
 func Load(program *Object, f Finder) (*Closure, error) {
+	if program.Info.Musl {
+		return loadMusl(program, f)
+	}
 	l := &loading{
 		finder:   f,
 		closure:  &Closure{},

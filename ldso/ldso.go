@@ -1,11 +1,12 @@
-// Package ldso says which files glibc's dynamic loader would load for a
+// Package ldso says which files the dynamic loader would load for a
 // program, and why a program would not start, without running anything. It
-// follows glibc's elf/dl-load.c, dl-deps.c, dl-cache.c and dl-version.c.
+// follows glibc's elf/dl-load.c, dl-deps.c, dl-cache.c and dl-version.c or, for a
+// program or library of musl, musl's ldso/dynlink.c.
 //
 // [Load] computes the closure of a program, asking a [Finder] for every name
 // that no loaded object answers. [Root] is the Finder that searches a root as
 // the loader does: run paths, LD_LIBRARY_PATH, /etc/ld.so.cache and the
-// default directories. [ParseCache] and [ParseConf] read what ldconfig writes
+// default directories, or musl's own file of directories. [ParseCache] and [ParseConf] read what ldconfig writes
 // and reads, and [MultiarchLayout], [Lib64Layout] and [Triplet] say where a
 // distribution keeps the libraries of an architecture.
 //

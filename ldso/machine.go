@@ -62,8 +62,19 @@ const (
 )
 
 // Triplet returns Debian's multiarch name of the architecture of a file, such
-// as "x86_64-linux-gnu"; it is empty for one that Debian has no port to.
+// as "x86_64-linux-gnu", or "x86_64-linux-musl" for one of musl; it is empty for one
+// that Debian has no port to.
 func Triplet(info *elfedit.Info) string {
+	t := MachineTriplet(info)
+	if info.Musl {
+		t = strings.Replace(t, "-linux-gnu", "-linux-musl", 1)
+	}
+	return t
+}
+
+// MachineTriplet is Triplet for what runs on the same machines, whatever the file's C
+// library is.
+func MachineTriplet(info *elfedit.Info) string {
 	little := info.Data == elf.ELFDATA2LSB
 	wide := info.Class == elf.ELFCLASS64
 	switch info.Machine {
@@ -156,7 +167,7 @@ func mipsTriplet(info *elfedit.Info) string {
 // the interpreter decides then.
 func hardFloat(info *elfedit.Info) bool {
 	if info.Flags&(armFloatHard|armFloatSoft) == 0 {
-		return strings.HasSuffix(info.Interpreter, "/ld-linux-armhf.so.3")
+		return strings.HasSuffix(info.Interpreter, "/ld-linux-armhf.so.3") || strings.HasSuffix(info.Interpreter, "/ld-musl-armhf.so.1")
 	}
 	return info.Flags&armFloatHard != 0
 }

@@ -70,6 +70,9 @@ type found struct {
 // it is to the loader; an error is one of files.
 func NewRoot(files Files, program *elfedit.Info, options Options) (*Root, error) {
 	r := &Root{files: files, program: program, options: options, known: map[string]found{}}
+	if program.Musl {
+		return r, nil
+	}
 	for _, name := range options.HWCaps {
 		r.subdirs = append(r.subdirs, "glibc-hwcaps/"+name+"/")
 	}
@@ -117,6 +120,9 @@ func (r *Root) Search(name string, chain []*Object) (*Object, Rule, error) {
 	if len(chain) == 0 {
 		return nil, "", fmt.Errorf("find %s: no object asks for it", name)
 	}
+	if r.program.Musl {
+		return r.searchMusl(name, chain)
+	}
 	requester := chain[len(chain)-1]
 	if strings.Contains(name, "/") {
 		file := expand(name, r.tokens(requester))
@@ -154,13 +160,17 @@ func (r *Root) open(file string) (*Object, error) {
 	}
 	o, err := r.files.Inspect(file)
 	switch {
+	case err == nil && r.program.Musl:
+		if err = loadableByMusl(o.Info, r.program); err != nil {
+			o, err = nil, fmt.Errorf("%w: %s stands in the way: %w", ErrNotFound, file, err)
+		}
 	case err == nil && !sameMachine(o.Info, r.program):
 		o, err = nil, fs.ErrNotExist
 	case err == nil:
 		if err = loadable(o.Info, r.program); err != nil {
 			o, err = nil, fmt.Errorf("%w: %s stands in the way: %w", ErrNotFound, file, err)
 		}
-	case isNotLoadable(err):
+	case isNotLoadable(err), r.program.Musl && errors.Is(err, syscall.ELOOP):
 		o, err = nil, fmt.Errorf("%w: %s stands in the way: %w", ErrNotFound, file, err)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
 		o, err = nil, fs.ErrNotExist

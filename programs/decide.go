@@ -87,7 +87,7 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 	pins := p.pinsFor(f)
 	// It would not start with other bytes than it was packaged with, or loads in another
 	// way: it is not edited, and one that was edited before gets its bytes back.
-	sealed := cmp.Or(f.Sealed, p.distrust())
+	sealed := cmp.Or(f.Sealed, ofMusl(f.Info), p.distrust())
 	if sealed == "" && len(records)+len(pins) > 0 {
 		sealed = startedByOther(f, finder)
 	}
@@ -109,6 +109,15 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 		return d, nil
 	}
 	return d, d.decideEdit(b, p, records, followed{}, finder)
+}
+
+// ofMusl returns why a program of musl is not edited; "" for any other. Its libraries
+// would inherit a search path that is written into it.
+func ofMusl(info *elfedit.Info) Reason {
+	if info.Musl {
+		return "is a program of musl, and these are left as they are"
+	}
+	return ""
 }
 
 // startedByOther returns why a program does not run in what the system's own loader

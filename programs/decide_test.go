@@ -123,6 +123,19 @@ func TestDecide(t *testing.T) {
 			want: Decision{Unresolved: []string{"libfoo.so.1"}},
 		},
 		{
+			name: "of musl", facts: func(f *Facts) { f.Info.Musl, f.Info.Needed = true, []string{"libfoo.so.1", "libc.so"} },
+			policy: func(p *Policy) { p.Farm = map[string]bool{"lib/x86_64-linux-musl/libfoo.so.1": true} },
+			want:   Decision{Left: "is a program of musl, and these are left as they are"},
+		},
+		{
+			name: "of musl, and the farm does not answer", facts: func(f *Facts) { f.Info.Musl, f.Info.Needed = true, []string{"libfoo.so.1", "libc.so"} },
+			want: Decision{Unresolved: []string{"libfoo.so.1"}},
+		},
+		{
+			name: "of musl, and pinned", facts: func(f *Facts) { f.Info.Musl = true }, policy: func(p *Policy) { p.Pins = []Pin{pinFoo} },
+			want: Decision{Left: "is a program of musl, and these are left as they are", Unresolved: []string{"libfoo.so.1"}},
+		},
+		{
 			name: "asks where libraries are", facts: func(f *Facts) { f.Info.ImportsWhere = true },
 			want: Decision{Left: "asks where libraries were found, and would get the farm's directory"},
 		},

@@ -6,6 +6,7 @@ import (
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
@@ -52,7 +53,7 @@ func (p *Policy) lookUpNeeds(info *elfedit.Info) (unresolved []string, farmHelps
 	dir := layout.LibraryDir(p.Architecture, info)
 	for _, name := range info.Needed {
 		switch {
-		case strings.Contains(name, "/"):
+		case strings.Contains(name, "/"), info.Musl && ldso.IsMuslLibC(name):
 		case p.Farm[dir+"/"+name]:
 			farmHelps = true
 		case !layout.IsGlibcLibrary(name):

@@ -34,6 +34,7 @@ mkfs.btrfs              btrfs-progs
 mkfs.ext4               e2fsprogs
 mkfs.xfs                xfsprogs
 mmdebstrap              mmdebstrap
+musl-gcc                musl-tools
 objcopy                 binutils
 patchelf                patchelf
 perl                    perl-base
@@ -52,7 +53,9 @@ xz                      xz-utils
 zsh                     zsh
 zstd                    zstd
 /usr/share/bash-completion/bash_completion  bash-completion
+/lib/ld-musl-x86_64.so.1  musl
 /usr/include/stdlib.h   libc6-dev
+/usr/include/x86_64-linux-musl/stdlib.h  musl-dev
 /usr/share/keyrings/debian-archive-keyring.gpg  debian-archive-keyring
 '
 

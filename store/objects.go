@@ -199,13 +199,27 @@ func (s *Store) MapObject(d digest.Digest, f func([]byte) error) error {
 	return mapFile(dir, path.Base(layout.ObjectPath(d)), f)
 }
 
+// MapObjectPrivate is MapObject for one who writes to the bytes, which nobody else sees.
+func (s *Store) MapObjectPrivate(d digest.Digest, f func([]byte) error) error {
+	dir, err := s.dir.OpenDir(path.Dir(layout.ObjectPath(d)))
+	if err != nil {
+		return fmt.Errorf("find object %s: %w", layout.ObjectPath(d), err)
+	}
+	defer dir.Close()
+	return mapFileBy(mapped.Private, dir, path.Base(layout.ObjectPath(d)), f)
+}
+
 func mapFile(dir *beneath.Dir, base string, read func([]byte) error) error {
+	return mapFileBy(mapped.File, dir, base, read)
+}
+
+func mapFileBy(by func(*os.File, func([]byte) error) error, dir *beneath.Dir, base string, read func([]byte) error) error {
 	f, _, err := dir.OpenRegular(base)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return mapped.File(f, read)
+	return by(f, read)
 }
 
 // copyFile makes a file with the bytes of another one, which only its owner may

@@ -21,7 +21,7 @@ func (r *Root) Architecture() (string, error) {
 	for _, file := range []string{"/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/env"} {
 		o, err := files{r}.Inspect(file)
 		if err == nil {
-			if t := ldso.Triplet(o.Info); t != "" {
+			if t := ldso.MachineTriplet(o.Info); t != "" {
 				return t, nil
 			}
 		}

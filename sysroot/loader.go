@@ -64,7 +64,7 @@ func (d *DefaultLibraries) Has(place string, variants []string) bool {
 	if err != nil {
 		return false
 	}
-	abi := &elfedit.Info{Class: o.Info.Class, Data: o.Info.Data, Machine: o.Info.Machine, OSABI: o.Info.OSABI, Flags: o.Info.Flags, Type: o.Info.Type}
+	abi := &elfedit.Info{Class: o.Info.Class, Data: o.Info.Data, Machine: o.Info.Machine, OSABI: o.Info.OSABI, Flags: o.Info.Flags, Type: o.Info.Type, Musl: o.Info.Musl}
 	triplet := ldso.Triplet(abi)
 	finder := d.finders[triplet]
 	if finder == nil {

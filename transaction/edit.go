@@ -20,7 +20,7 @@ import (
 // [plan.Editor].
 type editor struct {
 	ctx  context.Context // of the transaction that plans
-	from sink
+	from packagedBytes
 }
 
 // Edit makes the edits on as many processors as there are.

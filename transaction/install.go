@@ -290,7 +290,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 // planInput returns what every plan of private trees follows from: a root, its active
 // generation, and where the packaged bytes of files are. Warnings are added while the plan
 // is made.
-func planInput(ctx context.Context, root *sysroot.Root, active *record.Generation, from sink, warnings *[]string) (plan.Input, error) {
+func planInput(ctx context.Context, root *sysroot.Root, active *record.Generation, from packagedBytes, warnings *[]string) (plan.Input, error) {
 	// The databases are read when a relation asks for them. They only answer
 	// relations, so that one which cannot be read is a warning and no more.
 	packages := sync.OnceValue(func() []*pkginfo.Package {

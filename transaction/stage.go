@@ -32,7 +32,13 @@ import (
 type sink interface {
 	// Add takes a file's bytes and returns their digest and number.
 	Add(r io.Reader, size int64) (digest.Digest, int64, error)
-	// Map calls f with the bytes of an ELF file that was added.
+	packagedBytes // of ELF files that were added
+}
+
+// packagedBytes has the packaged bytes of ELF files.
+type packagedBytes interface {
+	// Map calls f with the bytes that have a digest, which are valid until f returns and must
+	// not be written to.
 	Map(d digest.Digest, f func([]byte) error) error
 }
 

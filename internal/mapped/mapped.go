@@ -32,9 +32,21 @@ func File(f *os.File, read func(data []byte) error) error {
 	return err
 }
 
+// Private is File for one who writes to the bytes: what is written is seen by nobody else,
+// and only the pages that it is in take memory.
+func Private(f *os.File, read func(data []byte) error) error {
+	err := descriptor(int(f.Fd()), f.Name(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE, read)
+	runtime.KeepAlive(f)
+	return err
+}
+
 // Descriptor is File for a file descriptor, which stays the caller's. name is for
 // messages.
-func Descriptor(fd int, name string, read func(data []byte) error) (err error) {
+func Descriptor(fd int, name string, read func(data []byte) error) error {
+	return descriptor(fd, name, unix.PROT_READ, unix.MAP_SHARED, read)
+}
+
+func descriptor(fd int, name string, protection, flags int, read func(data []byte) error) (err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return &fs.PathError{Op: "stat", Path: name, Err: err}
@@ -45,7 +57,7 @@ func Descriptor(fd int, name string, read func(data []byte) error) (err error) {
 	if st.Size == 0 { // which cannot be mapped
 		return read(nil)
 	}
-	data, err := unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED)
+	data, err := unix.Mmap(fd, 0, int(st.Size), protection, flags)
 	if err != nil {
 		return &fs.PathError{Op: "map", Path: name, Err: err}
 	}

@@ -47,6 +47,24 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// TestPrivate writes to a mapping, and finds the file as it was.
+func TestPrivate(t *testing.T) {
+	path := write(t, 5000)
+	err := mapped.Private(open(t, path), func(b []byte) error {
+		b[4999] = 'y'
+		if b = append(b, 'z'); b[4999] != 'y' || len(b) != 5001 {
+			return errors.New("what was written is not there")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(path); err != nil || strings.Trim(string(b), "x") != "" || len(b) != 5000 {
+		t.Errorf("the file has %d bytes, and is not what it was: %v", len(b), err)
+	}
+}
+
 func TestFileThatIsNone(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mkfifo(dir+"/pipe", 0o600); err != nil {

@@ -23,6 +23,8 @@ func (p *planner) wantedEdits(c *candidate, f *record.File) ([]record.EditRecord
 	switch {
 	case !f.ELF.IsProgram():
 		return p.editLibrary(c, f, r)
+	case f.ELF.Musl && c.m.Binding.Bind != record.BindRunPath:
+		return p.editMuslProgram(c, f, r)
 	case c.m.Binding.Bind == record.BindRunPath:
 		_, needs, _ := p.closureList(f, r)
 		records, _ := p.editLibrary(c, f, r)
@@ -149,7 +151,7 @@ func (p *planner) closureList(f *record.File, r *resolution) (list []listed, nee
 func (p *planner) editLibrary(c *candidate, f *record.File, r *resolution) ([]record.EditRecord, []record.Need) {
 	var records []record.EditRecord
 	if i := r.closure.Interpreter; i != nil && p.owners[i] != nil {
-		records = append(records, record.EditRecord{Kind: record.EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.path(i)}})
+		records = append(records, record.EditRecord{Kind: record.EditInterpreter, From: []string{f.ELF.Interpreter}, To: []string{p.loaderPath(i)}})
 	}
 	var needs []record.Need
 	replace := record.EditRecord{Kind: record.EditReplace}
@@ -196,6 +198,12 @@ func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, re
 			dirs = append(dirs, d)
 		}
 	}
+	if s := p.shelves[f]; s.dir != "" {
+		add(p.treePath(c) + "/" + s.dir)
+	}
+	for _, d := range p.shelves[f].own {
+		add(p.treePath(d.owner) + "/" + d.path)
+	}
 	if has {
 		for _, e := range strings.Split(have, ":") {
 			for _, d := range p.mapSearchDir(c, f, r, e) {
@@ -216,7 +224,7 @@ func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, re
 			}
 		}
 	}
-	if f.ELF.ImportsOpen || f.ELF.Soname == layout.LibcName(f.ELF) {
+	if opens(f, r) {
 		for _, d := range p.openDirs(c, f, r) {
 			add(d)
 		}

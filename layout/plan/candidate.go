@@ -147,8 +147,11 @@ func (c *candidate) forbiddenBy(members []*candidate, orders pkginfo.Orders) (re
 	return ""
 }
 
-func sameABI(a, b *elfedit.Info) bool {
-	return a.Class == b.Class && a.Data == b.Data && a.Machine == b.Machine && ldso.Triplet(a) == ldso.Triplet(b)
+// sameABI reports whether a library may answer what a program or library of this ABI
+// needs. What is of no C library is of all of them.
+func sameABI(library, abi *elfedit.Info) bool {
+	return library.Class == abi.Class && library.Data == abi.Data && library.Machine == abi.Machine &&
+		(ldso.Triplet(library) == ldso.Triplet(abi) || abi.Musl && isOfNoLibC(library) && ldso.MachineTriplet(library) == ldso.MachineTriplet(abi))
 }
 
 // driverSonames begin the names of libraries that must match the machine's own

@@ -84,6 +84,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 		if there == nil {
 			p.reportEdits(c, plan)
 		}
+		c.addShelves(p.shelves) // before there are more files
 		if err := p.addClosures(c); err != nil {
 			return err
 		}
@@ -237,6 +238,9 @@ func (p *planner) foreign(c *candidate, path string) string {
 		return ""
 	}
 	for _, l := range c.was.Links {
+		if isShelf(l.Path) {
+			continue
+		}
 		rest, isForeign := strings.CutPrefix(l.File(), "../../")
 		parts := strings.SplitN(rest, "/", 3)
 		if !isForeign || len(parts) < 3 {

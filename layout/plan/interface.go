@@ -45,6 +45,9 @@ func interfaceLinks(m *record.Manifest, own string, foreign func(path string) st
 		}
 		if sub, ok := publicLibrary(f); ok {
 			links[layout.LibraryDir(own, f.ELF)+sub+"/"+interfaceName(f)] = f.Path
+			if f.ELF.IsMuslLibC() {
+				links[muslLoaderLink(f.ELF)] = f.Path
+			}
 		}
 	}
 	for _, o := range commandOffers(m) {

@@ -67,7 +67,8 @@ type Input struct {
 	// AllowMissing makes warnings of what would not start.
 	AllowMissing bool
 	// Gone reports whether a tree of Generation is not in the next one; nil for none.
-	// Nothing of the command is bound to it.
+	// Nothing of the command is bound to it. Where Rebind is given, it is one whose manifest
+	// cannot be read: it stays, and so does all that it may be bound to.
 	Gone func(*record.Tree) bool
 }
 
@@ -78,8 +79,10 @@ type Plan struct {
 	Warnings  []string        `json:"warnings"`
 	Problems  []Problem       `json:"problems"` // what cannot be resolved; nothing is committed while there is one
 
-	// Rebound says what changes for the packages of Input.Rebind.
+	// Rebound says what changes for the packages of Input.Rebind, and Left which of them
+	// were left out, for they do not work as they are, and would not after it.
 	Rebound []Rebound `json:"-"`
+	Left    []Left    `json:"-"`
 
 	// Views are those that the generation's launchers show.
 	Views []PlannedView `json:"-"`
@@ -129,14 +132,14 @@ type PlannedEdit struct {
 // error is a fault of the input's readers or its editor; what cannot be resolved is in the
 // plan's Problems.
 func Make(in Input) (*Plan, error) {
+	if len(in.Rebind) > 0 {
+		return makeRebound(in)
+	}
 	p, err := newPlanner(in)
 	if err != nil {
 		return nil, err
 	}
-	plan := &Plan{Trees: []PlannedTree{}, Conflicts: []farm.Conflict{}, Warnings: []string{}, Problems: []Problem{}}
-	if len(in.Rebind) > 0 {
-		return plan, p.makeRebound(plan)
-	}
+	plan := newPlan()
 	for _, c := range p.command {
 		if err := p.resolvePackage(c, plan); err != nil {
 			return nil, err
@@ -159,7 +162,38 @@ func Make(in Input) (*Plan, error) {
 	return plan, nil
 }
 
-// makeRebound is Make for installed packages.
+func newPlan() *Plan {
+	return &Plan{Trees: []PlannedTree{}, Conflicts: []farm.Conflict{}, Warnings: []string{}, Problems: []Problem{}}
+}
+
+// makeRebound is Make for installed packages. One that is broken is left as it is, and the
+// others are planned without it: what they are bound to may be another file then.
+func makeRebound(in Input) (*Plan, error) {
+	var left []Left
+	for {
+		plan := newPlan()
+		if len(in.Rebind) == 0 {
+			plan.Left = left
+			return plan, nil
+		}
+		p, err := newPlanner(in)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.makeRebound(plan); err != nil {
+			return nil, err
+		}
+		left = append(left, plan.Left...)
+		if len(plan.Left) == 0 {
+			plan.Left = left
+			return plan, nil
+		}
+		in.Rebind = slices.DeleteFunc(slices.Clone(in.Rebind), func(t *record.Tree) bool {
+			return slices.ContainsFunc(plan.Left, func(l Left) bool { return l.Tree == t.Path() })
+		})
+	}
+}
+
 func (p *planner) makeRebound(plan *Plan) error {
 	for _, c := range p.command {
 		if err := p.resolvePackage(c, &Plan{}); err != nil { // what was to be said of it was said at its install
@@ -169,7 +203,12 @@ func (p *planner) makeRebound(plan *Plan) error {
 	p.settle()
 	clear(p.warned)
 	for _, c := range p.command {
-		p.judgeRebound(c, plan)
+		if err := p.judgeRebound(c, plan); err != nil {
+			return err
+		}
+	}
+	if len(plan.Left) > 0 {
+		return p.fault
 	}
 	p.decideViews()
 	if err := errors.Join(p.nameTrees(plan), p.fault); err != nil {
@@ -318,6 +357,17 @@ func offers(orders pkginfo.Orders, f pkginfo.Format, name, version string, provi
 	})
 }
 
+// isLoaderFamily reports whether a package's interface has a C library.
+func isLoaderFamily(m *record.Manifest) bool {
+	return slices.ContainsFunc(m.Links, func(l record.Link) bool {
+		if strings.HasPrefix(path.Base(l.Path), "libc.so.6") {
+			return true
+		}
+		f := m.Lookup(l.File())
+		return f != nil && f.ELF != nil && f.ELF.IsMuslLibC()
+	})
+}
+
 // generationTree returns the manifest's line in a generation.
 func generationTree(m *record.Manifest) record.Tree {
 	t := record.Tree{
@@ -331,10 +381,10 @@ func generationTree(m *record.Manifest) record.Tree {
 	}
 	// The loader family works with itself only. A farm that mixed two, or that a
 	// program of another one searched, would keep programs from starting.
-	family := slices.ContainsFunc(m.Links, func(l record.Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })
+	family := isLoaderFamily(m)
 	public := map[*record.File]bool{}
 	for _, l := range m.Links {
-		if family && strings.HasPrefix(l.Path, "lib") {
+		if family && strings.HasPrefix(l.Path, "lib") || isShelf(l.Path) {
 			continue
 		}
 		t.Links = append(t.Links, l.Path)
@@ -358,8 +408,12 @@ func generationTree(m *record.Manifest) record.Tree {
 	t.Links = append(t.Links, shareLinks(m)...)
 	for i := range m.Files {
 		f := &m.Files[i]
-		if f.ELF != nil && f.ELF.Soname != "" && !public[f] {
+		switch {
+		case f.ELF == nil || public[f]:
+		case f.ELF.Soname != "":
 			t.Inner = append(t.Inner, f.ELF.Soname)
+		case f.ELF.IsMuslLibC():
+			t.Inner = append(t.Inner, layout.LibcName(f.ELF))
 		}
 	}
 	slices.Sort(t.Inner)

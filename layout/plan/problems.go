@@ -155,6 +155,9 @@ func isSonameRelation(r pkginfo.Relation) bool {
 // an rpm asks for the soname itself.
 func packageNames(soname string) []string {
 	names := []string{soname, soname + "()(64bit)"}
+	if ldso.IsMuslLibC(soname) || strings.HasPrefix(soname, "ld-musl-") {
+		names = append(names, "musl")
+	}
 	if layout.IsGlibcLibrary(soname) {
 		return append(names, "libc6", "glibc", "libc.so.6()(64bit)", "libc.so.6")
 	}

@@ -35,6 +35,20 @@ type Change struct {
 	After  string `json:"after"`
 }
 
+// Left is a package that stays as it is although it was to be bound anew.
+type Left struct {
+	Name         string `json:"name"`
+	Version      string `json:"version"`
+	Architecture string `json:"architecture"`
+	Tree         string `json:"tree"` // NAME/TREE
+	Why          string `json:"why"`  // whole, with what to do
+}
+
+// LeaveTree returns what says that a tree stays as it is.
+func LeaveTree(t *record.Tree, why string) Left {
+	return Left{Name: t.Name, Version: t.Version, Architecture: t.Architecture, Tree: t.Path(), Why: why}
+}
+
 // DraftOf returns the draft that a tree was planned from, as the package's file would give
 // it: the manifest without tree, identity, links and edits, and without what hashpkg made.
 // The packaged bytes of its files are what their edits, undone, give.
@@ -237,15 +251,18 @@ func (p *planner) searched(edits []record.EditRecord) []string {
 	for _, e := range edits {
 		if e.Kind == record.EditRunPath || e.Kind == record.EditRPath {
 			for _, dir := range strings.Split(e.To[0], ":") {
-				list = append(list, p.inTree(dir))
+				if in := p.inTree(dir); !isShelfDir(in) { // what it has, the answers say
+					list = append(list, in)
+				}
 			}
 		}
 	}
 	return list
 }
 
-// judgeRebound makes problems of what is loaded now and would not be any more.
-func (p *planner) judgeRebound(c *candidate, plan *Plan) {
+// judgeRebound makes problems of what is loaded now and would not be any more. A package of
+// which a file is not loaded now, either, is left out.
+func (p *planner) judgeRebound(c *candidate, plan *Plan) error {
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
 		r := p.results[f]
@@ -262,12 +279,21 @@ func (p *planner) judgeRebound(c *candidate, plan *Plan) {
 		for _, problem := range p.problems(c, f, r) {
 			switch {
 			case f.ELF.IsProgram() && len(was.Needs) > 0, problem.Version == "" && answers(problem.Soname):
+				loads, err := p.loadsNow(was)
+				if err != nil {
+					return err
+				}
+				if !loads {
+					plan.Left = append(plan.Left, LeaveTree(c.from, "it does not start as it is, either: "+problem.Message))
+					return nil
+				}
 				plan.Problems = append(plan.Problems, problem)
 			case !same: // it may not have been loaded before, either
 				plan.Warnings = append(plan.Warnings, problem.Message)
 			}
 		}
 	}
+	return nil
 }
 
 // judgeReboundEdits makes problems of programs that cannot be edited as they were.
@@ -313,6 +339,12 @@ func (p *planner) planRebound(plan *Plan) error {
 	for i := range p.in.Generation.Trees {
 		t := &p.in.Generation.Trees[i]
 		if t.Origin == record.OriginSystem || gone[t.Path()] != nil {
+			continue
+		}
+		if p.in.Gone != nil && p.in.Gone(t) { // nobody knows what it is bound to
+			for tree := range gone {
+				kept[tree] = true
+			}
 			continue
 		}
 		o, err := p.load(t)

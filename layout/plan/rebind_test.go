@@ -323,3 +323,60 @@ func TestRebindToTheSamePackage(t *testing.T) {
 		t.Errorf("after a higher version came it says %v", said)
 	}
 }
+
+// TestRebindLeavesWhatIsBroken has programs one of which loads a library of the root that
+// is gone.
+func TestRebindLeavesWhatIsBroken(t *testing.T) {
+	broken := func(t *testing.T) *world {
+		w := newWorld()
+		roots := pkg("root", "1", nil, facts{path: libDir + "libgone.so.1", soname: "libgone.so.1", needed: []string{"libc.so.6"}, offers: []string{"GONE_1"}})
+		w.addSystem(roots)
+		w.installAll(t, tool("1"), onig("6.9"), libc("2.36"), pkg("broken", "1", []string{"libonig5", "libc6"},
+			facts{path: "usr/bin/broken", needed: []string{"libonig.so.5", "libgone.so.1", "libc.so.6"}, wants: map[string]string{"libgone.so.1": "GONE_1"}}))
+		w.installAll(t, onig("6.10"))
+		return w
+	}
+	tools := []string{"tool 1: libonig.so.5 from libonig5=6.9 -> libonig5=6.10"}
+	for _, tt := range []struct {
+		name    string
+		breakIt func(*world)
+		left    []string
+		want    []string
+	}{
+		{"nothing is broken", func(*world) {}, nil, append([]string{"broken 1: libonig.so.5 from libonig5=6.9 -> libonig5=6.10"}, tools...)},
+		{"a library of the root is gone", func(w *world) { delete(w.system, "libgone.so.1") }, []string{"broken/1"}, tools},
+		{"it has another symbol version", func(w *world) {
+			w.addSystem(pkg("root", "2", nil, facts{path: libDir + "libgone.so.1", soname: "libgone.so.1", needed: []string{"libc.so.6"}, offers: []string{"GONE_2"}}))
+		}, []string{"broken/1"}, tools},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := broken(t)
+			tt.breakIt(w)
+			plan, said := w.rebind(t)
+			var left []string
+			for _, l := range plan.Left {
+				left = append(left, l.Tree)
+			}
+			if diff := cmp.Diff(tt.left, left); diff != "" {
+				t.Errorf("left (-want +have)\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.want, said); diff != "" {
+				t.Errorf("rebound (-want +have)\n%s", diff)
+			}
+			w.take(t, plan)
+		})
+	}
+}
+
+// TestRebindRefusesWhatStillStarts has a program that works and would not: the library
+// that takes the place needs one that nobody has.
+func TestRebindRefusesWhatStillStarts(t *testing.T) {
+	w := newWorld()
+	w.installAll(t, tool("1"), onig("6.9"), libc("2.36"))
+	w.change = func(in *Input) { in.AllowMissing = true }
+	w.installAll(t, pkg("libonig5", "6.10", []string{"libc6"}, facts{path: libDir + "libonig.so.5.6.10", soname: "libonig.so.5", needed: []string{"libnothing.so.0", "libc.so.6"}}))
+	plan, _ := w.rebind(t, "tool")
+	if len(plan.Problems) != 1 || len(plan.Left) > 0 {
+		t.Errorf("problems %v, left %v", plan.Problems, plan.Left)
+	}
+}

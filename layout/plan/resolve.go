@@ -35,6 +35,7 @@ type planner struct {
 	made      map[digest.Digest]EditResult      // the editor's results, by request
 	edited    map[*record.File]EditResult       // what came of the edits that a file has now
 	lists     map[*record.File]*elfedit.Closure // of programs that have no room for their own, by the edits that they have now
+	shelves   map[*record.File]shelf            // of musl's programs, by the edits that they have now
 	parts     map[*candidate]*parts
 	warned    map[string]bool
 
@@ -59,6 +60,7 @@ func newPlanner(in Input) (*planner, error) {
 		made:      map[digest.Digest]EditResult{},
 		edited:    map[*record.File]EditResult{},
 		lists:     map[*record.File]*elfedit.Closure{},
+		shelves:   map[*record.File]shelf{},
 		parts:     map[*candidate]*parts{},
 		warned:    map[string]bool{},
 		trees:     map[string]*record.Tree{},
@@ -355,7 +357,7 @@ func (p *planner) rootHasLibc(abi *elfedit.Info) (bool, error) {
 func plainInfo(abi *elfedit.Info) *elfedit.Info {
 	return &elfedit.Info{
 		Class: abi.Class, Data: abi.Data, Machine: abi.Machine, Type: abi.Type,
-		OSABI: abi.OSABI, Flags: abi.Flags, HasDynamic: true,
+		OSABI: abi.OSABI, Flags: abi.Flags, HasDynamic: true, Musl: abi.Musl,
 	}
 }
 

@@ -35,6 +35,9 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 	if name == chain[0].Info.Interpreter && len(chain) == 1 {
 		return s.findInterpreter(name, chain)
 	}
+	if abi.Musl && ldso.IsMuslLibC(name) {
+		return s.findMuslLibC(name, chain)
+	}
 	if isDriver(name) { // the machine's own, if it has one, whatever a package brings
 		if o, err := s.findSystem(name, chain); err == nil || !errors.Is(err, ldso.ErrNotFound) {
 			return o, err
@@ -46,7 +49,7 @@ func (s *search) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 		}
 		name = path.Base(name) // whatever the path, it must be of the process's own family
 	}
-	if layout.IsGlibcLibrary(name) {
+	if layout.IsGlibcLibrary(name) && !abi.Musl {
 		if o, err := s.findGlibc(name, abi); o != nil || err != nil {
 			return o, err
 		}
@@ -268,7 +271,8 @@ func (s *search) findSystem(name string, chain []*ldso.Object) (*ldso.Object, er
 }
 
 // searchDirs returns the directories of the payload that the requester's RUNPATH,
-// or its own and inherited RPATH, names, as the loader orders them.
+// or its own and inherited RPATH, names, as the loader orders them. To musl's all are
+// inherited, and both are alike.
 func (s *search) searchDirs(chain []*ldso.Object) []string {
 	requester := chain[len(chain)-1]
 	var dirs []string
@@ -282,6 +286,12 @@ func (s *search) searchDirs(chain []*ldso.Object) []string {
 				dirs = append(dirs, d)
 			}
 		}
+	}
+	if chain[0].Info.Musl {
+		for _, o := range slices.Backward(chain) {
+			add(o, muslSearchPath(o.Info))
+		}
+		return dirs
 	}
 	if requester.Info.HasRunPath {
 		add(requester, requester.Info.RunPath)

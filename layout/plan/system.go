@@ -143,7 +143,7 @@ func contents(m *record.Manifest) digest.Digest {
 // offers, by link, but for the loader family, which is in no farm: between the
 // unpacking and the next sync its members would not fit together.
 func places(m *record.Manifest) map[string]string {
-	family := slices.ContainsFunc(m.Links, func(l record.Link) bool { return strings.HasPrefix(path.Base(l.Path), "libc.so.6") })
+	family := isLoaderFamily(m)
 	places := map[string]string{}
 	for _, l := range m.Links {
 		f := m.Lookup(l.File())

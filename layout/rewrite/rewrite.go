@@ -168,6 +168,16 @@ func Compare(edited, packaged *elfedit.Info, records []record.EditRecord) error 
 // The error wraps ErrNotPackaged when the patch was not made of this file, or gives
 // other bytes; it does not for a patch that cannot be read.
 func Undo(edited []byte, patch *record.Patch, source digest.Digest) (packaged []byte, err error) {
+	return undo(edited, patch, source, elfedit.Edit.Apply)
+}
+
+// UndoIn is Undo without a copy of the file: edited, which nobody else may use, becomes the
+// packaged bytes. After an error it is neither.
+func UndoIn(edited []byte, patch *record.Patch, source digest.Digest) (packaged []byte, err error) {
+	return undo(edited, patch, source, elfedit.Edit.ApplyTo)
+}
+
+func undo(edited []byte, patch *record.Patch, source digest.Digest, apply func(elfedit.Edit, []byte) ([]byte, error)) (packaged []byte, err error) {
 	if patch == nil {
 		return nil, errors.New("undo edit: the record has no patch")
 	}
@@ -175,7 +185,7 @@ func Undo(edited []byte, patch *record.Patch, source digest.Digest) (packaged []
 	if err != nil {
 		return nil, fmt.Errorf("undo edit: %w", err)
 	}
-	packaged, err = edit.Invert().Apply(edited)
+	packaged, err = apply(edit.Invert(), edited)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotPackaged, err)
 	}

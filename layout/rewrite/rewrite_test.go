@@ -153,6 +153,13 @@ func TestMakeAndUndo(t *testing.T) {
 				if !bytes.Equal(undone, packaged) {
 					t.Error("undoing the edit does not give the packaged bytes")
 				}
+				undone, err = UndoIn(edited, patch, digest.Of(packaged))
+				if err != nil || !bytes.Equal(undone, packaged) {
+					t.Errorf("undoing the edit in place does not give the packaged bytes: %v", err)
+				}
+				if edit.NewSize >= edit.OldSize && &undone[0] != &edited[0] {
+					t.Error("undoing the edit in place has made a copy")
+				}
 			})
 		}
 	}
@@ -285,6 +292,10 @@ func TestUndoRefuses(t *testing.T) {
 			b, err := Undo(tt.edited, tt.patch, tt.source)
 			if err == nil || b != nil || errors.Is(err, ErrNotPackaged) != tt.notPackaged {
 				t.Errorf("%d bytes, error %v; want ErrNotPackaged: %v", len(b), err, tt.notPackaged)
+			}
+			b, err = UndoIn(slices.Clone(tt.edited), tt.patch, tt.source)
+			if err == nil || b != nil || errors.Is(err, ErrNotPackaged) != tt.notPackaged {
+				t.Errorf("in place: %d bytes, error %v; want ErrNotPackaged: %v", len(b), err, tt.notPackaged)
 			}
 		})
 	}

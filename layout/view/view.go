@@ -129,7 +129,9 @@ func keepsPath(p string) bool {
 // IsLoaderFamily reports whether a package is the C library's, of which a view has
 // nothing but conversions: see FillConversions.
 func IsLoaderFamily(m *record.Manifest) bool {
-	return slices.ContainsFunc(m.Files, func(f record.File) bool { return f.ELF != nil && f.ELF.Soname == layout.LibcName(f.ELF) })
+	return slices.ContainsFunc(m.Files, func(f record.File) bool {
+		return f.ELF != nil && (f.ELF.Soname == layout.LibcName(f.ELF) || f.ELF.IsMuslLibC())
+	})
 }
 
 // Parts are what a view is merged from.

@@ -298,9 +298,9 @@ func isLibrary(info *elfedit.Info) bool {
 	return info.Type == elf.ET_DYN && info.HasDynamic && !info.IsProgram() && !info.SplitDebug
 }
 
-// isProgram reports whether a file is a program that glibc's loader starts. Others
-// search in other ways.
+// isProgram reports whether a file is a program that a known loader starts: glibc's, or
+// musl's.
 func isProgram(info *elfedit.Info) bool {
 	return (info.Type == elf.ET_EXEC || info.Type == elf.ET_DYN) && info.IsProgram() && info.HasDynamic &&
-		info.Soname == "" && layout.IsGlibcLoader(info.Interpreter)
+		info.Soname == "" && (layout.IsGlibcLoader(info.Interpreter) || info.Musl)
 }

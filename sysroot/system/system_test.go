@@ -196,7 +196,8 @@ func TestScanLarge(t *testing.T) {
 }
 
 func TestScan(t *testing.T) {
-	static := testelf.File{Interpreter: "/lib/ld-musl-x86_64.so.1"}.Bytes()
+	musl := testelf.File{Interpreter: "/lib/ld-musl-x86_64.so.1"}.Bytes()
+	other := testelf.File{Interpreter: "/libexec/ld-elf.so.1"}.Bytes()
 	for _, tt := range []struct {
 		name      string
 		files     map[string]string
@@ -206,8 +207,8 @@ func TestScan(t *testing.T) {
 	}{
 		{
 			name:     "programs",
-			files:    map[string]string{"usr/bin/a*": string(program), "usr/bin/notexec": string(program), libDir + "notexec.so": string(program), "usr/bin/musl*": string(static), "usr/bin/script*": "#!/bin/sh\n", "usr/bin/short*": "\x7fE", "usr/bin/broken*": "\x7fELF and no more", "usr/bin/empty*": ""},
-			programs: []string{"/usr/bin/a"},
+			files:    map[string]string{"usr/bin/a*": string(program), "usr/bin/notexec": string(program), libDir + "notexec.so": string(program), "usr/bin/musl*": string(musl), "usr/bin/other*": string(other), "usr/bin/script*": "#!/bin/sh\n", "usr/bin/short*": "\x7fE", "usr/bin/broken*": "\x7fELF and no more", "usr/bin/empty*": ""},
+			programs: []string{"/usr/bin/a", "/usr/bin/musl"},
 		},
 		{
 			name: "libraries",

@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"runtime"
 	"slices"
@@ -22,6 +21,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -143,7 +143,7 @@ func (r *Relations) readTrees(ctx context.Context) error {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Dir, b.Dir))
 	})
 	if changed {
-		return r.write(treesIndex, record.EncodeHoldings(r.trees))
+		r.write(treesIndex, record.EncodeHoldings(r.trees))
 	}
 	return nil
 }
@@ -168,20 +168,29 @@ func readPackage(s *store.Store, name, stamp string) ([]*record.Holding, error) 
 	return list, nil
 }
 
-// write writes an index where the caller may, and only below a prefix that is there.
-func (r *Relations) write(name string, b []byte) error {
+// write writes an index where the caller may, and only below a prefix that is there. What
+// stands in its place, and is no file or directory of hashpkg's, is removed. That it could
+// not be written is no error: the answers are the same without it, and only take longer.
+func (r *Relations) write(name string, b []byte) {
 	dir := r.root.Store().Dir()
 	if !r.keep || !dir.Exists(layout.Private) {
-		return nil
+		return
 	}
-	err := dir.MkdirAll(layout.IndexDir, 0o755)
-	if err == nil {
-		err = dir.WriteFile(name, b, 0o644)
+	put := func() error {
+		if err := dir.MkdirAll(layout.IndexDir, 0o755); err != nil {
+			return err
+		}
+		return dir.WriteFile(name, b, 0o644)
 	}
-	if err != nil && !errors.Is(err, fs.ErrPermission) && !takesNoFile(err) {
-		return fmt.Errorf("write an index, without which this works, but takes longer: %w", err)
+	if put() == nil {
+		return
 	}
-	return nil
+	for place, kind := range map[string]uint32{layout.IndexDir: unix.S_IFDIR, name: unix.S_IFREG} {
+		if st, err := dir.Lstat(place); err == nil && st.Mode&unix.S_IFMT != kind && dir.RemoveAll(place) != nil {
+			return
+		}
+	}
+	_ = put()
 }
 
 // Locate returns whose a file is, by its path in the root or as programs carry it. Links

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout"
@@ -23,8 +21,6 @@ import (
 
 // programsIndex is the index of the system's programs.
 const programsIndex = layout.IndexDir + "/programs"
-
-func takesNoFile(err error) bool { return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) }
 
 // FollowsSystem reports whether hashpkg follows a package manager in the root.
 func (r *Relations) FollowsSystem() bool { return r.generation.HasSystemTrees() }
@@ -53,7 +49,8 @@ func (r *Relations) SystemPrograms(ctx context.Context) ([]record.SystemProgram,
 		return nil, err
 	}
 	r.programs = s
-	return s.Programs, r.write(programsIndex, s.Encode())
+	r.write(programsIndex, s.Encode())
+	return s.Programs, nil
 }
 
 // systemStamp changes with all that the answers follow from: the databases, the loader's

@@ -20,6 +20,15 @@ import (
 	"github.com/hashpkg/hashpkg/transaction/verify"
 )
 
+// manifest returns the manifest of a tree that can be read, or why it cannot.
+func (r *repairer) manifest(tree string) (*record.Manifest, error) {
+	if m := r.manifests[tree]; m != nil {
+		return m, nil
+	}
+	name, dir := layout.SplitTreePath(tree)
+	return r.store().Manifest(name, dir)
+}
+
 // repairTrees makes again what is missing or wrong in trees, from the objects.
 func (r *repairer) repairTrees(ctx context.Context) error {
 	places := verify.NewPlaces(r.Root)
@@ -31,7 +40,7 @@ func (r *repairer) repairTrees(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for _, d := range verify.Bindings(r.store(), r.Root.Prefix(), r.manifests[p], func(tree string) *record.Manifest { return r.manifests[tree] }) {
+		for _, d := range verify.Bindings(r.store(), r.Root.Prefix(), r.manifests[p], r.manifest) {
 			r.remains(d, "bind it anew with hashpkg rebind, or install the package again")
 		}
 		if r.lacksGenerated(r.manifests[p]) {

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,9 +13,9 @@ import (
 
 // Bindings compares the notes of a tree's programs, which say to which files these are
 // bound, with the trees of these files. What the files have is compared with the manifests
-// of these trees by [Trees]. manifest returns a tree's manifest by its path; nil for one that
-// is not there or cannot be read.
-func Bindings(s *store.Store, prefix string, m *record.Manifest, manifest func(tree string) *record.Manifest) (damaged []store.Damage) {
+// of these trees by [Trees]. manifest returns a tree's manifest by its path; its error wraps
+// [store.ErrNoManifest] for one that is not there.
+func Bindings(s *store.Store, prefix string, m *record.Manifest, manifest func(tree string) (*record.Manifest, error)) (damaged []store.Damage) {
 	for i := range m.Files {
 		f := &m.Files[i]
 		for _, e := range f.Edits {
@@ -29,8 +30,11 @@ func Bindings(s *store.Store, prefix string, m *record.Manifest, manifest func(t
 					continue
 				}
 				what := ""
-				if to := manifest(layout.TreePath(parts[0], parts[1])); to == nil {
+				to, err := manifest(layout.TreePath(parts[0], parts[1]))
+				if errors.Is(err, store.ErrNoManifest) {
 					what = fmt.Sprintf("is bound to %s, and there is no such tree", b.Path)
+				} else if err != nil {
+					what = fmt.Sprintf("is bound to %s, and what is known of its tree cannot be read: %v", b.Path, err)
 				} else if is := to.Lookup(parts[2]); is == nil {
 					what = fmt.Sprintf("is bound to %s, and its tree has no such file", b.Path)
 				} else if is.Object.String() != b.Digest {

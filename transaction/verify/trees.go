@@ -48,7 +48,7 @@ func Trees(ctx context.Context, root *sysroot.Root, o Options) (*Report, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{Report: Report{Damaged: []store.Damage{}}, root: root, store: root.Store(), manifests: map[string]*record.Manifest{}}
+	r := &reader{Report: Report{Damaged: []store.Damage{}}, root: root, store: root.Store(), manifests: map[string]*record.Manifest{}, others: map[string]otherManifest{}}
 	switch {
 	case len(o.Specs) > 0:
 		err = r.addNamed(g, o.Specs)
@@ -104,6 +104,13 @@ type reader struct {
 	store     *store.Store
 	manifests map[string]*record.Manifest // by the paths of their trees; nil for one that cannot be read
 	list      []*record.Manifest          // in order
+	others    map[string]otherManifest    // that are not to be read, or could not be
+}
+
+// otherManifest is what came of reading a manifest.
+type otherManifest struct {
+	manifest *record.Manifest
+	err      error
 }
 
 // addNamed adds the trees that specs name.
@@ -296,18 +303,19 @@ func (r *reader) addByPath(tree string) {
 	r.add(tree, m)
 }
 
-// manifest returns the manifest of a tree, whether or not it is to be read; nil for none that
-// can be.
-func (r *reader) manifest(tree string) *record.Manifest {
-	if m, known := r.manifests[tree]; known {
-		return m
+// manifest returns the manifest of a tree, whether or not it is to be read. The error wraps
+// [store.ErrNoManifest] where there is none.
+func (r *reader) manifest(tree string) (*record.Manifest, error) {
+	if m := r.manifests[tree]; m != nil {
+		return m, nil
 	}
-	name, dir := layout.SplitTreePath(tree)
-	m, err := r.store.Manifest(name, dir)
-	if err != nil {
-		return nil
+	other, known := r.others[tree]
+	if !known {
+		name, dir := layout.SplitTreePath(tree)
+		other.manifest, other.err = r.store.Manifest(name, dir)
+		r.others[tree] = other
 	}
-	return m
+	return other.manifest, other.err
 }
 
 func (r *reader) add(tree string, m *record.Manifest) {

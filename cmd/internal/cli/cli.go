@@ -28,6 +28,7 @@ const (
 	exitUsage   = 2
 	exitDamaged = 3
 	exitLocked  = 4
+	exitPartly  = 5
 	exitSignal  = 128 // and the number of the signal, as shells have it: 130, 143
 )
 
@@ -66,6 +67,9 @@ type usageError struct{ error }
 // errDamaged says that verify found damage, which it has reported.
 var errDamaged = errors.New("damage found")
 
+// errPartly says that a command has done what it could, and has said what it could not.
+var errPartly = errors.New("done in part")
+
 // errReported says that a command failed, and has said why.
 var errReported = errors.New("failed")
 
@@ -92,10 +96,12 @@ func (a *app) exit(err, cause error) int {
 		return exitDone
 	case errors.Is(err, errDamaged):
 		return exitDamaged
+	case errors.Is(err, errPartly):
+		return exitPartly
 	case errors.Is(err, errProblems), errors.Is(err, errReported):
 		return exitFailed
 	}
-	fmt.Fprintf(a.Err, "hashpkg: %s\n", a.describe(err))
+	a.complain("hashpkg: %s\n", a.describe(err))
 	switch {
 	case stopped && errors.As(cause, &signal):
 		return exitSignal + int(signal.Signal)
@@ -140,7 +146,7 @@ binds each program to the libraries that fit it, so that any number of versions
 of everything, the C library included, live on one machine at the same time.
 
 Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held,
-130 interrupted (Ctrl-C), 143 terminated: what was there before is there still, or
+5 done but for what is named (rebind, verify), 130 interrupted (Ctrl-C), 143 terminated: what was there before is there still, or
 hashpkg sync ends what was begun, as the message says. A second Ctrl-C ends
 hashpkg at once; the next command cleans up.`,
 		Args:              args(cobra.NoArgs),
@@ -243,19 +249,4 @@ func (a *app) printJSON(v any) error {
 		return fmt.Errorf("write output: %w", err)
 	}
 	return nil
-}
-
-// printf writes a line of the result.
-func (a *app) printf(format string, v ...any) error {
-	if _, err := fmt.Fprintf(a.Out, format, v...); err != nil {
-		return fmt.Errorf("write output: %w", err)
-	}
-	return nil
-}
-
-// notice writes what a person may want to know while the command goes on.
-func (a *app) notice(format string, v ...any) {
-	if !a.quiet {
-		fmt.Fprintf(a.Err, format, v...)
-	}
 }

@@ -67,7 +67,7 @@ func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) error {
 	if dir := a.Getenv("DPKG_ROOT"); a.root == "/" && dir != "" && dir != "/" {
 		a.root, foreign = dir, true
 	}
-	err := hooks.Run(ctx, a.Err, func() (hooks.Hook, error) {
+	err := hooks.Run(ctx, visibleWriter{a.Err}, func() (hooks.Hook, error) {
 		h := hooks.Hook{Event: event, Foreign: foreign, Image: a.isImage(), Generate: a.Generate}
 		now, errNow := a.now()
 		settings, err := a.readConfig()

@@ -59,7 +59,7 @@ func runLock(ctx context.Context, a *app, o sourceFlags, output string) error {
 		a.notice("note: nothing was installed by name, so the lock file has no packages\n")
 	}
 	if output == "" {
-		return a.printf("%s", text)
+		return a.printExactly(string(text))
 	}
 	if err := os.WriteFile(output, text, 0o644); err != nil {
 		return fmt.Errorf("write lock file: %w", err)

@@ -42,8 +42,12 @@ command, or a path with a slash, in the root.
 
 Each package that is bound otherwise gets a new tree, beside the one that it has; the
 package files are not needed. All of it is one generation, which hashpkg rollback takes
-back. What runs goes on with the old files until it is started again. Where something
-that starts now would not start any more, nothing is changed, and it is named.`,
+back. What runs goes on with the old files until it is started again.
+
+Where something that starts now would not start any more, nothing is changed, and it is
+named. A package of which something does not start as it is, and would not after it, or
+whose records are damaged, stays as it is: the others are bound anew, it is named, and the
+exit status is 5.`,
 		Example: "  hashpkg rebind --all --dry-run\n  hashpkg rebind jq\n  hashpkg rebind --all",
 		Args: args(func(c *cobra.Command, given []string) error {
 			if o.all {
@@ -90,16 +94,22 @@ func runRebind(ctx context.Context, a *app, o rebindOptions, given []string) err
 	switch {
 	case result == nil || err != nil && !isProblem(err):
 		return err
-	case a.json:
+	case err == nil && len(result.Left) > 0:
+		err = errPartly
+	}
+	if a.json {
 		return errors.Join(err, a.printJSON(result))
 	}
 	for _, w := range result.Warnings {
 		a.notice("warning: %s\n", w)
 	}
-	if err != nil {
+	for _, l := range result.Left {
+		a.complain("%s %s is left as it is: %s\n", l.Name, l.Version, l.Why)
+	}
+	if err != nil && !errors.Is(err, errPartly) {
 		return err
 	}
-	return a.printRebound(result, o.dryRun)
+	return errors.Join(err, a.printRebound(result, o.dryRun))
 }
 
 // whichToRebind returns what finds the private trees that a person names: packages, commands,
@@ -206,6 +216,8 @@ func (a *app) printRebound(result *transaction.RebindResult, dryRun bool) error 
 		}
 	}
 	switch {
+	case len(result.Rebound) == 0 && len(result.Left) > 0:
+		return a.printf("nothing was bound anew; generation %d is active\n", result.Generation)
 	case len(result.Rebound) == 0:
 		return a.printf("nothing to do: generation %d is bound to what is there\n", result.Generation)
 	case dryRun:

@@ -112,4 +112,6 @@ func hintOfFile(err error, requests []repo.Request) error {
 
 // table prints lines whose columns, divided by tabs, begin one below the other. The
 // caller flushes it.
-func (a *app) table() *tabwriter.Writer { return tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0) }
+func (a *app) table() *tabwriter.Writer {
+	return tabwriter.NewWriter(visibleWriter{a.Out}, 0, 8, 2, ' ', 0)
+}

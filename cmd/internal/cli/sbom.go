@@ -48,5 +48,5 @@ func runSBOM(ctx context.Context, a *app, format string) error {
 	if err != nil {
 		return fmt.Errorf("write the bill of materials: %v", err)
 	}
-	return a.printf("%s\n", text)
+	return a.printExactly(string(text) + "\n")
 }

@@ -98,7 +98,7 @@ func (a *app) printUpdated(out []updateOutput) error {
 	for _, u := range out {
 		switch {
 		case u.Error != "":
-			fmt.Fprintf(a.Err, "hashpkg: %s\n", u.Error)
+			a.complain("hashpkg: %s\n", u.Error)
 		case a.quiet:
 		case u.Changed:
 			if err := a.printf("%s: %s of %s\n", u.Source, count(u.Packages, "package"), u.Date.Format("2006-01-02 15:04")); err != nil {

@@ -96,6 +96,7 @@ func (p *filePlan) check(data []byte) error {
 		}
 	}
 	expected := p.expected
+	expected.Musl = got.Musl           // it follows from the interpreter and the needed libraries
 	expected.AsksWhere = got.AsksWhere // a search path that was added may name $ORIGIN, and bytes that are not used any more stay
 	if len(p.changes.RenameSymbols) > 0 {
 		expected.ImportsOpen, expected.ImportsWhere = got.ImportsOpen, got.ImportsWhere

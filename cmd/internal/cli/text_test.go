@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestVisible(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain\ttext\nüß€日本": "plain\ttext\nüß€日本",
+		"\x1b[2J\a\b\r\x7f":  `\x1b[2J\x07\x08\x0d\x7f`,
+		"a\u009b31mb\u0085":  `a\x9b31mb\x85`,
+		"a\x9b31m caf\xe9":   "a\\x9b31m caf\xe9", // bytes that are no UTF-8
+		"\ufffd":             "\ufffd",
+		"":                   "",
+	} {
+		if have := visible(text); have != want {
+			t.Errorf("visible(%q) is %q, want %q", text, have, want)
+		}
+	}
+}
+
+// TestWhatReachesTheTerminal has every way by which commands write text.
+func TestWhatReachesTheTerminal(t *testing.T) {
+	var out, errs bytes.Buffer
+	a := &app{Env: Env{Out: &out, Err: &errs}}
+	hostile := "\x1b]0;owned\a\u009b2J"
+	if err := a.printf("%s\n", hostile); err != nil {
+		t.Fatal(err)
+	}
+	table := a.table()
+	fmt.Fprintf(table, "name\t%s\tend\n", hostile)
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	a.notice("warning: %s\n", hostile)
+	a.complain("%s\n", hostile)
+	a.exit(errors.New(hostile), nil)
+	for _, text := range []string{out.String(), errs.String()} {
+		if strings.ContainsAny(text, "\x1b\a\u009b") {
+			t.Errorf("a terminal would get %q", text)
+		}
+		if !strings.Contains(text, `\x1b]0;owned\x07\x9b2J`) {
+			t.Errorf("it is not to be seen in %q", text)
+		}
+	}
+	out.Reset()
+	if err := a.printJSON(hostile); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"\u001b]0;owned\u0007` + "\u009b" + `2J"` + "\n"; out.String() != want {
+		t.Errorf("JSON is %q, want %q", out.String(), want)
+	}
+}
