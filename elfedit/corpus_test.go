@@ -61,6 +61,7 @@ type corpus struct {
 	refused  map[string]int
 	growth   map[string][]int64
 	handled  int
+	bindable int
 	failures int
 }
 
@@ -85,6 +86,7 @@ func TestCorpus(t *testing.T) {
 		c.file(path)
 	}
 	t.Logf("%d files in %v: %d handled, %d with failures; strip and eu-elflint: %v, %v", len(files), time.Since(start).Round(time.Second), c.handled, c.failures, c.strip, c.judged)
+	t.Logf("%d symbols that a file can be bound to", c.bindable)
 	for reason, n := range c.refused {
 		t.Logf("refused %d: %s", n, reason)
 	}
@@ -154,6 +156,13 @@ func (c *corpus) file(path string) {
 		names.ReplaceNeeded = []Replacement{{last, "/usr/lib/not/there/" + last}}
 	}
 	f.try("needed added and replaced", names, "")
+	self, err := SelfBindable(data)
+	if err != nil {
+		c.errorf(path, "bindable: %v", err)
+	}
+	c.bindable += len(self)
+	f.try("bound to itself", Changes{SelfBind: self}, f.resolved)
+	f.try("bound to itself, three directories", Changes{SelfBind: self, Path: three.Path}, f.resolved)
 	f.fill()
 	if f.loader != "" && len(info.Needed) > 0 {
 		f.flatten()

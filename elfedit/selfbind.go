@@ -52,6 +52,14 @@ var selfBindKinds = map[elf.Machine]relocationKinds{
 		elf.ELFCLASS64, true,
 		uint32(elf.R_X86_64_64), uint32(elf.R_X86_64_GLOB_DAT), uint32(elf.R_X86_64_JMP_SLOT), uint32(elf.R_X86_64_RELATIVE),
 	},
+	elf.EM_AARCH64: {
+		elf.ELFCLASS64, true,
+		uint32(elf.R_AARCH64_ABS64), uint32(elf.R_AARCH64_GLOB_DAT), uint32(elf.R_AARCH64_JUMP_SLOT), uint32(elf.R_AARCH64_RELATIVE),
+	},
+	elf.EM_386: {
+		elf.ELFCLASS32, false,
+		uint32(elf.R_386_32), uint32(elf.R_386_GLOB_DAT), uint32(elf.R_386_JMP_SLOT), uint32(elf.R_386_RELATIVE),
+	},
 }
 
 // selfBinder finds the relocations of a file that can be bound to the file itself.
