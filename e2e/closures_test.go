@@ -160,9 +160,14 @@ func compileLibraries(t *testing.T, l loader, dir string, random *rand.Rand, cou
 			needs[i] = append(needs[i], i+3)
 		}
 		sources[i] = libraryOf(i, random, l.musl)
-		writeFile(t, filepath.Join(dir, soname(i)+".map"), fmt.Sprintf("VERSION%d { unique%d; };\n", i, i))
+		writeFile(t, filepath.Join(dir, soname(i)+".map"), fmt.Sprintf("VERSION%[1]d { unique%[1]d; sum%[1]d; table%[1]d; };\n", i))
 	}
 	build := func(i int, file, source string, more ...string) {
+		if i%2 == 0 {
+			more = append(more, "-Wl,-z,now")
+		} else {
+			more = append(more, "-Wl,-z,lazy")
+		}
 		writeFile(t, filepath.Join(dir, soname(i)+".c"), source)
 		l.compile(t, append([]string{
 			"-shared", "-fPIC", "-o", filepath.Join(dir, file), "-Wl,-soname," + soname(i), "-Wl,--version-script=" + filepath.Join(dir, soname(i)+".map"),
@@ -199,6 +204,7 @@ func soname(i int) string { return fmt.Sprintf("lib%d.so", i) }
 // libraryOf returns the source of a library, which has some of what others have, too, but
 // for musl no indirect functions.
 func libraryOf(i int, random *rand.Rand, musl bool) string {
+	var calls, table string // what it asks itself for
 	s := fmt.Sprintf("#include <stdio.h>\nint unique%d(void) { return %d; }\n__attribute__((constructor)) static void made(void) { puts(\"made %d\"); }\n"+
 		"__attribute__((destructor)) static void gone(void) { puts(\"gone %d\"); }\n", i, i, i, i)
 	for k := range symbols {
@@ -207,6 +213,10 @@ func libraryOf(i int, random *rand.Rand, musl bool) string {
 			s += fmt.Sprintf("int function%d(void) { return %d; }\n", k, i)
 		case 1:
 			s += fmt.Sprintf("__attribute__((weak)) int function%d(void) { return %d; }\n", k, 1000+i)
+		}
+		if name := fmt.Sprintf("function%d", k); strings.Contains(s, name) {
+			calls += fmt.Sprintf("\tprintf(\"%d has %s of %%d\\n\", %s());\n", i, name, name)
+			table += name + ", "
 		}
 		kind := random.IntN(4)
 		if musl && kind == 2 {
@@ -221,7 +231,9 @@ func libraryOf(i int, random *rand.Rand, musl bool) string {
 			s += fmt.Sprintf("static int chosen%d(void) { return %d; }\nstatic void *choose%d(void) { return chosen%d; }\nint indirect%d(void) __attribute__((ifunc(\"choose%d\")));\n", k, i, k, k, k, k)
 		}
 	}
-	return s
+	return s + fmt.Sprintf("int sum%[1]d(int from)\n{\n\treturn from ? from + sum%[1]d(from - 1) : unique%[1]d();\n}\nint (*table%[1]d[])(void) = {%[2]sunique%[1]d};\n"+
+		"__attribute__((constructor)) static void call(void)\n{\n%[3]s\tfor (unsigned n = 0; n < sizeof table%[1]d / sizeof *table%[1]d; n++)\n"+
+		"\t\tprintf(\"%[1]d has %%d at %%u\\n\", table%[1]d[n](), n);\n\tprintf(\"%[1]d sums up to %%d\\n\", sum%[1]d(3));\n}\n", i, table, calls)
 }
 
 const symbols = 6

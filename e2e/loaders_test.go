@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -41,6 +42,12 @@ func (l loader) tree(version string) string {
 // programs that know no later one, and on those of other architectures.
 func TestClosuresOnLoaders(t *testing.T) {
 	testneed.Root(t)
+	onLoaders(t, compareOnLoader)
+}
+
+// onLoaders runs a test with each loader.
+func onLoaders(t *testing.T, test func(*testing.T, loader)) {
+	t.Helper()
 	testneed.Network(t)
 	if runtime.GOARCH != "amd64" {
 		testneed.Unmet(t, "its loaders run on amd64")
@@ -62,7 +69,10 @@ func TestClosuresOnLoaders(t *testing.T) {
 		if err != nil || len(libraries) != 1 {
 			t.Fatalf("the libraries of %s are in %q: %v", arch, libraries, err)
 		}
-		return []string{name, "--sysroot=" + dir, "-L" + libraries[0]}
+		relinkLoader(t, dir)
+		// A compiler has what is started first, and the C library, of its own before those of a sysroot.
+		start := filepath.Join(dir, "usr/lib", filepath.Base(libraries[0])) + "/"
+		return []string{name, "--sysroot=" + dir, "-B" + start, "-L" + start, "-L" + libraries[0]}
 	}
 	native := compiler("gcc", "amd64")
 	for _, tt := range []struct {
@@ -79,7 +89,7 @@ func TestClosuresOnLoaders(t *testing.T) {
 		t.Run(tt.suite+"-"+tt.arch, func(t *testing.T) {
 			l := tt.loader
 			l.libc = fetch(tt.suite, tt.arch, "libc6", "libgcc-s1")
-			compareOnLoader(t, l)
+			test(t, l)
 		})
 	}
 	if centos := os.Getenv("HASHPKG_TEST_CENTOS"); centos != "" {
@@ -88,8 +98,27 @@ func TestClosuresOnLoaders(t *testing.T) {
 			if err != nil || len(libc) == 0 {
 				t.Fatalf("there is no glibc in %s: %v", centos, err)
 			}
-			compareOnLoader(t, loader{arch: "amd64", cc: native, libc: libc})
+			test(t, loader{arch: "amd64", cc: native, libc: libc})
 		})
+	}
+}
+
+// relinkLoader makes links of the C library's package that lead to the machine's loader lead to that below dir, where
+// linkers look.
+func relinkLoader(t *testing.T, dir string) {
+	t.Helper()
+	links, err := filepath.Glob(filepath.Join(dir, "lib*/ld-*.so.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		target, err := os.Readlink(l)
+		if err != nil || !filepath.IsAbs(target) {
+			continue
+		}
+		if err := errors.Join(os.Remove(l), os.Symlink(filepath.Join(dir, target), l)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
