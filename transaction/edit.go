@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,7 +36,18 @@ func (e *editor) Edit(requests []plan.EditRequest) ([]plan.EditResult, error) {
 
 func (e *editor) edit(r plan.EditRequest) (result plan.EditResult, err error) {
 	err = e.from.Map(r.File.Source, func(packaged []byte) error {
-		edit, leavesRelRO, err := rewrite.Make(packaged, r.Edits)
+		edits := r.Edits
+		if r.Taken != nil {
+			result.Self, err = rewrite.SelfRecord(packaged, func(s elfedit.Symbol) bool {
+				_, taken := slices.BinarySearchFunc(r.Taken, plan.SymbolOf(s), plan.CompareSymbols)
+				return taken
+			})
+			if err != nil || result.Self == nil {
+				return err
+			}
+			edits = append(slices.Clone(edits), *result.Self)
+		}
+		edit, leavesRelRO, err := rewrite.Make(packaged, edits)
 		if err != nil {
 			return err
 		}

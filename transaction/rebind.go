@@ -1,21 +1,14 @@
 package transaction
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
-	"github.com/hashpkg/hashpkg/layout/rewrite"
-	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -79,7 +72,7 @@ func Rebind(ctx context.Context, o RebindOptions) (result *RebindResult, err err
 	if err != nil || made.Generation == nil {
 		return rebindResult(made, w.active.ID, false), err
 	}
-	if err := from.stage(newManifests(made.Trees)); err != nil {
+	if err := from.stage(made.Trees, func(*plan.PlannedTree) bool { return true }); err != nil {
 		return nil, err
 	}
 	next := made.Generation.Next(0, o.Now)
@@ -113,18 +106,7 @@ func planRebind(ctx context.Context, o RebindOptions, to sink, active *record.Ge
 	if err != nil {
 		return nil, nil, err
 	}
-	from := &packagedFiles{store: o.Root.Store(), sink: to, edited: map[digest.Digest]*record.File{}, taken: map[digest.Digest]func() error{}}
-	for _, t := range trees {
-		m, err := manifest(t)
-		if err != nil {
-			return nil, nil, err
-		}
-		for i := range m.Files {
-			if f := &m.Files[i]; f.Patch != nil {
-				from.edited[f.Source] = f
-			}
-		}
-	}
+	from := newPackagedFiles(o.Root.Store(), to)
 	if len(trees) == 0 {
 		return &plan.Plan{Warnings: []string{}, Problems: []plan.Problem{}}, from, nil
 	}
@@ -134,7 +116,7 @@ func planRebind(ctx context.Context, o RebindOptions, to sink, active *record.Ge
 		return nil, nil, err
 	}
 	o.Progress(Progress{Step: "editing"})
-	in.Rebind, in.Installed = trees, manifest
+	in.Rebind, in.Installed = trees, from.know(manifest)
 	made, err := plan.Make(in)
 	if err != nil {
 		return nil, nil, err
@@ -185,79 +167,4 @@ func toRebind(o RebindOptions, g *record.Generation, manifest func(*record.Tree)
 		trees[i] = may[tree]
 	}
 	return trees, nil
-}
-
-// packagedFiles has the packaged bytes of installed files. It implements [sink].
-type packagedFiles struct {
-	sink
-	store  *store.Store
-	edited map[digest.Digest]*record.File // by their packaged bytes, one that can be had from its edited form
-
-	mu    sync.Mutex
-	taken map[digest.Digest]func() error // put bytes into the sink, once
-}
-
-// Map calls f with the packaged bytes of a file. They are compared with their digest:
-// damage does not go from one tree into another.
-func (p *packagedFiles) Map(d digest.Digest, f func([]byte) error) error {
-	if err := p.take(d); err != nil {
-		return err
-	}
-	return p.sink.Map(d, f)
-}
-
-// take puts bytes into the sink, if they are not there yet.
-func (p *packagedFiles) take(d digest.Digest) error {
-	p.mu.Lock()
-	take := p.taken[d]
-	if take == nil {
-		take = sync.OnceValue(func() error { return p.find(d) })
-		p.taken[d] = take
-	}
-	p.mu.Unlock()
-	return take()
-}
-
-func (p *packagedFiles) find(d digest.Digest) error {
-	add := func(b []byte) error {
-		_, _, err := p.sink.Add(bytes.NewReader(b), int64(len(b)))
-		return err
-	}
-	damaged := func(object digest.Digest, err error) error {
-		return fmt.Errorf("object %s is damaged: %w; run hashpkg verify --repair", object, err)
-	}
-	err := p.store.MapObject(d, func(b []byte) error {
-		if have := digest.Of(b); have != d {
-			return damaged(d, digest.ErrMismatch)
-		}
-		return add(b)
-	})
-	f := p.edited[d]
-	if f == nil || err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err == nil {
-		return nil
-	}
-	return p.store.MapObject(f.Object, func(b []byte) error {
-		packaged, err := rewrite.Undo(b, f.Patch, d)
-		if err != nil {
-			return damaged(f.Object, err)
-		}
-		return add(packaged)
-	})
-}
-
-// stage puts the packaged bytes of the files of trees that are edited into the sink.
-func (p *packagedFiles) stage(trees []*record.Manifest) error {
-	for _, m := range trees {
-		for i := range m.Files {
-			if f := &m.Files[i]; f.Patch != nil {
-				if err := p.take(f.Source); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
 }

@@ -69,6 +69,14 @@ type Input struct {
 	// Gone reports whether a tree of Generation is not in the next one; nil for none.
 	// Nothing of the command is bound to it.
 	Gone func(*record.Tree) bool
+	// Symbols returns by which symbols files answer look-ups, and which of them relocations
+	// of their own can be bound to, in the order of the requests. When it is nil, nothing is
+	// bound so.
+	Symbols func([]SymbolsRequest) ([]Symbols, error)
+
+	// anew are trees of Generation, by their paths, that are planned anew because of what is
+	// bound to itself in them: see [planner.findClashes].
+	anew map[string]bool
 }
 
 // Plan is what an install would do. Its value is what --dry-run prints.
@@ -97,6 +105,7 @@ type PlannedTree struct {
 	Tree         string        `json:"tree"`
 	Identity     digest.Digest `json:"identity"`
 	Present      bool          `json:"present"` // the very same tree is there already
+	Anew         bool          `json:"anew"`    // of a package that was not asked for: a tree of it is there, in which too much is bound to itself for others of the command
 	Default      bool          `json:"default"`
 	Links        []record.Link `json:"links"`
 	Edits        []PlannedEdit `json:"edits"`
@@ -135,7 +144,7 @@ func Make(in Input) (*Plan, error) {
 	}
 	plan := &Plan{Trees: []PlannedTree{}, Conflicts: []farm.Conflict{}, Warnings: []string{}, Problems: []Problem{}}
 	if len(in.Rebind) > 0 {
-		return plan, p.makeRebound(plan)
+		return p.makeRebound(plan)
 	}
 	for _, c := range p.command {
 		if err := p.resolvePackage(c, plan); err != nil {
@@ -143,10 +152,18 @@ func Make(in Input) (*Plan, error) {
 		}
 	}
 	for _, c := range p.command {
-		p.judge(c, plan)
+		if !c.m.Anew { // what was to be said of that was said at its install
+			p.judge(c, plan)
+		}
 	}
 	p.refuseRivals(plan)
 	p.warnRelations(plan)
+	if again, err := p.findClashes(); again != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return Make(*again)
+	}
 	p.decideViews()
 	if err := errors.Join(p.nameTrees(plan), p.fault); err != nil {
 		return nil, err
@@ -160,10 +177,10 @@ func Make(in Input) (*Plan, error) {
 }
 
 // makeRebound is Make for installed packages.
-func (p *planner) makeRebound(plan *Plan) error {
+func (p *planner) makeRebound(plan *Plan) (*Plan, error) {
 	for _, c := range p.command {
 		if err := p.resolvePackage(c, &Plan{}); err != nil { // what was to be said of it was said at its install
-			return err
+			return nil, err
 		}
 	}
 	p.settle()
@@ -171,20 +188,26 @@ func (p *planner) makeRebound(plan *Plan) error {
 	for _, c := range p.command {
 		p.judgeRebound(c, plan)
 	}
+	if again, err := p.findClashes(); again != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return Make(*again)
+	}
 	p.decideViews()
 	if err := errors.Join(p.nameTrees(plan), p.fault); err != nil {
-		return err
+		return nil, err
 	}
 	if len(plan.Problems) > 0 {
-		return nil
+		return plan, nil
 	}
 	p.dropUnmoved(plan)
 	p.reportRebound(plan)
 	if err := p.planRebound(plan); err != nil {
-		return err
+		return nil, err
 	}
 	p.planViews(plan)
-	return nil
+	return plan, nil
 }
 
 // planGeneration adds the trees to the generation and says what its farm makes
@@ -224,7 +247,9 @@ func (p *planner) planGeneration(plan *Plan) {
 	}
 	ours := make(map[string]bool, len(p.command))
 	for _, c := range p.command {
-		ours[layout.TreePath(c.m.Name, c.m.Tree)] = true
+		if !c.m.Anew {
+			ours[layout.TreePath(c.m.Name, c.m.Tree)] = true
+		}
 	}
 	if p.in.Choice == record.DefaultThis {
 		changed = next.UseAll(ours) || changed
@@ -257,6 +282,9 @@ func (p *planner) planGeneration(plan *Plan) {
 // satisfies. Those that name a library become problems where the library is missing.
 func (p *planner) warnRelations(plan *Plan) {
 	for _, c := range p.command {
+		if c.m.Anew {
+			continue
+		}
 		var unresolved []string
 		for _, r := range c.m.Requires {
 			if !p.isSatisfied(c, r) && !isSonameRelation(r) {
@@ -355,6 +383,7 @@ func generationTree(m *record.Manifest) record.Tree {
 			}
 		}
 	}
+	t.Prelocated = isPrelocated(m)
 	t.Links = append(t.Links, shareLinks(m)...)
 	for i := range m.Files {
 		f := &m.Files[i]

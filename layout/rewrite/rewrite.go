@@ -55,6 +55,7 @@ func Changes(records []record.EditRecord) (elfedit.Changes, error) {
 			}
 		case record.EditNote:
 			c.Bound = bound(e)
+		case record.EditSelf: // which depends on the file
 		}
 	}
 	return c, nil
@@ -70,6 +71,10 @@ func check(e record.EditRecord) error {
 	case record.EditNeeded, record.EditReplace:
 		fits = len(e.From) == len(e.To)
 	case record.EditAdd:
+	case record.EditSelf:
+		if len(e.To) != 2 {
+			return errors.New("read edit record: what is bound to the file itself has no rules and number")
+		}
 	case record.EditNote:
 		if len(bound(e)) != len(e.To) {
 			return errors.New("read edit record: a note has lines that are no digest and path")
@@ -103,6 +108,13 @@ func Make(packaged []byte, records []record.EditRecord) (edit elfedit.Edit, leav
 	changes, err := Changes(records)
 	if err != nil {
 		return elfedit.Edit{}, false, err
+	}
+	for _, r := range records {
+		if r.Kind == record.EditSelf {
+			if changes.SelfBind, err = selfSymbols(packaged, r); err != nil {
+				return elfedit.Edit{}, false, err
+			}
+		}
 	}
 	edit, err = elfedit.Make(packaged, changes)
 	if errors.Is(err, elfedit.ErrLeavesRelRO) {
