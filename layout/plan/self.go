@@ -3,7 +3,6 @@ package plan
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/hashpkg/hashpkg/layout/graph"
@@ -37,7 +36,7 @@ func (p *planner) addSelf() error {
 		for i := range c.m.Files {
 			f := &c.m.Files[i]
 			e, ok := exporterOf(c, f)
-			if !ok || !needsLibraries(f) || p.results[f] == nil || p.edited[f].Refused != "" {
+			if !ok || p.isForeign(c, f.ELF) || f.ELF.IsProgram() && p.results[f] == nil || p.edited[f].Refused != "" {
 				continue
 			}
 			files = append(files, f)
@@ -240,37 +239,41 @@ func (l *ownOf) isMetBy(e *exporter) bool {
 	return e.isRival(&l.exporter)
 }
 
-// withoutClashes returns the input with the packages of installed trees that clash, and of those
-// that load these by themselves; nil where there are none.
+// withoutClashes returns the input with the packages of clashing trees that the command's packages
+// would use, and of what finds these by itself; nil where there are none.
 func (p *planner) withoutClashes() (*Input, error) {
-	anew := map[string]bool{}
-	for _, c := range p.installed {
-		if p.clashing[c.m] {
-			anew[c.tree.Path()] = true
-		}
-	}
-	if len(anew) == 0 {
-		return nil, nil
-	}
-	clashing := maps.Clone(anew)
 	s, of := p.familySet()
+	anew := map[string]bool{}
 	for _, c := range p.command {
-		if p.isListedFor(c, clashing) {
-			continue
-		}
-		// Something that c loads, or that loads c, finds the library by a search path of its own.
+		searched := map[string]bool{} // clashing trees that are not loaded from where a program says
 		for _, r := range s.closure(of[ownerKey(c)]) {
-			if r.ofCommand || anew[r.tree.Path()] {
+			o := p.installed[r.tree]
+			if o == nil || !p.clashing[o.m] {
+				continue
+			}
+			switch p.useOf(c, o) {
+			case isSearched:
+				searched[r.tree.Path()] = true
+				fallthrough
+			case isListed:
+				anew[r.tree.Path()] = true
+			}
+		}
+		for _, r := range s.closure(of[ownerKey(c)]) {
+			if r.ofCommand || len(searched) == 0 {
 				continue
 			}
 			o, err := p.load(r.tree)
 			if err != nil {
 				return nil, err
 			}
-			if p.leadsTo(o.m, clashing) {
+			if p.leadsTo(o.m, searched) {
 				anew[r.tree.Path()] = true
 			}
 		}
+	}
+	if len(anew) == 0 {
+		return nil, nil
 	}
 	in := p.in
 	in.anew = map[string]bool{}
@@ -306,58 +309,65 @@ func (p *planner) withoutClashes() (*Input, error) {
 	return &in, nil
 }
 
-// isListedFor reports whether the libraries of clashing trees that a package of the command leads to
-// are loaded in its processes from where a program says: its own programs, or those of another
-// package of the command that leads to it.
-func (p *planner) isListedFor(c *candidate, clashing map[string]bool) bool {
-	if p.listsAll(c, clashing) {
-		return true
-	}
+// use says how processes of a package come by the libraries of a tree, from that which needs the
+// least to be done to that which needs the most.
+type use int
+
+const (
+	isUnused   use = iota // they have others by these names
+	isListed              // programs say where they are
+	isSearched            // they may be found by what a library, or a program, searches
+)
+
+// useOf returns how processes with something of c, a package of the command, come by the libraries
+// of o's tree that are bound to themselves.
+func (p *planner) useOf(c, o *candidate) (all use) {
 	if hasPrograms(c.m) {
-		return false
+		return p.useBy(c, o)
 	}
 	_, of := p.familySet()
-	listed := false
+	found := false
 	for _, in := range p.processes() {
-		if !in.members[of[ownerKey(c)]] {
+		if !in.members[of[ownerKey(c)]] || !hasPrograms(p.families.manifest(in.root)) {
 			continue
 		}
-		switch {
-		case !in.root.ofCommand && hasPrograms(p.families.manifest(in.root)):
-			return false
-		case in.root.ofCommand:
-			for _, o := range p.command {
-				listed = listed || of[ownerKey(o)] == in.root && p.listsAll(o, clashing)
-			}
+		i := slices.IndexFunc(p.command, func(o *candidate) bool { return of[ownerKey(o)] == in.root })
+		if i < 0 {
+			return isSearched
 		}
+		found, all = true, max(all, p.useBy(p.command[i], o))
 	}
-	return listed
+	if !found {
+		return isSearched
+	}
+	return all
 }
 
-// listsAll reports whether a package has programs, and each lists all libraries of clashing trees
-// that the package leads to.
-func (p *planner) listsAll(c *candidate, clashing map[string]bool) bool {
-	if c.m.Binding.Bind == record.BindRunPath || !hasPrograms(c.m) {
-		return false
-	}
-	s, of := p.familySet()
+// useBy is useOf for the programs of a package.
+func (p *planner) useBy(c, o *candidate) (all use) {
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
 		r := p.results[f]
 		if r == nil || !f.ELF.IsProgram() {
 			continue
 		}
-		loaded := map[*candidate]bool{}
-		for _, o := range r.closure.Objects {
-			loaded[p.owners[o]] = true
+		if c.m.Binding.Bind == record.BindRunPath {
+			return isSearched
 		}
-		for _, o := range s.closure(of[ownerKey(c)]) {
-			if !o.ofCommand && clashing[o.tree.Path()] && !loaded[p.installed[o.tree]] {
-				return false
+		names := map[string]bool{}
+		for _, l := range r.closure.Objects {
+			names[l.Info.Soname] = true
+			if p.owners[l] == o {
+				all = max(all, isListed)
+			}
+		}
+		for _, l := range boundLibraries(o, nil, o.m) {
+			if soname := l.request.File.ELF.Soname; soname == "" || !names[soname] {
+				return isSearched
 			}
 		}
 	}
-	return true
+	return all
 }
 
 func hasPrograms(m *record.Manifest) bool {
