@@ -300,6 +300,9 @@ func (p *planner) withoutClashes() (*Input, error) {
 		if err != nil {
 			return nil, err
 		}
+		if slices.ContainsFunc(in.Command, func(m *record.Manifest) bool { return m.Package.Digest == c.m.Package.Digest }) {
+			continue // by another tree of it, or its file was given
+		}
 		m := DraftOf(c.m)
 		m.Named = t.Named
 		m.Named.Asked = false

@@ -281,6 +281,17 @@ func TestABetterFittingTreeIsTaken(t *testing.T) {
 	}
 }
 
+// TestTwoTreesClash has a third program for which both trees of a library are bound to too much.
+func TestTwoTreesClash(t *testing.T) {
+	w := newSelfWorld(named{"liba.so.1": "+a +b +c", "one": "a", "two": "b"})
+	w.installAll(t, libc("2.36"), lib("liba"), prog("prog", "liba"))
+	w.install(t, func() []*record.Manifest { return []*record.Manifest{prog("one", "liba")} })
+	third := w.install(t, func() []*record.Manifest { return []*record.Manifest{prog("two", "liba")} })
+	if diff := cmp.Diff([]string{"liba: 1 not [a b]"}, left(third)); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}
+
 // TestARebindTakesAnotherTree has a program that is bound anew to a library which answers what
 // another one, that stays, is bound to.
 func TestARebindTakesAnotherTree(t *testing.T) {
