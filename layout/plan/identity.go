@@ -44,6 +44,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 
 	labels := p.labels()
 	tried := map[*candidate]map[string]bool{}
+	for _, c := range p.command {
+		p.passClashing(c, tried, labels[c])
+	}
 	for moved := true; moved; {
 		moved = false
 		for _, c := range p.command {
@@ -63,7 +66,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 			if there == nil {
 				there = p.earlier(c)
 			}
-			if there == nil || there.Identity == c.m.Identity && !p.clashing[there] {
+			if there == nil || there.Identity == c.m.Identity {
 				continue
 			}
 			if tried[c] == nil {
@@ -112,6 +115,29 @@ func (p *planner) nameTrees(plan *Plan) error {
 		p.judgeEdits(plan)
 	}
 	return nil
+}
+
+// passClashing moves a package on from trees that clash. One that does not, and was made as c's would
+// be, is tried first: those that are bound to c stay where they are then.
+func (p *planner) passClashing(c *candidate, tried map[*candidate]map[string]bool, label string) {
+	for _, m := range p.occupied[c] {
+		if p.clashing[m] {
+			if tried[c] == nil {
+				tried[c] = map[string]bool{}
+			}
+			tried[c][m.Tree] = true
+		}
+	}
+	if !tried[c][c.m.Tree] {
+		return
+	}
+	for _, m := range p.occupied[c] {
+		if !tried[c][m.Tree] && m.Origin == c.m.Origin && m.Package.Digest == c.m.Package.Digest && m.Binding == c.m.Binding {
+			c.m.Tree = m.Tree
+			return
+		}
+	}
+	c.m.Tree = p.nextName(c, p.occupied[c], tried[c], label)
 }
 
 // readOccupied reads the manifests of the trees of a package that stand on disk.

@@ -224,12 +224,16 @@ func (p *planner) planGeneration(plan *Plan) {
 			have[t.Path()] = t.Identity
 		}
 	}
-	var added []record.Tree
+	var added, beside []record.Tree
 	named := map[string]record.Named{}
 	for _, c := range p.command {
 		tree := layout.TreePath(c.m.Name, c.m.Tree)
 		named[tree] = c.m.Named
-		if have[tree] != c.m.Identity {
+		switch {
+		case have[tree] == c.m.Identity:
+		case c.m.Anew: // what is installed again is bound to what it was bound to
+			beside = append(beside, generationTree(c.m))
+		default:
 			added = append(added, generationTree(c.m))
 		}
 	}
@@ -241,8 +245,9 @@ func (p *planner) planGeneration(plan *Plan) {
 	}) {
 		changed = true
 	}
-	if len(added) > 0 {
+	if len(added)+len(beside) > 0 {
 		next.Add(p.in.Choice, added...)
+		next.Add(record.DefaultKeep, beside...)
 		changed = true
 	}
 	ours := make(map[string]bool, len(p.command))
