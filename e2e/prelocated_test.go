@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
 
@@ -18,8 +19,9 @@ var prelocatedCases = regexp.MustCompile(`^trixie/(python3|python3-numpy|perl|ru
 // TestSystemPrelocatedPrograms has programs do the work, prelocated, that they do where they are
 // only bound: one of another release, with its C library, and all that it needs.
 func TestSystemPrelocatedPrograms(t *testing.T) {
-	needForPrograms(t)
-	proxy := newCachingProxy(t)
+	testneed.Root(t)
+	testneed.Network(t)
+	testneed.Programs(t, "strace", "ip", "pivot_root")
 	cases := chosenCases(t)
 	if os.Getenv("HASHPKG_TEST_PROGRAMS") == "" {
 		cases = slices.DeleteFunc(cases, func(c *programCase) bool { return !prelocatedCases.MatchString(c.release + "/" + c.name) })
@@ -27,6 +29,10 @@ func TestSystemPrelocatedPrograms(t *testing.T) {
 			t.Fatalf("there are %d such cases", len(cases))
 		}
 	}
+	if slices.ContainsFunc(cases, func(c *programCase) bool { return c.display }) {
+		needForPrograms(t)
+	}
+	proxy := newCachingProxy(t)
 	run := func(name, option string) (works map[string]bool) {
 		works = map[string]bool{}
 		t.Run(name, func(t *testing.T) {

@@ -145,6 +145,14 @@ func TestLibrariesOfTheRootTake(t *testing.T) {
 	if diff := cmp.Diff([]string{"liba: 1 not [b]"}, left(plan)); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
+
+	first := pkg("liba", "1", nil, facts{path: libDir + "liba.so.1", soname: "liba.so.1", needed: []string{"libc.so.6"}})
+	first.Binding.Prelocate = record.PrelocateOn
+	w.installAll(t, first)
+	later := w.plan(t, pkg("prog", "1", []string{"liba"}, facts{path: "usr/bin/prog", needed: []string{"libm.so.6", "liba.so.1", "libc.so.6"}}))
+	if diff := cmp.Diff([]string{"liba: 1 not [b]"}, left(later)); diff != "" {
+		t.Errorf("later: (-want +have)\n%s", diff)
+	}
 }
 
 // TestAnotherVersionIsNoRival has two versions of a library, of which one is in a process.
@@ -209,6 +217,9 @@ func TestARivalGetsAnotherTree(t *testing.T) {
 				trees = append(trees, name)
 				if planned.Anew != strings.Contains(planned.Tree, "@") {
 					t.Errorf("%s is anew: %v", name, planned.Anew)
+				}
+				if planned.Anew && planned.Default {
+					t.Errorf("%s is the default", name)
 				}
 				if planned.Name == "liba" && planned.Identity != before {
 					t.Errorf("what is bound makes another identity")
@@ -288,6 +299,33 @@ func TestTwoTreesClash(t *testing.T) {
 	w.install(t, func() []*record.Manifest { return []*record.Manifest{prog("one", "liba")} })
 	third := w.install(t, func() []*record.Manifest { return []*record.Manifest{prog("two", "liba")} })
 	if diff := cmp.Diff([]string{"liba: 1 not [a b]"}, left(third)); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}
+
+// TestOnePackageOfTwoTreesIsTaken has both trees of a library clash in one process: its package is
+// planned once.
+func TestOnePackageOfTwoTreesIsTaken(t *testing.T) {
+	w := newSelfWorld(named{"liba.so.1": "+a +b +c", "one": "a", "two": "b"})
+	w.installAll(t, libc("2.36"), lib("liba"), prog("prog", "liba"))
+	w.installAll(t, prog("one", "liba"))
+	plan := w.plan(t, searches(opens(prog("two", "liba"), "one")))
+	if have := strings.Join(left(plan), ", "); !strings.HasPrefix(have, "liba: 1 not [a b]") || strings.Count(have, "liba") != 1 {
+		t.Errorf("bound is %s", have)
+	}
+}
+
+// TestPrelocatedTreesStay has packages installed again, of which nothing is edited then.
+func TestPrelocatedTreesStay(t *testing.T) {
+	w := newSelfWorld(named{"liba.so.1": "+a +b", "prog": "+p"})
+	w.installAll(t, libc("2.36"), lib("liba"), prog("prog", "liba"))
+	editor := &selfEditor{named: named{}}
+	w.editor = editor
+	plan := w.plan(t, lib("liba"), prog("prog", "liba"))
+	if plan.Generation != nil || len(editor.asked) > 0 {
+		t.Errorf("edited again are %q", editor.asked)
+	}
+	if diff := cmp.Diff([]string{"liba: 2 not []", "prog: 1 not []"}, left(plan)); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
 }
