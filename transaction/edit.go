@@ -36,22 +36,21 @@ func (e *editor) Edit(requests []plan.EditRequest) ([]plan.EditResult, error) {
 
 func (e *editor) edit(r plan.EditRequest) (result plan.EditResult, err error) {
 	err = e.from.Map(r.File.Source, func(packaged []byte) error {
-		edits := r.Edits
+		var edit elfedit.Edit
 		if r.Taken != nil {
-			result.Self, err = rewrite.SelfRecord(packaged, func(s elfedit.Symbol) bool {
+			result.Self, edit, result.LeavesRelRO, err = rewrite.MakeSelf(packaged, r.Edits, func(s elfedit.Symbol) bool {
 				_, taken := slices.BinarySearchFunc(r.Taken, plan.SymbolOf(s), plan.CompareSymbols)
 				return taken
 			})
-			if err != nil || result.Self == nil {
+			if result.Self == nil {
 				return err
 			}
-			edits = append(slices.Clone(edits), *result.Self)
+		} else {
+			edit, result.LeavesRelRO, err = rewrite.Make(packaged, r.Edits)
 		}
-		edit, leavesRelRO, err := rewrite.Make(packaged, edits)
 		if err != nil {
 			return err
 		}
-		result.LeavesRelRO = leavesRelRO
 		if !r.File.ELF.IsProgram() {
 			h := digest.New()
 			if err := edit.WriteTo(h, packaged); err != nil {

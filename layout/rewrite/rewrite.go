@@ -105,17 +105,27 @@ func bound(e record.EditRecord) (list []elfedit.Bound) {
 //
 // The error is a *elfedit.RefusedError when the file is sound and cannot be edited so.
 func Make(packaged []byte, records []record.EditRecord) (edit elfedit.Edit, leavesRelRO bool, err error) {
+	var self []elfedit.Symbol
+	for _, r := range records {
+		if r.Kind != record.EditSelf {
+			continue
+		}
+		if err := check(r); err != nil {
+			return elfedit.Edit{}, false, err
+		}
+		if self, err = selfSymbols(packaged, r); err != nil {
+			return elfedit.Edit{}, false, err
+		}
+	}
+	return makeEdit(packaged, records, self)
+}
+
+func makeEdit(packaged []byte, records []record.EditRecord, self []elfedit.Symbol) (edit elfedit.Edit, leavesRelRO bool, err error) {
 	changes, err := Changes(records)
 	if err != nil {
 		return elfedit.Edit{}, false, err
 	}
-	for _, r := range records {
-		if r.Kind == record.EditSelf {
-			if changes.SelfBind, err = selfSymbols(packaged, r); err != nil {
-				return elfedit.Edit{}, false, err
-			}
-		}
-	}
+	changes.SelfBind = self
 	edit, err = elfedit.Make(packaged, changes)
 	if errors.Is(err, elfedit.ErrLeavesRelRO) {
 		leavesRelRO, changes.MayLeaveRelRO = true, true

@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,26 +18,34 @@ const SelfRules = "1"
 // left out. Of a file with more than so many nothing is bound.
 const maxLeftOut = 4096
 
-// SelfRecord returns the record that relocations of a file are bound to all of its own
-// symbols to which they can be, but for those that are taken; nil where there is no
-// such symbol. To has the number of the rules and how many symbols it is, From those that are taken.
-func SelfRecord(packaged []byte, taken func(elfedit.Symbol) bool) (*record.EditRecord, error) {
+// MakeSelf is Make with one more edit, that relocations of the file are bound to all of its own
+// symbols to which they can be, but for those that are taken. It returns the record of that: To has the
+// number of the rules and how many symbols it is, From those that are taken. It is nil where there is
+// no symbol, and then there is no edit either.
+func MakeSelf(packaged []byte, records []record.EditRecord, taken func(elfedit.Symbol) bool) (r *record.EditRecord, edit elfedit.Edit, leavesRelRO bool, err error) {
 	own, err := elfedit.SelfBindable(packaged)
-	if err != nil {
-		return nil, err
+	var format *elfedit.FormatError
+	if errors.As(err, &format) {
+		return nil, elfedit.Edit{}, false, nil // no loader finds its symbols, either
 	}
-	r := &record.EditRecord{Kind: record.EditSelf}
+	if err != nil {
+		return nil, elfedit.Edit{}, false, err
+	}
+	r = &record.EditRecord{Kind: record.EditSelf}
+	var bound []elfedit.Symbol
 	for _, s := range own {
 		if taken(s) {
 			r.From = append(r.From, symbolText(s))
+		} else {
+			bound = append(bound, s)
 		}
 	}
-	bound := len(own) - len(r.From)
-	if bound == 0 || len(r.From) > maxLeftOut {
-		return nil, nil
+	if len(bound) == 0 || len(r.From) > maxLeftOut {
+		return nil, elfedit.Edit{}, false, nil
 	}
-	r.To = []string{SelfRules, strconv.Itoa(bound)}
-	return r, nil
+	r.To = []string{SelfRules, strconv.Itoa(len(bound))}
+	edit, leavesRelRO, err = makeEdit(packaged, records, bound)
+	return r, edit, leavesRelRO, err
 }
 
 // selfSymbols returns the symbols that a record speaks of.
