@@ -656,7 +656,12 @@ var accountNote = regexp.MustCompile(`(?m)^note: \S+: what would be made for it 
 // something.
 func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) programRun {
 	t.Helper()
-	cases := chosenCases(t)
+	return installedOn(t, name, root, proxy, chosenCases(t))
+}
+
+// installedOn is programsOn for some cases, with options for install.
+func installedOn(t *testing.T, name string, root *testroot.Root, proxy string, cases []*programCase, options ...string) programRun {
+	t.Helper()
 	program := hashpkg(t)
 	s := newProgramSystem(t, name, root)
 	if err := os.Mkdir(root.Path("/var/sys"), 0o755); err != nil { // the prefix's own directory changes /var
@@ -684,7 +689,7 @@ func programsOn(t *testing.T, name string, root *testroot.Root, proxy string) pr
 		if release == centos {
 			from, packages = nil, centosFiles(t, packages)
 		}
-		_, err := run(slices.Concat([]string{"install", "--signature", "warn"}, from, packages)...)
+		_, err := run(slices.Concat([]string{"install", "--signature", "warn"}, options, from, packages)...)
 		for _, m := range adoptNote.FindAllStringSubmatch(said.String(), -1) {
 			adopt[release+" "+m[1]] = append(adopt[release+" "+m[1]], strings.Split(m[2], ", then ")...)
 		}

@@ -40,7 +40,7 @@ func setBinding(draft *record.Manifest, its *record.Binding, wanted record.Bindi
 		draft.Binding.Bind = "" // so that packages of libraries are the same however programs are bound
 	}
 	if !dynamic {
-		draft.Binding.RunPath = ""
+		draft.Binding.RunPath, draft.Binding.Prelocate = "", ""
 	}
 	return nil
 }

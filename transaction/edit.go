@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,11 +36,21 @@ func (e *editor) Edit(requests []plan.EditRequest) ([]plan.EditResult, error) {
 
 func (e *editor) edit(r plan.EditRequest) (result plan.EditResult, err error) {
 	err = e.from.Map(r.File.Source, func(packaged []byte) error {
-		edit, leavesRelRO, err := rewrite.Make(packaged, r.Edits)
+		var edit elfedit.Edit
+		if r.Taken != nil {
+			result.Self, edit, result.LeavesRelRO, err = rewrite.MakeSelf(packaged, r.Edits, func(s elfedit.Symbol) bool {
+				_, taken := slices.BinarySearchFunc(r.Taken, plan.SymbolOf(s), plan.CompareSymbols)
+				return taken
+			})
+			if result.Self == nil {
+				return err
+			}
+		} else {
+			edit, result.LeavesRelRO, err = rewrite.Make(packaged, r.Edits)
+		}
 		if err != nil {
 			return err
 		}
-		result.LeavesRelRO = leavesRelRO
 		if !r.File.ELF.IsProgram() {
 			h := digest.New()
 			if err := edit.WriteTo(h, packaged); err != nil {

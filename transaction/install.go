@@ -142,7 +142,7 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 		if err != nil {
 			return nil, err
 		}
-		made, err := makePlan(ctx, o, files, spool, active)
+		made, err := makePlan(ctx, o, files, newPackagedFiles(o.Root.Store(), spool), active)
 		return &InstallResult{Plan: made, Generation: active.ID}, errors.Join(err, spool.Close())
 	}
 
@@ -154,9 +154,13 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	if err := w.Staging().KeepReserve(); err != nil {
 		return nil, err
 	}
-	made, err := makePlan(ctx, o, files, w.Staging(), w.Active())
+	from := newPackagedFiles(o.Root.Store(), w.Staging())
+	made, err := makePlan(ctx, o, files, from, w.Active())
 	result = &InstallResult{Plan: made, Generation: w.Active().ID}
 	if err != nil || made.Generation == nil {
+		return result, err
+	}
+	if err := from.stage(made.Trees, func(t *plan.PlannedTree) bool { return t.Anew }, w.Staging()); err != nil {
 		return result, err
 	}
 	next := made.Generation.Next(0, o.Now)
@@ -241,7 +245,7 @@ func formatOf(path string, formats backends.Formats) (backends.Format, error) {
 }
 
 // makePlan stages the packages and plans.
-func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sink, active *record.Generation) (*plan.Plan, error) {
+func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to *packagedFiles, active *record.Generation) (*plan.Plan, error) {
 	keys, warnings, err := keysFor(ctx, o, files)
 	if err != nil {
 		return nil, err
@@ -266,6 +270,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 	o.Progress(Progress{Step: "editing"})
 	if o.known != nil {
 		in.Installed, in.Occupied = o.known.installed, o.known.occupied
+		in.Installed = to.know(in.Installed)
 	}
 	for i, p := range staged {
 		if err := setBinding(drafts[i], p.binding, o.Binding, active, in.Installed); err != nil {
@@ -290,7 +295,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to sin
 // planInput returns what every plan of private trees follows from: a root, its active
 // generation, and where the packaged bytes of files are. Warnings are added while the plan
 // is made.
-func planInput(ctx context.Context, root *sysroot.Root, active *record.Generation, from packagedBytes, warnings *[]string) (plan.Input, error) {
+func planInput(ctx context.Context, root *sysroot.Root, active *record.Generation, from *packagedFiles, warnings *[]string) (plan.Input, error) {
 	// The databases are read when a relation asks for them. They only answer
 	// relations, so that one which cannot be read is a warning and no more.
 	packages := sync.OnceValue(func() []*pkginfo.Package {
@@ -314,13 +319,14 @@ func planInput(ctx context.Context, root *sysroot.Root, active *record.Generatio
 		RealPrefix:     realPrefix,
 		Generation:     active,
 		Orders:         root.Formats().Orders(),
-		Installed:      func(t *record.Tree) (*record.Manifest, error) { return s.Manifest(t.Name, t.Dir) },
+		Installed:      from.know(func(t *record.Tree) (*record.Manifest, error) { return s.Manifest(t.Name, t.Dir) }),
 		Occupied:       s.Manifests,
 		System:         root.System,
 		SystemPackages: packages,
 		HasFile:        root.HasFile,
 		FileSize:       root.FileSize,
 		Edit:           &editor{ctx, from},
+		Symbols:        (&symbols{ctx, root, from}).read,
 	}, nil
 }
 

@@ -4,49 +4,81 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"sync"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/layout/rewrite"
 	"github.com/hashpkg/hashpkg/store"
 )
 
-// packagedFiles has the packaged bytes of installed files: the store's own where it has
-// them, else those of an edited copy with the edit undone. Nothing is written for that. It
-// implements [packagedBytes].
+// packagedFiles has the packaged bytes of files: of packages that are being read, which are in
+// its sink, and of installed ones: the store's own where it has them, else those of an
+// edited copy with the edit undone. Nothing is written for the latter. It implements [sink].
 type packagedFiles struct {
-	store  *store.Store
-	edited map[digest.Digest][]*record.File // by their packaged bytes, those that these can be had from
+	sink  // nil where no packages are read
+	store *store.Store
 
-	mu    sync.Mutex
-	whole map[digest.Digest]bool // objects that were compared with their digest
+	mu     sync.Mutex
+	added  map[digest.Digest]bool           // to the sink
+	edited map[digest.Digest][]*record.File // by their packaged bytes, those that these can be had from
+	whole  map[digest.Digest]bool           // objects that were compared with their digest
 }
 
-// newPackagedFiles returns those of trees with these manifests; one that could not be read
-// is nil.
-func newPackagedFiles(s *store.Store, manifests map[string]*record.Manifest) *packagedFiles {
-	p := &packagedFiles{store: s, edited: map[digest.Digest][]*record.File{}, whole: map[digest.Digest]bool{}}
-	for _, m := range manifests {
-		if m == nil {
-			continue
+func newPackagedFiles(s *store.Store, to sink) *packagedFiles {
+	return &packagedFiles{
+		sink: to, store: s,
+		added: map[digest.Digest]bool{}, edited: map[digest.Digest][]*record.File{}, whole: map[digest.Digest]bool{},
+	}
+}
+
+// know returns what reads manifests as read does, whose files are known from then on.
+func (p *packagedFiles) know(read func(*record.Tree) (*record.Manifest, error)) func(*record.Tree) (*record.Manifest, error) {
+	return func(t *record.Tree) (*record.Manifest, error) {
+		m, err := read(t)
+		if err == nil {
+			p.learn(m)
 		}
-		for i := range m.Files {
-			f := &m.Files[i]
-			if f.Patch != nil && !slices.ContainsFunc(p.edited[f.Source], func(o *record.File) bool { return o.Object == f.Object }) {
-				p.edited[f.Source] = append(p.edited[f.Source], f)
-			}
+		return m, err
+	}
+}
+
+func (p *packagedFiles) learn(m *record.Manifest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range m.Files {
+		f := &m.Files[i]
+		if f.Patch != nil && !slices.ContainsFunc(p.edited[f.Source], func(o *record.File) bool { return o.Object == f.Object }) {
+			p.edited[f.Source] = append(p.edited[f.Source], f)
 		}
 	}
-	return p
 }
 
-// Map calls f with the packaged bytes of a file, which were compared with their digest:
-// damage does not go from one tree into another. Where one copy is damaged, another one
-// serves.
+// Add adds a file of a package that is being read.
+func (p *packagedFiles) Add(r io.Reader, size int64) (digest.Digest, int64, error) {
+	d, n, err := p.sink.Add(r, size)
+	if err == nil {
+		p.mu.Lock()
+		p.added[d] = true
+		p.mu.Unlock()
+	}
+	return d, n, err
+}
+
+// Map calls f with the packaged bytes of a file. Those of an installed one were compared with
+// their digest: damage does not go from one tree into another. Where one copy is
+// damaged, another one serves.
 func (p *packagedFiles) Map(d digest.Digest, f func([]byte) error) error {
+	p.mu.Lock()
+	added, copies := p.added[d], p.edited[d]
+	p.mu.Unlock()
+	if added {
+		return p.sink.Map(d, f)
+	}
 	found := false
 	var errs []error
 	try := func(object digest.Digest, err error) (done bool) {
@@ -65,7 +97,7 @@ func (p *packagedFiles) Map(d digest.Digest, f func([]byte) error) error {
 	if try(d, err) {
 		return err
 	}
-	for _, edited := range p.edited[d] {
+	for _, edited := range copies {
 		err := p.store.MapObjectPrivate(edited.Object, func(b []byte) error {
 			packaged, err := rewrite.UndoIn(b, edited.Patch, d)
 			if err != nil {
@@ -101,13 +133,18 @@ func (p *packagedFiles) isWhole(d digest.Digest, b []byte) bool {
 	return true
 }
 
-// stage puts the packaged bytes of the files of trees that are edited into a sink.
-func (p *packagedFiles) stage(trees []*record.Manifest, to sink) error {
+// stage puts the packaged bytes of the edited files of those new trees into a sink for
+// which which is true, unless packages that were read have brought them.
+func (p *packagedFiles) stage(trees []plan.PlannedTree, which func(*plan.PlannedTree) bool, to sink) error {
 	staged := map[digest.Digest]bool{}
-	for _, m := range trees {
-		for i := range m.Files {
-			f := &m.Files[i]
-			if f.Patch == nil || staged[f.Source] {
+	for i := range trees {
+		t := &trees[i]
+		if t.Present || !which(t) {
+			continue
+		}
+		for j := range t.Manifest.Files {
+			f := &t.Manifest.Files[j]
+			if f.Patch == nil || staged[f.Source] || p.added[f.Source] {
 				continue
 			}
 			staged[f.Source] = true

@@ -72,7 +72,7 @@ func Rebind(ctx context.Context, o RebindOptions) (result *RebindResult, err err
 	if err != nil || made.Generation == nil {
 		return rebindResult(made, w.active.ID, false), err
 	}
-	if err := from.stage(newManifests(made.Trees), w.staging); err != nil {
+	if err := from.stage(made.Trees, func(*plan.PlannedTree) bool { return true }, w.staging); err != nil {
 		return nil, err
 	}
 	next := made.Generation.Next(0, o.Now)
@@ -107,7 +107,12 @@ func planRebind(ctx context.Context, o RebindOptions, active *record.Generation)
 		return nil, nil, err
 	}
 	trees, left, lost := leaveUnread(active, trees, manifest)
-	from := newPackagedFiles(o.Root.Store(), manifests)
+	from := newPackagedFiles(o.Root.Store(), nil)
+	for _, m := range manifests {
+		if m != nil {
+			from.learn(m)
+		}
+	}
 	if len(trees) == 0 {
 		return &plan.Plan{Warnings: []string{}, Problems: []plan.Problem{}, Left: left}, from, nil
 	}
@@ -117,7 +122,7 @@ func planRebind(ctx context.Context, o RebindOptions, active *record.Generation)
 		return nil, nil, err
 	}
 	o.Progress(Progress{Step: "editing"})
-	in.Rebind, in.Installed = trees, manifest
+	in.Rebind, in.Installed = trees, from.know(manifest)
 	if len(lost) > 0 {
 		in.Gone = func(t *record.Tree) bool { return lost[t.Path()] != nil }
 	}
@@ -200,4 +205,3 @@ func leaveUnread(g *record.Generation, trees []*record.Tree, manifest func(*reco
 	}
 	return rest, left, lost
 }
-

@@ -36,7 +36,7 @@ func Replan(ctx context.Context, o InstallOptions, base *record.Generation, know
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, spool.Close()) }()
-	made, err := makePlan(ctx, o, files, spool, base)
+	made, err := makePlan(ctx, o, files, newPackagedFiles(o.Root.Store(), spool), base)
 	var problems *plan.ProblemsError
 	if errors.As(err, &problems) {
 		return nil, nil

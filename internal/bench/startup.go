@@ -40,10 +40,11 @@ var startups = []struct {
 
 // startupWays are the ways in which programs find libraries, with the prefix that each is
 // installed to.
-var startupWays = []struct{ name, prefix, bind, runPath string }{
-	{"three directories", "/var/full", "runpath", "full"},
-	{"minimal search path", "/var/minimal", "runpath", "minimal"},
-	{"bound", "/var/sys", "absolute", "minimal"},
+var startupWays = []struct{ name, prefix, bind, runPath, prelocate string }{
+	{"three directories", "/var/full", "runpath", "full", "--no-prelocate"},
+	{"minimal search path", "/var/minimal", "runpath", "minimal", "--no-prelocate"},
+	{"bound", "/var/sys", "absolute", "minimal", "--no-prelocate"},
+	{"bound and prelocated", "/var/self", "absolute", "minimal", "--prelocate"},
 }
 
 // benchStartup starts programs of a release on a root of that release: as the distribution
@@ -75,7 +76,7 @@ func benchStartup(h *harness) error {
 		}
 	}
 	for _, w := range startupWays {
-		args := []string{"--root", private, "--prefix", w.prefix, "install", "-q", "--from", startupSuite, "--bind", w.bind, "--runpath", w.runPath}
+		args := []string{"--root", private, "--prefix", w.prefix, "install", "-q", "--from", startupSuite, "--bind", w.bind, "--runpath", w.runPath, w.prelocate}
 		if out, err := exec.CommandContext(h.ctx, h.hashpkg, append(args, packages...)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("install %s: %w: %s", w.name, err, out[max(0, len(out)-1000):])
 		}

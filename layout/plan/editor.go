@@ -22,6 +22,10 @@ type Editor interface {
 type EditRequest struct {
 	File  *record.File // File.Source names the packaged bytes
 	Edits []record.EditRecord
+	// Taken, unless nil, asks for one more edit: that the file's relocations are bound to the
+	// file itself, but for those of symbols of its own that one of these could answer. They are
+	// sorted.
+	Taken []Symbol
 }
 
 // EditResult is what came of a request.
@@ -32,7 +36,9 @@ type EditResult struct {
 	// LeavesRelRO says that RELRO does not protect the dynamic section of the edited
 	// file any more, for lack of room.
 	LeavesRelRO bool
-	Refused     string // why the file cannot be edited so; "" when it can
+	// Self is the record of what EditRequest.Taken has asked for; nil where nothing can be bound.
+	Self    *record.EditRecord
+	Refused string // why the file cannot be edited so; "" when it can
 }
 
 // setEdits decides what is changed in the files of packages, with the names that
@@ -89,7 +95,7 @@ func withSameEdits(m *record.Manifest, f *record.File) *record.File {
 		return nil
 	}
 	is := m.Lookup(f.Path)
-	if is == nil || is.Source != f.Source || !slices.EqualFunc(withoutNote(is.Edits), f.Edits, func(a, b record.EditRecord) bool {
+	if is == nil || is.Source != f.Source || !slices.EqualFunc(withoutDerived(is.Edits), f.Edits, func(a, b record.EditRecord) bool {
 		return a.Kind == b.Kind && slices.Equal(a.From, b.From) && slices.Equal(a.To, b.To)
 	}) {
 		return nil
@@ -138,6 +144,9 @@ func (r *EditRequest) key() digest.Digest {
 	h := digest.New()
 	hashStrings(h, r.File.Source.String())
 	hashEdits(h, r.Edits)
+	if r.Taken != nil {
+		hashStrings(h, "taken", fmt.Sprint(r.Taken))
+	}
 	return digest.Sum(h)
 }
 

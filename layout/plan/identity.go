@@ -28,11 +28,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 		if err := layout.CheckName(c.m.Name); err != nil {
 			return err
 		}
-		trees, err := p.in.Occupied(c.m.Name)
-		if err != nil {
+		if err := p.readOccupied(c); err != nil {
 			return err
 		}
-		p.occupied[c] = trees
 		name, err := treeName(c.m, p.own())
 		if err != nil {
 			return err
@@ -46,6 +44,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 
 	labels := p.labels()
 	tried := map[*candidate]map[string]bool{}
+	for _, c := range p.command {
+		p.passClashing(c, tried, labels[c])
+	}
 	for moved := true; moved; {
 		moved = false
 		for _, c := range p.command {
@@ -76,7 +77,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 			moved = true
 		}
 	}
-	if err := p.addNotes(); err != nil {
+	if err := errors.Join(p.addSelf(), p.addNotes()); err != nil {
 		return err
 	}
 	for _, c := range p.command {
@@ -97,7 +98,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 		}
 		t := PlannedTree{
 			Name: c.m.Name, Version: c.m.Version, Architecture: c.m.Architecture, Tree: c.m.Tree,
-			Identity: c.m.Identity, Present: there != nil, Links: append([]record.Link{}, c.m.Links...), Edits: []PlannedEdit{},
+			Identity: c.m.Identity, Present: there != nil, Anew: c.m.Anew, Links: append([]record.Link{}, c.m.Links...), Edits: []PlannedEdit{},
 			Launchers: launchers, Scripts: append([]string{}, c.m.Scripts...),
 			Alternatives: append([]pkginfo.Alternative{}, c.m.Alternatives...), WouldMake: c.m.WouldMake, Unread: append([]string{}, c.m.Unread...),
 			Manifest: c.m,
@@ -115,6 +116,37 @@ func (p *planner) nameTrees(plan *Plan) error {
 		p.judgeEdits(plan)
 	}
 	return nil
+}
+
+// passClashing moves a package on from trees that clash. One that does not, and was made as c's would
+// be, is tried first: those that are bound to c stay where they are then.
+func (p *planner) passClashing(c *candidate, tried map[*candidate]map[string]bool, label string) {
+	for _, m := range p.occupied[c] {
+		if p.clashing[m] {
+			if tried[c] == nil {
+				tried[c] = map[string]bool{}
+			}
+			tried[c][m.Tree] = true
+		}
+	}
+	if !tried[c][c.m.Tree] {
+		return
+	}
+	for _, m := range p.occupied[c] {
+		if !tried[c][m.Tree] && m.Origin == c.m.Origin && m.Package.Digest == c.m.Package.Digest && m.Binding == c.m.Binding {
+			c.m.Tree = m.Tree
+			return
+		}
+	}
+	c.m.Tree = p.nextName(c, p.occupied[c], tried[c], label)
+}
+
+// readOccupied reads the manifests of the trees of a package that stand on disk.
+func (p *planner) readOccupied(c *candidate) (err error) {
+	if p.occupied[c] == nil {
+		p.occupied[c], err = p.in.Occupied(c.m.Name)
+	}
+	return err
 }
 
 // earlier returns the package of the command before c that has c's directory; nil
@@ -206,7 +238,7 @@ func (c *candidate) identity() digest.Digest {
 			continue
 		}
 		hashStrings(h, "file", f.Path)
-		hashEdits(h, f.Edits) // which have no notes yet: see addNotes
+		hashEdits(h, f.Edits) // which have not yet what addSelf and addNotes add
 	}
 	for _, l := range c.m.Links {
 		if strings.HasPrefix(l.File(), "../") { // into another tree
@@ -291,7 +323,11 @@ func wayTo(c, o *candidate, path string) string {
 func hashUnedited(h hash.Hash, m *record.Manifest) {
 	hashStrings(h, "hashpkg tree", fmt.Sprint(layout.FormatVersion), m.Package.Digest.String(), m.Architecture, string(m.Origin))
 	if m.Binding != (record.Binding{}) {
-		hashStrings(h, "binding", string(m.Binding.Bind), string(m.Binding.RunPath))
+		binding := []string{"binding", string(m.Binding.Bind), string(m.Binding.RunPath)}
+		if m.Binding.Prelocate != "" {
+			binding = append(binding, string(m.Binding.Prelocate))
+		}
+		hashStrings(h, binding...)
 	}
 }
 

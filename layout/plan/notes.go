@@ -9,14 +9,14 @@ import (
 	"github.com/hashpkg/hashpkg/ldso"
 )
 
-// withoutNote returns edits without that of the note, which follows from the others and the
-// bytes of what they name.
-func withoutNote(edits []record.EditRecord) []record.EditRecord {
-	isNote := func(e record.EditRecord) bool { return e.Kind == record.EditNote }
-	if !slices.ContainsFunc(edits, isNote) {
+// withoutDerived returns edits without the note and what is bound to the file itself, which
+// follow from the others and from other files.
+func withoutDerived(edits []record.EditRecord) []record.EditRecord {
+	isDerived := func(e record.EditRecord) bool { return e.Kind == record.EditNote || e.Kind == record.EditSelf }
+	if !slices.ContainsFunc(edits, isDerived) {
 		return edits
 	}
-	return slices.DeleteFunc(slices.Clone(edits), isNote)
+	return slices.DeleteFunc(slices.Clone(edits), isDerived)
 }
 
 // addNotes has the programs of new trees say which files they are bound to, by digests. It
@@ -29,8 +29,8 @@ func (p *planner) addNotes() error {
 		there := manifestAt(p.occupied[c], c.m.Tree)
 		for i := range c.m.Files {
 			f := &c.m.Files[i]
-			if same := withSameEdits(there, f); same != nil && len(f.Edits) > 0 {
-				f.Edits = same.Edits // with the note that it has, or without
+			if same := withSameEdits(there, f); same != nil && len(same.Edits) > 0 {
+				f.Edits, f.Patch = same.Edits, same.Patch // with the note that it has, or without
 			}
 			if there != nil || p.in.Edit == nil {
 				continue

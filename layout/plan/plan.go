@@ -70,6 +70,14 @@ type Input struct {
 	// Nothing of the command is bound to it. Where Rebind is given, it is one whose manifest
 	// cannot be read: it stays, and so does all that it may be bound to.
 	Gone func(*record.Tree) bool
+	// Symbols returns by which symbols files answer look-ups, and which of them relocations
+	// of their own can be bound to, in the order of the requests. When it is nil, nothing is
+	// bound so.
+	Symbols func([]SymbolsRequest) ([]Symbols, error)
+
+	// anew are trees of Generation, by their paths, that are planned anew because of what is
+	// bound to itself in them: see [planner.findClashes].
+	anew map[string]bool
 }
 
 // Plan is what an install would do. Its value is what --dry-run prints.
@@ -100,6 +108,7 @@ type PlannedTree struct {
 	Tree         string        `json:"tree"`
 	Identity     digest.Digest `json:"identity"`
 	Present      bool          `json:"present"` // the very same tree is there already
+	Anew         bool          `json:"anew"`    // of a package that was not asked for: a tree of it is there, in which too much is bound to itself for others of the command
 	Default      bool          `json:"default"`
 	Links        []record.Link `json:"links"`
 	Edits        []PlannedEdit `json:"edits"`
@@ -146,10 +155,18 @@ func Make(in Input) (*Plan, error) {
 		}
 	}
 	for _, c := range p.command {
-		p.judge(c, plan)
+		if !c.m.Anew { // what was to be said of that was said at its install
+			p.judge(c, plan)
+		}
 	}
 	p.refuseRivals(plan)
 	p.warnRelations(plan)
+	if again, err := p.findClashes(); again != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return Make(*again)
+	}
 	p.decideViews()
 	if err := errors.Join(p.nameTrees(plan), p.fault); err != nil {
 		return nil, err
@@ -180,13 +197,23 @@ func makeRebound(in Input) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := p.makeRebound(plan); err != nil {
+		again, err := p.makeRebound(plan)
+		if err != nil {
 			return nil, err
+		}
+		if again != nil {
+			in = *again
+			continue
 		}
 		left = append(left, plan.Left...)
 		if len(plan.Left) == 0 {
 			plan.Left = left
 			return plan, nil
+		}
+		for _, l := range plan.Left {
+			if in.anew[l.Tree] {
+				return nil, fmt.Errorf("bind %s anew, which others need: %s", l.Tree, l.Why)
+			}
 		}
 		in.Rebind = slices.DeleteFunc(slices.Clone(in.Rebind), func(t *record.Tree) bool {
 			return slices.ContainsFunc(plan.Left, func(l Left) bool { return l.Tree == t.Path() })
@@ -194,36 +221,41 @@ func makeRebound(in Input) (*Plan, error) {
 	}
 }
 
-func (p *planner) makeRebound(plan *Plan) error {
+// makeRebound is a try of the function of that name. It returns the input of the next one where
+// what is bound to itself asks for more trees.
+func (p *planner) makeRebound(plan *Plan) (again *Input, err error) {
 	for _, c := range p.command {
 		if err := p.resolvePackage(c, &Plan{}); err != nil { // what was to be said of it was said at its install
-			return err
+			return nil, err
 		}
 	}
 	p.settle()
 	clear(p.warned)
 	for _, c := range p.command {
 		if err := p.judgeRebound(c, plan); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if len(plan.Left) > 0 {
-		return p.fault
+		return nil, p.fault
+	}
+	if again, err := p.findClashes(); again != nil || err != nil {
+		return again, err
 	}
 	p.decideViews()
 	if err := errors.Join(p.nameTrees(plan), p.fault); err != nil {
-		return err
+		return nil, err
 	}
 	if len(plan.Problems) > 0 {
-		return nil
+		return nil, nil
 	}
 	p.dropUnmoved(plan)
 	p.reportRebound(plan)
 	if err := p.planRebound(plan); err != nil {
-		return err
+		return nil, err
 	}
 	p.planViews(plan)
-	return nil
+	return nil, nil
 }
 
 // planGeneration adds the trees to the generation and says what its farm makes
@@ -240,12 +272,16 @@ func (p *planner) planGeneration(plan *Plan) {
 			have[t.Path()] = t.Identity
 		}
 	}
-	var added []record.Tree
+	var added, beside []record.Tree
 	named := map[string]record.Named{}
 	for _, c := range p.command {
 		tree := layout.TreePath(c.m.Name, c.m.Tree)
 		named[tree] = c.m.Named
-		if have[tree] != c.m.Identity {
+		switch {
+		case have[tree] == c.m.Identity:
+		case c.m.Anew: // what is installed again is bound to what it was bound to
+			beside = append(beside, generationTree(c.m))
+		default:
 			added = append(added, generationTree(c.m))
 		}
 	}
@@ -257,13 +293,16 @@ func (p *planner) planGeneration(plan *Plan) {
 	}) {
 		changed = true
 	}
-	if len(added) > 0 {
+	if len(added)+len(beside) > 0 {
 		next.Add(p.in.Choice, added...)
+		next.Add(record.DefaultKeep, beside...)
 		changed = true
 	}
 	ours := make(map[string]bool, len(p.command))
 	for _, c := range p.command {
-		ours[layout.TreePath(c.m.Name, c.m.Tree)] = true
+		if !c.m.Anew {
+			ours[layout.TreePath(c.m.Name, c.m.Tree)] = true
+		}
 	}
 	if p.in.Choice == record.DefaultThis {
 		changed = next.UseAll(ours) || changed
@@ -296,6 +335,9 @@ func (p *planner) planGeneration(plan *Plan) {
 // satisfies. Those that name a library become problems where the library is missing.
 func (p *planner) warnRelations(plan *Plan) {
 	for _, c := range p.command {
+		if c.m.Anew {
+			continue
+		}
 		var unresolved []string
 		for _, r := range c.m.Requires {
 			if !p.isSatisfied(c, r) && !isSonameRelation(r) {
@@ -405,6 +447,7 @@ func generationTree(m *record.Manifest) record.Tree {
 			}
 		}
 	}
+	t.Prelocated = isPrelocated(m)
 	t.Links = append(t.Links, shareLinks(m)...)
 	for i := range m.Files {
 		f := &m.Files[i]

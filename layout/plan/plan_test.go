@@ -102,6 +102,7 @@ type world struct {
 	editor     Editor
 	fileSize   func(string) (int64, bool)
 	change     func(*Input) // nil for none
+	symbols    func([]SymbolsRequest) ([]Symbols, error)
 }
 
 func newWorld() *world {
@@ -134,7 +135,7 @@ func (w *world) addSystem(packages ...*record.Manifest) {
 func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 	t.Helper()
 	in := Input{
-		Prefix: layout.DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command, Edit: w.editor, FileSize: w.fileSize,
+		Prefix: layout.DefaultPrefix, Generation: w.generation, Orders: debOrders, Command: command, Edit: w.editor, FileSize: w.fileSize, Symbols: w.symbols,
 		Installed: func(tree *record.Tree) (*record.Manifest, error) {
 			if m := w.manifests[tree.Path()]; m != nil {
 				return m, nil

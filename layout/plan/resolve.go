@@ -38,6 +38,9 @@ type planner struct {
 	shelves   map[*record.File]shelf            // of musl's programs, by the edits that they have now
 	parts     map[*candidate]*parts
 	warned    map[string]bool
+	families  *familySet // made by familySet, with relatives
+	relatives map[string]*relative
+	clashing  map[*record.Manifest]bool // trees of which something is bound to itself that others answer: see findClashes
 
 	trees   map[string]*record.Tree     // of the generation, by their paths
 	rebound map[string]*candidate       // of the command, those that are bound anew, by the paths of the trees that they have
@@ -93,7 +96,7 @@ func (p *planner) listTrees() {
 	p.defaults, p.others = nil, nil
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
-		if in.Gone != nil && in.Gone(t) || p.rebound[t.Path()] != nil {
+		if in.Gone != nil && in.Gone(t) || p.rebound[t.Path()] != nil || in.anew[t.Path()] {
 			continue
 		}
 		if t.Origin == record.OriginSystem {

@@ -114,8 +114,22 @@ func (p *planner) decideViews() {
 	if p.in.FileSize == nil || !canLaunch(p.place(), "usr/bin/x") {
 		return
 	}
-	s := newFamilySet(p.in.Orders)
-	of := map[string]*relative{} // by what ownerKey says of its candidate
+	s, of := p.familySet()
+	w := &viewNeeds{p: p, s: s, of: of, lacks: map[string]bool{}, shipped: map[*relative]string{}}
+	for _, c := range p.command {
+		c.launchers = w.ofPackage(of[ownerKey(c)])
+		c.linkers = p.linkers(c.m)
+	}
+	p.fault = cmp.Or(p.fault, s.fault)
+}
+
+// familySet returns the packages that there are for the command's, with these, and by what
+// ownerKey says of their candidates.
+func (p *planner) familySet() (s *familySet, of map[string]*relative) {
+	if p.families != nil {
+		return p.families, p.relatives
+	}
+	s, of = newFamilySet(p.in.Orders), map[string]*relative{}
 	for _, c := range p.command {
 		t := &record.Tree{Name: c.m.Name, Version: c.m.Version, Format: c.m.Format, Provides: c.m.Provides, Links: commandPaths(c.m), Named: c.m.Named}
 		r := &relative{tree: t, ofCommand: true, m: c.m}
@@ -148,12 +162,8 @@ func (p *planner) decideViews() {
 			}
 		}
 	}
-	w := &viewNeeds{p: p, s: s, of: of, lacks: map[string]bool{}, shipped: map[*relative]string{}}
-	for _, c := range p.command {
-		c.launchers = w.ofPackage(of[ownerKey(c)])
-		c.linkers = p.linkers(c.m)
-	}
-	p.fault = cmp.Or(p.fault, s.fault)
+	p.families, p.relatives = s, of
+	return s, of
 }
 
 // ownerKey names a candidate: by its tree or the one that it had, or by its package file.

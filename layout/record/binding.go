@@ -1,14 +1,18 @@
 package record
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Binding says how the programs and libraries of a private tree find libraries.
 //
 // In a manifest an empty member is the default, and so is one that says nothing of any
 // file that the package has: Bind of a package without programs.
 type Binding struct {
-	Bind    Bind    `json:"bind,omitempty"`
-	RunPath RunPath `json:"runpath,omitempty"`
+	Bind      Bind      `json:"bind,omitempty"`
+	RunPath   RunPath   `json:"runpath,omitempty"`
+	Prelocate Prelocate `json:"prelocate,omitempty"`
 }
 
 // Bind says how programs find the libraries that they need.
@@ -30,9 +34,22 @@ const (
 	RunPathFull    RunPath = "full"
 )
 
+// Prelocate says whether relocations of the package's files are bound to these files
+// themselves, where nothing else can answer them.
+type Prelocate string
+
+// The choices.
+const (
+	PrelocateOn  Prelocate = "on"
+	PrelocateOff Prelocate = "off"
+
+	// DefaultPrelocate is the choice of a package for which nobody has made one.
+	DefaultPrelocate = PrelocateOff
+)
+
 // ParseBinding returns a binding of words that may be empty.
 func ParseBinding(bind, runPath string) (Binding, error) {
-	b := Binding{Bind(bind), RunPath(runPath)}
+	b := Binding{Bind: Bind(bind), RunPath: RunPath(runPath)}
 	return b, b.Check()
 }
 
@@ -48,6 +65,11 @@ func (b Binding) Check() error {
 	default:
 		return fmt.Errorf("search paths are %q or %q, not %q", RunPathMinimal, RunPathFull, b.RunPath)
 	}
+	switch b.Prelocate {
+	case "", PrelocateOn, PrelocateOff:
+	default:
+		return fmt.Errorf("prelocation is %q or %q, not %q", PrelocateOn, PrelocateOff, b.Prelocate)
+	}
 	return nil
 }
 
@@ -58,6 +80,9 @@ func (b Binding) Or(other Binding) Binding {
 	}
 	if b.RunPath == "" {
 		b.RunPath = other.RunPath
+	}
+	if b.Prelocate == "" {
+		b.Prelocate = other.Prelocate
 	}
 	return b
 }
@@ -70,13 +95,30 @@ func (b Binding) Recorded() Binding {
 	if b.RunPath == RunPathMinimal {
 		b.RunPath = ""
 	}
+	if b.Prelocate == DefaultPrelocate {
+		b.Prelocate = ""
+	}
 	return b
 }
 
 // Whole returns b with the defaults where it says nothing.
-func (b Binding) Whole() Binding { return b.Or(Binding{BindAbsolute, RunPathMinimal}) }
+func (b Binding) Whole() Binding {
+	return b.Or(Binding{BindAbsolute, RunPathMinimal, DefaultPrelocate})
+}
 
-// Bindings returns all that there are, as manifests have them.
-func Bindings() []Binding {
-	return []Binding{{}, {Bind: BindRunPath}, {RunPath: RunPathFull}, {BindRunPath, RunPathFull}}
+// IsPrelocated reports whether relocations are bound to the package's own files.
+func (b Binding) IsPrelocated() bool { return b.Whole().Prelocate == PrelocateOn }
+
+// Bindings returns all that there are, as manifests have them, the default first.
+func Bindings() (all []Binding) {
+	for _, prelocate := range []Prelocate{DefaultPrelocate, PrelocateOn, PrelocateOff} {
+		for _, runPath := range []RunPath{RunPathMinimal, RunPathFull} {
+			for _, bind := range []Bind{BindAbsolute, BindRunPath} {
+				if b := (Binding{bind, runPath, prelocate}).Recorded(); !slices.Contains(all, b) {
+					all = append(all, b)
+				}
+			}
+		}
+	}
+	return all
 }

@@ -70,6 +70,8 @@ type Tree struct {
 	Inner []string `json:"inner,omitempty"`
 	// View is the directory of the view that its launchers show; "" for none.
 	View string `json:"view,omitempty"`
+	// Prelocated: relocations of its libraries are bound to these libraries.
+	Prelocated bool `json:"prelocated,omitempty"`
 	// Provides is what it offers to other packages' relations besides its name.
 	Provides []pkginfo.Capability `json:"provides,omitempty"`
 

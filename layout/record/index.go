@@ -13,7 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-const indexMagic = "hashpkg index 7\n"
+const indexMagic = "hashpkg index 8\n"
 
 var errIndex = errors.New("the index is damaged")
 
@@ -45,7 +45,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 		w.text(t.Dir)
 		w.Write(t.Identity[:])
 		w.number(int64(t.Since))
-		w.number(flags(t.Default, t.Chosen, t.Held, t.Asked, t.OnHold, !t.Until.IsZero()))
+		w.number(flags(t.Default, t.Chosen, t.Held, t.Asked, t.OnHold, !t.Until.IsZero(), t.Prelocated))
 		w.text(t.Release)
 		w.text(t.Others)
 		if !t.Until.IsZero() {
@@ -122,6 +122,7 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 		t.Since = int(r.number())
 		f := r.number()
 		t.Default, t.Chosen, t.Held = f&1 != 0, f&2 != 0, f&4 != 0
+		t.Prelocated = f&64 != 0
 		t.Asked, t.OnHold, t.Release = f&8 != 0, f&16 != 0, r.text()
 		t.Others = r.text()
 		if f&32 != 0 {

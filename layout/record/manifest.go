@@ -68,6 +68,8 @@ type Manifest struct {
 
 	// Named goes into the generation that an install makes.
 	Named Named `json:"-"`
+	// Anew says that a draft is of a package which nobody asked for: its tree that is there does not fit others of the command.
+	Anew bool `json:"-"`
 
 	index map[string]int // path -> index in Files, made by Index
 }
@@ -224,8 +226,22 @@ const (
 	EditAdd         = "add"         // entries of DT_NEEDED, after the others
 	EditRunPath     = "runpath"     // DT_RUNPATH
 	EditRPath       = "rpath"       // DT_RPATH
+	EditSelf        = "self"        // relocations bound to the file itself, without the symbols From: see package rewrite; no part of an identity
 	EditNote        = "note"        // the note of what the program is bound to, with these lines; no part of an identity
 )
+
+// SelfBound returns to how many symbols of its own a file is bound, by a record of that; 0 by
+// another one.
+func (e EditRecord) SelfBound() int {
+	if e.Kind != EditSelf || len(e.To) != 2 {
+		return 0
+	}
+	n, err := strconv.Atoi(e.To[1])
+	if err != nil {
+		return 0 // a damaged record, which says nothing
+	}
+	return n
+}
 
 // Need is one library that a file loads.
 type Need struct {

@@ -55,6 +55,7 @@ func Changes(records []record.EditRecord) (elfedit.Changes, error) {
 			}
 		case record.EditNote:
 			c.Bound = bound(e)
+		case record.EditSelf: // which depends on the file
 		}
 	}
 	return c, nil
@@ -70,6 +71,10 @@ func check(e record.EditRecord) error {
 	case record.EditNeeded, record.EditReplace:
 		fits = len(e.From) == len(e.To)
 	case record.EditAdd:
+	case record.EditSelf:
+		if len(e.To) != 2 {
+			return errors.New("read edit record: what is bound to the file itself has no rules and number")
+		}
 	case record.EditNote:
 		if len(bound(e)) != len(e.To) {
 			return errors.New("read edit record: a note has lines that are no digest and path")
@@ -100,10 +105,27 @@ func bound(e record.EditRecord) (list []elfedit.Bound) {
 //
 // The error is a *elfedit.RefusedError when the file is sound and cannot be edited so.
 func Make(packaged []byte, records []record.EditRecord) (edit elfedit.Edit, leavesRelRO bool, err error) {
+	var self []elfedit.Symbol
+	for _, r := range records {
+		if r.Kind != record.EditSelf {
+			continue
+		}
+		if err := check(r); err != nil {
+			return elfedit.Edit{}, false, err
+		}
+		if self, err = selfSymbols(packaged, r); err != nil {
+			return elfedit.Edit{}, false, err
+		}
+	}
+	return makeEdit(packaged, records, self)
+}
+
+func makeEdit(packaged []byte, records []record.EditRecord, self []elfedit.Symbol) (edit elfedit.Edit, leavesRelRO bool, err error) {
 	changes, err := Changes(records)
 	if err != nil {
 		return elfedit.Edit{}, false, err
 	}
+	changes.SelfBind = self
 	edit, err = elfedit.Make(packaged, changes)
 	if errors.Is(err, elfedit.ErrLeavesRelRO) {
 		leavesRelRO, changes.MayLeaveRelRO = true, true

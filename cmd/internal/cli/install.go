@@ -31,6 +31,8 @@ type installOptions struct {
 	signature, index string
 	maxSize          string
 	bind, runPath    string
+	prelocate        bool
+	noPrelocate      bool
 }
 
 func newInstallCommand(a *app) *cobra.Command {
@@ -67,6 +69,11 @@ package, that of its default version and that of current-system. Both are kept b
 upgrade, and by an install that does not say otherwise. To go back to a tree that is
 there already, add --default.
 
+With --prelocate the loader looks less up when a program starts: what a program or
+library asks for and has itself, and nothing else in the root answers, is bound to it
+for good. It does the same work, except that a library of LD_PRELOAD does not take the
+place of such functions. It is kept as --bind is; --no-prelocate ends it.
+
 A package that unpacks to more than --max-size is refused, and so is what would not
 leave a hundredth of the file system free, or 1 GiB of a large one. The default is
 64G, or what /etc/hashpkg.toml of the root says:
@@ -78,6 +85,7 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
   hashpkg install jq_1.6-2.1_amd64.deb libjq1_1.6-2.1_amd64.deb libonig5_6.9.8-1_amd64.deb
   hashpkg install --root ./image *.deb
   hashpkg install --bind runpath --runpath full --from trixie jq
+  hashpkg install --prelocate --from bookworm ffmpeg
   hashpkg install --dry-run --json jq.deb`,
 		Args: args(func(c *cobra.Command, given []string) error {
 			if o.locked != "" {
@@ -104,6 +112,8 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	f.StringVar(&o.maxSize, "max-size", "", "refuse a package whose files have more than `SIZE` bytes, such as 500M or 64G, unpacked")
 	f.StringVar(&o.bind, "bind", "", "`HOW` programs find libraries: absolute, by the path of each, or runpath, by a search (default: absolute)")
 	f.StringVar(&o.runPath, "runpath", "", "`WHICH` directories search paths have: minimal, those that can answer, or full (default: minimal)")
+	f.BoolVar(&o.prelocate, "prelocate", false, "bind what packages have and ask for themselves for good, so that programs start faster")
+	f.BoolVar(&o.noPrelocate, "no-prelocate", false, "do not")
 	a.completeFlag(cmd, "bind", oneOf(record.BindAbsolute, record.BindRunPath), noFiles)
 	a.completeFlag(cmd, "runpath", oneOf(record.RunPathMinimal, record.RunPathFull), noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
@@ -111,6 +121,7 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	cmd.MarkFlagsMutuallyExclusive("locked", "bind")
 	cmd.MarkFlagsMutuallyExclusive("locked", "runpath")
+	cmd.MarkFlagsMutuallyExclusive("locked", "prelocate", "no-prelocate")
 	return cmd
 }
 
@@ -161,6 +172,12 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	binding, err := record.ParseBinding(o.bind, o.runPath)
 	if err != nil {
 		return usageError{err}
+	}
+	switch {
+	case o.prelocate:
+		binding.Prelocate = record.PrelocateOn
+	case o.noPrelocate:
+		binding.Prelocate = record.PrelocateOff
 	}
 	var files []string
 	var requests []repo.Request
@@ -404,7 +421,13 @@ func (a *app) printTreeDetails(t plan.PlannedTree, dryRun bool) error {
 	}
 	for _, e := range t.Edits {
 		for _, r := range e.Edits {
-			if r.Kind == record.EditNote { // of what the others say
+			switch r.Kind {
+			case record.EditNote: // of what the others say
+				continue
+			case record.EditSelf:
+				if err := a.printf("  %s: prelocated, %s\n", e.File, count(r.SelfBound(), "symbol")); err != nil {
+					return err
+				}
 				continue
 			}
 			if err := a.printf("  %s: %s %s\n", e.File, r.Kind, fmt.Sprint(r.To)); err != nil {

@@ -56,9 +56,11 @@ type showOutput struct {
 	Files     []fileOutput    `json:"files"`
 	Libraries []libraryOutput `json:"libraries"`
 	Needs     []needOutput    `json:"needs"`
-	Unnoted   []string        `json:"without_note"` // bound programs that do not say to which files
-	signed    string
-	computed  bool // something of Conf
+	// Prelocated are the files of which relocations are bound to symbols of the file itself.
+	Prelocated []prelocatedOutput `json:"prelocated"`
+	Unnoted    []string           `json:"without_note"` // bound programs that do not say to which files
+	signed     string
+	computed   bool // something of Conf
 }
 
 type fileOutput struct {
@@ -75,6 +77,12 @@ type fileOutput struct {
 type libraryOutput struct {
 	Soname string `json:"soname"`
 	Path   string `json:"path"`
+}
+
+type prelocatedOutput struct {
+	Path  string `json:"path"`
+	Bound int    `json:"bound"` // symbols of its own that nothing else can answer
+	Left  int    `json:"left"`  // those that something else answered when the tree was made
 }
 
 type needOutput struct {
@@ -141,7 +149,7 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 		Signature: m.Package.Verdict, Signer: m.Package.Signer, Reason: m.Package.Reason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
 		scriptsOutput: newScriptsOutput(m),
 		signed:        signedBy(m.Package),
-		Programs:      []programOutput{}, Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{}, Unnoted: []string{},
+		Programs:      []programOutput{}, Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{}, Unnoted: []string{}, Prelocated: []prelocatedOutput{},
 	}
 	if t.Origin == record.OriginPrivate {
 		out.Binding = m.Binding.Whole()
@@ -158,6 +166,11 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 			Path: f.Path, Type: f.Type, Object: f.Object, Size: f.Size, Mode: f.Mode, Source: f.Source,
 			Target: f.Target, Edits: append([]record.EditRecord{}, f.Edits...),
 		})
+		for _, e := range f.Edits {
+			if e.Kind == record.EditSelf {
+				out.Prelocated = append(out.Prelocated, prelocatedOutput{f.Path, e.SelfBound(), len(e.From)})
+			}
+		}
 		if isUnnoted(f) {
 			out.Unnoted = append(out.Unnoted, f.Path)
 		}
@@ -245,7 +258,10 @@ func (a *app) printShow(out showOutput) error {
 	text += fmt.Sprintf("tree      %s\nfrom      %s, BLAKE3 %s\nsigned    %s\nidentity  %s\nsince     generation %d\n",
 		out.Tree, out.Package, out.Digest, out.signed, out.Identity, out.Since)
 	if b := out.Binding; b.Recorded() != (record.Binding{}) {
-		text += fmt.Sprintf("binding   programs %s, search paths %s\n", b.Bind, b.RunPath)
+		text += fmt.Sprintf("binding   programs %s, search paths %s%s\n", b.Bind, b.RunPath, map[bool]string{true: ", prelocated"}[b.IsPrelocated()])
+	}
+	for _, p := range out.Prelocated {
+		text += fmt.Sprintf("  %s  %s of its own bound, %s left to the loader\n", p.Path, count(p.Bound, "symbol"), count(p.Left, "symbol"))
 	}
 	if out.Release != "" {
 		text += fmt.Sprintf("release   %s\n", out.Release)
