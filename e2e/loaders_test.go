@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -36,7 +37,7 @@ func (l loader) tree(version string) string {
 	return version
 }
 
-// TestClosuresOnLoaders is TestClosures on the loaders of releases from glibc 2.31 on (2.17 where there are rpms of it), with
+// TestClosuresOnLoaders is TestClosures on the loaders of releases from glibc 2.27 on (2.17 where there are rpms of it), with
 // programs that know no later one, and on those of other architectures.
 func TestClosuresOnLoaders(t *testing.T) {
 	testneed.Root(t)
@@ -45,8 +46,13 @@ func TestClosuresOnLoaders(t *testing.T) {
 		testneed.Unmet(t, "its loaders run on amd64")
 	}
 	testneed.Programs(t, "gcc", "dpkg-deb", "strace", "aarch64-linux-gnu-gcc", "qemu-aarch64-static", "i686-linux-gnu-gcc")
+	keyring := ""
 	fetch := func(suite, arch string, packages ...string) []string {
-		files, err := archive.Fetch(t.Context(), archive.Options{Suite: suite, Arch: arch, Packages: packages})
+		o := archive.Options{Suite: suite, Arch: arch, Packages: packages}
+		if suite == "bionic" {
+			o.Keyring = keyring
+		}
+		files, err := archive.Fetch(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,13 +67,20 @@ func TestClosuresOnLoaders(t *testing.T) {
 		if err != nil || len(libraries) != 1 {
 			t.Fatalf("the libraries of %s are in %q: %v", arch, libraries, err)
 		}
-		return []string{name, "--sysroot=" + dir, "-L" + libraries[0]}
+		relinkLoader(t, dir)
+		// A compiler has what is started first, and the C library, of its own before those of a sysroot.
+		start := filepath.Join(dir, "usr/lib", filepath.Base(libraries[0])) + "/"
+		return []string{name, "--sysroot=" + dir, "-B" + start, "-L" + start, "-L" + libraries[0]}
 	}
+	keys := t.TempDir() // a later release brings the key of bionic
+	mustRun(t, "dpkg-deb", "-x", fetch("jammy", "amd64", "ubuntu-keyring")[0], keys)
+	keyring = filepath.Join(keys, "usr/share/keyrings/ubuntu-archive-keyring.gpg")
 	native := compiler("gcc", "amd64")
 	for _, tt := range []struct {
 		suite string
 		loader
 	}{
+		{"bionic", loader{arch: "amd64", cc: native}}, // glibc 2.27
 		{"bullseye", loader{arch: "amd64", cc: native}},
 		{"bookworm", loader{arch: "amd64", cc: native}},
 		{"trixie", loader{arch: "amd64", cc: native}},
@@ -77,7 +90,7 @@ func TestClosuresOnLoaders(t *testing.T) {
 	} {
 		t.Run(tt.suite+"-"+tt.arch, func(t *testing.T) {
 			l := tt.loader
-			l.libc = fetch(tt.suite, tt.arch, "libc6", "libgcc-s1")
+			l.libc = fetch(tt.suite, tt.arch, "libc6", libgcc(tt.suite))
 			compareOnLoader(t, l)
 		})
 	}
@@ -89,6 +102,33 @@ func TestClosuresOnLoaders(t *testing.T) {
 			}
 			compareOnLoader(t, loader{arch: "amd64", cc: native, libc: libc})
 		})
+	}
+}
+
+// libgcc is the package that the C library of a release depends on.
+func libgcc(suite string) string {
+	if suite == "bionic" {
+		return "libgcc1"
+	}
+	return "libgcc-s1"
+}
+
+// relinkLoader makes links of the C library's package that lead to the machine's loader lead to that below dir, where
+// linkers look.
+func relinkLoader(t *testing.T, dir string) {
+	t.Helper()
+	links, err := filepath.Glob(filepath.Join(dir, "lib*/ld-*.so.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		target, err := os.Readlink(l)
+		if err != nil || !filepath.IsAbs(target) {
+			continue
+		}
+		if err := errors.Join(os.Remove(l), os.Symlink(filepath.Join(dir, target), l)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -113,6 +153,9 @@ func compareOnLoader(t *testing.T, l loader) {
 		info, err := elfedit.Inspect([]byte(readFile(t, bound)))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !strings.HasPrefix(info.Interpreter, prefix) {
+			t.Fatalf("%s runs on %s, and not on the C library that is tried", name, info.Interpreter)
 		}
 		path := "LD_LIBRARY_PATH=" + filepath.Dir(info.Interpreter) + ":" + dir
 		mustRun(t, hashpkg(t), "elf", "--set-interpreter", info.Interpreter, shipped)
