@@ -48,7 +48,6 @@ func (p *planner) setEdits(packages ...*candidate) error {
 				continue
 			}
 			delete(p.edited, f)
-			delete(p.lists, f)
 			f.Edits, f.Needs = p.wantedEdits(c, f)
 			f.Patch = nil
 			if len(f.Edits) == 0 {
