@@ -209,17 +209,20 @@ func TestLibrariesOfTheRoot(t *testing.T) {
 		auxiliary [][]string // of the objects that want has for "OBJECT", in turn
 	}{
 		{
-			"between", []string{"libfirst.so.1", "libjq.so.1"},
+			"between",
+			[]string{"libfirst.so.1", "libjq.so.1"},
 			[]string{"libfirst.so.1", own, "OBJECT", "libm.so.6", "libonig.so.5", "libc.so.6", loader, "libjq.so.1"},
 			[][]string{{"libsecond.so.1", "libthird.so.1"}},
 		},
 		{
-			"at two places", []string{"libfirst.so.1", "libjq.so.1", "libdeep.so.1"},
+			"at two places",
+			[]string{"libfirst.so.1", "libjq.so.1", "libdeep.so.1"},
 			[]string{"libfirst.so.1", own, "libdeep.so.1", "OBJECT", "libm.so.6", "libonig.so.5", "libc.so.6", "OBJECT", loader, "libjq.so.1"},
 			[][]string{{"libsecond.so.1", "libthird.so.1"}, {"libdeeper.so.1"}},
 		},
 		{
-			"behind all others", []string{"libjq.so.1", "libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "libonig.so.5", "libdeep.so.1"},
+			"behind all others",
+			[]string{"libjq.so.1", "libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "libonig.so.5", "libdeep.so.1"},
 			[]string{own, "libc.so.6", "libm.so.6", loader, "libonig.so.5", "libdeep.so.1", "libjq.so.1"},
 			nil,
 		},
