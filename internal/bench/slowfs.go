@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -69,6 +72,10 @@ func serveSlowly(args []string) (err error) {
 		return fmt.Errorf("mount %s: %w", args[2], err)
 	}
 	defer func() { err = errors.Join(err, server.Unmount()) }()
+	// A program that had the file system's device open would keep it waiting for an answer when nobody gives one any more.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keep files from a program: %w", err)
+	}
 	// This process may not start a program from the file system: it would wait for itself.
 	cmd := exec.Command("chroot", args[2], args[3])
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
