@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,7 +45,119 @@ func compareClosures(t *testing.T, count int) {
 				t.Errorf("%s with %s prints (-as it was linked +installed)\n%s", name, env, diff)
 			}
 		}
+		compareAudited(t, dir, name, bound)
 		countFailedOpens(t, dir, name, bound)
+	}
+}
+
+// compareAudited compares what the loader tells an auditing library, and each binding that it makes, and counts
+// constructors.
+func compareAudited(t *testing.T, dir, name, bound string) {
+	t.Helper()
+	audit := filepath.Join(dir, "audit.so")
+	writeFile(t, filepath.Join(dir, "audit.c"), auditSource)
+	mustRun(t, "gcc", "-shared", "-fPIC", "-o", audit, filepath.Join(dir, "audit.c"))
+	path := "LD_LIBRARY_PATH=" + dir
+	shipped, have := output(t, []string{path, "LD_AUDIT=" + audit}, filepath.Join(dir, name)), output(t, []string{"LD_AUDIT=" + audit}, bound)
+	if !strings.Contains(shipped, "audited lib0.so\n") || !strings.Contains(shipped, "bound dlopen\n") {
+		t.Fatalf("nothing is audited:\n%s", shipped)
+	}
+	if diff := cmp.Diff(lines(shipped), lines(have)); diff != "" {
+		t.Errorf("%s with LD_AUDIT prints (-as it was linked +installed)\n%s", name, diff)
+	}
+	for line, count := range countLines(have) {
+		if strings.HasPrefix(line, "made ") && count != 1 {
+			t.Errorf("%s: the library that says %q is constructed %d times", name, line, count)
+		}
+	}
+	debug := []string{"LD_DEBUG=bindings", "LD_BIND_NOW=1"}
+	linked, installed := bindings(output(t, append(debug, path), filepath.Join(dir, name))), bindings(output(t, debug, bound))
+	if len(linked) < 100 {
+		t.Fatalf("the loader tells of %d bindings only", len(linked))
+	}
+	if diff := cmp.Diff(linked, installed); diff != "" {
+		t.Errorf("%s is bound to (-as it was linked +installed)\n%s", name, diff)
+	}
+}
+
+func countLines(s string) map[string]int {
+	counts := map[string]int{}
+	for _, l := range lines(s) {
+		counts[l]++
+	}
+	return counts
+}
+
+// auditSource prints what is loaded and which names are looked up (rtld-audit(7)), but for closure objects.
+const auditSource = `#define _GNU_SOURCE
+#include <link.h>
+#include <stdio.h>
+#include <string.h>
+unsigned la_version(unsigned version) { return version < LAV_CURRENT ? version : LAV_CURRENT; }
+unsigned la_objopen(struct link_map *map, Lmid_t id, uintptr_t *cookie)
+{
+	const char *base = strrchr(map->l_name, '/');
+	if (strstr(map->l_name, "/closures/") == 0)
+		dprintf(1, "audited %s\n", base ? base + 1 : map->l_name);
+	return LA_FLG_BINDTO | LA_FLG_BINDFROM;
+}
+static uintptr_t bound(uintptr_t value, const char *name)
+{
+	dprintf(1, "bound %s\n", name);
+	return value;
+}
+uintptr_t la_symbind32(Elf32_Sym *s, unsigned i, uintptr_t *from, uintptr_t *to, unsigned *flags, const char *name) { return bound(s->st_value, name); }
+uintptr_t la_symbind64(Elf64_Sym *s, unsigned i, uintptr_t *from, uintptr_t *to, unsigned *flags, const char *name) { return bound(s->st_value, name); }
+`
+
+// TestSetuidClosures has a copy of a bound program run as root, by another user: it loads what it is bound to, whoever owns
+// that, and nothing that the user names.
+func TestSetuidClosures(t *testing.T) {
+	testneed.Root(t)
+	testneed.Programs(t, "gcc")
+	prefix, dir := installClosures(t, loader{cc: []string{"gcc"}, arch: runtime.GOARCH}, 12)
+	for at := dir; at != filepath.Dir(os.TempDir()) && at != "/"; at = filepath.Dir(at) { // another user may come there
+		if info, err := os.Stat(at); err != nil || info.Mode().Perm()&0o001 == 0 {
+			if err := errors.Join(err, os.Chmod(at, 0o711)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const nobody = 65534
+	preload := "LD_PRELOAD=" + filepath.Join(dir, "preload.so")
+	for name := range closurePrograms {
+		bound := filepath.Join(prefix, name, "1/usr/bin", name)
+		copied := filepath.Join(dir, "setuid-"+name)
+		writeFile(t, copied, readFile(t, bound))
+		start := func(mode os.FileMode) string {
+			t.Helper()
+			if err := os.Chmod(copied, mode); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(copied)
+			cmd.Env = []string{"LC_ALL=C", preload, "LD_LIBRARY_PATH=" + dir}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("run %s: %v\n%s", name, err, out)
+			}
+			return string(out)
+		}
+		want := output(t, []string{"LC_ALL=C"}, bound)
+		if have := start(0o755); !strings.Contains(have, "preload\n") {
+			t.Fatalf("%s preloads nothing for the user:\n%s", name, have)
+		}
+		if diff := cmp.Diff(lines(want), lines(start(0o755|os.ModeSetuid))); diff != "" {
+			t.Errorf("%s prints (-for root +as setuid root)\n%s", name, diff)
+		}
+		if err := filepath.WalkDir(prefix, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, nobody, nobody))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(lines(want), lines(start(0o755|os.ModeSetuid))); diff != "" {
+			t.Errorf("%s prints (-for root +as setuid root, with a prefix of the user's)\n%s", name, diff)
+		}
 	}
 }
 
@@ -193,7 +307,13 @@ func compileLibraries(t *testing.T, l loader, dir string, random *rand.Rand, cou
 	preload := filepath.Join(dir, "preload.c")
 	writeFile(t, preload, "#include <stdio.h>\n#include <math.h>\ndouble (*use)(double) = cos;\n__attribute__((constructor)) static void made(void) { puts(\"preload\"); }\n")
 	l.compile(t, "-shared", "-fPIC", "-o", filepath.Join(dir, "preload.so"), preload, "-Wl,--no-as-needed", "-lm")
-	writeFile(t, filepath.Join(dir, "main.c"), fmt.Sprintf(mainSource, symbols, soname(count-1)))
+	plugin := filepath.Join(dir, "plugin.so")
+	writeFile(t, filepath.Join(dir, "plugin.c"), `#include <stdio.h>
+__attribute__((constructor)) static void made(void) { puts("plugin made"); }
+__attribute__((destructor)) static void gone(void) { puts("plugin gone"); }
+`)
+	l.compile(t, "-shared", "-fPIC", "-o", plugin, filepath.Join(dir, "plugin.c"), "-L"+dir, "-Wl,--no-as-needed,--allow-shlib-undefined", "-l0")
+	writeFile(t, filepath.Join(dir, "main.c"), fmt.Sprintf(mainSource, symbols, soname(count-1), plugin))
 }
 
 // private matches a file of one of the libraries.
@@ -239,7 +359,7 @@ func libraryOf(i int, random *rand.Rand, musl bool) string {
 const symbols = 6
 
 // mainSource prints what the loader has loaded and what it finds. The arguments are how
-// many symbols of each kind there are, and a library to open.
+// many symbols of each kind there are, a library to open by its soname and then by its path, and one to open and close.
 const mainSource = `#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <limits.h>
@@ -264,6 +384,13 @@ int main(void)
 	void *handle = dlopen("%s", RTLD_NOW);
 	dl_iterate_phdr(print, 0);
 	printf("opened %%d\n", handle != 0);
+	struct link_map *map;
+	if (handle && dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0)
+		printf("by its path it is the same: %%d\n", dlopen(map->l_name, RTLD_NOW) == handle);
+	void *plugin = dlopen("%s", RTLD_NOW);
+	printf("plugin %%d\n", plugin != 0);
+	if (plugin)
+		printf("closed %%d\n", dlclose(plugin) == 0);
 	for (int kind = 0; kind < 4; kind++) {
 		for (int i = 0; i < symbols; i++) {
 			char name[32];

@@ -38,7 +38,7 @@ func (l loader) tree(version string) string {
 	return version
 }
 
-// TestClosuresOnLoaders is TestClosures on the loaders of releases from glibc 2.31 on (2.17 where there are rpms of it), with
+// TestClosuresOnLoaders is TestClosures on the loaders of releases from glibc 2.27 on (2.17 where there are rpms of it), with
 // programs that know no later one, and on those of other architectures.
 func TestClosuresOnLoaders(t *testing.T) {
 	testneed.Root(t)
@@ -53,8 +53,13 @@ func onLoaders(t *testing.T, test func(*testing.T, loader)) {
 		testneed.Unmet(t, "its loaders run on amd64")
 	}
 	testneed.Programs(t, "gcc", "dpkg-deb", "strace", "aarch64-linux-gnu-gcc", "qemu-aarch64-static", "i686-linux-gnu-gcc")
+	keyring := ""
 	fetch := func(suite, arch string, packages ...string) []string {
-		files, err := archive.Fetch(t.Context(), archive.Options{Suite: suite, Arch: arch, Packages: packages})
+		o := archive.Options{Suite: suite, Arch: arch, Packages: packages}
+		if suite == "bionic" {
+			o.Keyring = keyring
+		}
+		files, err := archive.Fetch(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,11 +79,15 @@ func onLoaders(t *testing.T, test func(*testing.T, loader)) {
 		start := filepath.Join(dir, "usr/lib", filepath.Base(libraries[0])) + "/"
 		return []string{name, "--sysroot=" + dir, "-B" + start, "-L" + start, "-L" + libraries[0]}
 	}
+	keys := t.TempDir() // a later release brings the key of bionic
+	mustRun(t, "dpkg-deb", "-x", fetch("jammy", "amd64", "ubuntu-keyring")[0], keys)
+	keyring = filepath.Join(keys, "usr/share/keyrings/ubuntu-archive-keyring.gpg")
 	native := compiler("gcc", "amd64")
 	for _, tt := range []struct {
 		suite string
 		loader
 	}{
+		{"bionic", loader{arch: "amd64", cc: native}}, // glibc 2.27
 		{"bullseye", loader{arch: "amd64", cc: native}},
 		{"bookworm", loader{arch: "amd64", cc: native}},
 		{"trixie", loader{arch: "amd64", cc: native}},
@@ -88,7 +97,7 @@ func onLoaders(t *testing.T, test func(*testing.T, loader)) {
 	} {
 		t.Run(tt.suite+"-"+tt.arch, func(t *testing.T) {
 			l := tt.loader
-			l.libc = fetch(tt.suite, tt.arch, "libc6", "libgcc-s1")
+			l.libc = fetch(tt.suite, tt.arch, "libc6", libgcc(tt.suite))
 			test(t, l)
 		})
 	}
@@ -101,6 +110,14 @@ func onLoaders(t *testing.T, test func(*testing.T, loader)) {
 			test(t, loader{arch: "amd64", cc: native, libc: libc})
 		})
 	}
+}
+
+// libgcc is the package that the C library of a release depends on.
+func libgcc(suite string) string {
+	if suite == "bionic" {
+		return "libgcc1"
+	}
+	return "libgcc-s1"
 }
 
 // relinkLoader makes links of the C library's package that lead to the machine's loader lead to that below dir, where
@@ -143,6 +160,9 @@ func compareOnLoader(t *testing.T, l loader) {
 		info, err := elfedit.Inspect([]byte(readFile(t, bound)))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !strings.HasPrefix(info.Interpreter, prefix) {
+			t.Fatalf("%s runs on %s, and not on the C library that is tried", name, info.Interpreter)
 		}
 		path := "LD_LIBRARY_PATH=" + filepath.Dir(info.Interpreter) + ":" + dir
 		mustRun(t, hashpkg(t), "elf", "--set-interpreter", info.Interpreter, shipped)

@@ -74,7 +74,7 @@ func newSelfBoundClosure(t *testing.T, l loader, start []string, count int) *sel
 		l.compile(t, append([]string{"-shared", "-fPIC", "-o", file, file + ".c"}, args...)...)
 	}
 	build("interpose.so", interposeSource)
-	build("audit.so", auditSource)
+	build("audit.so", silentAuditSource)
 	build("bystander.so", "void unused(void) {}\n")
 	mustRun(t, "cp", "-a", shipped, bound)
 	libraries, err := filepath.Glob(filepath.Join(bound, "lib*.so"))
@@ -191,8 +191,8 @@ int unique3(void) { return 5003; }
 int sum4(int from) { return 5004; }
 `
 
-// auditSource is of a library that is told of every binding (rtld-audit(7)).
-const auditSource = `#define _GNU_SOURCE
+// silentAuditSource is of a library that is told of every binding (rtld-audit(7)).
+const silentAuditSource = `#define _GNU_SOURCE
 #include <link.h>
 #include <stdint.h>
 #include <unistd.h>

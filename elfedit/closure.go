@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/binary"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +20,10 @@ type Closure struct {
 	Machine elf.Machine `json:"machine"`
 	Flags   uint32      `json:"flags,omitempty"` // e_flags
 	Needed  []string    `json:"needed"`          // DT_NEEDED, in this order
+
+	// Auxiliary are libraries that the loader puts right before the object, in this order, and passes
+	// over when they are not there (DT_AUXILIARY; gABI, "Dynamic Section").
+	Auxiliary []string `json:"auxiliary,omitempty"`
 }
 
 // feature is the property by which an object says that it works where branch
@@ -79,7 +84,7 @@ func (c *Closure) Bytes() ([]byte, error) {
 	}
 	table := []byte{0}
 	var names []uint64
-	for _, n := range c.Needed {
+	for _, n := range slices.Concat(c.Needed, c.Auxiliary) {
 		if n == "" || len(n) > maxName || strings.ContainsRune(n, 0) {
 			return nil, refused("a closure object cannot need %.100q", n)
 		}
@@ -141,8 +146,12 @@ func (c *Closure) Bytes() ([]byte, error) {
 		f.putDyn(b[at:], tag, value)
 		at += f.dynSize()
 	}
-	for _, n := range names {
-		entry(elf.DT_NEEDED, n)
+	for i, n := range names {
+		if i < len(c.Needed) {
+			entry(elf.DT_NEEDED, n)
+		} else {
+			entry(tagAuxiliary, n)
+		}
 	}
 	entry(elf.DT_GNU_HASH, hashAt)
 	entry(elf.DT_STRTAB, tableAt)

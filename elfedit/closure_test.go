@@ -115,6 +115,66 @@ func TestClosureIsRead(t *testing.T) {
 	}
 }
 
+// TestClosureHasAuxiliaries has what is loaded before an object read by readelf, and put there by glibc's loader, which
+// passes over what is not there.
+func TestClosureHasAuxiliaries(t *testing.T) {
+	for name, c := range closureKinds {
+		c.Auxiliary = []string{"libz.so.1", "libnone.so.1"}
+		if info := mustInspect(t, closureBytes(t, c, closureNames...)); !slices.Equal(info.Auxiliary, c.Auxiliary) || !slices.Equal(info.Needed, closureNames) {
+			t.Errorf("%s: it needs %q and has the auxiliaries %q", name, info.Needed, info.Auxiliary)
+		}
+	}
+	tool(t, "gcc")
+	tool(t, "readelf")
+	dir := t.TempDir()
+	run := func(name string, args ...string) string {
+		t.Helper()
+		out, err := exec.Command(name, args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+		}
+		return string(out)
+	}
+	library := func(name string, args ...string) string {
+		t.Helper()
+		file := filepath.Join(dir, "lib"+name+".so")
+		source := filepath.Join(dir, name+".c")
+		if err := os.WriteFile(source, []byte("int "+name+";\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		run("gcc", append([]string{"-shared", "-fPIC", "-nostdlib", "-o", file, source, "-L" + dir, "-Wl,--no-as-needed"}, args...)...)
+		return file
+	}
+	late, next := library("late"), library("next")
+	first := library("first", late)
+	source, program := filepath.Join(dir, "p.c"), filepath.Join(dir, "p")
+	if err := os.WriteFile(source, []byte("int main(void) { return 0; }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run("gcc", "-o", program, source)
+	info := mustInspect(t, mustRead(t, program))
+	c := Closure{Class: info.Class, Data: info.Data, Machine: info.Machine, Flags: info.Flags, Auxiliary: []string{late, "libnone.so.1"}}
+	object := filepath.Join(dir, "object.so")
+	if err := os.WriteFile(object, closureBytes(t, c), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	if out := run("readelf", "-d", object); !strings.Contains(out, "Auxiliary library: ["+late+"]") {
+		t.Errorf("readelf does not see the auxiliary library:\n%s", out)
+	}
+	edited := filepath.Join(dir, "edited")
+	if err := os.WriteFile(edited, mustMake(t, mustRead(t, program), Changes{SetNeeded: []string{first, object, next, "libc.so.6"}}), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, last := run("env", "LD_TRACE_LOADED_OBJECTS=1", edited), -1
+	for _, want := range []string{first, late, object, next} {
+		at := strings.Index(out, want)
+		if at <= last {
+			t.Errorf("%s is not loaded behind what stands before it:\n%s", filepath.Base(want), out)
+		}
+		last = at
+	}
+}
+
 func TestClosureRefused(t *testing.T) {
 	good := closureKinds["amd64"]
 	for name, c := range map[string]Closure{
@@ -122,6 +182,7 @@ func TestClosureRefused(t *testing.T) {
 		"class":      {Data: good.Data, Machine: good.Machine},
 		"byte order": {Class: good.Class, Machine: good.Machine},
 		"no name":    {Class: good.Class, Data: good.Data, Machine: good.Machine, Needed: []string{""}},
+		"auxiliary":  {Class: good.Class, Data: good.Data, Machine: good.Machine, Auxiliary: []string{"a\x00b"}},
 		"NUL":        {Class: good.Class, Data: good.Data, Machine: good.Machine, Needed: []string{"a\x00b"}},
 		"long name":  {Class: good.Class, Data: good.Data, Machine: good.Machine, Needed: []string{strings.Repeat("x", maxName+1)}},
 	} {

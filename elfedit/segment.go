@@ -386,22 +386,6 @@ func (e *editor) arenaSegment(size uint64, inside []*region) (prog, error) {
 	return p, e.addLoad(p)
 }
 
-// distance is how far above the other segments a read-only one starts, at
-// least. eu-elflint takes the place that a relocation changes to be as large as
-// the relocation's symbol, and must not find it to be read-only.
-func (e *editor) distance() uint64 {
-	const most = 1 << 20
-	var largest uint64
-	if r := e.region(regionDynsym); r != nil {
-		for at := r.off; at+e.symSize() <= r.end(); at += e.symSize() {
-			if size := e.symbol(e.data[at:]).size; size <= most {
-				largest = max(largest, size)
-			}
-		}
-	}
-	return largest + 1
-}
-
 // largestHole bounds the zeros that a file gains for the sake of old kernels,
 // in bytes.
 const largestHole = 1 << 20

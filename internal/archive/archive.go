@@ -63,11 +63,11 @@ const (
 var ubuntuKey []byte
 
 // isUbuntu reports whether a suite is one of the releases of Ubuntu that tests use.
-func isUbuntu(suite string) bool { return suite == "jammy" || suite == "noble" }
+func isUbuntu(suite string) bool { return suite == "bionic" || suite == "jammy" || suite == "noble" }
 
 // Options says what [Fetch] fetches, and from where.
 type Options struct {
-	Suite    string   // the release's name: "bookworm", "trixie", "sid"; "jammy", "noble"
+	Suite    string   // the release's name: "bookworm", "trixie", "sid"; "bionic", "jammy", "noble"
 	Arch     string   // Debian's name of the architecture; the running program's when empty
 	Packages []string // each NAME, which means the highest version, or NAME=VERSION
 

@@ -30,6 +30,13 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == slowFlag {
+		if err := serveSlowly(os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	runs := flag.Int("runs", 3, "counted runs of each program")
 	only := flag.String("only", "", "run one section: "+fmt.Sprint(sectionNames()))
 	flag.Parse()

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/archive"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
 
@@ -28,23 +30,50 @@ const startupSuite = "bookworm"
 var startups = []struct {
 	pkg, file string
 	version   string // the option for it; "" to measure the loader alone
+	small     bool   // it starts in so short a time that more of that is left to chance
 }{
-	{pkg: "jq", file: "usr/bin/jq", version: "--version"},
-	{pkg: "git", file: "usr/bin/git", version: "--version"},
-	{pkg: "python3.11-minimal", file: "usr/bin/python3.11", version: "--version"},
-	{pkg: "vim", file: "usr/bin/vim.basic", version: "--version"},
+	{pkg: "jq", file: "usr/bin/jq", version: "--version", small: true},
+	{pkg: "git", file: "usr/bin/git", version: "--version", small: true},
+	{pkg: "python3.11-minimal", file: "usr/bin/python3.11", version: "--version", small: true},
+	{pkg: "vim", file: "usr/bin/vim.basic", version: "--version", small: true},
 	{pkg: "emacs-nox", file: "usr/bin/emacs-nox"}, // which has less to load without its view
 	{pkg: "gdb", file: "usr/bin/gdb"},
 	{pkg: "ffmpeg", file: "usr/bin/ffmpeg", version: "-version"},
+	{pkg: "inkscape", file: "usr/bin/inkscape", version: "--version"},
 }
 
 // startupWays are the ways in which programs find libraries, with the prefix that each is
-// installed to.
-var startupWays = []struct{ name, prefix, bind, runPath, prelocate string }{
-	{"three directories", "/var/full", "runpath", "full", "--no-prelocate"},
-	{"minimal search path", "/var/minimal", "runpath", "minimal", "--no-prelocate"},
-	{"bound", "/var/sys", "absolute", "minimal", "--no-prelocate"},
-	{"bound and prelocated", "/var/self", "absolute", "minimal", "--prelocate"},
+// installed to, and the options of install that make it.
+var startupWays = []struct {
+	name, prefix string
+	options      []string
+}{
+	{fullWay, "/var/full", []string{"--bind", "runpath", "--runpath", "full", "--no-prelocate"}},
+	{searchWay, "/var/minimal", []string{"--bind", "runpath", "--runpath", "minimal", "--no-prelocate"}},
+	{boundWay, "/var/sys", []string{"--bind", "absolute", "--runpath", "minimal", "--no-prelocate"}},
+	{selfWay, "/var/self", []string{"--bind", "absolute", "--runpath", "minimal", "--prelocate"}},
+}
+
+const (
+	fullWay   = "three directories"
+	searchWay = "minimal search path"
+	boundWay  = "bound"
+	selfWay   = "bound and prelocated"
+)
+
+// way is one way of a program to find its libraries.
+type way struct {
+	name, root, program string
+	took                []time.Duration
+}
+
+// waysOf returns the ways of a program.
+func waysOf(pkg, file, shipped, private string) []*way {
+	ways := []*way{{name: "as shipped", root: shipped, program: "/" + file}}
+	for _, w := range startupWays {
+		ways = append(ways, &way{name: w.name, root: private, program: w.prefix + "/" + pkg + "/default/" + file})
+	}
+	return ways
 }
 
 // benchStartup starts programs of a release on a root of that release: as the distribution
@@ -55,9 +84,24 @@ func benchStartup(h *harness) error {
 		fmt.Fprintln(os.Stderr, "section startup is left out: it needs root")
 		return nil
 	}
-	if _, err := exec.LookPath("strace"); err != nil {
-		fmt.Fprintf(os.Stderr, "section startup is left out: %v\n", err)
-		return nil
+	for _, tool := range []string{"strace", "gcc"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			fmt.Fprintf(os.Stderr, "section startup is left out: %v\n", err)
+			return nil
+		}
+	}
+	done := make(chan error)
+	go func() {
+		// Its mounts are seen on this thread only, and end with it.
+		runtime.LockOSThread()
+		done <- h.startPrograms()
+	}()
+	return <-done
+}
+
+func (h *harness) startPrograms() error {
+	if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
+		return fmt.Errorf("make a mount namespace: %w", err)
 	}
 	var packages []string
 	for _, s := range startups {
@@ -70,46 +114,96 @@ func benchStartup(h *harness) error {
 	if err := testroot.UnpackDebian(h.ctx, private, startupSuite, "amd64"); err != nil {
 		return err
 	}
-	for _, root := range []string{shipped, private} { // which git opens
+	for _, root := range []string{shipped, private} {
+		// By it the loader knows where a program is, for $ORIGIN.
+		if err := unix.Mount("proc", filepath.Join(root, "proc"), "proc", 0, ""); err != nil {
+			return fmt.Errorf("mount /proc: %w", err)
+		}
+		// git opens it.
 		if err := unix.Mknod(filepath.Join(root, "dev/null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("make /dev/null: %w", err)
 		}
 	}
+	many, dir, err := h.manyPackages()
+	if err != nil {
+		return err
+	}
+	if err := h.putMany(dir, shipped); err != nil {
+		return err
+	}
 	for _, w := range startupWays {
-		args := []string{"--root", private, "--prefix", w.prefix, "install", "-q", "--from", startupSuite, "--bind", w.bind, "--runpath", w.runPath, w.prelocate}
-		if out, err := exec.CommandContext(h.ctx, h.hashpkg, append(args, packages...)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("install %s: %w: %s", w.name, err, out[max(0, len(out)-1000):])
+		install := []string{"--root", private, "--prefix", w.prefix, "install", "-q", "--signature", "off"}
+		for _, args := range [][]string{append([]string{"--from", startupSuite}, packages...), many} {
+			args = slices.Concat(install, w.options, args)
+			if out, err := exec.CommandContext(h.ctx, h.hashpkg, args...).CombinedOutput(); err != nil {
+				return fmt.Errorf("install %s: %w: %s", w.name, err, out[max(0, len(out)-1000):])
+			}
 		}
 	}
+	if err := h.installBound(private, packages); err != nil {
+		return err
+	}
 	for _, s := range startups {
-		if err := h.startup(s.pkg, s.file, s.version, shipped, private); err != nil {
+		target := "0 failed, at most 1.00"
+		if s.small {
+			target = "0 failed, at most 1.03"
+		}
+		if err := h.startup(waysOf(s.pkg, s.file, shipped, private), s.version, target); err != nil {
 			return fmt.Errorf("%s: %w", s.pkg, err)
 		}
 	}
+	ways := waysOf("many", "usr/bin/many", shipped, private)
+	if err := h.startup(ways, "now", "0 failed, at most 1.00"); err != nil {
+		return err
+	}
+	return h.startSlowly(ways)
+}
+
+// installBound installs the programs and all that they need again, from files, as bound programs and as
+// programs that search.
+func (h *harness) installBound(root string, packages []string) error {
+	o := archive.Options{Suite: startupSuite, Arch: "amd64", Packages: packages}
+	var err error
+	if o.Packages, err = archive.Missing(h.ctx, o, filepath.Join(root, "var/lib/dpkg/status")); err != nil {
+		return err
+	}
+	debs, err := archive.Fetch(h.ctx, o)
+	if err != nil {
+		return err
+	}
+	install := func(way string) contender {
+		n := 0
+		return contender{way, func() (measure, error) {
+			n++
+			prefix := fmt.Sprintf("/var/install-%s-%d", way, n)
+			return h.time(h.hashpkg, append([]string{"--root", root, "--prefix", prefix, "install", "-q", "--signature", "off", "--bind", way}, debs...)...)
+		}}
+	}
+	results, err := h.compare(install("absolute"), install("runpath"))
+	if err != nil {
+		return err
+	}
+	h.add(fmt.Sprintf("install %d packages, bound", len(debs)), seconds(results[0].wall), "", "")
+	h.add("  to --bind runpath", ratio(results[0], results[1]), seconds(results[1].wall), "at most 1.10")
 	return nil
 }
 
-// startup measures one program, which prints its version; only its loader without an
-// option for that.
-func (h *harness) startup(pkg, file, version, shipped, private string) error {
-	type way struct {
-		name, root, program string
-		took                []time.Duration
+// startup measures one program in all ways, with an argument with which it ends at once; only its
+// loader without one.
+func (h *harness) startup(ways []*way, version, target string) error {
+	env, args := []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "HOME=/root"}, []string{version}
+	if version == "" { // the loader alone, but with all of its work
+		env, args = append(env, "LD_TRACE_LOADED_OBJECTS=1", "LD_WARN=1", "LD_BIND_NOW=1"), nil
 	}
-	ways := []*way{{name: "as shipped", root: shipped, program: "/" + file}}
-	for _, w := range startupWays {
-		ways = append(ways, &way{name: w.name, root: private, program: w.prefix + "/" + pkg + "/default/" + file})
-	}
-	for range startupPairs + 1 { // the first brings files into memory
+	for n := range startupPairs + 1 { // the first brings files into memory
 		for _, w := range ways {
-			if version == "" {
-				continue
-			}
-			took, err := startIn(w.root, w.program, version)
+			took, err := startIn(w.root, env, w.program, args...)
 			if err != nil {
 				return err
 			}
-			w.took = append(w.took, took)
+			if n > 0 {
+				w.took = append(w.took, took)
+			}
 		}
 	}
 	var base time.Duration
@@ -118,27 +212,23 @@ func (h *harness) startup(pkg, file, version, shipped, private string) error {
 		if err != nil {
 			return err
 		}
-		ratio := ""
-		if len(w.took) > 1 {
-			slices.Sort(w.took[1:])
-			median := w.took[1:][startupPairs/2]
-			if i == 0 {
-				base = median
-			}
-			ratio = fmt.Sprintf("%.2f of %s", median.Seconds()/base.Seconds(), seconds(base))
+		slices.Sort(w.took)
+		median := w.took[len(w.took)/2]
+		if i == 0 {
+			base = median
 		}
-		target := ""
-		if w.name == "bound" {
-			target = "0 failed"
+		row := target
+		if w.name != boundWay {
+			row = ""
 		}
-		h.add(fmt.Sprintf("start %s, %s", filepath.Base(file), w.name), fmt.Sprintf("%d failed opens, %d calls", failed, calls),
-			ratio, target)
+		h.add(fmt.Sprintf("start %s, %s", filepath.Base(w.program), w.name), fmt.Sprintf("%d failed opens, %d calls", failed, calls),
+			fmt.Sprintf("%.2f of %s", median.Seconds()/base.Seconds(), seconds(base)), row)
 	}
 	return nil
 }
 
 // startIn runs a program in a root and returns how long it took.
-func startIn(root, program string, args ...string) (time.Duration, error) {
+func startIn(root string, env []string, program string, args ...string) (time.Duration, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
@@ -146,7 +236,7 @@ func startIn(root, program string, args ...string) (time.Duration, error) {
 	defer null.Close()
 	start := time.Now()
 	pid, err := syscall.ForkExec(program, append([]string{program}, args...), &syscall.ProcAttr{
-		Dir: "/", Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "HOME=/root"},
+		Dir: "/", Env: env,
 		Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}, Sys: &syscall.SysProcAttr{Chroot: root},
 	})
 	if err != nil {

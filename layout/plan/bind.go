@@ -16,6 +16,8 @@ import (
 // wantedEdits returns what has to be changed in a file of the command's package c,
 // with the names that trees have now, and the libraries that it will load.
 func (p *planner) wantedEdits(c *candidate, f *record.File) ([]record.EditRecord, []record.Need) {
+	delete(p.lists, f)
+	delete(p.shelves, f)
 	r := p.results[f]
 	if r == nil || !r.isComplete() && f.ELF.IsProgram() {
 		return nil, nil
@@ -46,6 +48,7 @@ func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]re
 	searchPath := p.editSearchPath(c, f, r, nil)
 	list, needs, bound := p.closureList(f, r)
 	if bound || r.private {
+		list = p.placeOptional(c, f, list)
 		room := len(f.ELF.Needed) + f.ELF.DynamicRoom
 		if len(searchPath) > 0 && len(searchPath[0].From) == 0 {
 			room-- // for the search path's own entry
@@ -71,6 +74,10 @@ type listed struct {
 	old    string // the name that it takes the place of; "" for none
 	name   string
 	object *ldso.Object // nil for one that the loader opens nothing for, or that is missing
+
+	// optional is for a library that only libraries of the root need: it is loaded with these, and no
+	// program may need it, so that a root without it can do. It has its place in the order all the same.
+	optional bool
 }
 
 // isSearched reports whether the loader looks in directories for the entry.
@@ -120,15 +127,16 @@ func (p *planner) closureList(f *record.File, r *resolution) (list []listed, nee
 		name := asked[o]
 		switch {
 		case o == r.closure.Interpreter && p.owners[o] == nil:
-			list = append(list, listed{name, f.ELF.Interpreter, o})
+			list = append(list, listed{old: name, name: f.ELF.Interpreter, object: o})
 		case p.owners[o] != nil:
 			bound = true
-			list = append(list, listed{name, p.path(o), o})
+			list = append(list, listed{old: name, name: p.path(o), object: o})
 		case r.private && byTree[o] && !isDriver(name):
-			list = append(list, listed{name, o.Path, o})
+			list = append(list, listed{old: name, name: o.Path, object: o})
 		case byTree[o]:
-			list = append(list, listed{name, name, o})
+			list = append(list, listed{old: name, name: name, object: o})
 		default:
+			list = append(list, listed{name: name, optional: true})
 			continue
 		}
 		needs = append(needs, p.need(name, o))

@@ -37,7 +37,7 @@ func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole [
 		entry := listed{old: own, name: own}
 		for _, e := range whole {
 			if e.object != nil && e.object == r.provider(own) {
-				entry = listed{own, e.name, e.object}
+				entry = listed{old: own, name: e.name, object: e.object}
 			}
 		}
 		if searches && entry.isSearched() && !slices.ContainsFunc(f.ELF.Needed[i:], sanitizers.MatchString) {
@@ -52,15 +52,16 @@ func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole [
 	if len(list) >= room {
 		return whole
 	}
-	object := &elfedit.Closure{Class: f.ELF.Class, Data: f.ELF.Data, Machine: f.ELF.Machine, Flags: f.ELF.Flags}
+	var needed []string
 	for _, e := range whole {
-		object.Needed = append(object.Needed, e.name)
+		needed = append(needed, e.name)
 	}
+	object := closureFor(f.ELF, needed, nil)
 	b, err := object.Bytes()
 	if err != nil {
 		return whole // the editor says what is wrong with it, if the machine is not
 	}
-	p.lists[f] = object
+	p.lists[f] = append(p.lists[f], object)
 	list = slices.Insert(list, before, listed{name: p.treePath(c) + "/" + closureFile(digest.Of(b))})
 	for _, e := range whole {
 		complete = complete || len(list) == room || searches && e.isSearched()
@@ -74,23 +75,59 @@ func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole [
 	return list
 }
 
+// closureFor describes a closure object that a program can load.
+func closureFor(program *elfedit.Info, needed, auxiliary []string) *elfedit.Closure {
+	return &elfedit.Closure{
+		Class: program.Class, Data: program.Data, Machine: program.Machine, Flags: program.Flags, Needed: needed, Auxiliary: auxiliary,
+	}
+}
+
+// placeOptional returns a list in which the optional libraries are closure objects, one for those that
+// stand together, which have the loader put them there (see [elfedit.Closure]). When it comes to such an object, the
+// libraries of the root that need them have already loaded them, behind what the list has. Those behind which
+// nothing stands that the loader would open are at their place without.
+func (p *planner) placeOptional(c *candidate, f *record.File, list []listed) []listed {
+	last := len(list)
+	for last > 0 && (list[last-1].optional || list[last-1].object == nil) {
+		last--
+	}
+	var out []listed
+	var names []string
+	for i, e := range list {
+		if e.optional {
+			names = append(names, e.name)
+			continue
+		}
+		if object := closureFor(f.ELF, nil, names); len(names) > 0 && i < last {
+			if b, err := object.Bytes(); err == nil { // the machine has none, at worst
+				p.lists[f] = append(p.lists[f], object)
+				out = append(out, listed{name: p.treePath(c) + "/" + closureFile(digest.Of(b))})
+			}
+		}
+		names = nil
+		out = append(out, e)
+	}
+	return out
+}
+
 // addClosures adds the closure objects of a package's programs to its files.
 func (p *planner) addClosures(c *candidate) error {
 	var files []record.File
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
-		object := p.lists[f]
-		if object == nil || len(f.Edits) == 0 { // it was not edited
+		if len(f.Edits) == 0 { // it was not edited
 			continue
 		}
-		b, err := object.Bytes()
-		if err != nil {
-			return err
-		}
-		d := digest.Of(b)
-		made := record.File{Path: closureFile(d), Type: record.TypeFile, Mode: 0o644, Object: d, Source: d, Size: int64(len(b)), Closure: object}
-		if !slices.ContainsFunc(files, func(o record.File) bool { return o.Path == made.Path }) {
-			files = append(files, made)
+		for _, object := range p.lists[f] {
+			b, err := object.Bytes()
+			if err != nil {
+				return err
+			}
+			d := digest.Of(b)
+			made := record.File{Path: closureFile(d), Type: record.TypeFile, Mode: 0o644, Object: d, Source: d, Size: int64(len(b)), Closure: object}
+			if !slices.ContainsFunc(files, func(o record.File) bool { return o.Path == made.Path }) {
+				files = append(files, made)
+			}
 		}
 	}
 	c.addFiles(files)

@@ -198,6 +198,66 @@ func TestProgramThatSearches(t *testing.T) {
 	}
 }
 
+// TestLibrariesOfTheRoot plans for programs with libraries of the root that need further ones. These have their place in the order
+// by closure objects, and are not needed by the programs.
+func TestLibrariesOfTheRoot(t *testing.T) {
+	const loader, own = "/lib64/ld-linux-x86-64.so.2", "/var/sys/libjq1/1.6/" + libDir + "libjq.so.1.0.4"
+	for _, tt := range []struct {
+		name      string
+		needed    []string
+		want      []string
+		auxiliary [][]string // of the objects that want has for "OBJECT", in turn
+	}{
+		{
+			"between",
+			[]string{"libfirst.so.1", "libjq.so.1"},
+			[]string{"libfirst.so.1", own, "OBJECT", "libm.so.6", "libonig.so.5", "libc.so.6", loader, "libjq.so.1"},
+			[][]string{{"libsecond.so.1", "libthird.so.1"}},
+		},
+		{
+			"at two places",
+			[]string{"libfirst.so.1", "libjq.so.1", "libdeep.so.1"},
+			[]string{"libfirst.so.1", own, "libdeep.so.1", "OBJECT", "libm.so.6", "libonig.so.5", "libc.so.6", "OBJECT", loader, "libjq.so.1"},
+			[][]string{{"libsecond.so.1", "libthird.so.1"}, {"libdeeper.so.1"}},
+		},
+		{
+			"behind all others",
+			[]string{"libjq.so.1", "libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "libonig.so.5", "libdeep.so.1"},
+			[]string{own, "libc.so.6", "libm.so.6", loader, "libonig.so.5", "libdeep.so.1", "libjq.so.1"},
+			nil,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			lib := func(name string, needed ...string) facts {
+				return facts{path: libDir + "lib" + name + ".so.1", soname: "lib" + name + ".so.1", needed: needed}
+			}
+			w.addSystem(libc("2.36", "GLIBC_2.34"), onig("6.9"), pkg("libs", "1", nil,
+				lib("first", "libsecond.so.1", "libthird.so.1"), lib("second", "libc.so.6"), lib("third"), lib("deep", "libdeeper.so.1"), lib("deeper")))
+			program := jq("1.6", "GLIBC_2.34")
+			program.Files[0].ELF.Needed = tt.needed
+			plan := w.plan(t, program, libjq("1.6"))
+			have := slices.Clone(listOf(t, plan, "jq", "usr/bin/jq").To)
+			var auxiliary [][]string
+			for i, n := range have {
+				if file, ok := strings.CutPrefix(n, "/var/sys/jq/1.6/closures/"); ok {
+					f := plan.Trees[0].Manifest.Lookup("closures/" + file)
+					if f == nil || f.Closure == nil || len(f.Closure.Needed) > 0 {
+						t.Fatalf("%s is %+v, want an object with auxiliaries alone", n, f)
+					}
+					have[i], auxiliary = "OBJECT", append(auxiliary, f.Closure.Auxiliary)
+				}
+			}
+			if diff := cmp.Diff(tt.want, have); diff != "" {
+				t.Errorf("the list (-want +have):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.auxiliary, auxiliary); diff != "" {
+				t.Errorf("the objects' auxiliaries (-want +have):\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestClosuresAreShared has two programs with one closure, and one with another.
 func TestClosuresAreShared(t *testing.T) {
 	w := newWorld()
@@ -246,7 +306,7 @@ func TestSanitizerComesFirst(t *testing.T) {
 
 // TestNoClosures plans for a machine that closure objects cannot be made for.
 func TestNoClosures(t *testing.T) {
-	p := &planner{lists: map[*record.File]*elfedit.Closure{}, in: Input{Prefix: "/var/sys"}}
+	p := &planner{lists: map[*record.File][]*elfedit.Closure{}, in: Input{Prefix: "/var/sys"}}
 	f := &record.File{ELF: &elfedit.Info{Class: elf.ELFCLASS32, Data: elf.ELFDATA2LSB, Machine: elf.EM_MIPS}}
 	whole := []listed{{name: "a"}, {name: "b"}}
 	if have := p.shortList(&candidate{m: &record.Manifest{}}, f, &resolution{}, whole, 1, false); len(have) != 2 || len(p.lists) > 0 {

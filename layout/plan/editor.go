@@ -54,8 +54,6 @@ func (p *planner) setEdits(packages ...*candidate) error {
 				continue
 			}
 			delete(p.edited, f)
-			delete(p.lists, f)
-			delete(p.shelves, f)
 			f.Edits, f.Needs = p.wantedEdits(c, f)
 			f.Patch = nil
 			if len(f.Edits) == 0 {

@@ -138,7 +138,7 @@ func (p *planner) muslList(c *candidate, f *record.File, r *resolution) (list []
 		case !byTree[o]:
 			continue
 		}
-		list = append(list, listed{old, name, o})
+		list = append(list, listed{old: old, name: name, object: o})
 		needs = append(needs, p.need(old, o))
 	}
 	for _, o := range r.closure.Objects[1:] {

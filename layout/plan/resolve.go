@@ -31,11 +31,11 @@ type planner struct {
 	files     map[*ldso.Object]*record.File
 	systems   map[string]ldso.Finder // by triplet
 	results   map[*record.File]*resolution
-	occupied  map[*candidate][]*record.Manifest // trees that stand on disk, by package of the command
-	made      map[digest.Digest]EditResult      // the editor's results, by request
-	edited    map[*record.File]EditResult       // what came of the edits that a file has now
-	lists     map[*record.File]*elfedit.Closure // of programs that have no room for their own, by the edits that they have now
-	shelves   map[*record.File]shelf            // of musl's programs, by the edits that they have now
+	occupied  map[*candidate][]*record.Manifest   // trees that stand on disk, by package of the command
+	made      map[digest.Digest]EditResult        // the editor's results, by request
+	edited    map[*record.File]EditResult         // what came of the edits that a file has now
+	lists     map[*record.File][]*elfedit.Closure // closure objects that programs list, by the edits that they have now
+	shelves   map[*record.File]shelf              // of musl's programs, by the edits that they have now
 	parts     map[*candidate]*parts
 	warned    map[string]bool
 	families  *familySet // made by familySet, with relatives
@@ -62,7 +62,7 @@ func newPlanner(in Input) (*planner, error) {
 		occupied:  map[*candidate][]*record.Manifest{},
 		made:      map[digest.Digest]EditResult{},
 		edited:    map[*record.File]EditResult{},
-		lists:     map[*record.File]*elfedit.Closure{},
+		lists:     map[*record.File][]*elfedit.Closure{},
 		shelves:   map[*record.File]shelf{},
 		parts:     map[*candidate]*parts{},
 		warned:    map[string]bool{},
