@@ -133,8 +133,8 @@ func (p *packagedFiles) isWhole(d digest.Digest, b []byte) bool {
 	return true
 }
 
-// stage puts the packaged bytes of the edited files of those new trees into a sink for
-// which which is true, unless packages that were read have brought them.
+// stage puts the packaged bytes of files of those new trees into a sink for which which is
+// true, where the store may not have them, and packages that were read have not brought them.
 func (p *packagedFiles) stage(trees []plan.PlannedTree, which func(*plan.PlannedTree) bool, to sink) error {
 	staged := map[digest.Digest]bool{}
 	for i := range trees {
@@ -144,7 +144,8 @@ func (p *packagedFiles) stage(trees []plan.PlannedTree, which func(*plan.Planned
 		}
 		for j := range t.Manifest.Files {
 			f := &t.Manifest.Files[j]
-			if f.Patch == nil || staged[f.Source] || p.added[f.Source] {
+			isEdited := f.Patch != nil || len(p.edited[f.Source]) > 0 // now, or in another tree
+			if !isEdited || staged[f.Source] || p.added[f.Source] {
 				continue
 			}
 			staged[f.Source] = true
