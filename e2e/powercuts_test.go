@@ -324,6 +324,8 @@ func TestPinPowerCut(t *testing.T) {
 			{"synced", []string{"pin", "/usr/bin/jq", "libonig5=6.9.8-1"}, []string{"pin", "/usr/bin/jq", "libonig5=6.9.8-1"}},
 			{"synced", []string{"pin", "--all", "libonig5=6.9.8-1"}, []string{"pin", "--all", "libonig5=6.9.8-1"}},
 			{"pinned", []string{"unpin", "/usr/bin/jq", "libonig5"}, []string{"sync"}},
+			{"synced", []string{"freeze", "/usr/bin/jq"}, []string{"freeze", "/usr/bin/jq"}},
+			{"pinned", []string{"freeze", "/usr/bin/jq"}, []string{"sync"}},
 		} {
 			for _, flag := range []int{0, 2} {
 				if !cutOnce(t, m, c, func(time.Duration) time.Duration { return time.Minute }, flag) {

@@ -80,6 +80,10 @@ func TestInterrupted(t *testing.T) {
 	mustRun(t, hashpkg(t), "--root", synced, "sync", "-q")
 	copyRoot(t, synced, pinned)
 	mustRun(t, hashpkg(t), "--root", pinned, "pin", "-q", "--all", "liba1=1")
+	frozen := filepath.Join(dir, "frozen")
+	copyRoot(t, pinned, frozen)
+	mustRun(t, hashpkg(t), "--root", frozen, "freeze", "-q", "tools")
+	mustRun(t, hashpkg(t), "--root", frozen, "unpin", "-q", "--all")
 	_, garbage, _, _ := withGarbage(t)
 
 	for _, test := range []struct {
@@ -89,6 +93,8 @@ func TestInterrupted(t *testing.T) {
 		{base, []string{"sync"}},
 		{synced, []string{"pin", "tools", "liba1=1"}},
 		{pinned, []string{"unpin", "--all"}},
+		{synced, []string{"freeze", "tools"}},
+		{frozen, []string{"freeze", "--refresh"}},
 		{synced, []string{"restore", "--all"}},
 		{garbage, []string{"gc", "--keep", "1", "--keep-versions", "0"}},
 	} {

@@ -30,6 +30,7 @@ const (
 	FailureKept    ProblemKind = "failure" // a hook or a sync has failed
 	BehindDatabase ProblemKind = "behind"  // packages have come or gone since the last sync
 	PinNotInForce  ProblemKind = "pin"
+	FreezeBehind   ProblemKind = "frozen" // a frozen program has no freeze in force, or other libraries than the system
 	HooksInPart    ProblemKind = "hooks"  // files are missing or changed
 	PrefixUnsafe   ProblemKind = "prefix" // others than root could change what programs load
 )
@@ -146,7 +147,7 @@ func (c *checker) checkStore(ctx context.Context, hooked bool) error {
 	if retired {
 		return nil
 	}
-	return c.unseen("the pins", c.checkPins())
+	return c.unseen("the pins", errors.Join(c.checkPins(), c.checkFrozen()))
 }
 
 // checkPrefix reports a prefix that programs must not search, where some do or shall.
@@ -202,6 +203,34 @@ func (c *checker) checkPins() error {
 				"%s is pinned to %s, which is no longer in the store: %s", p.Program, p.Spec(), p.Lost)
 		} else if len(p.Programs) == 0 {
 			c.add(PinNotInForce, "run hashpkg sync --again or hashpkg unpin", "no program follows the pin of %s to %s", p.Program, p.Spec())
+		}
+	}
+	return nil
+}
+
+// checkFrozen reports what is not in force for frozen programs, be that their freeze or what
+// was installed since.
+func (c *checker) checkFrozen() error {
+	if _, err := c.Root.Pins(); err != nil {
+		return nil //nolint:nilerr // checkPins has told of it
+	}
+	frozen, err := transaction.ListFrozen(c.Root)
+	if err != nil {
+		return err
+	}
+	for i := range frozen {
+		p := &frozen[i]
+		refresh := fmt.Sprintf("run hashpkg freeze --refresh %s, or hashpkg thaw %[1]s", p.Program)
+		switch {
+		case p.Lost != "":
+			c.add(FreezeBehind, refresh, "%s is frozen to a file that is gone: %s", p.Program, p.Lost)
+		case !p.InForce:
+			c.add(FreezeBehind, fmt.Sprintf("run hashpkg freeze %s, which says what is in the way", p.Program)+"; or "+strings.TrimPrefix(refresh, "run "), "%s is frozen, and runs without its freeze", p.Program)
+		case len(p.Behind) > 0:
+			c.add(FreezeBehind, refresh, "%s runs on frozen libraries, for which updates that were installed since, security updates too, are not in force: %s", p.Program, p.Text())
+		}
+		if len(p.Loose) > 0 && p.InForce {
+			c.add(FreezeBehind, refresh, "%s was upgraded since it was frozen, and needs libraries that it is not frozen to: %s", p.Program, strings.Join(p.Loose, ", "))
 		}
 	}
 	return nil

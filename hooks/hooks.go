@@ -68,7 +68,7 @@ func Run(ctx context.Context, w io.Writer, open func() (Hook, error)) error {
 	var h Hook
 	err := guard(func() (err error) {
 		if h, err = open(); err == nil {
-			err = h.run(ctx)
+			err = h.run(ctx, w)
 		}
 		return err
 	})
@@ -109,7 +109,7 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-func (h *Hook) run(ctx context.Context) error {
+func (h *Hook) run(ctx context.Context, w io.Writer) error {
 	ok, err := h.Root.Exists()
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (h *Hook) run(ctx context.Context) error {
 	case Before:
 		return nil
 	case During, After:
-		return h.sync(ctx)
+		return h.sync(ctx, w)
 	case Retire:
 		return h.retire(ctx)
 	}
@@ -147,8 +147,9 @@ func (h *Hook) keep(said string) error {
 }
 
 // sync makes the prefix agree with the databases. Programs that were given back
-// because hashpkg's package went are edited again when it has come again.
-func (h *Hook) sync(ctx context.Context) error {
+// because hashpkg's package went are edited again when it has come again. What it says of
+// frozen programs is written to w.
+func (h *Hook) sync(ctx context.Context, w io.Writer) error {
 	retired, err := h.Root.Retired()
 	if err != nil {
 		return err
@@ -157,11 +158,16 @@ func (h *Hook) sync(ctx context.Context) error {
 	if !h.Image { // in which nothing of the machine that makes it shall be
 		run = currentRun(h.Root)
 	}
-	_, err = transaction.Sync(ctx, transaction.SyncOptions{
+	result, err := transaction.Sync(ctx, transaction.SyncOptions{
 		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Generate: h.Generate, Run: run, Lock: h.lock(), Again: retired,
 	})
 	if errors.Is(err, backends.ErrNoDatabase) {
 		return nil // dpkg --admindir
+	}
+	if result != nil { // who has installed a fix reads here that it is not in force everywhere
+		for _, f := range result.Frozen {
+			fmt.Fprintf(w, "hashpkg: warning: %s\n", f)
+		}
 	}
 	if err == nil && retired {
 		err = h.Root.SetRetired(false)

@@ -2,6 +2,7 @@ package programs
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -19,25 +20,37 @@ func (d *Decision) compareLoaded(edited *elfedit.Info, pinned followed, finder l
 	if err != nil {
 		return "", err
 	}
-	d.Loads = nil
-	for _, o := range before.Objects[1:] {
-		d.Loads = append(d.Loads, o.ID)
-	}
+	d.Loads = ids(before)
 	follows := len(pinned.trees) > 0
 	switch {
 	case !before.Starts() && !follows:
 		return "does not start as it is: " + whyNot(before), nil
 	case !after.Starts() && !pinned.forced:
 		return "would not start: " + whyNot(after), nil
+	case pinned.loads != nil && !slices.Equal(ids(after), pinned.loads):
+		return "would load other files than those that it is frozen to", nil
 	case follows:
 		return twice(after), nil
 	}
 	return difference(before, after), nil
 }
 
+// ids returns what a closure has beside the program, by device and inode.
+func ids(c *ldso.Closure) (list []string) {
+	for _, o := range c.Objects[1:] {
+		list = append(list, o.ID)
+	}
+	return list
+}
+
 // load resolves the program with these facts in place of what is on disk.
 func (f *Facts) load(info *elfedit.Info, finder ldso.Finder) (*ldso.Closure, error) {
-	return ldso.Load(&ldso.Object{Path: f.Path, ID: fmt.Sprintf("%d:%d", f.File.Device, f.File.Inode), Info: info}, finder)
+	return ldso.Load(f.object(info), finder)
+}
+
+// object is the program, with these facts in place of what is on disk.
+func (f *Facts) object(info *elfedit.Info) *ldso.Object {
+	return &ldso.Object{Path: f.Path, ID: fmt.Sprintf("%d:%d", f.File.Device, f.File.Inode), Info: info}
 }
 
 // whyNot says what keeps a program from starting.

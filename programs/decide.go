@@ -35,6 +35,8 @@ type Decision struct {
 	// gets an edit again that the loader was asked about when it was made.
 	Forced bool
 
+	Frozen bool // it has a freeze, be that in force or not
+
 	Left Reason // why it is left, though it would be edited; "" if it is not
 	// Unsettled says that it is left, or goes on without its pins, because of
 	// something that can change without its package: it is to be looked at again.
@@ -66,8 +68,10 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 	}
 	unresolved, farmHelps := p.lookUpNeeds(f.Info)
 	d.Unresolved = unresolved
+	var pins []Pin
+	pins, d.Frozen = p.pinsFor(f)
 	var records []record.EditRecord
-	if r := p.searchPath(f, farmHelps); r != nil {
+	if r := p.searchPath(f, farmHelps); r != nil && !d.Frozen { // a frozen one lists all that it loads
 		if f.Info.HasRPath && !f.Info.HasRunPath {
 			d.Left = "has an RPATH, which a RUNPATH would disable"
 			return d, nil
@@ -84,7 +88,6 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 	if asks {
 		records = nil
 	}
-	pins := p.pinsFor(f)
 	// It would not start with other bytes than it was packaged with, or loads in another
 	// way: it is not edited, and one that was edited before gets its bytes back.
 	sealed := cmp.Or(f.Sealed, ofMusl(f.Info), p.distrust())
@@ -152,16 +155,15 @@ var loaderDirs = []string{"/lib", "/lib64", "/lib32", "/libx32", "/libo32", "/li
 // nothing: the program loads none of the pinned libraries, or cannot follow the pins
 // and is to go on without them.
 func (d *Decision) decidePinned(b Bytes, p *Policy, pins []Pin, records []record.EditRecord, finder ldso.Finder) (done bool, err error) {
-	c, err := d.load(d.Info, finder)
-	if err != nil {
+	pinned, err := d.follow(b, p, pins, finder)
+	if err != nil || len(pinned.trees) == 0 && pinned.unfit == "" {
 		return false, err
-	}
-	pinned := follow(pins, c, p.Prefix)
-	if len(pinned.trees) == 0 {
-		return false, nil
 	}
 	if p.Confinement != nil {
 		d.Left = Reason(p.Confinement.Denies(d.Path))
+	}
+	if d.Left == "" {
+		d.Left = pinned.unfit
 	}
 	if d.Left == "" {
 		err = d.decideEdit(b, p, append(slices.Clone(records), pinned.records...), pinned, finder)

@@ -53,6 +53,24 @@ func TestDecide(t *testing.T) {
 		}
 	}
 	pinFoo, pinBar := pin("libfoo.so.1", false), pin("libbar.so.1", false)
+	frozen := func(p Pin) Pin {
+		p.Program, p.File, p.Name, p.Object = "/usr/bin/tool", "usr/lib/"+p.Library, p.Library, digest.Of([]byte(p.Library))
+		p.Manifest = &record.Manifest{Files: p.Manifest.Files}
+		return p
+	}
+	frozenFoo, frozenBar := frozen(pinFoo), frozen(pinBar)
+	file := func(soname string) string { return "/var/sys/" + soname + "/1/usr/lib/" + soname }
+	line := func(soname string) string { return digest.Of([]byte(soname)).String() + "  " + file(soname) }
+	// The C library stays a name, and so does what the freeze does not have; a soname that no
+	// library asks for comes last.
+	bound := []record.EditRecord{
+		{Kind: record.EditNeeded, From: []string{"libfoo.so.1", "libc.so.6", "libbar.so.1", ""}, To: []string{file("libfoo.so.1"), "libc.so.6", file("libbar.so.1"), "libfoo.so.1"}},
+		{Kind: record.EditNote, To: []string{line("libfoo.so.1"), line("libbar.so.1")}},
+	}
+	partly := []record.EditRecord{
+		{Kind: record.EditNeeded, From: []string{"libfoo.so.1", "libc.so.6", "libbar.so.1", ""}, To: []string{file("libfoo.so.1"), "libc.so.6", "libbar.so.1", "libfoo.so.1"}},
+		{Kind: record.EditNote, To: []string{line("libfoo.so.1")}},
+	}
 	dir := func(p *Policy) string {
 		for name := range p.Farm {
 			return strings.TrimSuffix(name, "/libfoo.so.1")
@@ -165,6 +183,26 @@ func TestDecide(t *testing.T) {
 			policy: func(p *Policy) { p.Running, p.Pins = Running{{1, 7}: 4711}, []Pin{pinFoo} },
 			edits:  []record.EditRecord{runPath(farm), replaceFoo}, pins: "libfoo.so.1=1",
 		},
+		{name: "frozen", policy: func(p *Policy) { p.Pins = []Pin{frozenBar, frozenFoo} }, edits: bound, pins: "libfoo.so.1=1 libbar.so.1=1"},
+		{name: "frozen, and pinned", policy: func(p *Policy) { p.Pins = []Pin{pinBar, frozenFoo, pinFoo} }, edits: partly, pins: "libfoo.so.1=1"},
+		{
+			name: "frozen, asks where libraries are, and is run", facts: func(f *Facts) { f.Info.ImportsWhere, f.File = true, FileID{Device: 1, Inode: 7} },
+			policy: func(p *Policy) { p.Running, p.Pins = Running{{1, 7}: 4711}, []Pin{frozenFoo, frozenBar} }, edits: bound, pins: "libfoo.so.1=1 libbar.so.1=1",
+		},
+		{name: "frozen and sealed", facts: func(f *Facts) { f.Sealed = "is signed" }, policy: func(p *Policy) { p.Pins = []Pin{frozenFoo, frozenBar} }, want: Decision{Left: "is signed"}},
+		{
+			name: "frozen and confined", policy: func(p *Policy) { p.Pins, p.Confinement = []Pin{frozenFoo}, confine.Read(enforced{}, "/var/sys") },
+			want: Decision{Unpinned: "may not read /var/sys: SELinux", Unsettled: true},
+		},
+		{
+			name: "frozen to what is gone", policy: func(p *Policy) {
+				gone := frozenBar
+				gone.Tree = "gone"
+				p.Pins = []Pin{frozenFoo, gone}
+			},
+			want: Decision{Unpinned: "would not start: libbar.so.1, needed by", Unsettled: true},
+		},
+		{name: "another is frozen", policy: func(p *Policy) { p.Pins = []Pin{frozenFoo}; p.Pins[0].Program = "/usr/bin/other" }, edits: []record.EditRecord{runPath(farm)}},
 		{name: "another is pinned", policy: func(p *Policy) { p.Pins = []Pin{pinFoo}; p.Pins[0].Program = "/usr/bin/other" }, edits: []record.EditRecord{runPath(farm)}},
 		{
 			name: "pinned and confined", policy: func(p *Policy) { p.Pins, p.Confinement = []Pin{pinFoo}, confine.Read(enforced{}, "/var/sys") },

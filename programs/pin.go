@@ -46,22 +46,47 @@ func (p *Pin) file(o *ldso.Object) string {
 	return ""
 }
 
-// pinsFor returns the pins for a program.
-func (p *Policy) pinsFor(f *Facts) []Pin {
-	var pins []Pin
+// pinsFor returns the pins for a program: those of its freeze, if it is frozen.
+func (p *Policy) pinsFor(f *Facts) (pins []Pin, frozen bool) {
 	for _, pin := range p.Pins {
-		if pin.Of(f.Path, f.Package.Name) {
+		if !pin.Of(f.Path, f.Package.Name) {
+			continue
+		}
+		if pin.Frozen() && !frozen {
+			pins, frozen = nil, true
+		}
+		if pin.Frozen() == frozen {
 			pins = append(pins, pin)
 		}
 	}
-	return pins
+	return pins, frozen
 }
 
 // followed are the pins that a program follows, and the edits that make it.
 type followed struct {
 	records []record.EditRecord
 	trees   []record.PinnedTree
-	forced  bool // one is wanted though it does not fit
+	forced  bool     // one is wanted though it does not fit
+	loads   []string // of a frozen program, what it shall load, by device and inode
+	unfit   Reason   // why a frozen program would not start with what it is frozen to
+}
+
+func (f *followed) noteTree(tree record.PinnedTree) {
+	if !slices.Contains(f.trees, tree) {
+		f.trees = append(f.trees, tree)
+	}
+}
+
+// follow returns the edits that make a program load what it is pinned or frozen to.
+func (d *Decision) follow(b Bytes, p *Policy, pins []Pin, finder ldso.Finder) (followed, error) {
+	if d.Frozen {
+		return d.freeze(b, p.Prefix, pins, finder)
+	}
+	c, err := d.load(d.Info, finder)
+	if err != nil {
+		return followed{}, err
+	}
+	return follow(pins, c, p.Prefix), nil
 }
 
 // follow returns the edits that make a program load pinned libraries in the place of
@@ -86,9 +111,7 @@ func follow(pins []Pin, c *ldso.Closure, prefix string) followed {
 		if !direct {
 			add.To = append(add.To, file)
 		}
-		if tree := pins[i].Pinned(); !slices.Contains(out.trees, tree) {
-			out.trees = append(out.trees, tree)
-		}
+		out.noteTree(pins[i].Pinned())
 		out.forced = out.forced || pins[i].Force
 	}
 	for _, r := range []record.EditRecord{replace, add} {

@@ -3,8 +3,10 @@ package transaction
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -40,14 +42,51 @@ func FollowedPins(root *sysroot.Root) (pins []record.Pin, unread, err error) {
 			if len(f.Applied) == 0 {
 				continue
 			}
+			if programs.IsFrozen(&f.Applied[0]) {
+				pins = append(pins, frozenPins(root, &f)...)
+				continue
+			}
 			for _, t := range f.Applied[0].Pins {
-				pin := record.Pin{Program: f.Path, Library: t.Library, Version: t.Tree, Tree: t.Tree}
-				if m, err := root.Store().Manifest(t.Library, t.Tree); err == nil {
-					pin.Version = m.Version
-				}
-				pins = append(pins, pin)
+				pins = append(pins, followedPin(root, f.Path, t))
 			}
 		}
 	}
 	return pins, unread, nil
+}
+
+// followedPin returns a pin of a program to a tree.
+func followedPin(root *sysroot.Root, program string, t record.PinnedTree) record.Pin {
+	pin := record.Pin{Program: program, Library: t.Library, Version: t.Tree, Tree: t.Tree}
+	if m, err := root.Store().Manifest(t.Library, t.Tree); err == nil {
+		pin.Version = m.Version
+	}
+	return pin
+}
+
+// frozenPins returns the pins of a program's freeze, as the record of its edit has them: its
+// list of libraries has the files. What else they are frozen to is in the manifests of the trees.
+func frozenPins(root *sysroot.Root, f *record.EditedFile) (pins []record.Pin) {
+	for _, e := range f.Applied[0].Edits {
+		if e.Kind != record.EditNeeded || len(e.From) != len(e.To) {
+			continue
+		}
+		for i, to := range e.To {
+			for _, t := range f.Applied[0].Pins {
+				_, file, ok := strings.Cut(to, "/"+t.Path()+"/")
+				if !ok {
+					continue
+				}
+				pin := followedPin(root, f.Path, t)
+				pin.File, pin.Name = file, e.From[i]
+				if m, err := root.Store().Manifest(t.Library, t.Tree); err == nil {
+					if is := m.Lookup(file); is != nil {
+						pin.Object = is.Object
+					}
+				}
+				pins = append(pins, pin)
+				break
+			}
+		}
+	}
+	return pins
 }

@@ -1,23 +1,17 @@
 package transaction
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
-	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
-	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
-	"github.com/hashpkg/hashpkg/sysroot/confine"
-	"github.com/hashpkg/hashpkg/sysroot/system"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
@@ -46,22 +40,29 @@ type PinResult struct {
 // with the current ones. The error wraps ErrPin when none of the programs can, or the
 // library is damaged; nothing is recorded then.
 func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
-	change := func(root *sysroot.Root, pins []record.Pin) (after, asked []record.Pin, err error) {
-		if err := CheckPrefix(root); err != nil {
+	change := func(c *pinChange) (after, asked []record.Pin, err error) {
+		if err := CheckPrefix(c.root); err != nil {
 			return nil, nil, err
 		}
+		after = slices.Clone(c.before)
 		for _, spec := range o.Specs {
-			pin, err := findPinned(root.Store(), spec)
+			pin, err := findPinned(c.root.Store(), spec)
 			if err != nil {
 				return nil, nil, err
 			}
 			pin.Program, pin.Force = o.Program, o.Force
-			pins = slices.DeleteFunc(pins, func(p record.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library })
-			pins, asked = append(pins, pin), append(asked, pin)
+			after = slices.DeleteFunc(after, func(p record.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library && !p.Frozen() })
+			after, asked = append(after, pin), append(asked, pin)
 		}
-		return pins, asked, checkPinned(ctx, root, asked)
+		return after, asked, checkPinned(ctx, c.root, ErrPin, asked)
 	}
-	return changePins(ctx, o, change)
+	settle := func(c *pinChange, outcomes []programs.Outcome) ([]record.Pin, error) {
+		if err := checkFollowed(o, c.asked, outcomes); err != nil {
+			return followed(c.before, c.asked, outcomes), err
+		}
+		return c.after, nil
+	}
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, change: change, settle: settle}, o.Lock)
 }
 
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
@@ -69,16 +70,16 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 // root could change the prefix, no program is edited to search it: those that followed the
 // pins get their packaged bytes, and a warning says so.
 func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
-	return changePins(ctx, o, func(_ *sysroot.Root, pins []record.Pin) (after, asked []record.Pin, err error) {
-		before := len(pins)
-		pins = slices.DeleteFunc(pins, func(p record.Pin) bool {
-			return p.Program == o.Program && (len(o.Specs) == 0 || slices.Contains(o.Specs, p.Library) || slices.Contains(o.Specs, p.Spec()))
+	change := func(c *pinChange) (after, asked []record.Pin, err error) {
+		after = slices.DeleteFunc(slices.Clone(c.before), func(p record.Pin) bool {
+			return p.Program == o.Program && !p.Frozen() && (len(o.Specs) == 0 || slices.Contains(o.Specs, p.Library) || slices.Contains(o.Specs, p.Spec()))
 		})
-		if len(pins) == before {
+		if len(after) == len(c.before) {
 			return nil, nil, fmt.Errorf("%s has no such pin; hashpkg pins lists those that there are", o.Program)
 		}
-		return pins, nil, nil
-	})
+		return after, nil, nil
+	}
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, change: change}, o.Lock)
 }
 
 // findPinned returns a pin to the tree of a library's version, of those in the store.
@@ -103,14 +104,19 @@ func findPinned(s *store.Store, text string) (record.Pin, error) {
 
 // checkPinned reads the trees that pins are to, and those that these are bound to, every
 // file of them: a program that was made to load a damaged library would be broken by it.
-func checkPinned(ctx context.Context, root *sysroot.Root, pins []record.Pin) error {
+func checkPinned(ctx context.Context, root *sysroot.Root, refused error, pins []record.Pin) error {
+	seen := map[record.PinnedTree]bool{}
 	for _, pin := range pins {
+		if seen[pin.Pinned()] {
+			continue
+		}
+		seen[pin.Pinned()] = true
 		trees, unread, err := pinnedTrees(root, pin)
 		if err = errors.Join(err, unread); err == nil {
 			err = checkTrees(root, trees)
 		}
 		if err != nil {
-			return fmt.Errorf("%w to %s: %w", ErrPin, pin.Spec(), err)
+			return fmt.Errorf("%w to %s: %w", refused, pin.Spec(), err)
 		}
 		_, damaged, err := root.Store().Verify(ctx, trees, nil)
 		if err != nil {
@@ -124,90 +130,9 @@ func checkPinned(ctx context.Context, root *sysroot.Root, pins []record.Pin) err
 			which = d.Package + ", to which it is bound,"
 		}
 		return fmt.Errorf("%w to %s: %s is damaged: %s: %s; hashpkg verify %s lists all of it, and hashpkg verify --repair %[6]s mends what it can",
-			ErrPin, pin.Spec(), which, d.Path, d.What, d.Package)
+			refused, pin.Spec(), which, d.Path, d.What, d.Package)
 	}
 	return nil
-}
-
-// changePins changes the record of pins and edits the programs concerned. change
-// returns the new pins, and of them those that somebody asks for now: these are all
-// taken back when no program follows them.
-//
-// The order is that of a power cut, or a kill, between any two steps:
-//
-//  1. pins.json is durable. From here on the pins are not those that state.json has
-//     the digest of, so that the next sync looks at every program, and pins it or,
-//     where it cannot, says that it goes on without.
-//  2. The records of edits are durable, then the programs are replaced, and that is
-//     durable before programs.Apply returns.
-//  3. Only then state.json says that the pins have been followed.
-//
-// A pin that turns out not to be followed by any program is taken from pins.json again
-// after 2. What Apply did not change has the record that it had.
-func changePins(ctx context.Context, o PinOptions, change func(*sysroot.Root, []record.Pin) (after, asked []record.Pin, err error)) (result *PinResult, err error) {
-	w, err := Begin(ctx, o.Root, Options{Lock: o.Lock})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, w.End()) }()
-	before, err := o.Root.Pins()
-	if err != nil {
-		return nil, err
-	}
-	after, asked, err := change(o.Root, slices.Clone(before))
-	if err != nil {
-		return nil, err
-	}
-	pins, _ := loadPins(o.Root, after) // of older ones that are lost, check tells
-	list, records, err := programsNamed(ctx, o.Root, o.Program, o.Rewrite)
-	if err != nil {
-		return nil, err
-	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("%w: no package has a dynamic program %s; give a program's path or a package's name", ErrPin, o.Program)
-	}
-	policy := activePolicy(w, o.Rewrite, pins)
-	policy.Restored, policy.Strict = true, len(asked) > 0
-	unsafe := CheckPrefix(o.Root)
-	if unsafe != nil { // the way out is open: see RemovePins
-		policy.Rewrite, policy.Pins = programs.Rewrite{Executables: programs.RewriteNone}, nil
-	}
-	decisions, err := programs.Plan(ctx, o.Root, records, list, policy)
-	if err != nil {
-		return nil, err
-	}
-	if unsafe != nil {
-		decisions = slices.DeleteFunc(decisions, func(d *programs.Decision) bool { return !followedOne(d, before, after) })
-	}
-	if err := checkFollowed(o, asked, programs.Expected(decisions)); err != nil {
-		return nil, err
-	}
-	if err := o.Root.SetPins(after); err != nil {
-		return nil, errors.Join(err, o.Root.SetPins(before))
-	}
-	outcomes, err := programs.Apply(ctx, o.Root, records, decisions, false)
-	switch {
-	case errors.Is(err, ErrInterrupted):
-		return nil, fmt.Errorf("%w; run hashpkg sync to finish", err)
-	case errors.Is(err, context.Canceled): // before any program
-		return nil, errors.Join(err, o.Root.SetPins(before))
-	case err != nil:
-		return nil, err
-	}
-	if err := checkFollowed(o, asked, outcomes); err != nil {
-		return nil, errors.Join(err, o.Root.SetPins(followed(before, asked, outcomes)))
-	}
-	fresh := slices.DeleteFunc(slices.Clone(after), func(p record.Pin) bool { return slices.Contains(before, p) })
-	result, faults := pinResult(fresh, outcomes)
-	result.Warnings = append(result.Warnings, misplaced(o.Root.Prefix(), pins, fresh, outcomes)...)
-	if faults != nil {
-		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
-	}
-	if unsafe != nil { // what has its packaged bytes is for the next sync that may edit it
-		result.Warnings = append(result.Warnings, unsafe.Error())
-		return result, nil
-	}
-	return result, rememberPins(o, after, outcomes)
 }
 
 // followedOne reports whether a program has the edit of a pin that was taken away.
@@ -223,7 +148,7 @@ func followed(before, asked []record.Pin, outcomes []programs.Outcome) []record.
 	pins := slices.Clone(before)
 	for _, pin := range asked {
 		if slices.ContainsFunc(outcomes, func(c programs.Outcome) bool { return follows(c, pin) }) {
-			pins = append(slices.DeleteFunc(pins, func(p record.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library }), pin)
+			pins = append(slices.DeleteFunc(pins, func(p record.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library && !p.Frozen() }), pin)
 		}
 	}
 	return pins
@@ -248,6 +173,20 @@ func pinResult(fresh []record.Pin, outcomes []programs.Outcome) (result *PinResu
 		}
 	}
 	return result, faults
+}
+
+// passedOver returns the programs that load a library of pins that are asked for, and do not
+// follow these because they are frozen.
+func passedOver(asked []record.Pin, outcomes []programs.Outcome) (left []LeftReport) {
+	for _, o := range outcomes {
+		loads := func(p record.Pin) bool {
+			return !p.Frozen() && slices.ContainsFunc(o.Desired.Pins, func(t record.PinnedTree) bool { return t.Library == p.Library })
+		}
+		if o.State == programs.Unchanged && o.Frozen && o.Desired != nil && slices.ContainsFunc(asked, loads) {
+			left = append(left, LeftReport{o.Path, "is frozen; hashpkg freeze --refresh " + o.Path + " has it follow its pins"})
+		}
+	}
+	return left
 }
 
 // misplaced warns of pinned libraries that ask where they were found, and of programs
@@ -284,63 +223,6 @@ func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes 
 	return warnings
 }
 
-// activePolicy returns what is wanted of programs in the active generation.
-func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *programs.Policy {
-	trees := map[pkginfo.Key]string{}
-	for key, p := range w.root.SystemState().Packages {
-		trees[key] = p.Tree
-	}
-	return &programs.Policy{
-		Running: programs.FindRunning(),
-		Rewrite: rewrite, Prefix: w.root.Prefix(), Architecture: w.active.Architecture,
-		Farm: w.active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(w.root, pins),
-		Integrity: confine.ReadIntegrity(w.root),
-	}
-}
-
-// programsNamed returns the programs that a pin's Program names, sorted by path, and
-// the records of their packages.
-func programsNamed(ctx context.Context, root *sysroot.Root, name string, rewrite programs.Rewrite) ([]*programs.Program, *programs.Records, error) {
-	packages, err := system.Packages(ctx, root)
-	if err != nil {
-		return nil, nil, err
-	}
-	byPath := strings.HasPrefix(name, "/")
-	if name != record.EveryProgram && !byPath {
-		packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool { return p.Name != name })
-	}
-	found, err := system.Scan(ctx, root, packages, nil, rewrite.SizeLimit(), func(int) {})
-	if err != nil {
-		return nil, nil, err
-	}
-	var list []*programs.Program
-	var keys []pkginfo.Key
-	for _, f := range found {
-		for _, p := range programsOf(f) {
-			if !byPath || p.Path == name {
-				list = append(list, p)
-				keys = append(keys, f.Key)
-			}
-		}
-	}
-	slices.SortFunc(list, func(a, b *programs.Program) int { return cmp.Compare(a.Path, b.Path) })
-	records, err := programs.ReadRecords(root, slices.Compact(keys))
-	return oncePerPath(list), records, err
-}
-
-// rememberPins lets the next sync know that the pins have been followed.
-func rememberPins(o PinOptions, pins []record.Pin, outcomes []programs.Outcome) error {
-	state := o.Root.SystemState()
-	state.Settings = settingsDigest(o.Root, o.Rewrite, pins)
-	for _, c := range outcomes {
-		if p, ok := state.Packages[c.Package.Key]; ok && c.Desired != nil && len(c.Desired.Pins) > 0 {
-			p.Pinned = true
-			state.Packages[c.Package.Key] = p
-		}
-	}
-	return o.Root.SetSystemState(state)
-}
-
 // checkFollowed refuses pins that no program follows, or will, and says what is in the
 // way of the first.
 func checkFollowed(o PinOptions, pins []record.Pin, outcomes []programs.Outcome) error {
@@ -349,6 +231,9 @@ func checkFollowed(o PinOptions, pins []record.Pin, outcomes []programs.Outcome)
 			continue
 		}
 		for _, c := range outcomes {
+			if c.Frozen {
+				return fmt.Errorf("%w %s: it is frozen; run hashpkg thaw %[2]s before, and hashpkg freeze after", ErrPin, c.Path)
+			}
 			switch c.State {
 			case programs.Left:
 				return fmt.Errorf("%w %s: %s%s", ErrPin, c.Path, c.Reason, forceHint(o))
@@ -364,7 +249,8 @@ func checkFollowed(o PinOptions, pins []record.Pin, outcomes []programs.Outcome)
 
 // follows reports whether a program loads what it is pinned to.
 func follows(c programs.Outcome, pin record.Pin) bool {
-	return (c.State == programs.Edited || c.State == programs.Unchanged) && c.Desired != nil && slices.Contains(c.Desired.Pins, pin.Pinned())
+	return (c.State == programs.Edited || c.State == programs.Unchanged) && c.Desired != nil && slices.Contains(c.Desired.Pins, pin.Pinned()) &&
+		c.Frozen == pin.Frozen() && pin.Of(c.Path, c.Package.Name)
 }
 
 func forceHint(o PinOptions) string {
@@ -396,6 +282,9 @@ func ListPins(root *sysroot.Root) ([]ListedPin, error) {
 		return nil, err
 	}
 	for _, p := range pins {
+		if p.Frozen() { // see ListFrozen
+			continue
+		}
 		l := ListedPin{Pin: p, Programs: []string{}}
 		if _, _, err := pinnedTrees(root, p); err != nil {
 			l.Lost = err.Error()
@@ -410,7 +299,7 @@ func ListPins(root *sysroot.Root) ([]ListedPin, error) {
 		for _, f := range edits.Files {
 			for i := range listed {
 				l := &listed[i]
-				if l.Of(f.Path, edits.Package) && len(f.Applied) > 0 && slices.Contains(f.Applied[0].Pins, l.Pinned()) {
+				if l.Of(f.Path, edits.Package) && len(f.Applied) > 0 && !programs.IsFrozen(&f.Applied[0]) && slices.Contains(f.Applied[0].Pins, l.Pinned()) {
 					l.Programs = append(l.Programs, f.Path)
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -81,20 +82,39 @@ func checkTrees(root *sysroot.Root, trees []*record.Manifest) error {
 	return root.CheckPrefix(below...)
 }
 
-// loadPins reads the trees of pins. lost says which pins have none.
+// loadPins reads the trees of pins. lost says which pins have none; a freeze that has lost a
+// tree is lost.
 func loadPins(root *sysroot.Root, pins []record.Pin) (loaded []programs.Pin, lost []string) {
-	for _, pin := range pins {
-		trees, _, err := pinnedTrees(root, pin)
-		if err != nil {
-			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is no longer in the store: %v", pin.Program, pin.Spec(), err))
-			continue
-		}
-		if err := checkTrees(root, trees); err != nil {
-			lost = append(lost, fmt.Sprintf("%s is pinned to %s, which is not used: %v", pin.Program, pin.Spec(), err))
-			continue
-		}
-		loaded = append(loaded, programs.Pin{Pin: pin, Manifest: trees[0]})
+	type read struct {
+		manifest *record.Manifest
+		lost     string
 	}
+	known := map[record.PinnedTree]read{}
+	frozen := map[string]bool{} // programs whose freeze is lost
+	for _, pin := range pins {
+		r, ok := known[pin.Pinned()]
+		if !ok {
+			trees, _, err := pinnedTrees(root, pin)
+			if err != nil {
+				r.lost = fmt.Sprintf("which is no longer in the store: %v", err)
+			} else if err := checkTrees(root, trees); err != nil {
+				r.lost = fmt.Sprintf("which is not used: %v", err)
+			} else {
+				r.manifest = trees[0]
+			}
+			known[pin.Pinned()] = r
+		}
+		switch {
+		case r.lost == "":
+			loaded = append(loaded, programs.Pin{Pin: pin, Manifest: r.manifest})
+		case !pin.Frozen():
+			lost = append(lost, fmt.Sprintf("%s is pinned to %s, %s", pin.Program, pin.Spec(), r.lost))
+		case !frozen[pin.Program]:
+			frozen[pin.Program] = true
+			lost = append(lost, fmt.Sprintf("%s goes on without its freeze: it is frozen to %s, %s", pin.Program, pin.Spec(), r.lost))
+		}
+	}
+	loaded = slices.DeleteFunc(loaded, func(p programs.Pin) bool { return p.Frozen() && frozen[p.Program] })
 	programs.SortPins(loaded)
 	return loaded, lost
 }

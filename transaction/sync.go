@@ -60,6 +60,9 @@ type SyncResult struct {
 	Outside  []OutsideReport `json:"outside"`
 	Links    []string        `json:"links"` // of the farm that were lost, below the prefix
 	Warnings []string        `json:"warnings"`
+	// Frozen are warnings of frozen programs: other versions of their libraries have come, or
+	// their freeze has ended or is not in force.
+	Frozen []string `json:"frozen"`
 }
 
 // TreeReport is one tree of a system package that joined the generation.
@@ -339,17 +342,21 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 func newSyncResult(generation, packages int) *SyncResult {
 	return &SyncResult{
 		Generation: generation, Packages: packages,
-		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Outside: []OutsideReport{}, Links: []string{}, Warnings: []string{},
+		Trees: []TreeReport{}, Gone: []string{}, Programs: []ProgramReport{}, Left: []LeftReport{}, Outside: []OutsideReport{}, Links: []string{}, Warnings: []string{}, Frozen: []string{},
 	}
 }
 
 // settingsDigest is over what edits of programs follow from, beside the packages.
 // A pin whose tree was removed by hand is none: no program could start with it.
 func settingsDigest(root *sysroot.Root, r programs.Rewrite, pins []record.Pin) digest.Digest {
-	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool {
-		_, _, err := pinnedTrees(root, p)
-		return err != nil
-	})
+	lost := map[record.PinnedTree]bool{}
+	for _, p := range pins {
+		if _, known := lost[p.Pinned()]; !known {
+			_, _, err := pinnedTrees(root, p)
+			lost[p.Pinned()] = err != nil
+		}
+	}
+	pins = slices.DeleteFunc(slices.Clone(pins), func(p record.Pin) bool { return lost[p.Pinned()] })
 	if len(pins) == 0 {
 		pins = nil // no list is as good as an empty one
 	}
@@ -390,7 +397,8 @@ type syncer struct {
 
 	state    *record.SystemState // of the last sync
 	pins     []record.Pin
-	noPins   error // why their record cannot be read; nil when it can
+	ended    []string // warnings of freezes that have ended
+	noPins   error    // why their record cannot be read; nil when it can
 	settings digest.Digest
 	result   *SyncResult
 	packages []*backends.Installed
@@ -410,6 +418,7 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 	if s.noPins != nil {
 		s.result.Warnings = append(s.result.Warnings, s.noPins.Error())
 	}
+	s.result.Frozen = append(s.result.Frozen, s.ended...)
 	if err := s.look(ctx); err != nil {
 		return nil, err
 	}
@@ -423,6 +432,7 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 			return nil, err
 		}
 	}
+	s.warnFrozen(generation)
 	programs, err := s.editPrograms(ctx, generation)
 	if err != nil || s.DryRun {
 		return s.result, err
@@ -446,6 +456,9 @@ func (s *syncer) read(ctx context.Context) (err error) {
 		s.state.Packages = map[pkginfo.Key]record.SystemPackage{}
 	}
 	if s.pins, s.noPins, err = readPins(s.Root); err != nil {
+		return err
+	}
+	if err := s.endFreezes(); err != nil {
 		return err
 	}
 	s.settings = settingsDigest(s.Root, s.Rewrite, s.pins)

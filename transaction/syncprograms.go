@@ -124,7 +124,11 @@ func (s *syncer) report(outcomes []programs.Outcome, concerned []*system.Found) 
 				o.Path, o.Elsewhere))
 		}
 		if o.Unpinned != "" {
-			s.result.Warnings = append(s.result.Warnings, fmt.Sprintf("%s goes on without its pin: %s", o.Path, o.Unpinned))
+			if o.Frozen {
+				s.result.Frozen = append(s.result.Frozen, fmt.Sprintf("%s goes on without its freeze: %s; run hashpkg freeze --refresh %[1]s or hashpkg thaw %[1]s", o.Path, o.Unpinned))
+			} else {
+				s.result.Warnings = append(s.result.Warnings, fmt.Sprintf("%s goes on without its pin: %s", o.Path, o.Unpinned))
+			}
 		}
 		switch o.State {
 		case programs.Failed:

@@ -56,33 +56,17 @@ func (p *planner) editProgram(c *candidate, f *record.File, r *resolution) ([]re
 		if !f.ELF.DynamicRelRO {
 			room = math.MaxInt
 		}
-		searches := searchPathAfter(f, searchPath) != "" && slices.ContainsFunc(list, listed.isSearched)
+		searches := searchPathAfter(f, searchPath) != "" && slices.ContainsFunc(list, ldso.Listed.IsSearched)
 		if len(list) > room || searches {
 			list = p.shortList(c, f, r, list, room, searches)
 		}
 		edit := record.EditRecord{Kind: record.EditNeeded}
 		for _, e := range list {
-			edit.From, edit.To = append(edit.From, e.old), append(edit.To, e.name)
+			edit.From, edit.To = append(edit.From, e.Old), append(edit.To, e.Name)
 		}
 		records = append(records, edit)
 	}
 	return append(records, searchPath...), needs
-}
-
-// listed is an entry of a program's new list of needed libraries.
-type listed struct {
-	old    string // the name that it takes the place of; "" for none
-	name   string
-	object *ldso.Object // nil for one that the loader opens nothing for, or that is missing
-
-	// optional is for a library that only libraries of the root need: it is loaded with these, and no
-	// program may need it, so that a root without it can do. It has its place in the order all the same.
-	optional bool
-}
-
-// isSearched reports whether the loader looks in directories for the entry.
-func (e listed) isSearched() bool {
-	return !strings.Contains(e.name, "/") && (e.object != nil || e.old != "")
 }
 
 // searchPathAfter returns the search path of a file that is edited so.
@@ -99,54 +83,36 @@ func searchPathAfter(f *record.File, edits []record.EditRecord) string {
 // closureList returns what a program lists to load its closure without a search, and
 // the libraries that these are. It is bound when a tree has one of them.
 //
-// The entries are in the order of the loader, and paths. Bare names have what the root's own loader finds,
-// for that follows the root's upgrades, and what only the machine's driver has. The
-// interpreter stands at its place by the very name by which the kernel has loaded it,
-// the only one by which the loader knows it. Sonames that no library of the closure
-// asks for come last: by then they are loaded, and nothing is opened for them. What asks
-// later finds these libraries by such a name, and glibc up to 2.27 lets nobody else
-// than libdl.so.2, known by that name, use dlopen.
-func (p *planner) closureList(f *record.File, r *resolution) (list []listed, needs []record.Need, bound bool) {
-	asked := map[*ldso.Object]string{} // the name by which each was first needed
-	byTree := map[*ldso.Object]bool{}  // needed by something that is no system library
-	known := map[string]bool{}         // names that libraries need
+// The entries are in the order of the loader, and paths; see [ldso.Closure.List]. Bare
+// names have what the root's own loader finds, for that follows the root's upgrades, and
+// what only the machine's driver has.
+func (p *planner) closureList(f *record.File, r *resolution) (list []ldso.Listed, needs []record.Need, bound bool) {
+	byTree := map[*ldso.Object]bool{} // needed by something that is no system library
 	for _, n := range r.closure.Needs {
-		if n.From != r.start {
-			known[n.Name] = true
-		}
-		if n.Provider == nil {
-			continue
-		}
-		if asked[n.Provider] == "" {
-			asked[n.Provider] = n.Name
-		}
 		byTree[n.Provider] = byTree[n.Provider] || p.owners[n.From] != nil
 	}
-	var sonames []listed
-	for _, o := range r.closure.Objects[1:] {
-		name := asked[o]
+	list, sonames := r.closure.List(r.start, func(o *ldso.Object, asked string) string {
 		switch {
 		case o == r.closure.Interpreter && p.owners[o] == nil:
-			list = append(list, listed{old: name, name: f.ELF.Interpreter, object: o})
+			return f.ELF.Interpreter
 		case p.owners[o] != nil:
-			bound = true
-			list = append(list, listed{old: name, name: p.path(o), object: o})
-		case r.private && byTree[o] && !isDriver(name):
-			list = append(list, listed{old: name, name: o.Path, object: o})
+			return p.path(o)
+		case r.private && byTree[o] && !isDriver(asked):
+			return o.Path
 		case byTree[o]:
-			list = append(list, listed{old: name, name: name, object: o})
-		default:
-			list = append(list, listed{name: name, optional: true})
-			continue
+			return asked
 		}
-		needs = append(needs, p.need(name, o))
-		if s := o.Info.Soname; o != r.closure.Interpreter && list[len(list)-1].name != s && s != "" && !strings.Contains(s, "/") && !known[s] {
-			sonames = append(sonames, listed{name: s})
+		return ""
+	})
+	for _, e := range list {
+		if !e.Optional {
+			bound = bound || p.owners[e.Object] != nil
+			needs = append(needs, p.need(e.Old, e.Object))
 		}
 	}
 	for _, m := range r.closure.Missing {
 		if isDriver(m.Name) && m.From == r.start {
-			list = append(list, listed{old: m.Name, name: m.Name})
+			list = append(list, ldso.Listed{Old: m.Name, Name: m.Name})
 		}
 	}
 	return append(list, sonames...), needs, bound

@@ -7,6 +7,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/ldso"
 )
 
 // closuresDir is the directory of a tree with closure objects for its programs, named by
@@ -29,18 +30,18 @@ var sanitizers = regexp.MustCompile(`^lib(a|l|t|hwa|ub)san\.so\.`)
 // The program's own needs stay because a library of LD_PRELOAD is loaded before the
 // needs of the object: it would load the root's own C library. Where that is the
 // program's, too, it does no harm.
-func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole []listed, room int, searches bool) []listed {
-	var list []listed
+func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole []ldso.Listed, room int, searches bool) []ldso.Listed {
+	var list []ldso.Listed
 	before := 0       // entries of list that come before the object
 	complete := false // no more may be in list, or it would be loaded too early
 	for i, own := range f.ELF.Needed {
-		entry := listed{old: own, name: own}
+		entry := ldso.Listed{Old: own, Name: own}
 		for _, e := range whole {
-			if e.object != nil && e.object == r.provider(own) {
-				entry = listed{old: own, name: e.name, object: e.object}
+			if e.Object != nil && e.Object == r.provider(own) {
+				entry = ldso.Listed{Old: own, Name: e.Name, Object: e.Object}
 			}
 		}
-		if searches && entry.isSearched() && !slices.ContainsFunc(f.ELF.Needed[i:], sanitizers.MatchString) {
+		if searches && entry.IsSearched() && !slices.ContainsFunc(f.ELF.Needed[i:], sanitizers.MatchString) {
 			complete = true
 			break
 		}
@@ -54,7 +55,7 @@ func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole [
 	}
 	var needed []string
 	for _, e := range whole {
-		needed = append(needed, e.name)
+		needed = append(needed, e.Name)
 	}
 	object := closureFor(f.ELF, needed, nil)
 	b, err := object.Bytes()
@@ -62,13 +63,13 @@ func (p *planner) shortList(c *candidate, f *record.File, r *resolution, whole [
 		return whole // the editor says what is wrong with it, if the machine is not
 	}
 	p.lists[f] = append(p.lists[f], object)
-	list = slices.Insert(list, before, listed{name: p.treePath(c) + "/" + closureFile(digest.Of(b))})
+	list = slices.Insert(list, before, ldso.Listed{Name: p.treePath(c) + "/" + closureFile(digest.Of(b))})
 	for _, e := range whole {
-		complete = complete || len(list) == room || searches && e.isSearched()
+		complete = complete || len(list) == room || searches && e.IsSearched()
 		if complete {
 			break
 		}
-		if !slices.ContainsFunc(list, func(o listed) bool { return o.name == e.name }) {
+		if !slices.ContainsFunc(list, func(o ldso.Listed) bool { return o.Name == e.Name }) {
 			list = append(list, e)
 		}
 	}
@@ -86,22 +87,22 @@ func closureFor(program *elfedit.Info, needed, auxiliary []string) *elfedit.Clos
 // stand together, which have the loader put them there (see [elfedit.Closure]). When it comes to such an object, the
 // libraries of the root that need them have already loaded them, behind what the list has. Those behind which
 // nothing stands that the loader would open are at their place without.
-func (p *planner) placeOptional(c *candidate, f *record.File, list []listed) []listed {
+func (p *planner) placeOptional(c *candidate, f *record.File, list []ldso.Listed) []ldso.Listed {
 	last := len(list)
-	for last > 0 && (list[last-1].optional || list[last-1].object == nil) {
+	for last > 0 && (list[last-1].Optional || list[last-1].Object == nil) {
 		last--
 	}
-	var out []listed
+	var out []ldso.Listed
 	var names []string
 	for i, e := range list {
-		if e.optional {
-			names = append(names, e.name)
+		if e.Optional {
+			names = append(names, e.Name)
 			continue
 		}
 		if object := closureFor(f.ELF, nil, names); len(names) > 0 && i < last {
 			if b, err := object.Bytes(); err == nil { // the machine has none, at worst
 				p.lists[f] = append(p.lists[f], object)
-				out = append(out, listed{name: p.treePath(c) + "/" + closureFile(digest.Of(b))})
+				out = append(out, ldso.Listed{Name: p.treePath(c) + "/" + closureFile(digest.Of(b))})
 			}
 		}
 		names = nil

@@ -12,6 +12,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/ldso"
 )
 
 // tight returns jq with room for so many entries in its dynamic section.
@@ -308,7 +309,7 @@ func TestSanitizerComesFirst(t *testing.T) {
 func TestNoClosures(t *testing.T) {
 	p := &planner{lists: map[*record.File][]*elfedit.Closure{}, in: Input{Prefix: "/var/sys"}}
 	f := &record.File{ELF: &elfedit.Info{Class: elf.ELFCLASS32, Data: elf.ELFDATA2LSB, Machine: elf.EM_MIPS}}
-	whole := []listed{{name: "a"}, {name: "b"}}
+	whole := []ldso.Listed{{Name: "a"}, {Name: "b"}}
 	if have := p.shortList(&candidate{m: &record.Manifest{}}, f, &resolution{}, whole, 1, false); len(have) != 2 || len(p.lists) > 0 {
 		t.Errorf("the list is %v, want the whole one", have)
 	}

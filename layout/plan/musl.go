@@ -84,7 +84,7 @@ func (p *planner) editMuslProgram(c *candidate, f *record.File, r *resolution) (
 		}
 		edit := record.EditRecord{Kind: record.EditNeeded}
 		for _, e := range list {
-			edit.From, edit.To = append(edit.From, e.old), append(edit.To, e.name)
+			edit.From, edit.To = append(edit.From, e.Old), append(edit.To, e.Name)
 		}
 		if !slices.Equal(edit.To, f.ELF.Needed) {
 			records = append(records, edit)
@@ -95,7 +95,7 @@ func (p *planner) editMuslProgram(c *candidate, f *record.File, r *resolution) (
 
 // muslList is closureList for a program of musl. It puts what trees have on the program's
 // shelf; what the root's own loader finds follows the root's upgrades, and is not there.
-func (p *planner) muslList(c *candidate, f *record.File, r *resolution) (list []listed, needs []record.Need) {
+func (p *planner) muslList(c *candidate, f *record.File, r *resolution) (list []ldso.Listed, needs []record.Need) {
 	asked := map[*ldso.Object][]string{} // the names by which each is needed
 	byTree := map[*ldso.Object]bool{}    // needed by something that is no system library
 	for _, n := range r.closure.Needs {
@@ -138,7 +138,7 @@ func (p *planner) muslList(c *candidate, f *record.File, r *resolution) (list []
 		case !byTree[o]:
 			continue
 		}
-		list = append(list, listed{old: old, name: name, object: o})
+		list = append(list, ldso.Listed{Old: old, Name: name, Object: o})
 		needs = append(needs, p.need(old, o))
 	}
 	for _, o := range r.closure.Objects[1:] {
@@ -150,7 +150,7 @@ func (p *planner) muslList(c *candidate, f *record.File, r *resolution) (list []
 	}
 	for _, m := range r.closure.Missing {
 		if isDriver(m.Name) && m.From == r.start {
-			list = append(list, listed{old: m.Name, name: m.Name})
+			list = append(list, ldso.Listed{Old: m.Name, Name: m.Name})
 		}
 	}
 	p.fill(&s, c, onShelf)

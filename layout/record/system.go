@@ -145,7 +145,17 @@ type Pin struct {
 	Version string `json:"version"`
 	Tree    string `json:"tree"`            // its directory below the package's own
 	Force   bool   `json:"force,omitempty"` // though the symbol versions do not fit
+	// File, unless it is "", makes the pin a part of the freeze of a program, which is a
+	// pin for each library that it loads: to this file below the tree, which has the
+	// digest Object, and which answers Name. Program is a path then.
+	File   string        `json:"file,omitempty"`
+	Name   string        `json:"name,omitempty"`
+	Object digest.Digest `json:"object,omitzero"`
 }
+
+// Frozen reports whether the pin is a part of a freeze. All pins of a freeze count, and no
+// others for its program.
+func (p *Pin) Frozen() bool { return p.File != "" }
 
 // Spec returns "NAME=VERSION" of the library.
 func (p *Pin) Spec() string { return p.Library + "=" + p.Version }
@@ -170,6 +180,15 @@ func (p *Pins) check() error {
 	for _, pin := range p.List {
 		if tree := pin.Pinned(); tree.check() != nil {
 			return tree.check()
+		}
+		if !pin.Frozen() {
+			continue
+		}
+		if err := layout.CheckPayloadPath(pin.File); err != nil {
+			return err
+		}
+		if !strings.HasPrefix(pin.Program, "/") {
+			return fmt.Errorf("%q is frozen, which is no path of a program", pin.Program)
 		}
 	}
 	return nil

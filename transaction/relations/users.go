@@ -28,6 +28,8 @@ type User struct {
 	Belongs
 	Path string `json:"path"` // in the root
 	Name string `json:"name"` // by which it asks for it
+	// Frozen says that it is a program of the system that is frozen to this build.
+	Frozen bool `json:"frozen,omitempty"`
 }
 
 // Process is a running process that has a file mapped.
@@ -67,7 +69,7 @@ func (r *Relations) Users(ctx context.Context, target *Target) ([]Build, error) 
 				if build == nil || build.Path == r.At(File{h, b.Path}) {
 					continue
 				}
-				user := User{belongs(File{Tree: h}), r.At(File{h, b.Path}), n.Soname}
+				user := User{Belongs: belongs(File{Tree: h}), Path: r.At(File{h, b.Path}), Name: n.Soname}
 				if b.Program {
 					build.Programs = append(build.Programs, user)
 				} else {
@@ -83,11 +85,15 @@ func (r *Relations) Users(ctx context.Context, target *Target) ([]Build, error) 
 	if err != nil {
 		return nil, err
 	}
+	frozen, err := r.frozen()
+	if err != nil {
+		return nil, err
+	}
 	for i := range programs {
 		p := &programs[i]
 		for _, n := range p.Loads {
 			if build := wanted[r.Locate(n.Path)]; build != nil {
-				build.Programs = append(build.Programs, User{Belongs{p.Package, p.Version, record.OriginSystem, ""}, p.Path, n.Soname})
+				build.Programs = append(build.Programs, User{Belongs{p.Package, p.Version, record.OriginSystem, ""}, p.Path, n.Soname, frozen[[2]string{p.Path, build.Tree}]})
 			}
 		}
 	}
@@ -101,6 +107,21 @@ func (r *Relations) Users(ctx context.Context, target *Target) ([]Build, error) 
 	return builds, nil
 }
 
+// frozen returns which programs are frozen to files of which trees.
+func (r *Relations) frozen() (map[[2]string]bool, error) {
+	pins, err := r.root.Pins()
+	if err != nil {
+		return nil, err
+	}
+	frozen := map[[2]string]bool{} // path of the program, path of the tree
+	for _, p := range pins {
+		if p.Frozen() {
+			frozen[[2]string{p.Program, p.Pinned().Path()}] = true
+		}
+	}
+	return frozen, nil
+}
+
 // addSystemLibraries notes the libraries of a system tree that name a library which the
 // system has in force. Whose they load is the process's business; by themselves they get
 // that one.
@@ -112,7 +133,7 @@ func (r *Relations) addSystemLibraries(h *record.Holding, wanted map[File]*Build
 		for i := range h.Binaries {
 			b := &h.Binaries[i]
 			if !b.Program && f != (File{h, b.Path}) && build.Soname != "" && slices.Contains(b.Needed, build.Soname) {
-				build.Libraries = append(build.Libraries, User{belongs(File{Tree: h}), r.At(File{h, b.Path}), build.Soname})
+				build.Libraries = append(build.Libraries, User{Belongs: belongs(File{Tree: h}), Path: r.At(File{h, b.Path}), Name: build.Soname})
 			}
 		}
 	}

@@ -17,6 +17,7 @@ const (
 	UseSees     = "sees"     // the view of the package's programs has files of it
 	UseLinks    = "links"    // a link or a search path leads into it
 	UsePinned   = "pinned to"
+	UseFrozen   = "frozen to"
 	UseRuns     = "runs" // a service
 	UseHas      = "has"  // a generation
 )

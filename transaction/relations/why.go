@@ -15,6 +15,7 @@ import (
 const (
 	nodeProgram    = "program "
 	nodePin        = "pin "
+	nodeFreeze     = "freeze "
 	nodeService    = "service "
 	nodeGeneration = "generation "
 )
@@ -26,6 +27,7 @@ const (
 	RootSystem     = "system"     // the package manager has it installed
 	RootProgram    = "program"    // a program of the system's packages
 	RootPin        = "pin"        // somebody pinned a program to it
+	RootFreeze     = "freeze"     // somebody froze a program to files of it
 	RootService    = "service"    // a unit that hashpkg service has written
 	RootGeneration = "generation" // an older generation, to which one can roll back
 )
@@ -122,7 +124,7 @@ func (r *Relations) kept(u *uses, h *record.Holding, limit int) Kept {
 
 // rootOf says why a node is kept of itself; "" when it is not.
 func (r *Relations) rootOf(node string) string {
-	for prefix, root := range map[string]string{nodeProgram: RootProgram, nodePin: RootPin, nodeService: RootService, nodeGeneration: RootGeneration} {
+	for prefix, root := range map[string]string{nodeProgram: RootProgram, nodePin: RootPin, nodeFreeze: RootFreeze, nodeService: RootService, nodeGeneration: RootGeneration} {
 		if strings.HasPrefix(node, prefix) {
 			return root
 		}
@@ -151,6 +153,10 @@ func (r *Relations) addRecords(u *uses) error {
 		program := p.Program
 		if program == record.EveryProgram {
 			program = "every program"
+		}
+		if p.Frozen() {
+			u.add(nodeFreeze+"of "+program, layout.TreePath(p.Library, p.Tree), Use{UseFrozen, "", p.Spec()})
+			continue
 		}
 		u.add(nodePin+"of "+program, layout.TreePath(p.Library, p.Tree), Use{UsePinned, "", p.Spec()})
 	}

@@ -247,6 +247,7 @@ func pinned(all *bool) completion {
 		}
 		for i := range pins {
 			switch p := &pins[i]; {
+			case p.Frozen(): // see frozen
 			case *all || len(given) > 0:
 				if p.Program == program {
 					words = append(words, p.Library)

@@ -139,9 +139,11 @@ func (a *app) printPins(r *transaction.PinResult, what string) error {
 
 func newPinsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "pins",
-		Short:   "List the pins, and the programs that follow them",
-		Long:    `List the pins of the system's programs, and under each the programs that follow it.`,
+		Use:   "pins",
+		Short: "List the pins and the programs that follow them, and what is frozen",
+		Long: `List the pins of the system's programs, and with -v under each the programs that follow it;
+then the programs that are frozen, and which of their libraries are installed in other
+versions by now.`,
 		Example: "  hashpkg pins\n  hashpkg pins --json",
 		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
@@ -153,10 +155,14 @@ func newPinsCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(map[string]any{"pins": pins})
+			frozen, err := transaction.ListFrozen(root)
+			if err != nil {
+				return err
 			}
-			if len(pins) == 0 {
+			if a.json {
+				return a.printJSON(map[string]any{"pins": pins, "frozen": append([]transaction.FrozenProgram{}, frozen...)})
+			}
+			if len(pins)+len(frozen) == 0 {
 				a.notice("nothing is pinned\n")
 			}
 			for _, p := range pins {
@@ -176,7 +182,28 @@ func newPinsCommand(a *app) *cobra.Command {
 					}
 				}
 			}
+			for i := range frozen {
+				if err := a.printFrozen(&frozen[i]); err != nil {
+					return err
+				}
+			}
 			return nil
 		},
 	}
+}
+
+func (a *app) printFrozen(p *transaction.FrozenProgram) error {
+	state := ""
+	switch {
+	case p.Lost != "":
+		state = ", which are not all there: " + p.Lost
+	case !p.InForce:
+		state = ", which is not in force: see hashpkg check"
+	case len(p.Behind) > 0:
+		state = "; behind what is installed: " + p.Text()
+	}
+	if err := a.printf("%s: frozen to %s%s\n", p.Program, count(len(p.Files), "file"), state); err != nil {
+		return err
+	}
+	return a.printFrozenFiles(p)
 }

@@ -59,6 +59,7 @@ type showOutput struct {
 	// Prelocated are the files of which relocations are bound to symbols of the file itself.
 	Prelocated []prelocatedOutput `json:"prelocated"`
 	Unnoted    []string           `json:"without_note"` // bound programs that do not say to which files
+	Frozen     []string           `json:"frozen"`       // programs of the system that are frozen to files of it
 	signed     string
 	computed   bool // something of Conf
 }
@@ -233,7 +234,16 @@ func runShow(ctx context.Context, a *app, o sourceFlags, text string) error {
 	if err != nil {
 		return err
 	}
-	out.Conf = []string{}
+	pins, err := root.Pins()
+	if err != nil {
+		return err
+	}
+	out.Conf, out.Frozen = []string{}, []string{}
+	for _, p := range pins {
+		if p.Frozen() && p.Pinned().Path() == t.Path() && !slices.Contains(out.Frozen, p.Program) {
+			out.Frozen = append(out.Frozen, p.Program)
+		}
+	}
 	if t.Origin == record.OriginPrivate {
 		for _, f := range filesFor(c, t.Name) {
 			out.Conf = append(out.Conf, f.Path)
@@ -288,6 +298,9 @@ func (a *app) printShow(out showOutput) error {
 	}
 	for _, l := range out.Libraries {
 		text += fmt.Sprintf("  %s  %s\n", l.Soname, l.Path)
+	}
+	for _, p := range out.Frozen {
+		text += fmt.Sprintf("frozen    %s loads exactly these files\n", p)
 	}
 	last := ""
 	if len(out.Needs) > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -89,7 +90,7 @@ func runSync(ctx context.Context, a *app, o syncOptions) error {
 
 // printSync says what a sync did, or would do.
 func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
-	for _, w := range r.Warnings {
+	for _, w := range slices.Concat(r.Warnings, r.Frozen) {
 		a.notice("warning: %s\n", w)
 	}
 	if a.verbose {

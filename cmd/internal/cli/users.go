@@ -97,7 +97,11 @@ func (a *app) printBuild(b *relations.Build, running bool) error {
 		return nil
 	}
 	for _, u := range b.Programs {
-		if err := a.printf("  %s  (%s)\n", u.Path, u.Spec()); err != nil {
+		frozen := ""
+		if u.Frozen {
+			frozen = "  frozen"
+		}
+		if err := a.printf("  %s  (%s)%s\n", u.Path, u.Spec(), frozen); err != nil {
 			return err
 		}
 	}

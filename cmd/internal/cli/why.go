@@ -118,7 +118,7 @@ func (a *app) printChain(c *relations.Chain) error {
 	for i := range c.Links[1:] {
 		use := c.Links[i].Uses
 		text += " " + use.How
-		if use.Name != "" && use.How != relations.UsePinned {
+		if use.Name != "" && use.How != relations.UsePinned && use.How != relations.UseFrozen {
 			text += " " + use.Name
 		}
 		text += " -> " + c.Links[i+1].Text()

@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"crypto/md5"
+	"encoding/hex"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/hashpkg/hashpkg/internal/testneed"
+	"github.com/hashpkg/hashpkg/internal/testroot"
+)
+
+// TestFreeze freezes programs of a real system and upgrades their libraries, and the C library.
+func TestFreeze(t *testing.T) {
+	root := newSystem(t, "curl")
+	before := root.Run("sh", "-c", "dpkg --verify || true")
+	root.Run("hashpkg", "hooks", "install")
+	root.Run("hashpkg", "sync")
+	old := strings.TrimSpace(root.Run("dpkg-query", "-W", "-f", "${Version}", "zlib1g"))
+	tree := "/zlib1g/" + strings.ReplaceAll(old, ":", "%3a") + "/"
+	shipped := loadedBy(root, "/usr/bin/curl")
+	maps := func() string { return root.Run("curl", "-s", "file:///proc/self/maps") }
+
+	root.Run("hashpkg", "freeze", "/usr/bin/curl", "apt")
+	if have := loadedBy(root, "/usr/bin/curl"); !equalBases(shipped, have) {
+		t.Errorf("frozen, curl loads\n%q, and before\n%q", have, shipped)
+	}
+	if out := maps(); strings.Contains(out, " /usr/lib/x86_64-linux-gnu/libz.so") || !strings.Contains(out, "/var/sys"+tree) || strings.Contains(out, "/var/sys/libc6/") {
+		t.Errorf("frozen, curl has mapped %s", out)
+	}
+	if out := root.Run("hashpkg", "elf", "--json", "/usr/bin/curl"); !strings.Contains(out, `"bound":[{"path":"/var/sys/`) {
+		t.Errorf("there is no note: %s", out)
+	}
+	root.Run("hashpkg", "verify", "--system")
+	root.Run("hashpkg", "check")
+
+	newer := testroot.Rebuild(t, testroot.Change{Suffix: "+new1", Note: true}, root.Fetch("zlib1g", "libc6", "libc-bin")...)
+	root.Repo().Add(newer...)
+	out := root.Run("apt-get", "-y", "-q", "install", "zlib1g", "libc6", "libc-bin")
+	if !strings.Contains(out, "/usr/bin/curl is frozen to zlib1g="+old) {
+		t.Errorf("the hook does not say that the library is not in force: %s", out)
+	}
+	if out := maps(); !strings.Contains(out, "/var/sys"+tree) || strings.Contains(out, "+new1") {
+		t.Errorf("after the upgrade, curl has mapped %s", out)
+	}
+	root.Run("apt-get", "--version")
+	out, err := root.RunErr(t.Context(), "hashpkg", "check")
+	if err == nil || !strings.Contains(out, "/usr/bin/curl runs on frozen libraries") || !strings.Contains(out, "zlib1g="+old+", where "+old+"+new1 is installed") {
+		t.Errorf("check says %v: %s", err, out)
+	}
+	// Collected is nothing that a program is frozen to, and a rollback changes none.
+	root.Run("hashpkg", "gc", "--keep", "1", "--keep-versions", "0")
+	root.Run("hashpkg", "rollback")
+	root.Run("hashpkg", "sync")
+	if out := maps(); !strings.Contains(out, "/var/sys"+tree) {
+		t.Errorf("collected, curl has mapped %s", out)
+	}
+	root.Run("hashpkg", "verify")
+
+	// The program itself is upgraded, and is frozen as before.
+	root.Repo().Add(testroot.Rebuild(t, testroot.Change{Suffix: "+new1", Note: true}, root.Fetch("curl")...)...)
+	root.Run("apt-get", "-y", "-q", "install", "curl")
+	if out := maps(); !strings.Contains(out, "/var/sys"+tree) {
+		t.Errorf("curl upgraded, it has mapped %s", out)
+	}
+
+	root.Run("hashpkg", "freeze", "--refresh")
+	if out := maps(); strings.Contains(out, "/var/sys"+tree) || !strings.Contains(out, "+new1/usr/lib") {
+		t.Errorf("frozen anew, curl has mapped %s", out)
+	}
+	root.Run("hashpkg", "check")
+
+	root.Run("hashpkg", "thaw", "apt", "/usr/bin/curl")
+	checkPackaged(t, root, "apt", "usr/bin/apt-get")
+	checkPackaged(t, root, "curl", "usr/bin/curl")
+	root.Run("hashpkg", "check")
+	root.Run("hashpkg", "restore", "--all")
+	if after := root.Run("sh", "-c", "dpkg --verify || true"); after != before {
+		t.Errorf("dpkg --verify says %q, and without hashpkg %q", after, before)
+	}
+
+	root.Run("hashpkg", "freeze", "/usr/bin/curl")
+	if out := root.Run("apt-get", "-y", "-q", "purge", "curl"); !strings.Contains(out, "/usr/bin/curl is not there any more, and is no longer frozen") {
+		t.Errorf("curl is removed, and the hook says %s", out)
+	}
+	root.Run("hashpkg", "check")
+}
+
+// TestFreezeThatDoesNotFit upgrades a frozen program to one that needs more than the library
+// that it is frozen to has, and removes hashpkg's edits while it is frozen.
+func TestFreezeThatDoesNotFit(t *testing.T) {
+	testneed.Programs(t, "gcc")
+	root, first, second := serviceRoot(t)
+	says := func(what, want string) {
+		t.Helper()
+		if out := root.Run("svc"); out != want+"\n" {
+			t.Errorf("%s: svc says %q, want %s", what, out, want)
+		}
+		if out := root.Run("svc-too"); out != want+"\n" {
+			t.Errorf("%s: svc-too says %q, want %s", what, out, want)
+		}
+		if out, err := root.RunErr(t.Context(), "hashpkg", "verify", "--system"); err != nil {
+			t.Errorf("%s: %v %s", what, err, out)
+		}
+	}
+	root.Run("hashpkg", "freeze", "svc")
+	installDebs(root, second[0])
+	root.Run("hashpkg", "sync")
+	says("the library upgraded", "1.0")
+
+	installDebs(root, second[1])
+	if out := root.Run("hashpkg", "sync"); !strings.Contains(out, "/usr/bin/svc goes on without its freeze") || !strings.Contains(out, "SVC_2") {
+		t.Errorf("the sync does not tell of the freeze: %s", out)
+	}
+	says("the program upgraded", "2.0")
+	if out, err := root.RunErr(t.Context(), "hashpkg", "check"); err == nil || !strings.Contains(out, "/usr/bin/svc is frozen, and runs without its freeze") {
+		t.Errorf("check says %v: %s", err, out)
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "freeze", "/usr/bin/svc"); err == nil || !strings.Contains(out, "cannot freeze /usr/bin/svc: would not start") {
+		t.Errorf("freeze says %v: %s", err, out)
+	}
+	says("refused", "2.0")
+	installDebs(root, first[1])
+	root.Run("hashpkg", "sync")
+	says("the older program again", "1.0")
+
+	root.Run("hashpkg", "restore", "--all") // as the removal of hashpkg's package does
+	checkPackaged(t, root, "svc", "usr/bin/svc")
+	root.Run("hashpkg", "freeze", "svc")
+	says("frozen again", "1.0")
+	root.Run("rm", "-r", "/var/sys/libsvc1/1.0")
+	root.Run("hashpkg", "sync")
+	says("without the tree", "2.0")
+	root.Run("hashpkg", "freeze", "--refresh")
+	says("frozen anew", "2.0")
+	root.Run("hashpkg", "thaw", "--all")
+	says("thawed", "2.0")
+	checkPackaged(t, root, "svc", "usr/bin/svc")
+	root.Run("hashpkg", "check")
+}
+
+// loadedBy returns the files that the loader lists for a program, by ldd in their order.
+func loadedBy(root *testroot.Root, program string) []string {
+	return strings.Fields(root.Run("sh", "-c", "ldd "+program+" | grep -o '/[^ ]*'"))
+}
+
+// equalBases reports whether lists have the same names of libraries in the same order, whatever
+// their directories and the rest of their versions.
+func equalBases(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		base := func(p string) string {
+			name, _, _ := strings.Cut(p[strings.LastIndexByte(p, '/')+1:], ".so")
+			return name
+		}
+		if base(a[i]) != base(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// checkPackaged compares a program with the digest that dpkg has of it.
+func checkPackaged(t *testing.T, root *testroot.Root, pkg, program string) {
+	t.Helper()
+	b, err := os.ReadFile(root.Path("/" + program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := md5.Sum(b)
+	if !strings.Contains(root.ReadFile("/var/lib/dpkg/info/"+pkg+".md5sums"), hex.EncodeToString(sum[:])+"  "+program+"\n") {
+		t.Errorf("%s has not its packaged bytes", program)
+	}
+}

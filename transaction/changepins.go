@@ -1,0 +1,212 @@
+package transaction
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/programs"
+	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/confine"
+	"github.com/hashpkg/hashpkg/sysroot/system"
+)
+
+// pinChange is a change of the record of pins, and of what follows from it for programs.
+type pinChange struct {
+	root    *sysroot.Root
+	names   []string // paths of programs, names of packages, or record.EveryProgram
+	rewrite programs.Rewrite
+	// change returns the pins that there shall be, and of them those that somebody asks for now.
+	change func(*pinChange) (after, asked []record.Pin, err error)
+	// settle returns the pins that there are to be when programs become what outcomes say, and
+	// an error when what was asked for cannot be; nil for after, whatever they become.
+	settle  func(*pinChange, []programs.Outcome) ([]record.Pin, error)
+	refused error // ErrPin or ErrFreeze
+	mayMiss bool  // names may stand for no program: change looks at missing
+	// packaged says that programs without pins get their packaged bytes, and keep them as
+	// after [Restore]; alone is as there.
+	packaged, alone bool
+
+	w            *Writer
+	list         []*programs.Program // that the names stand for
+	missing      []string            // names that stand for none
+	records      *programs.Records
+	before       []record.Pin
+	after, asked []record.Pin
+}
+
+// changePins changes the record of pins and edits the programs concerned.
+//
+// The order is that of a power cut, or a kill, between any two steps:
+//
+//  1. pins.json is durable. From here on the pins are not those that state.json has
+//     the digest of, so that the next sync looks at every program, and pins it or,
+//     where it cannot, says that it goes on without.
+//  2. The records of edits are durable, then the programs are replaced, and that is
+//     durable before programs.Apply returns.
+//  3. Only then state.json says that the pins have been followed.
+//
+// A pin that turns out not to be followed by any program is taken from pins.json again
+// after 2. What Apply did not change has the record that it had.
+func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (result *PinResult, err error) {
+	if c.w, err = Begin(ctx, c.root, Options{Lock: lock}); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.w.End()) }()
+	if c.before, err = c.root.Pins(); err != nil {
+		return nil, err
+	}
+	if c.list, c.records, c.missing, err = programsNamed(ctx, c.root, c.names, c.rewrite); err != nil {
+		return nil, err
+	}
+	if len(c.missing) > 0 && !c.mayMiss {
+		return nil, fmt.Errorf("%w: no package has a dynamic program %s; give a program's path or a package's name", c.refused, c.missing[0])
+	}
+	if c.after, c.asked, err = c.change(c); err != nil {
+		return nil, err
+	}
+	pins, _ := loadPins(c.root, c.after) // of older ones that are lost, check tells
+	policy := activePolicy(c.w, c.rewrite, pins)
+	policy.Restored, policy.Strict = true, len(c.asked) > 0
+	unsafe := CheckPrefix(c.root)
+	if unsafe != nil { // the way out is open: see RemovePins
+		policy.Pins = nil
+	}
+	if unsafe != nil || c.packaged {
+		policy.Rewrite.Executables = programs.RewriteNone
+	}
+	decisions, err := programs.Plan(ctx, c.root, c.records, c.list, policy)
+	if err != nil {
+		return nil, err
+	}
+	if unsafe != nil {
+		decisions = slices.DeleteFunc(decisions, func(d *programs.Decision) bool { return !followedOne(d, c.before, c.after) })
+	}
+	for _, d := range decisions {
+		d.Restore = c.packaged && d.Desired == nil
+	}
+	settled, err := c.settled(programs.Expected(decisions))
+	if err != nil {
+		return nil, err
+	}
+	if err := c.root.SetPins(settled); err != nil {
+		return nil, errors.Join(err, c.root.SetPins(c.before))
+	}
+	outcomes, err := programs.Apply(ctx, c.root, c.records, decisions, c.alone)
+	switch {
+	case errors.Is(err, ErrInterrupted):
+		return nil, fmt.Errorf("%w; run hashpkg sync to finish", err)
+	case errors.Is(err, context.Canceled): // before any program
+		return nil, errors.Join(err, c.root.SetPins(c.before))
+	case err != nil:
+		return nil, err
+	}
+	expected := settled
+	settled, err = c.settled(outcomes)
+	if err != nil || !slices.Equal(settled, expected) {
+		err = errors.Join(err, c.root.SetPins(settled))
+	}
+	if err != nil {
+		return nil, err
+	}
+	fresh := slices.DeleteFunc(slices.Clone(settled), func(p record.Pin) bool { return slices.Contains(c.before, p) })
+	result, faults := pinResult(fresh, outcomes)
+	result.Left = append(result.Left, passedOver(c.asked, outcomes)...)
+	result.Warnings = append(result.Warnings, misplaced(c.root.Prefix(), pins, fresh, outcomes)...)
+	if faults != nil {
+		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
+	}
+	if unsafe != nil { // what has its packaged bytes is for the next sync that may edit it
+		result.Warnings = append(result.Warnings, unsafe.Error())
+		return result, nil
+	}
+	return result, rememberPins(c.root, c.rewrite, settled, outcomes)
+}
+
+// settled returns the pins that there are to be when programs become what outcomes say.
+func (c *pinChange) settled(outcomes []programs.Outcome) ([]record.Pin, error) {
+	if c.settle == nil {
+		return c.after, nil
+	}
+	return c.settle(c, outcomes)
+}
+
+// activePolicy returns what is wanted of programs in the active generation.
+func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *programs.Policy {
+	trees := map[pkginfo.Key]string{}
+	for key, p := range w.root.SystemState().Packages {
+		trees[key] = p.Tree
+	}
+	return &programs.Policy{
+		Running: programs.FindRunning(),
+		Rewrite: rewrite, Prefix: w.root.Prefix(), Architecture: w.active.Architecture,
+		Farm: w.active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(w.root, pins),
+		Integrity: confine.ReadIntegrity(w.root),
+	}
+}
+
+// programsNamed returns the programs that names stand for, paths, packages or
+// record.EveryProgram, sorted by path, and the records of their packages. missing are names
+// that stand for none.
+func programsNamed(ctx context.Context, root *sysroot.Root, names []string, rewrite programs.Rewrite) (list []*programs.Program, records *programs.Records, missing []string, err error) {
+	packages, err := system.Packages(ctx, root)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	byPath, every := false, false
+	for _, name := range names {
+		byPath = byPath || strings.HasPrefix(name, "/")
+		every = every || name == record.EveryProgram
+	}
+	if !every && !byPath {
+		packages = slices.DeleteFunc(packages, func(p *backends.Installed) bool { return !slices.Contains(names, p.Name) })
+	}
+	found, err := system.Scan(ctx, root, packages, nil, rewrite.SizeLimit(), func(int) {})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	there := map[string]bool{} // names
+	var keys []pkginfo.Key
+	for _, f := range found {
+		for _, p := range programsOf(f) {
+			named := false
+			for _, name := range names {
+				if name == record.EveryProgram || name == p.Path || name == f.Name {
+					named = true
+					there[name] = true
+				}
+			}
+			if named {
+				list = append(list, p)
+				keys = append(keys, f.Key)
+			}
+		}
+	}
+	for _, name := range names {
+		if !there[name] {
+			missing = append(missing, name)
+		}
+	}
+	slices.SortFunc(list, func(a, b *programs.Program) int { return cmp.Compare(a.Path, b.Path) })
+	records, err = programs.ReadRecords(root, slices.Compact(keys))
+	return oncePerPath(list), records, missing, err
+}
+
+// rememberPins lets the next sync know that the pins have been followed.
+func rememberPins(root *sysroot.Root, rewrite programs.Rewrite, pins []record.Pin, outcomes []programs.Outcome) error {
+	state := root.SystemState()
+	state.Settings = settingsDigest(root, rewrite, pins)
+	for _, c := range outcomes {
+		if p, ok := state.Packages[c.Package.Key]; ok && c.Desired != nil && len(c.Desired.Pins) > 0 {
+			p.Pinned = true
+			state.Packages[c.Package.Key] = p
+		}
+	}
+	return root.SetSystemState(state)
+}
