@@ -193,7 +193,7 @@ func (p *planner) editSearchPath(c *candidate, f *record.File, r *resolution, re
 	}
 	if !f.ELF.IsProgram() || c.m.Binding.Bind == record.BindRunPath {
 		for _, n := range r.closure.Needs {
-			if n.From == r.start && n.Provider != nil && p.owners[n.Provider] != nil {
+			if n.From == r.start && n.Provider != nil && p.owners[n.Provider] != nil && !n.Provider.Info.IsMuslLibC() {
 				add(p.libraryDir(n.Provider))
 			}
 		}

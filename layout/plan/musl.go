@@ -110,7 +110,7 @@ func (p *planner) muslList(c *candidate, f *record.File, r *resolution) (list []
 	named := map[string]*ldso.Object{} // what the loader finds first by each name
 	onShelf := map[string]*ldso.Object{}
 	put := func(name string, o *ldso.Object) bool {
-		if strings.Contains(name, "/") || named[name] != nil && named[name] != o {
+		if !isName(name) || named[name] != nil && named[name] != o {
 			return false
 		}
 		if named[name] == nil {
@@ -123,12 +123,14 @@ func (p *planner) muslList(c *candidate, f *record.File, r *resolution) (list []
 		name := old
 		switch {
 		case o == r.closure.Interpreter:
+		case p.owners[o] != nil && !slices.ContainsFunc(asked[o], isName):
+			name = p.path(o) // nothing finds it by a name, which may be another one's
 		case p.owners[o] != nil:
 			// Its soname, which is what libraries of trees need it by: see editLibrary.
-			if soname := o.Info.Soname; soname != "" {
-				name = soname
+			if name = o.Info.Soname; name == "" {
+				name = asked[o][slices.IndexFunc(asked[o], isName)]
 			}
-			if asks := r.start.Info.AsksWhere || o.Info.AsksWhere; asks && named[name] == nil && p.putBeside(&s, o, name) {
+			if asks := r.start.Info.ImportsWhere || o.Info.AsksWhere; asks && named[name] == nil && p.putBeside(&s, o, name) {
 				named[name] = o
 			} else if !put(name, o) {
 				name = p.path(o) // of two libraries by one name both are loaded
@@ -142,10 +144,11 @@ func (p *planner) muslList(c *candidate, f *record.File, r *resolution) (list []
 		needs = append(needs, p.need(old, o))
 	}
 	for _, o := range r.closure.Objects[1:] {
-		for _, name := range asked[o] {
-			if p.owners[o] != nil && o != r.closure.Interpreter {
-				put(name, o)
-			}
+		if p.owners[o] == nil || o == r.closure.Interpreter {
+			continue
+		}
+		for _, name := range append(asked[o], o.Info.Soname) {
+			put(name, o)
 		}
 	}
 	for _, m := range r.closure.Missing {
@@ -158,12 +161,15 @@ func (p *planner) muslList(c *candidate, f *record.File, r *resolution) (list []
 	return list, needs
 }
 
+// isName reports whether a needed name is one that is searched for.
+func isName(needed string) bool { return needed != "" && !strings.Contains(needed, "/") }
+
 // putBeside has the loader find a library by a name in its own directory. It is false when
 // that has not this name for it, or one that is searched earlier has the name.
 func (p *planner) putBeside(s *shelf, o *ldso.Object, name string) bool {
 	own := payload{p.owners[o], path.Dir(p.files[o].Path)}
 	has := func(d payload) *record.File { return d.owner.m.Resolve(d.path + "/" + name) }
-	if strings.Contains(name, "/") || has(own) != p.files[o] {
+	if !isName(name) || has(own) != p.files[o] {
 		return false
 	}
 	for _, d := range s.own {

@@ -187,7 +187,7 @@ func TestJSONOfEmptyRoot(t *testing.T) {
 		"verify":        `{"checked":0,"damaged":[],"copies":0,"copied_bytes":0}`,
 		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[]}`,
 		"check":         `{"at_work":[],"problems":[],"notes":[]}`,
-		"pins":          `{"pins":[]}`,
+		"pins":          `{"frozen":[],"pins":[]}`,
 		"restore --all": `{"restored":[],"left":[],"edited":[]}`,
 	} {
 		status, stdout, stderr := hashpkg(t, append([]string{"--root", root, "--json"}, strings.Fields(args)...)...)
