@@ -200,4 +200,3 @@ func leaveUnread(g *record.Generation, trees []*record.Tree, manifest func(*reco
 	}
 	return rest, left, lost
 }
-
