@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/layout/record"
 )
@@ -20,9 +22,14 @@ func TestVerifySystem(t *testing.T) {
 	t.Parallel()
 	root := newSystem(t, "jq")
 	root.Run("hashpkg", "sync")
-	root.Run("sh", "-c", "printf x >> /usr/bin/jq; printf x >> /usr/bin/env; rm /usr/bin/who")
-	out, err := root.RunErr(t.Context(), "hashpkg", "verify", "--system", "--json")
+	root.Run("chmod", "700", "/usr/bin/tty")
+	out, err := root.RunErr(t.Context(), "setpriv", "--reuid", "65534", "--clear-groups", "hashpkg", "verify", "--system")
 	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 5 || !strings.Contains(out, "/usr/bin/tty: may not be read\n") || !strings.Contains(out, " 0 altered by somebody else") {
+		t.Errorf("verify --system by a user: %v: %s", err, out)
+	}
+	root.Run("sh", "-c", "printf x >> /usr/bin/jq; printf x >> /usr/bin/env; rm /usr/bin/who")
+	out, err = root.RunErr(t.Context(), "hashpkg", "verify", "--system", "--json")
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Errorf("verify --system: %v", err)
 	}
@@ -52,6 +59,65 @@ func TestVerifySystem(t *testing.T) {
 	root.Run("apt-get", "-y", "-q", "install", "--reinstall", "jq", "coreutils")
 	root.Run("hashpkg", "sync")
 	root.Run("hashpkg", "verify", "--system")
+}
+
+// TestVerifyByUser has a user verify what root has installed, with files that only root may
+// read: the rest is verified, and these are named.
+func TestVerifyByUser(t *testing.T) {
+	testneed.Root(t) // to become another user
+	base, err := os.MkdirTemp("", "hashpkg-verify")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(base) })
+	if err := os.Chmod(base, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	deb := filepath.Join(base, "closed.deb")
+	p := testdeb.Package{Name: "closed", Version: "1", Files: []testdeb.File{
+		{Path: "usr/share/open/file", Content: "open"},
+		{Path: "usr/share/open/secret", Content: "secret", Mode: 0o600},
+		{Path: "usr/share/shut/", Mode: 0o700},
+		{Path: "usr/share/shut/in/file", Content: "in"},
+	}}
+	if err := os.WriteFile(deb, testdeb.Deb(t, p), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(base, "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, hashpkg(t), "--root", root, "install", "-q", deb)
+	asUser := func(args ...string) (status int, out string) {
+		cmd := exec.Command(hashpkg(t), append([]string{"--root", root}, args...)...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		b, err := cmd.CombinedOutput()
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			return exit.ExitCode(), string(b)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		return 0, string(b)
+	}
+	tree := filepath.Join(root, "var/sys/closed/1/usr/share")
+	want := tree + "/open/secret: may not be read\n" + tree + "/shut: may not be read\n"
+	status, out := asUser("verify")
+	if status != 5 || !strings.HasPrefix(out, want) || !strings.Contains(out, " files checked, 0 damaged; 2 may not be read: root may\n") {
+		t.Errorf("status %d: %s, want %s", status, out, want)
+	}
+	if status, out := asUser("verify", "--all", "--json"); status != 5 || !strings.Contains(out, `"unread":["`+tree+`/open/secret","`+tree+`/shut"`) {
+		t.Errorf("status %d: %s", status, out)
+	}
+	open := filepath.Join(tree, "open/file")
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(open, []byte("OPEN"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if status, out := asUser("verify"); status != 3 || !strings.Contains(out, "1 damaged; 2 may not") {
+		t.Errorf("with damage, status %d: %s", status, out)
+	}
 }
 
 // TestRepairTwoMounts repairs one store by two prefixes: it is the same, with one lock.

@@ -55,6 +55,10 @@ type Check struct {
 	mu      sync.Mutex
 	faults  map[digest.Digest]fault // of objects
 	edits   map[recordedEdit]fault  // of whole objects
+
+	passes bool                   // what may not be read is passed by
+	closed map[digest.Digest]bool // objects that may not be read
+	unread []string               // paths on the host of files and directories that may not be
 }
 
 // recordedEdit is what a manifest says of an edited file: two trees may have one object,
@@ -72,7 +76,14 @@ func editOf(f *record.File) recordedEdit {
 // Check reads the objects of the trees. The caller asks Tree for each tree, and closes
 // the check.
 func (s *Store) Check(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) (*Check, error) {
-	c := &Check{store: s, objects: shards{store: s}, faults: map[digest.Digest]fault{}, edits: map[recordedEdit]fault{}}
+	return s.check(ctx, manifests, progress, false)
+}
+
+func (s *Store) check(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64), passes bool) (*Check, error) {
+	c := &Check{
+		store: s, objects: shards{store: s}, faults: map[digest.Digest]fault{}, edits: map[recordedEdit]fault{},
+		passes: passes, closed: map[digest.Digest]bool{},
+	}
 	err := c.Read(ctx, manifests, progress)
 	if err == nil {
 		c.owned, err = s.ownedByRoot()
@@ -83,6 +94,16 @@ func (s *Store) Check(ctx context.Context, manifests []*record.Manifest, progres
 	}
 	return c, nil
 }
+
+// CheckReadable is Check by one who may not read everything: such files count as whole, and
+// Unread has them.
+func (s *Store) CheckReadable(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) (*Check, error) {
+	return s.check(ctx, manifests, progress, true)
+}
+
+// Unread returns the files and directories of the trees looked at so far that may not be
+// read, by their paths on the host; nil unless CheckReadable made the check.
+func (c *Check) Unread() []string { return c.unread }
 
 // Close gives up what the check has open.
 func (c *Check) Close() { c.objects.close() }
@@ -176,12 +197,13 @@ func (v *Check) Read(ctx context.Context, manifests []*record.Manifest, progress
 		work.Go(func() error {
 			files := used[d]
 			found, edits, err := v.verifyObject(files)
-			if err != nil {
+			closed := v.mayPass(err)
+			if err != nil && !closed {
 				return fmt.Errorf("verify object: %w", err)
 			}
 			v.mu.Lock()
 			defer v.mu.Unlock()
-			v.faults[d] = found
+			v.faults[d], v.closed[d] = found, closed
 			maps.Copy(v.edits, edits)
 			total += files[0].Size
 			if progress != nil {
@@ -192,6 +214,9 @@ func (v *Check) Read(ctx context.Context, manifests []*record.Manifest, progress
 	}
 	return cmp.Or(work.Wait(), ctx.Err())
 }
+
+// mayPass reports whether an error is of what may not be read, and is passed by.
+func (v *Check) mayPass(err error) bool { return v.passes && errors.Is(err, fs.ErrPermission) }
 
 // verifyObject hashes an object of files and, where they were edited, proves that it is
 // the packaged file with the recorded edit.
@@ -277,18 +302,19 @@ func verifyContent(dir *beneath.Dir, base string, want digest.Digest, kind Damag
 
 // VerifyObjects reads objects, by their names below the prefix, and compares them with
 // these. It returns how many there were and which are damaged. progress, if not nil,
-// is called with the number of bytes read so far.
-func (s *Store) VerifyObjects(ctx context.Context, names []string, progress func(bytes int64)) (checked int, damaged []Damage, err error) {
+// is called with the number of bytes read so far. Those that may not be read are in unread, by
+// their paths on the host.
+func (s *Store) VerifyObjects(ctx context.Context, names []string, progress func(bytes int64)) (checked int, damaged []Damage, unread []string, err error) {
 	within := cursor{top: s.dir}
 	defer within.close()
 	var read int64
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
-			return checked, damaged, err
+			return checked, damaged, unread, err
 		}
 		d, err := digest.Parse(path.Base(name))
 		if err != nil {
-			return checked, damaged, fmt.Errorf("verify object: %w", err)
+			return checked, damaged, unread, fmt.Errorf("verify object: %w", err)
 		}
 		dir, base, err := within.at(name)
 		var st unix.Stat_t
@@ -300,12 +326,17 @@ func (s *Store) VerifyObjects(ctx context.Context, names []string, progress func
 		case errors.Is(err, fs.ErrNotExist):
 			continue // a writer is at work
 		case err != nil:
-			return checked, damaged, fmt.Errorf("verify object: %w", err)
+			return checked, damaged, unread, fmt.Errorf("verify object: %w", err)
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
 			found = fault{DamageObjectBytes, "is not a regular file"}
 		default:
-			if found, err = verifyContent(dir, base, d, DamageObjectBytes); err != nil {
-				return checked, damaged, fmt.Errorf("verify object: %w", err)
+			found, err = verifyContent(dir, base, d, DamageObjectBytes)
+			if errors.Is(err, fs.ErrPermission) {
+				unread = append(unread, s.Path(name))
+				continue
+			}
+			if err != nil {
+				return checked, damaged, unread, fmt.Errorf("verify object: %w", err)
 			}
 			read += st.Size
 		}
@@ -317,5 +348,5 @@ func (s *Store) VerifyObjects(ctx context.Context, names []string, progress func
 			progress(read)
 		}
 	}
-	return checked, damaged, nil
+	return checked, damaged, unread, nil
 }

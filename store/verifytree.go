@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -37,6 +38,10 @@ func (v *Check) Tree(m *record.Manifest) ([]Damage, []Copy, error) {
 func (v *Check) verifyTree(m *record.Manifest) (damaged []Damage, copies []Copy, err error) {
 	name := layout.TreePath(m.Name, m.Tree)
 	top, err := v.store.dir.OpenDir(name)
+	if v.mayPass(err) {
+		v.unread = append(v.unread, v.store.Path(name))
+		return nil, nil, nil
+	}
 	if err != nil {
 		what := "the tree is missing"
 		switch {
@@ -65,10 +70,20 @@ func (v *Check) verifyTree(m *record.Manifest) (damaged []Damage, copies []Copy,
 	}
 	within := cursor{top: top}
 	defer within.close()
+	closed := map[string]bool{} // what may not be read
+	defer func() {
+		for _, p := range slices.Sorted(maps.Keys(closed)) {
+			v.unread = append(v.unread, top.Path(p))
+		}
+	}()
 	for i := range m.Files {
 		f := &m.Files[i]
 		know(f.Path)
 		found, copied, err := v.verifyFile(f, &within)
+		if v.mayPass(err) || f.Type == record.TypeFile && v.closed[f.Object] {
+			closed[closedAt(top, f.Path)] = true
+			continue
+		}
 		if err != nil {
 			return damaged, copies, err
 		}
@@ -82,6 +97,10 @@ func (v *Check) verifyTree(m *record.Manifest) (damaged []Damage, copies []Copy,
 	for _, l := range m.Links {
 		know(l.Path)
 		found, err := verifyLink(l.Path, l.Target, &within)
+		if v.mayPass(err) {
+			closed[closedAt(top, l.Path)] = true
+			continue
+		}
 		if err != nil {
 			return damaged, copies, err
 		}
@@ -89,14 +108,31 @@ func (v *Check) verifyTree(m *record.Manifest) (damaged []Damage, copies []Copy,
 			report(nil, l.Path, found)
 		}
 	}
-	err = top.Walk(".", func(p string, _ *beneath.Dir, _ string, _ fs.FileMode) error {
+	var unread func(string)
+	if v.passes {
+		unread = func(p string) { closed[p] = true }
+	}
+	err = top.WalkPast(".", func(p string, _ *beneath.Dir, _ string, _ fs.FileMode) error {
 		if !known[p] {
 			report(nil, p, fault{DamageFileUnknown, "is not in the manifest"})
 		}
 		return nil
-	})
+	}, unread)
 	slices.SortFunc(damaged, func(a, b Damage) int { return strings.Compare(a.Path, b.Path) })
 	return damaged, copies, err
+}
+
+// closedAt returns the directory on the way to a name of a tree that may not be searched, or
+// the name itself.
+func closedAt(top *beneath.Dir, name string) string {
+	for i, c := range name + "/" {
+		if c == '/' {
+			if _, err := top.Lstat(name[:i]); errors.Is(err, fs.ErrPermission) {
+				return path.Dir(name[:i])
+			}
+		}
+	}
+	return name
 }
 
 // absent says what an error of looking up a name in a tree means; the error comes

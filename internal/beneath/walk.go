@@ -26,12 +26,18 @@ func (d *Dir) ReadDir(name string) ([]fs.DirEntry, error) {
 // returns. An error of f ends the walk, but for [fs.SkipDir] of a directory.
 //
 // However deep the directories are, a few handles are open at a time.
-func (d *Dir) Walk(name string, f func(path string, dir *Dir, base string, kind fs.FileMode) error) (err error) {
+func (d *Dir) Walk(name string, f func(path string, dir *Dir, base string, kind fs.FileMode) error) error {
+	return d.WalkPast(name, f, nil)
+}
+
+// WalkPast is Walk that goes past directories which the caller may not read, and calls
+// unread with each of them after f; with nil, they are errors.
+func (d *Dir) WalkPast(name string, f func(path string, dir *Dir, base string, kind fs.FileMode) error, unread func(path string)) (err error) {
 	parent, base, err := d.At(name)
 	if err != nil {
 		return err
 	}
-	w := &walker{f: f, open: []*Dir{parent}}
+	w := &walker{f: f, unread: unread, open: []*Dir{parent}}
 	defer func() {
 		for _, dir := range w.open {
 			err = errors.Join(err, dir.Close())
@@ -68,8 +74,9 @@ func kindOf(st *unix.Stat_t) fs.FileMode {
 // walker is a walk. open are the directories that it is in, from the top on: the
 // lowest are open, and those far above are closed until it comes back to them.
 type walker struct {
-	f    func(path string, dir *Dir, base string, kind fs.FileMode) error
-	open []*Dir
+	f      func(path string, dir *Dir, base string, kind fs.FileMode) error
+	unread func(path string)
+	open   []*Dir
 }
 
 func (w *walker) walk(base, path string, kind fs.FileMode) error {
@@ -82,11 +89,20 @@ func (w *walker) walk(base, path string, kind fs.FileMode) error {
 		return err
 	}
 	inner, err := dir.OpenDir(base)
+	if w.mayPass(err) {
+		w.unread(path)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	w.open = append(w.open, inner)
 	entries, err := inner.ReadDir(".")
+	if w.mayPass(err) {
+		w.unread(path)
+		w.open = w.open[:len(w.open)-1]
+		return inner.Close()
+	}
 	if err != nil {
 		return err
 	}
@@ -114,6 +130,8 @@ func (w *walker) walk(base, path string, kind fs.FileMode) error {
 	w.open = w.open[:len(w.open)-1]
 	return inner.Close()
 }
+
+func (w *walker) mayPass(err error) bool { return w.unread != nil && errors.Is(err, fs.ErrPermission) }
 
 // dirID tells whether a directory is the one that was seen.
 type dirID struct{ dev, ino uint64 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -84,6 +85,9 @@ func (r *systemRepairer) repair(ctx context.Context, names []string) error {
 		found, err := verify.Package(r.Root, p)
 		if err != nil {
 			return fmt.Errorf("verify %s: %w", p.Name, err)
+		}
+		if len(found.Unread) > 0 {
+			return fmt.Errorf("verify %s: %s: %w", p.Name, found.Unread[0], fs.ErrPermission)
 		}
 		r.result.Checked += found.Checked
 		if len(found.Altered)+len(found.Records) == 0 {

@@ -35,6 +35,7 @@ type SystemVerdict struct {
 	Records  []AlteredReport `json:"records"`  // of edited programs, that cannot be read; their paths are the host's
 	Unknown  int             `json:"unknown"`  // of which the database has no digest
 	Config   int             `json:"config"`   // configuration, which is meant to be changed
+	Unread   []string        `json:"unread"`   // may not be read by the caller
 }
 
 // AlteredReport is one file that is not what its package brought.
@@ -80,7 +81,7 @@ func Installed(ctx context.Context, root *sysroot.Root, names []string) ([]*back
 
 // verifyPackages compares the files of packages, several at once.
 func verifyPackages(ctx context.Context, root *sysroot.Root, packages []*backends.Installed, progress func(done, total int)) (*SystemVerdict, error) {
-	v := &SystemVerdict{Edited: []string{}, Altered: []AlteredReport{}, Records: []AlteredReport{}}
+	v := &SystemVerdict{Edited: []string{}, Altered: []AlteredReport{}, Records: []AlteredReport{}, Unread: []string{}}
 	var mu sync.Mutex
 	var faults error
 	done := 0
@@ -108,6 +109,7 @@ func verifyPackages(ctx context.Context, root *sysroot.Root, packages []*backend
 		return nil, err
 	}
 	slices.Sort(v.Edited)
+	slices.Sort(v.Unread)
 	byPath := func(a, b AlteredReport) int { return strings.Compare(a.Path, b.Path) }
 	slices.SortFunc(v.Altered, byPath)
 	slices.SortFunc(v.Records, byPath)
@@ -122,6 +124,7 @@ func (v *SystemVerdict) add(o *SystemVerdict) {
 	v.Records = append(v.Records, o.Records...)
 	v.Unknown += o.Unknown
 	v.Config += o.Config
+	v.Unread = append(v.Unread, o.Unread...)
 }
 
 // Package is [System] for one package.
@@ -151,6 +154,10 @@ func Package(root *sysroot.Root, p *backends.Installed) (*SystemVerdict, error) 
 			class, what, err = missing(e)
 		case errors.Is(err, unix.ELOOP):
 			class, what, err = link(e)
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			v.Unread = append(v.Unread, name)
+			continue
 		}
 		if err != nil {
 			return nil, err

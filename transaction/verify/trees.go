@@ -28,6 +28,8 @@ type Report struct {
 	// copied without its hard links, and CopiedBytes what these take.
 	Copies      int   `json:"copies"`
 	CopiedBytes int64 `json:"copied_bytes"`
+	// Unread are files and directories, on the host, that the caller may not read.
+	Unread []string `json:"unread"`
 }
 
 // Options says what of a root's store is read.
@@ -48,7 +50,7 @@ func Trees(ctx context.Context, root *sysroot.Root, o Options) (*Report, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{Report: Report{Damaged: []store.Damage{}}, root: root, store: root.Store(), manifests: map[string]*record.Manifest{}, others: map[string]otherManifest{}}
+	r := &reader{Report: Report{Damaged: []store.Damage{}, Unread: []string{}}, root: root, store: root.Store(), manifests: map[string]*record.Manifest{}, others: map[string]otherManifest{}}
 	switch {
 	case len(o.Specs) > 0:
 		err = r.addNamed(g, o.Specs)
@@ -69,7 +71,7 @@ func Trees(ctx context.Context, root *sysroot.Root, o Options) (*Report, error) 
 
 // verify reads the trees of the list.
 func (r *reader) verify(ctx context.Context, progress func(int64)) error {
-	check, err := r.store.Check(ctx, r.list, progress)
+	check, err := r.store.CheckReadable(ctx, r.list, progress)
 	if err != nil {
 		return err
 	}
@@ -94,6 +96,7 @@ func (r *reader) verify(ctx context.Context, progress func(int64)) error {
 			r.CopiedBytes += c.Size
 		}
 	}
+	r.Unread = append(r.Unread, check.Unread()...)
 	return nil
 }
 
@@ -256,13 +259,14 @@ func (r *reader) addOtherObjects(ctx context.Context, progress func(int64)) erro
 	if err != nil {
 		return err
 	}
-	checked, damaged, err := r.store.VerifyObjects(ctx, names, func(n int64) {
+	checked, damaged, unread, err := r.store.VerifyObjects(ctx, names, func(n int64) {
 		if progress != nil {
 			progress(read + n)
 		}
 	})
 	r.Checked += checked
 	r.Damaged = append(r.Damaged, damaged...)
+	r.Unread = append(r.Unread, unread...)
 	return err
 }
 

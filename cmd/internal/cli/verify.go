@@ -62,7 +62,9 @@ the recorded edit is made again. Bytes that are replaced are kept below
 brings the files again.
 
 Exit status 3 means that damage, or an altered file, was found; with --repair, that
-damage remains. With --dry-run, it is as it would be afterwards.`,
+damage remains. With --dry-run, it is as it would be afterwards. Exit status 5 means that
+nothing was found to be damaged, but that there are files which only others, such as root,
+may read: they are named.`,
 		Example: `  hashpkg verify
   hashpkg verify jq=1.6-2.1 --json
   hashpkg verify --all
@@ -282,14 +284,43 @@ func (a *app) printDamage(r *verify.Report) error {
 		if r.Copies > 0 {
 			a.notice("note: the store has lost hard links, as a copy of it may: hashpkg verify --repair makes %s links again, and frees %d bytes\n", count(r.Copies, "file"), r.CopiedBytes)
 		}
+		if err := a.printUnread(r.Unread); err != nil {
+			return err
+		}
 		if !a.quiet {
-			if err := a.printf("%d files checked, %d damaged\n", r.Checked, len(r.Damaged)); err != nil {
+			if err := a.printf("%d files checked, %d damaged%s\n", r.Checked, len(r.Damaged), notRead(r.Unread)); err != nil {
 				return err
 			}
 		}
 	}
-	if len(r.Damaged) > 0 {
+	return verdict(len(r.Damaged), r.Unread)
+}
+
+// printUnread prints what may not be read, a line each.
+func (a *app) printUnread(unread []string) error {
+	for _, p := range unread {
+		if err := a.printf("%s: may not be read\n", p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notRead ends a line that says what was verified.
+func notRead(unread []string) string {
+	if len(unread) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d may not be read: root may", len(unread))
+}
+
+// verdict returns the error of a verification.
+func verdict(damaged int, unread []string) error {
+	switch {
+	case damaged > 0:
 		return errDamaged
+	case len(unread) > 0:
+		return errPartly
 	}
 	return nil
 }
@@ -311,6 +342,9 @@ func (a *app) printSystemVerdict(v *verify.SystemVerdict) error {
 				return err
 			}
 		}
+		if err := a.printUnread(v.Unread); err != nil {
+			return err
+		}
 		if a.verbose {
 			for _, f := range v.Edited {
 				if err := a.printf("%s: edited by hashpkg\n", f); err != nil {
@@ -326,13 +360,10 @@ func (a *app) printSystemVerdict(v *verify.SystemVerdict) error {
 			if v.Unknown > 0 {
 				line += fmt.Sprintf("; %d without a digest in the database", v.Unknown)
 			}
-			if err := a.printf("%s\n", line); err != nil {
+			if err := a.printf("%s%s\n", line, notRead(v.Unread)); err != nil {
 				return err
 			}
 		}
 	}
-	if len(v.Altered)+len(v.Records) > 0 {
-		return errDamaged
-	}
-	return nil
+	return verdict(len(v.Altered)+len(v.Records), v.Unread)
 }
