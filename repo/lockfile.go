@@ -150,7 +150,7 @@ func (r *Repo) InstallLocked(ctx context.Context, o InstallOptions, name string,
 					Verdict: pkginfo.Good, Signer: l.Signer, Reason: "by its digest in " + name,
 				}},
 			},
-			Asked: l.Asked, OnHold: l.OnHold, URLs: l.URLs, Binding: &l.Binding,
+			Asked: l.Asked, OnHold: l.OnHold, URLs: l.URLs, Binding: &l.Binding, Tree: l.Tree,
 		}
 	}
 	o.CheckPlan = func(p *plan.Plan) error { return lock.check(name, p) }

@@ -36,6 +36,8 @@ type Selected struct {
 	URLs []string // of its file, if not those of its source
 	// Binding, if not nil, is what its tree is to have: see [transaction.Package].
 	Binding *record.Binding
+	// Tree is what its tree is to be called; "" for what follows from the version.
+	Tree string
 }
 
 // askedBy returns the package that somebody asked for, and that it is there for.

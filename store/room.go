@@ -56,7 +56,7 @@ func (r *room) ask(more int64) error {
 	free := int64(min(st.Bavail, uint64(1<<62/block))) * block
 	reserve := min(int64(min(st.Blocks, uint64(1<<62/block)))*block/reserveShare, maxReserve)
 	if more > free-reserve-r.promised {
-		return fmt.Errorf("%w: the file system of %s has %d bytes free, of which %d stay in reserve and %d are for files that are being written, and %d more are needed: make room (hashpkg gc), or use --prefix on another disk",
+		return fmt.Errorf("%w: the file system of %s has %d bytes free, of which %d stay in reserve and %d are for files that are being written, and %d more are needed",
 			unix.ENOSPC, r.at, free, reserve, r.promised, more)
 	}
 	r.next = min(askEvery, (free-reserve)/askShare)

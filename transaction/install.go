@@ -89,6 +89,9 @@ type Package struct {
 	Keys *trust.Keyring
 	// Binding, if not nil, is the package's, whatever there is.
 	Binding *record.Binding
+	// Tree is what its tree is to be called where nothing else has that name: as a tree of
+	// another machine is that other trees lead to. "" for what follows from the version.
+	Tree string
 	record.Named
 }
 

@@ -96,7 +96,7 @@ func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format
 	if err := file.check(m); err != nil {
 		return nil, err
 	}
-	m.Named = file.Named
+	m.Named, m.Tree = file.Named, file.Tree
 	m.Package.File, m.Package.Size, m.Package.Digest = file.base(), in.size, digest.Sum(in.hash)
 	m.Index()
 	p := &stagedPackage{format: file.format, manifest: m, proof: file.Proof, hasKeys: file.Keys != nil, binding: file.Binding}

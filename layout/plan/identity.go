@@ -35,7 +35,9 @@ func (p *planner) nameTrees(plan *Plan) error {
 		if err != nil {
 			return err
 		}
-		c.m.Tree = name
+		if !isTreeOf(c.m.Tree, name) || c.from != nil {
+			c.m.Tree = name
+		}
 	}
 	p.refuseRebuilds(plan)
 	if len(plan.Problems) > 0 {
@@ -177,14 +179,27 @@ func treeName(m *record.Manifest, own string) (string, error) {
 	return name, nil
 }
 
+// isTreeOf reports whether a name may be that of a tree of the version whose first tree is
+// called plain: that, or as nextName makes them.
+func isTreeOf(name, plain string) bool {
+	label, isLater := strings.CutPrefix(name, plain+"@")
+	return name == plain || isLater && len(label) >= 8 && strings.Trim(label, "0123456789abcdef") == ""
+}
+
 // refuseRebuilds makes a problem of a package file with other contents than the
-// one that a tree of the same name, version and architecture was made of.
+// one that a tree of the same name, version and architecture was made of, which is
+// installed or in the same command. Packages that are bound anew are installed all.
 func (p *planner) refuseRebuilds(plan *Plan) {
-	if p.in.Rebuild {
+	if p.in.Rebuild || len(p.in.Rebind) > 0 {
 		return
 	}
 	for i, c := range p.command {
-		others := slices.Clone(p.occupied[c])
+		var others []*record.Manifest
+		for _, m := range p.occupied[c] {
+			if t := p.trees[layout.TreePath(m.Name, m.Tree)]; t != nil && (p.in.Gone == nil || !p.in.Gone(t)) {
+				others = append(others, m)
+			}
+		}
 		for _, o := range p.command[:i] {
 			if o.m.Name == c.m.Name {
 				others = append(others, o.m)

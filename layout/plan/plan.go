@@ -33,7 +33,8 @@ type Input struct {
 	Orders pkginfo.Orders
 	// Command holds the packages of this command as drafts: manifests whose
 	// files are known, with ELF facts as packaged, but without tree, identity,
-	// edits and links. They were indexed. Make works on copies of them.
+	// edits and links; one that has a tree's name is to have that, if nothing else has it.
+	// They were indexed. Make works on copies of them.
 	Command []*record.Manifest
 	// Rebind are trees of Generation whose packages are planned anew, in place of Command:
 	// the facts of each are those of the tree's manifest, and the packaged bytes of its

@@ -118,6 +118,8 @@ func (a *app) describe(err error) string {
 	switch {
 	case errors.Is(err, sysroot.ErrLocked):
 		return err.Error() + "; wait with --wait 1m"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return err.Error() + "; make room (hashpkg clean, hashpkg gc), or use --prefix on another disk"
 	case errors.Is(err, transaction.ErrInterrupted) || !errors.Is(err, context.Canceled):
 		return err.Error()
 	}

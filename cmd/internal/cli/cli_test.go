@@ -71,6 +71,8 @@ func TestWrongUse(t *testing.T) {
 		{"rollback 1 2", "usage: hashpkg rollback"},
 		{"rollback x", `"x"`},
 		{"gc --keep 0", "--keep 0: expected 1 or more"},
+		{"use --wait -1s tool=1", `invalid argument "-1s" for "--wait" flag: expected a duration such as 30s`},
+		{"sync --wait soon", "expected a duration such as 30s"},
 		{"gc --keep x", `invalid argument "x" for "--keep" flag`},
 		{"pin tool", "hashpkg help pin"},
 		{"unpin", "expected a program, or --all; see hashpkg help unpin"},
@@ -184,7 +186,7 @@ func TestJSONOfEmptyRoot(t *testing.T) {
 	for args, want := range map[string]string{
 		"list":          `{"packages":[]}`,
 		"generations":   `{"generations":[]}`,
-		"verify":        `{"checked":0,"damaged":[],"copies":0,"copied_bytes":0}`,
+		"verify":        `{"checked":0,"damaged":[],"copies":0,"copied_bytes":0,"unread":[]}`,
 		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[]}`,
 		"check":         `{"at_work":[],"problems":[],"notes":[]}`,
 		"pins":          `{"frozen":[],"pins":[]}`,

@@ -4,9 +4,21 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 )
+
+// TestFullDiskSaysWhatMakesRoom has the error of a store, or of the cache of packages.
+func TestFullDiskSaysWhatMakesRoom(t *testing.T) {
+	var errs bytes.Buffer
+	a := &app{Env: Env{Err: &errs}}
+	status := a.exit(fmt.Errorf("fetch x: %w", &fs.PathError{Op: "write", Path: "/var/cache/x", Err: syscall.ENOSPC}), nil)
+	if !strings.Contains(errs.String(), "; make room (hashpkg clean, hashpkg gc), or use --prefix on another disk\n") || status != 1 {
+		t.Errorf("status %d: %s", status, &errs)
+	}
+}
 
 func TestVisible(t *testing.T) {
 	for text, want := range map[string]string{

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,8 @@ func (a *app) waitFlag(cmd *cobra.Command, patient bool) func() sysroot.LockOpti
 	if patient {
 		text = "wait for another hashpkg to end, for `DURATION` at most, such as 30s (default: not at all, or 10s when standard error is no terminal)"
 	}
-	wait := cmd.Flags().Duration(name, 0, text)
+	wait := new(time.Duration)
+	cmd.Flags().Var((*waitValue)(wait), name, text)
 	return func() sysroot.LockOptions {
 		o := sysroot.LockOptions{Command: cmd.CommandPath(), Wait: *wait}
 		terminal := a.terminal()
@@ -35,4 +37,25 @@ func (a *app) waitFlag(cmd *cobra.Command, patient bool) func() sysroot.LockOpti
 		}
 		return o
 	}
+}
+
+// waitValue is a duration that is not negative. It implements [pflag.Value].
+type waitValue time.Duration
+
+func (w *waitValue) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return errors.New("expected a duration such as 30s or 1m")
+	}
+	*w = waitValue(d)
+	return nil
+}
+
+func (w *waitValue) Type() string { return "duration" }
+
+func (w *waitValue) String() string {
+	if *w == 0 {
+		return ""
+	}
+	return time.Duration(*w).String()
 }
