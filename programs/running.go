@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Running has a process for each file that is run, as far as /proc shows that.
@@ -30,13 +31,14 @@ func FindRunning() Running {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		info, err := os.Stat("/proc/" + e.Name() + "/exe")
+		// The attributes are those that the kernel has: a file system that does not answer, as of a server
+		// which is gone, would have us wait.
+		var st unix.Statx_t
+		err = unix.Statx(unix.AT_FDCWD, "/proc/"+e.Name()+"/exe", unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st)
 		if err != nil { // it has ended, is the kernel's, or is not to be seen
 			continue
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			found[inode{uint64(st.Dev), st.Ino}] = pid //nolint:unconvert // not on every architecture
-		}
+		found[inode{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}] = pid
 	}
 	return found
 }
