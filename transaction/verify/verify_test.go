@@ -330,6 +330,7 @@ func TestSystem(t *testing.T) {
 				}
 				v.Records[i].What = ""
 			}
+			tt.want.Unread = []string{}
 			if diff := cmp.Diff(&tt.want, v); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
