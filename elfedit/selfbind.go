@@ -310,6 +310,10 @@ func (s *selfBinder) bindable(index uint64) (*Symbol, error) {
 	return s.verdicts[index], nil
 }
 
+// maxNamesakes is how many versions of one symbol are compared with each other at most: files with more are
+// made to cost time.
+const maxNamesakes = 64
+
 // isOwn reports whether a look-up of the symbol in this file alone gives the symbol, and nobody
 // but the loader has anything to do with it.
 func (s *selfBinder) isOwn(index uint64, symbol Symbol) bool {
@@ -333,7 +337,7 @@ func (s *selfBinder) isOwn(index uint64, symbol Symbol) bool {
 	default:
 		return false
 	}
-	if isReplaced(symbol.Name) {
+	if isReplaced(symbol.Name) || len(s.byName[symbol.Name]) > maxNamesakes {
 		return false
 	}
 	for _, i := range s.byName[symbol.Name] {

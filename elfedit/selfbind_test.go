@@ -3,6 +3,7 @@ package elfedit
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -187,6 +188,33 @@ func TestSelfBindable(t *testing.T) {
 	}
 	if got, err := SelfBindable(b.make("data.so", "-shared", "-fPIC", b.path("greet.c"))); err != nil || len(got) > 0 {
 		t.Errorf("a library with data: %q, %v", got, err)
+	}
+}
+
+// TestSelfBindableOfManyVersions has a function in so many versions that which of them a look-up
+// gives is not found out.
+func TestSelfBindableOfManyVersions(t *testing.T) {
+	b := newBench(t)
+	for count, want := range map[int][]Symbol{maxNamesakes: {{"f", fmt.Sprintf("V%d", maxNamesakes)}}, maxNamesakes + 1: nil} {
+		var source, versions strings.Builder
+		for i := 1; i <= count; i++ {
+			at := "@"
+			if i == count {
+				at = "@@"
+			}
+			fmt.Fprintf(&source, "int f_%[1]d(void) { return %[1]d; }\n__asm__(\".symver f_%[1]d, f%[2]sV%[1]d\");\n", i, at)
+			fmt.Fprintf(&versions, "V%d { local: f_*; };\n", i)
+		}
+		source.WriteString("extern int f(void);\nint (*const table[])(void) __attribute__((visibility(\"default\"))) = {f};\n")
+		for name, text := range map[string]string{"versions.c": source.String(), "versions.map": versions.String()} {
+			if err := os.WriteFile(b.path(name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		library := b.make("versions.so", "-shared", "-fPIC", "-Wl,--version-script="+b.path("versions.map"), b.path("versions.c"))
+		if got, err := SelfBindable(library); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%d versions: %q, %v, want %q", count, got, err, want)
+		}
 	}
 }
 
