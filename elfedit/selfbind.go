@@ -282,11 +282,12 @@ func (s *selfBinder) addend(slot uint64, kind uint32, relocation []byte) (addend
 			addend = s.img.word(relocation[2*w:])
 			return addend, kind == s.kinds.word || addend == 0
 		}
-		if slot-p.vaddr >= p.filesz || p.filesz-(slot-p.vaddr) < w {
+		b, err := s.img.addressBytes(slot, w, "what is relocated")
+		if err != nil {
 			return 0, false
 		}
 		if kind == s.kinds.word {
-			addend = s.img.word(s.img.data[p.off+(slot-p.vaddr):])
+			addend = s.img.word(b)
 		}
 		return addend, true
 	}

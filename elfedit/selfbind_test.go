@@ -2,6 +2,7 @@ package elfedit
 
 import (
 	"bytes"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -330,7 +331,19 @@ func FuzzSelfBind(f *testing.F) {
 		f.Add(data, uint16(0))
 	}
 	for _, compiler := range machines {
-		f.Add(selfLibrary(f, compiler, "-Wl,-z,now", "-s"), uint16(3))
+		library := selfLibrary(f, compiler, "-Wl,-z,now", "-s")
+		f.Add(library, uint16(3))
+		// It ends within what is relocated.
+		parsed, err := elf.NewFile(bytes.NewReader(library))
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, p := range parsed.Progs {
+			if p.Type == elf.PT_LOAD && p.Flags&elf.PF_W != 0 {
+				f.Add(library[:p.Off+p.Filesz/2], uint16(0))
+				f.Add(library[:p.Off+p.Filesz-2], uint16(0))
+			}
+		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte, few uint16) {
 		var broken *FormatError

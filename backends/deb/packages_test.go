@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -496,12 +497,16 @@ func judgeRelations(value string) ([]pkginfo.Relation, error) {
 	return all, nil
 }
 
+// obsoleteOperator is "<" or ">", which dpkg takes for "<=" or ">=".
+var obsoleteOperator = regexp.MustCompile(`\(\s*[<>][^<>=]`)
+
 // FuzzReadIndex looks for crashes, for indexes that read differently in pieces, and for
 // names and paths that lead elsewhere.
 func FuzzReadIndex(f *testing.F) {
 	f.Add(minimalListed)
 	f.Add(minimalListed + "\n\n" + minimalListed + "Depends: a:any (>= 1:2~3) | b, c\n d\nProvides: e (= 1)\nDescription: x\n y\n")
 	f.Add("Package: ../x\n\x00")
+	f.Add(minimalListed + "Depends: a (>1), b (< 2)\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		all, err := readIndex(plainPart(), strings.NewReader(text))
 		pieces, err2 := readIndex(plainPart(), iotest.HalfReader(strings.NewReader(text)))
@@ -519,6 +524,9 @@ func FuzzReadIndex(f *testing.F) {
 				t.Errorf("accepted: digest %q", l.Digest)
 			}
 			for _, r := range slices.Concat(l.Requires, l.ScriptRequires) {
+				if obsoleteOperator.MatchString(r.Text) {
+					continue // go-debian does not know it
+				}
 				if want, err := judgeRelations(r.Text); err != nil || len(want) != 1 || len(want[0].Alternatives) != len(r.Alternatives) {
 					t.Errorf("%q: %v, and go-debian says %v, %v", r.Text, r.Alternatives, want, err)
 				}
