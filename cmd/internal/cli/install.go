@@ -405,7 +405,7 @@ func (a *app) printInstall(result *transaction.InstallResult, dryRun bool) error
 	case !result.Changed:
 		return a.printf("nothing to do: generation %d has all of it\n", result.Generation)
 	}
-	return a.printf("generation %d is active\n", result.Generation)
+	return a.printActive(result.Generation, transaction.UndoLast)
 }
 
 func (a *app) printTreeDetails(t plan.PlannedTree, dryRun bool) error {
