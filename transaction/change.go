@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -71,7 +72,7 @@ func Remove(ctx context.Context, c Change, spec query.Spec) (Result, error) {
 			}
 		}
 		if len(gone) == 0 {
-			return false, fmt.Errorf("remove %s: it belongs to the system's package manager; remove it with that", spec)
+			return false, advice.Errorf("remove %s: it belongs to the system's package manager; remove it with that", spec)
 		}
 		return g.Remove(func(t *record.Tree) bool { return gone[t.Path()] }), nil
 	})

@@ -16,8 +16,8 @@ package transaction
 import (
 	"context"
 	"errors"
-	"fmt"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/programs"
@@ -66,7 +66,7 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 	if ok, err := root.Exists(); err != nil && (o.Aside == nil || !errors.Is(err, store.ErrFormat)) {
 		return nil, err
 	} else if !ok && !o.Create {
-		return nil, fmt.Errorf("%w: there is no hashpkg store at %s yet; hashpkg install or hashpkg sync makes one",
+		return nil, advice.Errorf("%w: there is no hashpkg store at %s yet; hashpkg install or hashpkg sync makes one",
 			query.ErrNotInstalled, root.Store().Path("."))
 	}
 	w = &Writer{root: root, generates: o.Generate}

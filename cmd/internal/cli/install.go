@@ -246,6 +246,9 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 		err = errors.Join(a.noteLacking(ctx, root, result.Plan.Trees), a.noteUnmade(root, result.Plan.Trees), a.settle(root, now))
 	}
 	err = errors.Join(err, made)
+	if err == nil && result.InstallResult != nil && !a.json {
+		err = a.noteForeign(root, result.Plan.Trees)
+	}
 	var size *transaction.SizeError
 	switch {
 	case errors.As(err, &size):

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,6 +58,9 @@ func (o *pinOptions) options(a *app, given []string) (transaction.PinOptions, er
 		p.Program, p.Specs = given[0], given[1:]
 	}
 	var err error
+	if p.Now, err = a.now(); err != nil {
+		return p, err
+	}
 	if p.Root, err = a.openRoot(); err != nil {
 		return p, err
 	}
@@ -134,7 +138,7 @@ func (a *app) printPins(r *transaction.PinResult, what string) error {
 			return err
 		}
 	}
-	return a.printf("%d programs changed\n", len(r.Programs))
+	return a.printf("%s changed\n", count(len(r.Programs), "program"))
 }
 
 func newPinsCommand(a *app) *cobra.Command {
@@ -170,7 +174,14 @@ versions by now.`,
 				if program == record.EveryProgram {
 					program = "every program"
 				}
-				if err := a.printf("%s: %s (%d programs)\n", program, p.Spec(), len(p.Programs)); err != nil {
+				since := ""
+				if p.Since != "" {
+					since = ", since " + strings.SplitN(p.Since, "T", 2)[0]
+				}
+				if p.Installed != "" {
+					since += "; installed is " + p.Installed
+				}
+				if err := a.printf("%s: %s (%s)%s\n", program, p.Spec(), count(len(p.Programs), "program"), since); err != nil {
 					return err
 				}
 				if !a.verbose {
