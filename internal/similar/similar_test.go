@@ -36,7 +36,7 @@ func TestNames(t *testing.T) {
 		want []string
 		text string
 	}{
-		{"instal", []string{"install", "list", "hold"}, []string{"install"}, "did you mean install?"},
+		{"instll", []string{"install", "list", "hold"}, []string{"install"}, "did you mean install?"},
 		{"lits", []string{"list", "lint", "lock"}, []string{"list"}, "did you mean list?"},
 		{"libssl", []string{"libssl3", "libssl-dev", "openssl"}, []string{"libssl3", "libssl-dev"}, "did you mean libssl3 or libssl-dev?"},
 		{"x", []string{"y", "xyz"}, []string{"y"}, "did you mean y?"},

@@ -127,7 +127,7 @@ hashpkg at once; the next command cleans up.`,
 }
 
 // openRoot returns the root that the flags name. One that is not there is an error: it is
-// more likely to be misspelt than to be made by a command that was to change another.
+// more likely to be misspelled than to be made by a command that was to change another.
 func (a *app) openRoot() (*sysroot.Root, error) {
 	if _, err := os.Stat(a.root); errors.Is(err, fs.ErrNotExist) {
 		return nil, usageError{advice.Errorf("--root %s: there is no such directory; to begin a new root, make it first: mkdir -p %[1]s", a.root)}

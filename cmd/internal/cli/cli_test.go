@@ -78,7 +78,7 @@ func TestWrongUse(t *testing.T) {
 		{"unpin", "expected a program, or --all; see hashpkg help unpin"},
 		{"restore", "hashpkg help restore"},
 		{"hooks nonsense", `there is no command "nonsense" of hashpkg hooks; hashpkg hooks --help lists them`},
-		{"hooks instal", `there is no command "instal" of hashpkg hooks; did you mean install?`},
+		{"hooks instll", `there is no command "instll" of hashpkg hooks; did you mean install?`},
 		{"help nonsense", `there is no command "nonsense" of hashpkg; hashpkg --help lists them`},
 		{"help hooks nonsense", `there is no command "nonsense" of hashpkg hooks`},
 		{"help list nonsense", `hashpkg list has no commands, and "nonsense" would be one`},
@@ -199,7 +199,7 @@ func TestJSONOfEmptyRoot(t *testing.T) {
 		"generations":   `{"generations":[]}`,
 		"verify":        `{"checked":0,"damaged":[],"copies":0,"copied_bytes":0,"unread":[]}`,
 		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[]}`,
-		"check":         `{"at_work":[],"problems":[],"notes":[]}`,
+		"check":         `{"at_work":[],"problems":[],"notes":[],"packages":0,"programs":0,"frozen":0,"pins":[]}`,
 		"pins":          `{"frozen":[],"pins":[]}`,
 		"restore --all": `{"restored":[],"left":[],"edited":[]}`,
 	} {
