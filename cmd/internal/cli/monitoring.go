@@ -98,14 +98,14 @@ func metrics(r *hooks.CheckResult, now time.Time) string {
 	gauge("hashpkg_programs_frozen", "Programs of the system that are frozen.", int64(r.Frozen))
 	gauge("hashpkg_pins", "Pins of the system's programs.", int64(len(r.Pins)))
 	if len(r.Pins) > 0 {
-		head("hashpkg_pin_age_days", "How long ago a pin was made; NaN where that is not known.")
+		head("hashpkg_pin_age_seconds", "How long ago a pin was made, in whole days; NaN where that is not known.")
 		for i := range r.Pins {
 			p := &r.Pins[i]
 			age := "NaN"
 			if p.Days != nil {
-				age = strconv.Itoa(*p.Days)
+				age = strconv.Itoa(*p.Days * 24 * 60 * 60)
 			}
-			fmt.Fprintf(&b, "hashpkg_pin_age_days{program=\"%s\",library=\"%s\",version=\"%s\",installed=\"%s\"} %s\n",
+			fmt.Fprintf(&b, "hashpkg_pin_age_seconds{program=\"%s\",library=\"%s\",version=\"%s\",installed=\"%s\"} %s\n",
 				label(p.Program), label(p.Library), label(p.Version), label(p.Installed), age)
 		}
 	}
