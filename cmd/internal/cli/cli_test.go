@@ -58,8 +58,12 @@ func TestWrongUse(t *testing.T) {
 	for _, test := range []struct{ args, says string }{
 		{"nonsense", `there is no command "nonsense" of hashpkg; hashpkg --help lists them`},
 		{"list --nonsense", "there is no option --nonsense; see hashpkg list --help"},
-		{"list extra", `list: "extra" is an argument too many; usage: hashpkg list`},
 		{"install", "install: an argument is missing; usage: hashpkg install NAME|FILE..."},
+		{"list --sort age", "--sort age: expected name or size"},
+		{"list --offline", "--offline goes with --upgradable"},
+		{"list [", "\"[\": a [ in a GLOB wants its ]"},
+		{"tree --depth -1 tool", "--depth -1: expected a number of levels"},
+		{"autoremove tool", `autoremove: "tool" is an argument too many`},
 		{"install --signature maybe x.deb", "the policy \"maybe\" for signatures is unknown: use require, warn or off"},
 		{"install --keyring", "--keyring needs a value, FILE; see hashpkg install --help"},
 		{"show", "usage: hashpkg show NAME[=VERSION]"},
@@ -195,7 +199,7 @@ func TestInterrupted(t *testing.T) {
 func TestJSONOfEmptyRoot(t *testing.T) {
 	root := t.TempDir()
 	for args, want := range map[string]string{
-		"list":          `{"packages":[]}`,
+		"list":          `{"missing":[],"packages":[]}`,
 		"generations":   `{"generations":[]}`,
 		"verify":        `{"checked":0,"damaged":[],"copies":0,"copied_bytes":0,"unread":[]}`,
 		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[]}`,

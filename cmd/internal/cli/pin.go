@@ -45,6 +45,9 @@ that cannot are reported.`,
 		if !o.all && len(given) == 0 {
 			return installedNames(isAny)(root, given, begun)
 		}
+		if strings.Contains(begun, "=") { // what can be pinned is what the store has
+			return storedNames(root, given, begun)
+		}
 		return installedVersions(root, given, begun)
 	}, orFiles)
 	o.lock = a.waitFlag(cmd, true)
