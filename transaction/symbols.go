@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/rewrite"
@@ -61,7 +62,7 @@ func (s *symbols) of(r plan.SymbolsRequest) (found plan.Symbols, err error) {
 				packaged := b
 				if r.File.Patch != nil {
 					if packaged, err = rewrite.Undo(b, r.File.Patch, r.File.Source); err != nil {
-						return fmt.Errorf("object %s is damaged: %w; run hashpkg verify --repair", r.File.Object, err)
+						return advice.Errorf("object %s is damaged: %w; run hashpkg verify --repair", r.File.Object, err)
 					}
 				}
 				if err := own(packaged); err != nil {
