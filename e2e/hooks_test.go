@@ -175,8 +175,8 @@ rm /usr/local/lib/libone.so.1 2>/dev/null || cp ` + libs + `libone.so.1 /usr/loc
 ldconfig
 `},
 	})
-	repo.Add(buildPackage(t, "deb", "1.0"), late)
-	root.Run("apt-get", "-y", "-q", "install", "hashpkg", "late")
+	repo.Add(append(buildPackages(t, "deb", "1.0"), late)...)
+	root.Run("apt-get", "-y", "-q", "install", "hashpkg-follow", "late")
 	root.WriteFile("/etc/dpkg/dpkg.cfg.d/zz-note", "post-invoke=readlink /var/sys/current-system >>/var/log/active\n", 0o644)
 	trees := ""
 	for _, version := range []string{"1", "2"} {

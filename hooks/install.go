@@ -185,7 +185,7 @@ func Status(root *sysroot.Root) (*InstallStatus, error) {
 	}
 	for _, db := range []string{"/usr/lib/sysimage/rpm", "/var/lib/rpm"} {
 		if root.HasFile(db+"/rpmdb.sqlite") || root.HasFile(db+"/Packages") || root.HasFile(db+"/Packages.db") {
-			s.Notes = append(s.Notes, "rpm calls nothing but what a package brings: hashpkg's own .rpm has its hooks")
+			s.Notes = append(s.Notes, "rpm calls nothing but what a package brings: hashpkg-follow has its hooks")
 			break
 		}
 	}
