@@ -96,6 +96,12 @@ func TestPackageLint(t *testing.T) {
 	}
 }
 
+// onTerminal runs what gives its children a terminal, as apt does, and returns the lines without
+// what that adds.
+func onTerminal(root *testroot.Root, args ...string) string {
+	return strings.ReplaceAll(root.Run(args...), "\r", "")
+}
+
 // TestDebPackage takes hashpkg's .deb through its life, in a system on which apt and
 // dpkg work.
 func TestDebPackage(t *testing.T) {
@@ -116,7 +122,7 @@ func TestDebPackage(t *testing.T) {
 	if out := root.Run("sh", "-c", "test ! -e /var/sys; ls -A /etc/dpkg/dpkg.cfg.d"); strings.Contains(out, "hashpkg") {
 		t.Errorf("with the program alone dpkg is to call it: %s", out)
 	}
-	installed := root.Run("apt-get", "-y", "-q", "install", "hashpkg-follow")
+	installed := onTerminal(root, "apt-get", "-y", "-q", "install", "hashpkg-follow")
 	if !slices.ContainsFunc(slices.Collect(strings.Lines(installed)), saysChanged.MatchString) {
 		t.Errorf("its installation does not say what it did: %s", installed)
 	}
@@ -147,7 +153,7 @@ func TestDebPackage(t *testing.T) {
 	}
 
 	root.Run("hashpkg", "freeze", "/usr/bin/jq")
-	removed := root.Run("apt-get", "-y", "-q", "remove", "hashpkg-follow")
+	removed := onTerminal(root, "apt-get", "-y", "-q", "remove", "hashpkg-follow")
 	if !regexp.MustCompile(`(?m)^hashpkg: \d+ programs have their packaged bytes again; out of force: the freeze of /usr/bin/jq$`).MatchString(removed) {
 		t.Errorf("its removal does not say what it did: %s", removed)
 	}
