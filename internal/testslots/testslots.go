@@ -8,8 +8,8 @@
 //	differing := shipped.Diff(edited)
 //
 // So it does not matter how a word came by its value: by a look-up, or because an edit of the file
-// has it there. It is for Linux and programs that the processor runs itself: ptrace(2) stops
-// no program under qemu.
+// has it there. It is for Linux and programs that the processor runs itself; [Emulate] is Run
+// for those of another processor, under QEMU, whom ptrace(2) does not stop.
 package testslots
 
 import (
@@ -18,6 +18,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -108,25 +109,13 @@ const addrNoRandomize = 0x0040000
 // is ended then. An error is one of starting or reading it; a program that ends before its entry point
 // is one.
 func Run(cmd *exec.Cmd) (*Process, error) {
-	runtime.LockOSThread()
+	runtime.LockOSThread() // only the thread that starts a process may trace it
 	defer runtime.UnlockOSThread()
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Ptrace = true
-	// The personality is the thread's, and a child has that of the thread that made it.
-	was, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, 0xffffffff, 0, 0)
-	if errno == 0 {
-		_, _, errno = syscall.RawSyscall(syscall.SYS_PERSONALITY, was|addrNoRandomize, 0, 0)
-	}
-	if errno != 0 {
-		return nil, fmt.Errorf("run %s: personality: %v", cmd.Path, errno)
-	}
-	err := cmd.Start()
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, was, 0, 0); errno != 0 {
-		err = errors.Join(err, fmt.Errorf("personality: %v", errno))
-	}
-	if err != nil {
+	if err := startUnrandomized(cmd); err != nil {
 		return nil, err
 	}
 	pid := cmd.Process.Pid
@@ -140,6 +129,25 @@ func Run(cmd *exec.Cmd) (*Process, error) {
 		err = errors.Join(err, waited)
 	}
 	return p, err
+}
+
+// startUnrandomized starts a command with its memory at addresses that are the same each time.
+func startUnrandomized(cmd *exec.Cmd) error {
+	// The personality is the thread's, and a child has that of the thread that made it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	was, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, 0xffffffff, 0, 0)
+	if errno == 0 {
+		_, _, errno = syscall.RawSyscall(syscall.SYS_PERSONALITY, was|addrNoRandomize, 0, 0)
+	}
+	if errno != 0 {
+		return fmt.Errorf("run %s: personality: %v", cmd.Path, errno)
+	}
+	err := cmd.Start()
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, was, 0, 0); errno != 0 {
+		err = errors.Join(err, fmt.Errorf("personality: %v", errno))
+	}
+	return err
 }
 
 func stopAndRead(pid int) (*Process, error) {
@@ -165,7 +173,11 @@ func stopAndRead(pid int) (*Process, error) {
 		return nil, err
 	}
 	defer m.Close()
-	entry, err := m.entry()
+	auxv, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", pid))
+	if err != nil {
+		return nil, err
+	}
+	entry, err := m.auxiliary(auxv, atEntry)
 	if err != nil {
 		return nil, err
 	}
@@ -198,21 +210,28 @@ func stopAndRead(pid int) (*Process, error) {
 	if _, err := unix.PtracePokeText(pid, uintptr(entry), old); err != nil {
 		return nil, err
 	}
-	return m.process()
+	list, err := m.objects(pid)
+	return m.process(list, err)
 }
 
 // memory is that of a stopped process.
 type memory struct {
-	*os.File
-	pid    int
+	io.ReaderAt
 	is64   bool
 	others []loaded // the stack and the heap
 
 	window []byte // what was read last, and from where
 	readAt uint64
+	atOnce int // bytes that are read at once
 }
 
-func openMemory(pid int) (*memory, error) {
+// processMemory is that of a process that the processor runs.
+type processMemory struct {
+	memory
+	io.Closer
+}
+
+func openMemory(pid int) (*processMemory, error) {
 	program, err := os.Open(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
 		return nil, err
@@ -223,7 +242,7 @@ func openMemory(pid int) (*memory, error) {
 		return nil, err
 	}
 	f, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
-	return &memory{File: f, pid: pid, is64: elf.Class(ident[elf.EI_CLASS]) == elf.ELFCLASS64}, err
+	return &processMemory{memory{ReaderAt: f, is64: elf.Class(ident[elf.EI_CLASS]) == elf.ELFCLASS64, atOnce: 1 << 16}, f}, err
 }
 
 func (m *memory) wordSize() int {
@@ -240,19 +259,22 @@ func (m *memory) word(b []byte) uint64 {
 	return uint64(binary.NativeEndian.Uint32(b))
 }
 
-// entry is the program's entry point (getauxval(3), AT_ENTRY).
-func (m *memory) entry() (uint64, error) {
-	const atEntry = 9
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", m.pid))
-	if err != nil {
-		return 0, err
-	}
-	for w := m.wordSize(); len(b) >= 2*w; b = b[2*w:] {
-		if m.word(b) == atEntry {
-			return m.word(b[w:]), nil
+// Values of the auxiliary vector (getauxval(3)): where the program's segments are listed, how many they are, and
+// where it begins.
+const (
+	atPhdr  = 3
+	atPhnum = 5
+	atEntry = 9
+)
+
+// auxiliary returns a value of an auxiliary vector.
+func (m *memory) auxiliary(auxv []byte, kind uint64) (uint64, error) {
+	for w := m.wordSize(); len(auxv) >= 2*w; auxv = auxv[2*w:] {
+		if m.word(auxv) == kind {
+			return m.word(auxv[w:]), nil
 		}
 	}
-	return 0, errors.New("no entry point is told")
+	return 0, fmt.Errorf("the auxiliary vector has no value %d", kind)
 }
 
 // loaded is an object in memory.
@@ -264,8 +286,8 @@ type loaded struct {
 
 // objects finds the loaded objects: what is mapped of a file, from its first byte on. The kernel's own
 // (vdso(7)) has no file.
-func (m *memory) objects() ([]loaded, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", m.pid))
+func (m *processMemory) objects(pid int) ([]loaded, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
 		return nil, err
 	}
@@ -300,25 +322,37 @@ func (m *memory) objects() ([]loaded, error) {
 			return nil, err
 		}
 		o := loaded{name: filepath.Base(path), base: start, file: file}
-		first := true
-		for _, p := range file.Progs {
-			if p.Type != elf.PT_LOAD {
-				continue
-			}
-			if first {
-				o.base -= p.Vaddr - p.Vaddr%4096
-				first = false
-			}
-			o.end = o.base + p.Vaddr + p.Memsz
+		if first := firstSegment(file); first != nil {
+			o.base -= first.Vaddr - first.Vaddr%4096
 		}
+		o.setEnd()
 		list = append(list, o)
 	}
-	slices.SortFunc(list, func(a, b loaded) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.base, b.base)) })
 	return list, nil
 }
 
-func (m *memory) process() (*Process, error) {
-	list, err := m.objects()
+// firstSegment returns the first segment of a file that is loaded; nil where there is none.
+func firstSegment(f *elf.File) *elf.Prog {
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD {
+			return p
+		}
+	}
+	return nil
+}
+
+// setEnd sets the end of an object that is a file.
+func (o *loaded) setEnd() {
+	for _, p := range o.file.Progs {
+		if p.Type == elf.PT_LOAD {
+			o.end = o.base + p.Vaddr + p.Memsz
+		}
+	}
+}
+
+// process reads the slots of objects, whose files it closes.
+func (m *memory) process(list []loaded, err error) (*Process, error) {
+	slices.SortFunc(list, func(a, b loaded) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.base, b.base)) })
 	defer func() {
 		for _, o := range list {
 			if o.file != nil {
@@ -371,11 +405,10 @@ func (m *memory) value(list []loaded, word uint64) Value {
 
 // wordAt reads a word. Words are asked for in their order, mostly.
 func (m *memory) wordAt(addr uint64) (uint64, error) {
-	const window = 1 << 16
 	w := uint64(m.wordSize())
 	if addr < m.readAt || addr+w > m.readAt+uint64(len(m.window)) {
 		m.readAt = addr
-		b := make([]byte, window)
+		b := make([]byte, m.atOnce)
 		n, err := m.ReadAt(b, int64(addr)) // stops where nothing is mapped
 		if m.window = b[:n]; uint64(n) < w {
 			return 0, err
