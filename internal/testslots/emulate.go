@@ -17,9 +17,9 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 )
 
-// Emulate is Run for a program of another processor. The emulator is one of QEMU's for programs, such as
-// qemu-aarch64-static, by its path where the command runs. The command makes and removes a directory
-// in /tmp there.
+// Emulate is Run for a program of another processor, of 64 bits. The emulator is one of QEMU's for programs, such as
+// qemu-aarch64-static, by its path where the command runs. In /tmp there it has a directory for a socket, which
+// is removed.
 func Emulate(emulator string, cmd *exec.Cmd) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -45,6 +45,7 @@ func Emulate(emulator string, cmd *exec.Cmd) (*Process, error) {
 	cmd.Path = emulator
 	var said bytes.Buffer
 	cmd.Stderr = &said
+	cmd.WaitDelay = 10 * time.Second // for what the program may have started
 	if err := startUnrandomized(cmd); err != nil {
 		return nil, err
 	}
