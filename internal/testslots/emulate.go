@@ -76,6 +76,11 @@ func debug(socket, program, root string, ended chan error) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	name, err := m.auxiliary(auxv, atExecfn) // which stands at the top of the stack
+	if err != nil {
+		return nil, err
+	}
+	m.others = []loaded{{"[stack]", name - 8<<20, name + 4096, nil}}
 	if answer, err := r.ask(fmt.Sprintf("Z0,%x,4", entry)); err != nil || answer != "OK" {
 		return nil, fmt.Errorf("stop at %#x: %q, %w", entry, answer, err)
 	}

@@ -61,11 +61,12 @@ func (m *memory) word(b []byte) uint64 {
 }
 
 // Values of the auxiliary vector (getauxval(3)): where the program's segments are listed, how many they are, and
-// where it begins.
+// where it begins, and where its name is.
 const (
-	atPhdr  = 3
-	atPhnum = 5
-	atEntry = 9
+	atPhdr   = 3
+	atPhnum  = 5
+	atEntry  = 9
+	atExecfn = 31
 )
 
 // auxiliary returns a value of an auxiliary vector.
