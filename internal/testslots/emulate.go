@@ -53,7 +53,7 @@ func Emulate(emulator string, cmd *exec.Cmd) (*Process, error) {
 	go func() { ended <- cmd.Wait() }()
 	p, err := debug(within(socket), program, root, ended)
 	cmd.Process.Kill() //nolint:errcheck // it may have ended
-	<-ended
+	<-ended            //nolint:errcheck // it was killed
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w: %s", program, err, said.Bytes())
 	}
