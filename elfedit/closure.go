@@ -70,9 +70,10 @@ func pageAlign(m elf.Machine) uint64 {
 // for a name that DT_NEEDED cannot hold.
 //
 // The object has one segment, which is writable because the loader relocates the
-// dynamic section in place: glibc 2.17 and 2.31 crash on one that is not. It has an empty
-// DT_GNU_HASH and no soname, so that nothing finds a symbol or the object in it, and no
-// section headers.
+// dynamic section in place: glibc 2.17 and 2.31 crash on one that is not. It has a DT_GNU_HASH
+// without buckets and no soname, so that nothing finds a symbol or the object in it, and no
+// section headers. The loader, which asks it for every symbol that is not the program's own, passes over an
+// object without buckets before it reads any table of it.
 func (c *Closure) Bytes() ([]byte, error) {
 	property, ok := closureMachines[c.Machine]
 	if !ok || c.Class != elf.ELFCLASS32 && c.Class != elf.ELFCLASS64 || c.Data != elf.ELFDATA2LSB && c.Data != elf.ELFDATA2MSB {
@@ -114,11 +115,11 @@ func (c *Closure) Bytes() ([]byte, error) {
 	dynAt := alignUp(notesAt+uint64(len(notes)), f.wordSize())
 	dynSize := uint64(len(names)+6) * f.dynSize()
 	hashAt := dynAt + dynSize
-	hash := f.order.AppendUint32(nil, 1) // buckets
+	hash := f.order.AppendUint32(nil, 0) // buckets
 	hash = f.order.AppendUint32(hash, 1) // the first symbol in the table
 	hash = f.order.AppendUint32(hash, 1) // words of the bloom filter
 	hash = f.order.AppendUint32(hash, 0) // its shift
-	hash = append(hash, make([]byte, f.wordSize()+4)...)
+	hash = append(hash, make([]byte, f.wordSize())...)
 	symAt := alignUp(hashAt+uint64(len(hash)), f.wordSize())
 	tableAt := symAt + f.symSize()
 	size := tableAt + uint64(len(table))

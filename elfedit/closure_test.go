@@ -39,11 +39,11 @@ func closureBytes(t testing.TB, c Closure, needed ...string) []byte {
 // bytes would give every one of them another identity.
 func TestClosureBytes(t *testing.T) {
 	want := map[string]string{
-		"amd64": "1d10f59fdc670be16df6e498cbecc4f385ff1491378fbe14d3bf85906cf6d1d6",
-		"arm64": "749daf5f60dd1be8b10066de983b5baccb2b40260a5785aab5fbcb914445e537",
-		"armhf": "4b88d34e66a47fc35df5f92734cb2b49ea4d700fec1b638e4ebefb201ab69523",
-		"i386":  "f51fb3d8b1502998a096fa39c4edb92152e703602583fd1df566dadd1f380e17",
-		"s390x": "bed47fb1d2dfd094fd0912c7894ea8880baa0c1395c8f962d0ef07d3065973f3",
+		"amd64": "30f8eb2fad654eded5ebee432ef54d9b5cb5c86d84b45ce470006a9c25c52f14",
+		"arm64": "7d93f909ded4640a3fcd76c1be18e38e853478e8f98e6d7c98be60876756a709",
+		"armhf": "f9b57a96833729134e36f8a45171353bba5628340d73c7499544653fbdaac98c",
+		"i386":  "3b18119974fadba434f549859cb052d48a9eab4f575084644d8790351f4092f6",
+		"s390x": "a07fa55d17f9ca219b2f55e975eca8fc98abf95515da5b846fc0f21635dbd4c6",
 	}
 	for name, c := range closureKinds {
 		b := closureBytes(t, c, closureNames...)

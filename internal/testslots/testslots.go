@@ -8,24 +8,18 @@
 //	differing := shipped.Diff(edited)
 //
 // So it does not matter how a word came by its value: by a look-up, or because an edit of the file
-// has it there. It is for Linux and programs that the processor runs itself: ptrace(2) stops
-// no program under qemu.
+// has it there. It is for Linux and programs that the processor runs itself; [Emulate] is Run
+// for those of another processor, under QEMU, whom ptrace(2) does not stop.
 package testslots
 
 import (
-	"cmp"
-	"debug/elf"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -108,25 +102,13 @@ const addrNoRandomize = 0x0040000
 // is ended then. An error is one of starting or reading it; a program that ends before its entry point
 // is one.
 func Run(cmd *exec.Cmd) (*Process, error) {
-	runtime.LockOSThread()
+	runtime.LockOSThread() // only the thread that starts a process may trace it
 	defer runtime.UnlockOSThread()
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Ptrace = true
-	// The personality is the thread's, and a child has that of the thread that made it.
-	was, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, 0xffffffff, 0, 0)
-	if errno == 0 {
-		_, _, errno = syscall.RawSyscall(syscall.SYS_PERSONALITY, was|addrNoRandomize, 0, 0)
-	}
-	if errno != 0 {
-		return nil, fmt.Errorf("run %s: personality: %v", cmd.Path, errno)
-	}
-	err := cmd.Start()
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, was, 0, 0); errno != 0 {
-		err = errors.Join(err, fmt.Errorf("personality: %v", errno))
-	}
-	if err != nil {
+	if err := startUnrandomized(cmd); err != nil {
 		return nil, err
 	}
 	pid := cmd.Process.Pid
@@ -140,6 +122,25 @@ func Run(cmd *exec.Cmd) (*Process, error) {
 		err = errors.Join(err, waited)
 	}
 	return p, err
+}
+
+// startUnrandomized starts a command with its memory at addresses that are the same each time.
+func startUnrandomized(cmd *exec.Cmd) error {
+	// The personality is the thread's, and a child has that of the thread that made it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	was, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, 0xffffffff, 0, 0)
+	if errno == 0 {
+		_, _, errno = syscall.RawSyscall(syscall.SYS_PERSONALITY, was|addrNoRandomize, 0, 0)
+	}
+	if errno != 0 {
+		return fmt.Errorf("run %s: personality: %v", cmd.Path, errno)
+	}
+	err := cmd.Start()
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, was, 0, 0); errno != 0 {
+		err = errors.Join(err, fmt.Errorf("personality: %v", errno))
+	}
+	return err
 }
 
 func stopAndRead(pid int) (*Process, error) {
@@ -165,7 +166,11 @@ func stopAndRead(pid int) (*Process, error) {
 		return nil, err
 	}
 	defer m.Close()
-	entry, err := m.entry()
+	auxv, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", pid))
+	if err != nil {
+		return nil, err
+	}
+	entry, err := m.auxiliary(auxv, atEntry)
 	if err != nil {
 		return nil, err
 	}
@@ -198,262 +203,6 @@ func stopAndRead(pid int) (*Process, error) {
 	if _, err := unix.PtracePokeText(pid, uintptr(entry), old); err != nil {
 		return nil, err
 	}
-	return m.process()
-}
-
-// memory is that of a stopped process.
-type memory struct {
-	*os.File
-	pid    int
-	is64   bool
-	others []loaded // the stack and the heap
-
-	window []byte // what was read last, and from where
-	readAt uint64
-}
-
-func openMemory(pid int) (*memory, error) {
-	program, err := os.Open(fmt.Sprintf("/proc/%d/exe", pid))
-	if err != nil {
-		return nil, err
-	}
-	defer program.Close()
-	var ident [elf.EI_NIDENT]byte
-	if _, err := program.ReadAt(ident[:], 0); err != nil {
-		return nil, err
-	}
-	f, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
-	return &memory{File: f, pid: pid, is64: elf.Class(ident[elf.EI_CLASS]) == elf.ELFCLASS64}, err
-}
-
-func (m *memory) wordSize() int {
-	if m.is64 {
-		return 8
-	}
-	return 4
-}
-
-func (m *memory) word(b []byte) uint64 {
-	if m.is64 {
-		return binary.NativeEndian.Uint64(b)
-	}
-	return uint64(binary.NativeEndian.Uint32(b))
-}
-
-// entry is the program's entry point (getauxval(3), AT_ENTRY).
-func (m *memory) entry() (uint64, error) {
-	const atEntry = 9
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", m.pid))
-	if err != nil {
-		return 0, err
-	}
-	for w := m.wordSize(); len(b) >= 2*w; b = b[2*w:] {
-		if m.word(b) == atEntry {
-			return m.word(b[w:]), nil
-		}
-	}
-	return 0, errors.New("no entry point is told")
-}
-
-// loaded is an object in memory.
-type loaded struct {
-	name      string
-	base, end uint64 // of addresses
-	file      *elf.File
-}
-
-// objects finds the loaded objects: what is mapped of a file, from its first byte on. The kernel's own
-// (vdso(7)) has no file.
-func (m *memory) objects() ([]loaded, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", m.pid))
-	if err != nil {
-		return nil, err
-	}
-	var list []loaded
-	for line := range strings.Lines(string(b)) {
-		fields := strings.Fields(line)
-		if len(fields) < 6 {
-			continue
-		}
-		from, to, _ := strings.Cut(fields[0], "-")
-		start, err1 := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err := errors.Join(err1, err2); err != nil {
-			return nil, err
-		}
-		path := fields[5]
-		if path == "[vdso]" {
-			list = append(list, loaded{path, start, end, nil})
-		}
-		if path == "[stack]" || path == "[heap]" {
-			m.others = append(m.others, loaded{path, start, end, nil})
-		}
-		if !filepath.IsAbs(path) || strings.Trim(fields[2], "0") != "" || len(list) > 0 && start < list[len(list)-1].end {
-			continue
-		}
-		file, err := elf.Open(path)
-		var format *elf.FormatError
-		if errors.As(err, &format) {
-			continue // a locale's file
-		}
-		if err != nil {
-			return nil, err
-		}
-		o := loaded{name: filepath.Base(path), base: start, file: file}
-		first := true
-		for _, p := range file.Progs {
-			if p.Type != elf.PT_LOAD {
-				continue
-			}
-			if first {
-				o.base -= p.Vaddr - p.Vaddr%4096
-				first = false
-			}
-			o.end = o.base + p.Vaddr + p.Memsz
-		}
-		list = append(list, o)
-	}
-	slices.SortFunc(list, func(a, b loaded) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.base, b.base)) })
-	return list, nil
-}
-
-func (m *memory) process() (*Process, error) {
-	list, err := m.objects()
-	defer func() {
-		for _, o := range list {
-			if o.file != nil {
-				o.file.Close() //nolint:errcheck // only read
-			}
-		}
-	}()
-	if err != nil {
-		return nil, err
-	}
-	byBase := slices.SortedFunc(slices.Values(list), func(a, b loaded) int { return cmp.Compare(a.base, b.base) })
-	p := &Process{}
-	for _, o := range list {
-		if o.file == nil {
-			continue
-		}
-		offsets, err := relocated(o.file)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", o.name, err)
-		}
-		object := Object{Name: o.name}
-		for _, offset := range offsets {
-			word, err := m.wordAt(o.base + offset)
-			if err != nil {
-				return nil, fmt.Errorf("%s: read %#x: %v", o.name, offset, err)
-			}
-			object.Slots = append(object.Slots, Slot{offset, m.value(byBase, word)})
-		}
-		p.Objects = append(p.Objects, object)
-	}
-	return p, nil
-}
-
-// value returns what a word is; list is in the order of the objects' addresses.
-func (m *memory) value(list []loaded, word uint64) Value {
-	i, found := slices.BinarySearchFunc(list, word, func(o loaded, word uint64) int { return cmp.Compare(o.base, word) })
-	if !found {
-		i--
-	}
-	if i >= 0 && word < list[i].end {
-		return Value{list[i].name, word - list[i].base}
-	}
-	for _, o := range m.others {
-		if word >= o.base && word < o.end {
-			return Value{o.name, 0}
-		}
-	}
-	return Value{"", word}
-}
-
-// wordAt reads a word. Words are asked for in their order, mostly.
-func (m *memory) wordAt(addr uint64) (uint64, error) {
-	const window = 1 << 16
-	w := uint64(m.wordSize())
-	if addr < m.readAt || addr+w > m.readAt+uint64(len(m.window)) {
-		m.readAt = addr
-		b := make([]byte, window)
-		n, err := m.ReadAt(b, int64(addr)) // stops where nothing is mapped
-		if m.window = b[:n]; uint64(n) < w {
-			return 0, err
-		}
-	}
-	return m.word(m.window[addr-m.readAt:]), nil
-}
-
-// relocated returns the addresses of what a file's dynamic relocations are for, sorted, each once.
-func relocated(f *elf.File) ([]uint64, error) {
-	is64 := f.Class == elf.ELFCLASS64
-	word := func(b []byte) uint64 {
-		if is64 {
-			return f.ByteOrder.Uint64(b)
-		}
-		return uint64(f.ByteOrder.Uint32(b))
-	}
-	w := uint64(4)
-	if is64 {
-		w = 8
-	}
-	value := func(tag elf.DynTag) uint64 {
-		values, err := f.DynValue(tag)
-		if err != nil || len(values) == 0 {
-			return 0
-		}
-		return values[len(values)-1]
-	}
-	found := make(map[uint64]bool)
-	table := func(addr, size, entry uint64) ([]byte, error) {
-		if addr == 0 || size == 0 {
-			return nil, nil
-		}
-		for _, p := range f.Progs {
-			if p.Type == elf.PT_LOAD && addr >= p.Vaddr && addr+size <= p.Vaddr+p.Filesz {
-				b := make([]byte, size-size%entry)
-				_, err := p.ReadAt(b, int64(addr-p.Vaddr))
-				return b, err
-			}
-		}
-		return nil, fmt.Errorf("no segment has the relocations at %#x", addr)
-	}
-	pltEntry := 2 * w
-	if elf.DynTag(value(elf.DT_PLTREL)) == elf.DT_RELA {
-		pltEntry = 3 * w
-	}
-	for _, t := range []struct {
-		addr, size elf.DynTag
-		entry      uint64
-	}{{elf.DT_REL, elf.DT_RELSZ, 2 * w}, {elf.DT_RELA, elf.DT_RELASZ, 3 * w}, {elf.DT_JMPREL, elf.DT_PLTRELSZ, pltEntry}} {
-		b, err := table(value(t.addr), value(t.size), t.entry)
-		if err != nil {
-			return nil, err
-		}
-		for ; uint64(len(b)) >= t.entry; b = b[t.entry:] {
-			found[word(b)] = true
-		}
-	}
-	const dtRelr, dtRelrSize = elf.DynTag(36), elf.DynTag(35) // gABI, "Relative Relocation Table"
-	b, err := table(value(dtRelr), value(dtRelrSize), w)
-	if err != nil {
-		return nil, err
-	}
-	next := uint64(0)
-	for ; uint64(len(b)) >= w; b = b[w:] {
-		entry := word(b)
-		if entry&1 == 0 {
-			found[entry] = true
-			next = entry + w
-			continue
-		}
-		for bit := range 8*w - 1 {
-			if entry>>(bit+1)&1 != 0 {
-				found[next+bit*w] = true
-			}
-		}
-		next += (8*w - 1) * w
-	}
-	delete(found, 0) // of a relocation that does nothing (R_*_NONE)
-	return slices.Sorted(maps.Keys(found)), nil
+	list, err := m.objects(pid)
+	return m.process(list, err)
 }
