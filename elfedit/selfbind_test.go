@@ -3,6 +3,7 @@ package elfedit
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -215,6 +216,38 @@ func TestSelfBindableOfManyVersions(t *testing.T) {
 		library := b.make("versions.so", "-shared", "-fPIC", "-Wl,--version-script="+b.path("versions.map"), b.path("versions.c"))
 		if got, err := SelfBindable(library); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%d versions: %q, %v, want %q", count, got, err, want)
+		}
+	}
+}
+
+// TestSelfBindableOfManyProgramHeaders moves the program headers of a library to its end and adds others, which mean
+// nothing: with more than maxSelfProgs nothing is bound.
+func TestSelfBindableOfManyProgramHeaders(t *testing.T) {
+	library := selfLibrary(t, "gcc")
+	all, err := SelfBindable(library)
+	if err != nil || len(all) == 0 {
+		t.Fatal(all, err)
+	}
+	const size = 56
+	at, count := binary.LittleEndian.Uint64(library[32:]), int(binary.LittleEndian.Uint16(library[56:]))
+	with := func(n int) []byte {
+		table := make([]byte, n*size) // of PT_NULL
+		copy(table, library[at:][:count*size])
+		data := slices.Concat(library, make([]byte, -len(library)&7), table)
+		binary.LittleEndian.PutUint64(data[32:], uint64(len(data)-len(table)))
+		binary.LittleEndian.PutUint16(data[56:], uint16(n))
+		return data
+	}
+	for n, want := range map[int][]Symbol{maxSelfProgs: all, maxSelfProgs + 1: nil, 60000: nil} {
+		data := with(n)
+		if have, err := SelfBindable(data); err != nil || !slices.Equal(have, want) {
+			t.Errorf("%d program headers: %d symbols, %v", n, len(have), err)
+		}
+		if n > 256 { // which Make refuses
+			continue
+		}
+		if e, err := Make(data, Changes{SelfBind: all}); err != nil || e.IsZero() != (want == nil) {
+			t.Errorf("%d program headers: the edit is empty: %v, %v", n, e.IsZero(), err)
 		}
 	}
 }
