@@ -220,6 +220,20 @@ func TestSelfBindableOfManyVersions(t *testing.T) {
 	}
 }
 
+// TestNamesThatAreReplaced has what preloaded libraries take the place of, and neighbours of these names.
+func TestNamesThatAreReplaced(t *testing.T) {
+	for name, want := range map[string]bool{
+		"malloc": true, "malloc_usable_size": true, "mallocx": false, "_Znwm": true, "_ZdlPv": true, "_ZNSt6vectorIiE": false,
+		"__cxa_throw": true, "__cxa_guard_acquire": true, "_Unwind_RaiseException": true, "acl_get_file": true, "acl_get_entry": false,
+		"MPI_Send": true, "mpi_send_": true, "PMPI_Send": false, "glClear": true, "glXSwapBuffers": true, "eglSwapBuffers": true,
+		"glob_copy": false, "gl": false, "glib_version": false, "eglot": false,
+	} {
+		if isReplaced(name) != want {
+			t.Errorf("%s is replaced: %v", name, !want)
+		}
+	}
+}
+
 // TestSelfBindableOfManyProgramHeaders moves the program headers of a library to its end and adds others, which mean
 // nothing: with more than maxSelfProgs nothing is bound.
 func TestSelfBindableOfManyProgramHeaders(t *testing.T) {

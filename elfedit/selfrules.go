@@ -87,16 +87,39 @@ func isCXXData(name string) bool {
 }
 
 // isReplaced reports whether a function is one that programs and preloaded libraries
-// replace for all others (malloc(3), "Replacing malloc"; C++, [replacement.functions]).
+// replace for all others, and not only functions of the C library: these have no other object's name.
 func isReplaced(name string) bool {
-	switch name {
-	case "malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "free_sized", "free_aligned_sized",
-		"memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc", "malloc_usable_size",
-		"mallopt", "mallinfo", "mallinfo2", "malloc_trim", "malloc_stats", "malloc_info":
+	if replaced[name] {
 		return true
 	}
-	for _, prefix := range []string{"_Znw", "_Zna", "_Zdl", "_Zda"} {
+	for _, prefix := range replacedPrefixes {
 		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return isGL(name)
+}
+
+var replaced = map[string]bool{
+	// malloc(3), "Replacing malloc", in glibc's manual, and what allocators have beside it.
+	"malloc": true, "calloc": true, "realloc": true, "reallocarray": true, "free": true, "cfree": true, "free_sized": true,
+	"free_aligned_sized": true, "memalign": true, "aligned_alloc": true, "posix_memalign": true, "valloc": true, "pvalloc": true,
+	"malloc_usable_size": true, "mallopt": true, "mallinfo": true, "mallinfo2": true, "malloc_trim": true, "malloc_stats": true,
+	"malloc_info": true,
+	// What fakeroot has of libacl (its wrapfunc.inp).
+	"acl_get_fd": true, "acl_get_file": true, "acl_set_fd": true, "acl_set_file": true,
+}
+
+var replacedPrefixes = []string{
+	"_Znw", "_Zna", "_Zdl", "_Zda", // C++, [replacement.functions]
+	"__cxa_", "_Unwind_", // sanitizers are told of exceptions and guards so (compiler-rt, sanitizer_common and its tools)
+	"MPI_", "mpi_", // MPI 4.0, section 15.2, "Profiling Interface"
+}
+
+// isGL reports whether a function is of OpenGL, GLX or EGL, of which tracers and overlays take the place.
+func isGL(name string) bool {
+	for _, prefix := range []string{"egl", "gl", "glX"} {
+		if rest, ok := strings.CutPrefix(name, prefix); ok && rest != "" && rest[0] >= 'A' && rest[0] <= 'Z' {
 			return true
 		}
 	}

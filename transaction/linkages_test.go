@@ -54,7 +54,7 @@ func TestLinkagesAreKept(t *testing.T) {
 		"empty":          func() error { return os.Truncate(index, 0) },
 		"missing":        func() error { return os.Remove(index) },
 		"no directory":   func() error { return os.RemoveAll(filepath.Dir(index)) },
-		"another's form": func() error { return os.WriteFile(index, append([]byte("hashpkg linkages 0\n"), whole[19:]...), 0o600) },
+		"another's form": func() error { return os.WriteFile(index, append([]byte("hashpkg linkages 1\n"), whole[19:]...), 0o600) },
 		"a directory":    func() error { _ = os.Remove(index); return os.MkdirAll(filepath.Join(index, "x"), 0o755) },
 		"a link to outside": func() error {
 			_ = os.RemoveAll(index)

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -114,8 +115,15 @@ func (w *wanted) place(name uint64) (word, bit uint64) {
 	return name >> 6 & uint64(len(w.filter)-1), 1 << (name & 63)
 }
 
+// isOfLibC reports whether a file is of the C library, by its soname.
+func isOfLibC(soname string) bool {
+	stem, _, _ := strings.Cut(soname, ".so.")
+	return slices.Contains([]string{"libc", "libm", "libpthread", "libdl", "librt", "libresolv", "libutil"}, stem)
+}
+
 // each calls f with each symbol by which a file may answer a symbol of a library that it is a rival of.
-// Of a file that cannot be read it is every symbol.
+// Of a file that cannot be read it is every symbol, and of the C library its names in whatever version: they are
+// what preloaded libraries have, without versions, and they mean all files that have the name.
 func (w *wanted) each(e *exporter, libraries []ownOf, f func(*ownOf, Symbol)) {
 	if e.unread != "" {
 		for i := range libraries {
@@ -127,12 +135,13 @@ func (w *wanted) each(e *exporter, libraries []ownOf, f func(*ownOf, Symbol)) {
 		}
 		return
 	}
+	anyVersion := isOfLibC(e.file.Name)
 	for name, version := range e.file.Exports.All() {
 		if word, bit := w.place(name); w.filter[word]&bit == 0 {
 			continue
 		}
 		for _, want := range w.byName[name] {
-			if (Symbol{name, version}).MayAnswer(want.symbol) && e.isRival(&want.library.exporter) {
+			if (anyVersion || (Symbol{name, version}).MayAnswer(want.symbol)) && e.isRival(&want.library.exporter) {
 				f(want.library, want.symbol)
 			}
 		}

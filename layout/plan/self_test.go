@@ -124,6 +124,7 @@ func TestWhatIsBoundIsExclusive(t *testing.T) {
 		{"another version", named{"liba.so.1": "+a@1 +b@1", "libz.so.1": "a@2 b@1"}, nil, "liba: 1 not [b@1]"},
 		{"one has no version", named{"liba.so.1": "+a@1 +b", "libz.so.1": "a b@1"}, nil, "liba: 0 not [a@1 b]"},
 		{"the C library", named{"liba.so.1": "+a +b", "libc.so.6": "a"}, nil, "liba: 1 not [a]"},
+		{"the C library, in another version", named{"liba.so.1": "+a@1 +b@1", "libc.so.6": "a@2"}, nil, "liba: 1 not [a@1]"},
 		{"a program's own", named{"prog": "+a +b", "libz.so.1": "a b"}, nil, "prog: 2 not []"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
