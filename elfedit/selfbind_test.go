@@ -220,7 +220,7 @@ func TestSelfBindableOfManyVersions(t *testing.T) {
 	}
 }
 
-// TestNamesThatAreReplaced has what preloaded libraries take the place of, and neighbours of these names.
+// TestNamesThatAreReplaced has what preloaded libraries take the place of, and neighbors of these names.
 func TestNamesThatAreReplaced(t *testing.T) {
 	for name, want := range map[string]bool{
 		"malloc": true, "malloc_usable_size": true, "mallocx": false, "_Znwm": true, "_ZdlPv": true, "_ZNSt6vectorIiE": false,
