@@ -59,6 +59,7 @@ type globals struct {
 type app struct {
 	Env
 	globals
+	args []string // of the command line
 }
 
 // usageError is a wrong use of the command line.
@@ -75,7 +76,7 @@ var errReported = errors.New("failed")
 
 // Main runs one command and returns the exit status.
 func Main(ctx context.Context, args []string, env Env) int {
-	a := &app{Env: env}
+	a := &app{Env: env, args: args}
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	root.SetIn(env.In)
@@ -170,7 +171,7 @@ hashpkg at once; the next command cleans up.`,
 	})
 	cmd.AddCommand(
 		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a), newAutoRemoveCommand(a),
-		newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a), newDUCommand(a),
+		newGenerationsCommand(a), newHistoryCommand(a), newRollbackCommand(a), newUndoCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a), newDUCommand(a),
 		newSyncCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a), newFreezeCommand(a), newThawCommand(a),
 		newHooksCommand(a), newCheckCommand(a), newHookCommand(a), newElfCommand(a), newVersionCommand(a),
 		newUpdateCommand(a), newSourcesCommand(a), newSearchCommand(a), newDownloadCommand(a), newRunCommand(a), newViewCommand(a), newEnterCommand(a),

@@ -118,7 +118,7 @@ func (a *app) printInstall(result *transaction.InstallResult, dryRun bool) error
 	case !result.Changed:
 		return a.printf("nothing to do: generation %d has all of it\n", result.Generation)
 	}
-	return a.printf("generation %d is active\n", result.Generation)
+	return a.printActive(result.Generation, transaction.UndoLast)
 }
 
 // becomes says what an install does, or would do, with a package.

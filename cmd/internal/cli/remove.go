@@ -33,7 +33,7 @@ hashpkg autoremove takes it out.`,
 			return runRemove(c.Context(), a, given, dryRun, lock())
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed and change nothing")
+	dryRunFlag(cmd, &dryRun)
 	cmd.ValidArgsFunction = a.complete(installedNames(isPrivate), noFiles)
 	lock = a.waitFlag(cmd, false)
 	return cmd
@@ -76,7 +76,7 @@ from the store: hashpkg gc does. hashpkg why NAME says what needs a package.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed and change nothing")
+	dryRunFlag(cmd, &dryRun)
 	lock = a.waitFlag(cmd, false)
 	return cmd
 }
@@ -85,17 +85,11 @@ from the store: hashpkg gc does. hashpkg why NAME says what needs a package.`,
 func (a *app) takeOut(ctx context.Context, dryRun bool, lock sysroot.LockOptions, f func(transaction.Change) (transaction.Result, error)) error {
 	var unneeded []string
 	noting := func(c transaction.Change) (transaction.Result, error) {
-		c.DryRun = dryRun
 		result, err := f(c)
 		unneeded = result.Unneeded
 		return result, err
 	}
-	var err error
-	if dryRun {
-		err = a.wouldChange(noting)
-	} else {
-		err = a.change(ctx, lock, noting)
-	}
+	err := a.change(ctx, lock, dryRun, noting)
 	if n := len(unneeded); err == nil && n > 0 && !a.json {
 		slices.Sort(unneeded)
 		a.notice("note: nothing else needs %s: hashpkg autoremove takes %s out\n", strings.Join(firstOf(unneeded), ", "), itOrThem(n))
@@ -108,31 +102,6 @@ func itOrThem(n int) string {
 		return "it"
 	}
 	return "them"
-}
-
-// wouldChange says what a change of generations would change.
-func (a *app) wouldChange(f func(transaction.Change) (transaction.Result, error)) error {
-	root, err := a.openRoot()
-	if err != nil {
-		return err
-	}
-	now, err := a.now()
-	if err != nil {
-		return err
-	}
-	result, err := f(transaction.Change{Root: root, Now: now, DryRun: true})
-	if err != nil || a.json || a.quiet || !result.Changed {
-		return a.printResult(result, err)
-	}
-	for _, w := range result.Warnings {
-		a.notice("warning: %s\n", w)
-	}
-	for _, c := range result.Changes {
-		if err := a.printf("%s\n", c); err != nil {
-			return err
-		}
-	}
-	return a.printf("nothing was changed: generation %d stays active\n", result.Generation)
 }
 
 // noteStaying says of packages that are not installed any more which files of them stay in
