@@ -65,10 +65,10 @@ docs: ## write the manual pages and the command reference from the help texts
 launcher: ## build launcher/*.bin anew, with the compilers of Debian 12
 	scripts/launcher.sh launcher
 
-deb: ## build bin/hashpkg_VERSION_ARCH.deb, which follows dpkg
+deb: ## build bin/hashpkg_VERSION_ARCH.deb, and hashpkg-follow, which follows dpkg
 	scripts/package.sh deb
 
-rpm: ## build bin/hashpkg-VERSION-1.ARCH.rpm, which follows rpm
+rpm: ## build bin/hashpkg-VERSION-1.ARCH.rpm, and hashpkg-follow, which follows rpm
 	scripts/package.sh rpm
 
 clean: ## remove what the other targets made in this directory

@@ -28,6 +28,8 @@ func TestCompletion(t *testing.T) {
 	}
 	s := openShop(t)
 	s.mustRun("update")
+	s.mustRun("install", "-q", "tool")
+	s.write("var/sys/.hashpkg/system/pins.json", `{"layout": 1, "pins": [{"program": "/usr/bin/curl", "library": "libssl3", "version": "3", "tree": "3"}]}`)
 	scripts := t.TempDir()
 	for name, shell := range map[string]string{"hashpkg.bash": "bash", "_hashpkg": "zsh", "hashpkg.fish": "fish"} {
 		text, err := exec.Command(hashpkg(t), "completion", shell).Output()
@@ -62,6 +64,16 @@ func TestCompletion(t *testing.T) {
 			at.waitsFor("loaded")
 			at.types("hashpkg --root " + s.root + " show --from sta\tlibt\t--json\r")
 			at.waitsFor(`{"name":"libtool1","available":[`)
+			// Names and versions of what is installed, generations, pins, policies.
+			at.types("hashpkg --root " + s.root + " show tool=\t--json\r")
+			at.waitsFor(`{"name":"tool","version":"1",`)
+			at.types("hashpkg --root " + s.root + " rollback \t--json\r")
+			at.waitsFor(`"generation":1,`)
+			at.types("hashpkg --root " + s.root + " unpin \t")
+			at.waitsFor("/usr/bin/curl")
+			at.types("\x15hashpkg install --signature re\t")
+			at.waitsFor("quire")
+			at.types("\x15")
 			// Of several words there is a list, with what they do.
 			at.types("hashpkg --root " + s.root + " ho\t\t")
 			at.waitsFor("Let packages keep their versions")

@@ -126,7 +126,7 @@ func TestSystemDisturbedRPM(t *testing.T) {
 	testneed.Programs(t, "rpm", "mkfs.ext4")
 	seed := disturbedSeed(t)
 	t.Logf("HASHPKG_TEST_SEED=%d", seed)
-	file := buildPackage(t, "rpm", "1.0")
+	files := buildPackages(t, "rpm", "1.0")
 	var roots []*testroot.RPMRoot
 	w := newTwins(t, seed, func() *testroot.Root {
 		return onDisk(t, "ext4", "4G", func() *testroot.Root {
@@ -144,9 +144,9 @@ func TestSystemDisturbedRPM(t *testing.T) {
 		return strings.Join(slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, "hashpkg-") }), "\n")
 	}
 	with.Run("rm", "/usr/bin/hashpkg")
-	with.RPM("-i", file)
+	with.RPM(append([]string{"-i"}, files...)...)
 	w.own = append(slices.Clone(own), "var/lib/rpm")
-	for name := range strings.Lines(with.RPM("-ql", "hashpkg")) {
+	for name := range strings.Lines(with.RPM("-ql", "hashpkg", "hashpkg-follow")) {
 		name = strings.TrimSpace(name)
 		w.own = append(w.own, name[1:])
 		without.Run("mkdir", "-p", path.Dir(name)) // rpm makes directories that no package has, and leaves them

@@ -65,9 +65,9 @@ func TestFirstMinute(t *testing.T) {
 	}
 
 	_, said := run(1, hashpkg, "install", "--from", packages, "tool")
-	const hint = ": permission denied: run hashpkg as root, or give --prefix with a directory of your own, such as ~/.local/sys; " +
-		"prefix = \"/home/YOU/.local/sys\" in ~/.config/hashpkg.toml does that for good\n"
-	if !strings.HasPrefix(said, "hashpkg: ") || !strings.HasSuffix(said, hint) || strings.Count(said, "permission denied") != 1 || strings.Count(said, "hashpkg: ") != 1 {
+	const hint = "hashpkg: run hashpkg as root, or give --prefix with a directory of your own, such as ~/.local/sys " +
+		"(prefix = \"/home/YOU/.local/sys\" in ~/.config/hashpkg.toml does that for good): "
+	if !strings.HasPrefix(said, hint) || !strings.HasSuffix(said, ": permission denied\n") || strings.Count(said, "permission denied") != 1 || strings.Count(said, "hashpkg: ") != 1 {
 		t.Errorf("without a prefix it says %q", said)
 	}
 	prefix := filepath.Join(home, ".local/sys")
@@ -84,7 +84,7 @@ func TestFirstMinute(t *testing.T) {
 	if out, _ := run(0, hashpkg, "list"); !strings.HasPrefix(out, "tool  1.0  amd64  deb  -  default  "+prefix) {
 		t.Errorf("with the setting it lists %q", out)
 	}
-	if _, said := run(1, hashpkg, "sources", "add", "sid"); !strings.HasSuffix(said, ": run this as root; --from needs no file for a release that is known by name\n") {
+	if _, said := run(1, hashpkg, "sources", "add", "sid"); !strings.HasPrefix(said, "hashpkg: run this as root; or without a file name a release that is known, with --from: add sources: ") {
 		t.Errorf("of sources it says %q", said)
 	}
 }

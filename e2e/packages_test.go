@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,20 +14,44 @@ import (
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
 
-// buildPackage builds hashpkg's own package, of a version.
-func buildPackage(t *testing.T, format, version string) string {
+// buildPackages builds hashpkg's own packages, of a version: the program, and what follows the
+// package manager.
+func buildPackages(t *testing.T, format, version string) []string {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.Command("../scripts/package.sh", format)
 	cmd.Env = append(os.Environ(), "OUT="+dir, "PKGVERSION="+version, "SOURCE_DATE_EPOCH=1700000000")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build package: %v: %s", err, out)
+		t.Fatalf("build packages: %v: %s", err, out)
 	}
-	found, err := filepath.Glob(filepath.Join(dir, "hashpkg*."+format))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("built %q, %v", found, err)
+	between := map[string]string{"deb": "_", "rpm": "-"}[format]
+	var files []string
+	for _, name := range []string{"hashpkg", "hashpkg-follow"} {
+		found, err := filepath.Glob(filepath.Join(dir, name+between+version+between+"*."+format))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("built %q, %v", found, err)
+		}
+		files = append(files, found[0])
 	}
-	return found[0]
+	return files
+}
+
+// isReproducible fails the test unless a second build of packages gives the same bytes.
+func isReproducible(t *testing.T, files []string, format, version string) {
+	t.Helper()
+	for i, again := range buildPackages(t, format, version) {
+		first, err := os.ReadFile(files[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := os.ReadFile(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(first, second) {
+			t.Errorf("two builds of %s differ", filepath.Base(again))
+		}
+	}
 }
 
 // searches reports whether a program searches the farm.
@@ -54,26 +80,46 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// TestPackageLint has lintian and rpmlint judge the packages. Overrides and filters name what is
+// meant to be so.
+func TestPackageLint(t *testing.T) {
+	t.Parallel()
+	testneed.Programs(t, "lintian", "rpmlint")
+	debs, rpms := buildPackages(t, "deb", "1.0"), buildPackages(t, "rpm", "1.0")
+	out, err := exec.Command("lintian", append([]string{"--fail-on", "error,warning", "--allow-root"}, debs...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("lintian: %v: %s", err, out)
+	}
+	out, err = exec.Command("rpmlint", append([]string{"-c", "../packaging/rpm/rpmlint.toml"}, rpms...)...).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("0 errors, 0 warnings")) {
+		t.Errorf("rpmlint: %v: %s", err, out)
+	}
+}
+
 // TestDebPackage takes hashpkg's .deb through its life, in a system on which apt and
 // dpkg work.
 func TestDebPackage(t *testing.T) {
 	t.Parallel()
 	root := testroot.Debian(t, "bookworm", "", "debsums", "jq")
 	repo := root.Repo()
-	deb := buildPackage(t, "deb", "1.0")
-	again, err := os.ReadFile(buildPackage(t, "deb", "1.0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if first, err := os.ReadFile(deb); err != nil || !bytes.Equal(first, again) {
-		t.Errorf("two builds of the package differ (%v)", err)
-	}
-	repo.Add(deb)
+	debs := buildPackages(t, "deb", "1.0")
+	isReproducible(t, debs, "deb", "1.0")
+	repo.Add(debs...)
 	if before := root.Run("dpkg", "--verify"); before != "" {
 		t.Fatalf("dpkg --verify says before: %s", before)
 	}
 
 	root.Run("apt-get", "-y", "-q", "install", "hashpkg")
+	if out := root.Run("dpkg", "--verify"); out != "" || searches(root, "/usr/bin/jq") {
+		t.Errorf("with the program alone dpkg --verify says: %s", out)
+	}
+	if out := root.Run("sh", "-c", "test ! -e /var/sys; ls -A /etc/dpkg/dpkg.cfg.d"); strings.Contains(out, "hashpkg") {
+		t.Errorf("with the program alone dpkg is to call it: %s", out)
+	}
+	installed := root.Run("apt-get", "-y", "-q", "install", "hashpkg-follow")
+	if !slices.ContainsFunc(slices.Collect(strings.Lines(installed)), saysChanged.MatchString) {
+		t.Errorf("its installation does not say what it did: %s", installed)
+	}
 	inForce(t, root, "installed")
 	if !searches(root, "/usr/bin/jq") || searches(root, "/usr/bin/hashpkg") {
 		t.Error("jq does not search the farm, or hashpkg does")
@@ -94,21 +140,40 @@ func TestDebPackage(t *testing.T) {
 
 	root.Run("hashpkg", "sync", "--again") // those that were running when it was installed, too
 	edited := root.Run("dpkg", "--verify")
-	root.Run("dpkg", "-i", repo.Path(deb)) // an upgrade as far as its scripts know
+	root.Run(append([]string{"dpkg", "-i"}, repo.Paths(debs...)...)...) // an upgrade as far as their scripts know
 	inForce(t, root, "upgraded")
 	if now := root.Run("dpkg", "--verify"); now != edited {
 		t.Errorf("an upgrade of hashpkg changes %s to %s", edited, now)
 	}
 
-	root.Run("apt-get", "-y", "-q", "remove", "hashpkg")
+	root.Run("hashpkg", "freeze", "/usr/bin/jq")
+	removed := root.Run("apt-get", "-y", "-q", "remove", "hashpkg-follow")
+	if !regexp.MustCompile(`(?m)^hashpkg: \d+ programs have their packaged bytes again; out of force: the freeze of /usr/bin/jq$`).MatchString(removed) {
+		t.Errorf("its removal does not say what it did: %s", removed)
+	}
 	if out := root.Run("dpkg", "--verify"); out != "" {
 		t.Errorf("removed, dpkg --verify says: %s", out)
+	}
+	root.Run("jq", "-n", "1")
+	root.Run("dpkg", "-r", "debsums") // which calls nobody any more
+	if out := root.Run("dpkg", "--verify"); out != "" || searches(root, "/usr/bin/jq") {
+		t.Errorf("removed, and dpkg has run, dpkg --verify says: %s", out)
+	}
+	root.Run("apt-get", "-y", "-q", "install", "hashpkg-follow")
+	inForce(t, root, "followed again")
+	root.Run("hashpkg", "thaw", "/usr/bin/jq")
+	root.Run("hashpkg", "sync", "--again")
+	root.Run("hashpkg", "hooks", "install", "debsums")
+	root.Run("apt-get", "-y", "-q", "remove", "hashpkg") // and what depends on it
+	root.Run("test", "!", "-e", "/usr/sbin/prelink")     // debsums would ask it
+	if out := root.Run("dpkg", "--verify"); out != "" {
+		t.Errorf("both removed, dpkg --verify says: %s", out)
 	}
 	root.Run("jq", "-n", "1")
 	root.Run("dpkg", "--configure", "-a") // what is left of the hooks does no harm
 
 	root.WriteFile("/etc/apparmor.d/abi/4.0", "", 0o644)
-	root.Run("apt-get", "-y", "-q", "install", "hashpkg")
+	root.Run("apt-get", "-y", "-q", "install", "hashpkg-follow")
 	hasProfile(t, root)
 	inForce(t, root, "installed again")
 	root.Run("hashpkg", "sync", "--again")
@@ -116,7 +181,7 @@ func TestDebPackage(t *testing.T) {
 		t.Errorf("installed again, %s is %s", edited, now)
 	}
 	root.WriteFile("/etc/hashpkg.toml", "prefix = \"/var/sys\"\n", 0o644)
-	root.Run("dpkg", "-P", "hashpkg")
+	root.Run("dpkg", "-P", "hashpkg", "hashpkg-follow")
 	for _, gone := range []string{"/var/sys", "/etc/hashpkg.toml", "/etc/dpkg/dpkg.cfg.d/hashpkg", "/etc/apparmor.d/abstractions/base.d/hashpkg", "/etc/apparmor.d/hashpkg-launchers"} {
 		if _, err := os.Lstat(root.LinkPath(gone)); err == nil {
 			t.Errorf("purged, and %s is there", gone)
@@ -128,8 +193,8 @@ func TestDebPackage(t *testing.T) {
 	root.Run("jq", "-n", "1")
 
 	// A first sync for which there is no room.
-	out := root.Run("sh", "-c", `mkdir /var/sys; mount -t tmpfs -o size=300k,mode=755 full /var/sys
-dpkg -i "$1" 2>&1; echo $?; umount /var/sys; rmdir /var/sys`, "sh", repo.Path(deb))
+	out := root.Run(append([]string{"sh", "-c", `mkdir /var/sys; mount -t tmpfs -o size=300k,mode=755 full /var/sys
+dpkg -i "$@" 2>&1; echo $?; umount /var/sys; rmdir /var/sys`, "sh"}, repo.Paths(debs...)...)...)
 	if !strings.Contains(out, "no space left on device") || !strings.HasSuffix(out, "\n0\n") {
 		t.Errorf("on a full disk: %s", out)
 	}
@@ -228,7 +293,7 @@ func TestDebPackageStays(t *testing.T) {
 	t.Parallel()
 	testneed.Programs(t, "gcc")
 	root := testroot.Debian(t, "bookworm", "")
-	installDebs(root, buildPackage(t, "deb", "1.0"))
+	installDebs(root, buildPackages(t, "deb", "1.0")...)
 	debs := service(t, "1.0")
 	const wrapper = "#!/bin/sh\ncase $2 in trigger) kill -9 $$;; esac\nexec /usr/bin/hashpkg.real \"$@\"\n"
 	root.Run("mv", "/usr/bin/hashpkg", "/usr/bin/hashpkg.real")
@@ -242,7 +307,7 @@ func TestDebPackageStays(t *testing.T) {
 	root.Run("hashpkg", "sync")
 	inForce(t, root, "after a trigger that was killed")
 
-	out := root.Run("sh", "-c", "flock /var/sys/.hashpkg/lock sleep 100 & sleep 1; dpkg -r hashpkg 2>&1; echo $?; wait")
+	out := root.Run("sh", "-c", "flock /var/sys/.hashpkg/lock sleep 100 & sleep 1; dpkg -r hashpkg hashpkg-follow 2>&1; echo $?; wait")
 	if !strings.HasSuffix(out, "\n1\n") || !strings.Contains(out, "its package stays until hashpkg restore --all succeeds") {
 		t.Errorf("with the lock held dpkg -r says %s", out)
 	}
@@ -251,24 +316,23 @@ func TestDebPackageStays(t *testing.T) {
 	}
 	root.Run("svc")
 	inForce(t, root, "after a removal that failed")
-	root.Run("dpkg", "-r", "hashpkg")
+	root.Run("dpkg", "-r", "hashpkg-follow", "hashpkg")
 	if searches(root, "/usr/bin/svc") {
 		t.Error("hashpkg is removed, and svc is edited")
 	}
 	root.Run("svc")
 }
 
+// saysChanged is what a hook says of what it has changed.
+var saysChanged = regexp.MustCompile(`^hashpkg: (\d+ (trees?|trees? out of use|programs? edited|programs? as packaged again)(, |; undo: hashpkg restore --all)?)+\n?$`)
+
 // TestRPMPackage takes hashpkg's .rpm through its life.
 func TestRPMPackage(t *testing.T) {
 	t.Parallel()
 	root := testroot.RPM(t)
-	file := buildPackage(t, "rpm", "1.0")
-	if first, err := os.ReadFile(file); err != nil {
-		t.Fatal(err)
-	} else if second, err := os.ReadFile(buildPackage(t, "rpm", "1.0")); err != nil || !bytes.Equal(first, second) {
-		t.Errorf("two builds of the package differ (%v)", err)
-	}
-	newer := buildPackage(t, "rpm", "1.1")
+	files := buildPackages(t, "rpm", "1.0")
+	isReproducible(t, files, "rpm", "1.0")
+	newer := buildPackages(t, "rpm", "1.1")
 	untouched, _ := root.RPMErr(t.Context(), "-Va")
 	of := func(files []string, names ...string) (chosen []string) {
 		for _, name := range names {
@@ -286,8 +350,10 @@ func TestRPMPackage(t *testing.T) {
 	generations := 0
 	do := func(what string, args ...string) {
 		t.Helper()
-		if out := root.RPM(args...); strings.Contains(out, "hashpkg:") {
-			t.Errorf("%s: %s", what, out)
+		for line := range strings.Lines(root.RPM(args...)) {
+			if strings.HasPrefix(line, "hashpkg:") && !saysChanged.MatchString(line) {
+				t.Errorf("%s: %s", what, line)
+			}
 		}
 		inForce(t, root.Root, what)
 		list := generationsOf(t, root.Root)
@@ -297,7 +363,11 @@ func TestRPMPackage(t *testing.T) {
 		generations = len(list)
 	}
 	jq := []string{"jq", "libjq1"}
-	do("installed", "-i", file)
+	do("the program alone", "-i", files[0])
+	if now, _ := root.RPMErr(t.Context(), "-Va"); now != untouched {
+		t.Errorf("with the program alone rpm -Va says %s, and before it said %s", now, untouched)
+	}
+	do("installed", "-i", files[1])
 	if !searches(root.Root, "/usr/bin/curl") {
 		t.Error("curl does not search the farm")
 	}
@@ -314,7 +384,7 @@ func TestRPMPackage(t *testing.T) {
 		t.Error("the farm still has libjq.so.1")
 	}
 	do("back", append([]string{"-i"}, of(root.New, jq...)...)...)
-	do("hashpkg upgraded", "-U", newer)
+	do("hashpkg upgraded", append([]string{"-U"}, newer...)...)
 	if !searches(root.Root, "/usr/bin/jq") {
 		t.Error("an upgrade of hashpkg gives programs back")
 	}
@@ -331,18 +401,23 @@ func TestRPMPackage(t *testing.T) {
 	do("repaired", append([]string{"-U"}, of(root.New, jq...)...)...)
 	starts.Stop()
 
+	root.RPM("-e", "hashpkg-follow", "jq")
+	root.RPM(append([]string{"-i"}, of(root.New, "jq")...)...) // rpm calls nobody any more
+	if now, _ := root.RPMErr(t.Context(), "-Va"); now != untouched {
+		t.Errorf("followed no more, rpm -Va says %s, and before hashpkg it said %s", now, untouched)
+	}
 	root.RPM("-e", "hashpkg")
 	if now, _ := root.RPMErr(t.Context(), "-Va"); now != untouched {
 		t.Errorf("erased, rpm -Va says %s, and before hashpkg it said %s", now, untouched)
 	}
 	root.Run("curl", "--version")
 	root.WriteFile("/etc/apparmor.d/abi/4.0", "", 0o644)
-	do("installed again", "-i", file)
+	do("installed again", append([]string{"-i"}, files...)...)
 	if !searches(root.Root, "/usr/bin/curl") {
 		t.Error("installed again, curl does not search the farm")
 	}
 	hasProfile(t, root.Root)
-	root.RPM("-e", "hashpkg")
+	root.RPM("-e", "hashpkg", "hashpkg-follow")
 	root.Run("sh", "-c", "test ! -L /etc/apparmor.d/hashpkg-launchers")
 }
 

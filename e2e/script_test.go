@@ -45,7 +45,8 @@ import (
 //	                                       names it; DATE is such as 2023-11-01
 //	damage FILE                            changes one byte in the middle of a file
 //
-// and the conditions needs:root, needs:archive (Debian's) and needs:PROGRAM, which a
+// The directory R is there and empty: the root that most of them change. There are
+// also the conditions needs:root, needs:archive (Debian's) and needs:PROGRAM, which a
 // script that cannot do without them asks for in its first lines.
 func TestScripts(t *testing.T) {
 	rpms, err := filepath.Abs("../testdata/rpms")
@@ -72,6 +73,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("RPMS", rpms)
 			e.Setenv("CENTOS", centos)
+			if err := os.Mkdir(filepath.Join(e.WorkDir, "R"), 0o755); err != nil {
+				return err
+			}
 			e.Setenv("PATH", filepath.Dir(program)+string(filepath.ListSeparator)+e.Getenv("PATH"))
 			return nil
 		},
@@ -128,7 +132,22 @@ func runHashpkg(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("hashpkg failed: %v", err)
 	case err == nil && neg:
 		ts.Fatalf("hashpkg succeeded, and should not")
+	case neg:
+		keepMessage(ts, args)
 	}
+}
+
+// keepMessage adds what a refused command has said to the file of HASHPKG_TEST_MESSAGES, for
+// somebody who reads them all.
+func keepMessage(ts *testscript.TestScript, args []string) {
+	name := os.Getenv("HASHPKG_TEST_MESSAGES")
+	if name == "" {
+		return
+	}
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	ts.Check(err)
+	_, err = fmt.Fprintf(file, "$ hashpkg %s\n%s\n", strings.Join(args, " "), ts.ReadFile("stderr"))
+	ts.Check(errors.Join(err, file.Close()))
 }
 
 // runStatus runs a program that is to end with an exit status: status NUMBER PROGRAM ARGUMENT...
@@ -145,6 +164,9 @@ func runStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if fmt.Sprint(have) != args[0] {
 		ts.Fatalf("%s ended with the status %d, and should with %s", args[1], have, args[0])
+	}
+	if args[1] == "hashpkg" && have != 0 {
+		keepMessage(ts, args[2:])
 	}
 }
 

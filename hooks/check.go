@@ -35,6 +35,11 @@ const (
 	PrefixUnsafe   ProblemKind = "prefix" // others than root could change what programs load
 )
 
+// ProblemKinds returns all kinds of problems.
+func ProblemKinds() []ProblemKind {
+	return []ProblemKind{FailureKept, BehindDatabase, PinNotInForce, FreezeBehind, HooksInPart, PrefixUnsafe}
+}
+
 // CheckResult is what a check has found.
 type CheckResult struct {
 	AtWork   []string  `json:"at_work"` // package managers: what follows from them is no problem then
@@ -42,6 +47,7 @@ type CheckResult struct {
 	// Notes are what is no problem, and good to know: what could not be looked at, and
 	// who else watches programs.
 	Notes []string `json:"notes"`
+	Followed
 }
 
 // CheckOptions says what to check.
@@ -56,7 +62,7 @@ const repairBySync = "run hashpkg sync"
 // Check looks whether the system's trees, farm and programs are as the package
 // managers' databases and the pins ask for. It changes nothing.
 func Check(ctx context.Context, o CheckOptions) (*CheckResult, error) {
-	c := &checker{CheckOptions: o, CheckResult: CheckResult{AtWork: []string{}, Problems: []Problem{}, Notes: []string{}}}
+	c := &checker{CheckOptions: o, CheckResult: CheckResult{AtWork: []string{}, Problems: []Problem{}, Notes: []string{}, Followed: Followed{Pins: []Reminder{}}}}
 	status, err := Status(o.Root)
 	if err != nil {
 		return nil, err
@@ -78,6 +84,9 @@ func Check(ctx context.Context, o CheckOptions) (*CheckResult, error) {
 	}
 	c.checkHooks(status)
 	c.noteWatchers(store)
+	if store && err == nil {
+		err = c.unseen("how much is followed", c.countFollowed())
+	}
 	return &c.CheckResult, err
 }
 

@@ -133,7 +133,7 @@ func (h *Hook) run(ctx context.Context, w io.Writer) error {
 	case During, After:
 		return h.sync(ctx, w)
 	case Retire:
-		return h.retire(ctx)
+		return h.retire(ctx, w)
 	}
 	return fmt.Errorf("no hook is called %q", h.Event)
 }
@@ -150,8 +150,8 @@ func (h *Hook) keep(said string) error {
 }
 
 // sync makes the prefix agree with the databases. Programs that were given back
-// because hashpkg's package went are edited again when it has come again. What it says of
-// frozen programs is written to w.
+// because hashpkg's package went are edited again when it has come again. What it has
+// changed, and what there is to say of frozen programs, is written to w.
 func (h *Hook) sync(ctx context.Context, w io.Writer) error {
 	retired, err := h.Root.Retired()
 	if err != nil {
@@ -169,6 +169,9 @@ func (h *Hook) sync(ctx context.Context, w io.Writer) error {
 		return nil // dpkg --admindir
 	}
 	if result != nil { // who has installed a fix reads here that it is not in force everywhere
+		if line := changed(result); line != "" {
+			fmt.Fprintf(w, "hashpkg: %s\n", line)
+		}
 		for _, f := range result.Frozen {
 			fmt.Fprintf(w, "hashpkg: warning: %s\n", f)
 		}
@@ -180,14 +183,21 @@ func (h *Hook) sync(ctx context.Context, w io.Writer) error {
 }
 
 // retire gives every program its packaged bytes back, so that the system works
-// without hashpkg. It fails when one could not be given back.
-func (h *Hook) retire(ctx context.Context) error {
+// without hashpkg, and says so to w. It fails when one could not be given back.
+func (h *Hook) retire(ctx context.Context, w io.Writer) error {
 	result, err := transaction.Restore(ctx, transaction.RestoreOptions{Root: h.Root, All: true, Alone: true, Lock: h.lock()})
 	if err != nil {
 		return err
 	}
 	if n := len(result.Edited); n > 0 {
 		return fmt.Errorf("%d programs could not be given their packaged bytes back, among them %s", n, result.Edited[0])
+	}
+	pins, err := h.Root.Pins()
+	if err != nil {
+		return err
+	}
+	if line := retired(len(result.Restored), pins); line != "" {
+		fmt.Fprintf(w, "hashpkg: %s\n", line)
 	}
 	return h.Root.SetRetired(true)
 }

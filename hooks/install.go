@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/confine"
 )
@@ -184,7 +185,7 @@ func Status(root *sysroot.Root) (*InstallStatus, error) {
 	}
 	for _, db := range []string{"/usr/lib/sysimage/rpm", "/var/lib/rpm"} {
 		if root.HasFile(db+"/rpmdb.sqlite") || root.HasFile(db+"/Packages") || root.HasFile(db+"/Packages.db") {
-			s.Notes = append(s.Notes, "rpm calls nothing but what a package brings: hashpkg's own .rpm has its hooks")
+			s.Notes = append(s.Notes, "rpm calls nothing but what a package brings: hashpkg-follow has its hooks")
 			break
 		}
 	}
@@ -207,7 +208,7 @@ var ErrChanged = errors.New("not hashpkg's, or changed since")
 // left, and named in the error.
 func Install(root *sysroot.Root, readers []string) (*InstallStatus, error) {
 	if info, err := root.Stat(Program); err != nil || info.Mode()&0o111 == 0 {
-		return nil, fmt.Errorf("install hooks: they call %s, which is not there; copy hashpkg to it first", Program)
+		return nil, advice.Errorf("install hooks: they call %s, which is not there; copy hashpkg to it first", Program)
 	}
 	return change(root, readers, func(f *hookFile, state FileState) error {
 		switch {
@@ -216,7 +217,7 @@ func Install(root *sysroot.Root, readers []string) (*InstallStatus, error) {
 		case state == Installed:
 			return nil
 		case state == Changed:
-			return fmt.Errorf("%w: %s; move it away if you want hashpkg's", ErrChanged, f.path)
+			return advice.Errorf("%w: %s; move it away if you want hashpkg's", ErrChanged, f.path)
 		}
 		return f.write(root)
 	})
@@ -233,7 +234,7 @@ func Remove(root *sysroot.Root, readers []string) (*InstallStatus, error) {
 			if f.optional && len(readers) == 0 {
 				return nil // somebody's own
 			}
-			return fmt.Errorf("%w: %s; remove it by hand", ErrChanged, f.path)
+			return advice.Errorf("%w: %s; remove it by hand", ErrChanged, f.path)
 		}
 		return f.remove(root)
 	})
@@ -248,7 +249,7 @@ func change(root *sysroot.Root, readers []string, do func(*hookFile, FileState) 
 	}
 	for _, r := range readers {
 		if !slices.ContainsFunc(list, func(f hookFile) bool { return strings.EqualFold(f.reader, r) }) {
-			return nil, fmt.Errorf("%w %s in this root; hashpkg hooks status lists what there is", ErrReader, r)
+			return nil, advice.Errorf("%w %s in this root; hashpkg hooks status lists what there is", ErrReader, r)
 		}
 	}
 	var faults error

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
@@ -122,7 +123,7 @@ func (f *Facts) look(data []byte) ([]byte, error) {
 	}
 	packaged, current, err := Undo(f.Record, data)
 	if err != nil {
-		return nil, fmt.Errorf("%w; run hashpkg verify --system", err)
+		return nil, advice.Errorf("%w; run hashpkg verify --system", err)
 	}
 	f.Source, f.Current = f.Record.Source, current
 	return packaged, nil

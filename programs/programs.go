@@ -18,6 +18,8 @@
 package programs
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -55,3 +57,11 @@ func fileID(st *unix.Stat_t) FileID {
 
 // Reason says why a program is left as it is. It reads after the program's path.
 type Reason string
+
+// wouldNotStart begins the reasons that a program does not start with what it is to load.
+const wouldNotStart = "would not start: "
+
+// CanForce reports whether a pin that is made by force is followed in spite of the reason.
+func (r Reason) CanForce() bool {
+	return strings.HasPrefix(string(r), wouldNotStart) || strings.Contains(string(r), errDisagrees.Error())
+}

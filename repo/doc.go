@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/similar"
 	"github.com/hashpkg/hashpkg/repo/fetch"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -40,11 +42,17 @@ type noSource string
 
 func (e noSource) Error() string { return string(e) }
 
+// Advice returns what to do, which the text ends with.
+func (e noSource) Advice() string { _, hint, _ := strings.Cut(string(e), "; "); return hint }
+
 // Is implements the interface of package errors.
 func (e noSource) Is(err error) bool { return err == ErrNoSource }
 
 // ErrOffline is returned (wrapped) for what would have to be fetched, and must not be.
 var ErrOffline = errors.New("it would have to be fetched, and --offline does not allow that")
+
+// ErrFetch is what an error is where no mirror has given a file.
+var ErrFetch = fetch.ErrFetch
 
 // SourcesDir has files of sources of hashpkg's own, in a root.
 const SourcesDir = "/etc/hashpkg/sources.d"
@@ -247,7 +255,7 @@ func (r *Repo) Release(ctx context.Context, name string) ([]backends.Source, err
 	}
 	if name == "" {
 		if len(all) == 0 {
-			return nil, noSource("nothing says where packages come from: name a release, as with --from trixie, or add one, as with hashpkg sources add trixie")
+			return nil, noSource("nothing says where packages come from; name a release, as with --from trixie, or add one, as with hashpkg sources add trixie")
 		}
 		name = releaseOf(&all[0])
 	}
@@ -275,10 +283,10 @@ func (r *Repo) Release(ctx context.Context, name string) ([]backends.Source, err
 	for i := range all {
 		known = append(known, all[i].Name, releaseOf(&all[i]))
 	}
-	if similar := likeliest(name, known); len(similar) > 0 {
-		return nil, fmt.Errorf("%w: %s; did you mean %s?", ErrNoSource, name, strings.Join(similar, " or "))
+	if names := similar.Names(name, known); len(names) > 0 {
+		return nil, advice.Errorf("%w: %s; did you mean %s?", ErrNoSource, name, strings.Join(names, " or "))
 	}
-	return nil, fmt.Errorf("%w: %s; hashpkg sources lists the sources of this machine, and the releases that are known are %s", ErrNoSource, name, strings.Join(known[:len(known)-2*len(all)], ", "))
+	return nil, advice.Errorf("%w: %s; hashpkg sources lists the sources of this machine, and the releases that are known are %s", ErrNoSource, name, strings.Join(known[:len(known)-2*len(all)], ", "))
 }
 
 func releaseOf(s *backends.Source) string { return cmp.Or(s.Release, s.Name) }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo/choose"
 )
@@ -95,7 +96,7 @@ func (r *Repo) readFiles(ctx context.Context, p *Pool, format backends.Repositor
 	for _, part := range p.parts {
 		for l, err := range part.index.All() {
 			if err != nil {
-				return false, fmt.Errorf("look in the index of %s: %w; hashpkg clean --all removes it, so that it is fetched again", part.source.Name, err)
+				return false, advice.Errorf("look in the index of %s: %w; hashpkg clean --all removes it, so that it is fetched again", part.source.Name, err)
 			}
 			for _, relation := range l.Requires {
 				addPaths(wanted, relation, lists)

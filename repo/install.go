@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -133,7 +134,7 @@ func (r *Repo) forget(err error, digest string) error {
 	if rerr := dir.RemoveIfThere(name); rerr != nil {
 		return errors.Join(err, rerr)
 	}
-	return fmt.Errorf("%w; it was removed from the cache: run this again", err)
+	return advice.Errorf("%w; it was removed from the cache: run this again", err)
 }
 
 // release returns where later versions of a package come from; "" for one that stands in

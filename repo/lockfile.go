@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -92,7 +93,7 @@ func (r *Repo) lockTree(p *Pool, t *record.Tree) (*Locked, error) {
 			}, nil
 		}
 	}
-	return nil, fmt.Errorf("lock %s: %s has this version no more, so that nothing says where another machine gets it; run hashpkg upgrade first", t.Spec(), t.Release)
+	return nil, advice.Errorf("lock %s: %s has this version no more, so that nothing says where another machine gets it; run hashpkg upgrade first", t.Spec(), t.Release)
 }
 
 // plainURLs returns addresses without user and password, which are not for who gets a

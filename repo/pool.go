@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo/index"
@@ -74,7 +75,7 @@ func (r *Repo) with(ctx context.Context, sources []backends.Source, pool *Pool, 
 	err = mapped.File(file, func(data []byte) error {
 		x, err := index.Open(data)
 		if err != nil {
-			return fmt.Errorf("open the index of %s: %w; run hashpkg update", s.Name, err)
+			return advice.Errorf("open the index of %s: %w; run hashpkg update", s.Name, err)
 		}
 		pool.parts = append(pool.parts, &part{source: s, state: state, index: x})
 		return r.with(ctx, sources[1:], pool, f)
@@ -106,7 +107,7 @@ func (p *Pool) answers(name string, local map[string][]*Available, ask func(*par
 	for _, part := range p.parts {
 		found, err := ask(part, name)
 		if err != nil {
-			return nil, fmt.Errorf("look in the index of %s: %w; hashpkg clean --all removes it, so that it is fetched again", part.source.Name, err)
+			return nil, advice.Errorf("look in the index of %s: %w; hashpkg clean --all removes it, so that it is fetched again", part.source.Name, err)
 		}
 		for _, l := range found {
 			all = append(all, &Available{Listed: l, Source: part.source, State: part.state})

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -95,7 +96,7 @@ func program(t *record.Tree, prefix, name string) (string, error) {
 		for j, l := range programs {
 			names[j] = path.Base(l)
 		}
-		return "", fmt.Errorf("run %s: it has no program %s; name one with --program: %s", t.Spec(), wanted, strings.Join(names, ", "))
+		return "", advice.Errorf("run %s: it has no program %s; name one with --program: %s", t.Spec(), wanted, strings.Join(names, ", "))
 	}
 	return path.Join(prefix, t.Path(), programs[i]), nil
 }

@@ -82,7 +82,7 @@ func (r *Repo) Select(ctx context.Context, from string, requests []Request, reco
 		selection, err = r.selectFrom(ctx, p, requests, recommends, false)
 		return err
 	})
-	return selection, err
+	return selection, r.addElsewhere(ctx, from, err)
 }
 
 // isDirectory reports whether somebody means a directory of this machine.

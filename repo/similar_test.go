@@ -10,29 +10,6 @@ import (
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 )
 
-func TestSlipsBetween(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0},
-		{"jq", "jq", 0},
-		{"jqq", "jq", 1},
-		{"jq", "jqq", 1},
-		{"jq", "jx", 1},
-		{"ffmepg", "ffmpeg", 1},
-		{"pyhton", "python", 1},
-		{"abcd", "badc", 2},
-		{"kitten", "sitting", 3},
-		{"a", "abcde", 3},
-		{"abcdef", "uvwxyz", 3},
-	} {
-		if got := slipsBetween(test.a, test.b, 2); got != test.want && (got <= 2 || test.want <= 2) {
-			t.Errorf("%s and %s: %d, not %d", test.a, test.b, got, test.want)
-		}
-	}
-}
-
 // TestSimilar asks for names that nothing has.
 func TestSimilar(t *testing.T) {
 	var packages []testdeb.Package

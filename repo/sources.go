@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/advice"
 )
 
 // AddRelease writes a file of sources for a release that a format knows by name. It
@@ -117,11 +118,11 @@ func (r *Repo) RemoveSource(ctx context.Context, name string) ([]backends.Source
 	return gone, nil
 }
 
-// ownersHint adds what to do to a permission error: sources belong to the root, whatever
+// ownersHint says first what to do about a permission error: sources belong to the root, whatever
 // the prefix is.
 func ownersHint(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: run this as root; --from needs no file for a release that is known by name", err)
+		return advice.First("run this as root; or without a file name a release that is known, with --from", err)
 	}
 	return err
 }

@@ -2,11 +2,11 @@ package repo
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -173,7 +173,7 @@ func checkNames(trees map[string][]*record.Tree, names []string) error {
 			found = found || slices.ContainsFunc(list, func(t *record.Tree) bool { return t.Name == name && t.Asked })
 		}
 		if !found {
-			return fmt.Errorf("upgrade %s: no package of that name was installed by name; hashpkg list shows what is", name)
+			return advice.Errorf("upgrade %s: no package of that name was installed by name; hashpkg list shows what is", name)
 		}
 	}
 	return nil

@@ -13,8 +13,10 @@ bzip2                   bzip2
 chromium                chromium
 createrepo_c            createrepo-c
 debugfs                 e2fsprogs
+dh                      debhelper
 dnf                     dnf
 dpkg-deb                dpkg
+dpkg-buildpackage       dpkg-dev
 dpkg-scanpackages       dpkg-dev
 dpkg-shlibdeps          dpkg-dev
 dumpsolv                libsolv-tools
@@ -28,6 +30,7 @@ gpgv                    gpgv
 ia64-linux-gnu-as       binutils-ia64-linux-gnu
 ldconfig                libc-bin
 ld.lld                  lld
+lintian                 lintian
 lz4                     lz4
 make                    make
 mkfs.btrfs              btrfs-progs
@@ -43,6 +46,7 @@ qemu-i386-static        qemu-user-static
 readelf                 binutils
 rpm                     rpm
 rpmbuild                rpm
+rpmlint                 rpmlint
 rpmmd2solv              libsolv-tools
 setcap                  libcap2-bin
 setfattr                attr

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 )
@@ -152,7 +153,7 @@ func (s *Store) readJournal(staging *beneath.Dir) (*journal, error) {
 		return nil, nil
 	}
 	fail := func(err error) error {
-		return fmt.Errorf("read journal %s: %w: %w; run hashpkg verify --repair, which moves %s away",
+		return advice.Errorf("read journal %s: %w: %w; run hashpkg verify --repair, which moves %s away",
 			staging.Path(journalName), err, ErrJournal, staging.Name())
 	}
 	if err != nil {

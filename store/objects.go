@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
@@ -77,7 +78,7 @@ func (t *Staging) inStore(d digest.Digest, size int64) (bool, error) {
 		return false, fmt.Errorf("look up object: %w", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != size {
-		return false, fmt.Errorf("object %s is damaged: it should have %d bytes, and has %d; run hashpkg verify --repair", dir.Path(base), size, st.Size)
+		return false, advice.Errorf("object %s is damaged: it should have %d bytes, and has %d; run hashpkg verify --repair", dir.Path(base), size, st.Size)
 	}
 	return true, nil
 }

@@ -10,12 +10,21 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
 // HowToOwn says how somebody who may not write to a store gets one of their own.
-const HowToOwn = "give --prefix with a directory of your own, such as ~/.local/sys; " +
-	"prefix = \"/home/YOU/.local/sys\" in ~/.config/hashpkg.toml does that for good"
+const HowToOwn = "give --prefix with a directory of your own, such as ~/.local/sys " +
+	"(prefix = \"/home/YOU/.local/sys\" in ~/.config/hashpkg.toml does that for good)"
+
+// ownerError is that a store belongs to somebody else. It is an [fs.ErrPermission].
+type ownerError string
+
+func (e ownerError) Error() string { return string(e) }
+
+// Is implements the interface of package errors.
+func (e ownerError) Is(err error) bool { return err == fs.ErrPermission }
 
 // CheckOwner returns an error unless the prefix and hashpkg's own directories in it,
 // those that are there, belong to the process's effective user, and nobody else may
@@ -38,8 +47,8 @@ func (s *Store) checkOwner(uid int) error {
 			return notOwnDirectory(s.Path(name))
 		}
 		if int(st.Uid) != uid {
-			return fmt.Errorf("a store that belongs to somebody else is not written to: %s belongs to %s, and hashpkg runs as %s; "+
-				"run it as the store's owner, or "+HowToOwn, s.Path(name), userName(int(st.Uid)), userName(uid))
+			return advice.First("run hashpkg as the store's owner, or "+HowToOwn, ownerError(fmt.Sprintf(
+				"a store that belongs to somebody else is not written to: %s belongs to %s, and hashpkg runs as %s", s.Path(name), userName(int(st.Uid)), userName(uid))))
 		}
 		others := uint32(0o002)
 		if uid == 0 {

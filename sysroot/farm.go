@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/farm"
@@ -313,7 +314,7 @@ func (r *Root) MendFarm(g *record.Generation, staging *store.Staging) ([]LinkFau
 			continue // it is in nobody's way
 		}
 		err := staging.PutLink(f.Target, f.Name, func(name string) error {
-			return fmt.Errorf("%s is in the way; run hashpkg verify --repair", r.store.Path(name))
+			return advice.Errorf("%s is in the way; run hashpkg verify --repair", r.store.Path(name))
 		})
 		if err != nil {
 			return mended, err

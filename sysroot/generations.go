@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -41,7 +42,7 @@ func (r *Root) Active() (*record.Generation, error) {
 		if id != 0 {
 			g, err := r.Generation(id)
 			if errors.Is(err, ErrNoGeneration) {
-				return nil, fmt.Errorf("%w: %s leads to generation %d, which is not there; run hashpkg rollback N, with an N that hashpkg generations lists",
+				return nil, advice.Errorf("%w: %s leads to generation %d, which is not there; run hashpkg rollback N, with an N that hashpkg generations lists",
 					ErrNoActive, r.store.Path(layout.CurrentSystem), id)
 			}
 			return g, err
@@ -49,7 +50,7 @@ func (r *Root) Active() (*record.Generation, error) {
 		if ids, err := r.Generations(); err != nil {
 			return nil, err
 		} else if len(ids) > 0 {
-			return nil, fmt.Errorf("%w: %s is lost; run hashpkg rollback %d for the newest", ErrNoActive, r.store.Path(layout.CurrentSystem), ids[len(ids)-1])
+			return nil, advice.Errorf("%w: %s is lost; run hashpkg rollback %d for the newest", ErrNoActive, r.store.Path(layout.CurrentSystem), ids[len(ids)-1])
 		}
 	}
 	arch, err := r.Architecture()
@@ -145,7 +146,7 @@ func (r *Root) InspectGeneration(id int) (*GenerationRecord, error) {
 }
 
 func noGeneration(id int) error {
-	return fmt.Errorf("%w: %d; hashpkg generations lists those that are there", ErrNoGeneration, id)
+	return advice.Errorf("%w: %d; hashpkg generations lists those that are there", ErrNoGeneration, id)
 }
 
 // decode reads a generation's record, by its index where there is one. The record

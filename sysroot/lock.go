@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
@@ -285,10 +286,10 @@ func (l *Lock) removeMade() error {
 	return nil
 }
 
-// Hint adds what to do to a permission error.
+// Hint says first what to do about a permission error, unless that says it itself.
 func Hint(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: run hashpkg as root, or %s", err, store.HowToOwn)
+	if _, hint := advice.Of(err); hint == "" && errors.Is(err, fs.ErrPermission) {
+		return advice.First("run hashpkg as root, or "+store.HowToOwn, err)
 	}
 	return err
 }

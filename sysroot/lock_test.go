@@ -307,8 +307,8 @@ func TestLockOfAForeignStore(t *testing.T) {
 
 func TestPermissionHint(t *testing.T) {
 	err := Hint(fmt.Errorf("make it: %w", fs.ErrPermission))
-	if want := "make it: permission denied: run hashpkg as root, or give --prefix with a directory of your own, such as ~/.local/sys; " +
-		"prefix = \"/home/YOU/.local/sys\" in ~/.config/hashpkg.toml does that for good"; err.Error() != want || !errors.Is(err, fs.ErrPermission) {
+	if want := "run hashpkg as root, or give --prefix with a directory of your own, such as ~/.local/sys " +
+		"(prefix = \"/home/YOU/.local/sys\" in ~/.config/hashpkg.toml does that for good): make it: permission denied"; err.Error() != want || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("the error is %v", err)
 	}
 	if err := Hint(ErrLocked); err != ErrLocked { //nolint:errorlint // that very error

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -38,6 +39,19 @@ func (r *Root) SystemState() *record.SystemState {
 	return &record.SystemState{Layout: layout.FormatVersion, Packages: map[pkginfo.Key]record.SystemPackage{}}
 }
 
+// LastSync returns when the last sync ended that had something to do; the zero time where
+// there was none.
+func (r *Root) LastSync() (time.Time, error) {
+	st, err := r.store.Dir().Lstat(stateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look when the last sync was: %w", err)
+	}
+	return time.Unix(st.Mtim.Unix()), nil
+}
+
 // SetSystemState remembers the state for the next sync.
 func (r *Root) SetSystemState(s *record.SystemState) error { return r.writeJSON(stateFile, s) }
 
@@ -52,7 +66,7 @@ func (r *Root) Pins() ([]record.Pin, error) {
 		err = record.DecodeSystemRecord(b, &p)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read pins %s: %w; hashpkg verify --repair puts it right", r.store.Path(PinsFile), err)
+		return nil, advice.Errorf("read pins %s: %w; hashpkg verify --repair puts it right", r.store.Path(PinsFile), err)
 	}
 	return p.List, nil
 }
@@ -88,7 +102,7 @@ func (r *Root) Edits(key pkginfo.Key) (*record.PackageEdits, error) {
 		err = fmt.Errorf("it is the record of %s", e.Key)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the record of edited programs %s: %w; hashpkg verify --system --repair mends what it can", r.store.Path(name), err)
+		return nil, advice.Errorf("read the record of edited programs %s: %w; hashpkg verify --system --repair mends what it can", r.store.Path(name), err)
 	}
 	return e, nil
 }

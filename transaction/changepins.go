@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/similar"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/programs"
@@ -71,7 +73,10 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 		return nil, err
 	}
 	if len(c.missing) > 0 && !c.mayMiss {
-		return nil, fmt.Errorf("%w: no package has a dynamic program %s; give a program's path or a package's name", c.refused, c.missing[0])
+		if question := c.didYouMean(ctx); question != "" {
+			return nil, advice.Errorf("%w: no package has a dynamic program %s; %s", c.refused, c.missing[0], question)
+		}
+		return nil, advice.Errorf("%w: no package has a dynamic program %s; give a program's path or a package's name", c.refused, c.missing[0])
 	}
 	if c.after, c.asked, err = c.change(c); err != nil {
 		return nil, err
@@ -109,7 +114,7 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	outcomes, err := programs.Apply(ctx, c.root, c.records, decisions, c.alone)
 	switch {
 	case errors.Is(err, ErrInterrupted):
-		return nil, fmt.Errorf("%w; run hashpkg sync to finish", err)
+		return nil, advice.Errorf("%w; run hashpkg sync to finish", err)
 	case errors.Is(err, context.Canceled): // before any program
 		return nil, errors.Join(err, c.root.SetPins(c.before))
 	case err != nil:
@@ -141,6 +146,20 @@ func (c *pinChange) result(settled []record.Pin, pins []programs.Pin, outcomes [
 	result.Left = append(result.Left, passedOver(c.asked, outcomes)...)
 	result.Warnings = append(result.Warnings, misplaced(c.root.Prefix(), pins, fresh, outcomes)...)
 	return result, faults
+}
+
+// didYouMean asks for packages that may have been meant by the first name that stands for no
+// program.
+func (c *pinChange) didYouMean(ctx context.Context) string {
+	packages, err := system.Packages(ctx, c.root)
+	if err != nil {
+		return "" // the name is wrong all the same
+	}
+	names := make([]string, len(packages))
+	for i, p := range packages {
+		names[i] = p.Name
+	}
+	return similar.DidYouMean(c.missing[0], names)
 }
 
 // settled returns the pins that there are to be when programs become what outcomes say.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/programs"
@@ -133,7 +134,7 @@ func Thaw(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 		for _, name := range o.Names {
 			of := func(p *programs.Program) bool { return p.Path == name || p.Package.Name == name }
 			if !thawed[name] && !slices.ContainsFunc(c.list, of) {
-				return nil, nil, fmt.Errorf("%s is not frozen; hashpkg pins lists what is", name)
+				return nil, nil, advice.Errorf("%s is not frozen; hashpkg pins lists what is", name)
 			}
 		}
 		return slices.DeleteFunc(slices.Clone(c.before), func(p record.Pin) bool { return p.Frozen() && thawed[p.Program] }), nil, nil
@@ -301,7 +302,7 @@ func (f *freezer) at(final string) (place, error) {
 			}
 			m, err := f.root.Store().Manifest(t.Name, t.Dir)
 			if err != nil {
-				return place{}, fmt.Errorf("%w; hashpkg verify --repair mends what it can", err)
+				return place{}, advice.Errorf("%w; hashpkg verify --repair mends what it can", err)
 			}
 			for i := range m.Files {
 				if file := &m.Files[i]; file.Type == record.TypeFile {

@@ -3,13 +3,13 @@ package transaction
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"slices"
 	"sync"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/layout/rewrite"
@@ -84,7 +84,7 @@ func (p *packagedFiles) Map(d digest.Digest, f func([]byte) error) error {
 	var errs []error
 	try := func(object digest.Digest, err error) (done bool) {
 		if !found && err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("object %s is damaged: %w; run hashpkg verify --repair", object, err))
+			errs = append(errs, advice.Errorf("object %s is damaged: %w; run hashpkg verify --repair", object, err))
 		}
 		return found
 	}
@@ -112,7 +112,7 @@ func (p *packagedFiles) Map(d digest.Digest, f func([]byte) error) error {
 		}
 	}
 	if len(errs) == 0 {
-		return fmt.Errorf("find the packaged bytes %s: %w; run hashpkg verify --repair", d, fs.ErrNotExist)
+		return advice.Errorf("find the packaged bytes %s: %w; run hashpkg verify --repair", d, fs.ErrNotExist)
 	}
 	return errs[0]
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"time"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/programs"
@@ -24,6 +26,7 @@ type PinOptions struct {
 	Program string   // a path in the root, a package's name, or record.EveryProgram
 	Specs   []string // "NAME=VERSION"
 	Force   bool     // though symbol versions do not fit
+	Now     time.Time
 	Rewrite programs.Rewrite
 	DryRun  bool // say what would be, and change nothing
 	Lock    sysroot.LockOptions
@@ -51,7 +54,7 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 			if err != nil {
 				return nil, nil, err
 			}
-			pin.Program, pin.Force = o.Program, o.Force
+			pin.Program, pin.Force, pin.Since = o.Program, o.Force, sinceWhen(c.before, pin, o)
 			after = slices.DeleteFunc(after, func(p record.Pin) bool { return p.Program == pin.Program && p.Library == pin.Library && !p.Frozen() })
 			after, asked = append(after, pin), append(asked, pin)
 		}
@@ -76,11 +79,25 @@ func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 			return p.Program == o.Program && !p.Frozen() && (len(o.Specs) == 0 || slices.Contains(o.Specs, p.Library) || slices.Contains(o.Specs, p.Spec()))
 		})
 		if len(after) == len(c.before) {
-			return nil, nil, fmt.Errorf("%s has no such pin; hashpkg pins lists those that there are", o.Program)
+			return nil, nil, advice.Errorf("%s has no such pin; hashpkg pins lists those that there are", o.Program)
 		}
 		return after, nil, nil
 	}
 	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, dryRun: o.DryRun, change: change}, o.Lock)
+}
+
+// sinceWhen returns since when a program is pinned: what is pinned to the same tree again, is it
+// since the first time.
+func sinceWhen(before []record.Pin, pin record.Pin, o PinOptions) string {
+	for _, p := range before {
+		if p.Program == o.Program && p.Pinned() == pin.Pinned() && !p.Frozen() {
+			return p.Since
+		}
+	}
+	if o.Now.IsZero() {
+		return ""
+	}
+	return o.Now.UTC().Format(time.RFC3339)
 }
 
 // findPinned returns a pin to the tree of a library's version, of those in the store.
@@ -98,7 +115,7 @@ func findPinned(s *store.Store, text string) (record.Pin, error) {
 		return fail(err)
 	}
 	if slices.ContainsFunc(m.Files, func(f record.File) bool { return f.ELF != nil && layout.IsGlibcLibrary(f.ELF.Soname) }) {
-		return fail(fmt.Errorf("%s has the C library, and a process cannot mix two of them; hashpkg install puts a program beside the system with its own", spec.Name))
+		return fail(advice.Errorf("%s has the C library, and a process cannot mix two of them; hashpkg install puts a program beside the system with its own", spec.Name))
 	}
 	return record.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
 }
@@ -130,7 +147,7 @@ func checkPinned(ctx context.Context, root *sysroot.Root, refused error, pins []
 		if d.Package != pin.Spec() {
 			which = d.Package + ", to which it is bound,"
 		}
-		return fmt.Errorf("%w to %s: %s is damaged: %s: %s; hashpkg verify %s lists all of it, and hashpkg verify --repair %[6]s mends what it can",
+		return advice.Errorf("%w to %s: %s is damaged: %s: %s; hashpkg verify %s lists all of it, and hashpkg verify --repair %[6]s mends what it can",
 			refused, pin.Spec(), which, d.Path, d.What, d.Package)
 	}
 	return nil
@@ -233,11 +250,11 @@ func checkFollowed(o PinOptions, pins []record.Pin, outcomes []programs.Outcome)
 		}
 		for _, c := range outcomes {
 			if c.Frozen {
-				return fmt.Errorf("%w %s: it is frozen; run hashpkg thaw %[2]s before, and hashpkg freeze after", ErrPin, c.Path)
+				return advice.Errorf("%w %s: it is frozen; run hashpkg thaw %[2]s before, and hashpkg freeze after", ErrPin, c.Path)
 			}
 			switch c.State {
 			case programs.Left:
-				return fmt.Errorf("%w %s: %s%s", ErrPin, c.Path, c.Reason, forceHint(o))
+				return forceHint(o, c.Reason, fmt.Errorf("%w %s: %s", ErrPin, c.Path, c.Reason))
 			case programs.Failed:
 				return fmt.Errorf("%w %s: %w", ErrPin, c.Path, c.Err)
 			case programs.Unchanged, programs.Edited, programs.Restored:
@@ -254,11 +271,12 @@ func follows(c programs.Outcome, pin record.Pin) bool {
 		c.Frozen == pin.Frozen() && pin.Of(c.Path, c.Package.Name)
 }
 
-func forceHint(o PinOptions) string {
-	if o.Force {
-		return ""
+// forceHint adds to an error that --force would help, where it would.
+func forceHint(o PinOptions, reason programs.Reason, err error) error {
+	if o.Force || !reason.CanForce() {
+		return err
 	}
-	return " (--force pins it all the same)"
+	return advice.Errorf("%w; --force pins it all the same", err)
 }
 
 // ListedPin is a pin, and the programs that follow it.
@@ -266,6 +284,9 @@ type ListedPin struct {
 	record.Pin
 	Programs []string `json:"programs"`       // paths in the root
 	Lost     string   `json:"lost,omitempty"` // why its tree is not in the store
+	// Installed is the version of the library that the package manager has installed, and
+	// that the pin holds back; "" where it is the pinned one, or is not installed.
+	Installed string `json:"installed,omitempty"`
 }
 
 // ListPins returns the pins of a root.
@@ -282,11 +303,22 @@ func ListPins(root *sysroot.Root) ([]ListedPin, error) {
 	if err != nil {
 		return nil, err
 	}
+	active := &record.Generation{}
+	if len(pins) > 0 {
+		if g, err := root.Active(); err == nil { // else it is not known what they hold back
+			active = g
+		}
+	}
 	for _, p := range pins {
 		if p.Frozen() { // see ListFrozen
 			continue
 		}
 		l := ListedPin{Pin: p, Programs: []string{}}
+		for _, t := range active.Find(p.Library, "") {
+			if t.Origin == record.OriginSystem && t.Version != p.Version {
+				l.Installed = t.Version
+			}
+		}
 		if _, _, err := pinnedTrees(root, p); err != nil {
 			l.Lost = err.Error()
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/query"
@@ -64,7 +65,7 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 	}
 	outcomes, err := programs.Apply(ctx, o.Root, records, decisions, o.Alone)
 	if errors.Is(err, ErrInterrupted) {
-		err = fmt.Errorf("%w; run hashpkg restore again to finish", err)
+		err = advice.Errorf("%w; run hashpkg restore again to finish", err)
 	}
 	if err != nil {
 		return nil, err

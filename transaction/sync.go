@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -168,7 +169,7 @@ func Sync(ctx context.Context, o SyncOptions) (*SyncResult, error) {
 		err = ErrInterrupted
 	}
 	if errors.Is(err, ErrInterrupted) {
-		err = fmt.Errorf("%w; run hashpkg sync to finish", err)
+		err = advice.Errorf("%w; run hashpkg sync to finish", err)
 	}
 	if errors.Is(err, sysroot.ErrLocked) || errors.Is(err, context.Canceled) {
 		return nil, err // the other one does what is to be done, or who called knows
@@ -215,7 +216,7 @@ func CheckPrefix(root *sysroot.Root) error {
 func unsafe(err error) error {
 	var unsafe *sysroot.UnsafeError
 	if errors.As(err, &unsafe) {
-		return fmt.Errorf("no program is edited to search %w; %s", err, unsafe.Repair())
+		return advice.Errorf("no program is edited to search %w; %s", err, unsafe.Repair())
 	}
 	return err
 }

@@ -16,8 +16,8 @@ package transaction
 import (
 	"context"
 	"errors"
-	"fmt"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/programs"
@@ -101,7 +101,7 @@ func reader(root *sysroot.Root) (*Writer, error) {
 func checkThere(root *sysroot.Root) error {
 	ok, err := root.Exists()
 	if err == nil && !ok {
-		err = fmt.Errorf("%w: there is no hashpkg store at %s yet; hashpkg install or hashpkg sync makes one",
+		err = advice.Errorf("%w: there is no hashpkg store at %s yet; hashpkg install or hashpkg sync makes one",
 			query.ErrNotInstalled, root.Store().Path("."))
 	}
 	return err

@@ -48,7 +48,11 @@ func benchRepo(h *harness) error {
 	}{
 		{"show a package of the index", "under 50 ms", []string{"show", "ffmpeg"}},
 		{"search for two words", "under 50 ms", []string{"search", "json", "processor"}},
-		{"complete lib", "under 100 ms", []string{"__complete", "install", "lib"}},
+		{"complete lib", "under 50 ms", []string{"__complete", "install", "lib"}},
+		{"complete the versions of a package", "under 50 ms", []string{"__complete", "install", "ffmpeg="}},
+		{"complete a release", "under 50 ms", []string{"__complete", "install", "--from", ""}},
+		{"complete a command", "under 30 ms", []string{"__complete", "ins"}},
+		{"print the help", "under 30 ms", []string{"help"}},
 	} {
 		results, err := h.compare(contender{one.what, func() (measure, error) {
 			return h.time(h.hashpkg, append([]string{one.args[0], "--root", root}, one.args[1:]...)...)

@@ -145,6 +145,8 @@ type Pin struct {
 	Version string `json:"version"`
 	Tree    string `json:"tree"`            // its directory below the package's own
 	Force   bool   `json:"force,omitempty"` // though the symbol versions do not fit
+	// Since is when it was made (RFC 3339); "" where that was not recorded.
+	Since string `json:"since,omitempty"`
 	// File, unless it is "", makes the pin a part of the freeze of a program, which is a
 	// pin for each library that it loads: to this file below the tree, which has the
 	// digest Object, and which answers Name. Program is a path then.

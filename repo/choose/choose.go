@@ -143,23 +143,44 @@ type NotFoundError struct {
 	Near []Package
 	// Providers are the names of packages that provide it, if there are several.
 	Providers []string
+	// Foreign are packages of the name for architectures that the root cannot run. They are
+	// added as Similar is.
+	Foreign []Package
 	// Similar are names that may have been meant. Make knows of none: who knows all names
 	// may add them.
 	Similar []string
+	// Elsewhere are releases that have the name, though not the one that was looked in. They
+	// are added as Similar is.
+	Elsewhere []string
 }
 
 func (e *NotFoundError) Error() string {
 	switch {
 	case len(e.Near) > 0:
 		return fmt.Sprintf("find %s: there is %s", e.Request, specs(e.Near))
+	case len(e.Foreign) > 0:
+		return fmt.Sprintf("find %s: it is there for other architectures only, which this root does not run: %s", e.Request, specs(e.Foreign))
 	case len(e.Providers) > 0:
 		return fmt.Sprintf("find %s: several packages provide it; name one of %s", e.Request, strings.Join(e.Providers, ", "))
 	}
 	text := fmt.Sprintf("find %s: no package has this name, or provides it", e.Request)
-	if len(e.Similar) > 0 {
-		text += "; did you mean " + strings.Join(e.Similar, " or ") + "?"
+	if hint := e.Advice(); hint != "" {
+		text += "; " + hint
 	}
 	return text
+}
+
+// Advice returns what to do, which the text ends with; "" where nobody knows.
+func (e *NotFoundError) Advice() string {
+	switch {
+	case len(e.Near)+len(e.Providers)+len(e.Foreign) > 0:
+		return ""
+	case len(e.Elsewhere) > 0:
+		return "it is in " + strings.Join(e.Elsewhere, " and in ") + ": give --from " + e.Elsewhere[0]
+	case len(e.Similar) > 0:
+		return "did you mean " + strings.Join(e.Similar, " or ") + "?"
+	}
+	return ""
 }
 
 // specs names packages for a message.

@@ -69,7 +69,10 @@ func lie(format string, v ...any) error {
 // errStartOver says that what the target has cannot be continued.
 var errStartOver = errors.New("the file has to be fetched from its start")
 
-// fetchError is that all mirrors failed.
+// ErrFetch is what an error is (by errors.Is) that says that no mirror has given a file.
+var ErrFetch = errors.New("it could not be fetched")
+
+// fetchError is that all mirrors failed. It is an [ErrFetch].
 type fetchError struct {
 	name    string
 	mirrors []*mirror
@@ -91,9 +94,9 @@ func (e *fetchError) Error() string {
 	return s.String()
 }
 
-// Is reports whether the target is fs.ErrNotExist and no mirror has the file.
+// Is reports whether the target is [ErrFetch], or fs.ErrNotExist and no mirror has the file.
 func (e *fetchError) Is(target error) bool {
-	return target == fs.ErrNotExist && !slices.ContainsFunc(e.mirrors, func(m *mirror) bool { return !errors.Is(m.err, fs.ErrNotExist) })
+	return target == ErrFetch || target == fs.ErrNotExist && !slices.ContainsFunc(e.mirrors, func(m *mirror) bool { return !errors.Is(m.err, fs.ErrNotExist) })
 }
 
 // begin takes what the file has from an earlier call, and reports whether that is all.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -95,7 +96,7 @@ func (w *worker) follow(ctx context.Context, spec query.Spec, all []*found) erro
 		if slices.ContainsFunc(all, func(x *found) bool { return x.bytes != nil }) {
 			command = "configure"
 		}
-		err = fmt.Errorf("%w; run hashpkg %s %s to finish", transaction.ErrInterrupted, command, spec.Name)
+		err = advice.Errorf("%w; run hashpkg %s %s to finish", transaction.ErrInterrupted, command, spec.Name)
 	}
 	return errors.Join(err, w.write())
 }

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -201,7 +202,7 @@ func Drop(ctx context.Context, o Options, name string) (*Result, error) {
 	return change(ctx, o, func(w *worker) ([]query.Spec, error) {
 		if !slices.ContainsFunc(w.record.Files, func(f record.ConfFile) bool { return f.Package == name || slices.Contains(f.Also, name) }) &&
 			!slices.ContainsFunc(w.record.State, func(s record.StateDir) bool { return s.Package == name }) {
-			return nil, fmt.Errorf("%w: no configuration file of %s was copied to /etc, and no directory was made for it; hashpkg conf list shows what was", query.ErrNotInstalled, name)
+			return nil, advice.Errorf("%w: no configuration file of %s was copied to /etc, and no directory was made for it; hashpkg conf list shows what was", query.ErrNotInstalled, name)
 		}
 		return []query.Spec{{Name: name}}, nil
 	}, (*worker).drop)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -252,7 +253,7 @@ func (c *collector) readTrees() error {
 func (c *collector) readTree(t *treeRecord) error {
 	m, err := c.store.Manifest(t.Name, t.Tree)
 	if err != nil {
-		return fmt.Errorf("%w; nothing was removed, because it is unknown what this tree uses; run hashpkg verify --repair", err)
+		return advice.Errorf("%w; nothing was removed, because it is unknown what this tree uses; run hashpkg verify --repair", err)
 	}
 	t.Version, t.architecture, t.origin, t.identity = m.Version, m.Architecture, m.Origin, m.Identity
 	t.leads = graph.OfManifest(m, c.known)
@@ -275,7 +276,7 @@ func (c *collector) addGeneration(id int) error {
 	for i := range g.Trees {
 		t := &g.Trees[i]
 		if !c.known(t.Path()) {
-			return fmt.Errorf("generation %d has %s, whose manifest %s is lost; nothing was removed, because it is unknown what this tree uses: run hashpkg verify --repair --from the package",
+			return advice.Errorf("generation %d has %s, whose manifest %s is lost; nothing was removed, because it is unknown what this tree uses: run hashpkg verify --repair --from the package",
 				id, t.Spec(), c.store.Path(layout.ManifestPath(t.Name, t.Dir)))
 		}
 		c.roots = append(c.roots, t.Path())
@@ -511,7 +512,7 @@ func (c *collector) collect(ctx context.Context, active *record.Generation, stag
 		c.Progress(transaction.Progress{Step: fmt.Sprintf("removing %d of %d", done, total)})
 	})
 	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w; run hashpkg gc again to finish", transaction.ErrInterrupted)
+		return advice.Errorf("%w; run hashpkg gc again to finish", transaction.ErrInterrupted)
 	}
 	return err
 }

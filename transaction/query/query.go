@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/similar"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
@@ -58,10 +60,17 @@ func All(g *record.Generation, s Spec) ([]*record.Tree, error) {
 		return found, nil
 	}
 	have := g.Find(s.Name, "")
-	if s.Version == "" || len(have) == 0 {
-		return nil, fmt.Errorf("%w: %s; hashpkg list shows what is", ErrNotInstalled, s.Name)
+	if len(have) == 0 {
+		names := make([]string, len(g.Trees))
+		for i := range g.Trees {
+			names[i] = g.Trees[i].Name
+		}
+		if question := similar.DidYouMean(s.Name, names); question != "" {
+			return nil, advice.Errorf("%w: %s; %s", ErrNotInstalled, s.Name, question)
+		}
+		return nil, advice.Errorf("%w: %s; hashpkg list shows what is", ErrNotInstalled, s.Name)
 	}
-	return nil, fmt.Errorf("%w: %s; the installed versions are %s", ErrNotInstalled, s, versions(have))
+	return nil, advice.Errorf("%w: %s; the installed versions are %s", ErrNotInstalled, s, versions(have))
 }
 
 func versions(trees []*record.Tree) string {
@@ -130,7 +139,14 @@ func Stored(s *store.Store, spec Spec) (*record.Manifest, error) {
 	slices.SortStableFunc(found, func(a, b *record.Manifest) int { return -cmp.Compare(a.Origin, b.Origin) })
 	switch {
 	case len(have) == 0:
-		return nil, fmt.Errorf("%s is %w; hashpkg install brings it", spec.Name, ErrNotStored)
+		names, err := s.Names()
+		if err != nil {
+			return nil, err
+		}
+		if question := similar.DidYouMean(spec.Name, names); question != "" {
+			return nil, advice.Errorf("%s is %w; %s", spec.Name, ErrNotStored, question)
+		}
+		return nil, advice.Errorf("%s is %w; hashpkg install brings it", spec.Name, ErrNotStored)
 	case len(found) == 0:
 		return nil, fmt.Errorf("%s is %w, which has the versions %s", spec, ErrNotStored, strings.Join(slices.Compact(have), ", "))
 	case len(found) > 1 && found[0].Origin == found[1].Origin && !layout.IsVersionDir(found[0].Tree, spec.Version):

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/transaction/query"
@@ -70,7 +71,7 @@ func (r *Relations) Find(text string) (*Target, error) {
 		}
 		return nil, fmt.Errorf("%s: %w: the versions that are here are %s", text, ErrUnknown, strings.Join(slices.Compact(versions), ", "))
 	}
-	return nil, fmt.Errorf("%s: %w: no package or library has that name; hashpkg list shows the packages", text, ErrUnknown)
+	return nil, advice.Errorf("%s: %w: no package or library has that name; hashpkg list shows the packages", text, ErrUnknown)
 }
 
 // linked returns the file of a tree that a link of its payload or interface leads to.

@@ -13,7 +13,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"path"
 	"runtime"
 	"slices"
@@ -22,6 +21,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
@@ -172,7 +172,7 @@ func readPackage(s *store.Store, name, stamp string) ([]*record.Holding, error) 
 			continue // a writer has removed it since
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w; hashpkg verify --repair mends what it can", err)
+			return nil, advice.Errorf("%w; hashpkg verify --repair mends what it can", err)
 		}
 		list = append(list, record.NewHolding(m, stamp))
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -178,7 +179,7 @@ func (r *Relations) addGenerations(u *uses, wanted map[string]bool) error {
 		}
 		g, err := r.root.Generation(id)
 		if err != nil {
-			return fmt.Errorf("%w; hashpkg verify --repair mends what it can", err)
+			return advice.Errorf("%w; hashpkg verify --repair mends what it can", err)
 		}
 		for i := range g.Trees {
 			if t := &g.Trees[i]; wanted[t.Path()] {

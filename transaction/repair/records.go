@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/plan"
@@ -263,7 +264,7 @@ func (r *repairer) treesOf(spec query.Spec) (found []string, err error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%w: %s; hashpkg list shows what is", query.ErrNotInstalled, spec)
+		return nil, advice.Errorf("%w: %s; hashpkg list shows what is", query.ErrNotInstalled, spec)
 	}
 	return found, nil
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -127,7 +128,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	r.writer, r.staging = w, w.Staging()
 	err = r.run(ctx)
 	if errors.Is(err, context.Canceled) && len(r.result.Done) > 0 {
-		err = fmt.Errorf("%w; run hashpkg verify --repair again to finish", transaction.ErrInterrupted)
+		err = advice.Errorf("%w; run hashpkg verify --repair again to finish", transaction.ErrInterrupted)
 	}
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -60,7 +61,7 @@ func System(ctx context.Context, o Options, names []string) (result *Result, err
 	}
 	err = r.repair(ctx, names)
 	if errors.Is(err, context.Canceled) && len(r.result.Done) > 0 {
-		err = fmt.Errorf("%w; run hashpkg verify --system --repair again to finish", transaction.ErrInterrupted)
+		err = advice.Errorf("%w; run hashpkg verify --system --repair again to finish", transaction.ErrInterrupted)
 	}
 	return r.result, err
 }

@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/layout/view"
@@ -181,11 +182,11 @@ func Add(ctx context.Context, o Options, n New) (added *Added, err error) {
 			return fmt.Errorf("%q names no service", s.Name)
 		}
 		if slices.ContainsFunc(r.List, func(have record.Service) bool { return have.Name == s.Name }) {
-			return fmt.Errorf("%s: %w, of hashpkg service; hashpkg service --remove %s takes it away", s.Name, ErrTaken, s.Name)
+			return advice.Errorf("%s: %w, of hashpkg service; hashpkg service --remove %s takes it away", s.Name, ErrTaken, s.Name)
 		}
 		for _, dir := range vendorDirs {
 			if _, err := o.Root.Stat(dir + "/" + s.Name + ".service"); err == nil {
-				return fmt.Errorf("%s/%s.service: %w; give another name with --name", dir, s.Name, ErrTaken)
+				return advice.Errorf("%s/%s.service: %w; give another name with --name", dir, s.Name, ErrTaken)
 			}
 		}
 		u, err := m.unit(&s)
@@ -218,7 +219,7 @@ func Remove(ctx context.Context, o Options, name string) (removed Service, err e
 	err = change(ctx, o, func(w *transaction.Writer, r *record.Services) error {
 		i := slices.IndexFunc(r.List, func(s record.Service) bool { return s.Name == name })
 		if i < 0 {
-			return fmt.Errorf("%w: service %s; hashpkg service lists what there is", query.ErrNotInstalled, name)
+			return advice.Errorf("%w: service %s; hashpkg service lists what there is", query.ErrNotInstalled, name)
 		}
 		var err error
 		if removed, err = standing(o.Root, w.Active(), &r.List[i]); err != nil {
@@ -407,9 +408,9 @@ func (m *maker) findUnit(asked string) (string, error) {
 	case len(all) == 1:
 		return all[0], nil
 	case len(all) == 0:
-		return "", fmt.Errorf("%s has no unit of systemd; say with --exec what the service runs", m.tree.Spec())
+		return "", advice.Errorf("%s has no unit of systemd; say with --exec what the service runs", m.tree.Spec())
 	}
-	return "", fmt.Errorf("%s has several units: %s; choose with --unit", m.tree.Spec(), strings.Join(all, ", "))
+	return "", advice.Errorf("%s has several units: %s; choose with --unit", m.tree.Spec(), strings.Join(all, ", "))
 }
 
 // unit returns what the text of a service's unit is made of.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -61,9 +62,9 @@ func runShowAvailable(ctx context.Context, a *app, root *sysroot.Root, o sourceF
 	switch {
 	case len(out.Versions) > 0:
 	case len(similar) > 0:
-		return fmt.Errorf("show %s: none of %s has it; did you mean %s?", spec, strings.Join(looked, ", "), strings.Join(similar, " or "))
+		return advice.Errorf("none of %s has %s; did you mean %s?", strings.Join(looked, ", "), spec, strings.Join(similar, " or "))
 	default:
-		return fmt.Errorf("show %s: none of %s has it; hashpkg search finds packages by words", spec, strings.Join(looked, ", "))
+		return advice.Errorf("none of %s has %s; hashpkg search finds packages by words", strings.Join(looked, ", "), spec)
 	}
 	orders := root.Formats().Orders()
 	slices.SortStableFunc(out.Versions, func(x, y availableVersion) int {

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -16,9 +18,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
-	"github.com/hashpkg/hashpkg/transaction"
 )
 
 // Exit statuses.
@@ -62,18 +64,6 @@ type app struct {
 	args []string // of the command line
 }
 
-// usageError is a wrong use of the command line.
-type usageError struct{ error }
-
-// errDamaged says that verify found damage, which it has reported.
-var errDamaged = errors.New("damage found")
-
-// errPartly says that a command has done what it could, and has said what it could not.
-var errPartly = errors.New("done in part")
-
-// errReported says that a command failed, and has said why.
-var errReported = errors.New("failed")
-
 // Main runs one command and returns the exit status.
 func Main(ctx context.Context, args []string, env Env) int {
 	a := &app{Env: env, args: args}
@@ -83,58 +73,11 @@ func Main(ctx context.Context, args []string, env Env) int {
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	err := root.ExecuteContext(ctx)
+	err = flagGroupError(err)
+	if isA[usageError](err) {
+		a.json = a.json || asksForJSON(args) // what stands behind a wrong flag was not read
+	}
 	return a.exit(err, context.Cause(ctx))
-}
-
-// exit reports an error and returns the exit status for it. cause is why the command
-// was to end before its time; nil when it was not.
-func (a *app) exit(err, cause error) int {
-	var usage usageError
-	var signal Interrupted
-	stopped := errors.Is(err, context.Canceled) || errors.Is(err, transaction.ErrInterrupted)
-	switch {
-	case err == nil:
-		return exitDone
-	case errors.Is(err, errDamaged):
-		return exitDamaged
-	case errors.Is(err, errPartly):
-		return exitPartly
-	case errors.Is(err, errProblems), errors.Is(err, errReported):
-		return exitFailed
-	}
-	a.complain("hashpkg: %s\n", a.describe(err))
-	switch {
-	case stopped && errors.As(cause, &signal):
-		return exitSignal + int(signal.Signal)
-	case errors.As(err, &usage):
-		return exitUsage
-	case errors.Is(err, sysroot.ErrLocked):
-		return exitLocked
-	}
-	return exitFailed
-}
-
-// describe is what a person reads of an error.
-func (a *app) describe(err error) string {
-	switch {
-	case errors.Is(err, sysroot.ErrLocked):
-		return err.Error() + "; wait with --wait 1m"
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return err.Error() + "; make room (hashpkg clean, hashpkg gc), or use --prefix on another disk"
-	case errors.Is(err, transaction.ErrInterrupted) || !errors.Is(err, context.Canceled):
-		return err.Error()
-	}
-	// What ended at once has changed nothing. An error beside that is one of the
-	// cleaning up.
-	text := "interrupted; nothing was changed"
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range joined.Unwrap() {
-			if !errors.Is(e, context.Canceled) {
-				text += "\nhashpkg: " + e.Error()
-			}
-		}
-	}
-	return text
 }
 
 // NewRootCommand returns the command tree, for the generated documentation.
@@ -166,9 +109,7 @@ hashpkg at once; the next command cleans up.`,
 	f.BoolVar(&a.json, "json", false, "print one JSON value (docs/json.md)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more")
-	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
-	})
+	cmd.SetFlagErrorFunc(flagError)
 	cmd.AddCommand(
 		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a), newAutoRemoveCommand(a),
 		newGenerationsCommand(a), newHistoryCommand(a), newRollbackCommand(a), newUndoCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a), newDUCommand(a),
@@ -179,24 +120,19 @@ hashpkg at once; the next command cleans up.`,
 		newConfCommand(a), newConfigureCommand(a), newServiceCommand(a), newDepsCommand(a), newTreeCommand(a), newWhyCommand(a), newOwnerCommand(a), newUsersCommand(a), newGraphCommand(a), newSBOMCommand(a),
 		newSettingsTopic(),
 	)
+	for _, c := range cmd.Commands() {
+		c.Aliases = aliasesOf(c.Name())
+	}
+	cmd.SetHelpCommand(newHelpCommand())
 	return cmd
 }
 
-// args wraps a check of positional arguments so that a failure is wrong use.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, given []string) error {
-		if err := check(c, given); err != nil {
-			if c.HasSubCommands() {
-				return usageError{fmt.Errorf("%w; %s --help lists the commands", err, c.CommandPath())}
-			}
-			return usageError{fmt.Errorf("%w; usage: %s", err, c.UseLine())}
-		}
-		return nil
-	}
-}
-
-// openRoot returns the root that the flags name.
+// openRoot returns the root that the flags name. One that is not there is an error: it is
+// more likely to be misspelled than to be made by a command that was to change another.
 func (a *app) openRoot() (*sysroot.Root, error) {
+	if _, err := os.Stat(a.root); errors.Is(err, fs.ErrNotExist) {
+		return nil, usageError{advice.Errorf("--root %s: there is no such directory; to begin a new root, make it first: mkdir -p %[1]s", a.root)}
+	}
 	prefix, err := a.findPrefix()
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -210,7 +211,7 @@ func (a *app) followConfInViews(ctx context.Context, root *sysroot.Root, lock sy
 	}
 	result, err := transaction.FollowConf(ctx, transaction.Change{Root: root, Lock: lock, Now: now, Generate: a.Generate})
 	if err != nil {
-		return fmt.Errorf("files in /etc are changed, and programs do not see all of them: %w; run it again", err)
+		return advice.Errorf("files in /etc are changed, and programs do not see all of them: %w; run it again", err)
 	}
 	if result.Changed {
 		a.notice("note: generation %d is active: in it, views lead to what is in /etc by now\n", result.Generation)

@@ -14,6 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -137,7 +138,7 @@ func (c *config) decode(file string, b []byte) error {
 	if err := d.Decode(c); err != nil {
 		var unknown *toml.StrictMissingError
 		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
-			return fmt.Errorf("%s: %q is not a setting that hashpkg knows; see hashpkg help settings", file, strings.Join(unknown.Errors[0].Key(), "."))
+			return advice.Errorf("%s: %q is not a setting that hashpkg knows; see hashpkg help settings", file, strings.Join(unknown.Errors[0].Key(), "."))
 		}
 		return fmt.Errorf("%s: %w", file, err)
 	}

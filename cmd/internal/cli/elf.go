@@ -16,7 +16,7 @@ func newElfCommand(a *app) *cobra.Command {
 		Long: `Print and edit what the dynamic loader reads in ELF files. The options up to
 --version are patchelf's, with their meanings and output, and the program
 patchelf that comes with hashpkg is this command under that name: see docs/elf.md
-for the differences.
+for the differences. Without any option it says what it knows of each file.
 
 Files are replaced in one step, and only when they change; owner, mode, times,
 access control lists, capabilities and other extended attributes stay. Other hard
@@ -27,7 +27,8 @@ A value @FILE is what FILE holds. Of an option that is repeated the last one
 counts, unless it says otherwise.
 
 Exit status: 0 done, 1 failed or wrong use, as patchelf's.`,
-		Example: `  hashpkg elf --print-needed /bin/ls
+		Example: `  hashpkg elf /bin/ls
+  hashpkg elf --print-needed /bin/ls
   hashpkg elf --set-rpath '$ORIGIN/../lib' --add-needed libfoo.so.1 prog1 prog2
   hashpkg elf --set-needed libb.so,libc.so.6 --save-patch prog.patch prog
   hashpkg elf --undo prog.patch prog

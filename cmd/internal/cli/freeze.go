@@ -38,7 +38,7 @@ plugins: they follow the package manager. A freeze survives upgrades of the prog
 a new build does not start with the frozen libraries, it goes on without the freeze, and
 the sync says so. The freeze ends when the program is removed. It is refused where a pin
 would be: see hashpkg help pin.`,
-		Example: "  hashpkg freeze /usr/sbin/nginx\n  hashpkg freeze nginx-core\n  hashpkg freeze --refresh",
+		Example: "  hashpkg freeze /usr/sbin/nginx\n  hashpkg freeze nginx\n  hashpkg freeze --refresh",
 		RunE:    func(c *cobra.Command, names []string) error { return runFreeze(c.Context(), a, o, names) },
 	}
 	cmd.Flags().BoolVar(&o.refresh, "refresh", false, "freeze to what is loaded now, what is frozen already too")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/gc"
@@ -43,14 +44,14 @@ func (v *age) Set(s string) error {
 		unit := units[s[n-1:]]
 		number, err := strconv.ParseUint(s[:n-1], 10, 31)
 		if err != nil || time.Duration(number) > math.MaxInt64/unit {
-			return fmt.Errorf("%q is no time; examples are 30d, 2w and 12h", s)
+			return advice.Errorf("%q is no time; examples are 30d, 2w and 12h", s)
 		}
 		*v = age(time.Duration(number) * unit)
 		return nil
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < 0 {
-		return fmt.Errorf("%q is no time; examples are 30d, 2w and 12h", s)
+		return advice.Errorf("%q is no time; examples are 30d, 2w and 12h", s)
 	}
 	*v = age(d)
 	return nil

@@ -15,14 +15,14 @@ func newHooksCommand(a *app) *cobra.Command {
 		Use:   "hooks",
 		Short: "Have dpkg call hashpkg, and confined programs read the prefix",
 		Long: `Install, remove or show the files by which package managers and confinement know
-of hashpkg. hashpkg's own .deb and .rpm bring them; this is for a machine, or with
+of hashpkg. The package hashpkg-follow brings them; this is for a machine, or with
 --root an image, that the program was copied to (as /usr/bin/hashpkg).
 
 dpkg's hook is post-invoke: after each run that changes packages hashpkg syncs. apt
-and its frontends run dpkg. A trigger, which the .deb has too, needs a package, and
-adds nothing here.
+and its frontends run dpkg. A trigger, which hashpkg-follow has too, needs a package,
+and adds nothing here.
 
-rpm calls what packages bring, and nothing else: use the .rpm.
+rpm calls what packages bring, and nothing else: use hashpkg-follow.
 
 AppArmor: what includes abstractions/base may load libraries from the prefix.
 SELinux: the prefix is labeled as /usr/lib is, as semanage fcontext -a -e would

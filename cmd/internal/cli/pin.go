@@ -63,6 +63,9 @@ func (o *pinOptions) options(a *app, given []string) (transaction.PinOptions, er
 		p.Program, p.Specs = given[0], given[1:]
 	}
 	var err error
+	if p.Now, err = a.now(); err != nil {
+		return p, err
+	}
 	if p.Root, err = a.openRoot(); err != nil {
 		return p, err
 	}
@@ -145,7 +148,7 @@ func (a *app) printPins(r *transaction.PinResult, what string, dryRun bool) erro
 			return err
 		}
 	}
-	return a.printf("%d programs %s\n", len(r.Programs), changed)
+	return a.printf("%s %s\n", count(len(r.Programs), "program"), changed)
 }
 
 func newPinsCommand(a *app) *cobra.Command {
@@ -181,7 +184,14 @@ versions by now.`,
 				if program == record.EveryProgram {
 					program = "every program"
 				}
-				if err := a.printf("%s: %s (%d programs)\n", program, p.Spec(), len(p.Programs)); err != nil {
+				since := ""
+				if p.Since != "" {
+					since = ", since " + strings.SplitN(p.Since, "T", 2)[0]
+				}
+				if p.Installed != "" {
+					since += "; installed is " + p.Installed
+				}
+				if err := a.printf("%s: %s (%s)%s\n", program, p.Spec(), count(len(p.Programs), "program"), since); err != nil {
 					return err
 				}
 				if !a.verbose {

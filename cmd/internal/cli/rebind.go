@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -180,7 +181,7 @@ func toRebind(g *record.Generation, spec query.Spec) ([]*record.Tree, error) {
 	case len(found) > 0:
 		return found, nil
 	case err == nil:
-		return nil, fmt.Errorf("rebind %s: it belongs to the system's package manager, and its programs load what that has installed; hashpkg pin has one load another version", spec)
+		return nil, advice.Errorf("rebind %s: it belongs to the system's package manager, and its programs load what that has installed; hashpkg pin has one load another version", spec)
 	case spec.Version != "":
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -104,7 +104,7 @@ func hintOfFile(err error, requests []repo.Request) error {
 	}
 	for _, q := range requests {
 		if info, serr := os.Stat(q.String()); serr == nil && !info.IsDir() {
-			return fmt.Errorf("%w; to install the file of that name, write ./%s", err, q)
+			return advice.Errorf("%w; to install the file of that name, write ./%s", err, q)
 		}
 	}
 	return err

@@ -84,7 +84,7 @@ func runService(ctx context.Context, a *app, o serviceOptions, given []string) e
 		return usageError{errors.New("--user is for --exec: a package's unit says itself who runs it")}
 	}
 	if len(given) == 0 && (o.remove || o.name+o.unit+o.command != "") {
-		return usageError{errors.New("say which")}
+		return usageError{errors.New("service: an argument is missing: which package, or with --remove which service; hashpkg service lists what there is")}
 	}
 	root, err := a.openRoot()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -219,11 +220,14 @@ func runShow(ctx context.Context, a *app, o sourceFlags, text string) error {
 	t, err := query.Best(g, spec)
 	if errors.Is(err, query.ErrNotInstalled) {
 		available := runShowAvailable(ctx, a, root, o, spec)
+		what, hint := advice.Of(err)
 		switch {
+		case errors.Is(available, repo.ErrNoSource) && strings.HasPrefix(hint, "did you mean"):
+			return err
 		case errors.Is(available, repo.ErrNoSource):
-			return fmt.Errorf("%w; with --from RELEASE it is looked for in a release", err)
+			return advice.Errorf("%w; with --from RELEASE it is looked for in a release", err)
 		case available != nil:
-			return fmt.Errorf("%w; %w", err, available)
+			return fmt.Errorf("%s; %w", what, available)
 		}
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -333,7 +334,7 @@ func runEnter(a *app, given []string, libraries bool) error {
 		}
 	}
 	if len(trees) == 0 {
-		return fmt.Errorf("enter %s: its programs need no view; hashpkg view %s says more", strings.Join(packages, " "), packages[0])
+		return advice.Errorf("enter %s: its programs need no view; hashpkg view %s says more", strings.Join(packages, " "), packages[0])
 	}
 	if len(command) == 0 {
 		shell, of, err := a.shell(root, g, trees)

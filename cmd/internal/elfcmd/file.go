@@ -98,12 +98,18 @@ func (r *run) edit(name string, result *fileResult) error {
 	var plan *filePlan
 	var e elfedit.Edit
 	var before checksum
+	described := false
 	err := mapped.Open(name, func(data []byte) error {
 		info, err := o.inspect(data)
 		if err != nil {
 			return err
 		}
 		result.ELF = info
+		if r.program == "hashpkg" && o.asksNothing() { // patchelf prints nothing
+			described = true
+			describe(&result.out, name, info)
+			return nil
+		}
 		if !r.o.json || o.edits() {
 			if err := editable(info); err != nil {
 				return err
@@ -128,7 +134,7 @@ func (r *run) edit(name string, result *fileResult) error {
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil || described {
 		return err
 	}
 	if o.debug {

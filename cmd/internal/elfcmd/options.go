@@ -285,6 +285,12 @@ func (o *options) edits() bool {
 		o.noDefaultLib || o.debugTag || o.resolutionCache || len(o.clearVersions)+len(o.renameSymbols) > 0
 }
 
+// asksNothing reports whether files are named and nothing is said of what to do with them.
+func (o *options) asksNothing() bool {
+	prints := o.printInterpreter || o.printOSABI || o.printSoname || o.printRPath || o.printExecStack || o.printNeeded
+	return !prints && !o.edits() && !o.json && !o.quiet && !o.dryRun && !o.debug && o.savePatch == "" && o.undo == "" && o.output == ""
+}
+
 // needsNames reports whether an option was given that prints or changes names of
 // the dynamic section.
 func (o *options) needsNames() bool {

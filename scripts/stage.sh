@@ -1,0 +1,35 @@
+#!/bin/sh
+# Puts the files of hashpkg's packages into a directory: stage.sh DIR. GOARCH chooses the
+# architecture, VERSION is what hashpkg says of itself.
+set -eu
+cd "$(dirname "$0")/.."
+stage=$1
+umask 022
+export LC_ALL=C
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+share=$stage/usr/share
+mkdir -p "$stage/usr/bin" "$share/man/man1" "$share/doc/hashpkg" "$share/hashpkg/apparmor" "$stage/usr/lib/systemd/system" \
+	"$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d"
+CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/hashpkg/hashpkg/cmd/internal/cli.Version=$VERSION" \
+	-o "$stage/usr/bin/hashpkg" ./cmd/hashpkg
+# What the program writes itself, a build for this machine writes.
+own=$stage/usr/bin/hashpkg
+if [ "$(go env GOARCH)" != "$(go env GOHOSTARCH)" ]; then
+	own=$work/hashpkg
+	CGO_ENABLED=0 GOARCH='' go build -trimpath -buildvcs=false -o "$own" ./cmd/hashpkg
+fi
+"$own" completion bash >"$share/bash-completion/completions/hashpkg"
+"$own" completion zsh >"$share/zsh/vendor-completions/_hashpkg"
+"$own" completion fish >"$share/fish/vendor_completions.d/hashpkg.fish"
+for page in docs/man/*.1; do
+	gzip -9n <"$page" >"$share/man/man1/$(basename "$page").gz"
+done
+cp -R hooks/files/mmdebstrap-hooks "$share/hashpkg/"
+cp packaging/systemd/* "$stage/usr/lib/systemd/system/"
+cp packaging/apparmor/* "$share/hashpkg/apparmor/"
+cp README.md "$share/doc/hashpkg/"
+for page in docs/*.md; do
+	cp "$page" "$share/doc/hashpkg/"
+done
+gzip -9n <CHANGELOG.md >"$share/doc/hashpkg/CHANGELOG.md.gz"
