@@ -26,13 +26,17 @@ func SelfBindable(data []byte) ([]Symbol, error) {
 	if s == nil || err != nil {
 		return nil, err
 	}
-	bindings, err := s.bindings(nil)
+	found := make(map[*Symbol]bool) // each has many relocations
+	err = s.eachBinding(nil, func(b selfBinding) error {
+		found[b.symbol] = true
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	var list []Symbol
-	for _, b := range bindings {
-		list = append(list, b.symbol)
+	list := make([]Symbol, 0, len(found))
+	for symbol := range found {
+		list = append(list, *symbol)
 	}
 	slices.SortFunc(list, compareSymbols)
 	return slices.Compact(list), nil
@@ -82,17 +86,21 @@ type relocationTable struct {
 
 // selfBinding is one relocation that can be bound to the file itself.
 type selfBinding struct {
-	symbol Symbol
+	symbol *Symbol
 	at     uint64 // the relocation's address
 	slot   uint64 // the address of what it relocates
 	value  uint64 // what the slot shall hold, less the load address
 	plt    bool   // it is in the table of the procedure linkage table
 }
 
+// maxSelfProgs is how many program headers a file may have of which something is bound: for each relocation they
+// are looked through. Linkers make a dozen.
+const maxSelfProgs = 64
+
 // selfBinder returns nil for a file of which nothing is bound.
 func (img *image) selfBinder() (*selfBinder, error) {
 	kinds, ok := selfBindKinds[img.machine]
-	if !ok || kinds.class != elf.Class(img.data[4]) || img.dynProg < 0 {
+	if !ok || kinds.class != elf.Class(img.data[4]) || img.dynProg < 0 || len(img.progs) > maxSelfProgs {
 		return nil, nil
 	}
 	flags, _ := img.dynValue(elf.DT_FLAGS)
@@ -131,35 +139,6 @@ func (img *image) selfBinder() (*selfBinder, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// isRuntime reports whether the file is of the C library, whose parts know each other better than
-// by their symbols, or the runtime of a sanitizer, which must be asked for what others define.
-func (s *selfBinder) isRuntime() (bool, error) {
-	for _, version := range s.versions {
-		if version == "GLIBC_PRIVATE" {
-			return true, nil
-		}
-	}
-	at, ok := s.img.dynValue(elf.DT_SONAME)
-	if !ok || s.strings == nil {
-		return false, nil
-	}
-	soname, err := s.text(at, "the soname")
-	if err != nil {
-		return false, err
-	}
-	stem, _, _ := strings.Cut(soname, ".so")
-	return isLoaderName(soname) || slices.Contains(cLibrary, stem) || strings.HasPrefix(soname, "libclang_rt.") ||
-		strings.HasPrefix(soname, "libnss_") && strings.HasSuffix(soname, ".so.2"), nil
-}
-
-// cLibrary are the libraries that are built with glibc, of all its releases, and sanitizers'
-// runtimes, without ".so" and what follows.
-var cLibrary = []string{
-	"libc", "libm", "libmvec", "libpthread", "libdl", "librt", "libutil", "libresolv", "libanl", "libnsl", "libcrypt",
-	"libthread_db", "libBrokenLocale", "libSegFault", "libmemusage", "libpcprofile", "libc_malloc_debug",
-	"libasan", "liblsan", "libtsan", "libmsan", "libhwasan", "libubsan",
 }
 
 // readNames fills byName with the symbols at which look-ups can end. It clears it when one of them
@@ -228,10 +207,9 @@ func (s *selfBinder) entrySize() uint64 {
 	return 2 * s.img.wordSize()
 }
 
-// bindings returns the relocations that can be bound, in the order of the tables; unless allowed
-// is nil, those of the symbols for which it is true.
-func (s *selfBinder) bindings(allowed map[Symbol]bool) ([]selfBinding, error) {
-	var list []selfBinding
+// eachBinding calls f with the relocations that can be bound, in the order of the tables; unless allowed
+// is nil, with those of the symbols for which it is true.
+func (s *selfBinder) eachBinding(allowed map[Symbol]bool, f func(selfBinding) error) error {
 	img, w := s.img, s.img.wordSize()
 	for _, table := range s.tables {
 		for at := uint64(0); at+s.entrySize() <= table.size; at += s.entrySize() {
@@ -243,7 +221,7 @@ func (s *selfBinder) bindings(allowed map[Symbol]bool) ([]selfBinding, error) {
 			}
 			symbol, err := s.bindable(index)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if symbol == nil || allowed != nil && !allowed[*symbol] {
 				continue
@@ -253,10 +231,12 @@ func (s *selfBinder) bindings(allowed map[Symbol]bool) ([]selfBinding, error) {
 				continue
 			}
 			value := s.at(index).value + addend
-			list = append(list, selfBinding{*symbol, table.addr + at, slot, value, table.plt})
+			if err := f(selfBinding{symbol, table.addr + at, slot, value, table.plt}); err != nil {
+				return err
+			}
 		}
 	}
-	return list, nil
+	return nil
 }
 
 // isBound reports whether relocations of that kind are bound.
@@ -311,71 +291,6 @@ func (s *selfBinder) bindable(index uint64) (*Symbol, error) {
 	return s.verdicts[index], nil
 }
 
-// maxNamesakes is how many versions of one symbol are compared with each other at most: files with more are
-// made to cost time.
-const maxNamesakes = 64
-
-// isOwn reports whether a look-up of the symbol in this file alone gives the symbol, and nobody
-// but the loader has anything to do with it.
-func (s *selfBinder) isOwn(index uint64, symbol Symbol) bool {
-	own := s.at(index)
-	if bind := elf.ST_BIND(own.info); bind != elf.STB_GLOBAL && bind != elf.STB_WEAK ||
-		elf.ST_VISIBILITY(own.other) != elf.STV_DEFAULT || index < s.first || own.value == 0 ||
-		own.shndx == uint16(elf.SHN_UNDEF) || own.shndx >= uint16(elf.SHN_LORESERVE) ||
-		s.versym != nil && s.number(index)&versymIndex == 0 {
-		return false
-	}
-	switch elf.ST_TYPE(own.info) {
-	case elf.STT_FUNC:
-	case elf.STT_OBJECT:
-		if !s.program && !isCXXData(symbol.Name) {
-			return false
-		}
-	case elf.STT_NOTYPE:
-		if !s.program {
-			return false
-		}
-	default:
-		return false
-	}
-	if isReplaced(symbol.Name) || len(s.byName[symbol.Name]) > maxNamesakes {
-		return false
-	}
-	for _, i := range s.byName[symbol.Name] {
-		version := s.versions[s.number(i)&versymIndex]
-		if !(Symbol{symbol.Name, version}).MayAnswer(symbol) {
-			continue
-		}
-		if o := s.at(i); o.value != own.value || o.shndx != own.shndx || elf.ST_TYPE(o.info) != elf.ST_TYPE(own.info) {
-			return false
-		}
-	}
-	return true
-}
-
-// isCXXData reports whether a symbol is a vtable, VTT, construction vtable, or type information or
-// its name (Itanium C++ ABI, "Special names"), of which no program has a copy that it writes to.
-func isCXXData(name string) bool {
-	return len(name) > 3 && name[:3] == "_ZT" && strings.IndexByte("VTCIS", name[3]) >= 0
-}
-
-// isReplaced reports whether a function is one that programs and preloaded libraries
-// replace for all others (malloc(3), "Replacing malloc"; C++, [replacement.functions]).
-func isReplaced(name string) bool {
-	switch name {
-	case "malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "free_sized", "free_aligned_sized",
-		"memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc", "malloc_usable_size",
-		"mallopt", "mallinfo", "mallinfo2", "malloc_trim", "malloc_stats", "malloc_info":
-		return true
-	}
-	for _, prefix := range []string{"_Znw", "_Zna", "_Zdl", "_Zda"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
 // bindSelf binds the relocations of Changes.SelfBind. Those of the procedure linkage table become
 // the end of the table before it: the loader, where it audits or profiles, takes
 // no other kind from their own (glibc, elf/dl-runtime.c, "unexpected PLT reloc type").
@@ -391,10 +306,6 @@ func (e *editor) bindSelf() error {
 	for _, symbol := range e.changes.SelfBind {
 		allowed[symbol] = true
 	}
-	bindings, err := s.bindings(allowed)
-	if err != nil {
-		return err
-	}
 	w, fold := e.wordSize(), false
 	write := func(addr, value uint64) error {
 		off, err := e.offset(addr, w, "what is relocated")
@@ -406,7 +317,7 @@ func (e *editor) bindSelf() error {
 		e.out.write(e.newOffset(addr, off), word)
 		return nil
 	}
-	for _, b := range bindings {
+	err = s.eachBinding(allowed, func(b selfBinding) error {
 		fold = fold || b.plt
 		value := b.slot
 		if s.kinds.addend {
@@ -415,9 +326,10 @@ func (e *editor) bindSelf() error {
 		if err := write(b.at+w, uint64(s.kinds.relative)); err != nil {
 			return err
 		}
-		if err := write(value, b.value); err != nil {
-			return err
-		}
+		return write(value, b.value)
+	})
+	if err != nil {
+		return err
 	}
 	if fold {
 		e.foldPLT(s)

@@ -3,6 +3,7 @@ package elfedit
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -215,6 +216,52 @@ func TestSelfBindableOfManyVersions(t *testing.T) {
 		library := b.make("versions.so", "-shared", "-fPIC", "-Wl,--version-script="+b.path("versions.map"), b.path("versions.c"))
 		if got, err := SelfBindable(library); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%d versions: %q, %v, want %q", count, got, err, want)
+		}
+	}
+}
+
+// TestNamesThatAreReplaced has what preloaded libraries take the place of, and neighbors of these names.
+func TestNamesThatAreReplaced(t *testing.T) {
+	for name, want := range map[string]bool{
+		"malloc": true, "malloc_usable_size": true, "mallocx": false, "_Znwm": true, "_ZdlPv": true, "_ZNSt6vectorIiE": false,
+		"__cxa_throw": true, "__cxa_guard_acquire": true, "_Unwind_RaiseException": true, "acl_get_file": true, "acl_get_entry": false,
+		"MPI_Send": true, "mpi_send_": true, "PMPI_Send": false, "glClear": true, "glXSwapBuffers": true, "eglSwapBuffers": true,
+		"glob_copy": false, "gl": false, "glib_version": false, "eglot": false,
+	} {
+		if isReplaced(name) != want {
+			t.Errorf("%s is replaced: %v", name, !want)
+		}
+	}
+}
+
+// TestSelfBindableOfManyProgramHeaders moves the program headers of a library to its end and adds others, which mean
+// nothing: with more than maxSelfProgs nothing is bound.
+func TestSelfBindableOfManyProgramHeaders(t *testing.T) {
+	library := selfLibrary(t, "gcc")
+	all, err := SelfBindable(library)
+	if err != nil || len(all) == 0 {
+		t.Fatal(all, err)
+	}
+	const size = 56
+	at, count := binary.LittleEndian.Uint64(library[32:]), int(binary.LittleEndian.Uint16(library[56:]))
+	with := func(n int) []byte {
+		table := make([]byte, n*size) // of PT_NULL
+		copy(table, library[at:][:count*size])
+		data := slices.Concat(library, make([]byte, -len(library)&7), table)
+		binary.LittleEndian.PutUint64(data[32:], uint64(len(data)-len(table)))
+		binary.LittleEndian.PutUint16(data[56:], uint16(n))
+		return data
+	}
+	for n, want := range map[int][]Symbol{maxSelfProgs: all, maxSelfProgs + 1: nil, 60000: nil} {
+		data := with(n)
+		if have, err := SelfBindable(data); err != nil || !slices.Equal(have, want) {
+			t.Errorf("%d program headers: %d symbols, %v", n, len(have), err)
+		}
+		if n > 256 { // which Make refuses
+			continue
+		}
+		if e, err := Make(data, Changes{SelfBind: all}); err != nil || e.IsZero() != (want == nil) {
+			t.Errorf("%d program headers: the edit is empty: %v, %v", n, e.IsZero(), err)
 		}
 	}
 }

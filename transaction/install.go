@@ -163,6 +163,11 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 	if err != nil || made.Generation == nil {
 		return result, err
 	}
+	defer func() {
+		if err == nil {
+			from.linkages.write()
+		}
+	}()
 	if err := from.stage(made.Trees, func(t *plan.PlannedTree) bool { return t.Anew }, w.Staging()); err != nil {
 		return result, err
 	}
@@ -330,6 +335,7 @@ func planInput(ctx context.Context, root *sysroot.Root, active *record.Generatio
 		FileSize:       root.FileSize,
 		Edit:           &editor{ctx, from},
 		Symbols:        (&symbols{ctx, root, from}).read,
+		Linkages:       from.linkages,
 	}, nil
 }
 

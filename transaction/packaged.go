@@ -20,8 +20,9 @@ import (
 // its sink, and of installed ones: the store's own where it has them, else those of an
 // edited copy with the edit undone. Nothing is written for the latter. It implements [sink].
 type packagedFiles struct {
-	sink  // nil where no packages are read
-	store *store.Store
+	sink     // nil where no packages are read
+	store    *store.Store
+	linkages *linkages
 
 	mu     sync.Mutex
 	added  map[digest.Digest]bool           // to the sink
@@ -31,7 +32,7 @@ type packagedFiles struct {
 
 func newPackagedFiles(s *store.Store, to sink) *packagedFiles {
 	return &packagedFiles{
-		sink: to, store: s,
+		sink: to, store: s, linkages: &linkages{store: s},
 		added: map[digest.Digest]bool{}, edited: map[digest.Digest][]*record.File{}, whole: map[digest.Digest]bool{},
 	}
 }

@@ -79,6 +79,7 @@ func Rebind(ctx context.Context, o RebindOptions) (result *RebindResult, err err
 	if err := w.carryOut(ctx, made, next, o.Progress); err != nil {
 		return nil, err
 	}
+	from.linkages.write()
 	return rebindResult(made, next.ID, true), nil
 }
 

@@ -2,7 +2,9 @@ package plan
 
 import (
 	"maps"
+	"math/bits"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -10,48 +12,33 @@ import (
 
 // exporter is a file that may answer the look-ups of others.
 type exporter struct {
-	request SymbolsRequest
-	name    string // its soname; of a file without one, where it stands in its package
-	tree    *candidate
-	of      []*relative // who brings it into their processes; nil for everybody
-}
-
-// exporterOf returns a file of a package as an exporter; false for a file that answers nobody.
-func exporterOf(c *candidate, f *record.File) (exporter, bool) {
-	if f.ELF == nil || !f.ELF.HasDynamic {
-		return exporter{}, false
-	}
-	e := exporter{request: SymbolsRequest{File: f, Installed: c.tree != nil}, name: f.ELF.Soname, tree: c}
-	if e.name == "" {
-		e.name = c.m.Name + " " + c.m.Architecture + " " + f.Path
-	}
-	return e, true
+	file   *record.LinkedFile
+	owner  string      // whose it is: see ownerKey
+	of     []*relative // who brings it into their processes; nil for everybody
+	unread string      // why its symbols cannot be read; "" for one of which they are known
 }
 
 // isRival reports whether the file is another one than a library which may stand beside it in
 // a process: not the same library in another version of its package, or of another's.
 func (e *exporter) isRival(library *exporter) bool {
-	if e.request.File == library.request.File {
+	if e.owner == library.owner && e.file.Path == library.file.Path {
 		return false
 	}
-	return e.name != library.name || e.tree == library.tree
+	return e.file.Name != library.file.Name || e.owner == library.owner
 }
 
-// exportersOf returns the files of packages.
-func exportersOf(packages ...*candidate) (list []exporter) {
-	for _, c := range packages {
-		for i := range c.m.Files {
-			if e, ok := exporterOf(c, &c.m.Files[i]); ok {
-				list = append(list, e)
-			}
-		}
+// exportersOf returns the files of a package.
+func exportersOf(l *linked, owner string, of ...*relative) (list []exporter) {
+	for i := range l.Files {
+		f := &l.Files[i]
+		list = append(list, exporter{f, owner, of, l.unread[f.Path]})
 	}
 	return list
 }
 
 // rootExporters returns the libraries of the root that files of the command's packages load,
 // with whose these are.
-func (p *planner) rootExporters(of map[string]*relative) (list []exporter) {
+func (p *planner) rootExporters(of map[string]*relative) (list []exporter, err error) {
 	users := map[string]map[*relative]bool{}
 	objects := map[string]*ldso.Object{}
 	for _, c := range p.command {
@@ -71,37 +58,23 @@ func (p *planner) rootExporters(of map[string]*relative) (list []exporter) {
 			}
 		}
 	}
+	var requests []SymbolsRequest
 	for _, path := range slices.Sorted(maps.Keys(users)) {
-		e := exporter{request: SymbolsRequest{Path: path}, name: objects[path].Info.Soname, of: slices.Collect(maps.Keys(users[path]))}
-		if e.name == "" {
-			e.name = path
+		f := &record.LinkedFile{Path: path, Name: objects[path].Info.Soname}
+		if f.Name == "" {
+			f.Name = path
 		}
-		list = append(list, e)
+		requests = append(requests, SymbolsRequest{Path: path})
+		list = append(list, exporter{file: f, of: slices.Collect(maps.Keys(users[path]))})
 	}
-	return list
-}
-
-// batch is of how many files the symbols are read at once.
-const batch = 256
-
-// eachExport calls f with the exports of files, which are in memory a part at a time.
-func (p *planner) eachExport(files []exporter, f func(e *exporter, s Symbol)) error {
-	for part := range slices.Chunk(files, batch) {
-		requests := make([]SymbolsRequest, len(part))
-		for i := range part {
-			requests[i] = part[i].request
-		}
-		symbols, err := p.in.Symbols(requests)
-		if err != nil {
-			return err
-		}
-		for i := range part {
-			for _, s := range symbols[i].Exports {
-				f(&part[i], s)
-			}
-		}
+	symbols, err := p.readSymbols(requests)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	for i, s := range symbols {
+		list[i].file.Exports, list[i].unread = encodeSymbols(s.Exports), s.Unread
+	}
+	return list, nil
 }
 
 // ownOf is a library with the symbols that its relocations are, or could be, bound to.
@@ -113,62 +86,64 @@ type ownOf struct {
 }
 
 // wanted are libraries by the names of their symbols.
-type wanted map[uint64][]wantedSymbol
+type wanted struct {
+	byName map[uint64][]wantedSymbol
+	filter []uint64 // a bit for each remainder of a name that is there: most names are not
+}
 
 type wantedSymbol struct {
 	library *ownOf
 	symbol  Symbol
 }
 
-func wantedOf(libraries []ownOf) wanted {
-	w := wanted{}
+func wantedOf(libraries []ownOf) *wanted {
+	w := &wanted{byName: map[uint64][]wantedSymbol{}}
 	for i := range libraries {
 		for _, s := range libraries[i].bound {
-			w[s.Name] = append(w[s.Name], wantedSymbol{&libraries[i], s})
+			w.byName[s.Name] = append(w.byName[s.Name], wantedSymbol{&libraries[i], s})
 		}
+	}
+	w.filter = make([]uint64, 1<<bits.Len(uint(len(w.byName)/4))) // 16 bits a name or more
+	for name := range w.byName {
+		word, bit := w.place(name)
+		w.filter[word] |= bit
 	}
 	return w
 }
 
-// readOwn sets what libraries are bound to, or could be: of trees without what their records leave out.
-func (p *planner) readOwn(libraries []ownOf) error {
-	requests := make([]SymbolsRequest, len(libraries))
-	for i := range libraries {
-		requests[i] = libraries[i].request
-		requests[i].Own = true
-	}
-	symbols, err := p.in.Symbols(requests)
-	if err != nil {
-		return err
-	}
-	for i := range libraries {
-		l := &libraries[i]
-		l.bound = symbols[i].Own
-		if l.in == nil {
-			continue
-		}
-		left := map[Symbol]bool{}
-		for _, text := range self(l.request.File).From {
-			left[parseSymbol(text)] = true
-		}
-		l.bound = slices.DeleteFunc(slices.Clone(l.bound), func(s Symbol) bool { return left[s] })
-	}
-	return nil
+func (w *wanted) place(name uint64) (word, bit uint64) {
+	return name >> 6 & uint64(len(w.filter)-1), 1 << (name & 63)
 }
 
-// boundLibraries returns the libraries of a tree that are bound to themselves.
-func boundLibraries(c *candidate, at *relative, m *record.Manifest) (list []ownOf) {
-	for i := range m.Files {
-		f := &m.Files[i]
-		if f.ELF == nil || f.ELF.IsProgram() || self(f) == nil {
-			continue
+// isOfLibC reports whether a file is of the C library, by its soname.
+func isOfLibC(soname string) bool {
+	stem, _, _ := strings.Cut(soname, ".so.")
+	return slices.Contains([]string{"libc", "libm", "libpthread", "libdl", "librt", "libresolv", "libutil"}, stem)
+}
+
+// each calls f with each symbol by which a file may answer a symbol of a library that it is a rival of.
+// Of a file that cannot be read it is every symbol, and of the C library its names in whatever version: they are
+// what preloaded libraries have, without versions, and they mean all files that have the name.
+func (w *wanted) each(e *exporter, libraries []ownOf, f func(*ownOf, Symbol)) {
+	if e.unread != "" {
+		for i := range libraries {
+			if l := &libraries[i]; e.isRival(&l.exporter) {
+				for _, s := range l.bound {
+					f(l, s)
+				}
+			}
 		}
-		e, ok := exporterOf(c, f)
-		if !ok {
-			continue
-		}
-		e.request.Installed = true
-		list = append(list, ownOf{exporter: e, at: at, in: m})
+		return
 	}
-	return list
+	anyVersion := isOfLibC(e.file.Name)
+	for name, version := range e.file.Exports.All() {
+		if word, bit := w.place(name); w.filter[word]&bit == 0 {
+			continue
+		}
+		for _, want := range w.byName[name] {
+			if (anyVersion || (Symbol{name, version}).MayAnswer(want.symbol)) && e.isRival(&want.library.exporter) {
+				f(want.library, want.symbol)
+			}
+		}
+	}
 }

@@ -20,7 +20,8 @@ type relative struct {
 	ofCommand bool
 	m         *record.Manifest // read when it is asked for
 	read      func() (*record.Manifest, error)
-	bound     []*relative // whose files its own load, of one of the command
+	bound     []*relative     // whose files its own load, of one of the command
+	linkage   *record.Linkage // says what it leads to, in place of the manifest; nil where that has to
 
 	closure []*relative // see familySet.closure
 	leads   []*relative // see familySet.leadsTo
@@ -111,10 +112,9 @@ func (s *familySet) leadsTo(r *relative) []*relative {
 		}
 	}
 	bound := s.boundTo(r)
-	m := s.manifest(r)
-	for _, relation := range slices.Concat(m.Requires, m.Recommends) {
+	for _, alternatives := range s.wants(r) {
 		for _, of := range releasesOf(r.tree) {
-			for _, want := range relation.Alternatives {
+			for _, want := range alternatives {
 				if o := s.answering(r, of, want, bound); o != nil {
 					add(o)
 					break
@@ -133,8 +133,16 @@ func (s *familySet) boundTo(r *relative) []*relative {
 	if r.bound == nil {
 		r.bound = []*relative{}
 		known := func(tree string) bool { return s.byPath[tree] != nil }
-		for _, tree := range graph.OfManifest(s.manifest(r), known) {
-			r.bound = append(r.bound, s.byPath[tree])
+		var leads []string
+		if r.linkage != nil {
+			leads = r.linkage.Leads
+		} else {
+			leads = graph.OfManifest(s.manifest(r), known)
+		}
+		for _, tree := range leads {
+			if known(tree) {
+				r.bound = append(r.bound, s.byPath[tree])
+			}
 		}
 	}
 	return r.bound

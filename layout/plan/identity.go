@@ -79,7 +79,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 			moved = true
 		}
 	}
-	if err := errors.Join(p.addSelf(), p.addNotes()); err != nil {
+	if err := errors.Join(p.addSelf(plan), p.addNotes()); err != nil {
 		return err
 	}
 	for _, c := range p.command {
@@ -112,6 +112,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 		}
 		plan.Trees = append(plan.Trees, t)
 	}
+	p.keepLinkages()
 	if len(p.in.Rebind) > 0 {
 		p.judgeReboundEdits(plan)
 	} else {

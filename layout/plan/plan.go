@@ -73,8 +73,12 @@ type Input struct {
 	Gone func(*record.Tree) bool
 	// Symbols returns by which symbols files answer look-ups, and which of them relocations
 	// of their own can be bound to, in the order of the requests. When it is nil, nothing is
-	// bound so.
+	// bound so. That an installed file, or one of the root, cannot be read is a result; an error
+	// is for files of the command, and ends Make.
 	Symbols func([]SymbolsRequest) ([]Symbols, error)
+	// Linkages has what was found out before of trees of Generation by Symbols; nil for nothing.
+	// Make adds what it finds out.
+	Linkages Linkages
 
 	// anew are trees of Generation, by their paths, that are planned anew because of what is
 	// bound to itself in them: see [planner.findClashes].

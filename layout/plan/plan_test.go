@@ -103,6 +103,9 @@ type world struct {
 	fileSize   func(string) (int64, bool)
 	change     func(*Input) // nil for none
 	symbols    func([]SymbolsRequest) ([]Symbols, error)
+	linkages   kept     // nil for none
+	unreadable string   // the base name of a file whose symbols cannot be read
+	lost       []string // trees whose manifests are, at a rebind
 }
 
 func newWorld() *world {
@@ -152,6 +155,9 @@ func (w *world) plan(t *testing.T, command ...*record.Manifest) *Plan {
 			slices.SortFunc(out, func(a, b *record.Manifest) int { return strings.Compare(a.Tree, b.Tree) })
 			return out, nil
 		},
+	}
+	if w.linkages != nil {
+		in.Linkages = w.linkages
 	}
 	if w.system != nil {
 		in.System = func(*elfedit.Info) (ldso.Finder, error) { return w, nil }

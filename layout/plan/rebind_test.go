@@ -23,6 +23,9 @@ func (w *world) rebind(t *testing.T, names ...string) (*Plan, []string) {
 				in.Rebind = append(in.Rebind, tree)
 			}
 		}
+		if len(w.lost) > 0 {
+			in.Gone = func(tree *record.Tree) bool { return slices.Contains(w.lost, tree.Path()) }
+		}
 	}
 	defer func() { w.change = nil }()
 	plan := w.plan(t)

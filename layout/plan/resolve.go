@@ -42,6 +42,11 @@ type planner struct {
 	relatives map[string]*relative
 	clashing  map[*record.Manifest]bool // trees of which something is bound to itself that others answer: see findClashes
 
+	linked   map[string]*linked     // of installed trees, by their paths
+	ours     map[*candidate]*linked // of the command's packages; nil before linkCommand
+	together []process              // see processes
+	unread   []string               // what symbols could not be read of
+
 	trees   map[string]*record.Tree     // of the generation, by their paths
 	rebound map[string]*candidate       // of the command, those that are bound anew, by the paths of the trees that they have
 	kin     map[*candidate][]*candidate // see kinOf
@@ -66,6 +71,7 @@ func newPlanner(in Input) (*planner, error) {
 		shelves:   map[*record.File]shelf{},
 		parts:     map[*candidate]*parts{},
 		warned:    map[string]bool{},
+		linked:    map[string]*linked{},
 		trees:     map[string]*record.Tree{},
 		rebound:   map[string]*candidate{},
 		kin:       map[*candidate][]*candidate{},

@@ -66,6 +66,10 @@ func newSelfWorld(n named) *world {
 				name = r.File.Path
 			}
 			exports, own := n.symbols(name)
+			if w.unreadable != "" && path.Base(name) == w.unreadable {
+				list = append(list, Symbols{Unread: name + " is damaged; run hashpkg verify --repair"})
+				continue
+			}
 			s := Symbols{Exports: SymbolsOf(exports)}
 			if r.Own {
 				s.Own = SymbolsOf(own)
@@ -120,6 +124,7 @@ func TestWhatIsBoundIsExclusive(t *testing.T) {
 		{"another version", named{"liba.so.1": "+a@1 +b@1", "libz.so.1": "a@2 b@1"}, nil, "liba: 1 not [b@1]"},
 		{"one has no version", named{"liba.so.1": "+a@1 +b", "libz.so.1": "a b@1"}, nil, "liba: 0 not [a@1 b]"},
 		{"the C library", named{"liba.so.1": "+a +b", "libc.so.6": "a"}, nil, "liba: 1 not [a]"},
+		{"the C library, in another version", named{"liba.so.1": "+a@1 +b@1", "libc.so.6": "a@2"}, nil, "liba: 1 not [a@1]"},
 		{"a program's own", named{"prog": "+a +b", "libz.so.1": "a b"}, nil, "prog: 2 not []"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -203,6 +208,7 @@ func TestARivalGetsAnotherTree(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newSelfWorld(symbols)
+			w.linkages = kept{} // of which TestKnownTreesAreNotRead has none be read
 			first := w.install(t, func() []*record.Manifest {
 				return []*record.Manifest{libc("2.36"), lib("liba"), lib("libmid", "liba"), prog("prog", "libmid")}
 			})

@@ -54,6 +54,7 @@ func (s Symbol) MayAnswer(o Symbol) bool {
 type Symbols struct {
 	Exports []Symbol // by which it answers look-ups
 	Own     []Symbol // to which relocations of its own can be bound, where nothing else answers them
+	Unread  string   // why the file cannot be read, with its path; "" when it can
 }
 
 // SymbolsRequest asks for the symbols of a file: of a package of the command, of a tree, or

@@ -12,7 +12,7 @@ import (
 
 // SelfRules is the number of the rules by which elfedit chooses what can be bound to a file
 // itself. A record of other rules cannot be made again: what it left out is left out of another whole.
-const SelfRules = "1"
+const SelfRules = "2"
 
 // maxLeftOut is of how many symbols a record of a file that is bound to itself can say that they are
 // left out. Of a file with more than so many nothing is bound.

@@ -138,6 +138,7 @@ type treeRecord struct {
 	TreeName
 	architecture string
 	origin       record.Origin
+	identity     digest.Digest
 	objects      []digest.Digest
 	leads        []string
 }
@@ -254,7 +255,7 @@ func (c *collector) readTree(t *treeRecord) error {
 	if err != nil {
 		return advice.Errorf("%w; nothing was removed, because it is unknown what this tree uses; run hashpkg verify --repair", err)
 	}
-	t.Version, t.architecture, t.origin = m.Version, m.Architecture, m.Origin
+	t.Version, t.architecture, t.origin, t.identity = m.Version, m.Architecture, m.Origin, m.Identity
 	t.leads = graph.OfManifest(m, c.known)
 	for i := range m.Files {
 		if f := &m.Files[i]; f.Type == record.TypeFile {
@@ -495,6 +496,13 @@ func (c *collector) collect(ctx context.Context, active *record.Generation, stag
 			}
 		}
 	}
+	stays := map[digest.Digest]bool{}
+	for path, t := range c.trees {
+		if !slices.Contains(trees, path) {
+			stays[t.identity] = true
+		}
+	}
+	transaction.DropLinkages(c.store, stays)
 	objects, err := c.measure(trees, taken)
 	if err != nil {
 		return err

@@ -324,3 +324,28 @@ func TestCollectIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestCollectDropsLinkages has the index of symbols be of what is there.
+func TestCollectDropsLinkages(t *testing.T) {
+	root := newRoot(t)
+	commit(t, root, "a/1", "b/1")
+	commit(t, root, "b/1")
+	commit(t, root, "b/1", "c/1")
+	linkage := func(tree string) *record.Linkage { return &record.Linkage{Identity: digest.Of([]byte(tree))} }
+	const index = layout.IndexDir + "/symbols"
+	root.Store().PutIndex(index, record.EncodeLinkages([]*record.Linkage{linkage("a/1"), linkage("b/1")}))
+	for _, dryRun := range []bool{true, false} {
+		collect(t, root, 1, dryRun)
+		b, err := root.Store().Dir().ReadFile(index, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []*record.Linkage{linkage("a/1"), linkage("b/1")}
+		if !dryRun {
+			want = want[1:]
+		}
+		if have, err := record.DecodeLinkages(b); err != nil || !cmp.Equal(want, have) {
+			t.Errorf("dry run %v: %d linkages, %v", dryRun, len(have), err)
+		}
+	}
+}

@@ -20,7 +20,6 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
@@ -180,29 +179,11 @@ func readPackage(s *store.Store, name, stamp string) ([]*record.Holding, error) 
 	return list, nil
 }
 
-// write writes an index where the caller may, and only below a prefix that is there. What
-// stands in its place, and is no file or directory of hashpkg's, is removed. That it could
-// not be written is no error: the answers are the same without it, and only take longer.
+// write writes an index where the caller may, and only below a prefix that is there.
 func (r *Relations) write(name string, b []byte) {
-	dir := r.root.Store().Dir()
-	if !r.keep || !dir.Exists(layout.Private) {
-		return
+	if s := r.root.Store(); r.keep && s.Dir().Exists(layout.Private) {
+		s.PutIndex(name, b)
 	}
-	put := func() error {
-		if err := dir.MkdirAll(layout.IndexDir, 0o755); err != nil {
-			return err
-		}
-		return dir.WriteFile(name, b, 0o644)
-	}
-	if put() == nil {
-		return
-	}
-	for place, kind := range map[string]uint32{layout.IndexDir: unix.S_IFDIR, name: unix.S_IFREG} {
-		if st, err := dir.Lstat(place); err == nil && st.Mode&unix.S_IFMT != kind && dir.RemoveAll(place) != nil {
-			return
-		}
-	}
-	_ = put()
 }
 
 // Locate returns whose a file is, by its path in the root or as programs carry it. Links
