@@ -96,7 +96,7 @@ func (p *planner) listTrees() {
 	p.defaults, p.others = nil, nil
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
-		if in.Gone != nil && in.Gone(t) || p.rebound[t.Path()] != nil || in.anew[t.Path()] {
+		if in.Gone != nil && in.Gone(t) || p.rebound[t.Path()] != nil || in.anew[t.Path()] != nil {
 			continue
 		}
 		if t.Origin == record.OriginSystem {

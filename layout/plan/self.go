@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hashpkg/hashpkg/layout/graph"
@@ -244,8 +245,12 @@ func (l *ownOf) isMetBy(e *exporter) bool {
 // would use, and of what finds these by itself; nil where there are none.
 func (p *planner) withoutClashes() (*Input, error) {
 	s, of := p.familySet()
-	anew := map[string]bool{}
+	anew := map[string][]string{}
 	for _, c := range p.command {
+		user := ""
+		if c.from != nil {
+			user = c.from.Path()
+		}
 		searched := map[string]bool{} // clashing trees that are not loaded from where a program says
 		for _, r := range s.closure(of[ownerKey(c)]) {
 			o := p.installed[r.tree]
@@ -257,7 +262,7 @@ func (p *planner) withoutClashes() (*Input, error) {
 				searched[r.tree.Path()] = true
 				fallthrough
 			case isListed:
-				anew[r.tree.Path()] = true
+				anew[r.tree.Path()] = append(anew[r.tree.Path()], user)
 			}
 		}
 		for _, r := range s.closure(of[ownerKey(c)]) {
@@ -269,7 +274,7 @@ func (p *planner) withoutClashes() (*Input, error) {
 				return nil, err
 			}
 			if p.leadsTo(o.m, searched) {
-				anew[r.tree.Path()] = true
+				anew[r.tree.Path()] = append(anew[r.tree.Path()], user)
 			}
 		}
 	}
@@ -277,20 +282,18 @@ func (p *planner) withoutClashes() (*Input, error) {
 		return nil, nil
 	}
 	in := p.in
-	in.anew = map[string]bool{}
-	for tree := range p.in.anew {
-		in.anew[tree] = true
-	}
+	in.anew = map[string][]string{}
+	maps.Copy(in.anew, p.in.anew)
 	in.Command, in.Rebind = slices.Clone(in.Command), slices.Clone(in.Rebind)
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
-		if !anew[t.Path()] {
+		if anew[t.Path()] == nil {
 			continue
 		}
-		if in.anew[t.Path()] {
+		if in.anew[t.Path()] != nil {
 			return nil, fmt.Errorf("plan %s anew: internal error: it is used all the same", t.Spec())
 		}
-		in.anew[t.Path()] = true
+		in.anew[t.Path()] = anew[t.Path()]
 		if len(in.Rebind) > 0 {
 			if !slices.Contains(in.Rebind, t) {
 				in.Rebind = append(in.Rebind, t)
