@@ -43,6 +43,7 @@ type planner struct {
 	clashing  map[*record.Manifest]bool // trees of which something is bound to itself that others answer: see findClashes
 
 	trees   map[string]*record.Tree     // of the generation, by their paths
+	removed map[string]*candidate       // trees that the generation has not, by their paths: see removedTree
 	rebound map[string]*candidate       // of the command, those that are bound anew, by the paths of the trees that they have
 	kin     map[*candidate][]*candidate // see kinOf
 	fault   error                       // of reading an installed manifest, where it could not be returned
@@ -67,6 +68,7 @@ func newPlanner(in Input) (*planner, error) {
 		parts:     map[*candidate]*parts{},
 		warned:    map[string]bool{},
 		trees:     map[string]*record.Tree{},
+		removed:   map[string]*candidate{},
 		rebound:   map[string]*candidate{},
 		kin:       map[*candidate][]*candidate{},
 	}

@@ -179,11 +179,20 @@ func (p *planner) findClashes() (again *Input, err error) {
 	}
 	for _, trees := range [][]*record.Tree{p.defaults, p.others} {
 		for _, t := range trees {
-			if r := of[t.Path()]; t.Prelocated && users[r] {
-				c, err := p.load(t)
-				if err != nil {
-					return nil, err
-				}
+			r := of[t.Path()]
+			if !users[r] {
+				continue
+			}
+			c, err := p.load(t)
+			if err != nil {
+				return nil, err
+			}
+			libraries = append(libraries, boundLibraries(c, r, c.m)...)
+			removed, err := p.removedBelow(c.m)
+			if err != nil {
+				return nil, err
+			}
+			for _, c := range removed {
 				libraries = append(libraries, boundLibraries(c, r, c.m)...)
 			}
 		}
@@ -254,7 +263,20 @@ func (p *planner) withoutClashes() (*Input, error) {
 		searched := map[string]bool{} // clashing trees that are not loaded from where a program says
 		for _, r := range s.closure(of[ownerKey(c)]) {
 			o := p.installed[r.tree]
-			if o == nil || !p.clashing[o.m] {
+			if o == nil {
+				continue
+			}
+			removed, err := p.removedBelow(o.m)
+			if err != nil {
+				return nil, err
+			}
+			for _, gone := range removed {
+				if p.clashing[gone.m] && p.useOf(c, gone) == isSearched {
+					searched[r.tree.Path()] = true
+					anew[r.tree.Path()] = append(anew[r.tree.Path()], user)
+				}
+			}
+			if !p.clashing[o.m] {
 				continue
 			}
 			switch p.useOf(c, o) {

@@ -399,6 +399,37 @@ func TestARebindLeavesWhatNeedsABrokenTree(t *testing.T) {
 	}
 }
 
+// TestATreeThatWasRemovedClashes has a library search a tree that the generation has not any more, and
+// a program come that answers what is bound there. One that lists another tree of that library never
+// loads it.
+func TestATreeThatWasRemovedClashes(t *testing.T) {
+	for _, tt := range []struct {
+		rival *record.Manifest
+		want  string
+	}{
+		{searches(prog("rival", "libmid")), "libmid rival"},
+		{prog("rival", "libmid"), "rival"},
+		{searches(prog("harmless", "libmid")), "harmless"},
+	} {
+		w := newSelfWorld(named{"liba.so.1": "+a +b", "libmid.so.1": "+m", "rival": "a"})
+		w.installAll(t, libc("2.36"), lib("liba"), lib("libmid", "liba"), prog("prog", "libmid"))
+		w.generation.Remove(func(t *record.Tree) bool { return t.Name == "liba" })
+		second := lib("liba")
+		second.Version = "2"
+		w.installAll(t, second)
+		plan := w.plan(t, tt.rival)
+		var trees []string
+		for _, planned := range plan.Trees {
+			trees = append(trees, planned.Name)
+		}
+		slices.Sort(trees)
+		// The new tree of libmid searches the second liba, which gets another tree as well.
+		if have := strings.Join(slices.DeleteFunc(trees, func(name string) bool { return name == "liba" }), " "); have != tt.want {
+			t.Errorf("%s: planned are %s, not %s", tt.rival.Name, have, tt.want)
+		}
+	}
+}
+
 // TestOthersDoNotPay has roots without prelocated trees: nobody is asked for symbols.
 func TestOthersDoNotPay(t *testing.T) {
 	w := newWorld()
