@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/live"
@@ -55,6 +56,8 @@ type Hook struct {
 	Now     time.Time
 	// Image and Generate are as in [transaction.SyncOptions].
 	Image, Generate bool
+	// User is who has the package manager at work: see [caller.User].
+	User string
 }
 
 // Run does what the event asks for. What goes wrong is kept for [Check], a line of it
@@ -154,12 +157,13 @@ func (h *Hook) sync(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	run := ""
+	run, lock := "", h.lock()
 	if !h.Image { // in which nothing of the machine that makes it shall be
 		run = currentRun(h.Root)
+		lock.Cause = record.Cause{Command: currentCommand(h.Root), User: h.User}
 	}
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Generate: h.Generate, Run: run, Lock: h.lock(), Again: retired,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Generate: h.Generate, Run: run, Lock: lock, Again: retired,
 	})
 	if errors.Is(err, backends.ErrNoDatabase) {
 		return nil // dpkg --admindir

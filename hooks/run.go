@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/caller"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -18,6 +19,10 @@ import (
 // nothing tells that from the first.
 var oneRun = []string{"apt", "apt-get", "dpkg", "unattended-upgr", "rpm", "dnf", "dnf5", "yum", "microdnf", "tdnf"}
 
+// frontEnds are programs that run those of oneRun, or a package manager's library, for a
+// person or a timer, and whose command says more than that of what they run.
+var frontEnds = []string{"aptitude", "synaptic", "packagekitd", "gnome-software", "dnf5daemon-serv", "zypper", "rpm-ostree"}
+
 // currentRun names the run of a package manager that is at work in a root: the boot,
 // the number and the start of the process that has its lock, or else of the one that
 // has called hashpkg. It returns "" when neither is a program of oneRun.
@@ -25,21 +30,44 @@ var oneRun = []string{"apt", "apt-get", "dpkg", "unattended-upgr", "rpm", "dnf",
 // apt holds the frontend's lock from before its first dpkg until after its last. dpkg
 // alone has given its lock back when it calls its hooks, but waits for them.
 func currentRun(root *sysroot.Root) string {
+	if p := atWork(root, oneRun); p.id > 0 {
+		return p.run()
+	}
+	return ""
+}
+
+// currentCommand returns the command of the package manager that is at work in a root,
+// as it may be kept, such as "apt upgrade"; "" when it cannot be found.
+func currentCommand(root *sysroot.Root) string {
+	known := slices.Concat(oneRun, frontEnds)
+	p := atWork(root, known)
+	if p.id == 0 {
+		return ""
+	}
+	for up := readProcess(p.parent); slices.Contains(known, up.program); up = readProcess(p.parent) {
+		p = up
+	}
+	return caller.CommandLine(caller.OfProgram(p.program, caller.Arguments(p.id)))
+}
+
+// atWork returns the process of one of these programs that has a package manager's lock
+// or, where none of them has it, that has called hashpkg.
+func atWork(root *sysroot.Root, programs []string) process {
 	for _, name := range append([]string{frontendLock}, rpmLocks...) {
 		lock, err := lockOf(root, name)
 		if err != nil || lock.Type == unix.F_UNLCK || lock.Pid <= 0 { // 0 is of another namespace
 			continue
 		}
-		if p := readProcess(int(lock.Pid)); slices.Contains(oneRun, p.program) {
-			return p.run()
+		if p := readProcess(int(lock.Pid)); slices.Contains(programs, p.program) {
+			return p
 		}
 	}
 	for p := readProcess(os.Getppid()); p.id > 0; p = readProcess(p.parent) {
-		if slices.Contains(oneRun, p.program) {
-			return p.run()
+		if slices.Contains(programs, p.program) {
+			return p
 		}
 	}
-	return ""
+	return process{}
 }
 
 // process is what the kernel says of one; nothing, of one that is gone or cannot be

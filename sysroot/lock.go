@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 )
 
@@ -30,6 +31,8 @@ type Lock struct {
 // end.
 type LockOptions struct {
 	Command string // what others read of the holder, such as "hashpkg sync"
+	// Cause is what the generations keep that are made while it is held.
+	Cause   record.Cause
 	Wait    time.Duration
 	Waiting func(*LockedError) // is called once when it has to wait; nil for nobody
 	// Aside, if not nil, moves the directory of a killed writer away whose journal cannot

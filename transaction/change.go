@@ -22,8 +22,20 @@ type Result struct {
 	Changed bool `json:"changed"`
 	// Warnings say what could not be made for views.
 	Warnings []string `json:"warnings,omitempty"`
-	// Changes are what is otherwise than in the generation before.
-	Changes []record.Change `json:"changes"`
+	// Changes are what is otherwise than in the generation before; Packages says the same,
+	// package by package.
+	Changes  []record.Change        `json:"changes"`
+	Packages []record.PackageChange `json:"packages"`
+	// Unneeded are packages, "NAME=VERSION", that nothing needs any more after a removal: see
+	// [AutoRemove].
+	Unneeded []string `json:"unneeded,omitempty"`
+	// Stays is what a rollback leaves: packages of the system that the older generation
+	// had otherwise, as changes from there to now.
+	Stays []record.PackageChange `json:"system_stays,omitempty"`
+	// Undone is the generation whose changes were taken back.
+	Undone int `json:"undone,omitempty"`
+	// Undo is the command that undoes the change.
+	Undo string `json:"undo,omitempty"`
 }
 
 // Change says what to change, and when that is.
@@ -33,7 +45,13 @@ type Change struct {
 	Now  time.Time
 	// Generate is as in [InstallOptions].
 	Generate bool
+	// DryRun says what would change and changes nothing. Result.Generation is the one that
+	// stays active then.
+	DryRun bool
 }
+
+// UndoLast is the command that undoes what has made the active generation.
+const UndoLast = "hashpkg undo"
 
 // Use makes the version of a package its default.
 func Use(ctx context.Context, c Change, spec query.Spec) (Result, error) {
@@ -53,27 +71,6 @@ func UseHighest(ctx context.Context, c Change, name string) (Result, error) {
 			return false, err
 		}
 		return g.UseHighest(name), nil
-	})
-}
-
-// Remove takes a package's version, or without one all of them, out of the system.
-// Its trees stay in the store, for the generations before.
-func Remove(ctx context.Context, c Change, spec query.Spec) (Result, error) {
-	return c.make(ctx, func(g *record.Generation) (bool, error) {
-		found, err := query.All(g, spec)
-		if err != nil {
-			return false, err
-		}
-		gone := map[string]bool{}
-		for _, t := range found {
-			if t.Origin != record.OriginSystem {
-				gone[t.Path()] = true
-			}
-		}
-		if len(gone) == 0 {
-			return false, fmt.Errorf("remove %s: it belongs to the system's package manager; remove it with that", spec)
-		}
-		return g.Remove(func(t *record.Tree) bool { return gone[t.Path()] }), nil
 	})
 }
 
@@ -128,6 +125,9 @@ func WithoutExpired(active *record.Generation, ids []int, now time.Time) (next *
 
 // make makes a generation from the active one, if f changes anything.
 func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, error)) (result Result, err error) {
+	if c.DryRun {
+		return c.try(f)
+	}
 	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock, Generate: c.Generate})
 	if err != nil {
 		return Result{}, err
@@ -147,13 +147,36 @@ func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, erro
 	return result, err
 }
 
+// try says what make would do, and takes no lock.
+func (c Change) try(f func(*record.Generation) (bool, error)) (Result, error) {
+	w, err := reader(c.Root)
+	if err != nil {
+		return Result{}, err
+	}
+	next := w.active.Next(0, c.Now)
+	changed, err := f(next)
+	if err != nil || !changed {
+		return Result{Generation: w.active.ID}, err
+	}
+	return changes(w.active, next, w.active.ID), nil
+}
+
+// changes says what is otherwise in one generation than in another.
+func changes(before, after *record.Generation, active int) Result {
+	return Result{Generation: active, Changed: true, Changes: record.Diff(before, after), Packages: record.PackageChanges(before, after)}
+}
+
 // committed commits a generation without new trees.
 func (w *Writer) committed(ctx context.Context, next *record.Generation, views ...*record.Manifest) (Result, error) {
 	before := w.active
 	if err := w.Commit(ctx, views, next); err != nil {
 		return Result{}, err
 	}
-	return Result{Generation: next.ID, Changed: true, Changes: record.Diff(before, next)}, nil
+	result := changes(before, next, next.ID)
+	if !record.SameOwn(before, next) {
+		result.Undo = UndoLast
+	}
+	return result, nil
 }
 
 // nextViews sets the views of a generation with other trees, defaults or choices than the
@@ -199,68 +222,4 @@ func FollowConf(ctx context.Context, c Change) (result Result, err error) {
 	result, err = w.committed(ctx, next, views...)
 	result.Warnings = warnings
 	return result, err
-}
-
-// Rollback makes an older generation active, 0 meaning the one that the active
-// one was made from. What the package manager has installed since stays: where the
-// older one has other system trees, a generation is made of its private trees and
-// the system trees of now.
-func Rollback(ctx context.Context, c Change, id int) (result Result, err error) {
-	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock, Recovering: id != 0})
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, w.End()) }()
-	if id == 0 {
-		id = w.active.Parent
-	}
-	if id == 0 {
-		return Result{}, fmt.Errorf("roll back: generation %d is the first, there is none before it", w.active.ID)
-	}
-	target, err := c.Root.Generation(id)
-	if err != nil {
-		return Result{}, fmt.Errorf("roll back: %w", err)
-	}
-	if id == w.active.ID {
-		return Result{Generation: id}, nil
-	}
-	if next := withSystemOf(target, w.active); next != nil {
-		if record.SameTrees(next, w.active) {
-			return Result{Generation: w.active.ID}, nil
-		}
-		next.Time = c.Now
-		return w.committed(ctx, next)
-	}
-	// What the last switch made durable must not come back with an old journal.
-	if err := c.Root.Store().Sync(); err != nil {
-		return Result{}, err
-	}
-	if err := c.Root.RestoreFarm(target, w.active, w.staging.Dir()); err != nil {
-		return Result{}, err
-	}
-	if err := c.Root.Switch(id, w.staging.Dir()); err != nil {
-		return Result{}, err
-	}
-	return Result{Generation: id, Changed: true, Changes: record.Diff(w.active, target)}, nil
-}
-
-// withSystemOf returns target with the system trees of active; nil when it has the
-// same ones.
-func withSystemOf(target, active *record.Generation) *record.Generation {
-	if active.ID == 0 { // the link is lost, and with it what was active
-		return nil
-	}
-	isSystem := func(t record.Tree) bool { return t.Origin == record.OriginSystem }
-	isPrivate := func(t record.Tree) bool { return t.Origin != record.OriginSystem }
-	current := slices.DeleteFunc(slices.Clone(active.Trees), isPrivate)
-	former := slices.DeleteFunc(slices.Clone(target.Trees), isPrivate)
-	if slices.EqualFunc(current, former, func(a, b record.Tree) bool {
-		return a.Path() == b.Path() && a.Identity == b.Identity && slices.Equal(a.Links, b.Links)
-	}) {
-		return nil
-	}
-	next := active.Next(0, active.Time)
-	next.Alternatives = target.Alternatives
-	next.SetTrees(append(slices.DeleteFunc(slices.Clone(target.Trees), isSystem), current...))
-	return next
 }

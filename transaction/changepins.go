@@ -29,6 +29,7 @@ type pinChange struct {
 	settle  func(*pinChange, []programs.Outcome) ([]record.Pin, error)
 	refused error // ErrPin or ErrFreeze
 	mayMiss bool  // names may stand for no program: change looks at missing
+	dryRun  bool
 	// packaged says that programs without pins get their packaged bytes, and keep them as
 	// after [Restore]; alone is as there.
 	packaged, alone bool
@@ -55,10 +56,14 @@ type pinChange struct {
 // A pin that turns out not to be followed by any program is taken from pins.json again
 // after 2. What Apply did not change has the record that it had.
 func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (result *PinResult, err error) {
-	if c.w, err = Begin(ctx, c.root, Options{Lock: lock}); err != nil {
+	if c.dryRun {
+		c.w, err = reader(c.root)
+	} else if c.w, err = Begin(ctx, c.root, Options{Lock: lock}); err == nil {
+		defer func() { err = errors.Join(err, c.w.End()) }()
+	}
+	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.w.End()) }()
 	if c.before, err = c.root.Pins(); err != nil {
 		return nil, err
 	}
@@ -95,6 +100,9 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if err != nil {
 		return nil, err
 	}
+	if c.dryRun {
+		return c.result(settled, pins, programs.Expected(decisions))
+	}
 	if err := c.root.SetPins(settled); err != nil {
 		return nil, errors.Join(err, c.root.SetPins(c.before))
 	}
@@ -115,18 +123,24 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if err != nil {
 		return nil, err
 	}
-	fresh := slices.DeleteFunc(slices.Clone(settled), func(p record.Pin) bool { return slices.Contains(c.before, p) })
-	result, faults := pinResult(fresh, outcomes)
-	result.Left = append(result.Left, passedOver(c.asked, outcomes)...)
-	result.Warnings = append(result.Warnings, misplaced(c.root.Prefix(), pins, fresh, outcomes)...)
-	if faults != nil {
-		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", faults)
+	if result, err = c.result(settled, pins, outcomes); err != nil {
+		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", err)
 	}
 	if unsafe != nil { // what has its packaged bytes is for the next sync that may edit it
 		result.Warnings = append(result.Warnings, unsafe.Error())
 		return result, nil
 	}
 	return result, rememberPins(c.root, c.rewrite, settled, outcomes)
+}
+
+// result says what became of pins and programs. The error is of programs that the next sync
+// tries again.
+func (c *pinChange) result(settled []record.Pin, pins []programs.Pin, outcomes []programs.Outcome) (*PinResult, error) {
+	fresh := slices.DeleteFunc(slices.Clone(settled), func(p record.Pin) bool { return slices.Contains(c.before, p) })
+	result, faults := pinResult(fresh, outcomes)
+	result.Left = append(result.Left, passedOver(c.asked, outcomes)...)
+	result.Warnings = append(result.Warnings, misplaced(c.root.Prefix(), pins, fresh, outcomes)...)
+	return result, faults
 }
 
 // settled returns the pins that there are to be when programs become what outcomes say.

@@ -25,6 +25,7 @@ type PinOptions struct {
 	Specs   []string // "NAME=VERSION"
 	Force   bool     // though symbol versions do not fit
 	Rewrite programs.Rewrite
+	DryRun  bool // say what would be, and change nothing
 	Lock    sysroot.LockOptions
 }
 
@@ -62,7 +63,7 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 		}
 		return c.after, nil
 	}
-	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, change: change, settle: settle}, o.Lock)
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, dryRun: o.DryRun, change: change, settle: settle}, o.Lock)
 }
 
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
@@ -79,7 +80,7 @@ func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 		}
 		return after, nil, nil
 	}
-	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, change: change}, o.Lock)
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, dryRun: o.DryRun, change: change}, o.Lock)
 }
 
 // findPinned returns a pin to the tree of a library's version, of those in the store.

@@ -40,6 +40,7 @@ type Writer struct {
 	staging *store.Staging
 
 	generates bool
+	cause     record.Cause
 }
 
 // Options says how a Writer begins.
@@ -63,13 +64,13 @@ type Options struct {
 // makes a staging directory. The error wraps [sysroot.ErrLocked] when another
 // process has the lock for longer than Options.Lock says. The caller calls End.
 func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err error) {
-	if ok, err := root.Exists(); err != nil && (o.Aside == nil || !errors.Is(err, store.ErrFormat)) {
-		return nil, err
-	} else if !ok && !o.Create {
-		return nil, fmt.Errorf("%w: there is no hashpkg store at %s yet; hashpkg install or hashpkg sync makes one",
-			query.ErrNotInstalled, root.Store().Path("."))
+	if err := checkThere(root); err != nil {
+		isOther := o.Aside != nil && errors.Is(err, store.ErrFormat)
+		if isMissing := o.Create && errors.Is(err, query.ErrNotInstalled); !isOther && !isMissing {
+			return nil, err
+		}
 	}
-	w = &Writer{root: root, generates: o.Generate}
+	w = &Writer{root: root, generates: o.Generate, cause: o.Lock.Cause}
 	o.Lock.Aside = o.Aside
 	if w.lock, err = root.Lock(ctx, o.Lock); err != nil {
 		return nil, err
@@ -85,6 +86,25 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 		return nil, errors.Join(err, w.End())
 	}
 	return w, nil
+}
+
+// reader returns what says what a Writer would do: it has no lock, and stages nothing.
+func reader(root *sysroot.Root) (*Writer, error) {
+	if err := checkThere(root); err != nil {
+		return nil, err
+	}
+	active, err := root.Active()
+	return &Writer{root: root, active: active}, err
+}
+
+// checkThere returns an error wrapping [query.ErrNotInstalled] in a root without a store.
+func checkThere(root *sysroot.Root) error {
+	ok, err := root.Exists()
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: there is no hashpkg store at %s yet; hashpkg install or hashpkg sync makes one",
+			query.ErrNotInstalled, root.Store().Path("."))
+	}
+	return err
 }
 
 // Active returns the generation that is active; it is not to be changed.
@@ -128,6 +148,7 @@ func (w *Writer) Commit(ctx context.Context, trees []*record.Manifest, next *rec
 	if err := w.staging.AddTrees(trees); err != nil {
 		return err
 	}
+	w.tell(next, replaced)
 	const name = "generation"
 	if err := w.root.WriteGeneration(w.staging.Dir(), name, next, w.active); err != nil {
 		return err
@@ -185,4 +206,24 @@ func number(next, active *record.Generation, ids []int) (replaced int) {
 		}
 	}
 	return replaced
+}
+
+// tell adds to a generation that has its number how it came to be. What is otherwise, is
+// otherwise than before the run that the generation is of.
+func (w *Writer) tell(next *record.Generation, replaced int) {
+	if next.History == nil {
+		next.History = &record.History{}
+	}
+	next.History.Cause = w.cause
+	if next.Parent == 0 {
+		return
+	}
+	before := w.active
+	if replaced != 0 {
+		// One that cannot be read must not keep a package manager's run from being followed.
+		if parent, err := w.root.Generation(next.Parent); err == nil {
+			before = parent
+		}
+	}
+	next.History.Changes = record.PackageChanges(before, next)
 }

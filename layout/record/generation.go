@@ -35,6 +35,8 @@ type Generation struct {
 	// file for: by name the absolute path of one in its package, or the name of the
 	// package.
 	Alternatives map[string]string `json:"alternatives,omitempty"`
+	// History says how it came to be; nil in records that older versions have written.
+	History *History `json:"history,omitempty"`
 
 	// Orders order the versions of trees. They are no part of the record: who reads
 	// one says how. Without them versions are ordered by their bytes.
@@ -255,7 +257,7 @@ func (g *Generation) Find(name, version string) []*Tree {
 	var found []*Tree
 	for i := range g.Trees {
 		t := &g.Trees[i]
-		if t.Name == name && (version == "" || t.Version == version || t.Dir == version) {
+		if t.Name == name && (version == "" || t.Version == version || layout.IsVersionDir(t.Dir, version)) {
 			found = append(found, t)
 		}
 	}
@@ -333,7 +335,7 @@ func (g *Generation) choose(t *Tree) {
 // Next returns a copy of g to be changed into the generation id, whose parent is g.
 func (g *Generation) Next(id int, now time.Time) *Generation {
 	next := *g
-	next.Layout, next.ID, next.Parent, next.Time, next.Run = layout.FormatVersion, id, g.ID, now, ""
+	next.Layout, next.ID, next.Parent, next.Time, next.Run, next.History = layout.FormatVersion, id, g.ID, now, "", nil
 	next.Trees = slices.Clone(g.Trees)
 	return &next
 }

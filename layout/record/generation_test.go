@@ -2,6 +2,7 @@ package record
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,12 +87,22 @@ func indexed(t testing.TB) (*Generation, []byte, []byte) {
 	a.Offers = []Offer{{Name: "query", Link: "bin/query", Path: "/usr/bin/jq", Target: "usr/bin/jq", Priority: -5}, {Name: "q", Link: "sbin/q", Path: "/usr/bin/jq", Target: "bin/jq", Priority: 1711}}
 	g := newGeneration(a, b, tree("held", "1"))
 	g.Alternatives = map[string]string{"query": "jq", "editor": "/usr/bin/nano"}
-	g.Parent, g.Run = 7, "apt-get 1 2 3"
+	g.Parent, g.Run, g.Orders = 7, "apt-get 1 2 3", nil // orders are no part of the record
+	g.History = &History{Cause: Cause{"hashpkg use jq=1.6", "alice"}, Restored: 3, Undone: 5, Changes: []PackageChange{
+		{Name: "jq", Origin: OriginPrivate, Before: "1.7", After: "1.6"},
+		{Name: "libjq1", Origin: OriginSystem, Architecture: "i386", Added: []string{"2", "3"}, Removed: []string{"1"}, Remade: []string{"4"}, Held: []string{"2"}, Unheld: []string{"3"}},
+	}}
+	record, index := encoded(t, g)
+	return g, record, index
+}
+
+func encoded(t testing.TB, g *Generation) (record, index []byte) {
+	t.Helper()
 	record, err := g.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return g, record, g.EncodeIndex(record)
+	return record, g.EncodeIndex(record)
 }
 
 func TestReleases(t *testing.T) {
@@ -161,8 +172,18 @@ func TestHostileOffers(t *testing.T) {
 }
 
 func TestIndex(t *testing.T) {
-	g, record, index := indexed(t)
-	g.Orders = nil // no part of the record
+	g, _, _ := indexed(t)
+	t.Run("with a history", func(t *testing.T) { testIndex(t, g) })
+	g.History = nil
+	t.Run("without", func(t *testing.T) { testIndex(t, g) })
+	_, index := encoded(t, g)
+	if !strings.HasPrefix(string(index), "hashpkg index 8\n") {
+		t.Errorf("the index of a record without a history begins with %q", index[:20])
+	}
+}
+
+func testIndex(t *testing.T, g *Generation) {
+	record, index := encoded(t, g)
 	for what, decode := range map[string]func() (*Generation, error){
 		"record": func() (*Generation, error) { return DecodeGeneration(record) },
 		"index":  func() (*Generation, error) { return DecodeIndex(index, record) },

@@ -13,7 +13,12 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
-const indexMagic = "hashpkg index 8\n"
+// indexMagic begins an index. One of a record without a history has the form that came
+// before, and begins as that does.
+const (
+	indexMagic        = "hashpkg index 9\n"
+	indexMagicWithout = "hashpkg index 8\n"
+)
 
 var errIndex = errors.New("the index is damaged")
 
@@ -23,7 +28,11 @@ var errIndex = errors.New("the index is damaged")
 // with their length before them, in the order of [Generation] and [Tree].
 func (g *Generation) EncodeIndex(record []byte) []byte {
 	var w indexWriter
-	w.WriteString(indexMagic)
+	if g.History == nil {
+		w.WriteString(indexMagicWithout)
+	} else {
+		w.WriteString(indexMagic)
+	}
 	d := digest.Of(record)
 	w.Write(d[:])
 	w.number(int64(g.Layout))
@@ -70,6 +79,9 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 		w.textMap(t.Places)
 		w.texts(t.AskWhere)
 	}
+	if g.History != nil {
+		w.history(g.History)
+	}
 	return w.Bytes()
 }
 
@@ -103,7 +115,11 @@ func Reconstruct(index []byte) (*Generation, []byte, error) {
 // decodeIndex returns the generation of an index, and the digest of the record that it
 // was made from.
 func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
-	rest, ok := bytes.CutPrefix(index, []byte(indexMagic))
+	rest, hasHistory := bytes.CutPrefix(index, []byte(indexMagic))
+	ok := hasHistory
+	if !ok {
+		rest, ok = bytes.CutPrefix(index, []byte(indexMagicWithout))
+	}
 	if !ok {
 		return nil, of, errIndex
 	}
@@ -145,6 +161,9 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 		t.Places = r.textMap()
 		t.AskWhere = r.texts()
 	}
+	if hasHistory {
+		g.History = r.history()
+	}
 	if r.bad || r.b != "" {
 		return nil, of, errIndex
 	}
@@ -161,6 +180,27 @@ func flags(bits ...bool) (f int64) {
 }
 
 type indexWriter struct{ bytes.Buffer }
+
+func (w *indexWriter) history(h *History) {
+	w.text(h.Command)
+	w.text(h.User)
+	w.number(int64(h.Restored))
+	w.number(int64(h.Undone))
+	w.number(int64(len(h.Changes)))
+	for i := range h.Changes {
+		c := &h.Changes[i]
+		w.text(c.Name)
+		w.text(string(c.Origin))
+		w.text(c.Architecture)
+		w.texts(c.Added)
+		w.texts(c.Removed)
+		w.texts(c.Remade)
+		w.text(c.Before)
+		w.text(c.After)
+		w.texts(c.Held)
+		w.texts(c.Unheld)
+	}
+}
 
 func (w *indexWriter) number(n int64) { w.Write(binary.AppendVarint(w.AvailableBuffer(), n)) }
 
@@ -245,6 +285,20 @@ func (r *indexReader) textMap() map[string]string {
 		m[key] = r.text()
 	}
 	return m
+}
+
+func (r *indexReader) history() *History {
+	h := &History{Cause: Cause{Command: r.text(), User: r.text()}, Restored: int(r.number()), Undone: int(r.number())}
+	if n := r.count(); n > 0 {
+		h.Changes = make([]PackageChange, n)
+		for i := range h.Changes {
+			h.Changes[i] = PackageChange{
+				Name: r.text(), Origin: Origin(r.text()), Architecture: r.text(), Added: r.texts(), Removed: r.texts(), Remade: r.texts(),
+				Before: r.text(), After: r.text(), Held: r.texts(), Unheld: r.texts(),
+			}
+		}
+	}
+	return h
 }
 
 func (r *indexReader) digest() (d digest.Digest) {

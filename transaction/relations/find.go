@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
@@ -101,7 +102,7 @@ func (r *Relations) linked(f File) File {
 func (r *Relations) named(spec query.Spec) []*record.Holding {
 	var active, all []*record.Holding
 	for _, h := range r.trees {
-		if h.Name != spec.Name || spec.Version != "" && h.Version != spec.Version && h.Dir != spec.Version {
+		if h.Name != spec.Name || spec.Version != "" && h.Version != spec.Version && !layout.IsVersionDir(h.Dir, spec.Version) {
 			continue
 		}
 		all = append(all, h)

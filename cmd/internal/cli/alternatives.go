@@ -48,7 +48,7 @@ chosen is not installed, the name leads where it would without the choice.`,
 		Example: "  hashpkg alternatives set editor nano\n  hashpkg alternatives set php /usr/bin/php8.2",
 		Args:    args(cobra.ExactArgs(2)),
 		RunE: func(c *cobra.Command, given []string) error {
-			return a.change(c.Context(), lock(), func(change transaction.Change) (transaction.Result, error) {
+			return a.change(c.Context(), lock(), false, func(change transaction.Change) (transaction.Result, error) {
 				return transaction.ChooseAlternative(c.Context(), change, given[0], given[1])
 			})
 		},
@@ -66,7 +66,7 @@ func newAlternativesAutoCommand(a *app) *cobra.Command {
 		Example: "  hashpkg alternatives auto editor",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
-			return a.change(c.Context(), lock(), func(change transaction.Change) (transaction.Result, error) {
+			return a.change(c.Context(), lock(), false, func(change transaction.Change) (transaction.Result, error) {
 				return transaction.FreeAlternative(c.Context(), change, given[0])
 			})
 		},

@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +12,7 @@ import (
 )
 
 func newUseCommand(a *app) *cobra.Command {
-	highest := false
+	highest, dryRun := false, false
 	var lock func() sysroot.LockOptions
 	cmd := &cobra.Command{
 		Use:   "use NAME=VERSION | use --highest NAME",
@@ -22,10 +20,10 @@ func newUseCommand(a *app) *cobra.Command {
 		Long: `Make a version of a package the one that current-system leads to. It stays the
 default when a higher version is installed, until another is named or --highest
 gives the choice back.`,
-		Example: "  hashpkg use jq=1.6-2.1\n  hashpkg use --highest jq",
+		Example: "  hashpkg use jq=1.6-2.1\n  hashpkg use --dry-run jq=1.6-2.1\n  hashpkg use --highest jq",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
-			return runUse(c.Context(), a, given[0], highest, lock())
+			return runUse(c.Context(), a, given[0], highest, dryRun, lock())
 		},
 	}
 	cmd.ValidArgsFunction = a.complete(nth(func(root *sysroot.Root, given []string, begun string) []string {
@@ -35,11 +33,12 @@ gives the choice back.`,
 		return installedVersions(root, given, begun)
 	}, nothing), noFiles)
 	cmd.Flags().BoolVar(&highest, "highest", false, "let the highest version be the default again")
+	dryRunFlag(cmd, &dryRun)
 	lock = a.waitFlag(cmd, false)
 	return cmd
 }
 
-func runUse(ctx context.Context, a *app, text string, highest bool, lock sysroot.LockOptions) error {
+func runUse(ctx context.Context, a *app, text string, highest, dryRun bool, lock sysroot.LockOptions) error {
 	spec, err := parseSpec(text)
 	if err != nil {
 		return err
@@ -47,7 +46,7 @@ func runUse(ctx context.Context, a *app, text string, highest bool, lock sysroot
 	if highest != (spec.Version == "") {
 		return usageError{fmt.Errorf("%q: expected NAME=VERSION, or --highest NAME", text)}
 	}
-	return a.change(ctx, lock, func(c transaction.Change) (transaction.Result, error) {
+	return a.change(ctx, lock, dryRun, func(c transaction.Change) (transaction.Result, error) {
 		if highest {
 			return transaction.UseHighest(ctx, c, spec.Name)
 		}
@@ -55,8 +54,14 @@ func runUse(ctx context.Context, a *app, text string, highest bool, lock sysroot
 	})
 }
 
-// change makes a change of generations and says which one is active then.
-func (a *app) change(ctx context.Context, lock sysroot.LockOptions, f func(transaction.Change) (transaction.Result, error)) error {
+// dryRunFlag gives a command the flag --dry-run.
+func dryRunFlag(cmd *cobra.Command, dryRun *bool) {
+	cmd.Flags().BoolVar(dryRun, "dry-run", false, "say what would change, and change nothing")
+}
+
+// change makes a change of generations and says which one is active then, or with dryRun
+// what would change.
+func (a *app) change(ctx context.Context, lock sysroot.LockOptions, dryRun bool, f func(transaction.Change) (transaction.Result, error)) error {
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -65,110 +70,18 @@ func (a *app) change(ctx context.Context, lock sysroot.LockOptions, f func(trans
 	if err != nil {
 		return err
 	}
-	result, err := f(transaction.Change{Root: root, Lock: lock, Now: now, Generate: a.Generate})
-	if err == nil && result.Changed {
+	result, err := f(transaction.Change{Root: root, Lock: lock, Now: now, Generate: a.Generate, DryRun: dryRun})
+	if err == nil && result.Changed && !dryRun {
 		a.followConf(ctx, root, lock)
 		a.followServices(ctx, root, lock)
 		err = a.settle(root, now)
 	}
-	return a.printResult(result, err)
+	return a.printResult(result, dryRun, err)
 }
 
-func newRemoveCommand(a *app) *cobra.Command {
-	var lock func() sysroot.LockOptions
-	cmd := &cobra.Command{
-		Use:   "remove NAME[=VERSION]",
-		Short: "Take a package, or one version of it, out of the system",
-		Long: `Take a package, or one version of it, out of the system. Programs that are bound
-to its files go on working, and so do older generations: the trees stay in the
-store, until hashpkg gc finds that nothing uses them. What hashpkg conf adopt or hashpkg
-configure has put into /etc stays, too, until hashpkg conf drop.`,
-		Example: "  hashpkg remove jq=1.6-2.1\n  hashpkg remove jq",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, given []string) error {
-			spec, err := parseSpec(given[0])
-			if err != nil {
-				return err
-			}
-			err = a.change(c.Context(), lock(), func(change transaction.Change) (transaction.Result, error) {
-				return transaction.Remove(c.Context(), change, spec)
-			})
-			if err == nil {
-				err = a.noteStaying(spec.Name)
-			}
-			return err
-		},
-	}
-	cmd.ValidArgsFunction = a.complete(nth(installedNames(isPrivate), nothing), noFiles)
-	lock = a.waitFlag(cmd, false)
-	return cmd
-}
-
-// noteStaying says of a package that is not installed any more which files of it stay in /etc
-// and /var/lib.
-func (a *app) noteStaying(name string) error {
-	root, err := a.openRoot()
-	if err != nil {
-		return err
-	}
-	g, err := root.Active()
-	if err != nil {
-		return err
-	}
-	c, err := root.Conf()
-	if err != nil || slices.ContainsFunc(g.Trees, func(t record.Tree) bool { return t.Name == name && t.Origin == record.OriginPrivate }) {
-		return err
-	}
-	if n := len(filesFor(c, name)); n > 0 {
-		a.notice("note: %s of %s in /etc and /var/lib stay: hashpkg conf drop %s removes those that nobody has changed\n", count(n, "file"), name, name)
-	}
-	return nil
-}
-
-// filesFor returns the files that were copied to /etc, or computed, for a package.
-func filesFor(c *record.Conf, name string) []record.ConfFile {
-	return slices.DeleteFunc(slices.Clone(c.Files), func(f record.ConfFile) bool { return f.Package != name })
-}
-
-func newRollbackCommand(a *app) *cobra.Command {
-	var lock func() sysroot.LockOptions
-	cmd := &cobra.Command{
-		Use:   "rollback [N]",
-		Short: "Make an older generation active again",
-		Long: `Make generation N active, or without N the one that the active one was made
-from. It is one rename; nothing is built anew. What the system's package manager has
-installed since is not undone: its libraries stay as they are.`,
-		Example: "  hashpkg rollback\n  hashpkg rollback 3",
-		Args:    args(cobra.MaximumNArgs(1)),
-		RunE: func(c *cobra.Command, given []string) error {
-			id := 0
-			if len(given) == 1 {
-				n, err := parseGeneration(given[0])
-				if err != nil {
-					return err
-				}
-				id = n
-			}
-			return a.change(c.Context(), lock(), func(change transaction.Change) (transaction.Result, error) {
-				return transaction.Rollback(c.Context(), change, id)
-			})
-		},
-	}
-	cmd.ValidArgsFunction = a.complete(nth(generationNumbers, nothing), noFiles)
-	lock = a.waitFlag(cmd, false)
-	return cmd
-}
-
-func parseGeneration(s string) (int, error) {
-	id, err := strconv.Atoi(s)
-	if err != nil || id < 1 {
-		return 0, usageError{fmt.Errorf("%q is not a generation's number", s)}
-	}
-	return id, nil
-}
-
-// printResult says what changed, and which generation is active now.
-func (a *app) printResult(r transaction.Result, err error) error {
+// printResult says what changed, or would, which generation is active now, and what undoes
+// the change.
+func (a *app) printResult(r transaction.Result, dryRun bool, err error) error {
 	for _, w := range r.Warnings {
 		a.notice("warning: %s\n", w)
 	}
@@ -176,17 +89,28 @@ func (a *app) printResult(r transaction.Result, err error) error {
 	case err != nil:
 		return err
 	case a.json:
-		r.Changes = append([]record.Change{}, r.Changes...)
+		r.Changes, r.Packages = append([]record.Change{}, r.Changes...), append([]record.PackageChange{}, r.Packages...)
 		return a.printJSON(r)
 	case a.quiet:
 		return nil
 	case !r.Changed:
 		return a.printf("nothing to do: generation %d is active\n", r.Generation)
 	}
-	for _, c := range r.Changes {
-		if err := a.printf("%s\n", c); err != nil {
+	for i := range r.Packages {
+		if err := a.printf("%s\n", &r.Packages[i]); err != nil {
 			return err
 		}
 	}
-	return a.printf("generation %d is active\n", r.Generation)
+	if dryRun {
+		return a.printf("generation %d stays active: nothing was changed (--dry-run)\n", r.Generation)
+	}
+	return a.printActive(r.Generation, r.Undo)
+}
+
+// printActive says which generation is active, and what undoes what made it.
+func (a *app) printActive(id int, undo string) error {
+	if undo != "" {
+		undo = "; undo: " + undo
+	}
+	return a.printf("generation %d is active%s\n", id, undo)
 }

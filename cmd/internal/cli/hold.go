@@ -42,7 +42,7 @@ func newHold(a *app, cmd *cobra.Command, hold bool) *cobra.Command {
 }
 
 func runHold(ctx context.Context, a *app, names []string, hold bool, lock sysroot.LockOptions) error {
-	return a.change(ctx, lock, func(c transaction.Change) (transaction.Result, error) {
+	return a.change(ctx, lock, false, func(c transaction.Change) (transaction.Result, error) {
 		return transaction.Hold(ctx, c, names, hold)
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/hooks"
+	"github.com/hashpkg/hashpkg/internal/caller"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -68,7 +69,7 @@ func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) error {
 		a.root, foreign = dir, true
 	}
 	err := hooks.Run(ctx, visibleWriter{a.Err}, func() (hooks.Hook, error) {
-		h := hooks.Hook{Event: event, Foreign: foreign, Image: a.isImage(), Generate: a.Generate}
+		h := hooks.Hook{Event: event, Foreign: foreign, Image: a.isImage(), Generate: a.Generate, User: caller.User(a.Getenv)}
 		now, errNow := a.now()
 		settings, err := a.readConfig()
 		h.Now, h.Rewrite = now, settings.rewrite()

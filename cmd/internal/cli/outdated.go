@@ -205,5 +205,5 @@ func (a *app) printUpgraded(root *sysroot.Root, result *repo.UpgradeResult, dryR
 	case dryRun:
 		return nil
 	}
-	return a.printf("generation %d is active; hashpkg rollback goes back\n", out.Generation)
+	return a.printActive(out.Generation, transaction.UndoLast)
 }

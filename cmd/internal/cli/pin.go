@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,8 +13,8 @@ import (
 )
 
 type pinOptions struct {
-	all, force bool
-	lock       func() sysroot.LockOptions
+	all, force, dryRun bool
+	lock               func() sysroot.LockOptions
 }
 
 func newPinCommand(a *app) *cobra.Command {
@@ -32,17 +33,22 @@ sync ran, or that hashpkg install has put there. A pin survives upgrades of the
 program, and keeps its library in the store. It is refused, and nothing is recorded,
 when the library is damaged, and when no program can follow it: of one program when
 that would not start or cannot be edited, of a package's or all when none can. Those
-that cannot are reported.`,
-		Example: "  hashpkg pin /usr/bin/curl libssl3=3.0.11-1~deb12u2\n  hashpkg pin --all libssl3=3.0.11-1~deb12u2",
+that cannot are reported. With --dry-run nothing is changed, and the loader is not asked
+to try the edited programs: it may still refuse one later.`,
+		Example: "  hashpkg pin --dry-run /usr/bin/curl libssl3=3.0.11-1~deb12u2\n  hashpkg pin /usr/bin/curl libssl3=3.0.11-1~deb12u2\n  hashpkg pin --all libssl3=3.0.11-1~deb12u2",
 		Args:    args(cobra.MinimumNArgs(1)),
 		RunE:    func(c *cobra.Command, given []string) error { return runPin(c.Context(), a, o, given) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "pin every program that loads the library")
 	f.BoolVar(&o.force, "force", false, "pin even where symbol versions do not fit")
+	dryRunFlag(cmd, &o.dryRun)
 	cmd.ValidArgsFunction = a.complete(func(root *sysroot.Root, given []string, begun string) []string {
 		if !o.all && len(given) == 0 {
 			return installedNames(isAny)(root, given, begun)
+		}
+		if strings.Contains(begun, "=") { // what can be pinned is what the store has
+			return storedNames(root, given, begun)
 		}
 		return installedVersions(root, given, begun)
 	}, orFiles)
@@ -52,7 +58,7 @@ that cannot are reported.`,
 
 // options turns the arguments of pin and unpin into a call.
 func (o *pinOptions) options(a *app, given []string) (transaction.PinOptions, error) {
-	p := transaction.PinOptions{Program: record.EveryProgram, Specs: given, Force: o.force, Lock: o.lock()}
+	p := transaction.PinOptions{Program: record.EveryProgram, Specs: given, Force: o.force, DryRun: o.dryRun, Lock: o.lock()}
 	if !o.all {
 		p.Program, p.Specs = given[0], given[1:]
 	}
@@ -77,7 +83,7 @@ func runPin(ctx context.Context, a *app, o pinOptions, given []string) error {
 	if err != nil {
 		return err
 	}
-	return a.printPins(result, "pinned")
+	return a.printPins(result, "pinned", o.dryRun)
 }
 
 func newUnpinCommand(a *app) *cobra.Command {
@@ -100,16 +106,17 @@ for the libraries named, or for all of them.`,
 			if err != nil {
 				return err
 			}
-			return a.printPins(result, "no longer pinned")
+			return a.printPins(result, "no longer pinned", o.dryRun)
 		},
 	}
 	cmd.ValidArgsFunction = a.complete(pinned(&o.all), noFiles)
 	cmd.Flags().BoolVar(&o.all, "all", false, "the pins that are for every program")
+	dryRunFlag(cmd, &o.dryRun)
 	o.lock = a.waitFlag(cmd, true)
 	return cmd
 }
 
-func (a *app) printPins(r *transaction.PinResult, what string) error {
+func (a *app) printPins(r *transaction.PinResult, what string, dryRun bool) error {
 	if a.json {
 		return a.printJSON(r)
 	}
@@ -122,11 +129,15 @@ func (a *app) printPins(r *transaction.PinResult, what string) error {
 	if a.quiet {
 		return nil
 	}
+	is, changed := "is ", "changed"
+	if dryRun {
+		is, changed = "would be ", "would be changed"
+	}
 	for _, p := range r.Programs {
 		if len(r.Programs) > 10 && !a.verbose {
 			break
 		}
-		line := p.Path + " is " + what
+		line := p.Path + " " + is + what
 		for _, tree := range p.Pins {
 			line += " " + tree.String()
 		}
@@ -134,7 +145,7 @@ func (a *app) printPins(r *transaction.PinResult, what string) error {
 			return err
 		}
 	}
-	return a.printf("%d programs changed\n", len(r.Programs))
+	return a.printf("%d programs %s\n", len(r.Programs), changed)
 }
 
 func newPinsCommand(a *app) *cobra.Command {

@@ -223,7 +223,7 @@ func (a *app) printRebound(result *transaction.RebindResult, dryRun bool) error 
 	case dryRun:
 		return nil
 	}
-	return a.printf("generation %d is active; hashpkg rollback goes back\n", result.Generation)
+	return a.printActive(result.Generation, transaction.UndoLast)
 }
 
 // describeChange says what answers which libraries, in place of what.

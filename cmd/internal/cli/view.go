@@ -102,7 +102,7 @@ func newLaunched(f *record.File) programOutput {
 }
 
 func runSetView(ctx context.Context, a *app, lock sysroot.LockOptions, text string, how record.Launch) error {
-	return a.change(ctx, lock, func(change transaction.Change) (transaction.Result, error) {
+	return a.change(ctx, lock, false, func(change transaction.Change) (transaction.Result, error) {
 		g, err := change.Root.Active()
 		if err != nil {
 			return transaction.Result{}, err

@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/caller"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
@@ -25,7 +27,7 @@ func (a *app) waitFlag(cmd *cobra.Command, patient bool) func() sysroot.LockOpti
 	wait := new(time.Duration)
 	cmd.Flags().Var((*waitValue)(wait), name, text)
 	return func() sysroot.LockOptions {
-		o := sysroot.LockOptions{Command: cmd.CommandPath(), Wait: *wait}
+		o := sysroot.LockOptions{Command: cmd.CommandPath(), Cause: a.cause(), Wait: *wait}
 		terminal := a.terminal()
 		switch {
 		case terminal != nil && !a.quiet:
@@ -37,6 +39,14 @@ func (a *app) waitFlag(cmd *cobra.Command, patient bool) func() sysroot.LockOpti
 		}
 		return o
 	}
+}
+
+// cause is what generations keep of the command.
+func (a *app) cause() record.Cause {
+	if a.isImage() {
+		return record.Cause{}
+	}
+	return record.Cause{Command: caller.CommandLine(append([]string{"hashpkg"}, a.args...)), User: caller.User(a.Getenv)}
 }
 
 // waitValue is a duration that is not negative. It implements [pflag.Value].
