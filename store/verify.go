@@ -188,7 +188,7 @@ func (c *Check) Replaced(d digest.Digest) {
 // Read reads the objects of trees that are new, or have other manifests than before.
 func (v *Check) Read(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) error {
 	used := map[digest.Digest][]*record.File{} // one for each recorded edit, or one
-	known := map[recordedEdit]bool{} // and whether it is of a tree that is prelocated
+	known := map[recordedEdit]bool{}           // and whether it is of a tree that is prelocated
 	var list []digest.Digest
 	for _, m := range manifests {
 		for i := range m.Files {

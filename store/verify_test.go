@@ -165,12 +165,14 @@ func TestVerifyEdit(t *testing.T) {
 		"a note": func(f *record.File) {
 			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditNote, To: []string{strings.Repeat("1", 64) + "  /x"}})
 		},
-		"nonsense":              func(f *record.File) { f.Edits[1] = record.EditRecord{Kind: record.EditRunPath} },
-		"an unknown kind":       func(f *record.File) { f.Edits[1].Kind = "colour" },
-		"an interpreter":        func(f *record.File) { f.Edits[1].Kind = record.EditInterpreter },
-		"bound to itself":       func(f *record.File) { f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditSelf, To: []string{"1", "1"}}) },
-		"another soname":        func(f *record.File) { f.ELF = &elfedit.Info{Soname: "libz.so.1", Needed: f.ELF.Needed} },
-		"no facts":              func(f *record.File) { f.ELF = nil },
+		"nonsense":        func(f *record.File) { f.Edits[1] = record.EditRecord{Kind: record.EditRunPath} },
+		"an unknown kind": func(f *record.File) { f.Edits[1].Kind = "colour" },
+		"an interpreter":  func(f *record.File) { f.Edits[1].Kind = record.EditInterpreter },
+		"bound to itself": func(f *record.File) {
+			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditSelf, To: []string{"1", "1"}})
+		},
+		"another soname": func(f *record.File) { f.ELF = &elfedit.Info{Soname: "libz.so.1", Needed: f.ELF.Needed} },
+		"no facts":       func(f *record.File) { f.ELF = nil },
 	} {
 		b, err := m.Encode()
 		must(t, err)

@@ -313,12 +313,16 @@ func TestRecordOfAnotherEdit(t *testing.T) {
 		from   bool // the package is needed
 	}{
 		"a note of another file": {func(f *record.File) { note(f).To = []string{strings.Repeat("0", 64) + "  /var/sys/libc6/1/x"} }, false},
-		"no note":                {func(f *record.File) { f.Edits = slices.DeleteFunc(f.Edits, func(e record.EditRecord) bool { return e.Kind == record.EditNote }) }, false},
-		"bound to itself":        {func(f *record.File) { f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditSelf, To: []string{"1", "1"}}) }, false},
-		"another packaged file":  {func(f *record.File) { f.ELF.Needed = nil }, false},
-		"no patch":               {func(f *record.File) { f.Patch = nil }, true},
-		"another interpreter":    {func(f *record.File) { f.Edits[0].To = []string{"/tmp/ld.so"} }, true},
-		"no records":             {func(f *record.File) { f.Edits = nil }, true},
+		"no note": {func(f *record.File) {
+			f.Edits = slices.DeleteFunc(f.Edits, func(e record.EditRecord) bool { return e.Kind == record.EditNote })
+		}, false},
+		"bound to itself": {func(f *record.File) {
+			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditSelf, To: []string{"1", "1"}})
+		}, false},
+		"another packaged file": {func(f *record.File) { f.ELF.Needed = nil }, false},
+		"no patch":              {func(f *record.File) { f.Patch = nil }, true},
+		"another interpreter":   {func(f *record.File) { f.Edits[0].To = []string{"/tmp/ld.so"} }, true},
+		"no records":            {func(f *record.File) { f.Edits = nil }, true},
 	} {
 		change(t, root, "prog", "1", "usr/bin/prog", tt.change)
 		report, err := verify.Trees(t.Context(), root, verify.Options{})
