@@ -166,6 +166,10 @@ func (lock *LockFile) check(name string, p *plan.Plan) error {
 			continue
 		}
 		other := slices.IndexFunc(lock.Packages, func(o Locked) bool { return o.Digest == l.Digest && o.Identity != l.Identity })
+		if other >= 0 && lock.Packages[other].Release == l.Release {
+			return fmt.Errorf("install %s: it has %s=%s twice, bound to different trees: one install cannot make both; install what needs it by one command, and lock again",
+				name, l.Name, l.Version)
+		}
 		if other >= 0 {
 			return fmt.Errorf("install %s: it has %s=%s twice, of %s and of %s, each bound to its own release: one install cannot make both; remove one of them and lock again",
 				name, l.Name, l.Version, l.Release, lock.Packages[other].Release)

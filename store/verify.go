@@ -18,6 +18,7 @@ import (
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 )
 
 // Verify reads every file of the trees and compares it with the manifests. It
@@ -64,13 +65,30 @@ type Check struct {
 // recordedEdit is what a manifest says of an edited file: two trees may have one object,
 // and one of them another patch.
 type recordedEdit struct {
-	object, source, packed digest.Digest
-	oldSize, newSize       int64
+	object, source, packed, records digest.Digest
+	oldSize, newSize                int64
 }
 
 func editOf(f *record.File) recordedEdit {
 	p := f.Patch
-	return recordedEdit{f.Object, f.Source, digest.Of(p.Packed), p.OldSize, p.NewSize}
+	records := digest.New()
+	of := func(list []string) {
+		fmt.Fprintln(records, len(list))
+		for _, s := range list {
+			fmt.Fprintln(records, len(s), s)
+		}
+	}
+	for _, e := range f.Edits {
+		of([]string{e.Kind})
+		of(e.From)
+		of(e.To)
+	}
+	if is := f.ELF; is != nil { // what of it rewrite.Check compares
+		of([]string{is.Interpreter, is.Soname, is.RunPath, is.RPath})
+		of(is.Needed)
+		of([]string{fmt.Sprint(is.Bound)})
+	}
+	return recordedEdit{f.Object, f.Source, digest.Of(p.Packed), digest.Sum(records), p.OldSize, p.NewSize}
 }
 
 // Check reads the objects of the trees. The caller asks Tree for each tree, and closes
@@ -120,7 +138,11 @@ func (c *Check) Object(d digest.Digest) (kind DamageKind, what string) {
 // Edit says what is wrong with the recorded edit of a file of the trees whose object is
 // whole; "" when nothing is, or it has none.
 func (c *Check) Edit(f *record.File) string {
-	if f.Patch == nil {
+	switch {
+	case f.Patch != nil:
+	case len(f.Edits) > 0:
+		return "its record has edits, and no patch that makes them"
+	default:
 		return ""
 	}
 	c.mu.Lock()
@@ -166,7 +188,7 @@ func (c *Check) Replaced(d digest.Digest) {
 // Read reads the objects of trees that are new, or have other manifests than before.
 func (v *Check) Read(ctx context.Context, manifests []*record.Manifest, progress func(bytes int64)) error {
 	used := map[digest.Digest][]*record.File{} // one for each recorded edit, or one
-	known := map[recordedEdit]bool{}
+	known := map[recordedEdit]bool{}           // and whether it is of a tree that is prelocated
 	var list []digest.Digest
 	for _, m := range manifests {
 		for i := range m.Files {
@@ -178,9 +200,11 @@ func (v *Check) Read(ctx context.Context, manifests []*record.Manifest, progress
 			if !ok {
 				list = append(list, f.Object)
 			}
-			if f.Patch != nil && !known[editOf(f)] {
-				known[editOf(f)] = true
-				ok = false
+			if f.Patch != nil {
+				edit := editOf(f)
+				prelocated, isKnown := known[edit]
+				known[edit] = prelocated || m.Binding.IsPrelocated()
+				ok = ok && isKnown
 			}
 			if !ok {
 				used[f.Object] = append(files, f)
@@ -196,7 +220,7 @@ func (v *Check) Read(ctx context.Context, manifests []*record.Manifest, progress
 		}
 		work.Go(func() error {
 			files := used[d]
-			found, edits, err := v.verifyObject(files)
+			found, edits, err := v.verifyObject(files, known)
 			closed := v.mayPass(err)
 			if err != nil && !closed {
 				return fmt.Errorf("verify object: %w", err)
@@ -219,8 +243,8 @@ func (v *Check) Read(ctx context.Context, manifests []*record.Manifest, progress
 func (v *Check) mayPass(err error) bool { return v.passes && errors.Is(err, fs.ErrPermission) }
 
 // verifyObject hashes an object of files and, where they were edited, proves that it is
-// the packaged file with the recorded edit.
-func (v *Check) verifyObject(files []*record.File) (found fault, edits map[recordedEdit]fault, err error) {
+// the packaged file with the recorded edit. prelocated are the edits of prelocated trees.
+func (v *Check) verifyObject(files []*record.File, prelocated map[recordedEdit]bool) (found fault, edits map[recordedEdit]fault, err error) {
 	f := files[0]
 	dir, base, err := v.objects.at(f.Object)
 	var st unix.Stat_t
@@ -245,7 +269,8 @@ func (v *Check) verifyObject(files []*record.File) (found fault, edits map[recor
 		if f.Patch == nil {
 			continue
 		}
-		if edits[editOf(f)], err = verifyEdit(dir, base, f); err != nil {
+		edit := editOf(f)
+		if edits[edit], err = verifyEdit(dir, base, f, prelocated[edit]); err != nil {
 			return fault{}, nil, err
 		}
 	}
@@ -260,8 +285,8 @@ func wrongSize(have, want int64) string {
 }
 
 // verifyEdit undoes the recorded edit of a file, and compares the result with what
-// the package had.
-func verifyEdit(dir *beneath.Dir, base string, f *record.File) (found fault, err error) {
+// the package had, and what was edited with what the record says of it.
+func verifyEdit(dir *beneath.Dir, base string, f *record.File, prelocated bool) (found fault, err error) {
 	found.kind = DamageEdit
 	edit, err := f.Patch.Edit()
 	if err != nil {
@@ -274,6 +299,8 @@ func verifyEdit(dir *beneath.Dir, base string, f *record.File) (found fault, err
 			found.what = "its recorded edit cannot be undone: " + err.Error()
 		} else if digest.Of(original) != f.Source {
 			found.what = "undoing its recorded edit does not give the packaged bytes"
+		} else if err := rewrite.Check(b, original, f.ELF, f.Edits, prelocated); err != nil {
+			found.what = "its record is not of what it is: " + err.Error()
 		}
 		return nil
 	})

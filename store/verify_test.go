@@ -11,8 +11,10 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 	"github.com/hashpkg/hashpkg/store"
 )
 
@@ -128,27 +130,58 @@ func TestVerifyDirectories(t *testing.T) {
 
 func TestVerifyEdit(t *testing.T) {
 	s, staging := begin(t, nil)
-	f := add(t, staging, "file", "library", 0o644)
-	edit := elfedit.Edit{OldSize: 7, NewSize: 7, Hunks: []elfedit.Hunk{{Offset: 0, Old: []byte("lib"), New: []byte("LIB")}}}
-	patch, err := record.PackEdit(edit)
+	packaged := testelf.File{Soname: "liba.so.1", Needed: []string{"libc.so.6"}}.Bytes()
+	records := []record.EditRecord{
+		{Kind: record.EditNeeded, From: []string{"libc.so.6"}, To: []string{"/var/sys/libc6/1/libc.so.6"}},
+		{Kind: record.EditRunPath, To: []string{"/var/sys/libb/1/lib64"}},
+	}
+	edit, _, err := rewrite.Make(packaged, records)
+	must(t, err)
+	f := add(t, staging, "file", string(packaged), 0o644)
+	f.ELF, err = elfedit.Inspect(packaged)
 	must(t, err)
 	f.Object, f.Size, err = staging.Edit(f.Object, edit, true)
 	must(t, err)
-	f.Patch = patch
+	f.Patch, err = record.PackEdit(edit)
+	must(t, err)
+	f.Edits = records
 	m := manifest("tool", f)
 	publish(t, s, staging, 1, m)
 	var read int64
-	if _, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, func(n int64) { read = n }); err != nil || len(damaged) > 0 || read != 7 {
+	if _, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, func(n int64) { read = n }); err != nil || len(damaged) > 0 || read != f.Size {
 		t.Errorf("Verify gives %+v, %v, and reads %d bytes", damaged, err, read)
 	}
-	m.Files[0].Source = digest.Of([]byte("other"))
-	_, damaged, err := s.Verify(t.Context(), []*record.Manifest{m}, nil)
-	if err != nil || len(damaged) != 1 || damaged[0].Kind != store.DamageEdit {
-		t.Errorf("of another packaged file, Verify gives %+v, %v", damaged, err)
-	}
-	m.Files[0].Patch = &record.Patch{}
-	_, damaged, err = s.Verify(t.Context(), []*record.Manifest{m}, nil)
-	if err != nil || len(damaged) != 1 || damaged[0].Kind != store.DamageEdit {
-		t.Errorf("of no edit, Verify gives %+v, %v", damaged, err)
+	// A second tree, of a right record, does not hide the wrong one.
+	other := m.Clone()
+	other.Index()
+	for what, change := range map[string]func(*record.File){
+		"another packaged file": func(f *record.File) { f.Source = digest.Of([]byte("other")) },
+		"no edit":               func(f *record.File) { f.Patch = &record.Patch{} },
+		"no patch":              func(f *record.File) { f.Patch = nil },
+		"no records":            func(f *record.File) { f.Edits = nil },
+		"other libraries":       func(f *record.File) { f.Edits[0].To = []string{"/var/sys/libc6/2/libc.so.6"} },
+		"another path":          func(f *record.File) { f.Edits[1].To = []string{"/tmp"} },
+		"a path of another tag": func(f *record.File) { f.Edits[1].Kind = record.EditRPath },
+		"a note": func(f *record.File) {
+			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditNote, To: []string{strings.Repeat("1", 64) + "  /x"}})
+		},
+		"nonsense":        func(f *record.File) { f.Edits[1] = record.EditRecord{Kind: record.EditRunPath} },
+		"an unknown kind": func(f *record.File) { f.Edits[1].Kind = "colour" },
+		"an interpreter":  func(f *record.File) { f.Edits[1].Kind = record.EditInterpreter },
+		"bound to itself": func(f *record.File) {
+			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditSelf, To: []string{"1", "1"}})
+		},
+		"another soname": func(f *record.File) { f.ELF = &elfedit.Info{Soname: "libz.so.1", Needed: f.ELF.Needed} },
+		"no facts":       func(f *record.File) { f.ELF = nil },
+	} {
+		b, err := m.Encode()
+		must(t, err)
+		changed, err := record.DecodeManifest(b)
+		must(t, err)
+		change(&changed.Files[0])
+		_, damaged, err := s.Verify(t.Context(), []*record.Manifest{m, changed, other}, nil)
+		if err != nil || len(damaged) != 1 || damaged[0].Kind != store.DamageEdit {
+			t.Errorf("%s: Verify gives %+v, %v", what, damaged, err)
+		}
 	}
 }

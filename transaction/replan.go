@@ -6,16 +6,24 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/system"
 )
+
+// Standing calls use with what may be the bytes of a file of a tree that is planned again: as
+// it stands, or as others say that it was. It ends when use returns true.
+type Standing func(m *record.Manifest, f *record.File, use func(standing []byte) bool)
 
 // Replan returns the manifests that an install of package files into a generation would
 // make, and changes nothing. Where a tree was made of the same files in the same
@@ -23,8 +31,12 @@ import (
 // by the paths of their trees, whatever the store has: those of the generation's own trees
 // must be among them.
 //
+// What is in no identity depends on more than that: to what a file is bound of its own, and its note. There a manifest says
+// what the files have that stand in its place. A library of which nothing stands there is bound
+// to nothing, for what it was bound to nobody knows.
+//
 // It is not an error that the files cannot be installed: there are no manifests then.
-func Replan(ctx context.Context, o InstallOptions, base *record.Generation, known map[string]*record.Manifest) (manifests []*record.Manifest, err error) {
+func Replan(ctx context.Context, o InstallOptions, base *record.Generation, known map[string]*record.Manifest, standing Standing) (manifests []*record.Manifest, err error) {
 	o.Progress = func(Progress) {}
 	o.Rebuild, o.AllowMissing, o.known = true, true, &knownTrees{known}
 	files, err := lookAtFiles(o.Packages, o.Root.Formats())
@@ -36,7 +48,8 @@ func Replan(ctx context.Context, o InstallOptions, base *record.Generation, know
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, spool.Close()) }()
-	made, err := makePlan(ctx, o, files, newPackagedFiles(o.Root.Store(), spool), base)
+	from := newPackagedFiles(o.Root.Store(), spool)
+	made, err := makePlan(ctx, o, files, from, base)
 	var problems *plan.ProblemsError
 	if errors.As(err, &problems) {
 		return nil, nil
@@ -47,7 +60,10 @@ func Replan(ctx context.Context, o InstallOptions, base *record.Generation, know
 	for _, t := range made.Trees {
 		m := t.Manifest.Clone()
 		for i := range m.Files {
-			if err := editedObject(spool, &m.Files[i]); err != nil {
+			if t.Present {
+				break // it has its manifest
+			}
+			if err := asStanding(from, m, &m.Files[i], standing); err != nil {
 				return nil, fmt.Errorf("edit %s: %w", m.Files[i].Path, err)
 			}
 		}
@@ -57,20 +73,95 @@ func Replan(ctx context.Context, o InstallOptions, base *record.Generation, know
 	return manifests, nil
 }
 
-// editedObject sets the object of a file that the plan edits.
-func editedObject(from sink, f *record.File) error {
-	if f.Patch == nil {
+// ReplanTwin returns the manifest of the tree dir of a package, of which another tree has the
+// same identity: they differ in their names, and in what is in no identity.
+func ReplanTwin(root *sysroot.Root, twin *record.Manifest, dir, architecture string, standing Standing) (*record.Manifest, error) {
+	place, err := LauncherPlace(root, architecture)
+	if err != nil {
+		return nil, err
+	}
+	from := newPackagedFiles(root.Store(), nil)
+	from.learn(twin)
+	m := twin.Clone()
+	m.Tree = dir
+	at := func(tree string) string { return root.Prefix() + "/" + layout.TreePath(m.Name, tree) + "/" }
+	for i := range m.Files {
+		f := &m.Files[i]
+		f.Needs = slices.Clone(f.Needs)
+		for j := range f.Needs {
+			if rest, own := strings.CutPrefix(f.Needs[j].Path, at(twin.Tree)); own {
+				f.Needs[j].Path = at(dir) + rest
+			}
+		}
+		if f.IsMade() {
+			b, err := plan.MadeBytes(place, m, f)
+			if err != nil {
+				return nil, fmt.Errorf("make %s of %s: %w", f.Path, m.Spec(), err)
+			}
+			f.Object, f.Size = digest.Of(b), int64(len(b))
+			f.Source = f.Object
+		} else if err := asStanding(from, m, f, standing); err != nil {
+			return nil, fmt.Errorf("edit %s: %w", f.Path, err)
+		}
+	}
+	m.Index()
+	return m, nil
+}
+
+// asStanding sets the object of a file as planned, or its edit as it stands.
+func asStanding(from packagedBytes, m *record.Manifest, f *record.File, standing Standing) error {
+	if f.Type != record.TypeFile || f.ELF == nil || !f.ELF.HasDynamic || len(f.Edits) == 0 && !m.Binding.IsPrelocated() {
 		return nil
 	}
-	edit, err := f.Patch.Edit()
-	if err != nil {
+	return from.Map(f.Source, func(packaged []byte) error {
+		planned := f.Edits
+		if f.Patch != nil {
+			edit, err := f.Patch.Edit()
+			if err == nil {
+				err = setEdit(f, f.Edits, edit, packaged)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		found := false
+		var failed error
+		standing(m, f, func(b []byte) bool {
+			if found = digest.Of(b) == f.Object; found {
+				return true
+			}
+			records, edit, err := rewrite.Remake(packaged, b, planned)
+			if err != nil {
+				return false // it is of something else
+			}
+			found, failed = true, setEdit(f, records, edit, packaged)
+			return true
+		})
+		isSelf := func(e record.EditRecord) bool { return e.Kind == record.EditSelf }
+		if found || f.ELF.IsProgram() || !slices.ContainsFunc(f.Edits, isSelf) {
+			return failed
+		}
+		records := slices.DeleteFunc(slices.Clone(f.Edits), isSelf)
+		edit, _, err := rewrite.Make(packaged, records)
+		if err != nil {
+			return err
+		}
+		return setEdit(f, records, edit, packaged)
+	})
+}
+
+// setEdit sets an edit of a file, and the object that it gives.
+func setEdit(f *record.File, records []record.EditRecord, edit elfedit.Edit, packaged []byte) (err error) {
+	f.Edits, f.Patch, f.Object, f.Size = records, nil, f.Source, int64(len(packaged))
+	if len(records) == 0 {
+		return nil
+	}
+	if f.Patch, err = record.PackEdit(edit); err != nil {
 		return err
 	}
-	return from.Map(f.Source, func(packaged []byte) error {
-		edited, err := edit.Apply(packaged)
-		f.Object, f.Size = digest.Of(edited), int64(len(edited))
-		return err
-	})
+	edited, err := edit.Apply(packaged)
+	f.Object, f.Size = digest.Of(edited), int64(len(edited))
+	return err
 }
 
 // knownTrees has manifests by the paths of their trees.

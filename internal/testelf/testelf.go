@@ -21,13 +21,17 @@ type File struct {
 	Room  int
 	// Refused files have more program headers than elfedit edits.
 	Refused bool
+	// Sections have files with section headers: of the names of sections only, without which no
+	// note is added.
+	Sections bool
 }
 
 const (
-	headerSize = 64
-	progSize   = 56
-	spare      = 8   // entries of a dynamic section that is not tight
-	tooMany    = 257 // program headers
+	headerSize  = 64
+	progSize    = 56
+	sectionSize = 64
+	spare       = 8   // entries of a dynamic section that is not tight
+	tooMany     = 257 // program headers
 )
 
 // Bytes returns the file.
@@ -126,5 +130,27 @@ func (f File) Bytes() []byte {
 		le.PutUint64(b[dynAt+16*uint64(i):], uint64(d.tag))
 		le.PutUint64(b[dynAt+16*uint64(i)+8:], d.value)
 	}
+	if f.Sections {
+		b = addSections(b)
+	}
+	return b
+}
+
+// addSections adds the headers of no section and of that of the names.
+func addSections(b []byte) []byte {
+	const names = "\x00.shstrtab\x00"
+	le, at := binary.LittleEndian, uint64(len(b))
+	b = append(b, names...)
+	b = append(b, make([]byte, -len(b)&7)...)
+	le.PutUint64(b[40:], uint64(len(b)))
+	le.PutUint16(b[60:], 2)
+	le.PutUint16(b[62:], 1)
+	b = append(b, make([]byte, 2*sectionSize)...)
+	h := b[len(b)-sectionSize:]
+	le.PutUint32(h, 1)
+	le.PutUint32(h[4:], uint32(elf.SHT_STRTAB))
+	le.PutUint64(h[24:], at)
+	le.PutUint64(h[32:], uint64(len(names)))
+	le.PutUint64(h[48:], 1)
 	return b
 }

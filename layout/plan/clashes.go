@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -158,17 +159,34 @@ func (p *planner) boundLibraries() (libraries []ownOf, err error) {
 		}
 	}
 	for _, t := range slices.Concat(p.defaults, p.others) {
-		if r := of[t.Path()]; t.Prelocated && users[r] && !p.isUnknown(r) {
-			c, err := p.load(t)
-			if err != nil {
-				return nil, err
-			}
-			if libraries, err = p.addBound(libraries, c.m, t.Path(), r); err != nil {
+		r := of[t.Path()]
+		if !users[r] || p.isUnknown(r) || !t.Prelocated && !p.mayLeadToRemoved(r) {
+			continue
+		}
+		c, err := p.load(t)
+		if err != nil {
+			return nil, err
+		}
+		if libraries, err = p.addBound(libraries, c.m, t.Path(), r); err != nil {
+			return nil, err
+		}
+		removed, err := p.removedBelow(c.m)
+		if err != nil {
+			return nil, err
+		}
+		for _, gone := range removed {
+			if libraries, err = p.addBound(libraries, gone.m, layout.TreePath(gone.m.Name, gone.m.Tree), r); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return libraries, nil
+}
+
+// mayLeadToRemoved reports whether files of a package may lead to a tree that the generation
+// has not any more.
+func (p *planner) mayLeadToRemoved(r *relative) bool {
+	return slices.ContainsFunc(r.linkage.Leads, func(tree string) bool { return p.trees[tree] == nil })
 }
 
 // addBound adds the libraries of a tree that are bound to themselves. One of which nobody can tell to what
@@ -232,12 +250,29 @@ func boundFiles(m *record.Manifest) (files []*record.File) {
 // would use, and of what finds these by itself; nil where there are none.
 func (p *planner) withoutClashes() (*Input, error) {
 	s, of := p.familySet()
-	anew := map[string]bool{}
+	anew := map[string][]string{}
 	for _, c := range p.command {
+		user := ""
+		if c.from != nil {
+			user = c.from.Path()
+		}
 		searched := map[string]bool{} // clashing trees that are not loaded from where a program says
 		for _, r := range s.closure(of[ownerKey(c)]) {
 			o := p.installed[r.tree]
-			if o == nil || !p.clashing[o.m] {
+			if o == nil {
+				continue
+			}
+			removed, err := p.removedBelow(o.m)
+			if err != nil {
+				return nil, err
+			}
+			for _, gone := range removed {
+				if p.clashing[gone.m] && p.useOf(c, gone) == isSearched {
+					searched[r.tree.Path()] = true
+					anew[r.tree.Path()] = append(anew[r.tree.Path()], user)
+				}
+			}
+			if !p.clashing[o.m] {
 				continue
 			}
 			switch p.useOf(c, o) {
@@ -245,7 +280,7 @@ func (p *planner) withoutClashes() (*Input, error) {
 				searched[r.tree.Path()] = true
 				fallthrough
 			case isListed:
-				anew[r.tree.Path()] = true
+				anew[r.tree.Path()] = append(anew[r.tree.Path()], user)
 			}
 		}
 		for _, r := range s.closure(of[ownerKey(c)]) {
@@ -257,7 +292,7 @@ func (p *planner) withoutClashes() (*Input, error) {
 				return nil, err
 			}
 			if p.leadsTo(o.m, searched) {
-				anew[r.tree.Path()] = true
+				anew[r.tree.Path()] = append(anew[r.tree.Path()], user)
 			}
 		}
 	}
@@ -265,20 +300,18 @@ func (p *planner) withoutClashes() (*Input, error) {
 		return nil, nil
 	}
 	in := p.in
-	in.anew = map[string]bool{}
-	for tree := range p.in.anew {
-		in.anew[tree] = true
-	}
+	in.anew = map[string][]string{}
+	maps.Copy(in.anew, p.in.anew)
 	in.Command, in.Rebind = slices.Clone(in.Command), slices.Clone(in.Rebind)
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
-		if !anew[t.Path()] {
+		if anew[t.Path()] == nil {
 			continue
 		}
-		if in.anew[t.Path()] {
+		if in.anew[t.Path()] != nil {
 			return nil, fmt.Errorf("plan %s anew: internal error: it is used all the same", t.Spec())
 		}
-		in.anew[t.Path()] = true
+		in.anew[t.Path()] = anew[t.Path()]
 		if len(in.Rebind) > 0 {
 			if !slices.Contains(in.Rebind, t) {
 				in.Rebind = append(in.Rebind, t)

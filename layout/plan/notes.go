@@ -12,11 +12,10 @@ import (
 // withoutDerived returns edits without the note and what is bound to the file itself, which
 // follow from the others and from other files.
 func withoutDerived(edits []record.EditRecord) []record.EditRecord {
-	isDerived := func(e record.EditRecord) bool { return e.Kind == record.EditNote || e.Kind == record.EditSelf }
-	if !slices.ContainsFunc(edits, isDerived) {
+	if !slices.ContainsFunc(edits, record.EditRecord.IsDerived) {
 		return edits
 	}
-	return slices.DeleteFunc(slices.Clone(edits), isDerived)
+	return slices.DeleteFunc(slices.Clone(edits), record.EditRecord.IsDerived)
 }
 
 // addNotes has the programs of new trees say which files they are bound to, by digests. It

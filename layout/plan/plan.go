@@ -81,8 +81,9 @@ type Input struct {
 	Linkages Linkages
 
 	// anew are trees of Generation, by their paths, that are planned anew because of what is
-	// bound to itself in them: see [planner.findClashes].
-	anew map[string]bool
+	// bound to itself in them, and the trees of the packages that would use them: see
+	// [planner.findClashes].
+	anew map[string][]string
 }
 
 // Plan is what an install would do. Its value is what --dry-run prints.
@@ -190,9 +191,12 @@ func newPlan() *Plan {
 }
 
 // makeRebound is Make for installed packages. One that is broken is left as it is, and the
-// others are planned without it: what they are bound to may be another file then.
+// others are planned without it: what they are bound to may be another file then. So are those
+// that need it bound anew although nobody asked for that: see [planner.findClashes].
 func makeRebound(in Input) (*Plan, error) {
+	asked := in
 	var left []Left
+	isLeft := func(tree string) bool { return slices.ContainsFunc(left, func(l Left) bool { return l.Tree == tree }) }
 	for {
 		plan := newPlan()
 		if len(in.Rebind) == 0 {
@@ -211,19 +215,27 @@ func makeRebound(in Input) (*Plan, error) {
 			in = *again
 			continue
 		}
-		left = append(left, plan.Left...)
 		if len(plan.Left) == 0 {
 			plan.Left = left
 			return plan, nil
 		}
-		for _, l := range plan.Left {
-			if in.anew[l.Tree] {
-				return nil, fmt.Errorf("bind %s anew, which others need: %s", l.Tree, l.Why)
+		more := len(left)
+		for i := 0; i < len(plan.Left); i++ { // which grows on the way
+			l := plan.Left[i]
+			for _, user := range in.anew[l.Tree] {
+				if t := p.trees[user]; !slices.ContainsFunc(plan.Left, func(o Left) bool { return o.Tree == user }) {
+					plan.Left = append(plan.Left, LeaveTree(t, fmt.Sprintf("it cannot be bound anew without %s, of which less is to be bound to itself: %s", l.Tree, l.Why)))
+				}
+			}
+			if !isLeft(l.Tree) && slices.ContainsFunc(asked.Rebind, func(t *record.Tree) bool { return t.Path() == l.Tree }) {
+				left = append(left, l)
 			}
 		}
-		in.Rebind = slices.DeleteFunc(slices.Clone(in.Rebind), func(t *record.Tree) bool {
-			return slices.ContainsFunc(plan.Left, func(l Left) bool { return l.Tree == t.Path() })
-		})
+		if len(left) == more {
+			return nil, fmt.Errorf("bind %s anew: internal error: nobody asks for it, and %s", plan.Left[0].Tree, plan.Left[0].Why)
+		}
+		in = asked
+		in.Rebind = slices.DeleteFunc(slices.Clone(in.Rebind), func(t *record.Tree) bool { return isLeft(t.Path()) })
 	}
 }
 

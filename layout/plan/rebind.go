@@ -151,7 +151,7 @@ func firstTrue(a, b bool) int {
 func (p *planner) settle() {
 	changed := map[*candidate]bool{}
 	for _, c := range p.command {
-		changed[c] = p.in.anew[c.from.Path()] || p.bindsAnew(c)
+		changed[c] = p.in.anew[c.from.Path()] != nil || p.bindsAnew(c)
 	}
 	for again := true; again; {
 		again = false

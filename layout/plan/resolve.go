@@ -48,6 +48,7 @@ type planner struct {
 	unread   []string               // what symbols could not be read of
 
 	trees   map[string]*record.Tree     // of the generation, by their paths
+	removed map[string]*candidate       // trees that the generation has not, by their paths: see removedTree
 	rebound map[string]*candidate       // of the command, those that are bound anew, by the paths of the trees that they have
 	kin     map[*candidate][]*candidate // see kinOf
 	fault   error                       // of reading an installed manifest, where it could not be returned
@@ -73,6 +74,7 @@ func newPlanner(in Input) (*planner, error) {
 		warned:    map[string]bool{},
 		linked:    map[string]*linked{},
 		trees:     map[string]*record.Tree{},
+		removed:   map[string]*candidate{},
 		rebound:   map[string]*candidate{},
 		kin:       map[*candidate][]*candidate{},
 	}
@@ -102,7 +104,7 @@ func (p *planner) listTrees() {
 	p.defaults, p.others = nil, nil
 	for i := range in.Generation.Trees {
 		t := &in.Generation.Trees[i]
-		if in.Gone != nil && in.Gone(t) || p.rebound[t.Path()] != nil || in.anew[t.Path()] {
+		if in.Gone != nil && in.Gone(t) || p.rebound[t.Path()] != nil || in.anew[t.Path()] != nil {
 			continue
 		}
 		if t.Origin == record.OriginSystem {

@@ -361,6 +361,81 @@ func TestARebindTakesAnotherTree(t *testing.T) {
 	}
 }
 
+// TestARebindLeavesWhatNeedsABrokenTree has a program that cannot be bound anew without another
+// tree of a package that is broken, whether or not that one is to be bound anew as well: both stay, and the
+// others are bound anew.
+func TestARebindLeavesWhatNeedsABrokenTree(t *testing.T) {
+	for _, tt := range []struct {
+		ask        []string
+		left, said []string
+	}{
+		{nil, []string{"liba/1", "prog/1"}, []string{"tool 1: libonig.so.5 from libonig5=6.9 -> libonig5=6.10"}},
+		{[]string{"prog", "tool"}, []string{"prog/1"}, []string{"tool 1: libonig.so.5 from libonig5=6.9 -> libonig5=6.10"}},
+		{[]string{"prog"}, []string{"prog/1"}, []string{}},
+	} {
+		w := newSelfWorld(named{"liba.so.1": "+a +b", "libonig.so.5.6.10": "b"})
+		w.addSystem(pkg("root", "1", nil, facts{path: libDir + "libgone.so.1", soname: "libgone.so.1", needed: []string{"libc.so.6"}}))
+		of := pkg("prog", "1", []string{"liba", "libonig5", "libc6"}, facts{path: "usr/bin/prog", needed: []string{"libonig.so.5", "liba.so.1", "libc.so.6"}})
+		of.Binding.Prelocate = record.PrelocateOn
+		a := lib("liba")
+		a.Files = append(a.Files, facts{path: "usr/bin/broken", needed: []string{"libgone.so.1", "libonig.so.5", "libc.so.6"}}.file())
+		a.Requires = append(a.Requires, pkg("x", "1", []string{"libonig5"}).Requires...)
+		a.Index()
+		w.installAll(t, libc("2.36"), onig("6.9"), a, of, tool("1"))
+		w.installAll(t, onig("6.10"))
+		delete(w.system, "libgone.so.1")
+		plan, said := w.rebind(t, tt.ask...)
+		var left []string
+		for _, l := range plan.Left {
+			left = append(left, l.Tree)
+			if !strings.Contains(l.Why, "libgone.so.1") {
+				t.Errorf("it is not said why: %s", l.Why)
+			}
+		}
+		slices.Sort(left)
+		if diff := cmp.Diff(tt.left, left); diff != "" {
+			t.Errorf("%q: left (-want +have)\n%s", tt.ask, diff)
+		}
+		if diff := cmp.Diff(tt.said, said); diff != "" {
+			t.Errorf("%q: bound anew (-want +have)\n%s", tt.ask, diff)
+		}
+		if len(tt.said) > 0 {
+			w.take(t, plan)
+		}
+	}
+}
+
+// TestATreeThatWasRemovedClashes has a library search a tree that the generation has not any more, and
+// a program come that answers what is bound there. One that lists another tree of that library never
+// loads it.
+func TestATreeThatWasRemovedClashes(t *testing.T) {
+	for _, tt := range []struct {
+		rival *record.Manifest
+		want  string
+	}{
+		{searches(prog("rival", "libmid")), "libmid rival"},
+		{prog("rival", "libmid"), "rival"},
+		{searches(prog("harmless", "libmid")), "harmless"},
+	} {
+		w := newSelfWorld(named{"liba.so.1": "+a +b", "libmid.so.1": "+m", "rival": "a"})
+		w.installAll(t, libc("2.36"), lib("liba"), lib("libmid", "liba"), prog("prog", "libmid"))
+		w.generation.Remove(func(t *record.Tree) bool { return t.Name == "liba" })
+		second := lib("liba")
+		second.Version = "2"
+		w.installAll(t, second)
+		plan := w.plan(t, tt.rival)
+		var trees []string
+		for _, planned := range plan.Trees {
+			trees = append(trees, planned.Name)
+		}
+		slices.Sort(trees)
+		// The new tree of libmid searches the second liba, which gets another tree as well.
+		if have := strings.Join(slices.DeleteFunc(trees, func(name string) bool { return name == "liba" }), " "); have != tt.want {
+			t.Errorf("%s: planned are %s, not %s", tt.rival.Name, have, tt.want)
+		}
+	}
+}
+
 // TestOthersDoNotPay has roots without prelocated trees: nobody is asked for symbols.
 func TestOthersDoNotPay(t *testing.T) {
 	w := newWorld()

@@ -230,6 +230,10 @@ const (
 	EditNote        = "note"        // the note of what the program is bound to, with these lines; no part of an identity
 )
 
+// IsDerived reports whether a record is of a note or of what is bound to the file itself: these
+// follow from the other records and from other files, and are no part of an identity.
+func (e EditRecord) IsDerived() bool { return e.Kind == EditNote || e.Kind == EditSelf }
+
 // SelfBound returns to how many symbols of its own a file is bound, by a record of that; 0 by
 // another one.
 func (e EditRecord) SelfBound() int {

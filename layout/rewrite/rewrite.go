@@ -169,19 +169,24 @@ func Compare(edited, packaged *elfedit.Info, records []record.EditRecord) error 
 			expected.Bound = bound(e)
 		}
 	}
+	return compare(edited, &expected, "the edited file", "planned was")
+}
+
+// compare returns an error that says what of two files is not the same.
+func compare(is, expected *elfedit.Info, file, was string) error {
 	switch {
-	case !slices.Equal(edited.Bound, expected.Bound):
-		return fmt.Errorf("the edited file has a note of %d libraries, planned was one of %d", len(edited.Bound), len(expected.Bound))
-	case edited.Interpreter != expected.Interpreter:
-		return fmt.Errorf("the edited file has the interpreter %q, planned was %q", edited.Interpreter, expected.Interpreter)
-	case !slices.Equal(edited.Needed, expected.Needed):
-		return fmt.Errorf("the edited file needs %q, planned was %q", edited.Needed, expected.Needed)
-	case edited.RunPath != expected.RunPath:
-		return fmt.Errorf("the edited file has the RUNPATH %q, planned was %q", edited.RunPath, expected.RunPath)
-	case edited.RPath != expected.RPath:
-		return fmt.Errorf("the edited file has the RPATH %q, planned was %q", edited.RPath, expected.RPath)
-	case edited.Soname != expected.Soname:
-		return fmt.Errorf("the edited file has the soname %q, it was %q", edited.Soname, expected.Soname)
+	case !slices.Equal(is.Bound, expected.Bound):
+		return fmt.Errorf("%s has a note of %d libraries, %s one of %d", file, len(is.Bound), was, len(expected.Bound))
+	case is.Interpreter != expected.Interpreter:
+		return fmt.Errorf("%s has the interpreter %q, %s %q", file, is.Interpreter, was, expected.Interpreter)
+	case !slices.Equal(is.Needed, expected.Needed):
+		return fmt.Errorf("%s needs %q, %s %q", file, is.Needed, was, expected.Needed)
+	case is.RunPath != expected.RunPath:
+		return fmt.Errorf("%s has the RUNPATH %q, %s %q", file, is.RunPath, was, expected.RunPath)
+	case is.RPath != expected.RPath:
+		return fmt.Errorf("%s has the RPATH %q, %s %q", file, is.RPath, was, expected.RPath)
+	case is.Soname != expected.Soname:
+		return fmt.Errorf("%s has the soname %q, %s %q", file, is.Soname, was, expected.Soname)
 	}
 	return nil
 }

@@ -234,7 +234,7 @@ func TestCompare(t *testing.T) {
 		{name: "order", edited: with(func(i *elfedit.Info) { slices.Reverse(i.Needed) }), fault: "needs"},
 		{name: "RUNPATH", edited: with(func(i *elfedit.Info) { i.RunPath = "" }), fault: `RUNPATH "", planned was "/r"`},
 		{name: "RPATH", edited: with(func(i *elfedit.Info) { i.RPath = "/r" }), fault: `RPATH "/r", planned was ""`},
-		{name: "soname", edited: with(func(i *elfedit.Info) { i.Soname = "t" }), fault: `soname "t", it was "s"`},
+		{name: "soname", edited: with(func(i *elfedit.Info) { i.Soname = "t" }), fault: `soname "t", planned was "s"`},
 		{
 			name: "edit not made", edited: packaged, fault: "planned was",
 			records: []record.EditRecord{{Kind: record.EditReplace, From: []string{"a"}, To: []string{"/a"}}},

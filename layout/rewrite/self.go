@@ -1,7 +1,6 @@
 package rewrite
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,11 +22,7 @@ const maxLeftOut = 4096
 // number of the rules and how many symbols it is, From those that are taken. It is nil where there is
 // no symbol, and then there is no edit either.
 func MakeSelf(packaged []byte, records []record.EditRecord, taken func(elfedit.Symbol) bool) (r *record.EditRecord, edit elfedit.Edit, leavesRelRO bool, err error) {
-	own, err := elfedit.SelfBindable(packaged)
-	var format *elfedit.FormatError
-	if errors.As(err, &format) {
-		return nil, elfedit.Edit{}, false, nil // no loader finds its symbols, either
-	}
+	own, err := bindable(packaged)
 	if err != nil {
 		return nil, elfedit.Edit{}, false, err
 	}

@@ -46,10 +46,8 @@ func (r *repairer) repairEdits(lost map[string]lostManifest) error {
 				continue
 			}
 			what = fmt.Sprintf("%s: %s", f.Path, r.check.Edit(f))
-			if mended != nil {
-				if mended.Files[i].Patch = r.editAgain(user{m, f}); mended.Files[i].Patch == nil {
-					mended = nil
-				}
+			if mended != nil && !r.editAgain(user{m, f}, &mended.Files[i]) {
+				mended = nil
 			}
 		}
 		if what == "" {
@@ -73,37 +71,43 @@ func (r *repairer) repairEdits(lost map[string]lostManifest) error {
 	return nil
 }
 
-// editAgain makes the edit of a file again; nil when the packaged bytes are nowhere on the
-// disk, or the edit does not give the object that the file has.
-func (r *repairer) editAgain(u user) (patch *record.Patch) {
+// editAgain sets what a record says of the edit of a file: as it is when it is made again and
+// gives the object that the file has. It is false when the packaged bytes are nowhere on the
+// disk, or the edit is another one.
+func (r *repairer) editAgain(u user, to *record.File) (done bool) {
 	f := u.f
 	fromPackaged := func(packaged []byte) {
-		if digest.Of(packaged) != f.Source {
+		if done || digest.Of(packaged) != f.Source {
 			return
 		}
-		edit, _, err := rewrite.Make(packaged, f.Edits)
-		if err != nil {
-			return
-		}
-		if edited, err := edit.Apply(packaged); err != nil || digest.Of(edited) != f.Object {
-			return
-		}
-		if again, err := record.PackEdit(edit); err == nil {
-			patch = again
-		}
+		mapEdited(r.inStore(layout.ObjectPath(f.Object)), nil, func(edited []byte) {
+			records, edit, err := rewrite.Remake(packaged, edited, f.Edits)
+			if err != nil || digest.Of(edited) != f.Object {
+				return
+			}
+			patch, err := record.PackEdit(edit)
+			if err != nil {
+				return
+			}
+			to.Edits, to.Patch = records, patch
+			if rewrite.Check(edited, packaged, to.ELF, records, true) != nil {
+				to.ELF, err = elfedit.Inspect(packaged) // which alone tells what it should be
+			}
+			done = err == nil
+		})
 	}
 	try := func(open opener, undo *elfedit.Edit) {
-		if patch == nil {
+		if !done {
 			mapEdited(open, undo, fromPackaged)
 		}
 	}
 	try(r.inStore(layout.ObjectPath(f.Source)), nil)
 	try(r.ofSystem(u.place()), nil)
-	for _, p := range sortedKeys(r.manifests) { // the same packaged file, bound to other libraries
+	for _, p := range sortedKeys(r.manifests) { // the file itself, or the same packaged one, bound to other libraries
 		m := r.manifests[p]
 		for i := range m.Files {
 			other := &m.Files[i]
-			if other.Source != f.Source || other.Patch == nil || other == f {
+			if other.Source != f.Source || other.Patch == nil {
 				continue
 			}
 			if edit, err := other.Patch.Edit(); err == nil {
@@ -112,5 +116,5 @@ func (r *repairer) editAgain(u user) (patch *record.Patch) {
 			}
 		}
 	}
-	return patch
+	return done
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/layout/rewrite"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -219,7 +220,7 @@ func declaredKinds(t *testing.T) (list []store.DamageKind) {
 
 // TestBinding has a program whose note speaks of other files than those that stand there.
 func TestBinding(t *testing.T) {
-	root, _ := smallStore(t)
+	root, _ := notedStore(t)
 	lib := readManifest(t, root, "liba1", "1")
 	var is elfedit.Bound
 	for i := range lib.Files {
@@ -240,7 +241,7 @@ func TestBinding(t *testing.T) {
 	} {
 		change(t, root, "prog", "1", "usr/bin/prog", func(f *record.File) {
 			f.Edits = slices.DeleteFunc(f.Edits, func(e record.EditRecord) bool { return e.Kind == record.EditNote })
-			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditNote, To: []string{tt.bound.String()}})
+			editAs(t, root, "prog/1/usr/bin/prog", f, append(f.Edits, record.EditRecord{Kind: record.EditNote, To: []string{tt.bound.String()}}))
 		})
 		var want, remains []string
 		if tt.what != "" {
@@ -259,6 +260,93 @@ func TestBinding(t *testing.T) {
 		}
 		if diff := cmp.Diff(remains, inShort(root, mend(t, root, false))); diff != "" {
 			t.Errorf("%s: a repair (-want +have):\n%s", tt.name, diff)
+		}
+	}
+}
+
+// notedStore is smallStore with a program that has a note.
+func notedStore(t *testing.T) (root *sysroot.Root, debs string) {
+	t.Helper()
+	noted := program
+	noted.Sections = true
+	packages := slices.Clone(small)
+	packages[2].Files = slices.Clone(packages[2].Files)
+	packages[2].Files[0] = elfFile("usr/bin/prog", noted)
+	root = newRoot(t)
+	files := write(t, packages...)
+	install(t, root, files...)
+	return root, filepath.Dir(files[0])
+}
+
+// editAs edits the packaged bytes of a file of a tree otherwise, as an install would have.
+func editAs(t *testing.T, root *sysroot.Root, name string, f *record.File, records []record.EditRecord) {
+	t.Helper()
+	file := root.Store().Path(name)
+	b, err := os.ReadFile(file)
+	must(t, err)
+	packaged, err := rewrite.Undo(b, f.Patch, f.Source)
+	must(t, err)
+	edit, _, err := rewrite.Make(packaged, records)
+	must(t, err)
+	edited, err := edit.Apply(packaged)
+	must(t, err)
+	f.Patch, err = record.PackEdit(edit)
+	must(t, err)
+	f.Edits, f.Object, f.Size = records, digest.Of(edited), int64(len(edited))
+	object := root.Store().Path(layout.ObjectPath(f.Object))
+	must(t, os.MkdirAll(filepath.Dir(object), 0o755))
+	must(t, errors.Join(os.WriteFile(object, edited, 0o600), os.Chmod(object, 0o555), os.Remove(file), os.Link(object, file)))
+}
+
+// TestRecordOfAnotherEdit has records that are not of the file: what is in no identity the file
+// tells, and the rest the package.
+func TestRecordOfAnotherEdit(t *testing.T) {
+	root, debs := notedStore(t)
+	before := listing(t, root)
+	note := func(f *record.File) *record.EditRecord {
+		i := slices.IndexFunc(f.Edits, func(e record.EditRecord) bool { return e.Kind == record.EditNote })
+		return &f.Edits[i]
+	}
+	manifest := layout.ManifestPath("prog", "1")
+	for name, tt := range map[string]struct {
+		change func(*record.File)
+		from   bool // the package is needed
+	}{
+		"a note of another file": {func(f *record.File) { note(f).To = []string{strings.Repeat("0", 64) + "  /var/sys/libc6/1/x"} }, false},
+		"no note": {func(f *record.File) {
+			f.Edits = slices.DeleteFunc(f.Edits, func(e record.EditRecord) bool { return e.Kind == record.EditNote })
+		}, false},
+		"bound to itself": {func(f *record.File) {
+			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditSelf, To: []string{"1", "1"}})
+		}, false},
+		"another packaged file": {func(f *record.File) { f.ELF.Needed = nil }, false},
+		"no patch":              {func(f *record.File) { f.Patch = nil }, true},
+		"another interpreter":   {func(f *record.File) { f.Edits[0].To = []string{"/tmp/ld.so"} }, true},
+		"no records":            {func(f *record.File) { f.Edits = nil }, true},
+	} {
+		change(t, root, "prog", "1", "usr/bin/prog", tt.change)
+		report, err := verify.Trees(t.Context(), root, verify.Options{})
+		must(t, err)
+		if !slices.ContainsFunc(report.Damaged, func(d store.Damage) bool { return d.Kind == store.DamageEdit && d.Tree == "prog/1" }) {
+			t.Errorf("%s: verify reports %+v", name, report.Damaged)
+		}
+		want := []string{"mended " + manifest}
+		if tt.from {
+			if diff := cmp.Diff([]string{"remains edit prog/1/usr/bin/prog"}, inShort(root, mend(t, root, false))); diff != "" {
+				t.Errorf("%s: without the package (-want +have):\n%s", name, diff)
+			}
+		} else if diff := cmp.Diff(want, inShort(root, mend(t, root, true))); diff != "" {
+			t.Errorf("%s: a dry run (-want +have):\n%s", name, diff)
+		}
+		var from []string
+		if tt.from {
+			from = []string{debs}
+		}
+		if diff := cmp.Diff(want, inShort(root, mend(t, root, false, from...))); diff != "" {
+			t.Errorf("%s (-want +have):\n%s", name, diff)
+		}
+		if have := listing(t, root); have != before {
+			t.Fatalf("%s: it is another store:\n%s", name, cmp.Diff(before, have))
 		}
 	}
 }

@@ -173,6 +173,9 @@ func (r *repairer) repairManifests(ctx context.Context) error {
 		if err := r.repairEdits(lost); err != nil {
 			return err
 		}
+		if err := r.replanTwins(lost); err != nil {
+			return err
+		}
 		if err := r.replan(ctx, lost); err != nil {
 			return err
 		}
@@ -473,7 +476,7 @@ func (r *repairer) replanFromPackages(ctx context.Context, lost map[string]lostM
 				if len(files) == 0 {
 					continue
 				}
-				if err := r.replanFiles(ctx, files, whole(g, until), known, accept); err != nil {
+				if err := r.replanFiles(ctx, files, whole(g, until), known, r.standing(lost), accept); err != nil {
 					return err
 				}
 			}
@@ -484,13 +487,13 @@ func (r *repairer) replanFromPackages(ctx context.Context, lost map[string]lostM
 
 // replanFiles plans an install of package files with each binding that the trees may
 // have had, which their manifests alone say, until accept has taken all of them.
-func (r *repairer) replanFiles(ctx context.Context, files []string, base *record.Generation, known func() map[string]*record.Manifest, accept func([]*record.Manifest, string) (int, error)) error {
+func (r *repairer) replanFiles(ctx context.Context, files []string, base *record.Generation, known func() map[string]*record.Manifest, standing transaction.Standing, accept func([]*record.Manifest, string) (int, error)) error {
 	for _, binding := range record.Bindings() {
 		packages := transaction.PackageFiles(files...)
 		for i := range packages {
 			packages[i].Binding = &binding
 		}
-		made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Packages: packages, Now: r.Now}, base, known())
+		made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Packages: packages, Now: r.Now}, base, known(), standing)
 		if err != nil {
 			r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
 			return nil

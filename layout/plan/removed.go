@@ -1,0 +1,77 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+)
+
+// A tree that was removed from the generation is loaded all the same by what is bound to it.
+// Nothing new is, so that it is no answer of a plan; but what is bound to itself in it is in processes.
+
+// removedBelow returns the trees that a tree's files are bound to or search, themselves or by one
+// another, which the generation has not any more.
+func (p *planner) removedBelow(m *record.Manifest) (found []*candidate, err error) {
+	seen := map[string]bool{}
+	for next := []*record.Manifest{m}; len(next) > 0; next = next[1:] {
+		for _, tree := range p.loadedFrom(next[0]) {
+			if p.trees[tree] != nil || seen[tree] {
+				continue
+			}
+			seen[tree] = true
+			c, err := p.removedTree(tree)
+			if err != nil {
+				return nil, err
+			}
+			if c != nil {
+				found, next = append(found, c), append(next, c.m)
+			}
+		}
+	}
+	return found, nil
+}
+
+// removedTree returns a tree that the generation has not; nil where there is none.
+func (p *planner) removedTree(tree string) (*candidate, error) {
+	if c, known := p.removed[tree]; known {
+		return c, nil
+	}
+	name, dir := layout.SplitTreePath(tree)
+	trees, err := p.in.Occupied(name)
+	if err != nil {
+		return nil, err
+	}
+	var c *candidate
+	if m := manifestAt(trees, dir); m != nil {
+		t := generationTree(m)
+		c = newCandidate(m, &t)
+	}
+	p.removed[tree] = c
+	return c, nil
+}
+
+// loadedFrom returns the trees that edits of a tree's files name.
+func (p *planner) loadedFrom(m *record.Manifest) (trees []string) {
+	for i := range m.Files {
+		for _, e := range m.Files[i].Edits {
+			if e.IsDerived() {
+				continue
+			}
+			for _, to := range e.To {
+				for _, name := range strings.Split(to, ":") {
+					rest, isOurs := strings.CutPrefix(name, p.in.Prefix+"/")
+					parts := strings.SplitN(rest, "/", 3)
+					if !isOurs || len(parts) < 3 || layout.CheckName(parts[0]) != nil {
+						continue
+					}
+					if tree := layout.TreePath(parts[0], parts[1]); !slices.Contains(trees, tree) {
+						trees = append(trees, tree)
+					}
+				}
+			}
+		}
+	}
+	return trees
+}
