@@ -79,8 +79,15 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 		records = append(records, *r)
 	}
 	if f.Record != nil && f.Record.Restored && !p.Restored {
-		d.Keep = true
+		d.Keep = f.Current == nil
+		if !d.Keep { // who was giving the packaged bytes back was cut short
+			d.Edit, d.Restore = undo(b), true
+		}
 		return d, nil
+	}
+	if p.isThawed(f, d.Frozen) {
+		records = nil
+		defer func() { d.Restore = d.Desired == nil && d.Left == "" }()
 	}
 	// Found through the farm, a library would be said to be in it, and a program that asks
 	// looks for plugins or data beside the library. A pin names a file, and is asked for.

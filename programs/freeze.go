@@ -166,6 +166,12 @@ func IsFrozen(a *record.AppliedEdit) bool {
 	return false
 }
 
+// isThawed reports whether a program has the edit of a freeze that somebody has taken back, so
+// that it is to have its packaged bytes, and keep them: who was thawing it was cut short.
+func (p *Policy) isThawed(f *Facts, frozen bool) bool {
+	return f.Current != nil && IsFrozen(f.Current) && !frozen && !p.Frozen[f.Path] && !p.Restored
+}
+
 // NotFrozen returns the names in the edit of a frozen program by which it needs libraries
 // that its freeze does not have, but for those of the C library.
 func NotFrozen(a *record.AppliedEdit) (names []string) {

@@ -25,6 +25,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 		Running: programs.FindRunning(),
 		Rewrite: s.Rewrite, Prefix: s.Root.Prefix(), Architecture: generation.Architecture,
 		Farm: generation.SystemLibraries(), Trees: s.trees, Pins: pins, Confinement: confinement(s.Root, pins), Integrity: confine.ReadIntegrity(s.Root),
+		Frozen:   setOf(frozenPrograms(s.pins)),
 		Strict:   s.noPins != nil, // what does not fit any more may have been wanted so
 		Restored: s.Again, FarmPlanned: s.DryRun && s.result.Changed,
 	}
@@ -62,6 +63,14 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 		return nil, err
 	}
 	return s.report(outcomes, more), records.Prune(s.Root, outcomes)
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return set
 }
 
 // programsOf returns the programs of a package that was looked at.
