@@ -154,12 +154,12 @@ func (h *Hook) sync(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	run := ""
+	run, atWork := "", ""
 	if !h.Image { // in which nothing of the machine that makes it shall be
-		run = currentRun(h.Root)
+		run, atWork = currentRun(h.Root), ProcessAtWork(h.Root)
 	}
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Generate: h.Generate, Run: run, Lock: h.lock(), Again: retired,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Generate: h.Generate, Run: run, AtWork: atWork, Lock: h.lock(), Again: retired,
 	})
 	if errors.Is(err, backends.ErrNoDatabase) {
 		return nil // dpkg --admindir

@@ -28,6 +28,9 @@ type SystemState struct {
 	// Views changes with the files of the host that indexes of views follow from; "" when
 	// they are to be looked at.
 	Views string `json:"views,omitempty"`
+	// Absent has frozen programs that are not there, which no package lists, and the process of
+	// the package manager that was at work then: their freezes end after it.
+	Absent map[string]string `json:"absent,omitempty"`
 	// Packages has every package of the databases.
 	Packages map[pkginfo.Key]SystemPackage `json:"packages"`
 }
