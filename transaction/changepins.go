@@ -59,6 +59,7 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.w.End()) }()
+	c.names = followLinks(c.root, c.names)
 	if c.before, err = c.root.Pins(); err != nil {
 		return nil, err
 	}
@@ -127,6 +128,21 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 		return result, nil
 	}
 	return result, rememberPins(c.root, c.rewrite, settled, outcomes)
+}
+
+// followLinks returns names in which paths are those of the files that links lead to. One that
+// leads nowhere stays.
+func followLinks(root *sysroot.Root, names []string) []string {
+	names = slices.Clone(names)
+	for i, name := range names {
+		if !strings.HasPrefix(name, "/") {
+			continue
+		}
+		if final, err := root.Final(name); err == nil && root.HasFile(final) {
+			names[i] = final
+		}
+	}
+	return names
 }
 
 // settled returns the pins that there are to be when programs become what outcomes say.
