@@ -155,6 +155,69 @@ func TestFreezeOfDiverted(t *testing.T) {
 	check("back", "/usr/bin/svc")
 }
 
+// TestFreezeRealPrograms freezes programs of Debian that have no room for what they load, one of
+// which runs as another group than its user's.
+func TestFreezeRealPrograms(t *testing.T) {
+	root := newSystem(t)
+	root.Run("hashpkg", "sync")
+	names := []string{"/usr/bin/findmnt", "/usr/bin/chage"}
+	before := map[string][]string{}
+	for _, name := range names {
+		before[name] = loadedBy(root, name)
+	}
+	asUser := func() string {
+		return root.Run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "chage", "-l", "nobody") + root.Run("findmnt", "-n", "-o", "TARGET", "/proc")
+	}
+	said := asUser()
+	root.Run(append([]string{"hashpkg", "freeze"}, names...)...)
+	for _, name := range names {
+		if out := root.Run("hashpkg", "elf", "--print-needed", name); !strings.Contains(out, "/var/sys/hashpkg-closures/") {
+			t.Errorf("%s has room for %s", name, out)
+		}
+		var have []string
+		for _, file := range loadedBy(root, name) {
+			if !strings.Contains(file, "/hashpkg-closures/") {
+				have = append(have, file)
+			}
+		}
+		if !equalBases(before[name], have) {
+			t.Errorf("frozen, %s loads\n%q, and before\n%q", name, have, before[name])
+		}
+	}
+	if out := asUser(); out != said {
+		t.Errorf("frozen, they say %s, and before %s", out, said)
+	}
+	for _, command := range [][]string{{"verify"}, {"verify", "--system"}, {"check"}, {"thaw", "--all"}} {
+		root.Run(append([]string{"hashpkg"}, command...)...)
+	}
+	checkPackaged(t, root, "passwd", "usr/bin/chage")
+	checkPackaged(t, root, "util-linux", "bin/findmnt")
+}
+
+// TestFreezeByUser has somebody freeze who may not, and a store of a user's own.
+func TestFreezeByUser(t *testing.T) {
+	root := newSystem(t)
+	root.Run("hashpkg", "sync")
+	as := []string{"env", "HOME=/tmp", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "hashpkg"}
+	before := root.ReadFile("/usr/bin/findmnt")
+	for _, tt := range []struct {
+		command []string
+		says    string
+	}{
+		{[]string{"freeze", "/usr/bin/findmnt"}, "a store that belongs to somebody else is not written to"},
+		{[]string{"thaw", "--all"}, "a store that belongs to somebody else is not written to"},
+		{[]string{"--prefix", "/tmp/sys", "freeze", "/usr/bin/findmnt"}, "there is no hashpkg store"},
+	} {
+		out, err := root.RunErr(t.Context(), append(as, tt.command...)...)
+		if err == nil || !strings.Contains(out, tt.says) {
+			t.Errorf("%q: %v: %s", tt.command, err, out)
+		}
+	}
+	if root.ReadFile("/usr/bin/findmnt") != before {
+		t.Error("findmnt has changed")
+	}
+}
+
 // TestFreezeThatDoesNotFit upgrades a frozen program to one that needs more than the library
 // that it is frozen to has, and removes hashpkg's edits while it is frozen.
 func TestFreezeThatDoesNotFit(t *testing.T) {

@@ -35,7 +35,10 @@ type Decision struct {
 	// gets an edit again that the loader was asked about when it was made.
 	Forced bool
 
-	Frozen bool // it has a freeze, be that in force or not
+	// Closure is the manifest of the tree with the closure object that the desired edit needs,
+	// which is to be there before the program is edited; nil for none.
+	Closure *record.Manifest
+	Frozen  bool // it has a freeze, be that in force or not
 
 	Left Reason // why it is left, though it would be edited; "" if it is not
 	// Unsettled says that it is left, or goes on without its pins, because of
@@ -228,6 +231,9 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 	if err := rewrite.Compare(after, d.Info, records); err != nil {
 		return err
 	}
+	if finder, err = withClosure(finder, p.Prefix, pinned.closure); err != nil {
+		return err
+	}
 	if !p.FarmPlanned {
 		d.Left, err = d.compareLoaded(after, pinned, finder)
 		if err != nil {
@@ -238,7 +244,7 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 			return nil
 		}
 	}
-	d.Forced = pinned.forced
+	d.Forced, d.Closure = pinned.forced, pinned.closure
 	if same {
 		d.Desired = d.Current
 		return nil

@@ -99,6 +99,9 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if err := c.root.SetPins(settled); err != nil {
 		return nil, errors.Join(err, c.root.SetPins(c.before))
 	}
+	if err := placeClosures(c.root, decisions); err != nil {
+		return nil, errors.Join(err, c.root.SetPins(c.before))
+	}
 	outcomes, err := programs.Apply(ctx, c.root, c.records, decisions, c.alone)
 	switch {
 	case errors.Is(err, ErrInterrupted):
@@ -221,6 +224,9 @@ func rememberPins(root *sysroot.Root, rewrite programs.Rewrite, pins []record.Pi
 	for _, c := range outcomes {
 		if p, ok := state.Packages[c.Package.Key]; ok && c.Desired != nil && len(c.Desired.Pins) > 0 {
 			p.Pinned = true
+			if c.Closure != nil && !slices.Contains(p.Closures, c.Closure.Tree) {
+				p.Closures = append(p.Closures, c.Closure.Tree)
+			}
 			state.Packages[c.Package.Key] = p
 		}
 	}

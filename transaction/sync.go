@@ -340,6 +340,11 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 			return nil, nil
 		}
 	}
+	for _, p := range state.Packages {
+		if lostClosures(o.Root, &p) {
+			return nil, nil
+		}
+	}
 	id, err := o.Root.Store().Active()
 	if err != nil || id != state.Generation {
 		return nil, err

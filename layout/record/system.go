@@ -47,6 +47,8 @@ type SystemPackage struct {
 	// ldconfig, which may have run after the sync; or a file that could not be
 	// replaced.
 	Unsettled bool `json:"unsettled,omitempty"`
+	// Closures are the trees of closure objects that programs of it need, by their directories.
+	Closures []string `json:"closures,omitempty"`
 	// Large: a library or program of it has more bytes than the settings allow.
 	Large bool `json:"large,omitempty"`
 }
