@@ -81,10 +81,141 @@ func TestFreeze(t *testing.T) {
 	}
 
 	root.Run("hashpkg", "freeze", "/usr/bin/curl")
-	if out := root.Run("apt-get", "-y", "-q", "purge", "curl"); !strings.Contains(out, "/usr/bin/curl is not there any more, and is no longer frozen") {
-		t.Errorf("curl is removed, and the hook says %s", out)
+	if out := root.Run("apt-get", "-y", "-q", "purge", "curl"); strings.Contains(out, "no longer frozen") {
+		t.Errorf("apt may bring curl again until it ends, and the hook says %s", out)
 	}
 	root.Run("hashpkg", "check")
+	if out := root.Run("hashpkg", "sync"); !strings.Contains(out, "/usr/bin/curl is not there any more, and is no longer frozen") {
+		t.Errorf("curl is removed, and the sync says %s", out)
+	}
+	root.Run("hashpkg", "check")
+}
+
+// TestFreezeOfReplaced has apt replace a frozen program's package by one of another name, which it
+// does in two calls of dpkg, the first of which leaves the program away.
+func TestFreezeOfReplaced(t *testing.T) {
+	root, _, second := serviceRoot(t)
+	root.Run("hashpkg", "hooks", "install")
+	root.Run("hashpkg", "freeze", "/usr/bin/svc")
+	dir := t.TempDir()
+	mustRun(t, "dpkg-deb", "-R", service(t, "1.0")[1], dir+"/svcd")
+	control := "Package: svcd\nVersion: 3\nArchitecture: amd64\nDepends: libsvc1\nConflicts: svc\nReplaces: svc\nProvides: svc\nMaintainer: test\nDescription: test\n"
+	if err := os.WriteFile(dir+"/svcd/DEBIAN/control", []byte(control), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// What the hook sees when svc is gone and svcd is not there yet.
+	if err := os.WriteFile(dir+"/svcd/DEBIAN/preinst", []byte("#!/bin/sh\ntest ! -e /usr/bin/svc && hashpkg pins >/root/between\nexit 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "dpkg-deb", "-b", dir+"/svcd", dir+"/svcd_3_amd64.deb")
+	root.Repo().Add(second[0], dir+"/svcd_3_amd64.deb")
+	out := root.Run("apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confold", "install", "svcd", "libsvc1")
+	if strings.Contains(out, "no longer frozen") {
+		t.Errorf("apt says %s", out)
+	}
+	if between := root.ReadFile("/root/between"); !strings.Contains(between, "/usr/bin/svc: frozen") {
+		t.Errorf("between two calls of dpkg, what is frozen is %q", between)
+	}
+	if out := root.Run("svc"); out != "1.0\n" {
+		t.Errorf("svc says %s", out)
+	}
+	root.Run("hashpkg", "sync")
+	if out := root.Run("hashpkg", "pins"); !strings.Contains(out, "/usr/bin/svc: frozen") {
+		t.Errorf("frozen are %s", out)
+	}
+	root.Run("hashpkg", "verify", "--system")
+	root.Run("apt-get", "-y", "-q", "purge", "svcd")
+	root.Run("hashpkg", "sync")
+	if out := root.Run("hashpkg", "pins"); strings.Contains(out, "/usr/bin/svc: frozen") {
+		t.Errorf("gone for good, and frozen are %s", out)
+	}
+}
+
+// TestFreezeOfDiverted has dpkg-divert move a frozen program away and back.
+func TestFreezeOfDiverted(t *testing.T) {
+	root, _, second := serviceRoot(t)
+	root.Run("hashpkg", "hooks", "install")
+	root.Run("hashpkg", "freeze", "/usr/bin/svc")
+	check := func(what, program string) {
+		t.Helper()
+		root.Run("hashpkg", "sync")
+		if out := root.Run(program); out != "1.0\n" {
+			t.Errorf("%s: it says %s", what, out)
+		}
+		if out := root.Run("hashpkg", "pins"); !strings.Contains(out, program+": frozen") {
+			t.Errorf("%s: frozen are %s", what, out)
+		}
+		root.Run("hashpkg", "verify", "--system")
+	}
+	root.Run("dpkg-divert", "--add", "--rename", "--divert", "/usr/bin/svc.real", "/usr/bin/svc")
+	check("diverted", "/usr/bin/svc.real")
+	installDebs(root, second[0])
+	check("upgraded", "/usr/bin/svc.real")
+	root.Run("dpkg-divert", "--remove", "--rename", "/usr/bin/svc")
+	check("back", "/usr/bin/svc")
+}
+
+// TestFreezeRealPrograms freezes programs of Debian that have no room for what they load, one of
+// which runs as another group than its user's.
+func TestFreezeRealPrograms(t *testing.T) {
+	root := newSystem(t)
+	root.Run("hashpkg", "sync")
+	names := []string{"/usr/bin/findmnt", "/usr/bin/chage"}
+	before := map[string][]string{}
+	for _, name := range names {
+		before[name] = loadedBy(root, name)
+	}
+	asUser := func() string {
+		return root.Run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "chage", "-l", "nobody") + root.Run("findmnt", "-n", "-o", "TARGET", "/proc")
+	}
+	said := asUser()
+	root.Run(append([]string{"hashpkg", "freeze"}, names...)...)
+	for _, name := range names {
+		if out := root.Run("hashpkg", "elf", "--print-needed", name); !strings.Contains(out, "/var/sys/hashpkg-closures/") {
+			t.Errorf("%s has room for %s", name, out)
+		}
+		var have []string
+		for _, file := range loadedBy(root, name) {
+			if !strings.Contains(file, "/hashpkg-closures/") {
+				have = append(have, file)
+			}
+		}
+		if !equalBases(before[name], have) {
+			t.Errorf("frozen, %s loads\n%q, and before\n%q", name, have, before[name])
+		}
+	}
+	if out := asUser(); out != said {
+		t.Errorf("frozen, they say %s, and before %s", out, said)
+	}
+	for _, command := range [][]string{{"verify"}, {"verify", "--system"}, {"check"}, {"thaw", "--all"}} {
+		root.Run(append([]string{"hashpkg"}, command...)...)
+	}
+	checkPackaged(t, root, "passwd", "usr/bin/chage")
+	checkPackaged(t, root, "util-linux", "bin/findmnt")
+}
+
+// TestFreezeByUser has somebody freeze who may not, and a store of a user's own.
+func TestFreezeByUser(t *testing.T) {
+	root := newSystem(t)
+	root.Run("hashpkg", "sync")
+	as := []string{"env", "HOME=/tmp", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "hashpkg"}
+	before := root.ReadFile("/usr/bin/findmnt")
+	for _, tt := range []struct {
+		command []string
+		says    string
+	}{
+		{[]string{"freeze", "/usr/bin/findmnt"}, "a store that belongs to somebody else is not written to"},
+		{[]string{"thaw", "--all"}, "a store that belongs to somebody else is not written to"},
+		{[]string{"--prefix", "/tmp/sys", "freeze", "/usr/bin/findmnt"}, "there is no hashpkg store"},
+	} {
+		out, err := root.RunErr(t.Context(), append(as, tt.command...)...)
+		if err == nil || !strings.Contains(out, tt.says) {
+			t.Errorf("%q: %v: %s", tt.command, err, out)
+		}
+	}
+	if root.ReadFile("/usr/bin/findmnt") != before {
+		t.Error("findmnt has changed")
+	}
 }
 
 // TestFreezeThatDoesNotFit upgrades a frozen program to one that needs more than the library

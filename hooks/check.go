@@ -229,6 +229,9 @@ func (c *checker) checkFrozen() error {
 	}
 	for i := range frozen {
 		p := &frozen[i]
+		if !c.Root.HasFile(p.Program) { // a sync ends its freeze, or its package manager is at work
+			continue
+		}
 		refresh := fmt.Sprintf("run hashpkg freeze --refresh %s, or hashpkg thaw %[1]s", p.Program)
 		switch {
 		case p.Lost != "":

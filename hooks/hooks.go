@@ -157,13 +157,13 @@ func (h *Hook) sync(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	run, lock := "", h.lock()
+	run, atWork, lock := "", "", h.lock()
 	if !h.Image { // in which nothing of the machine that makes it shall be
-		run = currentRun(h.Root)
+		run, atWork = currentRun(h.Root), ProcessAtWork(h.Root)
 		lock.Cause = record.Cause{Command: currentCommand(h.Root), User: h.User}
 	}
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
-		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Generate: h.Generate, Run: run, Lock: lock, Again: retired,
+		Root: h.Root, Rewrite: h.Rewrite, Now: h.Now, Image: h.Image, Generate: h.Generate, Run: run, AtWork: atWork, Lock: lock, Again: retired,
 	})
 	if errors.Is(err, backends.ErrNoDatabase) {
 		return nil // dpkg --admindir

@@ -70,6 +70,22 @@ func atWork(root *sysroot.Root, programs []string) process {
 	return process{}
 }
 
+// ProcessAtWork names the process of a package manager that is at work in a root: the one
+// that has its lock, be that for one run or, as a daemon, for more, or else the run whose hook
+// this is; "" for none.
+func ProcessAtWork(root *sysroot.Root) string {
+	for _, name := range append([]string{frontendLock, dpkgLock}, rpmLocks...) {
+		lock, err := lockOf(root, name)
+		if err != nil || lock.Type == unix.F_UNLCK || lock.Pid <= 0 {
+			continue
+		}
+		if p := readProcess(int(lock.Pid)); p.id > 0 && p.run() != "" {
+			return p.run()
+		}
+	}
+	return currentRun(root)
+}
+
 // process is what the kernel says of one; nothing, of one that is gone or cannot be
 // seen.
 type process struct {

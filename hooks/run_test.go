@@ -35,6 +35,9 @@ func TestCurrentRun(t *testing.T) {
 	if run := currentRun(root); run != "" {
 		t.Errorf("nobody has the lock: %q", run)
 	}
+	if work := ProcessAtWork(root); work != "" {
+		t.Errorf("nobody has the lock, and at work is %q", work)
+	}
 	for name, counts := range map[string]bool{"apt-get": true, "packagekitd": false} {
 		const holds = `import fcntl,sys
 open("/proc/self/comm","w").write(sys.argv[2])
@@ -61,6 +64,9 @@ sys.stdin.read()`
 		run := currentRun(root)
 		if strings.HasPrefix(run, name+" ") != counts || currentRun(root) != run {
 			t.Errorf("%s has the lock: %q", name, run)
+		}
+		if work := ProcessAtWork(root); !strings.HasPrefix(work, name+" ") {
+			t.Errorf("%s has the lock, and at work is %q", name, work)
 		}
 		if err := in.Close(); err != nil {
 			t.Error(err)

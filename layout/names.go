@@ -43,6 +43,13 @@ const (
 // the record of manifests. No package can have it.
 const ViewName = ".view"
 
+// ClosuresName is the name that trees of closure objects have in place of a package's, one for
+// each object: programs of the system need these. [ClosureFile] is the object in such a tree.
+const (
+	ClosuresName = "hashpkg-closures"
+	ClosureFile  = "closure.so"
+)
+
 // ViewLinks is the directory of a generation's farm with a link for each tree that has
 // a view, by its name and directory.
 const ViewLinks = "view"

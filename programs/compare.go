@@ -3,6 +3,7 @@ package programs
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -35,10 +36,12 @@ func (d *Decision) compareLoaded(edited *elfedit.Info, pinned followed, finder l
 	return difference(before, after), nil
 }
 
-// ids returns what a closure has beside the program, by device and inode.
+// ids returns what a closure has beside the program and closure objects, by device and inode.
 func ids(c *ldso.Closure) (list []string) {
 	for _, o := range c.Objects[1:] {
-		list = append(list, o.ID)
+		if !strings.HasPrefix(o.ID, closureID) {
+			list = append(list, o.ID)
+		}
 	}
 	return list
 }

@@ -35,7 +35,10 @@ type Decision struct {
 	// gets an edit again that the loader was asked about when it was made.
 	Forced bool
 
-	Frozen bool // it has a freeze, be that in force or not
+	// Closure is the manifest of the tree with the closure object that the desired edit needs,
+	// which is to be there before the program is edited; nil for none.
+	Closure *record.Manifest
+	Frozen  bool // it has a freeze, be that in force or not
 
 	Left Reason // why it is left, though it would be edited; "" if it is not
 	// Unsettled says that it is left, or goes on without its pins, because of
@@ -79,8 +82,15 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 		records = append(records, *r)
 	}
 	if f.Record != nil && f.Record.Restored && !p.Restored {
-		d.Keep = true
+		d.Keep = f.Current == nil
+		if !d.Keep { // who was giving the packaged bytes back was cut short
+			d.Edit, d.Restore = undo(b), true
+		}
 		return d, nil
+	}
+	if p.isThawed(f, d.Frozen) {
+		records = nil
+		defer func() { d.Restore = d.Desired == nil && d.Left == "" }()
 	}
 	// Found through the farm, a library would be said to be in it, and a program that asks
 	// looks for plugins or data beside the library. A pin names a file, and is asked for.
@@ -221,6 +231,9 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 	if err := rewrite.Compare(after, d.Info, records); err != nil {
 		return err
 	}
+	if finder, err = withClosure(finder, p.Prefix, pinned.closure); err != nil {
+		return err
+	}
 	if !p.FarmPlanned {
 		d.Left, err = d.compareLoaded(after, pinned, finder)
 		if err != nil {
@@ -231,7 +244,7 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 			return nil
 		}
 	}
-	d.Forced = pinned.forced
+	d.Forced, d.Closure = pinned.forced, pinned.closure
 	if same {
 		d.Desired = d.Current
 		return nil

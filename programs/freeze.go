@@ -98,7 +98,8 @@ func (f *frozenFinder) Find(name string, chain []*ldso.Object) (*ldso.Object, er
 // freeze returns the edits that bind a program to the files of its freeze: a list of all
 // that it loads, in the loader's order. The C library is in it by name, and so is what the
 // freeze does not have, because the program has come to need it since: both follow the
-// package manager. A note has the digests of the files, if the program can have one.
+// package manager. Without room for the list, it is that of a closure object. A note has the
+// digests of the files, if the program can have one.
 func (d *Decision) freeze(b Bytes, prefix string, pins []Pin, finder ldso.Finder) (out followed, err error) {
 	files := map[string]string{}
 	pinOf := map[string]*Pin{}
@@ -129,8 +130,17 @@ func (d *Decision) freeze(b Bytes, prefix string, pins []Pin, finder ldso.Finder
 		return asked
 	})
 	needed, note := record.EditRecord{Kind: record.EditNeeded}, record.EditRecord{Kind: record.EditNote}
-	for _, e := range append(list, sonames...) {
+	whole := append(list, sonames...)
+	listed := whole
+	if !hasRoom(d.Info, whole) {
+		if listed, out.closure = shortList(d.Info, c, whole, prefix); out.closure != nil {
+			out.noteTree(record.PinnedTree{Library: out.closure.Name, Tree: out.closure.Tree})
+		}
+	}
+	for _, e := range listed {
 		needed.From, needed.To = append(needed.From, e.Old), append(needed.To, e.Name)
+	}
+	for _, e := range whole {
 		pin := pinOf[e.Name]
 		if pin == nil {
 			continue
@@ -164,6 +174,12 @@ func IsFrozen(a *record.AppliedEdit) bool {
 		}
 	}
 	return false
+}
+
+// isThawed reports whether a program has the edit of a freeze that somebody has taken back, so
+// that it is to have its packaged bytes, and keep them: who was thawing it was cut short.
+func (p *Policy) isThawed(f *Facts, frozen bool) bool {
+	return f.Current != nil && IsFrozen(f.Current) && !frozen && !p.Frozen[f.Path] && !p.Restored
 }
 
 // NotFrozen returns the names in the edit of a frozen program by which it needs libraries

@@ -66,9 +66,10 @@ func (p *Policy) pinsFor(f *Facts) (pins []Pin, frozen bool) {
 type followed struct {
 	records []record.EditRecord
 	trees   []record.PinnedTree
-	forced  bool     // one is wanted though it does not fit
-	loads   []string // of a frozen program, what it shall load, by device and inode
-	unfit   Reason   // why a frozen program would not start with what it is frozen to
+	forced  bool             // one is wanted though it does not fit
+	loads   []string         // of a frozen program, what it shall load, by device and inode
+	closure *record.Manifest // of the tree with a closure object that a frozen program needs; nil for none
+	unfit   Reason           // why a frozen program would not start with what it is frozen to
 }
 
 func (f *followed) noteTree(tree record.PinnedTree) {

@@ -20,6 +20,7 @@ type Policy struct {
 	Farm         map[string]bool        // what trees of the system offer, such as "lib64/libz.so.1"
 	Trees        map[pkginfo.Key]string // path of its tree below the prefix, by package
 	Pins         []Pin                  // in the order of SortPins
+	Frozen       map[string]bool        // paths of programs with a freeze, be that lost or not; of no use with Restored
 	Confinement  *confine.Rules         // read when there are pins; nil for a root that confines nothing
 	Running      Running                // what processes run
 

@@ -154,7 +154,7 @@ func (r *Records) FollowMoved(root *sysroot.Root, list []*Program) {
 		for _, f := range edits.Files {
 			moved := f
 			moved.Path = p.Path
-			if here[name{p.Package.Key, f.Path}] || !hasEdit(root, &moved) {
+			if here[name{p.Package.Key, f.Path}] || !HasEdit(root, &moved) {
 				continue
 			}
 			r.set(&Program{Package: p.Package, Path: f.Path}, nil)
@@ -182,7 +182,7 @@ func (r *Records) Prune(root *sysroot.Root, outcomes []Outcome) error {
 	for key, edits := range r.edits {
 		before := len(edits.Files)
 		edits.Files = slices.DeleteFunc(edits.Files, func(f record.EditedFile) bool {
-			return !needed[name{key, f.Path}] && !hasEdit(root, &f)
+			return !needed[name{key, f.Path}] && !HasEdit(root, &f)
 		})
 		if len(edits.Files) != before {
 			r.changed[key] = true
@@ -191,8 +191,8 @@ func (r *Records) Prune(root *sysroot.Root, outcomes []Outcome) error {
 	return r.write()
 }
 
-// hasEdit reports whether a file has one of its recorded edits.
-func hasEdit(root *sysroot.Root, f *record.EditedFile) bool {
+// HasEdit reports whether a file has one of its recorded edits.
+func HasEdit(root *sysroot.Root, f *record.EditedFile) bool {
 	place, err := root.Find(f.Path)
 	if err != nil {
 		return false

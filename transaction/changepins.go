@@ -66,6 +66,7 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if err != nil {
 		return nil, err
 	}
+	c.names = followLinks(c.root, c.names)
 	if c.before, err = c.root.Pins(); err != nil {
 		return nil, err
 	}
@@ -109,6 +110,9 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 		return c.result(settled, pins, programs.Expected(decisions))
 	}
 	if err := c.root.SetPins(settled); err != nil {
+		return nil, errors.Join(err, c.root.SetPins(c.before))
+	}
+	if err := placeClosures(c.root, decisions); err != nil {
 		return nil, errors.Join(err, c.root.SetPins(c.before))
 	}
 	outcomes, err := programs.Apply(ctx, c.root, c.records, decisions, c.alone)
@@ -160,6 +164,21 @@ func (c *pinChange) didYouMean(ctx context.Context) string {
 		names[i] = p.Name
 	}
 	return similar.DidYouMean(c.missing[0], names)
+}
+
+// followLinks returns names in which paths are those of the files that links lead to. One that
+// leads nowhere stays.
+func followLinks(root *sysroot.Root, names []string) []string {
+	names = slices.Clone(names)
+	for i, name := range names {
+		if !strings.HasPrefix(name, "/") {
+			continue
+		}
+		if final, err := root.Final(name); err == nil && root.HasFile(final) {
+			names[i] = final
+		}
+	}
+	return names
 }
 
 // settled returns the pins that there are to be when programs become what outcomes say.
@@ -238,6 +257,9 @@ func rememberPins(root *sysroot.Root, rewrite programs.Rewrite, pins []record.Pi
 	for _, c := range outcomes {
 		if p, ok := state.Packages[c.Package.Key]; ok && c.Desired != nil && len(c.Desired.Pins) > 0 {
 			p.Pinned = true
+			if c.Closure != nil && !slices.Contains(p.Closures, c.Closure.Tree) {
+				p.Closures = append(p.Closures, c.Closure.Tree)
+			}
 			state.Packages[c.Package.Key] = p
 		}
 	}

@@ -3,6 +3,7 @@ package transaction
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/layout"
@@ -71,18 +72,30 @@ func frozenPins(root *sysroot.Root, f *record.EditedFile) (pins []record.Pin) {
 		if e.Kind != record.EditNeeded || len(e.From) != len(e.To) {
 			continue
 		}
-		for i, to := range e.To {
+		for i, to := range withClosures(root, e.To) {
 			for _, t := range f.Applied[0].Pins {
 				_, file, ok := strings.Cut(to, "/"+t.Path()+"/")
 				if !ok {
 					continue
 				}
+				if t.Library == layout.ClosuresName {
+					break
+				}
 				pin := followedPin(root, f.Path, t)
-				pin.File, pin.Name = file, e.From[i]
+				pin.File = file
 				if m, err := root.Store().Manifest(t.Library, t.Tree); err == nil {
 					if is := m.Lookup(file); is != nil {
 						pin.Object = is.Object
+						if is.ELF != nil {
+							pin.Name = is.ELF.Soname
+						}
 					}
+				}
+				if i < len(e.From) && e.From[i] != "" {
+					pin.Name = e.From[i]
+				}
+				if slices.ContainsFunc(pins, func(p record.Pin) bool { return p.Pinned() == t && p.File == file }) {
+					break
 				}
 				pins = append(pins, pin)
 				break
@@ -90,4 +103,21 @@ func frozenPins(root *sysroot.Root, f *record.EditedFile) (pins []record.Pin) {
 		}
 	}
 	return pins
+}
+
+// withClosures returns a list of needed libraries, and behind them those of the closure objects
+// in it that the store has.
+func withClosures(root *sysroot.Root, list []string) []string {
+	all := slices.Clone(list)
+	for _, name := range list {
+		_, tree, ok := strings.Cut(name, "/"+layout.ClosuresName+"/")
+		if !ok {
+			continue
+		}
+		m, err := root.Store().Manifest(layout.ClosuresName, strings.TrimSuffix(tree, "/"+layout.ClosureFile))
+		if err == nil && len(m.Files) == 1 && m.Files[0].Closure != nil {
+			all = append(all, m.Files[0].Closure.Needed...)
+		}
+	}
+	return all
 }

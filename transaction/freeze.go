@@ -123,7 +123,7 @@ func Thaw(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 	change.change = func(c *pinChange) (after, _ []record.Pin, err error) {
 		thawed := map[string]bool{} // paths
 		for _, name := range frozenPrograms(c.before) {
-			thawed[name] = o.All || slices.Contains(o.Names, name)
+			thawed[name] = o.All || slices.Contains(c.names, name)
 		}
 		for _, p := range c.list {
 			if _, is := thawed[p.Path]; is {
@@ -131,7 +131,10 @@ func Thaw(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 			}
 		}
 		c.list = slices.DeleteFunc(c.list, func(p *programs.Program) bool { return !thawed[p.Path] })
-		for _, name := range o.Names {
+		for _, name := range c.names {
+			if o.All {
+				break
+			}
 			of := func(p *programs.Program) bool { return p.Path == name || p.Package.Name == name }
 			if !thawed[name] && !slices.ContainsFunc(c.list, of) {
 				return nil, nil, advice.Errorf("%s is not frozen; hashpkg pins lists what is", name)

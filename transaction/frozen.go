@@ -168,28 +168,6 @@ func behindOf(g *record.Generation, m *record.Manifest) *BehindLibrary {
 	return b
 }
 
-// endFreezes takes away the freezes of programs that are not there any more.
-func (s *syncer) endFreezes() error {
-	if s.noPins != nil {
-		return nil
-	}
-	gone := map[string]bool{}
-	for _, program := range frozenPrograms(s.pins) {
-		if !s.Root.HasFile(program) {
-			gone[program] = true
-			s.ended = append(s.ended, program+" is not there any more, and is no longer frozen")
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	s.pins = slices.DeleteFunc(slices.Clone(s.pins), func(p record.Pin) bool { return p.Frozen() && gone[p.Program] })
-	if s.DryRun {
-		return nil
-	}
-	return s.Root.SetPins(s.pins)
-}
-
 // warnFrozen warns of frozen programs of which this sync has found other versions of libraries
 // than the sync before: what was installed is not in force for them.
 func (s *syncer) warnFrozen(g *record.Generation) {
@@ -201,7 +179,7 @@ func (s *syncer) warnFrozen(g *record.Generation) {
 	noteBehind(s.Root, after, s.pins, g)
 	for i := range after {
 		p := &after[i]
-		if len(p.Behind) > 0 && !slices.Equal(p.Behind, before[i].Behind) {
+		if len(p.Behind) > 0 && s.Root.HasFile(p.Program) && !slices.Equal(p.Behind, before[i].Behind) {
 			s.result.Frozen = append(s.result.Frozen, p.Warning())
 		}
 	}

@@ -38,6 +38,9 @@ type SyncOptions struct {
 	// Run is the run of a package manager whose hook this is, as in
 	// [record.Generation]; "" for none.
 	Run string
+	// AtWork is the process of a package manager that is at work, which may bring again what
+	// is missing now; "" for none.
+	AtWork string
 	// Generate is as in [InstallOptions].
 	Generate bool
 	Progress func(Progress)
@@ -333,6 +336,16 @@ func syncNothing(o SyncOptions, states map[string]string) (*SyncResult, error) {
 	if state.Facts != system.Facts || !maps.Equal(state.Databases, states) || state.Settings != settingsDigest(o.Root, o.Rewrite, pins) {
 		return nil, nil
 	}
+	for _, run := range state.Absent {
+		if run != o.AtWork { // which has ended, and the freeze with it
+			return nil, nil
+		}
+	}
+	for _, p := range state.Packages {
+		if lostClosures(o.Root, &p) {
+			return nil, nil
+		}
+	}
 	id, err := o.Root.Store().Active()
 	if err != nil || id != state.Generation {
 		return nil, err
@@ -398,8 +411,9 @@ type syncer struct {
 
 	state    *record.SystemState // of the last sync
 	pins     []record.Pin
-	ended    []string // warnings of freezes that have ended
-	noPins   error    // why their record cannot be read; nil when it can
+	ended    []string          // warnings of freezes that have ended
+	absent   map[string]string // see record.SystemState.Absent
+	noPins   error             // why their record cannot be read; nil when it can
 	settings digest.Digest
 	result   *SyncResult
 	packages []*backends.Installed
@@ -459,13 +473,13 @@ func (s *syncer) read(ctx context.Context) (err error) {
 	if s.pins, s.noPins, err = readPins(s.Root); err != nil {
 		return err
 	}
-	if err := s.endFreezes(); err != nil {
-		return err
-	}
-	s.settings = settingsDigest(s.Root, s.Rewrite, s.pins)
 	if s.packages, err = system.Packages(ctx, s.Root); err != nil {
 		return err
 	}
+	if err := s.settleFreezes(); err != nil {
+		return err
+	}
+	s.settings = settingsDigest(s.Root, s.Rewrite, s.pins)
 	trees := map[string]bool{"": true} // a generation that was rolled back to may have others
 	for i := range s.active.Trees {
 		trees[s.active.Trees[i].Path()] = true
@@ -520,7 +534,7 @@ func (s *syncer) remember(programs map[pkginfo.Key]record.SystemPackage) error {
 		}
 		state.Packages[p.Key] = known
 	}
-	state.Views = s.inputs
+	state.Views, state.Absent = s.inputs, s.absent
 	if s.Image {
 		state.Databases, state.Views = map[string]string{}, ""
 	}

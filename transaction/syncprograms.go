@@ -25,6 +25,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 		Running: programs.FindRunning(),
 		Rewrite: s.Rewrite, Prefix: s.Root.Prefix(), Architecture: generation.Architecture,
 		Farm: generation.SystemLibraries(), Trees: s.trees, Pins: pins, Confinement: confinement(s.Root, pins), Integrity: confine.ReadIntegrity(s.Root),
+		Frozen:   setOf(frozenPrograms(s.pins)),
 		Strict:   s.noPins != nil, // what does not fit any more may have been wanted so
 		Restored: s.Again, FarmPlanned: s.DryRun && s.result.Changed,
 	}
@@ -57,11 +58,26 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 	if s.DryRun {
 		return s.report(programs.Expected(decisions), more), nil
 	}
+	if err := placeClosures(s.Root, decisions); err != nil { // the others do not need them
+		for i, d := range decisions {
+			if d.Closure != nil && !HasClosure(s.Root, d.Closure.Tree) {
+				decisions[i] = &programs.Decision{Facts: d.Facts, Fault: err}
+			}
+		}
+	}
 	outcomes, err := programs.Apply(ctx, s.Root, records, decisions, false)
 	if err != nil {
 		return nil, err
 	}
 	return s.report(outcomes, more), records.Prune(s.Root, outcomes)
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return set
 }
 
 // programsOf returns the programs of a package that was looked at.
@@ -116,6 +132,9 @@ func (s *syncer) report(outcomes []programs.Outcome, concerned []*system.Found) 
 		k.Unresolved = append(k.Unresolved, o.Unresolved...)
 		k.Pinned = k.Pinned || o.Desired != nil && len(o.Desired.Pins) > 0
 		k.Unsettled = k.Unsettled || o.LookAgain
+		if o.Closure != nil && o.Desired != nil && !slices.Contains(k.Closures, o.Closure.Tree) {
+			k.Closures = append(k.Closures, o.Closure.Tree)
+		}
 		known[key] = k
 		if o.Elsewhere != "" && !others[o.Elsewhere] {
 			others[o.Elsewhere] = true
@@ -160,7 +179,7 @@ func (s *syncer) concerned(farm map[string]bool) []*backends.Installed {
 	var out []*backends.Installed
 	for _, p := range s.packages {
 		known := s.state.Packages[p.Key]
-		if s.scans[p.Key] == nil && (all || known.Unsettled || s.result.Changed && known.Pinned ||
+		if s.scans[p.Key] == nil && (all || known.Unsettled || lostClosures(s.Root, &known) || s.result.Changed && known.Pinned ||
 			slices.ContainsFunc(known.Unresolved, func(name string) bool { return offered[name] })) {
 			out = append(out, p)
 		}

@@ -33,6 +33,7 @@ const (
 	OriginPrivate Origin = "private" // installed beside the package manager
 	OriginSystem  Origin = "system"  // follows the package manager's database
 	OriginView    Origin = "view"    // merged from private trees, for programs that see it in place of /usr
+	OriginClosure Origin = "closure" // made for frozen programs of the system: see ClosureTree
 )
 
 // Manifest is the record of one tree, and the truth about it: what it holds,

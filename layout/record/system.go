@@ -28,6 +28,9 @@ type SystemState struct {
 	// Views changes with the files of the host that indexes of views follow from; "" when
 	// they are to be looked at.
 	Views string `json:"views,omitempty"`
+	// Absent has frozen programs that are not there, which no package lists, and the process of
+	// the package manager that was at work then: their freezes end after it.
+	Absent map[string]string `json:"absent,omitempty"`
 	// Packages has every package of the databases.
 	Packages map[pkginfo.Key]SystemPackage `json:"packages"`
 }
@@ -44,6 +47,8 @@ type SystemPackage struct {
 	// ldconfig, which may have run after the sync; or a file that could not be
 	// replaced.
 	Unsettled bool `json:"unsettled,omitempty"`
+	// Closures are the trees of closure objects that programs of it need, by their directories.
+	Closures []string `json:"closures,omitempty"`
 	// Large: a library or program of it has more bytes than the settings allow.
 	Large bool `json:"large,omitempty"`
 }

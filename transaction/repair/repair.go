@@ -173,7 +173,7 @@ func (r *repairer) store() *store.Store { return r.Root.Store() }
 
 func (r *repairer) run(ctx context.Context) error {
 	steps := []func(context.Context) error{
-		r.readPackages, r.journals, r.readManifests, r.repairGenerations, r.repairManifests, r.repairObjects, r.repairTrees,
+		r.readPackages, r.journals, r.readManifests, r.repairGenerations, r.repairClosures, r.repairManifests, r.repairObjects, r.repairTrees,
 	}
 	if len(r.Specs) == 0 {
 		steps = slices.Insert(steps, 3, r.repairPins)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/hooks"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -65,10 +66,14 @@ func runSync(ctx context.Context, a *app, o syncOptions) error {
 	if err != nil {
 		return err
 	}
+	atWork := ""
+	if !a.isImage() {
+		atWork = hooks.ProcessAtWork(root)
+	}
 	progress := a.newProgress()
 	result, err := transaction.Sync(ctx, transaction.SyncOptions{
 		Root: root, Rewrite: settings.rewrite(), DryRun: o.dryRun, Again: o.again,
-		Lock: o.lock(), Now: now, Image: a.isImage(), Generate: a.Generate, Progress: progress.show,
+		Lock: o.lock(), Now: now, Image: a.isImage(), AtWork: atWork, Generate: a.Generate, Progress: progress.show,
 	})
 	progress.end()
 	if err != nil {
