@@ -59,7 +59,7 @@ func (r *Relations) Deps(ctx context.Context, text string) ([]Loaded, error) {
 	l := newLoaders(r.root)
 	var all []Loaded
 	for _, p := range paths {
-		one, err := r.loaded(l, p)
+		one, err := r.loaded(ctx, l, p)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%s: %w: nothing has that path", p, ErrUnknown)
 		}
@@ -124,7 +124,7 @@ func (r *Relations) binariesOf(ctx context.Context, text string) ([]string, erro
 }
 
 // loaded computes what is loaded for one file.
-func (r *Relations) loaded(l *loaders, name string) (*Loaded, error) {
+func (r *Relations) loaded(ctx context.Context, l *loaders, name string) (*Loaded, error) {
 	o, err := r.root.Inspect(l.final(name)) // the kernel follows links before the loader sees the name
 	if err != nil {
 		return nil, err
@@ -161,7 +161,12 @@ func (r *Relations) loaded(l *loaders, name string) (*Loaded, error) {
 		of := &list[index[n.From]]
 		of.Needs = append(of.Needs, needed(n.Name, r.rule(n, rules), n.Provider))
 	}
-	if p := r.program(list[0].Path); p != nil { // which has no tree
+	if list[0].Package == "" { // a program of the system is in no tree
+		if _, err := r.SystemPrograms(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if p := r.program(list[0].Path); p != nil {
 		list[0].Belongs = Belongs{p.Package, p.Version, record.OriginSystem, ""}
 	}
 	list[0].Problems = problems(c)
