@@ -26,6 +26,7 @@ func (d *Decision) compareLoaded(edited *elfedit.Info, pinned followed, finder l
 	case !before.Starts() && !follows:
 		return "does not start as it is: " + whyNot(before), nil
 	case !after.Starts() && !pinned.forced:
+		d.Forcible = follows && pinned.loads == nil
 		return "would not start: " + whyNot(after), nil
 	case pinned.loads != nil && !slices.Equal(ids(after), pinned.loads):
 		return "would load other files than those that it is frozen to", nil

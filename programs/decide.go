@@ -42,6 +42,7 @@ type Decision struct {
 	// something that can change without its package: it is to be looked at again.
 	Unsettled  bool
 	Unpinned   Reason   // why it goes on without its pins
+	Forcible   bool     // it is left because it would not start with its pins, which these could demand all the same
 	Unresolved []string // sonames that it needs and that no tree offers
 	// Fault is what kept it from being decided on, and may not the next time.
 	Fault error

@@ -68,7 +68,8 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
 // "NAME=VERSION", or without any for all that the program is pinned to. Where others than
 // root could change the prefix, no program is edited to search it: those that followed the
-// pins get their packaged bytes, and a warning says so.
+// pins get their packaged bytes, and a warning says so. The program, or its package, need not be
+// there any more.
 func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 	change := func(c *pinChange) (after, asked []record.Pin, err error) {
 		after = slices.DeleteFunc(slices.Clone(c.before), func(p record.Pin) bool {
@@ -79,7 +80,7 @@ func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 		}
 		return after, nil, nil
 	}
-	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, change: change}, o.Lock)
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, mayMiss: true, refused: ErrPin, change: change}, o.Lock)
 }
 
 // findPinned returns a pin to the tree of a library's version, of those in the store.
@@ -236,7 +237,7 @@ func checkFollowed(o PinOptions, pins []record.Pin, outcomes []programs.Outcome)
 			}
 			switch c.State {
 			case programs.Left:
-				return fmt.Errorf("%w %s: %s%s", ErrPin, c.Path, c.Reason, forceHint(o))
+				return fmt.Errorf("%w %s: %s%s", ErrPin, c.Path, c.Reason, forceHint(o, &c))
 			case programs.Failed:
 				return fmt.Errorf("%w %s: %w", ErrPin, c.Path, c.Err)
 			case programs.Unchanged, programs.Edited, programs.Restored:
@@ -253,8 +254,8 @@ func follows(c programs.Outcome, pin record.Pin) bool {
 		c.Frozen == pin.Frozen() && pin.Of(c.Path, c.Package.Name)
 }
 
-func forceHint(o PinOptions) string {
-	if o.Force {
+func forceHint(o PinOptions, c *programs.Outcome) string {
+	if o.Force || !c.Forcible {
 		return ""
 	}
 	return " (--force pins it all the same)"
