@@ -44,7 +44,7 @@ func runWhy(ctx context.Context, a *app, limit int, text string) error {
 	if limit == 0 {
 		limit = maxChains
 	}
-	r, target, err := a.findTarget(ctx, text)
+	r, target, err := a.findTarget(ctx, text, (*relations.Relations).Find)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func runWhy(ctx context.Context, a *app, limit int, text string) error {
 }
 
 // findTarget finds what a person names, in the root's records.
-func (a *app) findTarget(ctx context.Context, text string) (*relations.Relations, *relations.Target, error) {
+func (a *app) findTarget(ctx context.Context, text string, find func(*relations.Relations, string) (*relations.Target, error)) (*relations.Relations, *relations.Target, error) {
 	root, r, err := a.relations(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -72,7 +72,7 @@ func (a *app) findTarget(ctx context.Context, text string) (*relations.Relations
 	if text, err = a.inRoot(root, text); err != nil {
 		return nil, nil, err
 	}
-	target, err := r.Find(text)
+	target, err := find(r, text)
 	return r, target, a.refused(err)
 }
 
