@@ -1,8 +1,10 @@
 package plan
 
 import (
+	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -171,4 +173,65 @@ func boundLibraries(c *candidate, at *relative, m *record.Manifest) (list []ownO
 		list = append(list, ownOf{exporter: e, at: at, in: m})
 	}
 	return list
+}
+
+// takenOf returns, of each library of the command, its symbols that some other file answers:
+// of the command, of any private tree, or of the root's libraries that the command's load; with the
+// first such file.
+func (p *planner) takenOf(libraries []ownOf) ([]map[Symbol]*exporter, error) {
+	_, of := p.familySet()
+	packages := slices.Clone(p.command)
+	for _, trees := range [][]*record.Tree{p.defaults, p.others} {
+		for _, t := range trees {
+			c, err := p.load(t)
+			if err != nil {
+				return nil, err
+			}
+			packages = append(packages, c)
+		}
+	}
+	w := wantedOf(libraries)
+	found := map[*ownOf]map[Symbol]*exporter{}
+	err := p.eachExport(slices.Concat(exportersOf(packages...), p.rootExporters(of)), func(e *exporter, s Symbol) {
+		for _, want := range w[s.Name] {
+			if !s.MayAnswer(want.symbol) || !e.isRival(&want.library.exporter) {
+				continue
+			}
+			if found[want.library] == nil {
+				found[want.library] = map[Symbol]*exporter{}
+			}
+			if found[want.library][want.symbol] == nil {
+				found[want.library][want.symbol] = e
+			}
+		}
+	})
+	taken := make([]map[Symbol]*exporter, len(libraries))
+	for i := range libraries {
+		taken[i] = found[&libraries[i]]
+	}
+	return taken, err
+}
+
+// rivalsOf says because of which files symbols were left out of what a library is bound to; those
+// that answer the most come first.
+func rivalsOf(left []string, taken map[Symbol]*exporter) (rivals []record.Rival) {
+	for _, text := range left {
+		e := taken[parseSymbol(text)]
+		if e == nil {
+			continue
+		}
+		one := record.Rival{Path: e.request.Path}
+		if e.tree != nil {
+			one = record.Rival{Provider: e.tree.m.Spec(), Path: e.request.File.Path}
+		}
+		i := slices.IndexFunc(rivals, func(r record.Rival) bool { return r.Provider == one.Provider && r.Path == one.Path })
+		if i < 0 {
+			i, rivals = len(rivals), append(rivals, one)
+		}
+		rivals[i].Symbols++
+	}
+	slices.SortStableFunc(rivals, func(a, b record.Rival) int {
+		return cmp.Or(b.Symbols-a.Symbols, strings.Compare(a.Provider, b.Provider), strings.Compare(a.Path, b.Path))
+	})
+	return rivals
 }

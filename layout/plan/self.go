@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hashpkg/hashpkg/layout/graph"
@@ -63,7 +64,8 @@ func (p *planner) addSelf() error {
 	for i, f := range files {
 		requests[i] = EditRequest{File: f, Edits: f.Edits, Taken: []Symbol{}}
 		if owners[i] >= 0 {
-			requests[i].Taken = append(requests[i].Taken, taken[owners[i]]...)
+			requests[i].Taken = slices.AppendSeq(requests[i].Taken, maps.Keys(taken[owners[i]]))
+			slices.SortFunc(requests[i].Taken, CompareSymbols)
 		}
 	}
 	results, err := p.makeEdits(requests)
@@ -72,46 +74,14 @@ func (p *planner) addSelf() error {
 	}
 	for i, f := range files {
 		if r := results[i]; r.Refused == "" && r.Patch != nil && r.Self != nil {
-			f.Edits, f.Patch, p.edited[f] = append(slices.Clone(f.Edits), *r.Self), r.Patch, r
+			self := *r.Self
+			if owners[i] >= 0 {
+				self.Rivals = rivalsOf(self.From, taken[owners[i]])
+			}
+			f.Edits, f.Patch, p.edited[f] = append(slices.Clone(f.Edits), self), r.Patch, r
 		}
 	}
 	return nil
-}
-
-// takenOf returns, of each library of the command, its symbols that some other file answers:
-// of the command, of any private tree, or of the root's libraries that the command's load.
-func (p *planner) takenOf(libraries []ownOf) ([][]Symbol, error) {
-	_, of := p.familySet()
-	packages := slices.Clone(p.command)
-	for _, trees := range [][]*record.Tree{p.defaults, p.others} {
-		for _, t := range trees {
-			c, err := p.load(t)
-			if err != nil {
-				return nil, err
-			}
-			packages = append(packages, c)
-		}
-	}
-	w := wantedOf(libraries)
-	found := map[*ownOf]map[Symbol]bool{}
-	err := p.eachExport(slices.Concat(exportersOf(packages...), p.rootExporters(of)), func(e *exporter, s Symbol) {
-		for _, want := range w[s.Name] {
-			if s.MayAnswer(want.symbol) && e.isRival(&want.library.exporter) {
-				if found[want.library] == nil {
-					found[want.library] = map[Symbol]bool{}
-				}
-				found[want.library][want.symbol] = true
-			}
-		}
-	})
-	taken := make([][]Symbol, len(libraries))
-	for i := range libraries {
-		for s := range found[&libraries[i]] {
-			taken[i] = append(taken[i], s)
-		}
-		slices.SortFunc(taken[i], CompareSymbols)
-	}
-	return taken, err
 }
 
 // process is what may come together in processes: a package of the command, or one that leads

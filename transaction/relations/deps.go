@@ -23,6 +23,8 @@ type Loaded struct {
 	Belongs
 	Path  string   `json:"path"` // absolute in the root, links followed
 	Needs []Needed `json:"needs"`
+	// Prelocated says what of it is bound to the file itself; nil for nothing.
+	Prelocated *record.SelfBound `json:"prelocated,omitempty"`
 	// Problems say why the loader would not start it: names and symbol versions that are
 	// missing, wherever in the closure.
 	Problems []string `json:"problems"`
@@ -135,7 +137,12 @@ func (r *Relations) loaded(ctx context.Context, l *loaders, name string) (*Loade
 	}
 	one := func(of *ldso.Object) Loaded {
 		at := l.final(of.Path)
-		return Loaded{Belongs: belongs(r.Locate(at)), Path: at, Needs: []Needed{}, Problems: []string{}}
+		f := r.Locate(at)
+		one := Loaded{Belongs: belongs(f), Path: at, Needs: []Needed{}, Problems: []string{}}
+		if b := binary(f); b != nil {
+			one.Prelocated = b.Self
+		}
+		return one
 	}
 	needed := func(name, rule string, answer *ldso.Object) Needed {
 		n := Needed{Name: name, Rule: rule}

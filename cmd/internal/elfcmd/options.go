@@ -285,6 +285,11 @@ func (o *options) edits() bool {
 		o.noDefaultLib || o.debugTag || o.resolutionCache || len(o.clearVersions)+len(o.renameSymbols) > 0
 }
 
+// asksNothing reports whether only files are named.
+func (o *options) asksNothing() bool {
+	return !o.edits() && o.savePatch == "" && o.output == "" && !o.printInterpreter && !o.printOSABI && !o.printSoname && !o.printRPath && !o.printExecStack && !o.printNeeded
+}
+
 // needsNames reports whether an option was given that prints or changes names of
 // the dynamic section.
 func (o *options) needsNames() bool {
