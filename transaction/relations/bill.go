@@ -35,7 +35,7 @@ func (r *Relations) Bill(ctx context.Context, tool string) (*sbom.Bill, error) {
 		}
 		if h.Origin == record.OriginSystem { // there was no package file: its digest is over the files
 			p.Release, p.File, p.Digest = release, "", [len(p.Digest)]byte{}
-			p.Vendor = id
+			p.Vendor = namespace(id)
 		}
 		if f, ok := r.format(h).(backends.Repositories); ok && p.Vendor == "" {
 			p.Vendor = f.Vendor(p.Release, p.Version)
@@ -82,6 +82,18 @@ func (r *Relations) format(h *record.Holding) backends.Format {
 		}
 	}
 	return nil
+}
+
+// namespace returns what package URLs call the vendor of a distribution, by its ID in os-release(5):
+// openSUSE's have one each, and Red Hat's is called otherwise.
+func namespace(id string) string {
+	switch {
+	case strings.HasPrefix(id, "opensuse-"):
+		return "opensuse"
+	case id == "rhel":
+		return "redhat"
+	}
+	return id
 }
 
 // maxOSRelease bounds os-release.

@@ -138,8 +138,8 @@ func (r *run) edit(name string, result *fileResult) error {
 	}
 	if r.Recorded != nil && plan == nil && (o.json || o.asksNothing()) {
 		recorded, err := r.Recorded(name)
-		if err != nil {
-			return err
+		if err != nil { // a record says nothing of whether the file is sound
+			fmt.Fprintf(&result.notes, "%s: warning: %s: %v\n", r.program, name, err)
 		}
 		if result.Recorded = recorded; recorded != nil && !o.json {
 			fmt.Fprintf(&result.out, "%s", recorded)
