@@ -68,10 +68,11 @@ func setBinding(draft *record.Manifest, its *record.Binding, wanted wantedBindin
 	return nil
 }
 
-// checkNamed refuses names of which something is said, and that no package of the command has.
-func checkNamed(prelocate map[string]record.Prelocate, drafts []*record.Manifest, active *record.Generation) error {
+// CheckPrelocate refuses names of InstallOptions.Prelocate that no package of a command has; the
+// error wraps [ErrNotInCommand].
+func CheckPrelocate(prelocate map[string]record.Prelocate, has func(name string) bool, active *record.Generation) error {
 	for _, name := range slices.Sorted(maps.Keys(prelocate)) {
-		if slices.ContainsFunc(drafts, func(m *record.Manifest) bool { return m.Name == name }) {
+		if has(name) {
 			continue
 		}
 		option := map[record.Prelocate]string{record.PrelocateOn: "--prelocate", record.PrelocateOff: "--no-prelocate"}[prelocate[name]]

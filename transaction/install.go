@@ -278,7 +278,10 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to *pa
 		in.Installed, in.Occupied = o.known.installed, o.known.occupied
 		in.Installed = to.know(in.Installed)
 	}
-	if err := checkNamed(o.Prelocate, drafts, active); err != nil {
+	isDraft := func(name string) bool {
+		return slices.ContainsFunc(drafts, func(m *record.Manifest) bool { return m.Name == name })
+	}
+	if err := CheckPrelocate(o.Prelocate, isDraft, active); err != nil {
 		return nil, err
 	}
 	for i, p := range staged {
