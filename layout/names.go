@@ -110,6 +110,14 @@ func EscapeVersion(version string) (string, error) {
 	return strings.ReplaceAll(version, ":", "%3a"), nil
 }
 
+// VersionText returns the name of a version's directory as people read versions: with the
+// colon that [EscapeVersion] has taken out.
+func VersionText(dir string) string { return strings.ReplaceAll(dir, "%3a", ":") }
+
+// IsVersionDir reports whether somebody who writes text means the directory of a version: by
+// its name, or as [VersionText] shows it.
+func IsVersionDir(dir, text string) bool { return dir == text || VersionText(dir) == text }
+
 func isNameRune(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("+-._~^", r)
 }

@@ -24,6 +24,9 @@ type Result struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Changes are what is otherwise than in the generation before.
 	Changes []record.Change `json:"changes"`
+	// Unneeded are packages, "NAME=VERSION", that nothing needs any more after a removal: see
+	// [AutoRemove].
+	Unneeded []string `json:"unneeded,omitempty"`
 }
 
 // Change says what to change, and when that is.
@@ -33,6 +36,8 @@ type Change struct {
 	Now  time.Time
 	// Generate is as in [InstallOptions].
 	Generate bool
+	// DryRun: nothing is changed, and the result says what would be.
+	DryRun bool
 }
 
 // Use makes the version of a package its default.
@@ -53,27 +58,6 @@ func UseHighest(ctx context.Context, c Change, name string) (Result, error) {
 			return false, err
 		}
 		return g.UseHighest(name), nil
-	})
-}
-
-// Remove takes a package's version, or without one all of them, out of the system.
-// Its trees stay in the store, for the generations before.
-func Remove(ctx context.Context, c Change, spec query.Spec) (Result, error) {
-	return c.make(ctx, func(g *record.Generation) (bool, error) {
-		found, err := query.All(g, spec)
-		if err != nil {
-			return false, err
-		}
-		gone := map[string]bool{}
-		for _, t := range found {
-			if t.Origin != record.OriginSystem {
-				gone[t.Path()] = true
-			}
-		}
-		if len(gone) == 0 {
-			return false, fmt.Errorf("remove %s: it belongs to the system's package manager; remove it with that", spec)
-		}
-		return g.Remove(func(t *record.Tree) bool { return gone[t.Path()] }), nil
 	})
 }
 
@@ -128,6 +112,9 @@ func WithoutExpired(active *record.Generation, ids []int, now time.Time) (next *
 
 // make makes a generation from the active one, if f changes anything.
 func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, error)) (result Result, err error) {
+	if c.DryRun {
+		return c.try(f)
+	}
 	w, err := Begin(ctx, c.Root, Options{Lock: c.Lock, Generate: c.Generate})
 	if err != nil {
 		return Result{}, err
@@ -145,6 +132,20 @@ func (c Change) make(ctx context.Context, f func(*record.Generation) (bool, erro
 	result, err = w.committed(ctx, next, views...)
 	result.Warnings = warnings
 	return result, err
+}
+
+// try says what make would do, and takes no lock.
+func (c Change) try(f func(*record.Generation) (bool, error)) (Result, error) {
+	active, err := c.Root.Active()
+	if err != nil {
+		return Result{}, err
+	}
+	next := active.Next(0, c.Now)
+	changed, err := f(next)
+	if err != nil || !changed {
+		return Result{Generation: active.ID}, err
+	}
+	return Result{Generation: active.ID, Changed: true, Changes: record.Diff(active, next)}, nil
 }
 
 // committed commits a generation without new trees.

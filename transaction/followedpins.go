@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -56,7 +57,7 @@ func FollowedPins(root *sysroot.Root) (pins []record.Pin, unread, err error) {
 
 // followedPin returns a pin of a program to a tree.
 func followedPin(root *sysroot.Root, program string, t record.PinnedTree) record.Pin {
-	pin := record.Pin{Program: program, Library: t.Library, Version: t.Tree, Tree: t.Tree}
+	pin := record.Pin{Program: program, Library: t.Library, Version: layout.VersionText(t.Tree), Tree: t.Tree}
 	if m, err := root.Store().Manifest(t.Library, t.Tree); err == nil {
 		pin.Version = m.Version
 	}

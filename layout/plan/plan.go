@@ -108,7 +108,8 @@ type PlannedTree struct {
 	Architecture string        `json:"architecture"`
 	Tree         string        `json:"tree"`
 	Identity     digest.Digest `json:"identity"`
-	Present      bool          `json:"present"` // the very same tree is there already
+	Present      bool          `json:"present"` // the store has the very same tree already
+	Active       bool          `json:"active"`  // and so has the generation
 	Anew         bool          `json:"anew"`    // of a package that was not asked for: a tree of it is there, in which too much is bound to itself for others of the command
 	Default      bool          `json:"default"`
 	Links        []record.Link `json:"links"`
@@ -275,11 +276,12 @@ func (p *planner) planGeneration(plan *Plan) {
 	}
 	var added, beside []record.Tree
 	named := map[string]record.Named{}
-	for _, c := range p.command {
+	for i, c := range p.command {
 		tree := layout.TreePath(c.m.Name, c.m.Tree)
 		named[tree] = c.m.Named
 		switch {
 		case have[tree] == c.m.Identity:
+			plan.Trees[i].Active = true
 		case c.m.Anew: // what is installed again is bound to what it was bound to
 			beside = append(beside, generationTree(c.m))
 		default:

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/hashpkg/hashpkg/layout"
 )
 
 // Change is one difference between two generations.
@@ -17,6 +19,7 @@ type Change struct {
 
 // String returns the change as a line for people.
 func (c Change) String() string {
+	c.Tree, c.Before = layout.VersionText(c.Tree), layout.VersionText(c.Before)
 	switch c.Change {
 	case "added":
 		return fmt.Sprintf("+ %s %s", c.Name, c.Tree)

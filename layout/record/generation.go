@@ -255,7 +255,7 @@ func (g *Generation) Find(name, version string) []*Tree {
 	var found []*Tree
 	for i := range g.Trees {
 		t := &g.Trees[i]
-		if t.Name == name && (version == "" || t.Version == version || t.Dir == version) {
+		if t.Name == name && (version == "" || t.Version == version || layout.IsVersionDir(t.Dir, version)) {
 			found = append(found, t)
 		}
 	}

@@ -28,7 +28,9 @@ type Holding struct {
 	Summary      string
 	PackageFile  string
 	Package      digest.Digest          // of the package file
+	Size         int64                  // bytes of its files, each once
 	Requires     [][]pkginfo.Constraint // of each relation the alternatives
+	Recommends   [][]pkginfo.Constraint
 	Provides     []pkginfo.Capability
 	Binaries     []HeldFile // programs and libraries
 	Leads        []string   // other paths that may lead into trees: see [Manifest.Paths]
@@ -69,10 +71,9 @@ func NewHolding(m *Manifest, stamp string) *Holding {
 	if m.Origin == OriginView {
 		return h // its files are those of the trees that it merges
 	}
-	for _, r := range m.Requires {
-		h.Requires = append(h.Requires, r.Alternatives)
-	}
+	h.Requires, h.Recommends = alternatives(m.Requires), alternatives(m.Recommends)
 	loaded := map[string]bool{}
+	counted := map[digest.Digest]bool{}
 	var w indexWriter
 	w.number(int64(len(m.Files) + len(m.Links)))
 	for i := range m.Files {
@@ -85,6 +86,10 @@ func NewHolding(m *Manifest, stamp string) *Holding {
 			}
 		}
 		w.owned(&OwnedFile{f.Path, f.Type, f.Object, f.Source, f.Target, place})
+		if f.Type == TypeFile && !counted[f.Object] {
+			counted[f.Object] = true
+			h.Size += f.Size
+		}
 		if f.ELF == nil || !f.ELF.IsProgram() && !f.ELF.IsLibrary() {
 			continue
 		}
@@ -111,6 +116,13 @@ func NewHolding(m *Manifest, stamp string) *Holding {
 		}
 	}
 	return h
+}
+
+func alternatives(relations []pkginfo.Relation) (list [][]pkginfo.Constraint) {
+	for _, r := range relations {
+		list = append(list, r.Alternatives)
+	}
+	return list
 }
 
 // interpreter returns the interpreter that a file of a tree has, "" for none.
@@ -188,7 +200,7 @@ func (m *Manifest) Paths(yield func(string) bool) {
 	}
 }
 
-const holdingsMagic = "hashpkg holdings 2\n"
+const holdingsMagic = "hashpkg holdings 3\n"
 
 var errHoldings = errors.New("the index of trees is damaged")
 
@@ -207,16 +219,9 @@ func EncodeHoldings(holdings []*Holding) []byte {
 		w.texts([]string{h.Stamp, h.Name, h.Version, h.Architecture, string(h.Format), string(h.Origin), h.Dir, h.Source, h.Summary, h.PackageFile})
 		w.Write(h.Identity[:])
 		w.Write(h.Package[:])
-		w.number(int64(len(h.Requires)))
-		for _, alternatives := range h.Requires {
-			w.number(int64(len(alternatives)))
-			for _, c := range alternatives {
-				w.text(c.Name)
-				w.text(c.Architecture)
-				w.text(c.Operator)
-				w.text(c.Version)
-			}
-		}
+		w.number(h.Size)
+		w.relations(h.Requires)
+		w.relations(h.Recommends)
 		w.number(int64(len(h.Provides)))
 		for _, c := range h.Provides {
 			w.text(c.Name)
@@ -260,13 +265,8 @@ func DecodeHoldings(b []byte) ([]*Holding, error) {
 		h.Format, h.Origin, h.Dir = pkginfo.Format(r.text()), Origin(r.text()), r.text()
 		h.Source, h.Summary, h.PackageFile = r.text(), r.text(), r.text()
 		h.Identity, h.Package = r.digest(), r.digest()
-		h.Requires = make([][]pkginfo.Constraint, r.count())
-		for j := range h.Requires {
-			h.Requires[j] = make([]pkginfo.Constraint, r.count())
-			for k := range h.Requires[j] {
-				h.Requires[j][k] = pkginfo.Constraint{Name: r.text(), Architecture: r.text(), Operator: r.text(), Version: r.text()}
-			}
-		}
+		h.Size = r.number()
+		h.Requires, h.Recommends = r.relations(), r.relations()
 		h.Provides = make([]pkginfo.Capability, r.count())
 		for j := range h.Provides {
 			h.Provides[j] = pkginfo.Capability{Name: r.text(), Version: r.text()}
@@ -446,6 +446,31 @@ func (r *indexReader) selfBound() *SelfBound {
 		s.Rivals[i] = Rival{r.text(), r.text(), int(r.number())}
 	}
 	return s
+}
+
+func (w *indexWriter) relations(list [][]pkginfo.Constraint) {
+	w.number(int64(len(list)))
+	for _, alternatives := range list {
+		w.number(int64(len(alternatives)))
+		for _, c := range alternatives {
+			w.texts([]string{c.Name, c.Architecture, c.Operator, c.Version})
+		}
+	}
+}
+
+func (r *indexReader) relations() [][]pkginfo.Constraint {
+	list := make([][]pkginfo.Constraint, r.count())
+	for i := range list {
+		list[i] = make([]pkginfo.Constraint, r.count())
+		for k := range list[i] {
+			if n := r.count(); n != 4 {
+				r.bad, r.b = true, ""
+				return nil
+			}
+			list[i][k] = pkginfo.Constraint{Name: r.text(), Architecture: r.text(), Operator: r.text(), Version: r.text()}
+		}
+	}
+	return list
 }
 
 func (w *indexWriter) owned(f *OwnedFile) {

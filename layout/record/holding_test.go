@@ -17,6 +17,7 @@ func someHoldings() []*Holding {
 	m := jqManifest()
 	m.Files[1].ELF.Type = elf.ET_DYN
 	m.Requires = []pkginfo.Relation{{Alternatives: []pkginfo.Constraint{{Name: "libjq1", Operator: "=", Version: "1.6"}, {Name: "other"}}}}
+	m.Recommends = []pkginfo.Relation{{Alternatives: []pkginfo.Constraint{{Name: "data"}}}}
 	m.Provides = []pkginfo.Capability{{Name: "json", Version: "1"}}
 	m.Files[1].Edits = append(m.Files[1].Edits, EditRecord{Kind: EditSelf, From: []string{"f", "g@V1"}, To: []string{"1", "7"}, Rivals: []Rival{{"libx=1", "usr/lib/libx.so", 2}}})
 	m.Files[1].Needs = []Need{{"libjq.so.1", "libjq1=1.6", "/var/sys/libjq1/1.6/usr/lib/libjq.so.1"}}
@@ -50,6 +51,9 @@ func TestHolding(t *testing.T) {
 	}
 	if diff := cmp.Diff(&SelfBound{7, 2, []Rival{{"libx=1", "usr/lib/libx.so", 2}}}, jq.Binaries[0].Self); diff != "" {
 		t.Errorf("bound to itself (-want +have):\n%s", diff)
+	}
+	if list[1].Size != 9 || len(jq.Requires) != 1 || len(jq.Recommends) != 1 || jq.Recommends[0][0].Name != "data" {
+		t.Errorf("size %d, requires %v, recommends %v", list[1].Size, jq.Requires, jq.Recommends)
 	}
 	if b := list[1].Binaries; len(b) != 1 || b[0].Self != nil || b[0].Program || b[0].Place != "/lib/libz.so.1" {
 		t.Errorf("binaries of the system %+v", b)

@@ -98,11 +98,11 @@ type PinnedTree struct {
 // Path returns the tree's path relative to the prefix.
 func (t PinnedTree) Path() string { return layout.TreePath(t.Library, t.Tree) }
 
-// String returns the tree as its text form has it.
-func (t PinnedTree) String() string { return t.Library + "=" + t.Tree }
+// String returns the tree for people: the version as they read it.
+func (t PinnedTree) String() string { return t.Library + "=" + layout.VersionText(t.Tree) }
 
 // MarshalText implements [encoding.TextMarshaler].
-func (t PinnedTree) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+func (t PinnedTree) MarshalText() ([]byte, error) { return []byte(t.Library + "=" + t.Tree), nil }
 
 // UnmarshalText implements [encoding.TextUnmarshaler]. A name that would lead out of
 // the place that it is for is an error.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 )
@@ -79,13 +80,13 @@ func One(g *record.Generation, s Spec) (*record.Tree, error) {
 		return append(found, nil)[0], err
 	}
 	for _, t := range found {
-		if t.Dir == s.Version {
+		if layout.IsVersionDir(t.Dir, s.Version) {
 			return t, nil
 		}
 	}
 	names := make([]string, len(found))
 	for i, t := range found {
-		names[i] = t.Name + "=" + t.Dir
+		names[i] = t.Name + "=" + layout.VersionText(t.Dir)
 	}
 	return nil, fmt.Errorf("%w: %s: name one of %s", ErrAmbiguous, s, strings.Join(names, ", "))
 }
@@ -98,7 +99,7 @@ func Best(g *record.Generation, s Spec) (*record.Tree, error) {
 		return nil, err
 	}
 	for _, t := range found {
-		if t.Dir == s.Version {
+		if layout.IsVersionDir(t.Dir, s.Version) {
 			return t, nil
 		}
 	}
@@ -122,7 +123,7 @@ func Stored(s *store.Store, spec Spec) (*record.Manifest, error) {
 	var have []string
 	for _, m := range manifests {
 		have = append(have, m.Version)
-		if m.Version == spec.Version || m.Tree == spec.Version {
+		if m.Version == spec.Version || layout.IsVersionDir(m.Tree, spec.Version) {
 			found = append(found, m)
 		}
 	}
@@ -132,10 +133,10 @@ func Stored(s *store.Store, spec Spec) (*record.Manifest, error) {
 		return nil, fmt.Errorf("%s is %w; hashpkg install brings it", spec.Name, ErrNotStored)
 	case len(found) == 0:
 		return nil, fmt.Errorf("%s is %w, which has the versions %s", spec, ErrNotStored, strings.Join(slices.Compact(have), ", "))
-	case len(found) > 1 && found[0].Origin == found[1].Origin && found[0].Tree != spec.Version:
+	case len(found) > 1 && found[0].Origin == found[1].Origin && !layout.IsVersionDir(found[0].Tree, spec.Version):
 		names := make([]string, len(found))
 		for i, m := range found {
-			names[i] = m.Name + "=" + m.Tree
+			names[i] = m.Name + "=" + layout.VersionText(m.Tree)
 		}
 		return nil, fmt.Errorf("%w: %s: name one of %s", ErrAmbiguous, spec, strings.Join(names, ", "))
 	}

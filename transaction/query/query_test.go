@@ -57,6 +57,7 @@ func TestGeneration(t *testing.T) {
 	g := &record.Generation{Architecture: "x86_64-linux-gnu", Orders: pkginfo.Orders{deb.Name: deb.Format{}.Order()}}
 	g.SetTrees([]record.Tree{
 		tree("jq", "1.6", "1.6", "amd64"), tree("jq", "1.10", "1.10", "amd64"), tree("jq", "1.6", "1.6@12345678", "amd64"),
+		tree("epoch", "2:1", "2%3a1@12345678", "amd64"), tree("epoch", "2:1", "2%3a1@22222222", "amd64"),
 		tree("awk", "1", "1", "amd64"), tree("two", "1", "1@11111111", "amd64"), tree("two", "1", "1@i386", "i386"),
 	})
 	g.Use("jq", "1.6@12345678")
@@ -78,6 +79,13 @@ func TestGeneration(t *testing.T) {
 			"", "several trees have that version: jq: name one of jq=1.6, jq=1.6@12345678, jq=1.10", ErrAmbiguous, "jq/1.6@12345678",
 		},
 		{Spec{"jq", "1.6"}, []string{"jq/1.6", "jq/1.6@12345678"}, "", "jq/1.6", "", nil, "jq/1.6"},
+		{Spec{"epoch", "2:1@12345678"}, []string{"epoch/2%3a1@12345678"}, "", "epoch/2%3a1@12345678", "", nil, "epoch/2%3a1@12345678"},
+		{
+			Spec{"epoch", ""},
+			[]string{"epoch/2%3a1@12345678", "epoch/2%3a1@22222222"},
+			"",
+			"", "several trees have that version: epoch: name one of epoch=2:1@12345678, epoch=2:1@22222222", ErrAmbiguous, "epoch/2%3a1@22222222",
+		},
 		{Spec{"jq", "1.6@12345678"}, []string{"jq/1.6@12345678"}, "", "jq/1.6@12345678", "", nil, "jq/1.6@12345678"},
 		{
 			Spec{"two", "1"},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
@@ -107,7 +108,7 @@ func (r *Relations) linked(f File) File {
 func (r *Relations) named(spec query.Spec, inactive bool) []*record.Holding {
 	var active, all []*record.Holding
 	for _, h := range r.trees {
-		if h.Name != spec.Name || spec.Version != "" && h.Version != spec.Version && h.Dir != spec.Version {
+		if h.Name != spec.Name || spec.Version != "" && h.Version != spec.Version && !layout.IsVersionDir(h.Dir, spec.Version) {
 			continue
 		}
 		all = append(all, h)

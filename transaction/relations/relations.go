@@ -92,6 +92,18 @@ func (r *Relations) Trees(yield func(*record.Tree, *record.Holding) bool) {
 	}
 }
 
+// Stored returns what the store has, by name, whether or not a generation has it.
+func (r *Relations) Stored(yield func(*record.Holding) bool) {
+	for _, h := range r.trees {
+		if !yield(h) {
+			return
+		}
+	}
+}
+
+// Holding returns what the store has of a tree, by its path; nil for nothing.
+func (r *Relations) Holding(tree string) *record.Holding { return r.byPath[tree] }
+
 // readTrees fills r.trees: from the index as far as packages have the manifests that it was
 // made from, else from these.
 func (r *Relations) readTrees(ctx context.Context) error {

@@ -12,14 +12,15 @@ import (
 
 // How one thing uses another.
 const (
-	UseLoads    = "loads"    // a program or library, when it is started or loaded
-	UseRequires = "requires" // a relation of the package
-	UseSees     = "sees"     // the view of the package's programs has files of it
-	UseLinks    = "links"    // a link or a search path leads into it
-	UsePinned   = "pinned to"
-	UseFrozen   = "frozen to"
-	UseRuns     = "runs" // a service
-	UseHas      = "has"  // a generation
+	UseLoads      = "loads"    // a program or library, when it is started or loaded
+	UseRequires   = "requires" // a relation of the package
+	UseRecommends = "recommends"
+	UseSees       = "sees"  // the view of the package's programs has files of it
+	UseLinks      = "links" // a link or a search path leads into it
+	UsePinned     = "pinned to"
+	UseFrozen     = "frozen to"
+	UseRuns       = "runs" // a service
+	UseHas        = "has"  // a generation
 )
 
 // Use is one step of a chain: how something uses what comes after it.
@@ -223,6 +224,16 @@ type offer struct {
 // addRelations adds which packages of the generation others of the same release require.
 // Those of the system are the package manager's to keep.
 func (r *Relations) addRelations(u *uses) {
+	r.addAnswers(u, UseRequires, func(h *record.Holding) [][]pkginfo.Constraint { return h.Requires })
+}
+
+// addRecommends adds which of them others recommend.
+func (r *Relations) addRecommends(u *uses) {
+	r.addAnswers(u, UseRecommends, func(h *record.Holding) [][]pkginfo.Constraint { return h.Recommends })
+}
+
+// addAnswers adds what answers the relations of a kind.
+func (r *Relations) addAnswers(u *uses, how string, of func(*record.Holding) [][]pkginfo.Constraint) {
 	offers := map[string][]offer{}
 	for t := range r.Trees {
 		if t.Origin != record.OriginPrivate {
@@ -237,13 +248,13 @@ func (r *Relations) addRelations(u *uses) {
 		if t.Origin != record.OriginPrivate {
 			continue
 		}
-		for _, alternatives := range h.Requires {
+		for _, alternatives := range of(h) {
 			for _, want := range alternatives {
 				found := r.answer(t, want, offers[want.Name])
 				if found == nil {
 					continue
 				}
-				u.add(t.Path(), found.Path(), Use{UseRequires, "", constraintText(want)})
+				u.add(t.Path(), found.Path(), Use{how, "", constraintText(want)})
 				break
 			}
 		}

@@ -81,12 +81,8 @@ func (r *Relations) Why(ctx context.Context, target *Target, limit int) ([]Kept,
 		wanted[h.Path()] = true
 		inactive = inactive || r.active[h.Path()] == nil
 	}
-	u := newUses()
-	if err := r.addLoads(ctx, u, wanted); err != nil {
-		return nil, err
-	}
-	r.addRelations(u)
-	if err := r.addRecords(u); err != nil {
+	u, err := r.uses(ctx, wanted)
+	if err != nil {
 		return nil, err
 	}
 	if inactive {
@@ -129,10 +125,7 @@ func (r *Relations) kept(u *uses, h *record.Holding, limit int) Kept {
 	for _, nodes := range chains {
 		c := Chain{Root: r.rootOf(nodes[0])}
 		for i, n := range nodes {
-			l := Link{What: n}
-			if h := r.byPath[n]; h != nil {
-				l = Link{Belongs: belongs(File{Tree: h})}
-			}
+			l := r.link(n)
 			if i+1 < len(nodes) {
 				use := u.how[[2]string{n, nodes[i+1]}]
 				l.Uses = &use

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -72,62 +71,6 @@ func (a *app) change(ctx context.Context, lock sysroot.LockOptions, f func(trans
 		err = a.settle(root, now)
 	}
 	return a.printResult(result, err)
-}
-
-func newRemoveCommand(a *app) *cobra.Command {
-	var lock func() sysroot.LockOptions
-	cmd := &cobra.Command{
-		Use:   "remove NAME[=VERSION]",
-		Short: "Take a package, or one version of it, out of the system",
-		Long: `Take a package, or one version of it, out of the system. Programs that are bound
-to its files go on working, and so do older generations: the trees stay in the
-store, until hashpkg gc finds that nothing uses them. What hashpkg conf adopt or hashpkg
-configure has put into /etc stays, too, until hashpkg conf drop.`,
-		Example: "  hashpkg remove jq=1.6-2.1\n  hashpkg remove jq",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, given []string) error {
-			spec, err := parseSpec(given[0])
-			if err != nil {
-				return err
-			}
-			err = a.change(c.Context(), lock(), func(change transaction.Change) (transaction.Result, error) {
-				return transaction.Remove(c.Context(), change, spec)
-			})
-			if err == nil {
-				err = a.noteStaying(spec.Name)
-			}
-			return err
-		},
-	}
-	cmd.ValidArgsFunction = a.complete(nth(installedNames(isPrivate), nothing), noFiles)
-	lock = a.waitFlag(cmd, false)
-	return cmd
-}
-
-// noteStaying says of a package that is not installed any more which files of it stay in /etc
-// and /var/lib.
-func (a *app) noteStaying(name string) error {
-	root, err := a.openRoot()
-	if err != nil {
-		return err
-	}
-	g, err := root.Active()
-	if err != nil {
-		return err
-	}
-	c, err := root.Conf()
-	if err != nil || slices.ContainsFunc(g.Trees, func(t record.Tree) bool { return t.Name == name && t.Origin == record.OriginPrivate }) {
-		return err
-	}
-	if n := len(filesFor(c, name)); n > 0 {
-		a.notice("note: %s of %s in /etc and /var/lib stay: hashpkg conf drop %s removes those that nobody has changed\n", count(n, "file"), name, name)
-	}
-	return nil
-}
-
-// filesFor returns the files that were copied to /etc, or computed, for a package.
-func filesFor(c *record.Conf, name string) []record.ConfFile {
-	return slices.DeleteFunc(slices.Clone(c.Files), func(f record.ConfFile) bool { return f.Package != name })
 }
 
 func newRollbackCommand(a *app) *cobra.Command {

@@ -169,13 +169,13 @@ hashpkg at once; the next command cleans up.`,
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	cmd.AddCommand(
-		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a),
+		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a), newAutoRemoveCommand(a),
 		newGenerationsCommand(a), newRollbackCommand(a), newDiffCommand(a), newVerifyCommand(a), newGCCommand(a), newDUCommand(a),
 		newSyncCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a), newFreezeCommand(a), newThawCommand(a),
 		newHooksCommand(a), newCheckCommand(a), newHookCommand(a), newElfCommand(a), newVersionCommand(a),
 		newUpdateCommand(a), newSourcesCommand(a), newSearchCommand(a), newDownloadCommand(a), newRunCommand(a), newViewCommand(a), newEnterCommand(a),
 		newOutdatedCommand(a), newUpgradeCommand(a), newRebindCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newCleanCommand(a), newAlternativesCommand(a),
-		newConfCommand(a), newConfigureCommand(a), newServiceCommand(a), newDepsCommand(a), newWhyCommand(a), newOwnerCommand(a), newUsersCommand(a), newGraphCommand(a), newSBOMCommand(a),
+		newConfCommand(a), newConfigureCommand(a), newServiceCommand(a), newDepsCommand(a), newTreeCommand(a), newWhyCommand(a), newOwnerCommand(a), newUsersCommand(a), newGraphCommand(a), newSBOMCommand(a),
 		newSettingsTopic(),
 	)
 	return cmd

@@ -58,7 +58,11 @@ func TestWrongUse(t *testing.T) {
 	for _, test := range []struct{ args, says string }{
 		{"nonsense", `unknown command "nonsense"`},
 		{"list --nonsense", "unknown flag: --nonsense; see hashpkg list --help"},
-		{"list extra", `unknown command "extra"`},
+		{"list --sort age", "--sort age: expected name or size"},
+		{"list --offline", "--offline goes with --upgradable"},
+		{"list [", "\"[\": a [ in a GLOB wants its ]"},
+		{"tree --depth -1 tool", "--depth -1: expected a number of levels"},
+		{"autoremove tool", `unknown command "tool"`},
 		{"install", "requires at least 1 arg(s), only received 0; usage: hashpkg install NAME|FILE..."},
 		{"install --signature maybe x.deb", "the policy \"maybe\" for signatures is unknown: use require, warn or off"},
 		{"install --keyring", "flag needs an argument: --keyring; see hashpkg install --help"},
@@ -184,7 +188,7 @@ func TestInterrupted(t *testing.T) {
 func TestJSONOfEmptyRoot(t *testing.T) {
 	root := t.TempDir()
 	for args, want := range map[string]string{
-		"list":          `{"packages":[]}`,
+		"list":          `{"missing":[],"packages":[]}`,
 		"generations":   `{"generations":[]}`,
 		"verify":        `{"checked":0,"damaged":[],"copies":0,"copied_bytes":0,"unread":[]}`,
 		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[]}`,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -193,6 +194,27 @@ func installedNames(fits func(*record.Tree) bool) completion {
 		})
 		return words
 	}
+}
+
+// storedNames offers the packages that the store has, whether or not a generation has them, by
+// their names and, once there is a "=", with their versions.
+func storedNames(root *sysroot.Root, _ []string, begun string) (words []string) {
+	name, _, versions := strings.Cut(begun, "=")
+	if !versions {
+		words, err := root.Store().Names()
+		if err != nil {
+			return nil
+		}
+		return slices.DeleteFunc(words, func(word string) bool { return word == layout.ViewName })
+	}
+	trees, err := root.Store().Trees(name)
+	if err != nil {
+		return nil
+	}
+	for _, t := range trees {
+		words = append(words, name+"="+layout.VersionText(t))
+	}
+	return words
 }
 
 // installedSonames offers the libraries that the active generation has.

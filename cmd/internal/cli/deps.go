@@ -156,35 +156,22 @@ func (a *app) printDepsTree(f *relations.Loaded) error {
 	for i := range f.Closure {
 		byPath[f.Closure[i].Path] = &f.Closure[i]
 	}
-	shown := map[string]bool{}
-	var show func(f *relations.Loaded, indent string) error
-	show = func(f *relations.Loaded, indent string) error {
-		shown[f.Path] = true
+	below := func(at string) (steps []step) {
+		f := byPath[at]
+		if f == nil {
+			return nil
+		}
 		for i := range f.Needs {
 			n := &f.Needs[i]
-			below := byPath[n.Path]
-			mark := ""
-			if below != nil && shown[n.Path] && len(below.Needs) > 0 {
-				mark = "  (above)"
+			text := oneLine(path.Base(n.Name)) + "  " + answerSpec(n) + "  " + n.Rule
+			if to := byPath[n.Path]; to != nil && to.Prelocated != nil && to != f {
+				text += "  (prelocated: " + prelocatedText(to.Prelocated, false) + ")"
 			}
-			if err := a.printf("%s%s  %s  %s%s\n", indent, oneLine(path.Base(n.Name)), answerSpec(n), n.Rule, mark); err != nil {
-				return err
-			}
-			if below == nil || shown[n.Path] {
-				continue
-			}
-			if below.Prelocated != nil {
-				if err := a.printf("%s  prelocated: %s\n", indent, prelocatedText(below.Prelocated, false)); err != nil {
-					return err
-				}
-			}
-			if err := show(below, indent+"  "); err != nil {
-				return err
-			}
+			steps = append(steps, step{n.Path, text})
 		}
-		return nil
+		return steps
 	}
-	if err := show(f, "  "); err != nil {
+	if err := a.printBelow(f.Path, below, 0); err != nil {
 		return fmt.Errorf("show what %s loads: %w", f.Path, err)
 	}
 	return nil

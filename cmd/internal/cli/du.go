@@ -3,13 +3,12 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/transaction/gc"
 )
 
@@ -66,10 +65,8 @@ func runDU(ctx context.Context, a *app, sort string) error {
 
 func (a *app) printSpace(s *gc.Space) error {
 	size := func(n int64) string { return strconv.FormatInt(n, 10) }
-	if f, ok := a.Out.(*os.File); ok {
-		if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-			size = humanSize
-		}
+	if isTerminal(a.Out) {
+		size = humanSize
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
 	out := *a
@@ -87,7 +84,7 @@ func (a *app) printSpace(s *gc.Space) error {
 				case v.Reclaimable:
 					state = "reclaimable"
 				}
-				if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", treeOwner(p.Name), v.Tree, size(v.Exclusive), size(v.Shared), size(v.Distribution), state); err != nil {
+				if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", treeOwner(p.Name), layout.VersionText(v.Tree), size(v.Exclusive), size(v.Shared), size(v.Distribution), state); err != nil {
 					return err
 				}
 			}

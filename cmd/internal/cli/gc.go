@@ -142,11 +142,11 @@ func (o gcOptions) policy() gc.Policy {
 // printCollected says what gc removed, or would remove.
 func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 	for _, t := range r.InUse {
-		a.notice("note: %s %s stays: process %d uses it\n", t.Name, t.Tree, t.PID)
+		a.notice("note: %s %s stays: process %d uses it\n", t.Name, layout.VersionText(t.Tree), t.PID)
 	}
 	if dryRun || a.verbose {
 		for _, t := range r.Kept {
-			a.notice("note: %s %s stays, to go back to: it was in use until %s\n", t.Name, t.Tree, t.Left.Format(time.DateOnly))
+			a.notice("note: %s %s stays, to go back to: it was in use until %s\n", t.Name, layout.VersionText(t.Tree), t.Left.Format(time.DateOnly))
 		}
 	}
 	if a.quiet {
@@ -159,7 +159,7 @@ func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 			}
 		}
 		for _, t := range r.Trees {
-			if err := a.printf("- %s %s\n", treeOwner(t.Name), t.Tree); err != nil {
+			if err := a.printf("- %s %s\n", treeOwner(t.Name), layout.VersionText(t.Tree)); err != nil {
 				return err
 			}
 		}

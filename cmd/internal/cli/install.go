@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -240,16 +240,9 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 		result, err = r.Install(ctx, options)
 	}
 	progress.end()
-	var made error // what is installed is followed all the same
-	if err == nil && o.state && !o.dryRun && result.InstallResult != nil {
-		made = a.makeState(ctx, root, result.Plan.Trees, o.lock())
+	if err == nil && result.InstallResult != nil && !o.dryRun {
+		return a.finishInstall(ctx, root, result.InstallResult, o, now)
 	}
-	if err == nil && result.InstallResult != nil && result.Changed {
-		a.followConf(ctx, root, o.lock())
-		a.followServices(ctx, root, o.lock())
-		err = errors.Join(a.noteLacking(ctx, root, result.Plan.Trees), a.noteUnmade(root, result.Plan.Trees), a.settle(root, now))
-	}
-	err = errors.Join(err, made)
 	var size *transaction.SizeError
 	switch {
 	case errors.As(err, &size):
@@ -258,18 +251,41 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 		return hintOfFile(err, requests)
 	}
 	if result.InstallResult == nil { // a dry run, for which nothing was fetched
-		return a.printSelection(result.Selection)
+		return a.printSelection(root, result.Selection)
 	}
 	if a.json {
 		return errors.Join(err, a.printJSON(installOutput{result.Plan, result.Generation, result.Changed}))
 	}
-	for _, w := range result.Plan.Warnings {
-		a.notice("warning: %s\n", w)
-	}
 	if err != nil {
+		a.warnOf(result.Plan)
 		return err
 	}
-	return a.printInstall(result.InstallResult, o.dryRun)
+	err = a.printInstall(result.InstallResult, true)
+	a.noteInstall(result.InstallResult)
+	return err
+}
+
+// finishInstall follows what was installed, and says what it is: first the packages, then
+// all that there is to be noted of them, so that neither hides the other.
+func (a *app) finishInstall(ctx context.Context, root *sysroot.Root, result *transaction.InstallResult, o installOptions, now time.Time) error {
+	var errs []error // what is installed is followed all the same
+	if a.json {
+		errs = append(errs, a.printJSON(installOutput{result.Plan, result.Generation, result.Changed}))
+	} else {
+		errs = append(errs, a.printInstall(result, false))
+	}
+	if o.state {
+		errs = append(errs, a.makeState(ctx, root, result.Plan.Trees, o.lock()))
+	}
+	if result.Changed {
+		a.followConf(ctx, root, o.lock())
+		a.followServices(ctx, root, o.lock())
+		errs = append(errs, a.noteLacking(ctx, root, result.Plan.Trees), a.noteUnmade(root, result.Plan.Trees), a.settle(root, now))
+	}
+	if !a.json {
+		a.noteInstall(result)
+	}
+	return errors.Join(errs...)
 }
 
 // installLocked installs what a lock file has.
@@ -284,59 +300,6 @@ func installLocked(ctx context.Context, r *repo.Repo, o repo.InstallOptions, fil
 	}
 	installed, err := r.InstallLocked(ctx, o, file, lock)
 	return &repo.InstallResult{InstallResult: installed}, err
-}
-
-// selectionOutput is what a dry run of names prints with --json.
-type selectionOutput struct {
-	Packages []selectedOutput `json:"packages"`
-	Skipped  []repo.Skipped   `json:"skipped"`
-	Download int64            `json:"download"` // bytes
-	Disk     int64            `json:"disk"`     // about so many bytes, unpacked
-}
-
-type selectedOutput struct {
-	Name         string   `json:"name"`
-	Version      string   `json:"version"`
-	Architecture string   `json:"architecture"`
-	Source       string   `json:"source"`
-	Asked        bool     `json:"asked"`
-	For          []string `json:"for"`
-	Size         int64    `json:"size"`
-	Signer       string   `json:"signer,omitempty"`
-}
-
-// printSelection says what would be installed.
-func (a *app) printSelection(s *repo.Selection) error {
-	out := selectionOutput{Packages: []selectedOutput{}, Skipped: s.Skipped}
-	out.Download, out.Disk = s.Size()
-	for _, p := range s.Packages {
-		out.Packages = append(out.Packages, selectedOutput{
-			p.Name, p.Version, p.Architecture, p.Source.Name, p.Asked, append([]string{}, p.For...), p.Size, p.State.Signer,
-		})
-	}
-	if a.json {
-		return a.printJSON(out)
-	}
-	if a.quiet {
-		return nil
-	}
-	t := a.table()
-	for _, p := range out.Packages {
-		why := "asked for"
-		if !p.Asked {
-			why = "for " + strings.Join(p.For, ", for ")
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", p.Name, p.Version, p.Source, humanSize(p.Size), why)
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for _, k := range out.Skipped {
-		if err := a.printf("not %s, for %s: %s\n", k.Relation, k.By, k.Reason); err != nil {
-			return err
-		}
-	}
-	return a.printf("%s, %s to fetch, about %s on the disk\n", count(len(out.Packages), "package"), humanSize(out.Download), humanSize(out.Disk))
 }
 
 // maxSize returns the limit that a flag gives, or else the settings; 0 for the default.
@@ -374,70 +337,4 @@ func (o *installOptions) signatures() (*trust.Keyring, trust.Policy, error) {
 		keys = keys.With(file)
 	}
 	return keys, policy, nil
-}
-
-// printInstall says what was, or would be, installed.
-func (a *app) printInstall(result *transaction.InstallResult, dryRun bool) error {
-	if a.quiet {
-		return nil
-	}
-	for _, t := range result.Plan.Trees {
-		state := "installed"
-		switch {
-		case t.Present && (dryRun || !result.Changed):
-			state = "is there"
-		case dryRun:
-			state = "would be installed"
-		}
-		mark := ""
-		if t.Default {
-			mark = ", the default"
-		}
-		if err := a.printf("%s %s: %s%s\n", t.Name, t.Version, state, mark); err != nil {
-			return err
-		}
-		if err := a.printTreeDetails(t, dryRun); err != nil {
-			return err
-		}
-	}
-	for _, c := range result.Plan.Conflicts {
-		a.notice("note: %s is offered by %s and by %s; it leads to the first\n", c.Link, c.Winner, strings.Join(c.Losers, ", "))
-	}
-	switch {
-	case dryRun:
-		return nil
-	case !result.Changed:
-		return a.printf("nothing to do: generation %d has all of it\n", result.Generation)
-	}
-	return a.printf("generation %d is active\n", result.Generation)
-}
-
-func (a *app) printTreeDetails(t plan.PlannedTree, dryRun bool) error {
-	if len(t.Scripts) > 0 && !t.Present {
-		a.notice("note: %s: these scripts of the package do not run: %s\n", t.Name, strings.Join(t.Scripts, ", "))
-	}
-	if !dryRun && !a.verbose {
-		return nil
-	}
-	would := newScriptsOutput(t.Manifest)
-	if err := a.printf("  signed %s\n%s", signedBy(t.Manifest.Package), would.text("  ")); err != nil {
-		return err
-	}
-	for _, e := range t.Edits {
-		for _, r := range e.Edits {
-			switch r.Kind {
-			case record.EditNote: // of what the others say
-				continue
-			case record.EditSelf:
-				if err := a.printf("  %s: prelocated, %s\n", e.File, count(r.SelfBound(), "symbol")); err != nil {
-					return err
-				}
-				continue
-			}
-			if err := a.printf("  %s: %s %s\n", e.File, r.Kind, fmt.Sprint(r.To)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +44,9 @@ that cannot are reported.`,
 	cmd.ValidArgsFunction = a.complete(func(root *sysroot.Root, given []string, begun string) []string {
 		if !o.all && len(given) == 0 {
 			return installedNames(isAny)(root, given, begun)
+		}
+		if strings.Contains(begun, "=") { // what can be pinned is what the store has
+			return storedNames(root, given, begun)
 		}
 		return installedVersions(root, given, begun)
 	}, orFiles)

@@ -61,10 +61,15 @@ type showOutput struct {
 	Prelocated []relations.Prelocated `json:"prelocated"`
 	Unnoted    []string               `json:"without_note"` // bound programs that do not say to which files
 	Frozen     []string               `json:"frozen"`       // programs of the system that are frozen to files of it
-	recorded   record.Binding
-	signed     string
-	computed   bool // something of Conf
+	// Sources are, of a package of the system, those of the machine that have this version.
+	Sources  []string `json:"sources_with_it"`
+	recorded record.Binding
+	signed   string
+	computed bool // something of Conf
 }
+
+// managers are the package managers of formats.
+var managers = map[pkginfo.Format]string{"deb": "dpkg", "rpm": "rpm"}
 
 type fileOutput struct {
 	Path   string              `json:"path"`
@@ -244,6 +249,10 @@ func runShow(ctx context.Context, a *app, o sourceFlags, text string) error {
 			out.computed = out.computed || f.Computed
 		}
 	}
+	out.Sources = []string{}
+	if t.Origin == record.OriginSystem {
+		out.Sources = a.sourcesWith(ctx, root, t)
+	}
 	if a.json {
 		return a.printJSON(out)
 	}
@@ -259,8 +268,14 @@ func (a *app) printShow(out showOutput) error {
 	if out.Summary != "" {
 		text += "  " + out.Summary + "\n"
 	}
-	text += fmt.Sprintf("tree      %s\nfrom      %s, BLAKE3 %s\nsigned    %s\nidentity  %s\nsince     generation %d\n",
-		out.Tree, out.Package, out.Digest, out.signed, out.Identity, out.Since)
+	from := fmt.Sprintf("%s, BLAKE3 %s\nsigned    %s", out.Package, out.Digest, out.signed)
+	if out.Origin == record.OriginSystem {
+		from = fmt.Sprintf("the system: %s has installed it", managers[out.Format])
+		if len(out.Sources) > 0 {
+			from += "; this version is in " + strings.Join(out.Sources, ", ")
+		}
+	}
+	text += fmt.Sprintf("tree      %s\nfrom      %s\nidentity  %s\nsince     generation %d\n", out.Tree, from, out.Identity, out.Since)
 	if b := out.Binding; out.recorded != (record.Binding{}) {
 		prelocated := map[record.Prelocate]string{record.PrelocateOn: ", prelocated", record.PrelocateOff: ", never prelocated, as somebody said"}
 		text += fmt.Sprintf("binding   programs %s, search paths %s%s\n", b.Bind, b.RunPath, prelocated[out.recorded.Prelocate])
@@ -324,6 +339,27 @@ func (a *app) printShow(out showOutput) error {
 		text += fmt.Sprintf("  %s %s %s\n", f.Mode.String(), oneLine(f.Path), f.Object.Short())
 	}
 	return a.printf("%s", text)
+}
+
+// sourcesWith returns the machine's sources that have a package's version, as far as their
+// indexes were fetched: nothing is for this.
+func (a *app) sourcesWith(ctx context.Context, root *sysroot.Root, t *record.Tree) []string {
+	quiet := *a
+	quiet.quiet = true
+	names := []string{}
+	err := quiet.withPackages(ctx, root, sourceFlags{offline: true}, func(p *repo.Pool) error {
+		found, err := p.Named(t.Name)
+		for _, f := range found {
+			if f.Version == t.Version && f.Architecture == t.Architecture && !slices.Contains(names, f.Source.Name) {
+				names = append(names, f.Source.Name)
+			}
+		}
+		return err
+	})
+	if err != nil { // such as that there are none, or none that were fetched
+		return []string{}
+	}
+	return names
 }
 
 // signedBy says what the package's signatures came to.

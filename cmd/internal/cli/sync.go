@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/live"
@@ -106,7 +107,7 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 	}
 	if dryRun || a.verbose {
 		for _, t := range r.Trees {
-			if err := a.printf("+ %s %s\n", t.Name, t.Tree); err != nil {
+			if err := a.printf("+ %s %s\n", t.Name, layout.VersionText(t.Tree)); err != nil {
 				return err
 			}
 		}

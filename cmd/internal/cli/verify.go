@@ -81,6 +81,7 @@ may read: they are named.`,
 	f.StringArrayVar(&o.from, "from", nil, "mend from the package `FILE`, or those in the directory (may be repeated)")
 	f.BoolVar(&o.offline, "offline", false, "fetch no packages to mend from")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what --repair would do and change nothing")
+	cmd.ValidArgsFunction = a.complete(storedNames, noFiles)
 	o.lock = a.waitFlag(cmd, true)
 	cmd.MarkFlagsMutuallyExclusive("all", "system")
 	cmd.MarkFlagsMutuallyExclusive("all", "repair")

@@ -124,12 +124,7 @@ func (a *app) printChain(c *relations.Chain) error {
 		text += " (" + why + ")"
 	}
 	for i := range c.Links[1:] {
-		use := c.Links[i].Uses
-		text += " " + use.How
-		if use.Name != "" && use.How != relations.UsePinned && use.How != relations.UseFrozen {
-			text += " " + use.Name
-		}
-		text += " -> " + c.Links[i+1].Text()
+		text += " " + useText(c.Links[i].Uses) + " -> " + c.Links[i+1].Text()
 	}
 	return a.printf("%s\n", text)
 }
