@@ -69,7 +69,7 @@ func TestPinThatDoesNotFit(t *testing.T) {
 		t.Errorf("the sync does not tell of the pin: %s", out)
 	}
 	says("the program upgraded", "2.0")
-	if out, err := root.RunErr(t.Context(), "hashpkg", "pin", "/usr/bin/svc", "libsvc1=1.0"); err == nil || !strings.Contains(out, "needs the symbol version SVC_2") {
+	if out, err := root.RunErr(t.Context(), "hashpkg", "pin", "/usr/bin/svc", "libsvc1=1.0"); err == nil || !strings.Contains(out, "needs the symbol version SVC_2") || !strings.Contains(out, "--force pins it all the same") {
 		t.Errorf("the pin is not refused: %v %s", err, out)
 	}
 	says("refused", "2.0")
@@ -87,6 +87,20 @@ func TestPinThatDoesNotFit(t *testing.T) {
 	// The only other name of a program is pinned by itself.
 	root.Run("hashpkg", "unpin", "svc")
 	root.Run("hashpkg", "verify", "--system")
+
+	// What is pinned goes: its pins can be ended all the same.
+	root.Run("hashpkg", "pin", "svc", "libsvc1=1.0")
+	root.Run("hashpkg", "pin", "/usr/bin/svc", "libsvc1=1.0")
+	root.Run("dpkg", "--purge", "svc")
+	root.Run("hashpkg", "sync")
+	root.Run("hashpkg", "unpin", "svc")
+	root.Run("hashpkg", "unpin", "/usr/bin/svc")
+	if r := syncJSON(t, root, "pins"); length(r["pins"]) > 0 {
+		t.Errorf("there are still pins: %v", r)
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "unpin", "svc"); err == nil || !strings.Contains(out, "svc has no such pin") {
+		t.Errorf("a pin that is not there is ended: %v %s", err, out)
+	}
 }
 
 // TestPins keeps one program on an older library, then all of them.

@@ -68,7 +68,7 @@ func (in *inspector) bound() {
 	}
 	left := uint64(4 * maxNote)
 	for _, s := range slices.Backward(img.sects) {
-		if s.kind != elf.SHT_NOTE || s.flags&uint64(elf.SHF_ALLOC) != 0 || s.size > left {
+		if s.kind != elf.SHT_NOTE || s.flags&uint64(elf.SHF_ALLOC) != 0 || s.size > left || !img.isNamed(s, boundSection) {
 			continue
 		}
 		left -= s.size
@@ -88,6 +88,18 @@ func (in *inspector) bound() {
 			return
 		}
 	}
+}
+
+// isNamed reports whether a section has a name: a note of that owner in another section is the
+// program's own.
+func (img *image) isNamed(s sect, name string) bool {
+	if uint64(img.shstrndx) >= uint64(len(img.sects)) {
+		return false
+	}
+	names := img.sects[img.shstrndx]
+	table, err := img.bytes(names.off, names.size, "section names")
+	want := name + "\x00"
+	return err == nil && uint64(s.name)+uint64(len(want)) <= uint64(len(table)) && string(table[s.name:][:len(want)]) == want
 }
 
 // placeBound puts the note that the changes ask for behind all else in the file, and adds

@@ -60,6 +60,14 @@ func TestBound(t *testing.T) {
 			if len(content) < 20 || strings.TrimRight(string(content[20:]), "\x00") != want {
 				t.Errorf("the section is %q, want %q", content, want)
 			}
+			// One that stands elsewhere is the program's own, whoever it says that it is from.
+			own := filepath.Join(b.dir, "own")
+			if out, err := exec.Command(tool(t, "objcopy"), "--rename-section", ".note.hashpkg=.note.hashpkg2", file, own).CombinedOutput(); err != nil {
+				t.Fatalf("objcopy: %v: %s", err, out)
+			}
+			if its, err := os.ReadFile(own); err != nil || mustInspect(t, its).Bound != nil {
+				t.Errorf("a note of the program's own is taken: %v", err)
+			}
 			if out, err := exec.Command(tool(t, "strip"), file).CombinedOutput(); err != nil {
 				t.Fatalf("strip: %v: %s", err, out)
 			}

@@ -49,7 +49,11 @@ func TestDecide(t *testing.T) {
 		rest[old.Path] = old
 		return Pin{
 			record.Pin{Program: "tool", Library: soname, Version: "1", Tree: "1", Force: force},
-			&record.Manifest{Files: []record.File{{Path: "usr/lib/" + soname, Type: record.TypeFile, ELF: &elfedit.Info{Soname: soname}}}},
+			&record.Manifest{Files: []record.File{
+				// One for some processors is not what a program is pinned to.
+				{Path: "usr/lib/glibc-hwcaps/x86-64-v3/" + soname, Type: record.TypeFile, ELF: &elfedit.Info{Soname: soname}},
+				{Path: "usr/lib/" + soname, Type: record.TypeFile, ELF: &elfedit.Info{Soname: soname}},
+			}},
 		}
 	}
 	pinFoo, pinBar := pin("libfoo.so.1", false), pin("libbar.so.1", false)

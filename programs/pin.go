@@ -32,18 +32,26 @@ func SortPins(pins []Pin) {
 }
 
 // file returns the path, below the prefix, of the library that takes an object's
-// place; "" if the tree has none.
+// place; "" if the tree has none. One for some processors only is taken where there is no
+// other: a program that names it would not run on the rest.
 func (p *Pin) file(o *ldso.Object) string {
 	if o.Info.Soname == "" {
 		return ""
 	}
+	found := ""
 	for i := range p.Manifest.Files {
 		f := &p.Manifest.Files[i]
-		if f.ELF != nil && f.ELF.Soname == o.Info.Soname && ldso.Triplet(f.ELF) == ldso.Triplet(o.Info) && f.ELF.Class == o.Info.Class {
-			return layout.TreePath(p.Library, p.Tree) + "/" + f.Path
+		if f.ELF == nil || f.ELF.Soname != o.Info.Soname || ldso.Triplet(f.ELF) != ldso.Triplet(o.Info) || f.ELF.Class != o.Info.Class {
+			continue
+		}
+		if isForAll := !strings.Contains(f.Path, "/glibc-hwcaps/"); found == "" || isForAll {
+			found = layout.TreePath(p.Library, p.Tree) + "/" + f.Path
+			if isForAll {
+				break
+			}
 		}
 	}
-	return ""
+	return found
 }
 
 // pinsFor returns the pins for a program: those of its freeze, if it is frozen.

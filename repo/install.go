@@ -48,6 +48,18 @@ func (r *Repo) Install(ctx context.Context, o InstallOptions) (*InstallResult, e
 	if err != nil {
 		return nil, err
 	}
+	if len(o.Packages) == 0 { // what files have, they say when they are read
+		active, err := o.Root.Active()
+		if err != nil {
+			return nil, err
+		}
+		isChosen := func(name string) bool {
+			return slices.ContainsFunc(chosen.Packages, func(s *Selected) bool { return s.Name == name })
+		}
+		if err := transaction.CheckPrelocate(o.Prelocate, isChosen, active); err != nil {
+			return nil, err
+		}
+	}
 	result := &InstallResult{Selection: chosen}
 	if o.DryRun {
 		return result, nil

@@ -18,16 +18,27 @@ type Process struct {
 	PID  int    `json:"pid"`
 	Name string `json:"name"` // as proc_pid_comm(5) has it
 	User string `json:"user"` // a name, or the number where it has none
+	// Deleted says that it has a file mapped which stood at the path before the one that is
+	// there, and which nothing keeps any more: it cannot be told which.
+	Deleted bool `json:"deleted,omitempty"`
+}
+
+// Unseen is what a caller of [Root.Mapping] may not look at.
+type Unseen struct {
+	Count  int  // processes that are there
+	Hidden bool // /proc does not show that others' are there: proc(5), hidepid
 }
 
 // Mapping returns, by path in the root, which processes have a file mapped: programs
 // that run, and libraries that they have loaded. Files are recognized by device and
-// inode, so that one which was replaced since is still known by what a tree keeps of it.
-// unseen is the number of processes that the caller may not look at.
-func (r *Root) Mapping(paths []string) (found map[string][]Process, unseenCount int, err error) {
+// inode, so that one which was replaced since is still known by what a tree keeps of it;
+// of one that nothing keeps, the path tells, where the process and the caller have one root.
+func (r *Root) Mapping(paths []string) (found map[string][]Process, not Unseen, err error) {
 	found = map[string][]Process{}
 	wanted := map[uint64][]mappedFile{}
+	byName := map[string]string{} // paths, by those that a deleted file has in proc_pid_maps(5)
 	for _, p := range paths {
+		byName[path.Join(r.path, p)] = p
 		info, err := r.Stat(p)
 		if err != nil {
 			continue // it is nowhere, and nobody has it by this name
@@ -37,11 +48,12 @@ func (r *Root) Mapping(paths []string) (found map[string][]Process, unseenCount 
 		}
 	}
 	if len(wanted) == 0 {
-		return found, 0, nil
+		return found, not, nil
 	}
+	not.Hidden = os.Geteuid() != 0 && hidesProcesses()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil, 0, fmt.Errorf("look for processes: %w", err)
+		return nil, not, fmt.Errorf("look for processes: %w", err)
 	}
 	numbers := 0
 	names := map[uint32]string{}
@@ -53,23 +65,29 @@ func (r *Root) Mapping(paths []string) (found map[string][]Process, unseenCount 
 		numbers++
 		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 		if os.IsPermission(err) {
-			unseenCount++
+			not.Count++
 			continue
 		}
 		if err != nil && !unseen(err) {
-			return nil, 0, fmt.Errorf("look at process %d: %w", pid, err)
+			return nil, not, fmt.Errorf("look at process %d: %w", pid, err)
 		}
-		for _, p := range mappedPaths(string(maps), wanted) {
+		has, deleted := mappedPaths(string(maps), wanted, byName)
+		for _, p := range has {
 			found[p] = append(found[p], describeProcess(pid, names))
+		}
+		for _, p := range deleted {
+			one := describeProcess(pid, names)
+			one.Deleted = true
+			found[p] = append(found[p], one)
 		}
 	}
 	if numbers == 0 {
-		return nil, 0, fmt.Errorf("look for processes: mount /proc, which shows the running processes")
+		return nil, not, fmt.Errorf("look for processes: mount /proc, which shows the running processes")
 	}
 	for _, list := range found {
 		slices.SortFunc(list, func(a, b Process) int { return a.PID - b.PID })
 	}
-	return found, unseenCount, nil
+	return found, not, nil
 }
 
 // mappedFile is a file that is looked for.
@@ -78,9 +96,30 @@ type mappedFile struct {
 	dev  uint64
 }
 
+// hidesProcesses reports whether the mount of /proc hides the processes of others.
+func hidesProcesses() bool {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false // then there is nothing at all to see
+	}
+	for line := range strings.Lines(string(mounts)) { // proc_pid_mountinfo(5)
+		fields := strings.Fields(line)
+		if len(fields) < 5 || fields[4] != "/proc" {
+			continue
+		}
+		for option := range strings.SplitSeq(fields[len(fields)-1], ",") {
+			switch option {
+			case "hidepid=2", "hidepid=invisible", "hidepid=4", "hidepid=ptraceable":
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // mappedPaths returns which of the files, by inode, a process's mappings have, each once:
-// proc_pid_maps(5).
-func mappedPaths(maps string, wanted map[uint64][]mappedFile) (paths []string) {
+// proc_pid_maps(5); and of which paths it has a file that is gone.
+func mappedPaths(maps string, wanted map[uint64][]mappedFile, byName map[string]string) (paths, deleted []string) {
 	for line := range strings.Lines(maps) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 6)
 		if len(fields) < 6 {
@@ -90,16 +129,22 @@ func mappedPaths(maps string, wanted map[uint64][]mappedFile) (paths []string) {
 		if err != nil {
 			continue
 		}
+		name := strings.TrimLeft(fields[5], " ")
+		known := len(paths)
 		for _, f := range wanted[ino] {
 			// Some file systems (btrfs, overlay) show another device there than stat does,
 			// and neither is one that a disk has: the name has to do then.
-			sameName := path.Base(strings.TrimSuffix(strings.TrimLeft(fields[5], " "), " (deleted)")) == path.Base(f.path)
+			sameName := path.Base(strings.TrimSuffix(name, " (deleted)")) == path.Base(f.path)
 			if (mapsDevice(fields[3]) == f.dev || unix.Major(f.dev) == 0 && sameName) && !slices.Contains(paths, f.path) {
 				paths = append(paths, f.path)
 			}
 		}
+		gone, isDeleted := strings.CutSuffix(name, " (deleted)")
+		if p, ok := byName[gone]; ok && isDeleted && len(paths) == known && !slices.Contains(paths, p) && !slices.Contains(deleted, p) {
+			deleted = append(deleted, p)
+		}
 	}
-	return paths
+	return paths, deleted
 }
 
 // mapsDevice returns the device of a field "major:minor".

@@ -37,7 +37,7 @@ func TestMappedPaths(t *testing.T) {
 			if tt.want {
 				want = []string{tt.path}
 			}
-			have := mappedPaths(maps, map[uint64][]mappedFile{tt.ino: {{tt.path, tt.dev}}})
+			have, _ := mappedPaths(maps, map[uint64][]mappedFile{tt.ino: {{tt.path, tt.dev}}}, nil)
 			if diff := cmp.Diff(want, have); diff != "" {
 				t.Errorf("(-want +have)\n%s", diff)
 			}

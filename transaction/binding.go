@@ -2,15 +2,29 @@ package transaction
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 )
 
+// ErrNotInCommand is returned (wrapped) for a name of which a command says something and that it
+// does not install.
+var ErrNotInCommand = errors.New("not in this command")
+
+// wantedBinding is what a command says of how packages' files find libraries.
+type wantedBinding struct {
+	record.Binding                             // of all that say nothing else
+	prelocate      map[string]record.Prelocate // of packages by name
+}
+
 // setBinding sets how the files of a draft find libraries: as its package says, else
 // as wanted, and where that says nothing, as those of the tree of the same name do that
-// is in use.
-func setBinding(draft *record.Manifest, its *record.Binding, wanted record.Binding, active *record.Generation, installed func(*record.Tree) (*record.Manifest, error)) error {
+// is in use. That a package is not prelocated, which was said of it by name, holds until
+// something else is said of it by name.
+func setBinding(draft *record.Manifest, its *record.Binding, wanted wantedBinding, active *record.Generation, installed func(*record.Tree) (*record.Manifest, error)) error {
 	if its != nil {
 		draft.Binding = its.Recorded()
 		return nil
@@ -21,6 +35,7 @@ func setBinding(draft *record.Manifest, its *record.Binding, wanted record.Bindi
 			dynamic, program = true, program || e.IsProgram()
 		}
 	}
+	binding, excluded := wanted.Binding, false
 	for i := range active.Trees {
 		t := &active.Trees[i]
 		if t.Name != draft.Name || t.Architecture != draft.Architecture || t.Origin != record.OriginPrivate || !t.Default {
@@ -33,14 +48,39 @@ func setBinding(draft *record.Manifest, its *record.Binding, wanted record.Bindi
 		if err != nil {
 			return err
 		}
-		wanted = wanted.Or(m.Binding)
+		binding, excluded = binding.Or(m.Binding), excluded || m.Binding.Prelocate == record.PrelocateOff
 	}
-	draft.Binding = wanted.Recorded()
+	switch named := wanted.prelocate[draft.Name]; {
+	case named != "":
+		binding.Prelocate = named
+	case excluded:
+		binding.Prelocate = record.PrelocateOff
+	case binding.Prelocate == record.DefaultPrelocate:
+		binding.Prelocate = ""
+	}
+	draft.Binding = binding.Recorded()
 	if !program {
 		draft.Binding.Bind = "" // so that packages of libraries are the same however programs are bound
 	}
 	if !dynamic {
 		draft.Binding.RunPath, draft.Binding.Prelocate = "", ""
+	}
+	return nil
+}
+
+// CheckPrelocate refuses names of InstallOptions.Prelocate that no package of a command has; the
+// error wraps [ErrNotInCommand].
+func CheckPrelocate(prelocate map[string]record.Prelocate, has func(name string) bool, active *record.Generation) error {
+	for _, name := range slices.Sorted(maps.Keys(prelocate)) {
+		if has(name) {
+			continue
+		}
+		option := map[record.Prelocate]string{record.PrelocateOn: "--prelocate", record.PrelocateOff: "--no-prelocate"}[prelocate[name]]
+		err := fmt.Errorf("%s=%s: %w: this command installs no such package", option, name, ErrNotInCommand)
+		if slices.ContainsFunc(active.Trees, func(t record.Tree) bool { return t.Name == name && t.Origin == record.OriginPrivate }) {
+			err = fmt.Errorf("%w; it is there already, and hashpkg install %s=%s %s changes it", err, option, name, name)
+		}
+		return err
 	}
 	return nil
 }

@@ -43,6 +43,9 @@ type InstallOptions struct {
 	// Binding is that of the packages which say nothing else. Where it says nothing
 	// either, a package has that of its default tree, or else the default.
 	Binding record.Binding
+	// Prelocate says by name of packages of the command whether they are bound to themselves, which
+	// comes before what Binding says.
+	Prelocate map[string]record.Prelocate
 	// Keyring has the keys that may sign, in place of those that the root's package
 	// managers trust; nil or an empty one for these.
 	Keyring   *trust.Keyring
@@ -280,8 +283,14 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to *pa
 		in.Installed, in.Occupied = o.known.installed, o.known.occupied
 		in.Installed = to.know(in.Installed)
 	}
+	isDraft := func(name string) bool {
+		return slices.ContainsFunc(drafts, func(m *record.Manifest) bool { return m.Name == name })
+	}
+	if err := CheckPrelocate(o.Prelocate, isDraft, active); err != nil {
+		return nil, err
+	}
 	for i, p := range staged {
-		if err := setBinding(drafts[i], p.binding, o.Binding, active, in.Installed); err != nil {
+		if err := setBinding(drafts[i], p.binding, wantedBinding{o.Binding, o.Prelocate}, active, in.Installed); err != nil {
 			return nil, err
 		}
 	}

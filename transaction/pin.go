@@ -73,7 +73,8 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
 // "NAME=VERSION", or without any for all that the program is pinned to. Where others than
 // root could change the prefix, no program is edited to search it: those that followed the
-// pins get their packaged bytes, and a warning says so.
+// pins get their packaged bytes, and a warning says so. The program, or its package, need not be
+// there any more.
 func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 	o.Program = followLinks(o.Root, []string{o.Program})[0]
 	change := func(c *pinChange) (after, asked []record.Pin, err error) {
@@ -85,7 +86,7 @@ func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 		}
 		return after, nil, nil
 	}
-	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, dryRun: o.DryRun, change: change}, o.Lock)
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, mayMiss: true, refused: ErrPin, dryRun: o.DryRun, change: change}, o.Lock)
 }
 
 // sinceWhen returns since when a program is pinned: what is pinned to the same tree again, is it

@@ -60,6 +60,7 @@ var sections = []section{
 	{"rpm", benchRPM},
 	{"elf", benchELF},
 	{"sync", benchSync},
+	{"queries", benchQueries},
 	{"repo", benchRepo},
 	{"view", benchView},
 	{"startup", benchStartup},

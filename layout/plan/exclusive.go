@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"maps"
 	"math/bits"
 	"slices"
@@ -14,6 +15,7 @@ import (
 type exporter struct {
 	file   *record.LinkedFile
 	owner  string      // whose it is: see ownerKey
+	spec   string      // "NAME=VERSION" of its package, where that is asked for; "" of the root's own
 	of     []*relative // who brings it into their processes; nil for everybody
 	unread string      // why its symbols cannot be read; "" for one of which they are known
 }
@@ -31,7 +33,7 @@ func (e *exporter) isRival(library *exporter) bool {
 func exportersOf(l *linked, owner string, of ...*relative) (list []exporter) {
 	for i := range l.Files {
 		f := &l.Files[i]
-		list = append(list, exporter{f, owner, of, l.unread[f.Path]})
+		list = append(list, exporter{file: f, owner: owner, of: of, unread: l.unread[f.Path]})
 	}
 	return list
 }
@@ -146,4 +148,25 @@ func (w *wanted) each(e *exporter, libraries []ownOf, f func(*ownOf, Symbol)) {
 			}
 		}
 	}
+}
+
+// rivalsOf says because of which files symbols were left out of what a library is bound to; those
+// that answer the most come first.
+func rivalsOf(left []string, taken map[Symbol]*exporter) (rivals []record.Rival) {
+	for _, text := range left {
+		e := taken[parseSymbol(text)]
+		if e == nil {
+			continue
+		}
+		one := record.Rival{Provider: e.spec, Path: e.file.Path}
+		i := slices.IndexFunc(rivals, func(r record.Rival) bool { return r.Provider == one.Provider && r.Path == one.Path })
+		if i < 0 {
+			i, rivals = len(rivals), append(rivals, one)
+		}
+		rivals[i].Symbols++
+	}
+	slices.SortStableFunc(rivals, func(a, b record.Rival) int {
+		return cmp.Or(b.Symbols-a.Symbols, strings.Compare(a.Provider, b.Provider), strings.Compare(a.Path, b.Path))
+	})
+	return rivals
 }

@@ -62,7 +62,8 @@ func (p *planner) addSelf(plan *Plan) error {
 	for i, f := range files {
 		requests[i] = EditRequest{File: f, Edits: f.Edits, Taken: []Symbol{}}
 		if owners[i] >= 0 {
-			requests[i].Taken = append(requests[i].Taken, taken[owners[i]]...)
+			requests[i].Taken = slices.AppendSeq(requests[i].Taken, maps.Keys(taken[owners[i]]))
+			slices.SortFunc(requests[i].Taken, CompareSymbols)
 		}
 	}
 	results, err := p.makeEdits(requests)
@@ -71,16 +72,21 @@ func (p *planner) addSelf(plan *Plan) error {
 	}
 	for i, f := range files {
 		if r := results[i]; r.Refused == "" && r.Patch != nil && r.Self != nil {
-			f.Edits, f.Patch, p.edited[f] = append(slices.Clone(f.Edits), *r.Self), r.Patch, r
+			self := *r.Self
+			if owners[i] >= 0 {
+				self.Rivals = rivalsOf(self.From, taken[owners[i]])
+			}
+			f.Edits, f.Patch, p.edited[f] = append(slices.Clone(f.Edits), self), r.Patch, r
 		}
 	}
 	return nil
 }
 
 // takenOf returns, of each library of the command, its symbols that some other file answers:
-// of the command, of any private tree, or of the root's libraries that the command's load.
-func (p *planner) takenOf(libraries []ownOf) ([][]Symbol, error) {
-	taken := make([][]Symbol, len(libraries))
+// of the command, of any private tree, or of the root's libraries that the command's load; with the
+// first such file.
+func (p *planner) takenOf(libraries []ownOf) ([]map[Symbol]*exporter, error) {
+	taken := make([]map[Symbol]*exporter, len(libraries))
 	if len(libraries) == 0 {
 		return taken, nil
 	}
@@ -93,26 +99,34 @@ func (p *planner) takenOf(libraries []ownOf) ([][]Symbol, error) {
 	if err != nil {
 		return nil, err
 	}
+	add := func(l *linked, owner, spec string) {
+		for _, e := range exportersOf(l, owner) {
+			e.spec = spec
+			exporters = append(exporters, e)
+		}
+	}
 	for _, c := range p.command {
-		exporters = append(exporters, exportersOf(p.ours[c], ownerKey(c))...)
+		add(p.ours[c], ownerKey(c), c.m.Spec())
 	}
 	for _, t := range trees {
-		exporters = append(exporters, exportersOf(p.linked[t.Path()], t.Path())...)
+		add(p.linked[t.Path()], t.Path(), t.Spec())
 	}
 	w := wantedOf(libraries)
-	found := map[*ownOf]map[Symbol]bool{}
+	found := map[*ownOf]map[Symbol]*exporter{}
 	for i := range exporters {
 		e := &exporters[i]
 		p.noteUnread(e)
 		w.each(e, libraries, func(l *ownOf, s Symbol) {
 			if found[l] == nil {
-				found[l] = map[Symbol]bool{}
+				found[l] = map[Symbol]*exporter{}
 			}
-			found[l][s] = true
+			if found[l][s] == nil {
+				found[l][s] = e
+			}
 		})
 	}
 	for i := range libraries {
-		taken[i] = slices.SortedFunc(maps.Keys(found[&libraries[i]]), CompareSymbols)
+		taken[i] = found[&libraries[i]]
 	}
 	return taken, nil
 }

@@ -140,6 +140,20 @@ func TestWhatIsBoundIsExclusive(t *testing.T) {
 	}
 }
 
+// TestRivalsAreRecorded has the record say because of whom symbols are left out: of one that several
+// files answer, the first.
+func TestRivalsAreRecorded(t *testing.T) {
+	w := newSelfWorld(named{"liba.so.1": "+a +b +c +d@1 +e", "libold.so.1": "a b", "libz.so.1": "b d@1 c", "libc.so.6": "c", "prog": "c"})
+	w.installAll(t, libc("2.36"), lib("libold"))
+	plan := w.install(t, func() []*record.Manifest { return []*record.Manifest{lib("liba"), lib("libz"), prog("prog", "liba")} })
+	i := slices.IndexFunc(plan.Trees, func(p PlannedTree) bool { return p.Name == "liba" })
+	want := []record.Rival{{Provider: "libz=1", Path: libDir + "libz.so.1", Symbols: 3}, {Provider: "libold=1", Path: libDir + "libold.so.1", Symbols: 1}}
+	f := &plan.Trees[i].Manifest.Files[0]
+	if diff := cmp.Diff(&record.SelfBound{Bound: 1, Left: 4, Rivals: want}, f.SelfBound()); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}
+
 // TestLibrariesOfTheRootTake has a program that runs on the root's C library.
 func TestLibrariesOfTheRootTake(t *testing.T) {
 	w := newSelfWorld(named{"liba.so.1": "+a +b", "libm.so.6": "b", "libc.so.6": "c"})
@@ -149,6 +163,9 @@ func TestLibrariesOfTheRootTake(t *testing.T) {
 	plan := w.plan(t, a)
 	if diff := cmp.Diff([]string{"liba: 1 not [b]"}, left(plan)); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
+	}
+	if r := self(&plan.Trees[0].Manifest.Files[0]).Rivals; len(r) != 1 || r[0].Provider != "" || path.Base(r[0].Path) != "libm.so.6" || r[0].Symbols != 1 {
+		t.Errorf("the rivals are %+v", r)
 	}
 
 	first := pkg("liba", "1", nil, facts{path: libDir + "liba.so.1", soname: "liba.so.1", needed: []string{"libc.so.6"}})

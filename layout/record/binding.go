@@ -35,7 +35,8 @@ const (
 )
 
 // Prelocate says whether relocations of the package's files are bound to these files
-// themselves, where nothing else can answer them.
+// themselves, where nothing else can answer them. PrelocateOff in a manifest is what somebody has
+// said of the package by its name: what is said of all packages of a command does not change it.
 type Prelocate string
 
 // The choices.
@@ -87,7 +88,8 @@ func (b Binding) Or(other Binding) Binding {
 	return b
 }
 
-// Recorded returns b as manifests have it: without what is the default.
+// Recorded returns b as manifests have it: without what is the default, but for a Prelocate that
+// is [PrelocateOff], which somebody has said by name.
 func (b Binding) Recorded() Binding {
 	if b.Bind == BindAbsolute {
 		b.Bind = ""
@@ -95,7 +97,7 @@ func (b Binding) Recorded() Binding {
 	if b.RunPath == RunPathMinimal {
 		b.RunPath = ""
 	}
-	if b.Prelocate == DefaultPrelocate {
+	if b.Prelocate == DefaultPrelocate && b.Prelocate != PrelocateOff {
 		b.Prelocate = ""
 	}
 	return b
@@ -111,7 +113,7 @@ func (b Binding) IsPrelocated() bool { return b.Whole().Prelocate == PrelocateOn
 
 // Bindings returns all that there are, as manifests have them, the default first.
 func Bindings() (all []Binding) {
-	for _, prelocate := range []Prelocate{DefaultPrelocate, PrelocateOn, PrelocateOff} {
+	for _, prelocate := range []Prelocate{"", PrelocateOn, PrelocateOff} {
 		for _, runPath := range []RunPath{RunPathMinimal, RunPathFull} {
 			for _, bind := range []Bind{BindAbsolute, BindRunPath} {
 				if b := (Binding{bind, runPath, prelocate}).Recorded(); !slices.Contains(all, b) {

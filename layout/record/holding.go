@@ -48,6 +48,7 @@ type HeldFile struct {
 	Needed  []string // the names that the package's file asks for, in its order
 	Loads   []Need   // of a program all that it loads at its start, its interpreter too; of a library what it names itself
 	Place   string   // of a library of the system: where it stands, absolute in the root
+	Self    *SelfBound
 }
 
 // OwnedFile is a name of a tree's payload or interface.
@@ -94,7 +95,7 @@ func NewHolding(m *Manifest, stamp string) *Holding {
 		}
 		b := HeldFile{
 			Path: f.Path, Program: f.ELF.IsProgram(), Soname: f.ELF.Soname, Size: f.Size, Object: f.Object,
-			Needed: f.ELF.Needed, Loads: f.Needs, Place: place,
+			Needed: f.ELF.Needed, Loads: f.Needs, Place: place, Self: f.SelfBound(),
 		}
 		if i := interpreter(f); b.Program && i != "" && !slices.ContainsFunc(f.Needs, func(n Need) bool { return n.Path == i }) {
 			b.Loads = append(slices.Clone(f.Needs), Need{Soname: path.Base(f.ELF.Interpreter), Path: i})
@@ -199,7 +200,7 @@ func (m *Manifest) Paths(yield func(string) bool) {
 	}
 }
 
-const holdingsMagic = "hashpkg holdings 2\n"
+const holdingsMagic = "hashpkg holdings 3\n"
 
 var errHoldings = errors.New("the index of trees is damaged")
 
@@ -237,6 +238,7 @@ func EncodeHoldings(holdings []*Holding) []byte {
 			w.texts(f.Needed)
 			needs.write(&w, f.Loads)
 			w.text(f.Place)
+			w.selfBound(f.Self)
 		}
 		w.texts(h.Leads)
 		w.texts(h.Merged)
@@ -273,7 +275,7 @@ func DecodeHoldings(b []byte) ([]*Holding, error) {
 		for j := range h.Binaries {
 			f := &h.Binaries[j]
 			f.Path, f.Program, f.Soname, f.Size, f.Object = r.text(), r.number() != 0, r.text(), r.number(), r.digest()
-			f.Needed, f.Loads, f.Place = r.texts(), r.numbered(table), r.text()
+			f.Needed, f.Loads, f.Place, f.Self = r.texts(), r.numbered(table), r.text(), r.selfBound()
 		}
 		h.Leads, h.Merged, h.files = r.texts(), r.texts(), r.text()
 		if r.bad {
@@ -417,6 +419,33 @@ func (r *indexReader) needs() []Need {
 		list[i] = Need{r.text(), r.text(), r.text()}
 	}
 	return list
+}
+
+func (w *indexWriter) selfBound(s *SelfBound) {
+	w.number(flags(s != nil))
+	if s == nil {
+		return
+	}
+	w.number(int64(s.Bound))
+	w.number(int64(s.Left))
+	w.number(int64(len(s.Rivals)))
+	for _, r := range s.Rivals {
+		w.text(r.Provider)
+		w.text(r.Path)
+		w.number(int64(r.Symbols))
+	}
+}
+
+func (r *indexReader) selfBound() *SelfBound {
+	if r.number() == 0 {
+		return nil
+	}
+	s := &SelfBound{Bound: int(r.number()), Left: int(r.number())}
+	s.Rivals = make([]Rival, r.count())
+	for i := range s.Rivals {
+		s.Rivals[i] = Rival{r.text(), r.text(), int(r.number())}
+	}
+	return s
 }
 
 func (w *indexWriter) relations(list [][]pkginfo.Constraint) {

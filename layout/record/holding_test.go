@@ -19,6 +19,7 @@ func someHoldings() []*Holding {
 	m.Requires = []pkginfo.Relation{{Alternatives: []pkginfo.Constraint{{Name: "libjq1", Operator: "=", Version: "1.6"}, {Name: "other"}}}}
 	m.Recommends = []pkginfo.Relation{{Alternatives: []pkginfo.Constraint{{Name: "data"}}}}
 	m.Provides = []pkginfo.Capability{{Name: "json", Version: "1"}}
+	m.Files[1].Edits = append(m.Files[1].Edits, EditRecord{Kind: EditSelf, From: []string{"f", "g@V1"}, To: []string{"1", "7"}, Rivals: []Rival{{"libx=1", "usr/lib/libx.so", 2}}})
 	m.Files[1].Needs = []Need{{"libjq.so.1", "libjq1=1.6", "/var/sys/libjq1/1.6/usr/lib/libjq.so.1"}}
 	m.Files = append(m.Files, File{Path: "usr/lib/libx.so", Type: TypeSymlink, Target: "../../../../libx/1/usr/lib/libx.so"})
 	system := &Manifest{Name: "zlib1g", Version: "1.3", Tree: "1.3", Origin: OriginSystem, Files: []File{
@@ -48,10 +49,13 @@ func TestHolding(t *testing.T) {
 	if b := jq.Binaries; len(b) != 1 || !b[0].Program || len(b[0].Loads) != 2 || b[0].Loads[1].Path != "/lib64/ld-linux-x86-64.so.2" {
 		t.Errorf("binaries %+v", b)
 	}
+	if diff := cmp.Diff(&SelfBound{7, 2, []Rival{{"libx=1", "usr/lib/libx.so", 2}}}, jq.Binaries[0].Self); diff != "" {
+		t.Errorf("bound to itself (-want +have):\n%s", diff)
+	}
 	if list[1].Size != 9 || len(jq.Requires) != 1 || len(jq.Recommends) != 1 || jq.Recommends[0][0].Name != "data" {
 		t.Errorf("size %d, requires %v, recommends %v", list[1].Size, jq.Requires, jq.Recommends)
 	}
-	if b := list[1].Binaries; len(b) != 1 || b[0].Program || b[0].Place != "/lib/libz.so.1" {
+	if b := list[1].Binaries; len(b) != 1 || b[0].Self != nil || b[0].Program || b[0].Place != "/lib/libz.so.1" {
 		t.Errorf("binaries of the system %+v", b)
 	}
 	for f := range list[2].Files {

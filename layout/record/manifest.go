@@ -217,6 +217,16 @@ type EditRecord struct {
 	Kind string   `json:"kind"` // one of the Edit constants
 	From []string `json:"from,omitempty"`
 	To   []string `json:"to"`
+	// Rivals are, of a file that is bound to itself, those because of which it is not to From. Records
+	// of an earlier hashpkg have none. No part of an identity.
+	Rivals []Rival `json:"rivals,omitempty"`
+}
+
+// Rival is a file that answers symbols which another one has as well.
+type Rival struct {
+	Provider string `json:"provider"` // "NAME=VERSION", or "" for the root's own library
+	Path     string `json:"path"`     // in its package; absolute of the root's own
+	Symbols  int    `json:"symbols"`  // how many, of those that no rival before it answers
 }
 
 // The kinds of edits.
@@ -246,6 +256,23 @@ func (e EditRecord) SelfBound() int {
 		return 0 // a damaged record, which says nothing
 	}
 	return n
+}
+
+// SelfBound says what of a file is bound to the file itself.
+type SelfBound struct {
+	Bound  int     `json:"bound"`  // symbols of its own that nothing else can answer
+	Left   int     `json:"left"`   // those that something else answered when the tree was made
+	Rivals []Rival `json:"rivals"` // which; none where the record does not say
+}
+
+// SelfBound returns what of a file is bound to the file itself; nil for nothing.
+func (f *File) SelfBound() *SelfBound {
+	for _, e := range f.Edits {
+		if e.Kind == EditSelf {
+			return &SelfBound{e.SelfBound(), len(e.From), append([]Rival{}, e.Rivals...)}
+		}
+	}
+	return nil
 }
 
 // Need is one library that a file loads.

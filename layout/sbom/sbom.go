@@ -68,6 +68,7 @@ func (p *Package) PURL() string {
 	add("arch", p.Architecture)
 	add("distro", p.Release)
 	add("epoch", epoch)
+	add("upstream", p.Source) // by which advisories of Debian and others go; syft and grype know it
 	return text
 }
 

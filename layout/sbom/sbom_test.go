@@ -41,6 +41,8 @@ func TestPURL(t *testing.T) {
 		{sbom.Package{Format: "deb", Name: "jq", Version: "1.7.1-6", Architecture: "amd64", Vendor: "debian", Release: "trixie"}, "pkg:deb/debian/jq@1.7.1-6?arch=amd64&distro=trixie"},
 		{sbom.Package{Format: "deb", Name: "libstdc++6", Version: "1:14.2~rc1+b1", Architecture: "amd64", Vendor: "debian"}, "pkg:deb/debian/libstdc%2B%2B6@1:14.2~rc1%2Bb1?arch=amd64"},
 		{sbom.Package{Format: "rpm", Name: "vim", Version: "2:9.1-1.fc42", Architecture: "x86_64", Vendor: "fedora", Release: "fedora-42"}, "pkg:rpm/fedora/vim@9.1-1.fc42?arch=x86_64&distro=fedora-42&epoch=2"},
+		{sbom.Package{Format: "deb", Name: "libssl3", Version: "3.0.11-1", Architecture: "amd64", Vendor: "debian", Release: "bookworm", Source: "openssl"}, "pkg:deb/debian/libssl3@3.0.11-1?arch=amd64&distro=bookworm&upstream=openssl"},
+		{sbom.Package{Format: "rpm", Name: "openSUSE-release", Version: "0:15.6-lp156.415.3", Architecture: "noarch", Vendor: "opensuse", Release: "opensuse-leap-15.6"}, "pkg:rpm/opensuse/openSUSE-release@15.6-lp156.415.3?arch=noarch&distro=opensuse-leap-15.6&epoch=0"},
 		{sbom.Package{Format: "rpm", Name: "own", Version: "1-1", Architecture: "noarch"}, "pkg:rpm/own@1-1?arch=noarch"},
 	} {
 		if have := tt.p.PURL(); have != tt.want {

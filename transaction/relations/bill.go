@@ -13,8 +13,8 @@ import (
 	"github.com/hashpkg/hashpkg/layout/sbom"
 )
 
-// Bill returns what the active generation has, as a bill of materials. tool is the
-// version of hashpkg.
+// Bill returns what the active generation has, and what programs are pinned or frozen to, as a
+// bill of materials. tool is the version of hashpkg.
 func (r *Relations) Bill(ctx context.Context, tool string) (*sbom.Bill, error) {
 	b := &sbom.Bill{Name: "hashpkg prefix " + r.root.Prefix(), Tool: tool, Time: r.generation.Time}
 	u := newUses()
@@ -27,21 +27,34 @@ func (r *Relations) Bill(ctx context.Context, tool string) (*sbom.Bill, error) {
 		return nil, err
 	}
 	index := map[string]int{}
-	for t, h := range r.Trees {
+	add := func(h *record.Holding, from string) {
 		p := sbom.Package{
-			Format: t.Format, Name: t.Name, Version: t.Version, Architecture: t.Architecture, Release: t.Release,
-			Source: h.Source, Summary: h.Summary, File: h.PackageFile, Digest: h.Package, Identity: t.Identity, Tree: t.Path(),
+			Format: h.Format, Name: h.Name, Version: h.Version, Architecture: h.Architecture, Release: from,
+			Source: h.Source, Summary: h.Summary, File: h.PackageFile, Digest: h.Package, Identity: h.Identity, Tree: h.Path(),
 			Program: slices.ContainsFunc(h.Binaries, func(b record.HeldFile) bool { return b.Program }),
 		}
-		if t.Origin == record.OriginSystem { // there was no package file: its digest is over the files
+		if h.Origin == record.OriginSystem { // there was no package file: its digest is over the files
 			p.Release, p.File, p.Digest = release, "", [len(p.Digest)]byte{}
-			p.Vendor = id
+			p.Vendor = namespace(id)
 		}
-		if f, ok := r.format(t).(backends.Repositories); ok && p.Vendor == "" {
+		if f, ok := r.format(h).(backends.Repositories); ok && p.Vendor == "" {
 			p.Vendor = f.Vendor(p.Release, p.Version)
 		}
-		index[t.Path()] = len(b.Packages)
+		index[h.Path()] = len(b.Packages)
 		b.Packages = append(b.Packages, p)
+	}
+	for t, h := range r.Trees {
+		add(h, t.Release)
+	}
+	pins, err := r.root.Pins()
+	if err != nil {
+		return nil, err
+	}
+	for _, pin := range pins { // programs load what they are pinned and frozen to, whatever is installed
+		tree := pin.Pinned().Path()
+		if _, has := index[tree]; !has && r.byPath[tree] != nil {
+			add(r.byPath[tree], "")
+		}
 	}
 	for used, users := range u.users {
 		to, ok := index[used]
@@ -62,13 +75,25 @@ func (r *Relations) Bill(ctx context.Context, tool string) (*sbom.Bill, error) {
 }
 
 // format returns a tree's format; nil for one that is not in use any more.
-func (r *Relations) format(t *record.Tree) backends.Format {
+func (r *Relations) format(h *record.Holding) backends.Format {
 	for _, f := range r.root.Formats() {
-		if f.Name() == t.Format {
+		if f.Name() == h.Format {
 			return f
 		}
 	}
 	return nil
+}
+
+// namespace returns what package URLs call the vendor of a distribution, by its ID in os-release(5):
+// openSUSE's have one each, and Red Hat's is called otherwise.
+func namespace(id string) string {
+	switch {
+	case strings.HasPrefix(id, "opensuse-"):
+		return "opensuse"
+	case id == "rhel":
+		return "redhat"
+	}
+	return id
 }
 
 // maxOSRelease bounds os-release.

@@ -23,6 +23,8 @@ type Loaded struct {
 	Belongs
 	Path  string   `json:"path"` // absolute in the root, links followed
 	Needs []Needed `json:"needs"`
+	// Prelocated says what of it is bound to the file itself; nil for nothing.
+	Prelocated *record.SelfBound `json:"prelocated,omitempty"`
 	// Problems say why the loader would not start it: names and symbol versions that are
 	// missing, wherever in the closure.
 	Problems []string `json:"problems"`
@@ -59,7 +61,7 @@ func (r *Relations) Deps(ctx context.Context, text string) ([]Loaded, error) {
 	l := newLoaders(r.root)
 	var all []Loaded
 	for _, p := range paths {
-		one, err := r.loaded(l, p)
+		one, err := r.loaded(ctx, l, p)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%s: %w: nothing has that path", p, ErrUnknown)
 		}
@@ -124,7 +126,7 @@ func (r *Relations) binariesOf(ctx context.Context, text string) ([]string, erro
 }
 
 // loaded computes what is loaded for one file.
-func (r *Relations) loaded(l *loaders, name string) (*Loaded, error) {
+func (r *Relations) loaded(ctx context.Context, l *loaders, name string) (*Loaded, error) {
 	o, err := r.root.Inspect(l.final(name)) // the kernel follows links before the loader sees the name
 	if err != nil {
 		return nil, err
@@ -135,7 +137,12 @@ func (r *Relations) loaded(l *loaders, name string) (*Loaded, error) {
 	}
 	one := func(of *ldso.Object) Loaded {
 		at := l.final(of.Path)
-		return Loaded{Belongs: belongs(r.Locate(at)), Path: at, Needs: []Needed{}, Problems: []string{}}
+		f := r.Locate(at)
+		one := Loaded{Belongs: belongs(f), Path: at, Needs: []Needed{}, Problems: []string{}}
+		if b := binary(f); b != nil {
+			one.Prelocated = b.Self
+		}
+		return one
 	}
 	needed := func(name, rule string, answer *ldso.Object) Needed {
 		n := Needed{Name: name, Rule: rule}
@@ -161,7 +168,12 @@ func (r *Relations) loaded(l *loaders, name string) (*Loaded, error) {
 		of := &list[index[n.From]]
 		of.Needs = append(of.Needs, needed(n.Name, r.rule(n, rules), n.Provider))
 	}
-	if p := r.program(list[0].Path); p != nil { // which has no tree
+	if list[0].Package == "" { // a program of the system is in no tree
+		if _, err := r.SystemPrograms(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if p := r.program(list[0].Path); p != nil {
 		list[0].Belongs = Belongs{p.Package, p.Version, record.OriginSystem, ""}
 	}
 	list[0].Problems = problems(c)

@@ -36,7 +36,12 @@ type Target struct {
 // or a digest of a library or program or at least 8 digits of it. Of a name that several have,
 // all are returned, those of the active generation where it has one. The error wraps
 // [ErrUnknown] where nothing has it.
-func (r *Relations) Find(text string) (*Target, error) {
+func (r *Relations) Find(text string) (*Target, error) { return r.find(text, false) }
+
+// FindAll is Find for all that the store has, be it in the active generation or not.
+func (r *Relations) FindAll(text string) (*Target, error) { return r.find(text, true) }
+
+func (r *Relations) find(text string, all bool) (*Target, error) {
 	if strings.Contains(text, "/") {
 		f := r.Locate(text)
 		switch {
@@ -52,19 +57,19 @@ func (r *Relations) Find(text string) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if trees := r.named(spec); len(trees) > 0 {
+	if trees := r.named(spec, all); len(trees) > 0 {
 		return &Target{Trees: trees}, nil
 	}
-	if t := r.files(func(f *record.HeldFile) bool { return f.Soname == text || path.Base(f.Path) == text }); t != nil {
+	if t := r.files(all, func(f *record.HeldFile) bool { return f.Soname == text || path.Base(f.Path) == text }); t != nil {
 		return t, nil
 	}
 	if isHash(text) {
-		if t := r.files(func(f *record.HeldFile) bool { return strings.HasPrefix(f.Object.String(), text) }); t != nil {
+		if t := r.files(all, func(f *record.HeldFile) bool { return strings.HasPrefix(f.Object.String(), text) }); t != nil {
 			return t, nil
 		}
 		return nil, fmt.Errorf("%s: %w: no program or library of the store has that digest", text, ErrUnknown)
 	}
-	if have := r.named(query.Spec{Name: spec.Name}); len(have) > 0 {
+	if have := r.named(query.Spec{Name: spec.Name}, all); len(have) > 0 {
 		var versions []string
 		for _, h := range have {
 			versions = append(versions, h.Version)
@@ -99,8 +104,9 @@ func (r *Relations) linked(f File) File {
 	return f
 }
 
-// named returns the trees of a package, those of the active generation if it has any.
-func (r *Relations) named(spec query.Spec) []*record.Holding {
+// named returns the trees of a package, those of the active generation if it has any, or else,
+// or where they are asked for, all.
+func (r *Relations) named(spec query.Spec, inactive bool) []*record.Holding {
 	var active, all []*record.Holding
 	for _, h := range r.trees {
 		if h.Name != spec.Name || spec.Version != "" && h.Version != spec.Version && !layout.IsVersionDir(h.Dir, spec.Version) {
@@ -111,15 +117,15 @@ func (r *Relations) named(spec query.Spec) []*record.Holding {
 			active = append(active, h)
 		}
 	}
-	if len(active) > 0 {
+	if len(active) > 0 && !inactive {
 		return active
 	}
 	return all
 }
 
 // files returns the programs and libraries that fit, those of the active generation if
-// there are any; nil for none.
-func (r *Relations) files(fits func(*record.HeldFile) bool) *Target {
+// there are any, or else, or where they are asked for, all; nil for none.
+func (r *Relations) files(inactive bool, fits func(*record.HeldFile) bool) *Target {
 	active, all := &Target{}, &Target{}
 	for _, h := range r.trees {
 		for i := range h.Binaries {
@@ -133,7 +139,7 @@ func (r *Relations) files(fits func(*record.HeldFile) bool) *Target {
 		}
 	}
 	switch {
-	case len(active.Files) > 0:
+	case len(active.Files) > 0 && !inactive:
 		return active
 	case len(all.Files) > 0:
 		return all

@@ -77,3 +77,11 @@ func TestIsHash(t *testing.T) {
 		}
 	}
 }
+
+func TestNamespace(t *testing.T) {
+	for id, want := range map[string]string{"debian": "debian", "opensuse-leap": "opensuse", "opensuse-tumbleweed": "opensuse", "rhel": "redhat", "": ""} {
+		if have := namespace(id); have != want {
+			t.Errorf("%s is %q, want %q", id, have, want)
+		}
+	}
+}

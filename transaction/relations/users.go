@@ -139,9 +139,9 @@ func (r *Relations) addSystemLibraries(h *record.Holding, wanted map[File]*Build
 	}
 }
 
-// Running adds the processes that have the builds mapped now. unseen says how many
-// processes the caller may not look at.
-func (r *Relations) Running(builds []Build) (unseen int, err error) {
+// Running adds the processes that have the builds mapped now, and leaves those out that neither a
+// process nor the active generation has, where there are others.
+func (r *Relations) Running(builds []Build) ([]Build, sysroot.Unseen, error) {
 	paths := make([]string, 0, len(builds))
 	for i := range builds {
 		builds[i].Processes = []Process{}
@@ -149,12 +149,18 @@ func (r *Relations) Running(builds []Build) (unseen int, err error) {
 	}
 	found, unseen, err := r.root.Mapping(paths)
 	if err != nil {
-		return 0, err
+		return nil, unseen, err
 	}
+	isShown := func(b *Build) bool { return b.Active || len(b.Processes) > 0 }
+	hasShown := false
 	for i := range builds {
 		builds[i].Processes = append(builds[i].Processes, found[builds[i].Path]...)
+		hasShown = hasShown || isShown(&builds[i])
 	}
-	return unseen, nil
+	if hasShown {
+		builds = slices.DeleteFunc(builds, func(b Build) bool { return !isShown(&b) })
+	}
+	return builds, unseen, nil
 }
 
 func errNoBinary(f File) error {

@@ -41,6 +41,15 @@ type Kept struct {
 	More   int     `json:"more"` // chains that are not among Chains
 	// Complete is false where there are more than that.
 	Complete bool `json:"complete"`
+	// Prelocated are those of the files that were asked for, else of its programs and libraries, of
+	// which something is bound to the file itself.
+	Prelocated []Prelocated `json:"prelocated"`
+}
+
+// Prelocated is a file of a tree of which something is bound to the file itself.
+type Prelocated struct {
+	Path string `json:"path"` // in the tree
+	record.SelfBound
 }
 
 // Chain begins with what is kept of itself; each of its elements uses the next one.
@@ -92,9 +101,22 @@ func (r *Relations) Why(ctx context.Context, target *Target, limit int) ([]Kept,
 			u.finish()
 			k = r.kept(u, h, limit)
 		}
+		k.Prelocated = target.prelocated(h)
 		kept = append(kept, k)
 	}
 	return kept, nil
+}
+
+// prelocated returns what a target has of a tree that is bound to itself.
+func (t *Target) prelocated(h *record.Holding) []Prelocated {
+	list := []Prelocated{}
+	for i := range h.Binaries {
+		b := &h.Binaries[i]
+		if b.Self != nil && (len(t.Files) == 0 || slices.Contains(t.Files, File{h, b.Path})) {
+			list = append(list, Prelocated{b.Path, *b.Self})
+		}
+	}
+	return list
 }
 
 func (r *Relations) kept(u *uses, h *record.Holding, limit int) Kept {

@@ -33,7 +33,9 @@ program is run.
   cache, default         the root's own: /etc/ld.so.cache, or the default directories
 
 With --tree it shows all that is loaded, each below what needs it; what is below a
-library that was shown already is not repeated. FILE is a path with a slash, in the root.
+library that was shown already is not repeated. Of what install --prelocate has bound to
+itself it says how many symbols are bound, and how many are left to the loader because of
+whom, who had them as well when the tree was made. FILE is a path with a slash, in the root.
 Exit status 1: a program would not start.`,
 		Example: "  hashpkg deps jq\n  hashpkg deps --tree /usr/bin/curl\n  hashpkg deps jq=1.6-2.1 --json",
 		Args:    args(cobra.ExactArgs(1)),
@@ -101,8 +103,13 @@ func (a *app) printDeps(files []relations.Loaded, tree bool) error {
 				return err
 			}
 		}
-		if err := a.printf("%s  (%s)\n", f.Path, f.Spec()); err != nil {
+		if err := a.printf("%s  (%s)\n", oneLine(f.Path), f.Spec()); err != nil {
 			return err
+		}
+		if f.Prelocated != nil {
+			if err := a.printf("  prelocated: %s\n", prelocatedText(f.Prelocated, true)); err != nil {
+				return err
+			}
 		}
 		var err error
 		if tree {
@@ -125,7 +132,7 @@ func (a *app) printNeeds(f *relations.Loaded) error {
 	out := *a
 	out.Out = w
 	for _, n := range f.Needs {
-		if err := out.printf("  %s\t%s\t%s\t%s\n", path.Base(n.Name), n.Rule, answerSpec(&n), n.Path); err != nil {
+		if err := out.printf("  %s\t%s\t%s\t%s\n", oneLine(path.Base(n.Name)), n.Rule, answerSpec(&n), oneLine(n.Path)); err != nil {
 			return err
 		}
 	}
@@ -156,7 +163,11 @@ func (a *app) printDepsTree(f *relations.Loaded) error {
 		}
 		for i := range f.Needs {
 			n := &f.Needs[i]
-			steps = append(steps, step{n.Path, path.Base(n.Name) + "  " + answerSpec(n) + "  " + n.Rule})
+			text := oneLine(path.Base(n.Name)) + "  " + answerSpec(n) + "  " + n.Rule
+			if to := byPath[n.Path]; to != nil && to.Prelocated != nil && to != f {
+				text += "  (prelocated: " + prelocatedText(to.Prelocated, false) + ")"
+			}
+			steps = append(steps, step{n.Path, text})
 		}
 		return steps
 	}

@@ -23,6 +23,9 @@ access control lists, capabilities and other extended attributes stay. Other har
 links of a file keep the old bytes. When one of several files fails, the others
 are still done.
 
+Without options it says of a file of a hashpkg tree what install has changed in it, by
+its record: names, search path, and which relocations are bound to the file itself.
+
 A value @FILE is what FILE holds. Of an option that is repeated the last one
 counts, unless it says otherwise.
 
@@ -32,7 +35,8 @@ Exit status: 0 done, 1 failed or wrong use, as patchelf's.`,
   hashpkg elf --set-rpath '$ORIGIN/../lib' --add-needed libfoo.so.1 prog1 prog2
   hashpkg elf --set-needed libb.so,libc.so.6 --save-patch prog.patch prog
   hashpkg elf --undo prog.patch prog
-  hashpkg elf --json /bin/ls`,
+  hashpkg elf --json /bin/ls
+  hashpkg elf /var/sys/current-system/bin/jq`,
 		DisableFlagParsing:    true, // --replace-needed has two values
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.ArbitraryArgs,
@@ -71,5 +75,5 @@ func MainElf(args []string, env Env) int {
 }
 
 func runElf(ctx context.Context, a *app, args []string, help func() error) error {
-	return elfcmd.Run(ctx, "hashpkg", args, elfcmd.Env{Out: a.Out, Err: a.Err, Getenv: a.Getenv}, help)
+	return elfcmd.Run(ctx, "hashpkg", args, elfcmd.Env{Out: a.Out, Err: a.Err, Getenv: a.Getenv, Recorded: recordedOf}, help)
 }

@@ -31,8 +31,8 @@ type installOptions struct {
 	signature, index string
 	maxSize          string
 	bind, runPath    string
-	prelocate        bool
-	noPrelocate      bool
+	prelocate        packagesFlag
+	noPrelocate      packagesFlag
 }
 
 func newInstallCommand(a *app) *cobra.Command {
@@ -72,7 +72,11 @@ there already, add --default.
 With --prelocate the loader looks less up when a program starts: what a program or
 library asks for and has itself, and nothing else in the root answers, is bound to it
 for good. It does the same work, except that a library of LD_PRELOAD does not take the
-place of such functions. It is kept as --bind is; --no-prelocate ends it.
+place of such functions. It is kept as --bind is; --no-prelocate ends it. Both can be said
+of packages of the command by name, those that come because others need them included:
+--no-prelocate=NAME,... keeps these as they were linked, also by upgrade, rebind and a
+later --prelocate, until --prelocate=NAME,... says otherwise. The = is needed: without it,
+what follows is a package to install.
 
 A package that unpacks to more than --max-size is refused, and so is what would not
 leave a hundredth of the file system free, or 1 GiB of a large one. The default is
@@ -86,6 +90,7 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
   hashpkg install --root ./image *.deb
   hashpkg install --bind runpath --runpath full --from trixie jq
   hashpkg install --prelocate --from bookworm ffmpeg
+  hashpkg install --prelocate --no-prelocate=libssl3,zlib1g --from bookworm curl
   hashpkg install --dry-run --json jq.deb`,
 		Args: args(func(c *cobra.Command, given []string) error {
 			if o.locked != "" {
@@ -112,8 +117,8 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	f.StringVar(&o.maxSize, "max-size", "", "refuse a package whose files have more than `SIZE` bytes, such as 500M or 64G, unpacked")
 	f.StringVar(&o.bind, "bind", "", "`HOW` programs find libraries: absolute, by the path of each, or runpath, by a search (default: absolute)")
 	f.StringVar(&o.runPath, "runpath", "", "`WHICH` directories search paths have: minimal, those that can answer, or full (default: minimal)")
-	f.BoolVar(&o.prelocate, "prelocate", false, "bind what packages have and ask for themselves for good, so that programs start faster")
-	f.BoolVar(&o.noPrelocate, "no-prelocate", false, "do not")
+	o.prelocate.add(a, cmd, "prelocate", "bind what packages have and ask for themselves for good, so that programs start faster; with names, in these only")
+	o.noPrelocate.add(a, cmd, "no-prelocate", "do not; with names, not in these, from now on")
 	a.completeFlag(cmd, "bind", oneOf(record.BindAbsolute, record.BindRunPath), noFiles)
 	a.completeFlag(cmd, "runpath", oneOf(record.RunPathMinimal, record.RunPathFull), noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
@@ -121,7 +126,8 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	cmd.MarkFlagsMutuallyExclusive("default", "no-default")
 	cmd.MarkFlagsMutuallyExclusive("locked", "bind")
 	cmd.MarkFlagsMutuallyExclusive("locked", "runpath")
-	cmd.MarkFlagsMutuallyExclusive("locked", "prelocate", "no-prelocate")
+	cmd.MarkFlagsMutuallyExclusive("locked", "prelocate")
+	cmd.MarkFlagsMutuallyExclusive("locked", "no-prelocate")
 	return cmd
 }
 
@@ -173,11 +179,9 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	if err != nil {
 		return usageError{err}
 	}
-	switch {
-	case o.prelocate:
-		binding.Prelocate = record.PrelocateOn
-	case o.noPrelocate:
-		binding.Prelocate = record.PrelocateOff
+	named, err := o.prelocated(&binding)
+	if err != nil {
+		return usageError{err}
 	}
 	var files []string
 	var requests []repo.Request
@@ -224,7 +228,7 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	options := repo.InstallOptions{
 		InstallOptions: transaction.InstallOptions{
 			Root: root, Packages: transaction.PackageFiles(files...), DryRun: o.dryRun, Choice: choice, Rebuild: o.rebuild, AllowMissing: o.allowMissing,
-			Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Binding: binding, Lock: o.lock(), Now: now, Generate: a.Generate, Progress: progress.show,
+			Keyring: keyring, Signature: policy, Index: o.index, MaxSize: maxSize, Binding: binding, Prelocate: named, Lock: o.lock(), Now: now, Generate: a.Generate, Progress: progress.show,
 			Begins: limitMemory(root),
 		},
 		From: o.from, Requests: requests, Recommends: o.recommends,

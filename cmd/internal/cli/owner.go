@@ -57,7 +57,7 @@ func runOwner(ctx context.Context, a *app, text string) error {
 		case o.Source != o.Object:
 			mark = "edited"
 		}
-		if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", o.Spec(), o.Architecture, tree, o.File, object, mark); err != nil {
+		if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", o.Spec(), o.Architecture, tree, oneLine(o.File), object, mark); err != nil {
 			return err
 		}
 	}

@@ -15,9 +15,9 @@ func newSBOMCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sbom",
 		Short: "Print a bill of materials of what stands in the prefix",
-		Long: `Print a bill of materials of what the active generation has: each package version
-with its package URL, the digest of its package file and what it needs. The same
-generation gives the same bytes. Of a system that hashpkg follows, the packages that have
+		Long: `Print a bill of materials of what the active generation has, and of what programs are
+pinned or frozen to: each package version with its package URL, the digest of its package
+file and what it needs. The same generation and pins give the same bytes. Of a system that hashpkg follows, the packages that have
 libraries are in it, and not all; licenses are not, which hashpkg does not know.
 
   spdx        SPDX 2.3, in JSON

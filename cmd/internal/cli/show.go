@@ -17,6 +17,7 @@ import (
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/query"
+	"github.com/hashpkg/hashpkg/transaction/relations"
 )
 
 func newShowCommand(a *app) *cobra.Command {
@@ -58,11 +59,12 @@ type showOutput struct {
 	Libraries []libraryOutput `json:"libraries"`
 	Needs     []needOutput    `json:"needs"`
 	// Prelocated are the files of which relocations are bound to symbols of the file itself.
-	Prelocated []prelocatedOutput `json:"prelocated"`
-	Unnoted    []string           `json:"without_note"` // bound programs that do not say to which files
-	Frozen     []string           `json:"frozen"`       // programs of the system that are frozen to files of it
+	Prelocated []relations.Prelocated `json:"prelocated"`
+	Unnoted    []string               `json:"without_note"` // bound programs that do not say to which files
+	Frozen     []string               `json:"frozen"`       // programs of the system that are frozen to files of it
 	// Sources are, of a package of the system, those of the machine that have this version.
 	Sources  []string `json:"sources_with_it"`
+	recorded record.Binding
 	signed   string
 	computed bool // something of Conf
 }
@@ -84,12 +86,6 @@ type fileOutput struct {
 type libraryOutput struct {
 	Soname string `json:"soname"`
 	Path   string `json:"path"`
-}
-
-type prelocatedOutput struct {
-	Path  string `json:"path"`
-	Bound int    `json:"bound"` // symbols of its own that nothing else can answer
-	Left  int    `json:"left"`  // those that something else answered when the tree was made
 }
 
 type needOutput struct {
@@ -156,10 +152,10 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 		Signature: m.Package.Verdict, Signer: m.Package.Signer, Reason: m.Package.Reason, Identity: m.Identity, Scripts: append([]string{}, m.Scripts...),
 		scriptsOutput: newScriptsOutput(m),
 		signed:        signedBy(m.Package),
-		Programs:      []programOutput{}, Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{}, Unnoted: []string{}, Prelocated: []prelocatedOutput{},
+		Programs:      []programOutput{}, Files: []fileOutput{}, Libraries: []libraryOutput{}, Needs: []needOutput{}, Unnoted: []string{}, Prelocated: []relations.Prelocated{},
 	}
 	if t.Origin == record.OriginPrivate {
-		out.Binding = m.Binding.Whole()
+		out.Binding, out.recorded = m.Binding.Whole(), m.Binding
 	}
 	if t.View != "" {
 		out.View = root.Prefix() + "/" + layout.TreePath(layout.ViewName, t.View)
@@ -173,10 +169,8 @@ func newShowOutput(root *sysroot.Root, t *record.Tree, m *record.Manifest) showO
 			Path: f.Path, Type: f.Type, Object: f.Object, Size: f.Size, Mode: f.Mode, Source: f.Source,
 			Target: f.Target, Edits: append([]record.EditRecord{}, f.Edits...),
 		})
-		for _, e := range f.Edits {
-			if e.Kind == record.EditSelf {
-				out.Prelocated = append(out.Prelocated, prelocatedOutput{f.Path, e.SelfBound(), len(e.From)})
-			}
+		if self := f.SelfBound(); self != nil {
+			out.Prelocated = append(out.Prelocated, relations.Prelocated{Path: f.Path, SelfBound: *self})
 		}
 		if isUnnoted(f) {
 			out.Unnoted = append(out.Unnoted, f.Path)
@@ -286,11 +280,12 @@ func (a *app) printShow(out showOutput) error {
 		}
 	}
 	text += fmt.Sprintf("tree      %s\nfrom      %s\nidentity  %s\nsince     generation %d\n", out.Tree, from, out.Identity, out.Since)
-	if b := out.Binding; b.Recorded() != (record.Binding{}) {
-		text += fmt.Sprintf("binding   programs %s, search paths %s%s\n", b.Bind, b.RunPath, map[bool]string{true: ", prelocated"}[b.IsPrelocated()])
+	if b := out.Binding; out.recorded != (record.Binding{}) {
+		prelocated := map[record.Prelocate]string{record.PrelocateOn: ", prelocated", record.PrelocateOff: ", never prelocated, as somebody said"}
+		text += fmt.Sprintf("binding   programs %s, search paths %s%s\n", b.Bind, b.RunPath, prelocated[out.recorded.Prelocate])
 	}
 	for _, p := range out.Prelocated {
-		text += fmt.Sprintf("  %s  %s of its own bound, %s left to the loader\n", p.Path, count(p.Bound, "symbol"), count(p.Left, "symbol"))
+		text += fmt.Sprintf("  %s  %s\n", oneLine(p.Path), prelocatedText(&p.SelfBound, true))
 	}
 	if out.Release != "" {
 		text += fmt.Sprintf("release   %s\n", out.Release)
@@ -316,7 +311,7 @@ func (a *app) printShow(out showOutput) error {
 		text += "libraries\n"
 	}
 	for _, l := range out.Libraries {
-		text += fmt.Sprintf("  %s  %s\n", l.Soname, l.Path)
+		text += fmt.Sprintf("  %s  %s\n", oneLine(l.Soname), oneLine(l.Path))
 	}
 	for _, p := range out.Frozen {
 		text += fmt.Sprintf("frozen    %s loads exactly these files\n", p)
@@ -331,21 +326,21 @@ func (a *app) printShow(out showOutput) error {
 			if slices.Contains(out.Unnoted, n.File) {
 				note = "  (it has no note of these files' digests)"
 			}
-			text += fmt.Sprintf("  %s%s\n", n.File, note)
+			text += fmt.Sprintf("  %s%s\n", oneLine(n.File), note)
 			last = n.File
 		}
 		provider := n.Provider
 		if provider == "" {
 			provider = "the system"
 		}
-		text += fmt.Sprintf("    %s  %s  (%s)\n", n.Soname, n.Path, provider)
+		text += fmt.Sprintf("    %s  %s  (%s)\n", oneLine(n.Soname), oneLine(n.Path), provider)
 	}
 	text += fmt.Sprintf("%d files\n", len(out.Files))
 	for _, f := range out.Files {
 		if !a.verbose {
 			break
 		}
-		text += fmt.Sprintf("  %s %s %s\n", f.Mode.String(), f.Path, f.Object.Short())
+		text += fmt.Sprintf("  %s %s %s\n", f.Mode.String(), oneLine(f.Path), f.Object.Short())
 	}
 	return a.printf("%s", text)
 }

@@ -33,6 +33,12 @@ func visible(text string) string {
 	return b.String()
 }
 
+// oneLine returns a name as a line may have it: what would end the line, or a column, is written as
+// [visible] writes the rest.
+func oneLine(name string) string {
+	return strings.NewReplacer("\n", `\x0a`, "\t", `\x09`).Replace(name)
+}
+
 // isControl reports whether a terminal does something for a character or a byte, but for
 // what ends a line or a column.
 func isControl(c rune) bool {

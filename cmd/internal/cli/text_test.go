@@ -67,3 +67,10 @@ func TestWhatReachesTheTerminal(t *testing.T) {
 		t.Errorf("JSON is %q, want %q", out.String(), want)
 	}
 }
+
+// TestOneLine has names of files with what ends lines and columns.
+func TestOneLine(t *testing.T) {
+	if have := oneLine("a\nb\tc d"); have != `a\x0ab\x09c d` {
+		t.Errorf("it is %q", have)
+	}
+}

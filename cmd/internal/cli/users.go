@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/relations"
 )
 
@@ -24,8 +25,11 @@ HASH is the digest of a library or at least 8 digits of it, NAME=VERSION a packa
 libraries are meant; a path does as well. Where several builds have a soname, all are
 shown, each with its users.
 
-With --running it says which processes have it mapped now, those that have gone on with
-a file that was replaced since as well. Only root sees the processes of others.`,
+With --running it says which processes have it mapped now, in containers and other roots
+as well, and those that have gone on with a file that was replaced since: builds that the
+active generation has not any more are shown where a process has them. Of a file that is
+gone altogether it says so. Only root sees the processes of others; how many there are
+that could not be looked at is said.`,
 		Example: "  hashpkg users libssl.so.3\n  hashpkg users liblzma5=5.6.0-0.2 --running\n  hashpkg users d644dc4d43bb --json",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE:    func(c *cobra.Command, given []string) error { return runUsers(c.Context(), a, running, given[0]) },
@@ -36,7 +40,11 @@ a file that was replaced since as well. Only root sees the processes of others.`
 }
 
 func runUsers(ctx context.Context, a *app, running bool, text string) error {
-	r, target, err := a.findTarget(ctx, text)
+	find := (*relations.Relations).Find
+	if running { // a process may have what the active generation has not any more
+		find = (*relations.Relations).FindAll
+	}
+	r, target, err := a.findTarget(ctx, text, find)
 	if err != nil {
 		return err
 	}
@@ -47,20 +55,26 @@ func runUsers(ctx context.Context, a *app, running bool, text string) error {
 	if len(builds) == 0 {
 		return fmt.Errorf("%s has no library", text)
 	}
+	out := map[string]any{}
 	if running {
-		unseen, err := r.Running(builds)
-		if err != nil {
+		var unseen sysroot.Unseen
+		if builds, unseen, err = r.Running(builds); err != nil {
 			return err
 		}
-		if unseen > 0 {
-			a.notice("note: %s of others could not be looked at; root sees all\n", countOf(unseen, "process", "processes"))
+		if unseen.Count > 0 {
+			a.notice("note: %s of others could not be looked at; root sees all\n", countOf(unseen.Count, "process", "processes"))
 		}
+		if unseen.Hidden {
+			a.notice("note: /proc does not show the processes of others (hidepid); root sees all\n")
+		}
+		out["unseen"], out["hidden"] = unseen.Count, unseen.Hidden
 	}
 	if !r.FollowsSystem() {
 		a.notice("note: the system's own programs are not looked at, for hashpkg does not follow them here (hashpkg sync)\n")
 	}
 	if a.json {
-		return a.printJSON(map[string]any{"builds": builds})
+		out["builds"] = builds
+		return a.printJSON(out)
 	}
 	for i := range builds {
 		if err := a.printBuild(&builds[i], running); err != nil {
@@ -82,12 +96,16 @@ func (a *app) printBuild(b *relations.Build, running bool) error {
 	if !b.Active {
 		origin += ", which the active generation does not have"
 	}
-	if err := a.printf("%s of %s%s  %s  %s\n", name, b.Spec(), origin, b.Path, b.Object); err != nil {
+	if err := a.printf("%s of %s%s  %s  %s\n", oneLine(name), b.Spec(), origin, oneLine(b.Path), b.Object); err != nil {
 		return err
 	}
 	if running {
 		for _, p := range b.Processes {
-			if err := a.printf("  process %d  %s  %s\n", p.PID, p.Name, p.User); err != nil {
+			earlier := ""
+			if p.Deleted {
+				earlier = "  (an earlier file of that path, which is gone)"
+			}
+			if err := a.printf("  process %d  %s  %s%s\n", p.PID, oneLine(p.Name), p.User, earlier); err != nil {
 				return err
 			}
 		}
@@ -101,12 +119,12 @@ func (a *app) printBuild(b *relations.Build, running bool) error {
 		if u.Frozen {
 			frozen = "  frozen"
 		}
-		if err := a.printf("  %s  (%s)%s\n", u.Path, u.Spec(), frozen); err != nil {
+		if err := a.printf("  %s  (%s)%s\n", oneLine(u.Path), u.Spec(), frozen); err != nil {
 			return err
 		}
 	}
 	for _, u := range b.Libraries {
-		if err := a.printf("  library %s  (%s)\n", u.Path, u.Spec()); err != nil {
+		if err := a.printf("  library %s  (%s)\n", oneLine(u.Path), u.Spec()); err != nil {
 			return err
 		}
 	}

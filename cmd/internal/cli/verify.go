@@ -278,7 +278,7 @@ func (a *app) printDamage(r *verify.Report) error {
 		}
 	} else {
 		for _, d := range r.Damaged {
-			if err := a.printf("%s: %s\n", d.Path, d.What); err != nil {
+			if err := a.printf("%s: %s\n", oneLine(d.Path), d.What); err != nil {
 				return err
 			}
 		}

@@ -24,7 +24,10 @@ generation. Each element loads, requires or sees the next one. A chain ends at t
 of these: who is kept by what is kept anyway is not shown once more.
 
 LIBRARY is a soname, a path or the digest of a file. Where several packages or versions
-have it, all are shown. With --limit 0 all chains are.`,
+have it, all are shown. With --limit 0 all chains are.
+
+Of what install --prelocate has bound to itself it also says how many symbols are bound,
+and how many are left to the loader because of whom.`,
 		Example: "  hashpkg why libonig5\n  hashpkg why libssl.so.3\n  hashpkg why zlib1g --limit 0 --json",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE:    func(c *cobra.Command, given []string) error { return runWhy(c.Context(), a, limit, given[0]) },
@@ -44,7 +47,7 @@ func runWhy(ctx context.Context, a *app, limit int, text string) error {
 	if limit == 0 {
 		limit = maxChains
 	}
-	r, target, err := a.findTarget(ctx, text)
+	r, target, err := a.findTarget(ctx, text, (*relations.Relations).Find)
 	if err != nil {
 		return err
 	}
@@ -64,7 +67,7 @@ func runWhy(ctx context.Context, a *app, limit int, text string) error {
 }
 
 // findTarget finds what a person names, in the root's records.
-func (a *app) findTarget(ctx context.Context, text string) (*relations.Relations, *relations.Target, error) {
+func (a *app) findTarget(ctx context.Context, text string, find func(*relations.Relations, string) (*relations.Target, error)) (*relations.Relations, *relations.Target, error) {
 	root, r, err := a.relations(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -72,7 +75,7 @@ func (a *app) findTarget(ctx context.Context, text string) (*relations.Relations
 	if text, err = a.inRoot(root, text); err != nil {
 		return nil, nil, err
 	}
-	target, err := r.Find(text)
+	target, err := find(r, text)
 	return r, target, a.refused(err)
 }
 
@@ -90,6 +93,11 @@ func (a *app) printKept(k *relations.Kept) error {
 	}
 	if err := a.printf("%s  (%s)%s\n", k.Spec(), k.Tree, where); err != nil {
 		return err
+	}
+	for _, p := range k.Prelocated {
+		if err := a.printf("  prelocated %s: %s\n", oneLine(p.Path), prelocatedText(&p.SelfBound, true)); err != nil {
+			return err
+		}
 	}
 	for _, c := range k.Chains {
 		if err := a.printChain(&c); err != nil {

@@ -32,6 +32,9 @@ const version = "patchelf 0.19.1"
 type Env struct {
 	Out, Err io.Writer
 	Getenv   func(string) string
+	// Recorded returns what is recorded of the edits of a file, whose path is as it was given, as a
+	// value for --json and people; nil where nothing is, or where it is no one's business.
+	Recorded func(path string) (fmt.Stringer, error)
 }
 
 // Main runs the command under the name patchelf and returns the exit status: 0

@@ -33,6 +33,8 @@ type fileOutput struct {
 	Error string        `json:"error,omitempty"`
 	ELF   *elfedit.Info `json:"elf,omitempty"`
 	Edit  *editOutput   `json:"edit,omitempty"`
+	// Recorded is what Env.Recorded returns; of a file that no option can change.
+	Recorded fmt.Stringer `json:"recorded,omitempty"`
 }
 
 type editOutput struct {
@@ -139,6 +141,15 @@ func (r *run) edit(name string, result *fileResult) error {
 	}
 	if o.debug {
 		result.debug(name, e)
+	}
+	if r.Recorded != nil && plan == nil && (o.json || o.asksNothing()) {
+		recorded, err := r.Recorded(name)
+		if err != nil { // a record says nothing of whether the file is sound
+			fmt.Fprintf(&result.notes, "%s: warning: %s: %v\n", r.program, name, err)
+		}
+		if result.Recorded = recorded; recorded != nil && !o.json {
+			fmt.Fprintf(&result.out, "%s", recorded)
+		}
 	}
 	if plan == nil {
 		return r.write(name, e, result, nil)
