@@ -166,7 +166,7 @@ func TestVerifyEdit(t *testing.T) {
 			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditNote, To: []string{strings.Repeat("1", 64) + "  /x"}})
 		},
 		"nonsense":        func(f *record.File) { f.Edits[1] = record.EditRecord{Kind: record.EditRunPath} },
-		"an unknown kind": func(f *record.File) { f.Edits[1].Kind = "colour" },
+		"an unknown kind": func(f *record.File) { f.Edits[1].Kind = "shade" },
 		"an interpreter":  func(f *record.File) { f.Edits[1].Kind = record.EditInterpreter },
 		"bound to itself": func(f *record.File) {
 			f.Edits = append(f.Edits, record.EditRecord{Kind: record.EditSelf, To: []string{"1", "1"}})

@@ -27,8 +27,15 @@ func benchQueries(h *harness) error {
 	}
 	index := filepath.Join(root, "var/sys/.hashpkg/index")
 	queries := [][]string{
-		{"deps", "/usr/bin/ffmpeg"}, {"deps", "--tree", "ffmpeg"}, {"why", "zlib1g"}, {"owner", "/usr/bin/ffmpeg"}, {"users", "libz.so.1"},
-		{"users", "libz.so.1", "--running"}, {"graph", "ffmpeg"}, {"graph"}, {"sbom"},
+		{"deps", "/usr/bin/ffmpeg"},
+		{"deps", "--tree", "ffmpeg"},
+		{"why", "zlib1g"},
+		{"owner", "/usr/bin/ffmpeg"},
+		{"users", "libz.so.1"},
+		{"users", "libz.so.1", "--running"},
+		{"graph", "ffmpeg"},
+		{"graph"},
+		{"sbom"},
 	}
 	h.add(fmt.Sprintf("questions about %d packages", packages), "", "without the trees' index; and without the programs'", "")
 	for _, q := range queries {

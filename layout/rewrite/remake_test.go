@@ -107,7 +107,7 @@ func TestCheck(t *testing.T) {
 		{"no note", was, records[:2], "note"},
 		{"another file", &other, records, `the packaged file has the soname "liba.so.1", recorded is "libother.so.1"`},
 		{"no file", nil, records, "nothing is recorded"},
-		{"nonsense", was, with(0, record.EditRecord{Kind: "colour"}), "unknown kind"},
+		{"nonsense", was, with(0, record.EditRecord{Kind: "shade"}), "unknown kind"},
 	} {
 		if err := Check(edited, packaged, tt.of, tt.records, true); !errors.Is(err, ErrOtherEdit) || !strings.Contains(err.Error(), tt.fault) {
 			t.Errorf("%s: the error is %v, want one with %q", tt.name, err, tt.fault)
