@@ -92,9 +92,10 @@ binds each program to the libraries that fit it, so that any number of versions
 of everything, the C library included, live on one machine at the same time.
 
 Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held,
-5 done but for what is named (rebind, verify), 130 interrupted (Ctrl-C), 143 terminated: what was there before is there still, or
-hashpkg sync ends what was begun, as the message says. A second Ctrl-C ends
-hashpkg at once; the next command cleans up.`,
+5 done but for what is named (rebind, verify), 130 interrupted (Ctrl-C),
+143 terminated: what was there before is there still, or hashpkg sync ends what
+was begun, as the message says. A second Ctrl-C ends hashpkg at once; the next
+command cleans up.`,
 		Args:              args(cobra.NoArgs),
 		Version:           version(),
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },

@@ -90,8 +90,9 @@ func (a *app) takeOut(ctx context.Context, dryRun bool, lock sysroot.LockOptions
 		return result, err
 	}
 	err := a.change(ctx, lock, dryRun, noting)
+	slices.Sort(unneeded)
+	unneeded = slices.Compact(unneeded) // of a version that stands in two trees
 	if n := len(unneeded); err == nil && n > 0 && !a.json {
-		slices.Sort(unneeded)
 		a.notice("note: nothing else needs %s: hashpkg autoremove takes %s out\n", strings.Join(firstOf(unneeded), ", "), itOrThem(n))
 	}
 	return err
