@@ -72,7 +72,8 @@ var brokenStates = map[string][]brokenState{
 		{damage: "cp .hashpkg/manifests/prog/2.json .hashpkg/manifests/prog/1.json", from: true, says: "made again from its package"},
 		{damage: "rm .hashpkg/manifests/prog/1.json", status: 3, says: "with hashpkg verify --repair --from FILE", then: [][]string{{"verify", "--repair", "--from", "DEBS"}}},
 	},
-	"an edited file is not the packaged one with the edit of the manifest": {
+	"an edited file is not the packaged one with the edit of the manifest, or what `edits` says is not what the file has": {
+		{damage: `grep -q '"kind": *"interpreter"' .hashpkg/manifests/prog/1.json && sed -i 's/"kind": *"interpreter"/"kind":"soname"/' .hashpkg/manifests/prog/1.json`, from: true, says: "made again"},
 		{damage: `sed -i 's/"packed": *"[^"]*"/"packed":"eA=="/' .hashpkg/manifests/prog/1.json`, from: true, says: "made again from its package"},
 		{damage: `sed -i 's/"packed": *"[^"]*"/"packed":"eA=="/' .hashpkg/manifests/prog/1.json`, status: 3, says: "hashpkg verify --repair --from prog_1.deb", then: [][]string{{"verify", "--repair", "--from", "DEBS", "prog=1"}}},
 	},
