@@ -22,6 +22,9 @@ func capableRoot(t *testing.T) (root string, command func(args ...string) (int, 
 	testneed.Root(t)
 	testneed.Programs(t, "getcap", "setcap")
 	root = filepath.Join(t.TempDir(), "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	command = func(args ...string) (int, string) {
 		t.Helper()
 		return run(t, exec.Command(hashpkg(t), append([]string{"--root", root}, args...)...))

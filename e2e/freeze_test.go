@@ -4,6 +4,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,7 +52,8 @@ func TestFreeze(t *testing.T) {
 	}
 	// Collected is nothing that a program is frozen to, and a rollback changes none.
 	root.Run("hashpkg", "gc", "--keep", "1", "--keep-versions", "0")
-	root.Run("hashpkg", "rollback")
+	list := generationsOf(t, root)
+	root.Run("hashpkg", "rollback", strconv.Itoa(list[len(list)-2].ID))
 	root.Run("hashpkg", "sync")
 	if out := maps(); !strings.Contains(out, "/var/sys"+tree) {
 		t.Errorf("collected, curl has mapped %s", out)

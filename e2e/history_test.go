@@ -133,7 +133,7 @@ func TestHistoryFollowsApt(t *testing.T) {
 
 	// A dry run of a pin says what the pin does, and does nothing.
 	dry := root.Run("hashpkg", "pin", "--dry-run", "/usr/bin/svc", "libsvc1=1.0")
-	if !strings.Contains(dry, "/usr/bin/svc would be pinned libsvc1=1.0\n1 programs would be changed\n") || !strings.Contains(root.Run("hashpkg", "pins"), "nothing is pinned") {
+	if !strings.Contains(dry, "/usr/bin/svc would be pinned libsvc1=1.0\n1 program would be changed\n") || !strings.Contains(root.Run("hashpkg", "pins"), "nothing is pinned") {
 		t.Errorf("pin --dry-run says %s", dry)
 	}
 	if out := root.Run("svc"); out != "2.0\n" {

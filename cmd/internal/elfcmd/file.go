@@ -94,6 +94,20 @@ func (r *run) file(name string) *fileResult {
 	return result
 }
 
+// addRecorded adds what is recorded of a file's edits.
+func (r *run) addRecorded(name string, result *fileResult) {
+	if r.Recorded == nil {
+		return
+	}
+	recorded, err := r.Recorded(name)
+	if err != nil { // a record says nothing of whether the file is sound
+		fmt.Fprintf(&result.notes, "%s: warning: %s: %v\n", r.program, name, err)
+	}
+	if result.Recorded = recorded; recorded != nil && !r.o.json {
+		fmt.Fprintf(&result.out, "%s", recorded)
+	}
+}
+
 // edit prints what is asked of a file, and changes it.
 func (r *run) edit(name string, result *fileResult) error {
 	o := r.o
@@ -136,20 +150,17 @@ func (r *run) edit(name string, result *fileResult) error {
 		}
 		return nil
 	})
-	if err != nil || described {
+	if err != nil {
 		return err
 	}
 	if o.debug {
 		result.debug(name, e)
 	}
-	if r.Recorded != nil && plan == nil && (o.json || o.asksNothing()) {
-		recorded, err := r.Recorded(name)
-		if err != nil { // a record says nothing of whether the file is sound
-			fmt.Fprintf(&result.notes, "%s: warning: %s: %v\n", r.program, name, err)
-		}
-		if result.Recorded = recorded; recorded != nil && !o.json {
-			fmt.Fprintf(&result.out, "%s", recorded)
-		}
+	if plan == nil && (o.json || described) {
+		r.addRecorded(name, result)
+	}
+	if described {
+		return nil
 	}
 	if plan == nil {
 		return r.write(name, e, result, nil)
