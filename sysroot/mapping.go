@@ -130,17 +130,21 @@ func mappedPaths(maps string, wanted map[uint64][]mappedFile, byName map[string]
 			continue
 		}
 		name := strings.TrimLeft(fields[5], " ")
-		known := len(paths)
+		isWanted := false
 		for _, f := range wanted[ino] {
 			// Some file systems (btrfs, overlay) show another device there than stat does,
 			// and neither is one that a disk has: the name has to do then.
 			sameName := path.Base(strings.TrimSuffix(name, " (deleted)")) == path.Base(f.path)
-			if (mapsDevice(fields[3]) == f.dev || unix.Major(f.dev) == 0 && sameName) && !slices.Contains(paths, f.path) {
+			if mapsDevice(fields[3]) != f.dev && (unix.Major(f.dev) != 0 || !sameName) {
+				continue
+			}
+			isWanted = true
+			if !slices.Contains(paths, f.path) {
 				paths = append(paths, f.path)
 			}
 		}
 		gone, isDeleted := strings.CutSuffix(name, " (deleted)")
-		if p, ok := byName[gone]; ok && isDeleted && len(paths) == known && !slices.Contains(paths, p) && !slices.Contains(deleted, p) {
+		if p, ok := byName[gone]; ok && isDeleted && !isWanted && !slices.Contains(paths, p) && !slices.Contains(deleted, p) {
 			deleted = append(deleted, p)
 		}
 	}

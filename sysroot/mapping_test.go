@@ -45,6 +45,26 @@ func TestMappedPaths(t *testing.T) {
 	}
 }
 
+// TestMappedPathsOfReplaced has a library in several mappings, as all are, which another one has replaced: a
+// tree still has it, so that it is known, and is nothing that is gone.
+func TestMappedPathsOfReplaced(t *testing.T) {
+	const maps = `7f0000000000-7f0000001000 r--p 00000000 fe:00 77                         /usr/lib/liba.so.1 (deleted)
+7f0000001000-7f0000002000 r-xp 00001000 fe:00 77                         /usr/lib/liba.so.1 (deleted)
+7f0000003000-7f0000004000 r--p 00000000 fe:00 78                         /usr/lib/libb.so.1 (deleted)
+7f0000004000-7f0000005000 r-xp 00001000 fe:00 78                         /usr/lib/libb.so.1 (deleted)
+`
+	const inTree = "/var/sys/liba/1/usr/lib/liba.so.1"
+	wanted := map[uint64][]mappedFile{77: {{inTree, unix.Mkdev(0xfe, 0)}}}
+	byName := map[string]string{"/usr/lib/liba.so.1": "/usr/lib/liba.so.1", "/usr/lib/libb.so.1": "/usr/lib/libb.so.1"}
+	paths, deleted := mappedPaths(maps, wanted, byName)
+	if diff := cmp.Diff([]string{inTree}, paths); diff != "" {
+		t.Errorf("paths (-want +have)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"/usr/lib/libb.so.1"}, deleted); diff != "" {
+		t.Errorf("gone (-want +have)\n%s", diff)
+	}
+}
+
 // TestMapping finds this very process, by the program that it runs.
 func TestMapping(t *testing.T) {
 	self, err := os.Readlink("/proc/self/exe")
