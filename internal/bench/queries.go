@@ -47,7 +47,7 @@ func benchQueries(h *harness) error {
 						return measure{}, err
 					}
 				}
-				m, err := h.time("chroot", append([]string{root, "hashpkg", "--json"}, q...)...)
+				m, err := h.time(h.hashpkg, append([]string{"--root", root, "--json"}, q...)...)
 				if err != nil {
 					return m, err
 				}
