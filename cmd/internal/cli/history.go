@@ -180,7 +180,7 @@ func (a *app) openHistory() (*sysroot.Root, int, error) {
 
 func (a *app) printHistory(root *sysroot.Root, list []historyOutput) error {
 	if len(list) == 0 {
-		a.notice("there is no such generation at %s\n", root.Store().Path("."))
+		a.notice("nothing such is in the history of %s\n", root.Store().Path("."))
 		return nil
 	}
 	w := a.table()
