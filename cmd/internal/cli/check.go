@@ -27,6 +27,8 @@ is seen. It reports
   a hook or a sync that failed;
   packages that came or went since the last sync;
   pins that no program follows;
+  frozen programs that run on other versions than those that are installed, or without
+  their freeze;
   hooks that are installed in part;
   a prefix in which others than root could put what programs load.
 

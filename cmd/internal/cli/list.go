@@ -46,8 +46,9 @@ automatic for what nobody has asked for, on hold, and pinned. What the active ge
 does not have is in generation N, the newest one that has it, or stored.
 
 On a terminal there is a header, and sizes are rounded. Elsewhere the columns are, for
-scripts: name, version, architecture, format, release or -, state, tree. --columns
-chooses others, with a header: name, version, architecture, format, origin, release,
+scripts: name, version, architecture, format, release or -, state, tree. The
+state there is default, on hold, both or empty, or says what is not active or has a newer
+version. --columns chooses others, with a header: name, version, architecture, format, origin, release,
 size (in bytes), state, since, tree. With -q there is no header.
 
 Exit status 1: a name or GLOB fits nothing.`,
@@ -216,7 +217,7 @@ func (l *lister) read(ctx context.Context) error {
 // addStored adds what the store has and the active generation does not.
 func (l *lister) addStored(active int, byPath map[string]*listed) error {
 	for h := range l.relations.Stored {
-		if h.Origin == record.OriginView || byPath[h.Path()] != nil {
+		if h.Origin == record.OriginView || h.Origin == record.OriginClosure || byPath[h.Path()] != nil {
 			continue
 		}
 		one := &listed{Tree: &record.Tree{Name: h.Name, Version: h.Version, Architecture: h.Architecture, Format: h.Format, Origin: h.Origin, Dir: h.Dir}}
