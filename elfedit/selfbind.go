@@ -211,6 +211,7 @@ func (s *selfBinder) entrySize() uint64 {
 // is nil, with those of the symbols for which it is true.
 func (s *selfBinder) eachBinding(allowed map[Symbol]bool, f func(selfBinding) error) error {
 	img, w := s.img, s.img.wordSize()
+	isAllowed := map[*Symbol]bool{} // each has many relocations, and may have a long name
 	for _, table := range s.tables {
 		for at := uint64(0); at+s.entrySize() <= table.size; at += s.entrySize() {
 			b := img.data[table.off+at:]
@@ -223,7 +224,15 @@ func (s *selfBinder) eachBinding(allowed map[Symbol]bool, f func(selfBinding) er
 			if err != nil {
 				return err
 			}
-			if symbol == nil || allowed != nil && !allowed[*symbol] {
+			if symbol == nil {
+				continue
+			}
+			ok, known := isAllowed[symbol]
+			if !known {
+				ok = allowed == nil || allowed[*symbol]
+				isAllowed[symbol] = ok
+			}
+			if !ok {
 				continue
 			}
 			addend, ok := s.addend(slot, kind, b)

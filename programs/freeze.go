@@ -177,9 +177,10 @@ func IsFrozen(a *record.AppliedEdit) bool {
 }
 
 // isThawed reports whether a program has the edit of a freeze that somebody has taken back, so
-// that it is to have its packaged bytes, and keep them: who was thawing it was cut short.
+// that it is to have its packaged bytes, and keep them: who was thawing it was cut short. While the
+// record of the pins cannot be read, nobody knows that.
 func (p *Policy) isThawed(f *Facts, frozen bool) bool {
-	return f.Current != nil && IsFrozen(f.Current) && !frozen && !p.Frozen[f.Path] && !p.Restored
+	return f.Current != nil && IsFrozen(f.Current) && !frozen && !p.Frozen[f.Path] && !p.Restored && !p.Strict
 }
 
 // NotFrozen returns the names in the edit of a frozen program by which it needs libraries

@@ -38,7 +38,9 @@ build_deb() {
 	esac
 	source=$work/hashpkg
 	mkdir "$source"
-	git ls-files -z --cached --others --exclude-standard | tar --null -T - --ignore-failed-read -cf - 2>/dev/null | tar -xf - -C "$source"
+	git ls-files -z >"$work/files"
+	tar --null -T "$work/files" -cf "$work/source.tar"
+	tar -xf "$work/source.tar" -C "$source"
 	cat >"$source/debian/changelog" <<-END
 		hashpkg ($PKGVERSION) unstable; urgency=medium
 

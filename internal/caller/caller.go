@@ -96,7 +96,7 @@ func CommandLine(args []string) string {
 			b.WriteByte(' ')
 		}
 		arg = withoutSecrets(arg)
-		if i > 0 && namesSecret(args[i-1]) && !strings.Contains(args[i-1], "=") {
+		if i > 0 && strings.HasPrefix(args[i-1], "-") && namesSecret(args[i-1]) && !strings.Contains(args[i-1], "=") {
 			arg = hidden
 		}
 		b.WriteString(quoted(arg))

@@ -25,6 +25,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"dnf", "--setopt=r.password=abc", "--setopt", "proxy_password=abc"}, "dnf --setopt=r.password=*** --setopt proxy_password=***"},
 		{[]string{"dnf", "--password", "abc", "upgrade"}, "dnf --password *** upgrade"},
 		{[]string{"apt", "install", "passwd", "token-tools"}, "apt install passwd token-tools"},
+		{[]string{"hashpkg", "install", "./passwd_4.13_amd64.deb", "./login.deb"}, "hashpkg install ./passwd_4.13_amd64.deb ./login.deb"},
 		{nil, ""},
 	} {
 		if have := CommandLine(tt.args); have != tt.want {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -124,8 +125,13 @@ func (p *planner) findClashes() (again *Input, err error) {
 	w := wantedOf(libraries)
 	for i := range exporters {
 		e := &exporters[i]
+		asked := map[*ownOf]bool{} // once, not for each symbol
 		w.each(e, libraries, func(l *ownOf, _ Symbol) {
-			if !p.clashing[l.in] && meets(l, e) {
+			if asked[l] || p.clashing[l.in] {
+				return
+			}
+			asked[l] = true
+			if meets(l, e) {
 				p.clashing[l.in] = true
 			}
 		})
@@ -164,17 +170,16 @@ func (p *planner) boundLibraries() (libraries []ownOf, err error) {
 			continue
 		}
 		c, err := p.load(t)
+		if err != nil && !t.Prelocated {
+			continue // its manifest is lost, and no library of it is bound to itself
+		}
 		if err != nil {
 			return nil, err
 		}
 		if libraries, err = p.addBound(libraries, c.m, t.Path(), r); err != nil {
 			return nil, err
 		}
-		removed, err := p.removedBelow(c.m)
-		if err != nil {
-			return nil, err
-		}
-		for _, gone := range removed {
+		for _, gone := range p.removedBelow(c.m) {
 			if libraries, err = p.addBound(libraries, gone.m, layout.TreePath(gone.m.Name, gone.m.Tree), r); err != nil {
 				return nil, err
 			}
@@ -186,7 +191,10 @@ func (p *planner) boundLibraries() (libraries []ownOf, err error) {
 // mayLeadToRemoved reports whether files of a package may lead to a tree that the generation
 // has not any more.
 func (p *planner) mayLeadToRemoved(r *relative) bool {
-	return slices.ContainsFunc(r.linkage.Leads, func(tree string) bool { return p.trees[tree] == nil })
+	return slices.ContainsFunc(r.linkage.Leads, func(tree string) bool {
+		name, _, _ := strings.Cut(tree, "/")
+		return p.trees[tree] == nil && layout.CheckName(name) == nil && p.removedTree(tree) != nil
+	})
 }
 
 // addBound adds the libraries of a tree that are bound to themselves. One of which nobody can tell to what
@@ -262,11 +270,7 @@ func (p *planner) withoutClashes() (*Input, error) {
 			if o == nil {
 				continue
 			}
-			removed, err := p.removedBelow(o.m)
-			if err != nil {
-				return nil, err
-			}
-			for _, gone := range removed {
+			for _, gone := range p.removedBelow(o.m) {
 				if p.clashing[gone.m] && p.useOf(c, gone) == isSearched {
 					searched[r.tree.Path()] = true
 					anew[r.tree.Path()] = append(anew[r.tree.Path()], user)

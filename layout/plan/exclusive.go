@@ -16,7 +16,7 @@ type exporter struct {
 	file   *record.LinkedFile
 	owner  string      // whose it is: see ownerKey
 	spec   string      // "NAME=VERSION" of its package, where that is asked for; "" of the root's own
-	of     []*relative // who brings it into their processes; nil for everybody
+	of     []*relative // who brings it into their processes; not set where that is not asked
 	unread string      // why its symbols cannot be read; "" for one of which they are known
 }
 

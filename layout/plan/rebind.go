@@ -249,7 +249,7 @@ func (p *planner) answered(needs []record.Need) []string {
 func (p *planner) searched(edits []record.EditRecord) []string {
 	var list []string
 	for _, e := range edits {
-		if e.Kind == record.EditRunPath || e.Kind == record.EditRPath {
+		if (e.Kind == record.EditRunPath || e.Kind == record.EditRPath) && len(e.To) > 0 {
 			for _, dir := range strings.Split(e.To[0], ":") {
 				if in := p.inTree(dir); !isShelfDir(in) { // what it has, the answers say
 					list = append(list, in)

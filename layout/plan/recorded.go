@@ -41,7 +41,7 @@ type recorded struct {
 func (s *recorded) Find(name string, chain []*ldso.Object) (*ldso.Object, error) {
 	if f := s.files[chain[0]]; len(chain) == 1 && name == f.ELF.Interpreter {
 		for _, e := range f.Edits {
-			if e.Kind == record.EditInterpreter {
+			if e.Kind == record.EditInterpreter && len(e.To) > 0 {
 				return s.inTree(e.To[0])
 			}
 		}

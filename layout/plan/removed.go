@@ -13,7 +13,7 @@ import (
 
 // removedBelow returns the trees that a tree's files are bound to or search, themselves or by one
 // another, which the generation has not any more.
-func (p *planner) removedBelow(m *record.Manifest) (found []*candidate, err error) {
+func (p *planner) removedBelow(m *record.Manifest) (found []*candidate) {
 	seen := map[string]bool{}
 	for next := []*record.Manifest{m}; len(next) > 0; next = next[1:] {
 		for _, tree := range p.loadedFrom(next[0]) {
@@ -21,35 +21,30 @@ func (p *planner) removedBelow(m *record.Manifest) (found []*candidate, err erro
 				continue
 			}
 			seen[tree] = true
-			c, err := p.removedTree(tree)
-			if err != nil {
-				return nil, err
-			}
-			if c != nil {
+			if c := p.removedTree(tree); c != nil {
 				found, next = append(found, c), append(next, c.m)
 			}
 		}
 	}
-	return found, nil
+	return found
 }
 
-// removedTree returns a tree that the generation has not; nil where there is none.
-func (p *planner) removedTree(tree string) (*candidate, error) {
+// removedTree returns a tree that the generation has not; nil where there is none, or a
+// manifest of its name is damaged: that is in no generation, and stops nobody.
+func (p *planner) removedTree(tree string) *candidate {
 	if c, known := p.removed[tree]; known {
-		return c, nil
-	}
-	name, dir := layout.SplitTreePath(tree)
-	trees, err := p.in.Occupied(name)
-	if err != nil {
-		return nil, err
+		return c
 	}
 	var c *candidate
-	if m := manifestAt(trees, dir); m != nil {
-		t := generationTree(m)
-		c = newCandidate(m, &t)
+	name, dir := layout.SplitTreePath(tree)
+	if trees, err := p.in.Occupied(name); err == nil {
+		if m := manifestAt(trees, dir); m != nil {
+			t := generationTree(m)
+			c = newCandidate(m, &t)
+		}
 	}
 	p.removed[tree] = c
-	return c, nil
+	return c
 }
 
 // loadedFrom returns the trees that edits of a tree's files name.

@@ -92,7 +92,7 @@ func runCheck(ctx context.Context, a *app) (*hooks.CheckResult, time.Time, error
 		return nil, now, err
 	}
 	result, err := hooks.Check(ctx, hooks.CheckOptions{Root: root, Rewrite: settings.rewrite(), Now: now})
-	return result, now, err
+	return result, now.Local(), err
 }
 
 func (a *app) printCheck(r *hooks.CheckResult, now time.Time) error {

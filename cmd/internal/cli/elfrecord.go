@@ -3,14 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 )
@@ -63,7 +62,7 @@ func (o *recordedOutput) String() string {
 }
 
 // maxRecordedManifest bounds a manifest that is read for one file.
-const maxRecordedManifest = 1 << 30
+const maxRecordedManifest = 256 << 20
 
 // recordedOf returns what is recorded of a file, of this machine's file system; nil for one
 // that is in no tree whose record can be read.
@@ -106,31 +105,22 @@ func recordedOf(name string) (fmt.Stringer, error) {
 	return nil, nil
 }
 
-func readBounded(file string, limit int64) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > limit {
-		return nil, fmt.Errorf("read %s: it is no record", file)
-	}
-	return io.ReadAll(io.LimitReader(f, limit))
+// readBounded returns the bytes of a regular file.
+func readBounded(file string, limit int) (b []byte, err error) {
+	err = mapped.Open(file, func(data []byte) error {
+		if len(data) > limit {
+			return fmt.Errorf("read %s: it is too large for a record", file)
+		}
+		b = slices.Clone(data)
+		return nil
+	})
+	return b, err
 }
 
-func digestOf(file string) (digest.Digest, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return digest.Digest{}, err
-	}
-	defer f.Close()
-	h := digest.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return digest.Digest{}, fmt.Errorf("read %s: %w", file, err)
-	}
-	return digest.Sum(h), nil
+func digestOf(file string) (d digest.Digest, err error) {
+	err = mapped.Open(file, func(data []byte) error {
+		d = digest.Of(data)
+		return nil
+	})
+	return d, err
 }

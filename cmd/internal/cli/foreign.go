@@ -12,7 +12,7 @@ import (
 
 // noteForeign says in one line which packages are for machines that the root is not of: they
 // are kept for such a machine, or an emulator.
-func (a *app) noteForeign(root *sysroot.Root, trees []plan.PlannedTree) error {
+func (a *app) noteForeign(root *sysroot.Root, trees []plan.PlannedTree) {
 	var foreign []string
 	for i := range trees {
 		t := &trees[i]
@@ -23,7 +23,8 @@ func (a *app) noteForeign(root *sysroot.Root, trees []plan.PlannedTree) error {
 			}
 			runs, err := repositories.Architectures(root)
 			if err != nil {
-				return fmt.Errorf("look what the root can run: %w", err)
+				a.notice("warning: it is not known what the root can run: %v\n", err)
+				return
 			}
 			if all, _ := repositories.AllArchitectures(); t.Manifest.Architecture != all && !slices.Contains(runs, t.Manifest.Architecture) {
 				foreign = append(foreign, fmt.Sprintf("%s (%s)", t.Name, t.Manifest.Architecture))
@@ -33,5 +34,4 @@ func (a *app) noteForeign(root *sysroot.Root, trees []plan.PlannedTree) error {
 	if len(foreign) > 0 {
 		a.notice("note: of another architecture than what this root runs: %s\n", strings.Join(foreign, ", "))
 	}
-	return nil
 }

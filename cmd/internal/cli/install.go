@@ -283,7 +283,7 @@ func (a *app) finishInstall(ctx context.Context, root *sysroot.Root, result *tra
 		errs = append(errs, a.noteLacking(ctx, root, result.Plan.Trees), a.noteUnmade(root, result.Plan.Trees), a.settle(root, now))
 	}
 	if !a.json {
-		errs = append(errs, a.noteForeign(root, result.Plan.Trees))
+		a.noteForeign(root, result.Plan.Trees)
 		a.noteInstall(result)
 	}
 	return errors.Join(errs...)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,7 +154,7 @@ func runList(ctx context.Context, a *app, o listOptions, patterns []string) erro
 		l.measure(ctx, rows)
 	}
 	if o.sort == "size" {
-		slices.SortStableFunc(rows, func(x, y *listed) int { return int(min(1, max(-1, y.size-x.size))) })
+		slices.SortStableFunc(rows, func(x, y *listed) int { return cmp.Compare(y.size, x.size) })
 	}
 	if a.json {
 		err = l.printJSON(rows, missing)

@@ -33,7 +33,7 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 		switch {
 		case check(c, given) == nil:
 			return nil
-		case c.HasSubCommands():
+		case c.HasSubCommands() && len(given) > 0 && check(c, given[:1]) != nil:
 			return unknownCommand(c, given[0])
 		case canTakeMore(check, c, given):
 			return usageError{advice.Errorf("%s: an argument is missing; usage: %s", nameOf(c), c.UseLine())}

@@ -10,12 +10,13 @@ import (
 )
 
 // describe writes what is known of a file, for people: what it is, and then only what it
-// has.
-func describe(w io.Writer, name string, info *elfedit.Info) {
-	fmt.Fprintf(w, "%s: %s\n", name, whatIs(info))
+// has. What does not print in it is escaped by visible: a file may come from
+// anywhere.
+func describe(w io.Writer, name string, info *elfedit.Info, visible func(string) string) {
+	fmt.Fprintf(w, "%s: %s\n", visible(name), whatIs(info))
 	line := func(label, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "  %-12s %s\n", label, value)
+			fmt.Fprintf(w, "  %-12s %s\n", label, visible(value))
 		}
 	}
 	list := func(label string, values []string) {

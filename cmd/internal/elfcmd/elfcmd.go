@@ -35,6 +35,8 @@ type Env struct {
 	// Recorded returns what is recorded of the edits of a file, whose path is as it was given, as a
 	// value for --json and people; nil where nothing is, or where it is no one's business.
 	Recorded func(path string) (fmt.Stringer, error)
+	// Visible escapes what does not print, in what is written for people only; of hashpkg.
+	Visible func(string) string
 }
 
 // Main runs the command under the name patchelf and returns the exit status: 0

@@ -101,7 +101,7 @@ func (r *run) addRecorded(name string, result *fileResult) {
 	}
 	recorded, err := r.Recorded(name)
 	if err != nil { // a record says nothing of whether the file is sound
-		fmt.Fprintf(&result.notes, "%s: warning: %s: %v\n", r.program, name, err)
+		fmt.Fprintf(&result.notes, "%s: warning: %s: %s\n", r.program, r.Visible(name), r.Visible(err.Error()))
 	}
 	if result.Recorded = recorded; recorded != nil && !r.o.json {
 		fmt.Fprintf(&result.out, "%s", recorded)
@@ -123,7 +123,7 @@ func (r *run) edit(name string, result *fileResult) error {
 		result.ELF = info
 		if r.program == "hashpkg" && o.asksNothing() { // patchelf prints nothing
 			described = true
-			describe(&result.out, name, info)
+			describe(&result.out, name, info, r.Visible)
 			return nil
 		}
 		if !r.o.json || o.edits() {
