@@ -394,9 +394,9 @@ func TestLock(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "read lock file x: ", `{"format":2}`: "it has the form 2", `{"format":1,"more":1}`: "more",
-		`{"format":1,"packages":[{"name":"a","urls":["http://x"],"digest":"md5:0"}]}`:              "not a digest",
-		`{"format":1,"packages":[{"name":"a","digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`: "nothing says where it comes from",
+		"": "read lock file x: ", `{"format":1}`: "it has the form 1", `{"format":2,"more":1}`: "more",
+		`{"format":2,"packages":[{"name":"a","urls":["http://x"],"digest":"md5:0"}]}`:              "not a digest",
+		`{"format":2,"packages":[{"name":"a","digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`: "nothing says where it comes from",
 	} {
 		if _, err := ReadLockFile("x", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)

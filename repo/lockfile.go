@@ -2,23 +2,27 @@ package repo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
 // lockFormat is the number of the form of lock files.
-const lockFormat = 1
+const lockFormat = 2
 
 // LockFile is what it takes to install the same packages again, on any machine.
 type LockFile struct {
@@ -43,7 +47,7 @@ type Locked struct {
 	Digest       string         `json:"digest"` // of the package file: "sha256:HEX"
 	Signer       string         `json:"signer,omitempty"`
 	Tree         string         `json:"tree"`
-	Identity     digest.Digest  `json:"identity"` // of the tree
+	Identity     digest.Digest  `json:"identity"` // of the tree, see [plan.Portable]
 	Binding      record.Binding `json:"binding,omitzero"`
 }
 
@@ -54,15 +58,16 @@ func (r *Repo) Lock(ctx context.Context) (*LockFile, error) {
 		return nil, err
 	}
 	lock := &LockFile{Format: lockFormat, Prefix: r.Root.Prefix(), Packages: []Locked{}}
+	packages := newPackagesOf(r.Root, g)
 	trees, releases := byRelease(g)
 	for _, release := range releases {
 		err := r.withRelease(ctx, release, func(p *Pool) error {
 			for _, t := range trees[release] {
-				l, err := r.lockTree(p, t)
+				l, err := r.lockTree(p, t, packages)
 				if err != nil {
 					return err
 				}
-				lock.Packages = append(lock.Packages, *l)
+				lock.add(l)
 			}
 			return nil
 		})
@@ -70,10 +75,58 @@ func (r *Repo) Lock(ctx context.Context) (*LockFile, error) {
 			return nil, err
 		}
 	}
-	return lock, nil
+	return lock, packages.fault
 }
 
-func (r *Repo) lockTree(p *Pool, t *record.Tree) (*Locked, error) {
+// add adds a tree, but for one that one install makes with another: of trees that differ only in what
+// their libraries are bound to of their own, or in being bound to such, it makes one that serves for both.
+func (lock *LockFile) add(l *Locked) {
+	i := slices.IndexFunc(lock.Packages, func(o Locked) bool {
+		return o.Digest == l.Digest && o.Release == l.Release && o.Identity == l.Identity && o.Name == l.Name
+	})
+	if i < 0 {
+		lock.Packages = append(lock.Packages, *l)
+		return
+	}
+	o := &lock.Packages[i]
+	o.Asked, o.OnHold, o.Default, o.Chosen = o.Asked || l.Asked, o.OnHold || l.OnHold, o.Default || l.Default, o.Chosen || l.Chosen
+	if len(l.Tree) < len(o.Tree) {
+		o.Tree = l.Tree // the plain one, which there is nothing beside on another machine
+	}
+}
+
+// packagesOf finds the packages of trees, for [plan.Portable].
+type packagesOf struct {
+	root  *sysroot.Root
+	known map[string]digest.Digest // by tree; zero where its manifest is not read yet
+	fault error                    // the first
+}
+
+func newPackagesOf(root *sysroot.Root, g *record.Generation) *packagesOf {
+	p := &packagesOf{root, map[string]digest.Digest{}, nil}
+	for i := range g.Trees {
+		p.known[g.Trees[i].Path()] = digest.Digest{}
+	}
+	return p
+}
+
+// find returns the digest of the package of a tree.
+func (p *packagesOf) find(tree string) (digest.Digest, bool) {
+	d, isTree := p.known[tree]
+	if !isTree || d != (digest.Digest{}) {
+		return d, isTree
+	}
+	name, dir, _ := strings.Cut(tree, "/")
+	m, err := p.root.Store().Manifest(name, dir)
+	if err != nil {
+		p.fault = cmp.Or(p.fault, err)
+		return d, true
+	}
+	p.known[tree] = m.Package.Digest
+	return m.Package.Digest, true
+}
+
+func (r *Repo) lockTree(p *Pool, t *record.Tree, packages *packagesOf) (*Locked, error) {
 	m, err := r.Root.Store().Manifest(t.Name, t.Dir)
 	if err != nil {
 		return nil, err
@@ -89,7 +142,7 @@ func (r *Repo) lockTree(p *Pool, t *record.Tree) (*Locked, error) {
 			return &Locked{
 				Name: t.Name, Version: t.Version, Architecture: t.Architecture, Kind: t.Format, Release: t.Release,
 				Asked: t.Asked, OnHold: t.OnHold, Default: t.Default, Chosen: t.Chosen,
-				URLs: plainURLs(it.urls), Size: a.Size, Digest: a.Digest, Signer: file.Signer, Tree: t.Dir, Identity: t.Identity, Binding: m.Binding,
+				URLs: plainURLs(it.urls), Size: a.Size, Digest: a.Digest, Signer: file.Signer, Tree: t.Dir, Identity: plan.Portable(m, packages.find), Binding: m.Binding,
 			}, nil
 		}
 	}
@@ -132,7 +185,7 @@ func ReadLockFile(name string, text []byte) (*LockFile, error) {
 	return &lock, nil
 }
 
-// InstallLocked installs what a lock file has: the very same trees, or it is an error.
+// InstallLocked installs what a lock file has: the same trees, or it is an error.
 func (r *Repo) InstallLocked(ctx context.Context, o InstallOptions, name string, lock *LockFile) (*transaction.InstallResult, error) {
 	if lock.Prefix != r.Root.Prefix() {
 		return nil, fmt.Errorf("install %s: its trees stand in %s, and those of this root in %s", name, lock.Prefix, r.Root.Prefix())
@@ -154,15 +207,36 @@ func (r *Repo) InstallLocked(ctx context.Context, o InstallOptions, name string,
 			Asked: l.Asked, OnHold: l.OnHold, URLs: l.URLs, Binding: &l.Binding, Tree: l.Tree,
 		}
 	}
-	o.CheckPlan = func(p *plan.Plan) error { return lock.check(name, p) }
+	o.CheckPlan = func(p *plan.Plan) error {
+		g, err := r.Root.Active()
+		if err != nil {
+			return err
+		}
+		packages := newPackagesOf(r.Root, g)
+		for _, t := range p.Trees {
+			packages.known[layout.TreePath(t.Name, t.Tree)] = t.Manifest.Package.Digest
+		}
+		identities := make([]digest.Digest, len(p.Trees))
+		for i, t := range p.Trees {
+			identities[i] = plan.Portable(t.Manifest, packages.find)
+		}
+		return cmp.Or(packages.fault, lock.check(name, p.Trees, identities))
+	}
 	return r.install(ctx, o, chosen)
 }
 
-// check compares a plan with the trees that a lock file has: they are the same, no more and
-// no fewer.
-func (lock *LockFile) check(name string, p *plan.Plan) error {
+// check compares planned trees with those that a lock file has: they are the same, no more and
+// no fewer. identities are those of the trees, see [plan.Portable].
+func (lock *LockFile) check(name string, trees []plan.PlannedTree, identities []digest.Digest) error {
+	is := func(l Locked, i int) bool {
+		return l.Name == trees[i].Name && l.Version == trees[i].Version && l.Architecture == trees[i].Architecture && l.Identity == identities[i]
+	}
 	for _, l := range lock.Packages {
-		if slices.ContainsFunc(p.Trees, l.isTree) {
+		planned := false
+		for i := range trees {
+			planned = planned || is(l, i)
+		}
+		if planned {
 			continue
 		}
 		other := slices.IndexFunc(lock.Packages, func(o Locked) bool { return o.Digest == l.Digest && o.Identity != l.Identity })
@@ -176,15 +250,10 @@ func (lock *LockFile) check(name string, p *plan.Plan) error {
 		}
 		return fmt.Errorf("install %s: the tree of %s=%s would be another one on this machine: what it would be bound to is not the same", name, l.Name, l.Version)
 	}
-	for _, t := range p.Trees {
-		if !slices.ContainsFunc(lock.Packages, func(l Locked) bool { return l.isTree(t) }) {
+	for i, t := range trees {
+		if !slices.ContainsFunc(lock.Packages, func(l Locked) bool { return is(l, i) }) {
 			return fmt.Errorf("install %s: it does not have the tree of %s=%s", name, t.Name, t.Version)
 		}
 	}
 	return nil
-}
-
-// isTree reports whether a planned tree is the one that was locked.
-func (l *Locked) isTree(t plan.PlannedTree) bool {
-	return l.Name == t.Name && l.Version == t.Version && l.Architecture == t.Architecture && l.Identity == t.Identity
 }

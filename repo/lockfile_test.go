@@ -33,7 +33,11 @@ func TestLockedTreesAreTheSame(t *testing.T) {
 		{"one of two", two, []plan.PlannedTree{planned("a")}, "it has tool=1 twice, of sid and of trixie"},
 	} {
 		lock := &LockFile{Packages: test.locked}
-		err := lock.check("x.lock", &plan.Plan{Trees: test.trees})
+		identities := make([]digest.Digest, len(test.trees))
+		for i, tree := range test.trees {
+			identities[i] = tree.Identity
+		}
+		err := lock.check("x.lock", test.trees, identities)
 		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.says)
 		}

@@ -14,6 +14,9 @@ import (
 // does not install.
 var ErrNotInCommand = errors.New("not in this command")
 
+// defaultPrelocate is the choice of a package of which nobody has made one, and which is new.
+const defaultPrelocate = record.PrelocateOn
+
 // wantedBinding is what a command says of how packages' files find libraries.
 type wantedBinding struct {
 	record.Binding                             // of all that say nothing else
@@ -22,8 +25,8 @@ type wantedBinding struct {
 
 // setBinding sets how the files of a draft find libraries: as its package says, else
 // as wanted, and where that says nothing, as those of the tree of the same name do that
-// is in use. That a package is not prelocated, which was said of it by name, holds until
-// something else is said of it by name.
+// is in use; a package that is not in use yet is prelocated. That a package is not prelocated, which was
+// said of it by name, holds until something else is said of it by name.
 func setBinding(draft *record.Manifest, its *record.Binding, wanted wantedBinding, active *record.Generation, installed func(*record.Tree) (*record.Manifest, error)) error {
 	if its != nil {
 		draft.Binding = its.Recorded()
@@ -35,7 +38,7 @@ func setBinding(draft *record.Manifest, its *record.Binding, wanted wantedBindin
 			dynamic, program = true, program || e.IsProgram()
 		}
 	}
-	binding, excluded := wanted.Binding, false
+	binding, inUse, excluded := wanted.Binding, false, false
 	for i := range active.Trees {
 		t := &active.Trees[i]
 		if t.Name != draft.Name || t.Architecture != draft.Architecture || t.Origin != record.OriginPrivate || !t.Default {
@@ -48,15 +51,17 @@ func setBinding(draft *record.Manifest, its *record.Binding, wanted wantedBindin
 		if err != nil {
 			return err
 		}
-		binding, excluded = binding.Or(m.Binding), excluded || m.Binding.Prelocate == record.PrelocateOff
+		binding, inUse, excluded = binding.Or(m.Binding), true, excluded || m.Binding.Prelocate == record.PrelocateOff
 	}
 	switch named := wanted.prelocate[draft.Name]; {
 	case named != "":
 		binding.Prelocate = named
 	case excluded:
 		binding.Prelocate = record.PrelocateOff
-	case binding.Prelocate == record.DefaultPrelocate:
-		binding.Prelocate = ""
+	case binding.Prelocate == record.PrelocateOff:
+		binding.Prelocate = "" // said of all packages of the command, not of this one
+	case binding.Prelocate == "" && !inUse:
+		binding.Prelocate = defaultPrelocate
 	}
 	draft.Binding = binding.Recorded()
 	if !program {

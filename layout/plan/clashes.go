@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -87,7 +86,7 @@ func (p *planner) link() (unlink func(), err error) {
 func (p *planner) findClashes() (again *Input, err error) {
 	isPrelocated := func(t record.Tree) bool { return t.Prelocated }
 	if p.in.Symbols == nil || !p.prelocates() && !slices.ContainsFunc(p.in.Generation.Trees, isPrelocated) {
-		return nil, nil
+		return nil, nil // the rest costs a look at all files
 	}
 	unlink, err := p.link()
 	if err != nil {
@@ -112,8 +111,15 @@ func (p *planner) findClashes() (again *Input, err error) {
 	}
 	for _, t := range slices.Concat(p.defaults, p.others) {
 		r := of[t.Path()]
-		if slices.ContainsFunc(together, func(in process) bool { return in.members[r] }) {
-			exporters = append(exporters, exportersOf(p.linked[t.Path()], t.Path(), r)...)
+		if !slices.ContainsFunc(together, func(in process) bool { return in.members[r] }) {
+			continue
+		}
+		loaded, err := p.withRemoved([]*record.Tree{t})
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range loaded {
+			exporters = append(exporters, exportersOf(p.linked[o.Path()], o.Path(), r)...)
 		}
 	}
 	meets := func(l *ownOf, e *exporter) bool {
@@ -191,10 +197,7 @@ func (p *planner) boundLibraries() (libraries []ownOf, err error) {
 // mayLeadToRemoved reports whether files of a package may lead to a tree that the generation
 // has not any more.
 func (p *planner) mayLeadToRemoved(r *relative) bool {
-	return slices.ContainsFunc(r.linkage.Leads, func(tree string) bool {
-		name, _, _ := strings.Cut(tree, "/")
-		return p.trees[tree] == nil && layout.CheckName(name) == nil && p.removedTree(tree) != nil
-	})
+	return slices.ContainsFunc(r.linkage.Leads, func(tree string) bool { return p.removedFrom(tree) != nil })
 }
 
 // addBound adds the libraries of a tree that are bound to themselves. One of which nobody can tell to what

@@ -47,6 +47,16 @@ func (p *planner) removedTree(tree string) *candidate {
 	return c
 }
 
+// removedFrom returns the tree of a path, as linkages have it, which the generation has not any
+// more; nil for every other path.
+func (p *planner) removedFrom(tree string) *candidate {
+	name, _, _ := strings.Cut(tree, "/")
+	if p.trees[tree] != nil || layout.CheckName(name) != nil {
+		return nil
+	}
+	return p.removedTree(tree)
+}
+
 // loadedFrom returns the trees that edits of a tree's files name.
 func (p *planner) loadedFrom(m *record.Manifest) (trees []string) {
 	for i := range m.Files {
@@ -69,4 +79,27 @@ func (p *planner) loadedFrom(m *record.Manifest) (trees []string) {
 		}
 	}
 	return trees
+}
+
+// withRemoved returns trees of the generation, and behind these the trees that it has not any more to which
+// they lead, with their linkages read.
+func (p *planner) withRemoved(trees []*record.Tree) ([]*record.Tree, error) {
+	seen := map[string]bool{}
+	all := slices.Clone(trees)
+	for next := trees; len(next) > 0; {
+		if err := p.linkTrees(next); err != nil {
+			return nil, err
+		}
+		var removed []*record.Tree
+		for _, t := range next {
+			for _, tree := range p.linked[t.Path()].Leads {
+				if c := p.removedFrom(tree); c != nil && !seen[tree] {
+					seen[tree] = true
+					removed = append(removed, c.tree)
+				}
+			}
+		}
+		all, next = append(all, removed...), removed
+	}
+	return all, nil
 }

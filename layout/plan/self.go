@@ -91,8 +91,8 @@ func (p *planner) takenOf(libraries []ownOf) ([]map[Symbol]*exporter, error) {
 		return taken, nil
 	}
 	_, of := p.familySet()
-	trees := p.stays()
-	if err := p.linkTrees(trees); err != nil {
+	trees, err := p.withRemoved(p.stays())
+	if err != nil {
 		return nil, err
 	}
 	exporters, err := p.rootExporters(of)

@@ -453,6 +453,25 @@ func TestATreeThatWasRemovedClashes(t *testing.T) {
 	}
 }
 
+// TestATreeThatWasRemovedAnswers has a tree that the generation has not any more answer what a
+// library of a new tree, or of one that is there, could be bound to.
+func TestATreeThatWasRemovedAnswers(t *testing.T) {
+	before := func(first ...*record.Manifest) *world {
+		w := newSelfWorld(named{"liba.so.1": "+a +b", "libold.so.1": "a"})
+		w.installAll(t, append(first, libc("2.36"))...)
+		w.installAll(t, lib("libold"), lib("libmid", "libold"))
+		w.generation.Remove(func(t *record.Tree) bool { return t.Name == "libold" })
+		w.installAll(t, pkg("libold", "2", []string{"libc6"}, facts{path: libDir + "libnew.so.1", soname: "libold.so.1", needed: []string{"libc.so.6"}}))
+		return w
+	}
+	if diff := cmp.Diff([]string{"liba: 1 not [a]"}, left(before().plan(t, lib("liba")))); diff != "" {
+		t.Errorf("a new tree: (-want +have)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"liba: 1 not [a]"}, left(before(lib("liba")).plan(t, prog("both", "liba", "libmid")))); diff != "" {
+		t.Errorf("one that is there: (-want +have)\n%s", diff)
+	}
+}
+
 // TestOthersDoNotPay has roots without prelocated trees: nobody is asked for symbols.
 func TestOthersDoNotPay(t *testing.T) {
 	w := newWorld()

@@ -35,17 +35,15 @@ const (
 )
 
 // Prelocate says whether relocations of the package's files are bound to these files
-// themselves, where nothing else can answer them. PrelocateOff in a manifest is what somebody has
-// said of the package by its name: what is said of all packages of a command does not change it.
+// themselves, where nothing else can answer them. A manifest that says nothing is of a tree
+// of which none are. PrelocateOff in a manifest is what somebody has said of the package by its
+// name: what is said of all packages of a command does not change it.
 type Prelocate string
 
 // The choices.
 const (
 	PrelocateOn  Prelocate = "on"
 	PrelocateOff Prelocate = "off"
-
-	// DefaultPrelocate is the choice of a package for which nobody has made one.
-	DefaultPrelocate = PrelocateOff
 )
 
 // ParseBinding returns a binding of words that may be empty.
@@ -88,8 +86,8 @@ func (b Binding) Or(other Binding) Binding {
 	return b
 }
 
-// Recorded returns b as manifests have it: without what is the default, but for a Prelocate that
-// is [PrelocateOff], which somebody has said by name.
+// Recorded returns b as manifests have it: without what is the default, and with what b says of
+// prelocation.
 func (b Binding) Recorded() Binding {
 	if b.Bind == BindAbsolute {
 		b.Bind = ""
@@ -97,15 +95,12 @@ func (b Binding) Recorded() Binding {
 	if b.RunPath == RunPathMinimal {
 		b.RunPath = ""
 	}
-	if b.Prelocate == DefaultPrelocate && b.Prelocate != PrelocateOff {
-		b.Prelocate = ""
-	}
 	return b
 }
 
-// Whole returns b with the defaults where it says nothing.
+// Whole returns b, as a manifest has it, with what it means where it says nothing.
 func (b Binding) Whole() Binding {
-	return b.Or(Binding{BindAbsolute, RunPathMinimal, DefaultPrelocate})
+	return b.Or(Binding{BindAbsolute, RunPathMinimal, PrelocateOff})
 }
 
 // IsPrelocated reports whether relocations are bound to the package's own files.

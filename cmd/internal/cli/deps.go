@@ -33,7 +33,7 @@ program is run.
   cache, default         the root's own: /etc/ld.so.cache, or the default directories
 
 With --tree it shows all that is loaded, each below what needs it; what is below a
-library that was shown already is not repeated. Of what install --prelocate has bound to
+library that was shown already is not repeated. Of what install has bound to
 itself it says how many symbols are bound, and how many are left to the loader because of
 whom, who had them as well when the tree was made. FILE is a path with a slash, in the root.
 Exit status 1: a program would not start.`,

@@ -69,14 +69,15 @@ package, that of its default version and that of current-system. Both are kept b
 upgrade, and by an install that does not say otherwise. To go back to a tree that is
 there already, add --default.
 
-With --prelocate the loader looks less up when a program starts: what a program or
-library asks for and has itself, and nothing else in the root answers, is bound to it
-for good. It does the same work, except that a library of LD_PRELOAD does not take the
-place of such functions. It is kept as --bind is; --no-prelocate ends it. Both can be said
+The loader looks less up when a program starts than it does for the distribution's: what
+a program or library asks for and has itself, and nothing else in the root answers, is
+bound to it for good. It does the same work, except that a library of LD_PRELOAD does not
+take the place of such functions. With --no-prelocate packages are left as they were linked,
+which is kept as --bind is, until --prelocate is given. Both can be said
 of packages of the command by name, those that come because others need them included:
---no-prelocate=NAME,... keeps these as they were linked, also by upgrade, rebind and a
-later --prelocate, until --prelocate=NAME,... says otherwise. The = is needed: without it,
-what follows is a package to install.
+--no-prelocate=NAME,... holds for upgrade, rebind and a later --prelocate as well, until
+--prelocate=NAME,... says otherwise. The = is needed: without it, what follows is a package
+to install.
 
 A package that unpacks to more than --max-size is refused, and so is what would not
 leave a hundredth of the file system free, or 1 GiB of a large one. The default is
@@ -89,8 +90,8 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
   hashpkg install jq_1.6-2.1_amd64.deb libjq1_1.6-2.1_amd64.deb libonig5_6.9.8-1_amd64.deb
   hashpkg install --root ./image *.deb
   hashpkg install --bind runpath --runpath full --from trixie jq
-  hashpkg install --prelocate --from bookworm ffmpeg
-  hashpkg install --prelocate --no-prelocate=libssl3,zlib1g --from bookworm curl
+  hashpkg install --no-prelocate --from bookworm ffmpeg
+  hashpkg install --no-prelocate=libssl3,zlib1g --from bookworm curl
   hashpkg install --dry-run --json jq.deb`,
 		Args: args(func(c *cobra.Command, given []string) error {
 			if o.locked != "" {
@@ -117,8 +118,8 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 	f.StringVar(&o.maxSize, "max-size", "", "refuse a package whose files have more than `SIZE` bytes, such as 500M or 64G, unpacked")
 	f.StringVar(&o.bind, "bind", "", "`HOW` programs find libraries: absolute, by the path of each, or runpath, by a search (default: absolute)")
 	f.StringVar(&o.runPath, "runpath", "", "`WHICH` directories search paths have: minimal, those that can answer, or full (default: minimal)")
-	o.prelocate.add(a, cmd, "prelocate", "bind what packages have and ask for themselves for good, so that programs start faster; with names, in these only")
-	o.noPrelocate.add(a, cmd, "no-prelocate", "do not; with names, not in these, from now on")
+	o.prelocate.add(a, cmd, "prelocate", "bind what packages have and ask for themselves for good, so that programs start faster, also where they were installed with --no-prelocate; with names, in these only")
+	o.noPrelocate.add(a, cmd, "no-prelocate", "leave packages as they were linked; with names, these, from now on")
 	a.completeFlag(cmd, "bind", oneOf(record.BindAbsolute, record.BindRunPath), noFiles)
 	a.completeFlag(cmd, "runpath", oneOf(record.RunPathMinimal, record.RunPathFull), noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)

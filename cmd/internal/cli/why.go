@@ -26,7 +26,7 @@ of these: who is kept by what is kept anyway is not shown once more.
 LIBRARY is a soname, a path or the digest of a file. Where several packages or versions
 have it, all are shown. With --limit 0 all chains are.
 
-Of what install --prelocate has bound to itself it also says how many symbols are bound,
+Of what install has bound to itself it also says how many symbols are bound,
 and how many are left to the loader because of whom.`,
 		Example: "  hashpkg why libonig5\n  hashpkg why libssl.so.3\n  hashpkg why zlib1g --limit 0 --json",
 		Args:    args(cobra.ExactArgs(1)),
