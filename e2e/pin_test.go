@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -101,6 +102,60 @@ func TestPinThatDoesNotFit(t *testing.T) {
 	if out, err := root.RunErr(t.Context(), "hashpkg", "unpin", "svc"); err == nil || !strings.Contains(out, "svc has no such pin") {
 		t.Errorf("a pin that is not there is ended: %v %s", err, out)
 	}
+}
+
+// TestPinToPrelocated pins a program of the system that answers what a library asks for, which it has itself, to
+// a private tree in which the library does not ask.
+func TestPinToPrelocated(t *testing.T) {
+	testneed.Programs(t, "gcc")
+	root := newSystem(t)
+	dir := t.TempDir()
+	const build = `set -e
+cd "$1"
+pack() { # NAME VERSION DEPENDS
+	mkdir -p $1/DEBIAN
+	printf 'Package: %s\nVersion: %s\nArchitecture: amd64\n%sMaintainer: test\nDescription: test\n' $1 $2 "$3" >$1/DEBIAN/control
+	dpkg-deb --root-owner-group -b $1 $1-$2.deb
+}
+for v in 1 2; do
+	printf 'int part(void) { return 1; }\nint whole(void) { return %s00 + part(); }\n' $v >own.c
+	mkdir -p libown1/usr/lib/x86_64-linux-gnu prog/usr/bin
+	gcc -O1 -shared -fPIC -fno-plt -Wl,-z,now -Wl,-soname,libown.so.1 -o libown1/usr/lib/x86_64-linux-gnu/libown.so.1 own.c
+	pack libown1 $v
+done
+printf '#include <stdio.h>\nint whole(void);\nint part(void) { return 7; }\nint main(void) { printf("%%d\\n", whole()); return 0; }\n' >prog.c
+gcc -rdynamic -o prog/usr/bin/prog prog.c libown1/usr/lib/x86_64-linux-gnu/libown.so.1
+pack prog 1 'Depends: libown1
+'
+`
+	mustRun(t, "sh", "-c", build, "sh", dir)
+	repo := root.Repo()
+	first, second, prog := filepath.Join(dir, "libown1-1.deb"), filepath.Join(dir, "libown1-2.deb"), filepath.Join(dir, "prog-1.deb")
+	repo.Add(first, second, prog)
+	root.Run("dpkg", "-i", repo.Path(first), repo.Path(prog))
+	root.Run("hashpkg", "sync")
+	says := func(what, want string) {
+		t.Helper()
+		if out := root.Run("prog"); out != want+"\n" {
+			t.Errorf("%s: prog says %q, want %s", what, out, want)
+		}
+	}
+	says("as shipped", "107")
+	root.Run("hashpkg", "install", repo.Path(second))
+	if out := root.Run("hashpkg", "show", "libown1=2"); !strings.Contains(out, "1 symbol of its own bound") {
+		t.Fatalf("the library is not prelocated: %s", out)
+	}
+	if out, err := root.RunErr(t.Context(), "hashpkg", "pin", "/usr/bin/prog", "libown1=2"); err == nil || !strings.Contains(out, "/usr/bin/prog has a function part") || !strings.Contains(out, "--no-prelocate") {
+		t.Errorf("it is pinned: %v %s", err, out)
+	}
+	says("refused", "107")
+	root.Run("hashpkg", "install", "--no-prelocate", repo.Path(second))
+	root.Run("hashpkg", "pin", "/usr/bin/prog", "libown1=2")
+	says("pinned", "207")
+	root.Run("hashpkg", "sync")
+	says("synced", "207")
+	root.Run("hashpkg", "unpin", "/usr/bin/prog")
+	says("unpinned", "107")
 }
 
 // TestPins keeps one program on an older library, then all of them.

@@ -12,7 +12,7 @@ import (
 // compareLoaded resolves the program as it is packaged and as it would be. It
 // returns why the edited one must not be used; "" when both load the same libraries,
 // but for those that are pinned.
-func (d *Decision) compareLoaded(edited *elfedit.Info, pinned followed, finder ldso.Finder) (Reason, error) {
+func (d *Decision) compareLoaded(edited *elfedit.Info, pinned followed, finder ldso.Finder, symbols Symbols) (Reason, error) {
 	before, err := d.load(d.Info, finder)
 	if err != nil {
 		return "", err
@@ -31,7 +31,10 @@ func (d *Decision) compareLoaded(edited *elfedit.Info, pinned followed, finder l
 	case pinned.loads != nil && !slices.Equal(ids(after), pinned.loads):
 		return "would load other files than those that it is frozen to", nil
 	case follows:
-		return twice(after), nil
+		if r := twice(after); r != "" || pinned.forced {
+			return r, nil
+		}
+		return answered(after, symbols), nil
 	}
 	return difference(before, after), nil
 }

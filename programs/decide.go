@@ -235,7 +235,7 @@ func (d *Decision) decideEdit(b Bytes, p *Policy, records []record.EditRecord, p
 		return err
 	}
 	if !p.FarmPlanned {
-		d.Left, err = d.compareLoaded(after, pinned, finder)
+		d.Left, err = d.compareLoaded(after, pinned, finder, p.Symbols)
 		if err != nil {
 			return err
 		}

@@ -23,6 +23,7 @@ type Policy struct {
 	Frozen       map[string]bool        // paths of programs with a freeze, be that lost or not; of no use with Restored
 	Confinement  *confine.Rules         // read when there are pins; nil for a root that confines nothing
 	Running      Running                // what processes run
+	Symbols      Symbols                // is asked about programs with pins
 
 	// Integrity is what else than the path fapolicyd compares with the database: edits
 	// must not change it.

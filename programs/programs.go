@@ -63,5 +63,5 @@ const wouldNotStart = "would not start: "
 
 // CanForce reports whether a pin that is made by force is followed in spite of the reason.
 func (r Reason) CanForce() bool {
-	return strings.HasPrefix(string(r), wouldNotStart) || strings.Contains(string(r), errDisagrees.Error())
+	return strings.HasPrefix(string(r), wouldNotStart) || strings.HasPrefix(string(r), wouldNotDo) || strings.Contains(string(r), errDisagrees.Error())
 }

@@ -199,7 +199,7 @@ func activePolicy(w *Writer, rewrite programs.Rewrite, pins []programs.Pin) *pro
 		Running: programs.FindRunning(),
 		Rewrite: rewrite, Prefix: w.root.Prefix(), Architecture: w.active.Architecture,
 		Farm: w.active.SystemLibraries(), Trees: trees, Pins: pins, Confinement: confinement(w.root, pins),
-		Integrity: confine.ReadIntegrity(w.root),
+		Integrity: confine.ReadIntegrity(w.root), Symbols: &rootSymbols{w.root},
 	}
 }
 

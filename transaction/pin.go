@@ -117,10 +117,31 @@ func findPinned(s *store.Store, text string) (record.Pin, error) {
 	if err != nil {
 		return fail(err)
 	}
+	if m, err = asLinked(s, m, spec.Version); err != nil {
+		return fail(err)
+	}
 	if slices.ContainsFunc(m.Files, func(f record.File) bool { return f.ELF != nil && layout.IsGlibcLibrary(f.ELF.Soname) }) {
 		return fail(advice.Errorf("%s has the C library, and a process cannot mix two of them; hashpkg install puts a program beside the system with its own", spec.Name))
 	}
 	return record.Pin{Library: m.Name, Version: m.Version, Tree: m.Tree}, nil
+}
+
+// asLinked returns the tree of m's package that is not prelocated, where there is one and only a version was
+// asked for: programs of the system may answer what others are bound to.
+func asLinked(s *store.Store, m *record.Manifest, version string) (*record.Manifest, error) {
+	if !m.Binding.IsPrelocated() || m.Version != version {
+		return m, nil
+	}
+	all, err := s.Manifests(m.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range all {
+		if o.Package.Digest == m.Package.Digest && o.Origin == m.Origin && !o.Binding.IsPrelocated() {
+			return o, nil
+		}
+	}
+	return m, nil
 }
 
 // checkPinned reads the trees that pins are to, and those that these are bound to, every

@@ -24,7 +24,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 	policy := &programs.Policy{
 		Running: programs.FindRunning(),
 		Rewrite: s.Rewrite, Prefix: s.Root.Prefix(), Architecture: generation.Architecture,
-		Farm: generation.SystemLibraries(), Trees: s.trees, Pins: pins, Confinement: confinement(s.Root, pins), Integrity: confine.ReadIntegrity(s.Root),
+		Farm: generation.SystemLibraries(), Trees: s.trees, Pins: pins, Confinement: confinement(s.Root, pins), Integrity: confine.ReadIntegrity(s.Root), Symbols: &rootSymbols{s.Root},
 		Frozen:   setOf(frozenPrograms(s.pins)),
 		Strict:   s.noPins != nil, // what does not fit any more may have been wanted so
 		Restored: s.Again, FarmPlanned: s.DryRun && s.result.Changed,

@@ -1,0 +1,65 @@
+package programs
+
+import (
+	"fmt"
+
+	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/ldso"
+)
+
+// Symbols tells of files of the root, by their paths, what they answer and what they do not ask.
+type Symbols interface {
+	// Exports returns the symbols by which a file answers others.
+	Exports(path string) ([]elfedit.Symbol, error)
+	// Bound returns the symbols for which a file of a tree asks nobody, since it is bound to its
+	// own; none for a file that asks for all.
+	Bound(path string) ([]elfedit.Symbol, error)
+}
+
+// wouldNotDo begins the reasons that a program does other things with what it is to load.
+const wouldNotDo = "would not do the same: "
+
+// mayNotDo begins the reason that nobody can tell.
+const mayNotDo = "may not do the same: "
+
+// answered returns why a program that loads a closure would not do the same as with the libraries as
+// they are packaged: one of them is bound to a symbol of its own that another file answers. What is bound in
+// private trees was compared with all that private programs load, and not with the system's.
+func answered(c *ldso.Closure, symbols Symbols) Reason {
+	if symbols == nil {
+		return ""
+	}
+	unknown := func(err error) Reason { return Reason(fmt.Sprintf(mayNotDo+"%v", err)) }
+	type bound struct {
+		by     *ldso.Object
+		symbol elfedit.Symbol
+	}
+	byName := map[string][]bound{}
+	for _, o := range c.Objects[1:] {
+		list, err := symbols.Bound(o.Path)
+		if err != nil {
+			return unknown(err)
+		}
+		for _, s := range list {
+			byName[s.Name] = append(byName[s.Name], bound{o, s})
+		}
+	}
+	if len(byName) == 0 {
+		return ""
+	}
+	for _, o := range c.Objects {
+		list, err := symbols.Exports(o.Path)
+		if err != nil {
+			return unknown(err)
+		}
+		for _, s := range list {
+			for _, b := range byName[s.Name] {
+				if b.by != o && s.MayAnswer(b.symbol) {
+					return Reason(fmt.Sprintf("%s%s has a function %s, and %s always calls its own, for it is prelocated; "+
+						"hashpkg install --no-prelocate of its package makes a tree in which it does not", wouldNotDo, o.Path, s.Name, b.by.Path))
+				}
+			}
+		}
+	}
+	return ""
+}
