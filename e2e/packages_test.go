@@ -110,7 +110,7 @@ func hasManual(t *testing.T, deb, rpm string) {
 		t.Fatalf("rpm -qlp: %v: %s", err, inRPM)
 	}
 	for asked, want := range map[string]string{
-		"hashpkg": "man8/hashpkg.8.gz", "7 hashpkg": "man7/hashpkg.7.gz", "hashpkg-install": "man8/hashpkg-install.8.gz", "hashpkg conf adopt": "man8/hashpkg-conf-adopt.8.gz",
+		"hashpkg": "man8/hashpkg.8.gz", "7 hashpkg": "man7/hashpkg.7.gz", "hashpkg-install": "man8/hashpkg-install.8.gz", "hashpkg install": "man8/hashpkg-install.8.gz",
 		"hashpkg.toml": "man5/hashpkg.toml.5.gz", "hashpkg-layout": "man5/hashpkg-layout.5.gz",
 	} {
 		out, err := exec.Command("man", append([]string{"-M", filepath.Join(dir, "usr/share/man"), "-w"}, strings.Fields(asked)...)...).CombinedOutput()
