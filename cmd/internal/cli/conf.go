@@ -38,7 +38,7 @@ them stay when the package is removed, or hashpkg itself.
 
 What says who may log in and become whom, and what every program loads, is not copied:
 passwd, group, shadow, pam.d, security, sudoers and ld.so in /etc.`,
-		Example: `  # See how the files of a package stand, copy those that /etc lacks, compare them, and remove what nobody has changed
+		Example: `  # See how the files of a package stand
   hashpkg conf list nginx
   # Copy what /etc lacks
   hashpkg conf adopt nginx
