@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 TOOL      = $(GO) tool -modfile=tools/go.mod
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: help build check test test-faults test-elf test-system programs race lint vuln fuzz bench demo docs launcher deb rpm clean
+.PHONY: help build check test test-faults test-elf test-system programs race lint vuln fuzz bench demo docs site launcher deb rpm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-11s %s\n' "$$name" "$$what"; done
@@ -59,8 +59,11 @@ bench: build ## compare with dpkg, and print a table
 demo: build ## put two Debian releases' jq side by side into ./demo-root
 	scripts/demo.sh
 
-docs: ## write the manual pages and the command reference from the help texts
+docs: ## write the manual pages of commands and the command reference from the help texts
 	$(GO) run ./cmd/internal/gendocs
+
+site: ## make the documentation site in bin/site (needs mandoc)
+	$(GO) run ./cmd/internal/gensite bin/site
 
 launcher: ## build launcher/*.bin anew, with the compilers of Debian 12
 	scripts/launcher.sh launcher

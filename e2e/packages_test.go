@@ -94,6 +94,30 @@ func TestPackageLint(t *testing.T) {
 	if err != nil || !bytes.Contains(out, []byte("0 errors, 0 warnings")) {
 		t.Errorf("rpmlint: %v: %s", err, out)
 	}
+	hasManual(t, debs[0], rpms[0])
+}
+
+// hasManual has man look for pages in the package, and rpm list the same ones.
+func hasManual(t *testing.T, deb, rpm string) {
+	t.Helper()
+	testneed.Programs(t, "man", "dpkg-deb", "rpm")
+	dir := t.TempDir()
+	if out, err := exec.Command("dpkg-deb", "-x", deb, dir).CombinedOutput(); err != nil {
+		t.Fatalf("dpkg-deb -x: %v: %s", err, out)
+	}
+	inRPM, err := exec.Command("rpm", "-qlp", rpm).CombinedOutput()
+	if err != nil {
+		t.Fatalf("rpm -qlp: %v: %s", err, inRPM)
+	}
+	for asked, want := range map[string]string{
+		"hashpkg": "man8/hashpkg.8.gz", "7 hashpkg": "man7/hashpkg.7.gz", "hashpkg-install": "man8/hashpkg-install.8.gz", "hashpkg install": "man8/hashpkg-install.8.gz",
+		"hashpkg.toml": "man5/hashpkg.toml.5.gz", "hashpkg-layout": "man5/hashpkg-layout.5.gz",
+	} {
+		out, err := exec.Command("man", append([]string{"-M", filepath.Join(dir, "usr/share/man"), "-w"}, strings.Fields(asked)...)...).CombinedOutput()
+		if page := "/usr/share/man/" + want; err != nil || strings.TrimSpace(string(out)) != dir+page || !slices.Contains(strings.Fields(string(inRPM)), page) {
+			t.Errorf("man %s: %v: %s; the rpm has %s", asked, err, out, inRPM)
+		}
+	}
 }
 
 // onTerminal runs what gives its children a terminal, as apt does, and returns the lines without

@@ -9,7 +9,7 @@ export LC_ALL=C
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 share=$stage/usr/share
-mkdir -p "$stage/usr/bin" "$share/man/man1" "$share/doc/hashpkg" "$share/hashpkg/apparmor" "$stage/usr/lib/systemd/system" \
+mkdir -p "$stage/usr/bin" "$share/doc/hashpkg" "$share/hashpkg/apparmor" "$stage/usr/lib/systemd/system" \
 	"$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d"
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/hashpkg/hashpkg/cmd/internal/cli.Version=$VERSION" \
 	-o "$stage/usr/bin/hashpkg" ./cmd/hashpkg
@@ -22,8 +22,9 @@ fi
 "$own" completion bash >"$share/bash-completion/completions/hashpkg"
 "$own" completion zsh >"$share/zsh/vendor-completions/_hashpkg"
 "$own" completion fish >"$share/fish/vendor_completions.d/hashpkg.fish"
-for page in docs/man/*.1; do
-	gzip -9n <"$page" >"$share/man/man1/$(basename "$page").gz"
+for page in docs/man/*.[1-8]; do
+	mkdir -p "$share/man/man${page##*.}"
+	gzip -9n <"$page" >"$share/man/man${page##*.}/$(basename "$page").gz"
 done
 cp -R hooks/files/mmdebstrap-hooks "$share/hashpkg/"
 cp packaging/systemd/* "$stage/usr/lib/systemd/system/"

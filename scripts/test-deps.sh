@@ -33,6 +33,8 @@ ld.lld                  lld
 lintian                 lintian
 lz4                     lz4
 make                    make
+man                     man-db
+mandoc                  mandoc
 mkfs.btrfs              btrfs-progs
 mkfs.ext4               e2fsprogs
 mkfs.xfs                xfsprogs

@@ -24,10 +24,15 @@ not chosen.
 
 The packages of the system's own package manager have their alternatives in
 /etc/alternatives, and are not among these.`,
-		Example: `  hashpkg alternatives
+		Example: `  # List all names, and what offers a file for each
+  hashpkg alternatives
+  # What offers an editor
   hashpkg alternatives editor
+  # Have nano be the editor, whatever its version
   hashpkg alternatives set editor nano
+  # Choose one file
   hashpkg alternatives set php /usr/bin/php8.2
+  # Let the highest priority decide again
   hashpkg alternatives auto editor`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, given []string) error { return runAlternatives(a, given) },
@@ -45,8 +50,11 @@ func newAlternativesSetCommand(a *app) *cobra.Command {
 		Long: `Choose the package that a name leads to, whatever its version, or one file by its
 path in its package. The choice is a generation: rollback undoes it. While what was
 chosen is not installed, the name leads where it would without the choice.`,
-		Example: "  hashpkg alternatives set editor nano\n  hashpkg alternatives set php /usr/bin/php8.2",
-		Args:    args(cobra.ExactArgs(2)),
+		Example: `  # Have nano be the editor, whatever its version
+  hashpkg alternatives set editor nano
+  # Choose one file
+  hashpkg alternatives set php /usr/bin/php8.2`,
+		Args: args(cobra.ExactArgs(2)),
 		RunE: func(c *cobra.Command, given []string) error {
 			return a.change(c.Context(), lock(), false, func(change transaction.Change) (transaction.Result, error) {
 				return transaction.ChooseAlternative(c.Context(), change, given[0], given[1])
@@ -61,10 +69,11 @@ chosen is not installed, the name leads where it would without the choice.`,
 func newAlternativesAutoCommand(a *app) *cobra.Command {
 	var lock func() sysroot.LockOptions
 	cmd := &cobra.Command{
-		Use:     "auto NAME",
-		Short:   "Let the highest priority decide again",
-		Example: "  hashpkg alternatives auto editor",
-		Args:    args(cobra.ExactArgs(1)),
+		Use:   "auto NAME",
+		Short: "Let the highest priority decide again",
+		Example: `  # Let the highest priority decide again
+  hashpkg alternatives auto editor`,
+		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			return a.change(c.Context(), lock(), false, func(change transaction.Change) (transaction.Result, error) {
 				return transaction.FreeAlternative(c.Context(), change, given[0])

@@ -20,8 +20,13 @@ func newUseCommand(a *app) *cobra.Command {
 		Long: `Make a version of a package the one that current-system leads to. It stays the
 default when a higher version is installed, until another is named or --highest
 gives the choice back.`,
-		Example: "  hashpkg use jq=1.6-2.1\n  hashpkg use --dry-run jq=1.6-2.1\n  hashpkg use --highest jq",
-		Args:    args(cobra.ExactArgs(1)),
+		Example: `  # Have current-system lead to this version
+  hashpkg use jq=1.6-2.1
+  # See what would change
+  hashpkg use --dry-run jq=1.6-2.1
+  # Let the highest version be the default again
+  hashpkg use --highest jq`,
+		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			return runUse(c.Context(), a, given[0], highest, dryRun, lock())
 		},

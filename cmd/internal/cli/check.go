@@ -43,9 +43,12 @@ With --nagios it prints one line, as plugins of Nagios, Icinga and others do, an
 exit status is 0 (OK), 1 (WARNING), 2 (CRITICAL: a run failed, or the prefix is not safe)
 or 3 (UNKNOWN: it could not look). With --prometheus it prints metrics for the textfile
 collector of Prometheus' node exporter, and the exit status is 0 whatever they say.`,
-		Example: `  hashpkg check
+		Example: `  # On a machine: is there anything to do?
+  hashpkg check
   hashpkg check --json
+  # As a plugin of Nagios or Icinga
   hashpkg check --nagios
+  # From a timer, for Prometheus
   hashpkg check --prometheus | sponge /var/lib/prometheus/node-exporter/hashpkg.prom`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -38,9 +38,16 @@ them stay when the package is removed, or hashpkg itself.
 
 What says who may log in and become whom, and what every program loads, is not copied:
 passwd, group, shadow, pam.d, security, sudoers and ld.so in /etc.`,
-		Example: "  hashpkg conf list nginx\n  hashpkg conf adopt nginx\n  hashpkg conf diff nginx\n  hashpkg conf drop nginx",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+		Example: `  # See how the files of a package stand
+  hashpkg conf list nginx
+  # Copy what /etc lacks
+  hashpkg conf adopt nginx
+  # See what somebody has changed
+  hashpkg conf diff nginx
+  # Remove what nobody has changed
+  hashpkg conf drop nginx`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	cmd.AddCommand(newConfListCommand(a), newConfAdoptCommand(a), newConfDiffCommand(a), newConfDropCommand(a))
 	return cmd
@@ -64,8 +71,11 @@ packages that have files in /etc. A file is
   other     copied for another package
   refused   not to be copied
   blocked   not to be reached, or no file`,
-		Example: "  hashpkg conf list\n  hashpkg conf list nginx --json",
-		RunE:    func(c *cobra.Command, given []string) error { return runConfList(a, given) },
+		Example: `  # Of all packages that have files in /etc
+  hashpkg conf list
+  # Of one package, for a program
+  hashpkg conf list nginx --json`,
+		RunE: func(c *cobra.Command, given []string) error { return runConfList(a, given) },
 	}
 	cmd.ValidArgsFunction = a.complete(installedNames(isPrivate), noFiles)
 	return cmd
@@ -88,7 +98,12 @@ With --state the directories below /var that these packages have, or that their 
 would make, are made as well, with their owners and modes. What is there already is
 left. Users are not made: hashpkg show NAME lists those that scripts would make, and
 install says by which commands.`,
-		Example: "  hashpkg conf adopt nginx\n  hashpkg conf adopt mosquitto --state\n  hashpkg conf adopt nginx=1.26.3-3 --dry-run",
+		Example: `  # Copy what /etc lacks
+  hashpkg conf adopt nginx
+  # The same, and make the directories below /var
+  hashpkg conf adopt mosquitto --state
+  # See what would be done, of one version
+  hashpkg conf adopt nginx=1.26.3-3 --dry-run`,
 	}, conf.Adopt)
 }
 
@@ -123,8 +138,9 @@ func newConfDropCommand(a *app) *cobra.Command {
 What somebody has changed, and what a package of the system has by now, stays, and is
 not hashpkg's any more. So it is with the directories below /var that were made for the
 package: those that are empty go.`,
-		Example: "  hashpkg conf drop nginx",
-		Args:    args(cobra.ExactArgs(1)),
+		Example: `  # Remove what nobody has changed
+  hashpkg conf drop nginx`,
+		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			return a.runConf(c.Context(), lock(), dryRun, func(o conf.Options) (*conf.Result, error) { return conf.Drop(c.Context(), o, given[0]) })
 		},
@@ -141,9 +157,10 @@ func newConfDiffCommand(a *app) *cobra.Command {
 		Short: "Compare the configuration files in /etc with those of a package",
 		Long: `Compare the configuration files in /etc with those of a package, by the program diff.
 The exit status is 0 whether they differ or not.`,
-		Example: "  hashpkg conf diff nginx",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runConfDiff(c.Context(), a, given[0]) },
+		Example: `  # See what somebody has changed
+  hashpkg conf diff nginx`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runConfDiff(c.Context(), a, given[0]) },
 	}
 	cmd.ValidArgsFunction = a.complete(nth(installedNames(isPrivate), nothing), noFiles)
 	return cmd

@@ -1,6 +1,48 @@
 package cli
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestManualHasSettings looks for each setting in hashpkg.toml(5): below ".Ss [TABLE]", or
+// before the first such line, ".It Cm NAME". A table of any names has no more than that line.
+func TestManualHasSettings(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("../../../docs/man/hashpkg.toml.5"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := map[string]string{}
+	for i, part := range strings.Split(string(page), "\n.Ss ") {
+		name, text, _ := strings.Cut(part, "\n")
+		if i < 2 {
+			name = ""
+		}
+		tables[strings.TrimSuffix(name, `\&`)] += text
+	}
+	var look func(table string, of reflect.Type)
+	look = func(table string, of reflect.Type) {
+		for i := range of.NumField() {
+			name, _, _ := strings.Cut(of.Field(i).Tag.Get("toml"), ",")
+			switch kind := of.Field(i).Type.Kind(); kind {
+			case reflect.Struct, reflect.Map:
+				if tables["["+name+"]"] == "" {
+					t.Errorf("hashpkg.toml(5) does not have the table [%s]", name)
+				} else if kind == reflect.Struct {
+					look("["+name+"]", of.Field(i).Type)
+				}
+			default:
+				if !strings.Contains(tables[table], "\n.It Cm "+strings.ReplaceAll(name, "-", `\-`)+" ") {
+					t.Errorf("hashpkg.toml(5) does not have %s %s", table, name)
+				}
+			}
+		}
+	}
+	look("", reflect.TypeFor[config]())
+}
 
 func TestParseSize(t *testing.T) {
 	for text, want := range map[string]int64{

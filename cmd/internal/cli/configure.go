@@ -31,7 +31,12 @@ what not everybody may read.
 With --dry-run the scripts run all the same, and what would be copied is said.
 
 It is for root. Services are not started, and users are not made.`,
-		Example: "  hashpkg configure r-base-core\n  hashpkg configure texlive-latex-base --dry-run\n  hashpkg configure --timeout 2h texlive-full",
+		Example: `  # Compute /etc/R/Renviron and its like
+  hashpkg configure r-base-core
+  # Run the scripts, and see what would be copied
+  hashpkg configure texlive-latex-base --dry-run
+  # Give the scripts more time
+  hashpkg configure --timeout 2h texlive-full`,
 	}, func(ctx context.Context, o conf.Options, spec query.Spec) (*conf.Result, error) {
 		if timeout <= 0 {
 			return nil, usageError{errors.New("--timeout is not more than 0")}

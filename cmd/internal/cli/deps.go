@@ -37,9 +37,14 @@ library that was shown already is not repeated. Of what install has bound to
 itself it says how many symbols are bound, and how many are left to the loader because of
 whom, who had them as well when the tree was made. FILE is a path with a slash, in the root.
 Exit status 1: a program would not start.`,
-		Example: "  hashpkg deps jq\n  hashpkg deps --tree /usr/bin/curl\n  hashpkg deps jq=1.6-2.1 --json",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runDeps(c.Context(), a, tree, given[0]) },
+		Example: `  # Of the default version of a package
+  hashpkg deps jq
+  # Of a program of the system, all that it loads
+  hashpkg deps --tree /usr/bin/curl
+  # Of one version, for a program
+  hashpkg deps jq=1.6-2.1 --json`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runDeps(c.Context(), a, tree, given[0]) },
 	}
 	cmd.Flags().BoolVar(&tree, "tree", false, "show all that is loaded, as a tree")
 	cmd.ValidArgsFunction = a.complete(nth(installedNames(isAny), nothing), orFiles)

@@ -25,9 +25,12 @@ func newDownloadCommand(a *app) *cobra.Command {
 		Short: "Fetch package files, and install nothing",
 		Long: `Fetch package files, verified to the signature of their release, into the current
 directory or another one; with --deps those of everything that they need as well.`,
-		Example: "  hashpkg download --from sid jq\n  hashpkg download --deps --dir ./packages ffmpeg",
-		Args:    args(cobra.MinimumNArgs(1)),
-		RunE:    func(c *cobra.Command, names []string) error { return runDownload(c.Context(), a, o, names) },
+		Example: `  # One package, into the current directory
+  hashpkg download --from sid jq
+  # A package with all that it needs, to be installed elsewhere
+  hashpkg download --deps --dir ./packages ffmpeg`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, names []string) error { return runDownload(c.Context(), a, o, names) },
 	}
 	o.add(a, cmd)
 	cmd.ValidArgsFunction = a.complete(a.availableNames(cmd, &o.sourceFlags), noFiles)
@@ -91,9 +94,12 @@ func newCleanCommand(a *app) *cobra.Command {
 		Short: "Remove the package files that were fetched",
 		Long: `Remove the package files that were fetched to be installed, and with --all the
 indexes of sources as well. Both are fetched again when they are needed.`,
-		Example: "  hashpkg clean\n  hashpkg clean --all",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return runClean(c.Context(), a, all) },
+		Example: `  # Remove package files
+  hashpkg clean
+  # Remove the indexes, too, which the next command fetches again
+  hashpkg clean --all`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return runClean(c.Context(), a, all) },
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "remove the indexes of sources as well")
 	return cmd

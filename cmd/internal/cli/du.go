@@ -29,9 +29,14 @@ it takes: the total is what du says of the prefix.
 
 A generation's exclusive size is that of the trees which no other generation has.
 On a terminal sizes are rounded (K is 1024 bytes); else they are in bytes.`,
-		Example: "  hashpkg du\n  hashpkg du --sort size\n  hashpkg du --json",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return runDU(c.Context(), a, sort) },
+		Example: `  # The packages, the generations, and the sum
+  hashpkg du
+  # The largest first
+  hashpkg du --sort size
+  # For a program
+  hashpkg du --json`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return runDU(c.Context(), a, sort) },
 	}
 	cmd.Flags().StringVar(&sort, "sort", "name", "order by `KEY`: name, or size, the largest first")
 	return cmd

@@ -31,12 +31,18 @@ A value @FILE is what FILE holds. Of an option that is repeated the last one
 counts, unless it says otherwise.
 
 Exit status: 0 done, 1 failed or wrong use, as patchelf's.`,
-		Example: `  hashpkg elf /bin/ls
+		Example: `  # Say what is known of a file
+  hashpkg elf /bin/ls
+  # The libraries that it names
   hashpkg elf --print-needed /bin/ls
+  # Have two programs search beside themselves, and need one library more
   hashpkg elf --set-rpath '$ORIGIN/../lib' --add-needed libfoo.so.1 prog1 prog2
+  # Replace the list of needed libraries, and take that back later
   hashpkg elf --set-needed libb.so,libc.so.6 --save-patch prog.patch prog
   hashpkg elf --undo prog.patch prog
+  # For a program
   hashpkg elf --json /bin/ls
+  # What install has changed in a file of a tree
   hashpkg elf /var/sys/current-system/bin/jq`,
 		DisableFlagParsing:    true, // --replace-needed has two values
 		DisableFlagsInUseLine: true,

@@ -38,8 +38,13 @@ plugins: they follow the package manager. A freeze survives upgrades of the prog
 a new build does not start with the frozen libraries, it goes on without the freeze, and
 the sync says so. The freeze ends when the program is removed. It is refused where a pin
 would be: see hashpkg help pin.`,
-		Example: "  hashpkg freeze /usr/sbin/nginx\n  hashpkg freeze nginx\n  hashpkg freeze --refresh",
-		RunE:    func(c *cobra.Command, names []string) error { return runFreeze(c.Context(), a, o, names) },
+		Example: `  # One program
+  hashpkg freeze /usr/sbin/nginx
+  # Each program of a package
+  hashpkg freeze nginx
+  # Take the libraries that are installed now, for all that are frozen
+  hashpkg freeze --refresh`,
+		RunE: func(c *cobra.Command, names []string) error { return runFreeze(c.Context(), a, o, names) },
 	}
 	cmd.Flags().BoolVar(&o.refresh, "refresh", false, "freeze to what is loaded now, what is frozen already too")
 	cmd.ValidArgsFunction = a.complete(func(root *sysroot.Root, given []string, begun string) []string {
@@ -142,8 +147,11 @@ func newThawCommand(a *app) *cobra.Command {
 		Long: `Take back what hashpkg freeze did. The programs have the bytes that their packages
 brought, as after hashpkg restore, and load the libraries that are installed. One with pins
 follows these again.`,
-		Example: "  hashpkg thaw /usr/sbin/nginx\n  hashpkg thaw --all",
-		RunE:    func(c *cobra.Command, names []string) error { return runThaw(c.Context(), a, o, names) },
+		Example: `  # One program
+  hashpkg thaw /usr/sbin/nginx
+  # All of them
+  hashpkg thaw --all`,
+		RunE: func(c *cobra.Command, names []string) error { return runThaw(c.Context(), a, o, names) },
 	}
 	cmd.Flags().BoolVar(&o.all, "all", false, "all programs that are frozen")
 	cmd.ValidArgsFunction = a.complete(frozen, noFiles)

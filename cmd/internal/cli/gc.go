@@ -93,9 +93,14 @@ less long ago, whichever version it is. Times are 30d, 2w or 12h; 0 is none.
 
 The bytes are those that the disk has free afterwards: a file that still has a
 name in another tree, or in the distribution, frees none.`,
-		Example: "  hashpkg gc --dry-run\n  hashpkg gc --keep 1 --keep-versions 0\n  hashpkg gc --older-than 90d",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return runGC(c.Context(), a, o) },
+		Example: `  # See what would go
+  hashpkg gc --dry-run
+  # Keep as little as possible
+  hashpkg gc --keep 1 --keep-versions 0
+  # Let nothing go that was in use within three months
+  hashpkg gc --older-than 90d`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return runGC(c.Context(), a, o) },
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.keep, "keep", keptGenerations, "keep the newest `N` generations")

@@ -74,10 +74,11 @@ func runGenerations(a *app) error {
 
 func newDiffCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "diff N M",
-		Short:   "Show what changed from one generation to another",
-		Example: "  hashpkg diff 1 2",
-		Args:    args(cobra.ExactArgs(2)),
+		Use:   "diff N M",
+		Short: "Show what changed from one generation to another",
+		Example: `  # What came and went from generation 1 to 2
+  hashpkg diff 1 2`,
+		Args: args(cobra.ExactArgs(2)),
 
 		ValidArgsFunction: a.complete(nth(generationNumbers, generationNumbers, nothing), noFiles),
 		RunE: func(_ *cobra.Command, given []string) error {

@@ -31,8 +31,13 @@ text in the language of Graphviz (DOT), with --svg as an image, which Graphviz's
 draws and which is for some dozens of libraries, or with --html as a page to explore: search,
 who needs a library and what it needs, sizes, versions side by side. The page is one file
 that needs no network.`,
-		Example: "  hashpkg graph jq | dot -Tpng -o jq.png\n  hashpkg graph jq --svg > jq.svg\n  hashpkg graph --html graph.html",
-		Args:    args(cobra.MaximumNArgs(1)),
+		Example: `  # An image of what jq loads
+  hashpkg graph jq | dot -Tpng -o jq.png
+  # The same in one step
+  hashpkg graph jq --svg > jq.svg
+  # A page to explore all programs
+  hashpkg graph --html graph.html`,
+		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			return runGraph(c.Context(), a, o, strings.Join(given, ""))
 		},

@@ -31,9 +31,14 @@ logged in, before sudo or su. Passwords in addresses are not kept.
 An asterisk is at the active generation. "?" stands for what nobody knows: older versions
 of hashpkg have kept neither commands nor users, and images have none. What hashpkg gc has
 removed is not listed. hashpkg generations is a list for scripts.`,
-		Example: "  hashpkg history\n  hashpkg history --package 'libssl*'\n  hashpkg history show 12",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(*cobra.Command, []string) error { return runHistory(a, pattern) },
+		Example: `  # All generations, the newest first
+  hashpkg history
+  # When did these packages change?
+  hashpkg history --package 'libssl*'
+  # All that is known of one generation
+  hashpkg history show 12`,
+		Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return runHistory(a, pattern) },
 	}
 	cmd.Flags().StringVar(&pattern, "package", "", "only generations that changed the package `NAME`, which may be a pattern")
 	a.completeFlag(cmd, "package", installedNames(isAny), noFiles)
@@ -44,8 +49,11 @@ removed is not listed. hashpkg generations is a list for scripts.`,
 		Long: `Say when, by whom and by which command generation N, or the active one, was made, and
 what became of each package. Of libraries that came, and are still there, the programs
 that load them are named, with -v all of them.`,
-		Example: "  hashpkg history show\n  hashpkg history show 12 --json",
-		Args:    args(cobra.MaximumNArgs(1)),
+		Example: `  # The active generation
+  hashpkg history show
+  # Generation 12, for a program
+  hashpkg history show 12 --json`,
+		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			id, err := optionalGeneration(given)
 			if err != nil {

@@ -16,15 +16,17 @@ func newHoldCommand(a *app) *cobra.Command {
 		Long: `Let packages that were installed by name keep their versions, and what they are
 bound to, when hashpkg upgrade is run. To install another version by name is
 possible all the same.`,
-		Example: "  hashpkg hold jq",
+		Example: `  # Keep jq as it is
+  hashpkg hold jq`,
 	}, true)
 }
 
 func newUnholdCommand(a *app) *cobra.Command {
 	return newHold(a, &cobra.Command{
-		Use:     "unhold NAME...",
-		Short:   "Let packages be upgraded again",
-		Example: "  hashpkg unhold jq",
+		Use:   "unhold NAME...",
+		Short: "Let packages be upgraded again",
+		Example: `  # Let jq be upgraded again
+  hashpkg unhold jq`,
 	}, false)
 }
 

@@ -63,7 +63,7 @@ func newHooksSubcommand(a *app, use, short, long string, do func(*sysroot.Root, 
 		Use:     use,
 		Short:   short,
 		Long:    long,
-		Example: "  hashpkg hooks " + name + "\n  hashpkg hooks " + name + " --root ./image",
+		Example: "  # On this machine\n  hashpkg hooks " + name + "\n  # In an image\n  hashpkg hooks " + name + " --root ./image",
 		RunE: func(_ *cobra.Command, readers []string) error {
 			root, err := a.openRoot()
 			if err != nil {

@@ -85,13 +85,21 @@ leave a hundredth of the file system free, or 1 GiB of a large one. The default 
 
   [limits]
   max-size = "64G"`,
-		Example: `  hashpkg install --from trixie jq
+		Example: `  # jq of Debian 13, with all that it needs
+  hashpkg install --from trixie jq
+  # See what would be fetched and made, and for whom
   hashpkg install --from sid --dry-run ffmpeg
+  # A package from its file, with the files of what it needs
   hashpkg install jq_1.6-2.1_amd64.deb libjq1_1.6-2.1_amd64.deb libonig5_6.9.8-1_amd64.deb
+  # Into an image
   hashpkg install --root ./image *.deb
+  # Have jq search for its libraries, in place of loading them by their paths
   hashpkg install --bind runpath --runpath full --from trixie jq
+  # Leave what is installed as it was linked
   hashpkg install --no-prelocate --from bookworm ffmpeg
+  # The same, of two packages
   hashpkg install --no-prelocate=libssl3,zlib1g --from bookworm curl
+  # The plan, for a program
   hashpkg install --dry-run --json jq.deb`,
 		Args: args(func(c *cobra.Command, given []string) error {
 			if o.locked != "" {

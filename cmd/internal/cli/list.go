@@ -53,11 +53,17 @@ version. --columns chooses others, with a header: name, version, architecture, f
 size (in bytes), state, since, tree. With -q there is no header.
 
 Exit status 1: a name or GLOB fits nothing.`,
-		Example: `  hashpkg list
+		Example: `  # The private packages
+  hashpkg list
+  # Some of them, the largest first
   hashpkg list jq 'lib*' --sort size
+  # Every version that can be brought back or pinned
   hashpkg list --all libssl3
+  # Those of which there is a newer version
   hashpkg list --upgradable
+  # The packages of the system, in columns of one's own
   hashpkg list --system --columns name,version,size
+  # Those of an image, for a program
   hashpkg list --root ./image --json`,
 		RunE: func(c *cobra.Command, patterns []string) error { return runList(c.Context(), a, o, patterns) },
 	}

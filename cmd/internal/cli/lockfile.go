@@ -20,9 +20,11 @@ func newLockCommand(a *app) *cobra.Command {
 		Long: `Write down every package that was installed by name, with its digest, where it
 comes from, and the tree that it became. hashpkg install --locked FILE makes the
 very same trees on another machine, or fails.`,
-		Example: "  hashpkg lock -o hashpkg.lock\n  hashpkg install --locked hashpkg.lock",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return runLock(c.Context(), a, o, output) },
+		Example: `  # Write the file on one machine, and install from it on another
+  hashpkg lock -o hashpkg.lock
+  hashpkg install --locked hashpkg.lock`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return runLock(c.Context(), a, o, output) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&output, "output", "o", "", "write `FILE` (default: standard output)")

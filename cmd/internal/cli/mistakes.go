@@ -79,10 +79,11 @@ func unknownCommand(c *cobra.Command, name string) error {
 // for one that is not there, and succeeds.
 func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "help [COMMAND]",
-		Short:   "Print the help of a command",
-		Long:    "Print the help of hashpkg, or of a command.",
-		Example: "  hashpkg help install\n  hashpkg help hooks install",
+		Use:   "help [COMMAND]",
+		Short: "Print the help of a command",
+		Long:  "Print the help of hashpkg, or of a command.",
+		Example: `  hashpkg help install
+  hashpkg help hooks install`,
 		ValidArgsFunction: func(c *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
 			of, rest, err := c.Root().Find(given)
 			if err != nil || len(rest) > 0 {

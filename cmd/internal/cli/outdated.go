@@ -23,9 +23,12 @@ func newOutdatedCommand(a *app) *cobra.Command {
 		Short: "List packages of which their release has a newer version",
 		Long: `List packages that were installed by name and of which the release that they came
 from has a newer version. The exit status is 0 whether there are any or not.`,
-		Example: "  hashpkg outdated\n  hashpkg outdated --json",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return runOutdated(c.Context(), a, o) },
+		Example: `  # What an upgrade would bring
+  hashpkg outdated
+  # For a program
+  hashpkg outdated --json`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return runOutdated(c.Context(), a, o) },
 	}
 	cmd.Flags().BoolVar(&o.offline, "offline", false, "fetch nothing: use what was fetched before")
 	return cmd
@@ -97,8 +100,11 @@ installed by name, and of all that it needs; or of the packages that are named.
 Programs are bound anew. All of it is one generation, which hashpkg rollback takes
 back. What only the old versions needed is in that generation no more. Packages on
 hold stay.`,
-		Example: "  hashpkg upgrade\n  hashpkg upgrade jq --dry-run",
-		RunE:    func(c *cobra.Command, names []string) error { return runUpgrade(c.Context(), a, o, names) },
+		Example: `  # Everything that was installed by name
+  hashpkg upgrade
+  # See what would become of one package
+  hashpkg upgrade jq --dry-run`,
+		RunE: func(c *cobra.Command, names []string) error { return runUpgrade(c.Context(), a, o, names) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would change, and change nothing")

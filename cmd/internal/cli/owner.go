@@ -17,9 +17,14 @@ of the bytes that a tree has or a package brought, or at least 8 digits of it; a
 of the store are asked then.
 
 It prints the package, its tree, the file in it, and its digest.`,
-		Example: "  hashpkg owner /var/sys/current-system/bin/jq\n  hashpkg owner d644dc4d43bb --json\n  hashpkg owner /usr/bin/curl",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runOwner(c.Context(), a, given[0]) },
+		Example: `  # Whose is this command?
+  hashpkg owner /var/sys/current-system/bin/jq
+  # Which trees have the file of this digest?
+  hashpkg owner d644dc4d43bb --json
+  # And a program of the system?
+  hashpkg owner /usr/bin/curl`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runOwner(c.Context(), a, given[0]) },
 	}
 	cmd.ValidArgsFunction = a.complete(nothing, orFiles)
 	return cmd

@@ -35,9 +35,13 @@ when the library is damaged, and when no program can follow it: of one program w
 that would not start or cannot be edited, of a package's or all when none can. Those
 that cannot are reported. With --dry-run nothing is changed, and the loader is not asked
 to try the edited programs: it may still refuse one later.`,
-		Example: "  hashpkg pin --dry-run /usr/bin/curl libssl3=3.0.11-1~deb12u2\n  hashpkg pin /usr/bin/curl libssl3=3.0.11-1~deb12u2\n  hashpkg pin --all libssl3=3.0.11-1~deb12u2",
-		Args:    args(cobra.MinimumNArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runPin(c.Context(), a, o, given) },
+		Example: `  # See whether curl would start with an older library, and have it do so
+  hashpkg pin --dry-run /usr/bin/curl libssl3=3.0.11-1~deb12u2
+  hashpkg pin /usr/bin/curl libssl3=3.0.11-1~deb12u2
+  # All programs that load the library: the way back from a bad upgrade
+  hashpkg pin --all libssl3=3.0.11-1~deb12u2`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runPin(c.Context(), a, o, given) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "pin every program that loads the library")
@@ -96,7 +100,10 @@ func newUnpinCommand(a *app) *cobra.Command {
 		Short: "Let a pinned program load the current library again",
 		Long: `Take pins back: those of a program or package as they were given to hashpkg pin,
 for the libraries named, or for all of them.`,
-		Example: "  hashpkg unpin /usr/bin/curl\n  hashpkg unpin --all libssl3",
+		Example: `  # All pins of one program
+  hashpkg unpin /usr/bin/curl
+  # The pins of a library that were made for all programs
+  hashpkg unpin --all libssl3`,
 		RunE: func(c *cobra.Command, given []string) error {
 			if !o.all && len(given) == 0 {
 				return usageError{errors.New("expected a program, or --all; see hashpkg help unpin")}
@@ -158,8 +165,11 @@ func newPinsCommand(a *app) *cobra.Command {
 		Long: `List the pins of the system's programs, and with -v under each the programs that follow it;
 then the programs that are frozen, and which of their libraries are installed in other
 versions by now.`,
-		Example: "  hashpkg pins\n  hashpkg pins --json",
-		Args:    args(cobra.NoArgs),
+		Example: `  # All of them
+  hashpkg pins
+  # For a program
+  hashpkg pins --json`,
+		Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			root, err := a.openRoot()
 			if err != nil {

@@ -49,7 +49,12 @@ Where something that starts now would not start any more, nothing is changed, an
 named. A package of which something does not start as it is, and would not after it, or
 whose records are damaged, stays as it is: the others are bound anew, it is named, and the
 exit status is 5.`,
-		Example: "  hashpkg rebind --all --dry-run\n  hashpkg rebind jq\n  hashpkg rebind --all",
+		Example: `  # Which programs would load something else?
+  hashpkg rebind --all --dry-run
+  # Bind one package anew
+  hashpkg rebind jq
+  # Bind all of them anew, after a library with a security fix has come
+  hashpkg rebind --all`,
 		Args: args(func(c *cobra.Command, given []string) error {
 			if o.all {
 				return cobra.NoArgs(c, given)

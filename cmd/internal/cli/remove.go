@@ -27,8 +27,13 @@ until hashpkg conf drop.
 
 What the packages needed stays as well. It is named where nothing else needs it:
 hashpkg autoremove takes it out.`,
-		Example: "  hashpkg remove jq=1.6-2.1\n  hashpkg remove jq ripgrep\n  hashpkg remove --dry-run jq",
-		Args:    args(cobra.MinimumNArgs(1)),
+		Example: `  # One version
+  hashpkg remove jq=1.6-2.1
+  # The default versions of two packages
+  hashpkg remove jq ripgrep
+  # See what would change
+  hashpkg remove --dry-run jq`,
+		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			return runRemove(c.Context(), a, given, dryRun, lock())
 		},
@@ -68,8 +73,10 @@ or a program of the system uses stays, too, and what a running process uses, as 
 
 Like hashpkg remove it makes a generation, which rollback takes back, and removes nothing
 from the store: hashpkg gc does. hashpkg why NAME says what needs a package.`,
-		Example: "  hashpkg autoremove --dry-run\n  hashpkg autoremove",
-		Args:    args(cobra.NoArgs),
+		Example: `  # See what would go, and then take it out
+  hashpkg autoremove --dry-run
+  hashpkg autoremove`,
+		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.takeOut(c.Context(), dryRun, lock(), func(change transaction.Change) (transaction.Result, error) {
 				return transaction.AutoRemove(c.Context(), change)

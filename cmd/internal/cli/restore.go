@@ -33,8 +33,13 @@ others, or until hashpkg sync --again. Pins of these programs are out of force
 meanwhile.
 
 A file that somebody else has changed is left as it is, and the exit status is 1.`,
-		Example: "  hashpkg restore /usr/bin/curl\n  hashpkg restore git\n  hashpkg restore --all",
-		RunE:    func(c *cobra.Command, names []string) error { return runRestore(c.Context(), a, o, names) },
+		Example: `  # One program
+  hashpkg restore /usr/bin/curl
+  # The programs of a package
+  hashpkg restore git
+  # All of them, as before hashpkg goes
+  hashpkg restore --all`,
+		RunE: func(c *cobra.Command, names []string) error { return runRestore(c.Context(), a, o, names) },
 	}
 	cmd.Flags().BoolVar(&o.all, "all", false, "every program that was edited")
 	o.lock = a.waitFlag(cmd, true)

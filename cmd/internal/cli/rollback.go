@@ -27,8 +27,13 @@ had in other versions are named. Pins, frozen programs, and what hashpkg conf ad
 hashpkg configure have put into /etc stay, too. An older library for programs of the system
 is what hashpkg pin is for. To take one change back and keep what came after it, there is
 hashpkg undo.`,
-		Example: "  hashpkg rollback --dry-run\n  hashpkg rollback\n  hashpkg rollback 3",
-		Args:    args(cobra.MaximumNArgs(1)),
+		Example: `  # See what would change
+  hashpkg rollback --dry-run
+  # The generation before
+  hashpkg rollback
+  # Generation 3
+  hashpkg rollback 3`,
+		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			id, err := optionalGeneration(given)
 			if err != nil {
@@ -99,8 +104,15 @@ Nothing of the system's own packages is undone: that is their package manager's 
 in apt history-undo or dnf history undo. For a generation in which only these changed
 the command fails, and says which one can be undone; so it does when hashpkg gc
 has removed the generation before.`,
-		Example: "  hashpkg undo --dry-run\n  hashpkg undo\n  hashpkg history\n  hashpkg undo 12",
-		Args:    args(cobra.MaximumNArgs(1)),
+		Example: `  # See what would change
+  hashpkg undo --dry-run
+  # Take the last change back
+  hashpkg undo
+  # All generations, the newest first
+  hashpkg history
+  # Take the changes of generation 12 back, and keep what came after
+  hashpkg undo 12`,
+		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			id, err := optionalGeneration(given)
 			if err != nil {

@@ -38,9 +38,12 @@ func newRunCommand(a *app) *cobra.Command {
 there. It becomes no default, and is in current-system's directories no more than
 before; after a day hashpkg gc takes it away. The exit status is the program's.
 What stands behind NAME is for the program.`,
-		Example: "  hashpkg run --from sid jq --version\n  hashpkg run --program xmllint libxml2-utils doc.xml",
-		Args:    args(cobra.MinimumNArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runRun(c.Context(), a, o, given) },
+		Example: `  # A command that is called like its package
+  hashpkg run --from sid jq --version
+  # Another command of a package
+  hashpkg run --program xmllint libxml2-utils doc.xml`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runRun(c.Context(), a, o, given) },
 	}
 	o.add(a, cmd)
 	// What stands behind the package is for its program, which may take files.

@@ -22,9 +22,12 @@ libraries are in it, and not all; licenses are not, which hashpkg does not know.
 
   spdx        SPDX 2.3, in JSON
   cyclonedx   CycloneDX 1.6, in JSON`,
-		Example: "  hashpkg sbom > prefix.spdx.json\n  hashpkg sbom --format cyclonedx --root ./image",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return runSBOM(c.Context(), a, format) },
+		Example: `  # Of this machine, as SPDX
+  hashpkg sbom > prefix.spdx.json
+  # Of an image, as CycloneDX
+  hashpkg sbom --format cyclonedx --root ./image`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return runSBOM(c.Context(), a, format) },
 	}
 	cmd.Flags().StringVar(&format, "format", "spdx", "write it as `FORMAT`: spdx or cyclonedx")
 	a.completeFlag(cmd, "format", func(*sysroot.Root, []string, string) []string { return []string{"spdx", "cyclonedx"} }, noFiles)

@@ -20,9 +20,12 @@ func newSearchCommand(a *app) *cobra.Command {
 		Long: `Find packages that can be installed by name: those that have all the words in
 their name, their summary, or the names of the commands and libraries that they
 bring, as far as an index has these. The best come first.`,
-		Example: "  hashpkg search json processor\n  hashpkg search --from sid libonig.so.5",
-		Args:    args(cobra.MinimumNArgs(1)),
-		RunE:    func(c *cobra.Command, words []string) error { return runSearch(c.Context(), a, o, limit, words) },
+		Example: `  # By words
+  hashpkg search json processor
+  # By the library that a package brings
+  hashpkg search --from sid libonig.so.5`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, words []string) error { return runSearch(c.Context(), a, o, limit, words) },
 	}
 	o.add(a, cmd)
 	cmd.ValidArgsFunction = a.complete(nothing, noFiles)

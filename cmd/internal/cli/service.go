@@ -39,9 +39,13 @@ With --remove the unit is removed; what the service has in /etc and /var stays.
 
 The users that the unit names must be there; hashpkg show NAME lists those that
 the package's scripts would make. It needs systemd 252 or newer.`,
-		Example: `  hashpkg service nginx --name nginx-trixie
+		Example: `  # Run a newer nginx beside the system's
+  hashpkg service nginx --name nginx-trixie
+  # A service of which the package has no unit that fits
   hashpkg service postgresql-17 --name pg17 --user postgres --exec '/usr/lib/postgresql/17/bin/postgres -D /var/lib/pg17 -p 5433'
+  # List the services
   hashpkg service
+  # Remove a unit; what the service has in /etc and /var stays
   hashpkg service --remove nginx-trixie`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error { return runService(c.Context(), a, o, given) },

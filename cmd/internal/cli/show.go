@@ -31,9 +31,14 @@ it is the default one; VERSION may be a tree's directory name.
 Of a package that is not installed, or with --from, it shows the versions that can be
 installed by name, where they are, their sizes, what the highest one needs, and who
 signed for it.`,
-		Example: "  hashpkg show jq\n  hashpkg show jq=1.6-2.1 --json\n  hashpkg show --from sid jq",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runShow(c.Context(), a, o, given[0]) },
+		Example: `  # The default version
+  hashpkg show jq
+  # One version, for a program
+  hashpkg show jq=1.6-2.1 --json
+  # What a release has
+  hashpkg show --from sid jq`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runShow(c.Context(), a, o, given[0]) },
 	}
 	o.add(a, cmd)
 	cmd.ValidArgsFunction = a.complete(nth(anyOf(installedNames(isAny), a.availableNames(cmd, &o)), nothing), noFiles)

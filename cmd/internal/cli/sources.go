@@ -25,15 +25,24 @@ has them, and then the sources of the root's own apt and dnf. All that belong to
 one release are looked into together when it is named with --from. Releases that
 hashpkg knows by name need no file: hashpkg install --from trixie jq. They are listed
 once something was asked of them.`,
-		Example: "  hashpkg sources\n  hashpkg sources add sid\n  hashpkg sources add ./example.sources\n  hashpkg sources remove sid",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return runSources(c.Context(), a) },
+		Example: `  # List them
+  hashpkg sources
+  # Add a release that is known by name
+  hashpkg sources add sid
+  # Take a file of sources over
+  hashpkg sources add ./example.sources
+  # Remove one
+  hashpkg sources remove sid`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return runSources(c.Context(), a) },
 	}
 	var mirror string
 	add := &cobra.Command{
 		Use:   "add RELEASE|FILE",
 		Short: "Add a release that is known by name, or a file of sources",
-		Example: `  hashpkg sources add trixie --mirror http://mirror.example.org/debian
+		Example: `  # A release, from a mirror of one's own
+  hashpkg sources add trixie --mirror http://mirror.example.org/debian
+  # A repository that somebody else describes
   hashpkg sources add ./example.repo`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error { return runSourcesAdd(c.Context(), a, mirror, given[0]) },
@@ -41,11 +50,12 @@ once something was asked of them.`,
 	add.ValidArgsFunction = a.complete(nth(knownReleases, nothing), orFiles)
 	add.Flags().StringVar(&mirror, "mirror", "", "the mirror at `URL` of a release")
 	remove := &cobra.Command{
-		Use:     "remove NAME",
-		Short:   "Remove a file of sources from /etc/hashpkg/sources.d",
-		Example: "  hashpkg sources remove sid",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runSourcesRemove(c.Context(), a, given[0]) },
+		Use:   "remove NAME",
+		Short: "Remove a file of sources from /etc/hashpkg/sources.d",
+		Example: `  # Remove one
+  hashpkg sources remove sid`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runSourcesRemove(c.Context(), a, given[0]) },
 	}
 	remove.ValidArgsFunction = a.complete(nth(a.ownSources(remove), nothing), noFiles)
 	cmd.AddCommand(add, remove)

@@ -41,9 +41,14 @@ machine's own: --root DIR may be an image of any architecture. With
 SOURCE_DATE_EPOCH set, two runs on equal images leave equal images.
 
 hashpkg help settings says how to choose which executables are edited.`,
-		Example: "  hashpkg sync\n  hashpkg sync --dry-run\n  hashpkg sync --root ./image --json",
-		Args:    args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return runSync(c.Context(), a, o) },
+		Example: `  # Follow the package manager now
+  hashpkg sync
+  # See which programs would be edited
+  hashpkg sync --dry-run
+  # In an image; the result is for a program
+  hashpkg sync --root ./image --json`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return runSync(c.Context(), a, o) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be done and change nothing")

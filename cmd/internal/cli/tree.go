@@ -27,9 +27,14 @@ and who needs those, up to the programs, pins and services that use it. Each lin
 What is below a package that was shown already is not repeated. LIBRARY is a soname or a
 digest, FILE a path with a slash: their packages are meant. hashpkg deps says which files a
 program loads, and by which rule; hashpkg why by which chains a package is kept.`,
-		Example: "  hashpkg tree jq\n  hashpkg tree --reverse libonig5\n  hashpkg tree --depth 1 ffmpeg",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runTree(c.Context(), a, reverse, depth, given[0]) },
+		Example: `  # What does jq need?
+  hashpkg tree jq
+  # Who needs this library?
+  hashpkg tree --reverse libonig5
+  # Only what it needs itself
+  hashpkg tree --depth 1 ffmpeg`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runTree(c.Context(), a, reverse, depth, given[0]) },
 	}
 	cmd.Flags().BoolVar(&reverse, "reverse", false, "show who needs it")
 	cmd.Flags().IntVar(&depth, "depth", 0, "show `N` levels; 0 for all")

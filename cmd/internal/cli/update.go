@@ -27,8 +27,11 @@ func newUpdateCommand(a *app) *cobra.Command {
 named, and verify their signatures. An index that is older than the one before is
 refused; what cannot be fetched leaves what was known. Other commands do this by
 themselves for what is older than a day, unless --offline is given.`,
-		Example: "  hashpkg update\n  hashpkg update trixie sid",
-		RunE:    func(c *cobra.Command, names []string) error { return runUpdate(c.Context(), a, o, names) },
+		Example: `  # All sources
+  hashpkg update
+  # Two releases
+  hashpkg update trixie sid`,
+		RunE: func(c *cobra.Command, names []string) error { return runUpdate(c.Context(), a, o, names) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.mirror, "mirror", "", "fetch a release that no file of sources names from the mirror at `URL`")

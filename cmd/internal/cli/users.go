@@ -30,9 +30,14 @@ as well, and those that have gone on with a file that was replaced since: builds
 active generation has not any more are shown where a process has them. Of a file that is
 gone altogether it says so. Only root sees the processes of others; how many there are
 that could not be looked at is said.`,
-		Example: "  hashpkg users libssl.so.3\n  hashpkg users liblzma5=5.6.0-0.2 --running\n  hashpkg users d644dc4d43bb --json",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runUsers(c.Context(), a, running, given[0]) },
+		Example: `  # Who loads this library, in any build?
+  hashpkg users libssl.so.3
+  # Who loads this version, and which processes have it in memory?
+  hashpkg users liblzma5=5.6.0-0.2 --running
+  # Who loads the file of this digest?
+  hashpkg users d644dc4d43bb --json`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runUsers(c.Context(), a, running, given[0]) },
 	}
 	cmd.Flags().BoolVar(&running, "running", false, "say which processes have it mapped now")
 	cmd.ValidArgsFunction = a.complete(nth(anyOf(installedNames(isAny), installedSonames), nothing), orFiles)

@@ -65,12 +65,19 @@ Exit status 3 means that damage, or an altered file, was found; with --repair, t
 damage remains. With --dry-run, it is as it would be afterwards. Exit status 5 means that
 nothing was found to be damaged, but that there are files which only others, such as root,
 may read: they are named.`,
-		Example: `  hashpkg verify
+		Example: `  # What is in use
+  hashpkg verify
+  # One version, for a program
   hashpkg verify jq=1.6-2.1 --json
+  # Everything in the store
   hashpkg verify --all
+  # The packages of dpkg and rpm
   hashpkg verify --system
+  # See what is damaged, and what would become of it
   hashpkg verify --repair --dry-run
+  # Repair, from package files where no copy is left
   hashpkg verify --repair --from /var/cache/apt/archives --from ./jq_1.6-2.1_amd64.deb
+  # Repair one version
   hashpkg verify --repair jq=1.6-2.1`,
 		RunE: func(c *cobra.Command, specs []string) error { return runVerifyCommand(c.Context(), a, o, specs) },
 	}

@@ -36,8 +36,15 @@ Or say how one program is run, of this version of its package and later ones:
 capability of its file, so that setuid programs work in it for everybody, and --auto
 as if nothing had been said. These are not undone by rollback. With --capability, only
 root may be able to change what is below the prefix; docs/views.md says what it gives.`,
-		Example: "  hashpkg view vim\n  hashpkg view vim-nox=2:9.1.1230-2 -v\n  hashpkg view --none less\n  hashpkg view --capability zsh",
-		Args:    args(cobra.ExactArgs(1)),
+		Example: `  # Why does vim need a view?
+  hashpkg view vim
+  # The packages that the view is merged from
+  hashpkg view vim-nox=2:9.1.1230-2 -v
+  # Run less without one
+  hashpkg view --none less
+  # Let setuid programs work in the shell
+  hashpkg view --capability zsh`,
+		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			for how, set := range map[record.Launch]bool{record.LaunchNone: none, record.LaunchCapable: capability, record.LaunchAuto: auto} {
 				if set {
@@ -289,8 +296,15 @@ it is there, or else /bin/sh.
 
 With --libs the libraries of a compiler's packages are seen as well, and the root's own
 programs load these, too. That is possible where they are not older than the root's.`,
-		Example: "  hashpkg enter vim-nox\n  hashpkg enter python3 -- python3 -m venv ~/env\n  hashpkg enter git vim-nox\n  hashpkg enter --libs g++ -- make check",
-		Args:    args(cobra.MinimumNArgs(1)),
+		Example: `  # A shell that sees what vim sees in /usr
+  hashpkg enter vim-nox
+  # One command
+  hashpkg enter python3 -- python3 -m venv ~/env
+  # The views of two packages at once
+  hashpkg enter git vim-nox
+  # Build and test with the libraries of a compiler's packages
+  hashpkg enter --libs g++ -- make check`,
+		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
 			if c.ArgsLenAtDash() == 0 {
 				return usageError{errors.New("enter: name a package")}

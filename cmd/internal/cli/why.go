@@ -28,9 +28,14 @@ have it, all are shown. With --limit 0 all chains are.
 
 Of what install has bound to itself it also says how many symbols are bound,
 and how many are left to the loader because of whom.`,
-		Example: "  hashpkg why libonig5\n  hashpkg why libssl.so.3\n  hashpkg why zlib1g --limit 0 --json",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(c *cobra.Command, given []string) error { return runWhy(c.Context(), a, limit, given[0]) },
+		Example: `  # What keeps this package?
+  hashpkg why libonig5
+  # What keeps whichever package has this library?
+  hashpkg why libssl.so.3
+  # Every chain, for a program
+  hashpkg why zlib1g --limit 0 --json`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error { return runWhy(c.Context(), a, limit, given[0]) },
 	}
 	cmd.Flags().IntVar(&limit, "limit", 10, "show at most `N` chains of each package")
 	cmd.ValidArgsFunction = a.complete(nth(anyOf(installedNames(isAny), installedSonames), nothing), orFiles)

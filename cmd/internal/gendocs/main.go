@@ -1,13 +1,14 @@
-// Command gendocs writes the manual pages and the command reference from the
-// commands' own help into docs/man and docs/cli.
+// Command gendocs writes the manual pages of the commands into docs/man and the command
+// reference into docs/cli, from the commands' own help. What the help does not say is
+// written in docs/man/src. The pages of docs/man in other sections are written by hand.
 package main
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
 	"github.com/hashpkg/hashpkg/cmd/internal/cli"
@@ -21,24 +22,57 @@ func main() {
 }
 
 func generate(dir string) error {
+	root := commands()
+	if err := writeReference(root, filepath.Join(dir, "cli")); err != nil {
+		return err
+	}
+	return writeManual(root, filepath.Join(dir, "man"))
+}
+
+// commands returns hashpkg's commands as they are when one of them runs.
+func commands() *cobra.Command {
 	root := cli.NewRootCommand(cli.Env{})
 	root.InitDefaultHelpCmd()
 	root.DisableAutoGenTag = true
-	date := time.Unix(0, 0).UTC() // the pages must not change with the day
-	for name, write := range map[string]func(string) error{
-		"man": func(d string) error {
-			return doc.GenManTree(root, &doc.GenManHeader{Title: "HASHPKG", Section: "1", Source: "hashpkg", Date: &date}, d)
-		},
-		"cli": func(d string) error { return doc.GenMarkdownTree(root, d) },
-	} {
-		to := filepath.Join(dir, name)
-		if err := os.RemoveAll(to); err != nil {
+	initHelpFlags(root)
+	return root
+}
+
+// initHelpFlags gives each command the flag that it has when it runs.
+func initHelpFlags(c *cobra.Command) {
+	c.InitDefaultHelpFlag()
+	for _, sub := range c.Commands() {
+		initHelpFlags(sub)
+	}
+}
+
+func writeReference(root *cobra.Command, dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return doc.GenMarkdownTree(root, dir)
+}
+
+// writeManual replaces the pages of commands in a directory.
+func writeManual(root *cobra.Command, dir string) error {
+	pages, err := manPages(root, filepath.Join(dir, "src"))
+	if err != nil {
+		return err
+	}
+	old, err := filepath.Glob(filepath.Join(dir, "*."+section))
+	if err != nil {
+		return err
+	}
+	for _, file := range old {
+		if err := os.Remove(file); err != nil {
 			return err
 		}
-		if err := os.MkdirAll(to, 0o755); err != nil {
-			return err
-		}
-		if err := write(to); err != nil {
+	}
+	for name, text := range pages {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
