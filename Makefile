@@ -4,9 +4,9 @@ GO       ?= go
 FUZZTIME ?= 10s
 # Development tools are pinned in tools/go.mod, and built from source once.
 TOOL      = $(GO) tool -modfile=tools/go.mod
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
+VERSION  := $(shell git describe --tags --always --abbrev=12 --dirty 2>/dev/null)
 
-.PHONY: help build check test test-faults test-elf test-system programs race lint vuln fuzz bench demo docs site launcher deb rpm clean
+.PHONY: help build check test test-faults test-elf test-system programs race lint vuln fuzz bench demo docs site launcher deb rpm repo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-11s %s\n' "$$name" "$$what"; done
@@ -73,6 +73,9 @@ deb: ## build bin/hashpkg_VERSION_ARCH.deb, and hashpkg-follow, which follows dp
 
 rpm: ## build bin/hashpkg-VERSION-1.ARCH.rpm, and hashpkg-follow, which follows rpm
 	scripts/package.sh rpm
+
+repo: ## build both, and signed repositories of them in bin/repo, for apt and dnf (KEY: the key that signs; URL: where they will be)
+	scripts/repo.sh
 
 clean: ## remove what the other targets made in this directory
 	rm -rf bin .cache demo-root

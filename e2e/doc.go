@@ -19,5 +19,6 @@
 // proved by systems of these releases themselves. generated_test.go is about indexes that are
 // made for views. firstminute_test.go is somebody without
 // privileges.
-// repository_test.go makes the repositories of scripts.
+// repository_test.go makes the repositories of scripts. published_test.go makes those of hashpkg's own
+// packages, and has apt and dnf use them.
 package e2e

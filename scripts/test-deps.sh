@@ -8,6 +8,7 @@ set -eu
 # that brings it.
 needs='
 aarch64-linux-gnu-gcc   gcc-aarch64-linux-gnu
+apt-ftparchive          apt-utils
 apt-get                 apt
 bzip2                   bzip2
 chromium                chromium
@@ -26,6 +27,7 @@ fuse2fs                 fuse2fs
 gcc                     gcc
 i686-linux-gnu-gcc      gcc-i686-linux-gnu
 gpg                     gnupg
+gpgconf                 gnupg
 gpgv                    gpgv
 ia64-linux-gnu-as       binutils-ia64-linux-gnu
 ldconfig                libc-bin
@@ -50,6 +52,7 @@ rpm                     rpm
 rpmbuild                rpm
 rpmlint                 rpmlint
 rpmmd2solv              libsolv-tools
+rpmsign                 rpm
 setcap                  libcap2-bin
 setfattr                attr
 strace                  strace
