@@ -31,6 +31,7 @@ type config struct {
 	Prefix  string        `toml:"prefix"`
 	Rewrite rewriteConfig `toml:"rewrite"`
 	Limits  limitsConfig  `toml:"limits"`
+	GC      gcConfig      `toml:"gc"`
 	// Mirrors are addresses of mirrors by release; "default" for all others.
 	Mirrors map[string]string `toml:"mirrors"`
 }
@@ -70,6 +71,12 @@ file as a whole. A setting that hashpkg does not know is an error.
 
   [limits]
   max-size = "64G"            # a package that unpacks to more is refused
+
+  [gc]                        # see hashpkg help gc
+  keep = 5                    # generations
+  keep-versions = 2           # of each package, that were replaced last,
+  keep-since = "30d"          # for so long
+  older-than = "0"            # and whatever left less long ago
 
   [mirrors]                   # of releases that no file of sources names
   trixie = "http://mirror.example.org/debian"
@@ -147,6 +154,9 @@ func (c *config) decode(file string, b []byte) error {
 	}
 	if _, err := c.Rewrite.maxSize(); err != nil {
 		return fmt.Errorf("%s: [rewrite] max-size = %w", file, err)
+	}
+	if _, err := c.GC.options(); err != nil {
+		return fmt.Errorf("%s: [gc] %w", file, err)
 	}
 	return c.Rewrite.check(file)
 }
