@@ -56,7 +56,13 @@ func newSettingsTopic() *cobra.Command {
 		Short: "What " + configFile + " may say",
 		Long: `The settings of a root are in its /etc/hashpkg.toml, and those of a user in
 ~/.config/hashpkg.toml, which go before them. Each has a default, and so has the
-file as a whole. A setting that hashpkg does not know is an error.
+file as a whole. A setting that hashpkg does not know is an error. XDG_CONFIG_HOME
+is heeded.
+
+The environment variables HASHPKG_ROOT and HASHPKG_PREFIX say what --root and --prefix
+say, as absolute paths. An option goes before a variable, and a variable before the
+files. HASHPKG_PREFIX and a user's file say nothing of a root that --root names, and
+what package managers call heeds neither variable.
 
   prefix = "/var/sys"         # where trees are, as programs see it
 
@@ -90,6 +96,9 @@ hashpkg restore --all: edited programs would go on searching the old one.`,
 // say has its default; what is not known is an error, for it is likely to be meant.
 func (a *app) readConfig() (config, error) {
 	c := config{Prefix: layout.DefaultPrefix, Rewrite: rewriteConfig{Executables: programs.RewriteMinimal}}
+	if err := a.readEnvironment(); err != nil {
+		return c, err
+	}
 	r, err := sysroot.Open(a.root, layout.DefaultPrefix, a.Formats)
 	if err != nil {
 		return c, usageError{err}
