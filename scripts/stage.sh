@@ -10,7 +10,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 share=$stage/usr/share
 mkdir -p "$stage/usr/bin" "$share/doc/hashpkg" "$share/hashpkg/apparmor" "$stage/usr/lib/systemd/system" \
-	"$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d"
+	"$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d" \
+	"$stage/etc/profile.d" "$stage/usr/lib/environment.d" "$share/fish/vendor_conf.d"
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/hashpkg/hashpkg/cmd/internal/cli.Version=$VERSION" \
 	-o "$stage/usr/bin/hashpkg" ./cmd/hashpkg
 # What the program writes itself, a build for this machine writes.
@@ -22,6 +23,26 @@ fi
 "$own" completion bash >"$share/bash-completion/completions/hashpkg"
 "$own" completion zsh >"$share/zsh/vendor-completions/_hashpkg"
 "$own" completion fish >"$share/fish/vendor_completions.d/hashpkg.fish"
+# Shells and sessions find what is installed: the lines are those of setup-path.
+{
+	cat <<-'END'
+		# What hashpkg has installed is found after the system's own. For none of it, empty
+		# this file, or set HASHPKG_NO_PATH before it is read.
+		if [ -z "${HASHPKG_NO_PATH-}" ]; then
+	END
+	"$own" setup-path --print --shell sh --root / --prefix /var/sys
+	echo fi
+} >"$stage/etc/profile.d/hashpkg.sh"
+{
+	cat <<-'END'
+		# What hashpkg has installed is found after the system's own. For none of it, have an
+		# empty file of this name in /etc/fish/conf.d, or set HASHPKG_NO_PATH.
+		if test -z "$HASHPKG_NO_PATH"
+	END
+	"$own" setup-path --print --shell fish --root / --prefix /var/sys
+	echo end
+} >"$share/fish/vendor_conf.d/hashpkg.fish"
+cp packaging/environment.d/* "$stage/usr/lib/environment.d/"
 for page in docs/man/*.[1-8]; do
 	mkdir -p "$share/man/man${page##*.}"
 	gzip -9n <"$page" >"$share/man/man${page##*.}/$(basename "$page").gz"

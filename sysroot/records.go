@@ -314,25 +314,44 @@ func (r *Root) writeRecord(name string, b []byte) error {
 	return nil
 }
 
-// leftRecord has when trees, named by their paths, have left the active generation,
-// where no generation tells it any more.
-type leftRecord struct {
-	Layout int                  `json:"layout"` // FormatVersion
-	Left   map[string]time.Time `json:"left"`
+// Departure says how a tree has left the active generation.
+type Departure struct {
+	Time    time.Time
+	Upgrade bool // another version of its package came with the same generation
 }
 
-// Left returns when trees have left the active generation, as far as a garbage
+// leftRecord has how trees, named by their paths, have left the active generation, where no
+// generation tells it any more.
+type leftRecord struct {
+	Layout   int                  `json:"layout"` // FormatVersion
+	Left     map[string]time.Time `json:"left"`
+	Upgraded []string             `json:"upgraded,omitempty"` // sorted
+}
+
+// Left returns how trees have left the active generation, as far as a garbage
 // collection has recorded it. A record that is missing or cannot be read tells nothing.
-func (r *Root) Left() map[string]time.Time {
+func (r *Root) Left() map[string]Departure {
 	var left leftRecord
 	b, err := r.store.Dir().ReadFile(layout.LeftFile, maxRecord)
 	if err != nil || json.Unmarshal(b, &left) != nil || left.Layout != layout.FormatVersion {
 		return nil
 	}
-	return left.Left
+	departures := make(map[string]Departure, len(left.Left))
+	for tree, when := range left.Left {
+		departures[tree] = Departure{when, slices.Contains(left.Upgraded, tree)}
+	}
+	return departures
 }
 
-// SetLeft records when trees have left the active generation.
-func (r *Root) SetLeft(left map[string]time.Time) error {
-	return r.writeJSON(layout.LeftFile, leftRecord{layout.FormatVersion, left})
+// SetLeft records how trees have left the active generation.
+func (r *Root) SetLeft(departures map[string]Departure) error {
+	left := leftRecord{layout.FormatVersion, make(map[string]time.Time, len(departures)), nil}
+	for tree, d := range departures {
+		left.Left[tree] = d.Time
+		if d.Upgrade {
+			left.Upgraded = append(left.Upgraded, tree)
+		}
+	}
+	slices.Sort(left.Upgraded)
+	return r.writeJSON(layout.LeftFile, left)
 }

@@ -17,11 +17,13 @@ var commandDirs = map[string]string{
 	"usr/bin": "bin", "usr/games": "bin", "usr/sbin": "sbin",
 }
 
-// shareDirs are the parts of usr/share that make commands usable and whose
-// files have names of their own.
+// shareDirs are the parts of usr/share that make programs usable and whose
+// files have names of their own. Of icons these are the ones of programs: themes are data of
+// views, and have thousands of files (Icon Theme Specification, "Installing Application Icons").
 var shareDirs = []string{
 	"usr/share/man/", "usr/share/bash-completion/completions/",
-	"usr/share/zsh/vendor-completions/", "usr/share/fish/vendor_completions.d/",
+	"usr/share/zsh/vendor-completions/", "usr/share/zsh/site-functions/", "usr/share/fish/vendor_completions.d/",
+	"usr/share/applications/", "usr/share/icons/hicolor/", "usr/share/pixmaps/",
 }
 
 // interfaceLinks returns a tree's interface: its commands by name, and the

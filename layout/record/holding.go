@@ -185,6 +185,13 @@ func (m *Manifest) Paths(yield func(string) bool) {
 				return
 			}
 		}
+		if f.Closure != nil {
+			for _, needed := range f.Closure.Needed {
+				if !yield(needed) {
+					return
+				}
+			}
+		}
 		if e := f.ELF; e != nil { // a package may have been built for its place
 			for _, p := range append([]string{e.Interpreter, e.RPath, e.RunPath}, e.Needed...) {
 				if !yield(p) {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,6 +38,8 @@ type Options struct {
 	DryRun   bool
 	Generate bool // as in [transaction.InstallOptions]
 	Progress func(transaction.Progress)
+	// Warn is called, before anything is removed, for each of the result's Last; nil for nobody.
+	Warn func(TreeReplaced)
 }
 
 // Result says what was removed, or with DryRun would be.
@@ -47,6 +50,9 @@ type Result struct {
 	Bytes       int64       `json:"bytes"`  // of the disk that are free now
 	InUse       []TreeInUse `json:"in_use"` // trees that stay for running processes only
 	Kept        []TreeKept  `json:"kept"`   // trees that stay for the policy only
+	// Last are those of Trees that the last upgrade replaced, and with which the last version to
+	// go back to goes.
+	Last []TreeReplaced `json:"last"`
 }
 
 // Changes reports whether there is anything to be removed.
@@ -63,6 +69,12 @@ type TreeName struct {
 type TreeKept struct {
 	TreeName
 	Left time.Time `json:"left"` // the active generation, then, or before
+}
+
+// TreeReplaced is a tree in the place of which the active generation has another version.
+type TreeReplaced struct {
+	TreeName
+	By string `json:"by"` // that version
 }
 
 // TreeInUse is a tree of which a process uses a file.
@@ -83,6 +95,9 @@ func Collect(ctx context.Context, o Options) (result *Result, err error) {
 	}
 	if o.Progress == nil {
 		o.Progress = func(transaction.Progress) {}
+	}
+	if o.Warn == nil {
+		o.Warn = func(TreeReplaced) {}
 	}
 	c := newCollector(o)
 	if ok, err := o.Root.Exists(); err != nil || !ok {
@@ -119,8 +134,9 @@ type collector struct {
 	trees   map[string]*treeRecord // by path
 	leads   map[string][]string
 	roots   []string
-	left    map[string]time.Time // when trees left the active generation, which are not in it
-	ranOnce map[string]bool      // trees that were to be run once, and whose time has come
+	left    map[string]sysroot.Departure // how trees left the active generation, which are not in it
+	gone    []departed                   // these trees, without views and what was run once
+	ranOnce map[string]bool              // trees that were to be run once, and whose time has come
 	// next is the active generation of a dry run that takes such trees out of it, and
 	// replaced the one in the place of which it is; nil and 0 for none.
 	next     *record.Generation
@@ -129,7 +145,7 @@ type collector struct {
 
 func newCollector(o Options) *collector {
 	return &collector{Options: o, store: o.Root.Store(), ranOnce: map[string]bool{}, result: &Result{
-		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{}, Kept: []TreeKept{},
+		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{}, Kept: []TreeKept{}, Last: []TreeReplaced{},
 	}}
 }
 
@@ -218,7 +234,9 @@ func (c *collector) find(ctx context.Context, active *record.Generation) (trees 
 	if err != nil {
 		return nil, err
 	}
-	return c.unreached(append(running, c.roots...)), nil
+	trees = c.unreached(append(running, c.roots...))
+	c.noteLast(trees)
+	return trees, nil
 }
 
 // readTrees reads every manifest: one that cannot be read may refer to any object.
@@ -328,34 +346,86 @@ func (c *collector) keep(ids []int, active *record.Generation) {
 		}
 	}
 	gone := departures(slices.Collect(maps.Keys(c.trees)), generations, active, c.Root.Left(), c.Now)
-	c.left = make(map[string]time.Time, len(gone))
-	var trees []departed
+	c.left = make(map[string]sysroot.Departure, len(gone))
+	versions := map[slot][]string{} // that are in use
+	for i := range active.Trees {
+		t := &active.Trees[i]
+		of := slotOf(t)
+		if !slices.Contains(versions[of], t.Version) { // bound otherwise, it is the same version
+			versions[of] = append(versions[of], t.Version)
+		}
+	}
 	for path, d := range gone {
 		t := c.trees[path]
-		if c.ranOnce[path] || t.Name == layout.ViewName {
+		// Views, and closure objects of programs, follow from what is in use: nobody goes back to one.
+		if c.ranOnce[path] || t.Name == layout.ViewName || t.Name == layout.ClosuresName {
 			continue
 		}
 		d.name, d.version, d.architecture, d.origin = t.Name, t.Version, t.architecture, t.origin
-		trees = append(trees, d)
-		c.left[path] = d.left
+		if in := versions[d.slot()]; len(in) == 1 && in[0] != d.version { // of two, one is there to go back to
+			d.by = in[0]
+		}
+		c.gone = append(c.gone, d)
+		c.left[path] = sysroot.Departure{Time: d.left, Upgrade: d.upgraded}
 	}
-	keeps := c.Policy.keeps(trees, c.Now)
-	for _, path := range c.unreached(c.roots) {
+	keeps := c.Policy.keeps(c.gone, c.Now)
+	unused := c.unreached(c.roots)
+	if c.Policy.keepsLastUpgrade() {
+		goes := slices.DeleteFunc(slices.Clone(unused), func(path string) bool { return keeps[path] })
+		for _, d := range c.lastOf(goes) {
+			keeps[d.path] = true
+		}
+	}
+	for _, path := range unused {
 		if keeps[path] {
 			c.roots = append(c.roots, path)
-			c.result.Kept = append(c.result.Kept, TreeKept{c.trees[path].TreeName, c.left[path]})
+			c.result.Kept = append(c.result.Kept, TreeKept{c.trees[path].TreeName, c.left[path].Time})
 		}
 	}
 }
 
-// noteLeft records when the trees that stay have left the active generation, before
+// lastOf returns which of the trees that go the last upgrade replaced, where no other version
+// stays, sorted by path.
+func (c *collector) lastOf(goes []string) []departed {
+	going := make(map[string]bool, len(goes))
+	for _, path := range goes {
+		going[path] = true
+	}
+	stays := map[slot]bool{}
+	for i := range c.gone {
+		if d := &c.gone[i]; d.by != "" && !going[d.path] {
+			stays[d.slot()] = true
+		}
+	}
+	var last []departed
+	for of, replaced := range lastUpgrade(c.gone) {
+		if !stays[of] {
+			last = append(last, replaced...)
+		}
+	}
+	slices.SortFunc(last, func(a, b departed) int { return strings.Compare(a.path, b.path) })
+	return last
+}
+
+// noteLast notes in the result with which of the trees that go the last version goes that one
+// could go back to, and warns of them.
+func (c *collector) noteLast(goes []string) {
+	for _, d := range c.lastOf(goes) {
+		last := TreeReplaced{c.trees[d.path].TreeName, d.by}
+		c.result.Last = append(c.result.Last, last)
+		c.Warn(last)
+	}
+}
+
+// noteLeft records how the trees that stay have left the active generation, before
 // the generations go that tell it.
 func (c *collector) noteLeft(gone []string) error {
 	left := maps.Clone(c.left)
 	for _, path := range gone {
 		delete(left, path)
 	}
-	if maps.EqualFunc(left, c.Root.Left(), time.Time.Equal) {
+	same := func(a, b sysroot.Departure) bool { return a.Time.Equal(b.Time) && a.Upgrade == b.Upgrade }
+	if maps.EqualFunc(left, c.Root.Left(), same) {
 		return nil
 	}
 	return c.Root.SetLeft(left)

@@ -1,6 +1,7 @@
 package gc
 
 import (
+	"debug/elf"
 	"errors"
 	"os"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/deb"
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -39,6 +41,11 @@ func newRoot(t *testing.T) *sysroot.Root {
 // commit makes a generation of these trees alone, "NAME/VERSION", each of which has one
 // file of its own and one that all share.
 func commit(t *testing.T, root *sysroot.Root, trees ...string) {
+	t.Helper()
+	commitAt(t, root, now, trees...)
+}
+
+func commitAt(t *testing.T, root *sysroot.Root, now time.Time, trees ...string) {
 	t.Helper()
 	w, err := transaction.Begin(t.Context(), root, transaction.Options{Create: true})
 	if err != nil {
@@ -151,6 +158,15 @@ func TestCollect(t *testing.T) {
 			[]string{"jq/1", "jq/3"},
 			2,
 			[]string{"awk/1", "jq/2", "jq/4"},
+		},
+		{
+			"a service has it", 1, 0, func(root *sysroot.Root) error {
+				return root.SetServices(&record.Services{Layout: layout.FormatVersion, List: []record.Service{{Name: "jq-old", Package: "jq", Trees: []string{"jq/3"}}}})
+			},
+			[]int{1, 2, 3},
+			[]string{"jq/1", "jq/2"},
+			2,
+			[]string{"awk/1", "jq/3", "jq/4"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -322,6 +338,124 @@ func TestCollectIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestCollectClosures has a closure object, of which programs of the system need one in a tree of
+// no generation: it stays, with the libraries that it leads to, as long as such a program does, and
+// no policy keeps it then.
+func TestCollectClosures(t *testing.T) {
+	root := newRoot(t)
+	commit(t, root, "jq/1")
+	commit(t, root, "jq/2")
+	commit(t, root, "jq/3")
+	closure, bytes, err := record.ClosureTree(&elfedit.Closure{
+		Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_X86_64, Needed: []string{"/var/sys/jq/1/own"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := transaction.Begin(t.Context(), root, transaction.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = w.Staging().Add(strings.NewReader(string(bytes)), int64(len(bytes)))
+	if err := errors.Join(err, w.Commit(t.Context(), []*record.Manifest{closure}, w.Active().Next(0, now)), w.End()); err != nil {
+		t.Fatal(err)
+	}
+	frozen := record.PackageEdits{
+		Layout: layout.FormatVersion, Key: pkginfo.Key{Format: deb.Name, ID: "x:amd64"}, Package: "x",
+		Files: []record.EditedFile{{
+			Path: "/usr/bin/x", Source: digest.Of([]byte("x")),
+			Applied: []record.AppliedEdit{{Object: digest.Of([]byte("y")), Patch: &record.Patch{}, Edits: []record.EditRecord{{
+				Kind: record.EditNeeded, To: []string{"/var/sys/" + layout.TreePath(closure.Name, closure.Tree) + "/" + layout.ClosureFile},
+			}}}},
+		}},
+	}
+	object := layout.TreePath(closure.Name, closure.Tree)
+	for _, step := range []struct {
+		what string
+		set  *record.PackageEdits
+		gone []string
+		stay []string
+	}{
+		{"a program needs it", &frozen, []string{"jq/2"}, []string{object, "jq/1", "jq/3"}},
+		{"none does", &record.PackageEdits{Key: frozen.Key}, []string{object, "jq/1"}, []string{"jq/3"}},
+	} {
+		if err := root.SetEdits([]*record.PackageEdits{step.set}); err != nil {
+			t.Fatal(err)
+		}
+		// As long as a policy says, everything stays that one may want to go back to: jq, and no object.
+		kept, err := Collect(t.Context(), Options{Root: root, Keep: 1, Policy: Policy{OlderThan: time.Hour}, Now: now, DryRun: true})
+		if err != nil || slices.ContainsFunc(kept.Kept, func(k TreeKept) bool { return k.Name == closure.Name }) {
+			t.Errorf("%s: the policy keeps %+v, %v", step.what, kept, err)
+		}
+		var gone []string
+		for _, n := range collect(t, root, 1, false).Trees {
+			gone = append(gone, n.Name+"/"+n.Tree)
+		}
+		if diff := cmp.Diff(step.gone, gone); diff != "" {
+			t.Errorf("%s: what goes (-want +have):\n%s", step.what, diff)
+		}
+		if diff := cmp.Diff(step.stay, trees(t, root)); diff != "" {
+			t.Errorf("%s: what stays (-want +have):\n%s", step.what, diff)
+		}
+	}
+}
+
+// TestCollectLastUpgrade has the version that the last upgrade replaced go, or not.
+func TestCollectLastUpgrade(t *testing.T) {
+	generations := [][]string{{"a/1", "b/1", "c/1"}, {"a/2", "b/1", "c/1"}, {"a/2", "b/2", "c/1"}, {"a/2", "b/2"}, {"a/2", "b/2", "d/1"}}
+	for _, tt := range []struct {
+		name   string
+		more   [][]string
+		before func(*sysroot.Root) error
+		policy Policy
+		want   []string // with the last versions
+		stay   []string
+	}{
+		{"no version is to stay", nil, nil, Policy{}, []string{"b/1 by 2"}, []string{"a/2", "b/2", "d/1"}},
+		{"one may", nil, nil, Policy{Versions: 1}, nil, []string{"a/2", "b/1", "b/2", "d/1"}},
+		{"the policy has it anyway", nil, nil, Policy{Versions: 1, Since: 99 * 24 * time.Hour}, nil, []string{"a/1", "a/2", "b/1", "b/2", "c/1", "d/1"}},
+		{"something else keeps it", nil, func(root *sysroot.Root) error {
+			return root.SetPins([]record.Pin{{Program: "/usr/bin/x", Library: "b", Version: "1", Tree: "1"}})
+		}, Policy{}, nil, []string{"a/2", "b/1", "b/2", "d/1"}},
+		{"another one stays", [][]string{{"a/2", "b/3"}, {"a/2", "b/3", "d/1"}}, func(root *sysroot.Root) error {
+			return root.SetPins([]record.Pin{{Program: "/usr/bin/x", Library: "b", Version: "1", Tree: "1"}})
+		}, Policy{Versions: 1}, nil, []string{"a/2", "b/1", "b/3", "d/1"}},
+		{"the active generation has another one", [][]string{{"a/2", "b/2", "b/3"}, {"a/2", "b/2", "b/3", "d/1"}}, nil, Policy{}, []string{"a/1 by 2"}, []string{"a/2", "b/2", "b/3", "d/1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root := newRoot(t)
+			for i, list := range append(slices.Clone(generations), tt.more...) {
+				commitAt(t, root, now.Add(time.Duration(i)*time.Hour), list...)
+			}
+			if tt.before != nil {
+				if err := tt.before(root); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, dryRun := range []bool{true, false} {
+				var warned []TreeReplaced
+				r, err := Collect(t.Context(), Options{
+					Root: root, Keep: 1, Policy: tt.policy, Now: now.Add(24 * time.Hour), DryRun: dryRun,
+					Warn: func(r TreeReplaced) { warned = append(warned, r) },
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var last []string
+				for _, l := range r.Last {
+					last = append(last, l.Name+"/"+l.Tree+" by "+l.By)
+				}
+				if diff := cmp.Diff(tt.want, last); diff != "" || len(warned) != len(last) {
+					t.Errorf("dry run %v warns of %v; the last versions (-want +have):\n%s", dryRun, warned, diff)
+				}
+			}
+			if diff := cmp.Diff(tt.stay, trees(t, root)); diff != "" {
+				t.Errorf("what stays (-want +have):\n%s", diff)
+			}
+		})
 	}
 }
 

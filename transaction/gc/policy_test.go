@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/sysroot"
 )
 
 // day is a time of a clock, in days.
@@ -71,52 +72,58 @@ func TestDepartures(t *testing.T) {
 		what        string
 		generations []*record.Generation
 		active      *record.Generation
-		recorded    map[string]time.Time
+		recorded    map[string]sysroot.Departure
 		want        map[string]departed
 	}{
 		{
 			"upgrades",
 			[]*record.Generation{one, two, three},
 			three, nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(2)}, "a/2": {path: "a/2", left: day(3)}},
+			map[string]departed{"a/1": {path: "a/1", left: day(2), upgraded: true}, "a/2": {path: "a/2", left: day(3), upgraded: true}},
 		},
 		{
 			"rolled back",
 			[]*record.Generation{one, two, three},
 			two, nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(2)}, "a/3": {path: "a/3", left: day(9)}},
+			map[string]departed{"a/1": {path: "a/1", left: day(2), upgraded: true}, "a/3": {path: "a/3", left: day(9)}},
 		},
 		{
 			"no generation tells",
 			[]*record.Generation{two, three},
 			three, nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(3), vague: true}, "a/2": {path: "a/2", left: day(3)}},
+			map[string]departed{"a/1": {path: "a/1", left: day(3), vague: true}, "a/2": {path: "a/2", left: day(3), upgraded: true}},
 		},
 		{
 			"an earlier collection told",
 			[]*record.Generation{two, three},
 			three,
-			map[string]time.Time{"a/1": day(2), "a/3": day(1)},
-			map[string]departed{"a/1": {path: "a/1", left: day(2)}, "a/2": {path: "a/2", left: day(3)}},
+			map[string]sysroot.Departure{"a/1": {Time: day(2), Upgrade: true}, "a/3": {Time: day(1)}},
+			map[string]departed{"a/1": {path: "a/1", left: day(2), upgraded: true}, "a/2": {path: "a/2", left: day(3), upgraded: true}},
 		},
 		{
 			"it came again, and left again",
 			[]*record.Generation{one, two, three},
 			three,
-			map[string]time.Time{"a/2": day(0.5), "a/1": day(2.5)},
-			map[string]departed{"a/1": {path: "a/1", left: day(2.5)}, "a/2": {path: "a/2", left: day(3)}},
+			map[string]sysroot.Departure{"a/2": {Time: day(0.5)}, "a/1": {Time: day(2.5)}},
+			map[string]departed{"a/1": {path: "a/1", left: day(2.5)}, "a/2": {path: "a/2", left: day(3), upgraded: true}},
 		},
 		{
 			"it came again",
 			[]*record.Generation{one, two, generation(3, day(3), "a/1", "b/1"), generation(4, day(4), "a/3", "b/1")},
 			generation(4, day(4), "a/3", "b/1"), nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(4)}, "a/2": {path: "a/2", left: day(3)}},
+			map[string]departed{"a/1": {path: "a/1", left: day(4), upgraded: true}, "a/2": {path: "a/2", left: day(3), upgraded: true}},
+		},
+		{
+			"side by side, and taken out",
+			[]*record.Generation{one, generation(2, day(2), "a/1", "a/2", "b/1"), generation(3, day(3), "a/2", "b/1")},
+			generation(3, day(3), "a/2", "b/1"), nil,
+			map[string]departed{"a/1": {path: "a/1", left: day(3)}, "a/3": {path: "a/3", left: day(3), vague: true}},
 		},
 		{
 			"the clock went back between",
 			[]*record.Generation{generation(1, day(8), "a/1", "b/1"), two, three},
 			three, nil,
-			map[string]departed{"a/1": {path: "a/1", left: day(8)}, "a/2": {path: "a/2", left: day(8)}},
+			map[string]departed{"a/1": {path: "a/1", left: day(8), upgraded: true}, "a/2": {path: "a/2", left: day(8), upgraded: true}},
 		},
 	} {
 		have := departures(trees, c.generations, c.active, c.recorded, day(9))

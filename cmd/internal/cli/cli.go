@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -55,7 +56,18 @@ type Env struct {
 type globals struct {
 	root, prefix         string
 	json, quiet, verbose bool
+
+	// isGiven reports whether a flag is on the command line.
+	isGiven func(flag string) bool
+	// isHook: what called it means the root that it works on, whatever somebody's environment says.
+	isHook bool
 }
+
+// The environment variables that say what the flags --root and --prefix say.
+const (
+	rootVariable   = "HASHPKG_ROOT"
+	prefixVariable = "HASHPKG_PREFIX"
+)
 
 // app is one run of hashpkg.
 type app struct {
@@ -91,6 +103,9 @@ func newRootCommand(a *app) *cobra.Command {
 binds each program to the libraries that fit it, so that any number of versions
 of everything, the C library included, live on one machine at the same time.
 
+HASHPKG_ROOT and HASHPKG_PREFIX stand for --root and --prefix where these are not
+given; hashpkg help settings says more.
+
 Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held,
 5 done but for what is named (rebind, verify), 130 interrupted (Ctrl-C),
 143 terminated: what was there before is there still, or hashpkg sync ends what
@@ -107,6 +122,7 @@ command cleans up.`,
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.root, "root", "/", "treat `DIR` as /")
 	f.StringVar(&a.prefix, "prefix", "", "keep trees in `DIR`, as programs see it (default: /etc/hashpkg.toml's, else "+layout.DefaultPrefix+")")
+	a.isGiven = func(flag string) bool { return f.Changed(flag) }
 	f.BoolVar(&a.json, "json", false, "print one JSON value (docs/json.md)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more")
@@ -119,7 +135,7 @@ command cleans up.`,
 		newUpdateCommand(a), newSourcesCommand(a), newSearchCommand(a), newDownloadCommand(a), newRunCommand(a), newViewCommand(a), newEnterCommand(a),
 		newOutdatedCommand(a), newUpgradeCommand(a), newRebindCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newCleanCommand(a), newAlternativesCommand(a),
 		newConfCommand(a), newConfigureCommand(a), newServiceCommand(a), newDepsCommand(a), newTreeCommand(a), newWhyCommand(a), newOwnerCommand(a), newUsersCommand(a), newGraphCommand(a), newSBOMCommand(a),
-		newSettingsTopic(),
+		newSetupPathCommand(a), newSettingsTopic(),
 	)
 	for _, c := range cmd.Commands() {
 		c.Aliases = aliasesOf(c.Name())
@@ -131,8 +147,15 @@ command cleans up.`,
 // openRoot returns the root that the flags name. One that is not there is an error: it is
 // more likely to be misspelled than to be made by a command that was to change another.
 func (a *app) openRoot() (*sysroot.Root, error) {
+	if err := a.readEnvironment(); err != nil {
+		return nil, err
+	}
 	if _, err := os.Stat(a.root); errors.Is(err, fs.ErrNotExist) {
-		return nil, usageError{advice.Errorf("--root %s: there is no such directory; to begin a new root, make it first: mkdir -p %[1]s", a.root)}
+		named := "--root " + a.root
+		if !a.isGiven("root") {
+			named = rootVariable + "=" + a.root
+		}
+		return nil, usageError{advice.Errorf("%s: there is no such directory; to begin a new root, make it first: mkdir -p %s", named, a.root)}
 	}
 	prefix, err := a.findPrefix()
 	if err != nil {
@@ -143,6 +166,28 @@ func (a *app) openRoot() (*sysroot.Root, error) {
 		return nil, usageError{err}
 	}
 	return r, nil
+}
+
+// readEnvironment takes the root and the prefix from the environment, where no flag says them. A prefix of the
+// environment is not one of another root than the environment's own, as little as that of a
+// user's settings is: see readConfig.
+func (a *app) readEnvironment() error {
+	if a.isHook || a.isGiven("root") {
+		return nil
+	}
+	if dir := a.Getenv(rootVariable); dir != "" {
+		if !filepath.IsAbs(dir) {
+			return usageError{fmt.Errorf("%s=%s: expected an absolute path", rootVariable, dir)}
+		}
+		a.root = dir
+	}
+	if dir := a.Getenv(prefixVariable); dir != "" && !a.isGiven("prefix") {
+		if !filepath.IsAbs(dir) {
+			return usageError{fmt.Errorf("%s=%s: expected an absolute path", prefixVariable, dir)}
+		}
+		a.prefix = dir
+	}
+	return nil
 }
 
 // now is the time that a generation is stamped with: SOURCE_DATE_EPOCH where it

@@ -31,6 +31,7 @@ type config struct {
 	Prefix  string        `toml:"prefix"`
 	Rewrite rewriteConfig `toml:"rewrite"`
 	Limits  limitsConfig  `toml:"limits"`
+	GC      gcConfig      `toml:"gc"`
 	// Mirrors are addresses of mirrors by release; "default" for all others.
 	Mirrors map[string]string `toml:"mirrors"`
 }
@@ -55,7 +56,13 @@ func newSettingsTopic() *cobra.Command {
 		Short: "What " + configFile + " may say",
 		Long: `The settings of a root are in its /etc/hashpkg.toml, and those of a user in
 ~/.config/hashpkg.toml, which go before them. Each has a default, and so has the
-file as a whole. A setting that hashpkg does not know is an error.
+file as a whole. A setting that hashpkg does not know is an error. XDG_CONFIG_HOME
+is heeded.
+
+The environment variables HASHPKG_ROOT and HASHPKG_PREFIX say what --root and --prefix
+say, as absolute paths. An option goes before a variable, and a variable before the
+files. HASHPKG_PREFIX and a user's file say nothing of a root that --root names, and
+what package managers call heeds neither variable.
 
   prefix = "/var/sys"         # where trees are, as programs see it
 
@@ -71,6 +78,12 @@ file as a whole. A setting that hashpkg does not know is an error.
   [limits]
   max-size = "64G"            # a package that unpacks to more is refused
 
+  [gc]                        # see hashpkg help gc
+  keep = 5                    # generations
+  keep-versions = 2           # of each package, that were replaced last,
+  keep-since = "30d"          # for so long
+  older-than = "0"            # and whatever left less long ago
+
   [mirrors]                   # of releases that no file of sources names
   trixie = "http://mirror.example.org/debian"
 
@@ -83,6 +96,9 @@ hashpkg restore --all: edited programs would go on searching the old one.`,
 // say has its default; what is not known is an error, for it is likely to be meant.
 func (a *app) readConfig() (config, error) {
 	c := config{Prefix: layout.DefaultPrefix, Rewrite: rewriteConfig{Executables: programs.RewriteMinimal}}
+	if err := a.readEnvironment(); err != nil {
+		return c, err
+	}
 	r, err := sysroot.Open(a.root, layout.DefaultPrefix, a.Formats)
 	if err != nil {
 		return c, usageError{err}
@@ -147,6 +163,9 @@ func (c *config) decode(file string, b []byte) error {
 	}
 	if _, err := c.Rewrite.maxSize(); err != nil {
 		return fmt.Errorf("%s: [rewrite] max-size = %w", file, err)
+	}
+	if _, err := c.GC.options(); err != nil {
+		return fmt.Errorf("%s: [gc] %w", file, err)
 	}
 	return c.Rewrite.check(file)
 }

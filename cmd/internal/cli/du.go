@@ -25,7 +25,7 @@ it takes: the total is what du says of the prefix.
   shared        with trees of other versions or packages
   distribution  hard links of the distribution's files, which cost nothing extra
                 as long as the package manager does not replace them
-  reclaimable   what hashpkg gc would free now, with its usual options
+  reclaimable   what hashpkg gc would free now, as the settings have it
 
 A generation's exclusive size is that of the trees which no other generation has.
 On a terminal sizes are rounded (K is 1024 bytes); else they are in bytes.`,
@@ -54,8 +54,11 @@ func runDU(ctx context.Context, a *app, sort string) error {
 	if err != nil {
 		return err
 	}
-	usual := gc.Policy{Versions: keptVersions, Since: keptSince}
-	space, err := gc.Measure(ctx, gc.SpaceOptions{Root: root, Keep: keptGenerations, Policy: usual, Now: now})
+	usual, err := a.gcSettings()
+	if err != nil {
+		return err
+	}
+	space, err := gc.Measure(ctx, gc.SpaceOptions{Root: root, Keep: usual.keep, Policy: usual.policy(), Now: now})
 	if err != nil {
 		return err
 	}

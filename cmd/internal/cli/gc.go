@@ -69,6 +69,47 @@ func (v *age) String() string {
 // Type implements pflag.Value.
 func (*age) Type() string { return "time" }
 
+// gcConfig is what gc keeps unless the command line says otherwise.
+type gcConfig struct {
+	Keep         *int   `toml:"keep"`
+	KeepVersions *int   `toml:"keep-versions"`
+	KeepSince    string `toml:"keep-since"` // a time, see age; "" for the default
+	OlderThan    string `toml:"older-than"`
+}
+
+// options returns what the settings keep.
+func (c *gcConfig) options() (gcOptions, error) {
+	o := gcOptions{keep: keptGenerations, versions: keptVersions, since: age(keptSince)}
+	if c.Keep != nil {
+		o.keep = *c.Keep
+	}
+	if c.KeepVersions != nil {
+		o.versions = *c.KeepVersions
+	}
+	for _, t := range []struct {
+		name, text string
+		to         *age
+	}{{"keep-since", c.KeepSince, &o.since}, {"older-than", c.OlderThan, &o.olderThan}} {
+		if t.text != "" {
+			if err := t.to.Set(t.text); err != nil {
+				return o, fmt.Errorf("%s: %w", t.name, err)
+			}
+		}
+	}
+	return o, o.check()
+}
+
+// check refuses numbers that mean nothing.
+func (o *gcOptions) check() error {
+	if o.keep < 1 {
+		return fmt.Errorf("keep %d: expected 1 or more", o.keep)
+	}
+	if o.versions < 0 {
+		return fmt.Errorf("keep-versions %d: expected 0 or more", o.versions)
+	}
+	return nil
+}
+
 func newGCCommand(a *app) *cobra.Command {
 	o := gcOptions{since: age(keptSince)}
 	cmd := &cobra.Command{
@@ -91,6 +132,19 @@ the --keep-versions versions that were the last to leave the active generation, 
 the time --keep-since after they left. With --older-than nothing goes that left
 less long ago, whichever version it is. Times are 30d, 2w or 12h; 0 is none.
 
+What the last upgrade replaced stays however long ago that was, while no other
+version of the package is there to go back to. With --keep-versions 0 it goes, and a
+warning names it.
+
+/etc/hashpkg.toml can say all of this for good, for the timer hashpkg-gc.timer as
+well; what the command line says goes before it:
+
+  [gc]
+  keep = 5
+  keep-versions = 2
+  keep-since = "30d"
+  older-than = "0"
+
 The bytes are those that the disk has free afterwards: a file that still has a
 name in another tree, or in the distribution, frees none.`,
 		Example: `  # See what would go
@@ -100,7 +154,24 @@ name in another tree, or in the distribution, frees none.`,
   # Let nothing go that was in use within three months
   hashpkg gc --older-than 90d`,
 		Args: args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error { return runGC(c.Context(), a, o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return usageError{fmt.Errorf("--%w", err)}
+			}
+			kept, err := a.gcSettings()
+			if err != nil {
+				return err
+			}
+			for name, take := range map[string]func(){
+				"keep": func() { o.keep = kept.keep }, "keep-versions": func() { o.versions = kept.versions },
+				"keep-since": func() { o.since = kept.since }, "older-than": func() { o.olderThan = kept.olderThan },
+			} {
+				if !c.Flags().Changed(name) {
+					take()
+				}
+			}
+			return runGC(c.Context(), a, o)
+		},
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.keep, "keep", keptGenerations, "keep the newest `N` generations")
@@ -112,13 +183,16 @@ name in another tree, or in the distribution, frees none.`,
 	return cmd
 }
 
+// gcSettings returns what the settings have gc keep.
+func (a *app) gcSettings() (gcOptions, error) {
+	c, err := a.readConfig()
+	if err != nil {
+		return gcOptions{}, err
+	}
+	return c.GC.options()
+}
+
 func runGC(ctx context.Context, a *app, o gcOptions) error {
-	if o.keep < 1 {
-		return usageError{fmt.Errorf("--keep %d: expected 1 or more", o.keep)}
-	}
-	if o.versions < 0 {
-		return usageError{fmt.Errorf("--keep-versions %d: expected 0 or more", o.versions)}
-	}
 	root, err := a.openRoot()
 	if err != nil {
 		return err
@@ -130,6 +204,14 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 	progress := a.newProgress()
 	result, err := gc.Collect(ctx, gc.Options{
 		Root: root, Keep: o.keep, Policy: o.policy(), Now: now, DryRun: o.dryRun, Lock: o.lock(), Generate: a.Generate, Progress: progress.show,
+		Warn: func(t gc.TreeReplaced) {
+			if a.json { // the result has it
+				return
+			}
+			progress.end()
+			a.notice("warning: %s %s goes, which %s has replaced in the last upgrade: no other version stays to go back to; --keep-versions 1 keeps it\n",
+				t.Name, layout.VersionText(t.Tree), t.By)
+		},
 	})
 	progress.end()
 	if err != nil {
@@ -158,16 +240,14 @@ func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 	if a.quiet {
 		return nil
 	}
-	if dryRun || a.verbose {
-		for _, id := range r.Generations {
-			if err := a.printf("- generation %d\n", id); err != nil {
-				return err
-			}
+	for _, id := range r.Generations {
+		if err := a.printf("- generation %d\n", id); err != nil {
+			return err
 		}
-		for _, t := range r.Trees {
-			if err := a.printf("- %s %s\n", treeOwner(t.Name), layout.VersionText(t.Tree)); err != nil {
-				return err
-			}
+	}
+	for _, t := range r.Trees {
+		if err := a.printf("- %s %s\n", treeOwner(t.Name), layout.VersionText(t.Tree)); err != nil {
+			return err
 		}
 	}
 	if !r.Changes() {
@@ -186,8 +266,11 @@ func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 
 // treeOwner is what people are told that a tree is of.
 func treeOwner(name string) string {
-	if name == layout.ViewName {
+	switch name {
+	case layout.ViewName:
 		return "view"
+	case layout.ClosuresName:
+		return "closure object"
 	}
 	return name
 }

@@ -276,7 +276,8 @@ func runHistoryShow(ctx context.Context, a *app, id int) error {
 	if a.json {
 		return a.printJSON(h)
 	}
-	return a.printGeneration(&h)
+	_, err = root.Generation(h.Parent)
+	return a.printGeneration(&h, h.Parent == 0 || !errors.Is(err, sysroot.ErrNoGeneration))
 }
 
 // addPrograms names the programs that load the libraries that came.
@@ -314,7 +315,9 @@ func (a *app) addPrograms(ctx context.Context, h *historyOutput) error {
 	return nil
 }
 
-func (a *app) printGeneration(h *historyOutput) error {
+// printGeneration prints one generation; hasParent says that the one is there from which it was
+// made, without which nothing can be undone.
+func (a *app) printGeneration(h *historyOutput, hasParent bool) error {
 	title := fmt.Sprintf("generation %d", h.ID)
 	if h.Parent != 0 {
 		title += fmt.Sprintf(", made from %d", h.Parent)
@@ -360,6 +363,8 @@ func (a *app) printGeneration(h *historyOutput) error {
 	switch {
 	case len(h.Changes) == 0:
 		return a.printf("no package changed, but the views of programs\n")
+	case own && !hasParent:
+		return a.printf("it cannot be undone: hashpkg gc has removed generation %d, from which it was made\n", h.Parent)
 	case own:
 		return a.printf("undo: hashpkg undo %d\n", h.ID)
 	}

@@ -36,6 +36,7 @@ func newHookCommand(a *app) *cobra.Command {
 			Short: short,
 			Args:  args(cobra.NoArgs),
 			RunE: func(c *cobra.Command, _ []string) error {
+				a.isHook = true
 				return runHook(c.Context(), a, event, drain)
 			},
 		}
@@ -47,6 +48,7 @@ func newHookCommand(a *app) *cobra.Command {
 		Short:              "Answer debsums for programs that were edited",
 		DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, given []string) error {
+			a.isHook = true
 			root, err := a.openRoot()
 			if err != nil {
 				return err

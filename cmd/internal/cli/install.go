@@ -294,6 +294,9 @@ func (a *app) finishInstall(ctx context.Context, root *sysroot.Root, result *tra
 	if !a.json {
 		a.noteForeign(root, result.Plan.Trees)
 		a.noteInstall(result)
+		if result.Changed {
+			a.notePath(root, result)
+		}
 	}
 	return errors.Join(errs...)
 }
