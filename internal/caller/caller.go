@@ -14,6 +14,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/hashpkg/hashpkg/internal/visible"
 )
 
 // maxCommand bounds a command that is kept, in bytes.
@@ -41,7 +43,7 @@ func userOf(proc string, euid int, getenv func(string) string) string {
 			}
 		}
 		if by := getenv("DOAS_USER"); by != "" {
-			return Visible(by)
+			return visible.Line(by)
 		}
 	}
 	return name(strconv.Itoa(euid))
@@ -57,7 +59,7 @@ func name(id string) string {
 	if err != nil || u.Username == "" {
 		return id
 	}
-	return Visible(u.Username)
+	return visible.Line(u.Username)
 }
 
 // Arguments returns the arguments of a process, and nothing when it is gone or cannot be
@@ -156,33 +158,11 @@ func namesSecret(option string) bool {
 
 // quoted returns an argument as one word of a shell's.
 func quoted(arg string) string {
-	arg = Visible(arg)
+	arg = visible.Line(arg)
 	if arg != "" && !strings.ContainsFunc(arg, func(c rune) bool {
 		return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("_-+=.,:/@%~^*\\", c)
 	}) {
 		return arg
 	}
 	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-}
-
-// Visible returns text on one line, with what does not print as an escape: a terminal
-// does nothing for it, and it cannot look like other lines.
-func Visible(text string) string {
-	if !strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) || c == utf8.RuneError }) {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		c, size := utf8.DecodeRuneInString(text[i:])
-		switch {
-		case c == utf8.RuneError && size == 1, c < 0x80 && !unicode.IsPrint(c):
-			fmt.Fprintf(&b, `\x%02x`, text[i])
-		case !unicode.IsPrint(c):
-			fmt.Fprintf(&b, `\u%04x`, c)
-		default:
-			b.WriteString(text[i : i+size])
-		}
-		i += size
-	}
-	return b.String()
 }

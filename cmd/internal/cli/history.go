@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/internal/caller"
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/relations"
@@ -105,7 +105,7 @@ func newHistoryOutput(root *sysroot.Root, g *record.Generation, active int) (his
 		}
 	}
 	if g.History != nil { // an image may have anything in it
-		h.Command, h.User = caller.Visible(g.History.Command), caller.Visible(g.History.User)
+		h.Command, h.User = visible.Line(g.History.Command), visible.Line(g.History.User)
 		h.Restored, h.Undone = g.History.Restored, g.History.Undone
 	}
 	return h, nil

@@ -128,8 +128,12 @@ func flagError(c *cobra.Command, err error) error {
 				names = append(names, f.Name)
 			}
 		})
-		if likeliest := similar.Names(name, names); len(likeliest) > 0 {
-			return usageError{advice.Errorf("there is no option --%s; did you mean --%s?", name, strings.Join(likeliest, " or --"))}
+		likeliest := similar.Names(name, names)
+		for i := range likeliest {
+			likeliest[i] = "--" + likeliest[i]
+		}
+		if question := similar.Question(likeliest); question != "" {
+			return usageError{advice.Errorf("there is no option --%s; %s", name, question)}
 		}
 		return usageError{advice.Errorf("there is no option --%s; see %s --help", name, c.CommandPath())}
 	case errors.As(err, &lacking):

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -278,7 +279,7 @@ func (a *app) printDamage(r *verify.Report) error {
 		}
 	} else {
 		for _, d := range r.Damaged {
-			if err := a.printf("%s: %s\n", oneLine(d.Path), d.What); err != nil {
+			if err := a.printf("%s: %s\n", visible.Line(d.Path), d.What); err != nil {
 				return err
 			}
 		}
