@@ -54,6 +54,7 @@ strace                  strace
 testsolv                libsolv-tools
 unshare                 util-linux
 xz                      xz-utils
+less                    less
 zsh                     zsh
 zstd                    zstd
 /usr/share/bash-completion/bash_completion  bash-completion

@@ -114,9 +114,17 @@ const DefaultMaxSize = 64 << 30
 // Progress is how far a transaction has come.
 type Progress struct {
 	Step        string // "reading", "editing", "committing", "verifying"
-	Done, Total int64  // bytes of package files when reading, else 0
-	Packages    bool   // Done and Total are numbers of packages
+	Item        string // what is at work; "" for nothing that has a name
+	Done, Total int64  // how much of it is done; Total is 0 where nobody knows
+	Unit        string // what they count; "" where nothing is counted
 }
+
+// Units of a [Progress].
+const (
+	UnitBytes    = "bytes"
+	UnitPackages = "packages"
+	UnitObjects  = "objects"
+)
 
 // InstallResult is the plan and what became of it.
 type InstallResult struct {
@@ -360,7 +368,7 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 	slices.SortStableFunc(order, func(a, b int) int { return -cmp.Compare(files[a].size, files[b].size) })
 
 	var done atomic.Int64
-	read := func(n int64) { o.Progress(Progress{Step: "reading", Done: done.Add(n), Total: total}) }
+	read := func(n int64) { o.Progress(Progress{Step: "reading", Done: done.Add(n), Total: total, Unit: UnitBytes}) }
 	all := make([]*stagedPackage, len(files))
 	err = eachWhenThere(ctx, files, order, func(ctx context.Context, i int) (err error) {
 		all[i], err = stagePackage(ctx, files[i], keys, o, to, read)

@@ -30,10 +30,9 @@ const maxCommand = 500
 func User(getenv func(string) string) string { return userOf("/proc", os.Geteuid(), getenv) }
 
 func userOf(proc string, euid int, getenv func(string) string) string {
-	const unset, overflow = "4294967295", "65534" // of a login; of one outside the namespace
 	login, err := os.ReadFile(path.Join(proc, "self/loginuid"))
 	id := strings.TrimSpace(string(login))
-	if err == nil && id != unset && id != overflow && isNumber(id) {
+	if err == nil && id != unsetLogin && id != overflowLogin && isNumber(id) {
 		return name(id)
 	}
 	if euid == 0 {
@@ -48,6 +47,9 @@ func userOf(proc string, euid int, getenv func(string) string) string {
 	}
 	return name(strconv.Itoa(euid))
 }
+
+// Login users that are none: nobody logged in, or somebody outside of the namespace.
+const unsetLogin, overflowLogin = "4294967295", "65534"
 
 func isNumber(id string) bool {
 	_, err := strconv.ParseUint(id, 10, 32)
@@ -165,4 +167,22 @@ func quoted(arg string) string {
 		return arg
 	}
 	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+}
+
+// IsElevated reports whether the process has rights that whoever started it may not have
+// themselves: as another user's, or root's by sudo, pkexec or doas. They may be allowed to run this
+// program and no other.
+func IsElevated(getenv func(string) string) bool {
+	return os.Geteuid() != os.Getuid() || isElevated("/proc", os.Geteuid(), getenv)
+}
+
+func isElevated(proc string, euid int, getenv func(string) string) bool {
+	for _, key := range []string{"SUDO_UID", "PKEXEC_UID", "DOAS_USER"} {
+		if by := getenv(key); by != "" && by != strconv.Itoa(euid) {
+			return true
+		}
+	}
+	login, err := os.ReadFile(path.Join(proc, "self/loginuid"))
+	id := strings.TrimSpace(string(login))
+	return err == nil && id != unsetLogin && id != overflowLogin && id != strconv.Itoa(euid)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/terminal"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -55,6 +56,7 @@ type Env struct {
 type globals struct {
 	root, prefix         string
 	json, quiet, verbose bool
+	screenFlags
 }
 
 // app is one run of hashpkg.
@@ -62,17 +64,22 @@ type app struct {
 	Env
 	globals
 	args []string // of the command line
+
+	screen, errScreen terminal.Screen // on which Out and Err are read
+	pages             *terminal.Pages // nil for a command that needs no pager
+	held              *heldWriter     // is Err then
 }
 
 // Main runs one command and returns the exit status.
 func Main(ctx context.Context, args []string, env Env) int {
 	a := &app{Env: env, args: args}
 	root := newRootCommand(a)
+	a.lookAtScreens() // for what is wrong with the command line
 	root.SetArgs(args)
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	err := root.ExecuteContext(ctx)
+	err := a.endPages(ctx, root.ExecuteContext(ctx))
 	err = flagGroupError(err)
 	if isA[usageError](err) {
 		a.json = a.json || asksForJSON(args) // what stands behind a wrong flag was not read
@@ -102,6 +109,7 @@ command cleans up.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.begin(c) },
 	}
 	cmd.SetVersionTemplate("hashpkg {{.Version}}\n")
 	f := cmd.PersistentFlags()
@@ -110,6 +118,7 @@ command cleans up.`,
 	f.BoolVar(&a.json, "json", false, "print one JSON value (docs/json.md)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more")
+	a.screenFlags.add(a, cmd)
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.AddCommand(
 		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a), newAutoRemoveCommand(a),

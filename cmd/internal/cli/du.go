@@ -65,7 +65,7 @@ func runDU(ctx context.Context, a *app, sort string) error {
 
 func (a *app) printSpace(s *gc.Space) error {
 	size := func(n int64) string { return strconv.FormatInt(n, 10) }
-	if isTerminal(a.Out) {
+	if a.screen.IsTerminal() {
 		size = humanSize
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)

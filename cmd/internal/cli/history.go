@@ -183,12 +183,10 @@ func (a *app) printHistory(root *sysroot.Root, list []historyOutput) error {
 		a.notice("nothing such is in the history of %s\n", root.Store().Path("."))
 		return nil
 	}
-	w := a.table()
+	w := a.table(4, 5)
 	out := *a
 	out.Out = w
-	if err := out.printf("\tID\tTIME\tUSER\tCOMMAND\tCHANGES\n"); err != nil {
-		return err
-	}
+	w.Header("", "ID", "TIME", "USER", "COMMAND", "CHANGES")
 	for _, h := range list {
 		mark := ""
 		if h.Active {
@@ -344,7 +342,7 @@ func (a *app) printGeneration(h *historyOutput) error {
 				}
 				of.title = ""
 			}
-			if err := a.printf("  %s\n%s", c, a.programsLine(c.Programs)); err != nil {
+			if err := errors.Join(a.printChanged("  "+c.String()), a.printf("%s", a.programsLine(c.Programs))); err != nil {
 				return err
 			}
 		}

@@ -149,7 +149,7 @@ func runList(ctx context.Context, a *app, o listOptions, patterns []string) erro
 			return err
 		}
 	}
-	terminal := isTerminal(a.Out)
+	terminal := a.screen.IsTerminal()
 	if a.json || o.sort == "size" || len(o.columns) == 0 && terminal || slices.Contains(o.columns, "size") {
 		l.measure(ctx, rows)
 	}

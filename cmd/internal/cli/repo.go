@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -108,10 +107,4 @@ func hintOfFile(err error, requests []repo.Request) error {
 		}
 	}
 	return err
-}
-
-// table prints lines whose columns, divided by tabs, begin one below the other. The
-// caller flushes it.
-func (a *app) table() *tabwriter.Writer {
-	return tabwriter.NewWriter(visibleWriter{a.Out}, 0, 8, 2, ' ', 0)
 }

@@ -336,7 +336,7 @@ func (a *app) printShow(out showOutput) error {
 		}
 		text += fmt.Sprintf("    %s  %s  (%s)\n", visible.Line(n.Soname), visible.Line(n.Path), provider)
 	}
-	text += fmt.Sprintf("%d files\n", len(out.Files))
+	text += count(len(out.Files), "file") + "\n"
 	for _, f := range out.Files {
 		if !a.verbose {
 			break

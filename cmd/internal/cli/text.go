@@ -39,5 +39,5 @@ func (a *app) notice(format string, v ...any) {
 
 // complain writes what a person has to know.
 func (a *app) complain(format string, v ...any) {
-	_, _ = io.WriteString(a.Err, visible.Text(fmt.Sprintf(format, v...)))
+	_, _ = io.WriteString(a.Err, a.message(fmt.Sprintf(format, v...)))
 }
