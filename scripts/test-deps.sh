@@ -37,6 +37,7 @@ mkfs.btrfs              btrfs-progs
 mkfs.ext4               e2fsprogs
 mkfs.xfs                xfsprogs
 mmdebstrap              mmdebstrap
+less                    less
 musl-gcc                musl-tools
 objcopy                 binutils
 patchelf                patchelf
@@ -54,7 +55,6 @@ strace                  strace
 testsolv                libsolv-tools
 unshare                 util-linux
 xz                      xz-utils
-less                    less
 zsh                     zsh
 zstd                    zstd
 /usr/share/bash-completion/bash_completion  bash-completion

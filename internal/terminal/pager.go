@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,9 +22,9 @@ type Pager struct {
 // ChoosePager returns the pager that the environment names: HASHPKG_PAGER, else PAGER, words
 // divided by spaces, no shell; else less. cat is none.
 //
-// With secure it is less and no other program, from the system's directories, without what the
-// environment has less run, and less is told to run nothing (LESSSECURE, less(1)): for those
-// who may run hashpkg as another user, and no other programs.
+// With secure it is less and no other program, from the system's directories, and it is told to
+// run nothing, to write no file and to follow no LESSOPEN (LESSSECURE, less(1)): for those who
+// may run hashpkg as another user, and no other programs.
 func ChoosePager(getenv func(string) string, secure bool) Pager {
 	const usual = "less"
 	command := cmp.Or(getenv("HASHPKG_PAGER"), getenv("PAGER"), usual)
@@ -44,8 +43,7 @@ func (p Pager) start(screen *Screen) (*exec.Cmd, io.WriteCloser, error) {
 	program := p.Command[0]
 	environ := os.Environ()
 	if p.Secure {
-		environ = slices.DeleteFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, "LESS") })
-		environ = append(environ, "LESSSECURE=1", "LESSHISTFILE=-")
+		environ = append(environ, "LESSSECURE=1")
 		program = "/usr/bin/less"
 		if _, err := os.Stat(program); err != nil {
 			program = "/bin/less"

@@ -63,9 +63,9 @@ func runShowAvailable(ctx context.Context, a *app, root *sysroot.Root, o sourceF
 	switch {
 	case len(out.Versions) > 0:
 	case len(likeliest) > 0:
-		return advice.Errorf("none of %s has %s; %s", strings.Join(looked, ", "), spec, similar.Question(likeliest))
+		return noneHasError{advice.Errorf("none of %s has %s; %s", strings.Join(looked, ", "), spec, similar.Question(likeliest))}
 	default:
-		return advice.Errorf("none of %s has %s; hashpkg search finds packages by words", strings.Join(looked, ", "), spec)
+		return noneHasError{advice.Errorf("none of %s has %s; hashpkg search finds packages by words", strings.Join(looked, ", "), spec)}
 	}
 	orders := root.Formats().Orders()
 	slices.SortStableFunc(out.Versions, func(x, y availableVersion) int {

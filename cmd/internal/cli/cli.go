@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -77,9 +78,13 @@ func Main(ctx context.Context, args []string, env Env) int {
 	a.lookAtScreens() // for what is wrong with the command line
 	root.SetArgs(args)
 	root.SetIn(env.In)
-	root.SetOut(env.Out)
+	out := bufio.NewWriter(env.Out) // for help and completions, which cobra writes by the word
+	root.SetOut(out)
 	root.SetErr(env.Err)
 	err := a.endPages(ctx, root.ExecuteContext(ctx))
+	if ferr := out.Flush(); ferr != nil && err == nil {
+		err = fmt.Errorf("write output: %w", ferr)
+	}
 	err = flagGroupError(err)
 	if isA[usageError](err) {
 		a.json = a.json || asksForJSON(args) // what stands behind a wrong flag was not read

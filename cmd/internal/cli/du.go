@@ -34,6 +34,7 @@ On a terminal sizes are rounded (K is 1024 bytes); else they are in bytes.`,
 		RunE:    func(c *cobra.Command, _ []string) error { return runDU(c.Context(), a, sort) },
 	}
 	cmd.Flags().StringVar(&sort, "sort", "name", "order by `KEY`: name, or size, the largest first")
+	a.completeFlag(cmd, "sort", oneOf("name", "size"), noFiles)
 	return cmd
 }
 

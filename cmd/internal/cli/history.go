@@ -113,7 +113,7 @@ func newHistoryOutput(root *sysroot.Root, g *record.Generation, active int) (his
 
 func runHistory(a *app, pattern string) error {
 	if _, err := path.Match(pattern, ""); err != nil {
-		return usageError{fmt.Errorf("--package %q: %w", pattern, err)}
+		return usageError{fmt.Errorf("--package %s: a [ in a pattern wants its ]", pattern)}
 	}
 	root, active, err := a.openHistory()
 	if err != nil {
@@ -135,7 +135,7 @@ func runHistory(a *app, pattern string) error {
 			h, err = newHistoryOutput(root, g, active)
 		}
 		if err != nil { // one is damaged, and the others are what one looks for then
-			a.complain("hashpkg: %v; see hashpkg verify\n", err)
+			a.complain("hashpkg: %v; see hashpkg verify\n", plain(err))
 			damaged = errDamaged
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -71,7 +72,7 @@ Exit status 1: a name or GLOB fits nothing.`,
 	f.StringSliceVar(&o.columns, "columns", nil, "print these `COLUMNS`, with commas between them")
 	cmd.ValidArgsFunction = a.complete(anyOf(installedNames(isAny), storedNames), noFiles)
 	a.completeFlag(cmd, "sort", oneOf("name", "size"), noFiles)
-	a.completeFlag(cmd, "columns", oneOf(columnNames()...), noFiles)
+	a.completeFlag(cmd, "columns", listOf(columnNames()...), noFiles)
 	return cmd
 }
 
@@ -359,13 +360,19 @@ func (l *lister) missing(patterns []string) error {
 		}
 		stored, err := l.root.Store().Trees(spec.Name)
 		switch {
-		case slices.ContainsFunc(l.all, func(t *listed) bool { return t.active && t.Name == spec.Name && t.Origin == record.OriginSystem }) && l.options.private:
+		case l.options.upgradable && l.systemHas(spec.Name):
+			hint = fmt.Sprintf("%s is the system's, and its package manager upgrades it", spec.Name)
+		case l.options.private && l.systemHas(spec.Name):
 			hint = fmt.Sprintf("the system has it: hashpkg list --system %s", spec.Name)
 		case err == nil && len(stored) > 0:
 			hint = fmt.Sprintf("hashpkg list --all %s shows which versions are here", spec.Name)
 		}
 	}
-	return fmt.Errorf("%w: %s; %s", query.ErrNotInstalled, strings.Join(patterns, ", "), hint)
+	return advice.Errorf("%w: %s; %s", query.ErrNotInstalled, strings.Join(patterns, ", "), hint)
+}
+
+func (l *lister) systemHas(name string) bool {
+	return slices.ContainsFunc(l.all, func(t *listed) bool { return t.active && t.Name == name && t.Origin == record.OriginSystem })
 }
 
 // noteNone says why there is nothing to be listed.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -140,7 +141,7 @@ func flagError(c *cobra.Command, err error) error {
 		value, _ := pflag.UnquoteUsage(lacking.GetFlag())
 		return usageError{advice.Errorf("--%s needs a value, %s; see %s --help", lacking.GetFlag().Name, value, c.CommandPath())}
 	case errors.As(err, &invalid):
-		return usageError{advice.Errorf("--%s %s: %v; see %s --help", invalid.GetFlag().Name, invalid.GetValue(), invalidValue(invalid), c.CommandPath())}
+		return usageError{advice.Errorf("--%s %s: %v; see %s --help", invalid.GetFlag().Name, cmp.Or(invalid.GetValue(), `""`), invalidValue(invalid), c.CommandPath())}
 	}
 	return usageError{advice.Errorf("%w; see %s --help", err, c.CommandPath())}
 }

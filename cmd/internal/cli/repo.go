@@ -95,7 +95,7 @@ func isPackageFile(arg string) bool {
 }
 
 // hintOfFile adds to the error of names that were not found that there is a file of one
-// of them.
+// of them, or else how names are found.
 func hintOfFile(err error, requests []repo.Request) error {
 	var missing *repo.NotFoundError
 	if !errors.As(err, &missing) && !errors.Is(err, repo.ErrNoSource) {
@@ -105,6 +105,9 @@ func hintOfFile(err error, requests []repo.Request) error {
 		if info, serr := os.Stat(q.String()); serr == nil && !info.IsDir() {
 			return advice.Errorf("%w; to install the file of that name, write ./%s", err, q)
 		}
+	}
+	if missing != nil && len(requests) == 1 && len(missing.Near)+len(missing.Foreign)+len(missing.Providers) == 0 && missing.Advice() == "" {
+		return advice.Errorf("%w; hashpkg search finds packages by words", err)
 	}
 	return err
 }

@@ -206,12 +206,10 @@ func (t *table) Flush() error {
 	text := visible.Text(t.text.String())
 	t.text.Reset()
 	if !t.app.screen.IsTerminal() && !t.app.screen.Color {
-		w := tabwriter.NewWriter(t.app.Out, 0, 8, 2, ' ', 0)
+		var out strings.Builder // to be written at once, and not by the cell
+		w := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
 		_, err := io.WriteString(w, text)
-		if err := errors.Join(err, w.Flush()); err != nil {
-			return fmt.Errorf("write output: %w", err)
-		}
-		return nil
+		return errors.Join(err, w.Flush(), t.app.printExactly(out.String()))
 	}
 	var rows [][]string
 	for line := range strings.Lines(text) {
