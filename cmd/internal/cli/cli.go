@@ -103,6 +103,11 @@ func newRootCommand(a *app) *cobra.Command {
 binds each program to the libraries that fit it, so that any number of versions
 of everything, the C library included, live on one machine at the same time.
 
+On a terminal, tables are cut to its width, and what is longer than the screen is
+shown by a pager: $HASHPKG_PAGER, else $PAGER (words, no shell), else less; cat is none.
+Who has become root by sudo and the like gets less, which runs nothing for them.
+NO_COLOR, and TERM=dumb, turn colors off. Nothing of this is so elsewhere.
+
 Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held,
 5 done but for what is named (rebind, verify), 130 interrupted (Ctrl-C),
 143 terminated: what was there before is there still, or hashpkg sync ends what
