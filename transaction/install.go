@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -238,11 +241,16 @@ func lookAtFiles(packages []Package, formats backends.Formats) ([]packageFile, e
 			continue
 		}
 		info, err := os.Stat(p.Path)
-		if err != nil {
+		var at *fs.PathError
+		switch {
+		case errors.As(err, &at):
+			return nil, fmt.Errorf("open package %s: %w", p.Path, at.Err)
+		case err != nil:
 			return nil, fmt.Errorf("open package: %w", err)
-		}
-		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("open package: %s is not a regular file", p.Path)
+		case info.IsDir():
+			return nil, advice.Errorf("open package %s: it is a directory; name the files in it, such as %s", p.Path, filepath.Join(p.Path, "*.deb"))
+		case !info.Mode().IsRegular():
+			return nil, fmt.Errorf("open package %s: it is not a regular file", p.Path)
 		}
 		format, err := formatOf(p.Path, formats)
 		if err != nil {

@@ -144,6 +144,12 @@ command cleans up.`,
 		c.Aliases = aliasesOf(c.Name())
 	}
 	cmd.SetHelpCommand(newHelpCommand())
+	cmd.InitDefaultCompletionCmd()
+	for _, c := range cmd.Commands() {
+		if c.Name() == "completion" { // which cobra has print its help whatever is wrong
+			c.Args, c.RunE = args(cobra.NoArgs), func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	return cmd
 }
 

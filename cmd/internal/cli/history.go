@@ -153,7 +153,7 @@ func runHistory(a *app, pattern string) error {
 	if a.json {
 		err = a.printJSON(map[string]any{"generations": out})
 	} else {
-		err = a.printHistory(root, out)
+		err = a.printHistory(root, out, pattern)
 	}
 	return cmp.Or(err, damaged)
 }
@@ -178,9 +178,13 @@ func (a *app) openHistory() (*sysroot.Root, int, error) {
 	return root, active, nil
 }
 
-func (a *app) printHistory(root *sysroot.Root, list []historyOutput) error {
+func (a *app) printHistory(root *sysroot.Root, list []historyOutput, pattern string) error {
 	if len(list) == 0 {
-		a.notice("nothing such is in the history of %s\n", root.Store().Path("."))
+		what := "no generation of %s is there\n"
+		if pattern != "" {
+			what = "no generation of %s has changed such a package\n"
+		}
+		a.notice(what, root.Store().Path("."))
 		return nil
 	}
 	w := a.table(4, 5)

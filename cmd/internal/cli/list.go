@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/similar"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -366,6 +367,12 @@ func (l *lister) missing(patterns []string) error {
 			hint = fmt.Sprintf("the system has it: hashpkg list --system %s", spec.Name)
 		case err == nil && len(stored) > 0:
 			hint = fmt.Sprintf("hashpkg list --all %s shows which versions are here", spec.Name)
+		default:
+			var names []string
+			for _, t := range l.all {
+				names = append(names, t.Name)
+			}
+			hint = cmp.Or(similar.DidYouMean(spec.Name, names), hint)
 		}
 	}
 	return advice.Errorf("%w: %s; %s", query.ErrNotInstalled, strings.Join(patterns, ", "), hint)
