@@ -31,6 +31,7 @@ type progress struct {
 	start    time.Time
 	last     time.Time
 	phase    string // that was told last, and its item
+	done     int64  // of it
 	shown    bool
 }
 
@@ -95,10 +96,10 @@ func (p *progress) tell(fields progressFields, text string) {
 	now := time.Now()
 	isLast := fields.Total != nil && fields.Done == *fields.Total
 	phase := fields.Phase + " " + fields.Item
-	if phase == p.phase && !isLast && now.Sub(p.last) < redraw {
+	if phase == p.phase && (fields.Done == p.done || !isLast && now.Sub(p.last) < redraw) {
 		return
 	}
-	p.last, p.phase = now, phase
+	p.last, p.phase, p.done = now, phase, fields.Done
 	// What cannot be written to standard error cannot be told either.
 	_ = p.json.Encode(progressOutput{fields})
 }
