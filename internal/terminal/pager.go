@@ -167,17 +167,18 @@ func (p *Pages) Close(stop <-chan struct{}) error {
 	}
 	_ = p.input.Close() // which Wait may have closed
 	var err error
+	stopped := false
 	select {
 	case err = <-p.ended:
 	case <-stop:
+		stopped = true
 		_ = p.cmd.Process.Signal(syscall.SIGTERM) // or it has ended by itself
-		<-p.ended
-		return nil
+		err = <-p.ended
 	}
 	p.direct = true
 	var exit *exec.ExitError
 	switch {
-	case err == nil:
+	case err == nil, stopped:
 		return nil
 	case errors.As(err, &exit) && !exit.Exited(): // by a signal
 		return err
