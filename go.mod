@@ -24,6 +24,7 @@ require (
 	golang.org/x/net v0.46.0
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
+	golang.org/x/text v0.30.0
 	mvdan.cc/sh/v3 v3.14.1
 	pault.ag/go/debian v0.19.0
 )
@@ -39,7 +40,6 @@ require (
 	github.com/xi2/xz v0.0.0-20171230120015-48954b6210f8 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.43.0 // indirect
-	golang.org/x/text v0.30.0 // indirect
 	golang.org/x/tools v0.38.0 // indirect
 	pault.ag/go/topsort v0.1.1 // indirect
 )

@@ -110,7 +110,7 @@ ln -s /usr/share/lib/data /etc/tool/data; ln -s computed /etc/tool/alias
 	}
 	out := s.hashpkg(0, "configure", "tool")
 	s.says(out, "/etc/tool/computed: copied\n", "/etc/lib/made: copied\n", "/var/lib/tool/state: copied\n", "note: /etc/tool/own is left (own)\n",
-		"note: /usr/share/lib/more is left (refused): scripts compute 1 files for /usr, where nothing is put\n")
+		"note: /usr/share/lib/more is left (refused): scripts compute 1 file for /usr, where nothing is put\n")
 	first := map[string]string{
 		"etc/tool/computed": "conf\ndata\n", "etc/tool/own": "mine\n", "etc/tool/changed": "1\n", "etc/tool/data": "data\n", "etc/tool/alias": "conf\ndata\n",
 		"etc/lib/made": "lib\n", "var/lib/tool/state": "1\n", "etc/reg/catalog": "tool\n", "etc/passwd": passwd,

@@ -84,7 +84,7 @@ func TestFirstMinute(t *testing.T) {
 	if out, _ := run(0, hashpkg, "list"); !strings.HasPrefix(out, "tool  1.0  amd64  deb  -  default  "+prefix) {
 		t.Errorf("with the setting it lists %q", out)
 	}
-	if _, said := run(1, hashpkg, "sources", "add", "sid"); !strings.HasPrefix(said, "hashpkg: run this as root; or without a file name a release that is known, with --from: add sources: ") {
+	if _, said := run(1, hashpkg, "sources", "add", "sid"); !strings.HasPrefix(said, "hashpkg: run this as root, or name the release with --from in each command, which needs no file: add sources: ") {
 		t.Errorf("of sources it says %q", said)
 	}
 }

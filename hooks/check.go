@@ -191,8 +191,8 @@ func (c *checker) checkDatabases(ctx context.Context) error {
 		}
 	}
 	if would.Changed || due > 0 {
-		c.add(BehindDatabase, repairBySync, "behind the package manager: a sync would add %d trees, remove %d and edit %d programs",
-			len(would.Trees), len(would.Gone), due)
+		c.add(BehindDatabase, repairBySync, "behind the package manager: a sync would add %s, remove %d and edit %s",
+			count(len(would.Trees), "tree", "trees"), len(would.Gone), count(due, "program", "programs"))
 	}
 	return nil
 }

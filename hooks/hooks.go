@@ -190,7 +190,7 @@ func (h *Hook) retire(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	if n := len(result.Edited); n > 0 {
-		return fmt.Errorf("%d programs could not be given their packaged bytes back, among them %s", n, result.Edited[0])
+		return fmt.Errorf("%s could not be given the packaged bytes back, among them %s", count(n, "program", "programs"), result.Edited[0])
 	}
 	pins, _ := h.Root.Pins() // which are only named: a damaged record of them keeps nobody from removing
 	if line := retired(len(result.Restored), pins); line != "" {

@@ -283,8 +283,8 @@ func (r *Repo) Release(ctx context.Context, name string) ([]backends.Source, err
 	for i := range all {
 		known = append(known, all[i].Name, releaseOf(&all[i]))
 	}
-	if names := similar.Names(name, known); len(names) > 0 {
-		return nil, advice.Errorf("%w: %s; did you mean %s?", ErrNoSource, name, strings.Join(names, " or "))
+	if question := similar.DidYouMean(name, known); question != "" {
+		return nil, advice.Errorf("%w: %s; %s", ErrNoSource, name, question)
 	}
 	return nil, advice.Errorf("%w: %s; hashpkg sources lists the sources of this machine, and the releases that are known are %s", ErrNoSource, name, strings.Join(known[:len(known)-2*len(all)], ", "))
 }

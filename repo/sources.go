@@ -94,7 +94,7 @@ func (r *Repo) RemoveSource(ctx context.Context, name string) ([]backends.Source
 	}
 	i := slices.IndexFunc(all, func(s backends.Source) bool { return s.Name == name || releaseOf(&s) == name })
 	if i < 0 {
-		return nil, fmt.Errorf("remove %s: %w", name, ErrNoSource)
+		return nil, advice.Errorf("remove %s: %w; hashpkg sources lists those that there are", name, ErrNoSource)
 	}
 	file := all[i].File
 	if path.Dir(file) != SourcesDir {
@@ -122,7 +122,7 @@ func (r *Repo) RemoveSource(ctx context.Context, name string) ([]backends.Source
 // the prefix is.
 func ownersHint(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return advice.First("run this as root; or without a file name a release that is known, with --from", err)
+		return advice.First("run this as root, or name the release with --from in each command, which needs no file", err)
 	}
 	return err
 }

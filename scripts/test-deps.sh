@@ -41,6 +41,7 @@ mkfs.btrfs              btrfs-progs
 mkfs.ext4               e2fsprogs
 mkfs.xfs                xfsprogs
 mmdebstrap              mmdebstrap
+less                    less
 musl-gcc                musl-tools
 objcopy                 binutils
 patchelf                patchelf

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/alternatives"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -96,7 +97,7 @@ func ChooseAlternative(ctx context.Context, c Change, name, choice string) (Resu
 		}
 		i := slices.IndexFunc(all, func(a Alternative) bool { return a.Name == name })
 		if i < 0 {
-			return false, fmt.Errorf("%w: %s", ErrNoAlternative, name)
+			return false, noAlternative(name)
 		}
 		found := alternatives.Chosen(all[i].Candidates, choice)
 		if found < 0 {
@@ -122,8 +123,12 @@ func FreeAlternative(ctx context.Context, c Change, name string) (Result, error)
 		}
 		all, err := Alternatives(c.Root, g)
 		if err == nil && !slices.ContainsFunc(all, func(a Alternative) bool { return a.Name == name }) {
-			err = fmt.Errorf("%w: %s", ErrNoAlternative, name)
+			err = noAlternative(name)
 		}
 		return false, err
 	})
+}
+
+func noAlternative(name string) error {
+	return advice.Errorf("%w: %s; hashpkg alternatives lists those that there are", ErrNoAlternative, name)
 }

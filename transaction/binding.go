@@ -12,7 +12,7 @@ import (
 
 // ErrNotInCommand is returned (wrapped) for a name of which a command says something and that it
 // does not install.
-var ErrNotInCommand = errors.New("not in this command")
+var ErrNotInCommand = errors.New("this command installs no such package")
 
 // defaultPrelocate is the choice of a package of which nobody has made one, and which is new.
 const defaultPrelocate = record.PrelocateOn
@@ -81,7 +81,7 @@ func CheckPrelocate(prelocate map[string]record.Prelocate, has func(name string)
 			continue
 		}
 		option := map[record.Prelocate]string{record.PrelocateOn: "--prelocate", record.PrelocateOff: "--no-prelocate"}[prelocate[name]]
-		err := fmt.Errorf("%s=%s: %w: this command installs no such package", option, name, ErrNotInCommand)
+		err := fmt.Errorf("%s=%s: %w", option, name, ErrNotInCommand)
 		if slices.ContainsFunc(active.Trees, func(t record.Tree) bool { return t.Name == name && t.Origin == record.OriginPrivate }) {
 			err = fmt.Errorf("%w; it is there already, and hashpkg install %s=%s %s changes it", err, option, name, name)
 		}

@@ -3,11 +3,11 @@ package transaction
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -90,7 +90,7 @@ func Hold(ctx context.Context, c Change, names []string, hold bool) (Result, err
 				t.OnHold = hold
 			}
 			if !found {
-				return false, fmt.Errorf("%w by name: %s", query.ErrNotInstalled, name)
+				return false, advice.Errorf("%w by name: %s; upgrades leave what was installed from a file anyway", query.ErrNotInstalled, name)
 			}
 		}
 		return changed, nil

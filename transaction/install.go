@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -114,9 +117,17 @@ const DefaultMaxSize = 64 << 30
 // Progress is how far a transaction has come.
 type Progress struct {
 	Step        string // "reading", "editing", "committing", "verifying"
-	Done, Total int64  // bytes of package files when reading, else 0
-	Packages    bool   // Done and Total are numbers of packages
+	Item        string // what is at work; "" for nothing that has a name
+	Done, Total int64  // how much of it is done; Total is 0 where nobody knows
+	Unit        string // what they count; "" where nothing is counted
 }
+
+// Units of a [Progress].
+const (
+	UnitBytes    = "bytes"
+	UnitPackages = "packages"
+	UnitObjects  = "objects"
+)
 
 // InstallResult is the plan and what became of it.
 type InstallResult struct {
@@ -230,11 +241,16 @@ func lookAtFiles(packages []Package, formats backends.Formats) ([]packageFile, e
 			continue
 		}
 		info, err := os.Stat(p.Path)
-		if err != nil {
+		var at *fs.PathError
+		switch {
+		case errors.As(err, &at):
+			return nil, fmt.Errorf("open package %s: %w", p.Path, at.Err)
+		case err != nil:
 			return nil, fmt.Errorf("open package: %w", err)
-		}
-		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("open package: %s is not a regular file", p.Path)
+		case info.IsDir():
+			return nil, advice.Errorf("open package %s: it is a directory; name the files in it, such as %s", p.Path, filepath.Join(p.Path, "*.deb"))
+		case !info.Mode().IsRegular():
+			return nil, fmt.Errorf("open package %s: it is not a regular file", p.Path)
 		}
 		format, err := formatOf(p.Path, formats)
 		if err != nil {
@@ -360,7 +376,7 @@ func stageAll(ctx context.Context, o InstallOptions, files []packageFile, keys m
 	slices.SortStableFunc(order, func(a, b int) int { return -cmp.Compare(files[a].size, files[b].size) })
 
 	var done atomic.Int64
-	read := func(n int64) { o.Progress(Progress{Step: "reading", Done: done.Add(n), Total: total}) }
+	read := func(n int64) { o.Progress(Progress{Step: "reading", Done: done.Add(n), Total: total, Unit: UnitBytes}) }
 	all := make([]*stagedPackage, len(files))
 	err = eachWhenThere(ctx, files, order, func(ctx context.Context, i int) (err error) {
 		all[i], err = stagePackage(ctx, files[i], keys, o, to, read)

@@ -396,7 +396,11 @@ func syncLocked(ctx context.Context, o SyncOptions, states map[string]string) (r
 		return result, err
 	}
 	if len(s.faults) > 0 {
-		err = fmt.Errorf("%d programs could not be edited, and the next sync tries again: %w", len(s.faults), s.faults[0])
+		programs := "1 program"
+		if n := len(s.faults); n > 1 {
+			programs = fmt.Sprintf("%d programs", n)
+		}
+		err = fmt.Errorf("%s could not be edited, and the next sync tries again: %w", programs, s.faults[0])
 	}
 	return result, err
 }
@@ -498,7 +502,7 @@ func (s *syncer) look(ctx context.Context) error {
 	s.result.Looked = len(s.changed)
 	s.scans = make(map[pkginfo.Key]*system.Found, len(s.changed))
 	found, err := system.Scan(ctx, s.Root, s.changed, s.sharer, s.Rewrite.SizeLimit(), func(done int) {
-		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(s.changed)), Packages: true})
+		s.Progress(Progress{Step: "reading", Done: int64(done), Total: int64(len(s.changed)), Unit: UnitPackages})
 	})
 	if err != nil {
 		return err

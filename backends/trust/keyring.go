@@ -24,7 +24,7 @@ func ParseKeyring(files ...[]byte) (*Keyring, error) {
 	k := &Keyring{}
 	for _, b := range files {
 		if err := k.add(b); err != nil {
-			return nil, fmt.Errorf("read keyring: %w", err)
+			return nil, fmt.Errorf("read keyring: these are no keys of OpenPGP (%w)", err)
 		}
 	}
 	return k, nil

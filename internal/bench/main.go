@@ -61,6 +61,7 @@ var sections = []section{
 	{"elf", benchELF},
 	{"sync", benchSync},
 	{"queries", benchQueries},
+	{"face", benchFace},
 	{"repo", benchRepo},
 	{"view", benchView},
 	{"startup", benchStartup},

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/hashpkg/hashpkg/internal/visible"
 )
 
 // maxCommand bounds a command that is kept, in bytes.
@@ -28,10 +30,9 @@ const maxCommand = 500
 func User(getenv func(string) string) string { return userOf("/proc", os.Geteuid(), getenv) }
 
 func userOf(proc string, euid int, getenv func(string) string) string {
-	const unset, overflow = "4294967295", "65534" // of a login; of one outside the namespace
 	login, err := os.ReadFile(path.Join(proc, "self/loginuid"))
 	id := strings.TrimSpace(string(login))
-	if err == nil && id != unset && id != overflow && isNumber(id) {
+	if err == nil && id != unsetLogin && id != overflowLogin && isNumber(id) {
 		return name(id)
 	}
 	if euid == 0 {
@@ -41,11 +42,14 @@ func userOf(proc string, euid int, getenv func(string) string) string {
 			}
 		}
 		if by := getenv("DOAS_USER"); by != "" {
-			return Visible(by)
+			return visible.Line(by)
 		}
 	}
 	return name(strconv.Itoa(euid))
 }
+
+// Login users that are none: nobody logged in, or somebody outside of the namespace.
+const unsetLogin, overflowLogin = "4294967295", "65534"
 
 func isNumber(id string) bool {
 	_, err := strconv.ParseUint(id, 10, 32)
@@ -57,7 +61,7 @@ func name(id string) string {
 	if err != nil || u.Username == "" {
 		return id
 	}
-	return Visible(u.Username)
+	return visible.Line(u.Username)
 }
 
 // Arguments returns the arguments of a process, and nothing when it is gone or cannot be
@@ -156,7 +160,7 @@ func namesSecret(option string) bool {
 
 // quoted returns an argument as one word of a shell's.
 func quoted(arg string) string {
-	arg = Visible(arg)
+	arg = visible.Line(arg)
 	if arg != "" && !strings.ContainsFunc(arg, func(c rune) bool {
 		return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("_-+=.,:/@%~^*\\", c)
 	}) {
@@ -165,24 +169,20 @@ func quoted(arg string) string {
 	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }
 
-// Visible returns text on one line, with what does not print as an escape: a terminal
-// does nothing for it, and it cannot look like other lines.
-func Visible(text string) string {
-	if !strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) || c == utf8.RuneError }) {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		c, size := utf8.DecodeRuneInString(text[i:])
-		switch {
-		case c == utf8.RuneError && size == 1, c < 0x80 && !unicode.IsPrint(c):
-			fmt.Fprintf(&b, `\x%02x`, text[i])
-		case !unicode.IsPrint(c):
-			fmt.Fprintf(&b, `\u%04x`, c)
-		default:
-			b.WriteString(text[i : i+size])
+// IsElevated reports whether the process has rights that whoever started it may not have
+// themselves: as another user's, or root's by sudo, pkexec or doas. They may be allowed to run this
+// program and no other.
+func IsElevated(getenv func(string) string) bool {
+	return os.Geteuid() != os.Getuid() || isElevated("/proc", os.Geteuid(), getenv)
+}
+
+func isElevated(proc string, euid int, getenv func(string) string) bool {
+	for _, key := range []string{"SUDO_UID", "PKEXEC_UID", "DOAS_USER"} {
+		if by := getenv(key); by != "" && by != strconv.Itoa(euid) {
+			return true
 		}
-		i += size
 	}
-	return b.String()
+	login, err := os.ReadFile(path.Join(proc, "self/loginuid"))
+	id := strings.TrimSpace(string(login))
+	return err == nil && id != unsetLogin && id != overflowLogin && id != strconv.Itoa(euid)
 }

@@ -48,7 +48,11 @@ func Names(name string, names []string) []string {
 // DidYouMean returns the question that a message ends with, as "did you mean jq or jql?";
 // "" where nothing is similar.
 func DidYouMean(name string, names []string) string {
-	likeliest := Names(name, names)
+	return Question(Names(name, names))
+}
+
+// Question returns the same question for words that [Names] has found; "" for none.
+func Question(likeliest []string) string {
 	if len(likeliest) == 0 {
 		return ""
 	}

@@ -207,7 +207,7 @@ func (g *Generation) Encode() ([]byte, error) {
 func DecodeGeneration(b []byte) (*Generation, error) {
 	var g Generation
 	if err := json.Unmarshal(b, &g); err != nil {
-		return nil, fmt.Errorf("decode generation: %v", err)
+		return nil, fmt.Errorf("decode generation: %w", err)
 	}
 	if g.Layout != layout.FormatVersion {
 		return nil, fmt.Errorf("decode generation: layout %d, this program knows %d", g.Layout, layout.FormatVersion)

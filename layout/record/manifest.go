@@ -450,7 +450,7 @@ func (m *Manifest) Encode() ([]byte, error) {
 func DecodeManifest(b []byte) (*Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
-		return nil, fmt.Errorf("decode manifest: %v", err)
+		return nil, fmt.Errorf("decode manifest: %w", err)
 	}
 	if m.Layout != layout.FormatVersion {
 		return nil, fmt.Errorf("decode manifest: layout %d, this program knows %d", m.Layout, layout.FormatVersion)
@@ -481,12 +481,12 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 func ReadPackageFile(r io.Reader) (p PackageFile, err error) {
 	d := json.NewDecoder(r)
 	if _, err := d.Token(); err != nil { // the brace
-		return p, fmt.Errorf("decode manifest: %v", err)
+		return p, fmt.Errorf("decode manifest: %w", err)
 	}
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
-			return p, fmt.Errorf("decode manifest: %v", err)
+			return p, fmt.Errorf("decode manifest: %w", err)
 		}
 		var skipped json.RawMessage
 		var value any = &skipped
@@ -498,7 +498,7 @@ func ReadPackageFile(r io.Reader) (p PackageFile, err error) {
 			value = &p
 		}
 		if err := d.Decode(value); err != nil {
-			return p, fmt.Errorf("decode manifest: %v", err)
+			return p, fmt.Errorf("decode manifest: %w", err)
 		}
 		switch {
 		case key == "layout" && version != layout.FormatVersion:
@@ -521,7 +521,7 @@ func ReadGenerated(b []byte) ([]Generated, error) {
 		Generated []Generated `json:"generated"`
 	}
 	if err := json.Unmarshal(append([]byte{'{'}, b[i+1:]...), &end); err != nil {
-		return nil, fmt.Errorf("decode manifest: what was made for the view: %v", err)
+		return nil, fmt.Errorf("decode manifest: what was made for the view: %w", err)
 	}
 	return end.Generated, nil
 }

@@ -223,16 +223,16 @@ type systemRecord interface {
 func DecodeSystemRecord[R systemRecord](b []byte, r R) error {
 	var version struct{ Layout int }
 	if err := json.Unmarshal(b, &version); err != nil {
-		return fmt.Errorf("decode record: %v", err)
+		return fmt.Errorf("decode record: %w", err)
 	}
 	if version.Layout != layout.FormatVersion {
 		return fmt.Errorf("decode record: layout %d, this program knows %d", version.Layout, layout.FormatVersion)
 	}
 	if err := json.Unmarshal(b, r); err != nil {
-		return fmt.Errorf("decode record: %v", err)
+		return fmt.Errorf("decode record: %w", err)
 	}
 	if err := r.check(); err != nil {
-		return fmt.Errorf("decode record: %v", err)
+		return fmt.Errorf("decode record: %w", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashpkg/hashpkg/internal/similar"
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
@@ -177,10 +178,8 @@ func (e *NotFoundError) Advice() string {
 		return ""
 	case len(e.Elsewhere) > 0:
 		return "it is in " + strings.Join(e.Elsewhere, " and in ") + ": give --from " + e.Elsewhere[0]
-	case len(e.Similar) > 0:
-		return "did you mean " + strings.Join(e.Similar, " or ") + "?"
 	}
-	return ""
+	return similar.Question(e.Similar)
 }
 
 // specs names packages for a message.

@@ -391,7 +391,8 @@ func (w *worker) place(p string) (*beneath.Dir, string, error) {
 		return nil, "", err
 	}
 	if err := w.allowed(p, found.Path); err != nil {
-		return nil, "", errors.Join(err, found.Close())
+		_ = found.Close() // as in statePlace
+		return nil, "", err
 	}
 	return found.Dir, found.Base, nil
 }

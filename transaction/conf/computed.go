@@ -84,8 +84,12 @@ func (w *worker) compute(ctx context.Context, spec query.Spec) (*computed, error
 		w.result.Failed = append(w.result.Failed, Failure{f.Package, f.Error()})
 	}
 	if n := len(c.others); n > 0 {
+		files := "1 file"
+		if n > 1 {
+			files = fmt.Sprintf("%d files", n)
+		}
 		w.result.Left = append(w.result.Left, File{
-			Path: c.others[0], Package: c.of[t.Name].Spec(), State: Refused, Reason: fmt.Sprintf("scripts compute %d files for /usr, where nothing is put", n),
+			Path: c.others[0], Package: c.of[t.Name].Spec(), State: Refused, Reason: "scripts compute " + files + " for /usr, where nothing is put",
 		})
 	}
 	return c, nil

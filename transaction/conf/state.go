@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/transaction/query"
@@ -260,7 +261,8 @@ func (w *worker) statePlace(p string) (*beneath.Dir, string, error) {
 		return nil, "", err
 	}
 	if err := w.allowedState(p, found.Path); err != nil {
-		return nil, "", errors.Join(err, found.Close())
+		_ = found.Close() // nothing was written; where it is not there, that is no news
+		return nil, "", err
 	}
 	return found.Dir, found.Base, nil
 }
@@ -269,7 +271,7 @@ func (w *worker) statePlace(p string) (*beneath.Dir, string, error) {
 func (w *worker) allowedState(p, real string) error {
 	prefix := w.root.Prefix()
 	if !isState(real) || refusesState(real) || real == prefix || strings.HasPrefix(real, prefix+"/") {
-		return fmt.Errorf("%s leads to %s, where no package's directory is made", p, real)
+		return advice.Errorf("%s leads to %s, where no package's directory is made; make it yourself if it is wanted there", p, real)
 	}
 	return nil
 }

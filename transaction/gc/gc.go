@@ -579,7 +579,7 @@ func (c *collector) collect(ctx context.Context, active *record.Generation, stag
 	}
 	total := len(taken) + len(objects)
 	err = staging.Sweep(ctx, objects, func(done int) {
-		c.Progress(transaction.Progress{Step: fmt.Sprintf("removing %d of %d", done, total)})
+		c.Progress(transaction.Progress{Step: "removing", Done: int64(done), Total: int64(total), Unit: transaction.UnitObjects})
 	})
 	if errors.Is(err, context.Canceled) {
 		return advice.Errorf("%w; run hashpkg gc again to finish", transaction.ErrInterrupted)

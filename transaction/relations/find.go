@@ -1,6 +1,7 @@
 package relations
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/similar"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/transaction/query"
@@ -76,7 +78,12 @@ func (r *Relations) find(text string, all bool) (*Target, error) {
 		}
 		return nil, fmt.Errorf("%s: %w: the versions that are here are %s", text, ErrUnknown, strings.Join(slices.Compact(versions), ", "))
 	}
-	return nil, advice.Errorf("%s: %w: no package or library has that name; hashpkg list shows the packages", text, ErrUnknown)
+	var names []string
+	for h := range r.Stored {
+		names = append(names, h.Name)
+	}
+	hint := cmp.Or(similar.DidYouMean(spec.Name, names), "hashpkg list shows the packages")
+	return nil, advice.Errorf("%s: %w: no package or library has that name; %s", text, ErrUnknown, hint)
 }
 
 // linked returns the file of a tree that a link of its payload or interface leads to.

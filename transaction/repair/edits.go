@@ -22,7 +22,9 @@ func (r *repairer) verifyObjects(ctx context.Context) (err error) {
 			list = append(list, m)
 		}
 	}
-	progress := func(n int64) { r.Progress(transaction.Progress{Step: fmt.Sprintf("verifying %d MB", n>>20)}) }
+	progress := func(n int64) {
+		r.Progress(transaction.Progress{Step: "verifying", Done: n, Unit: transaction.UnitBytes})
+	}
 	if r.check == nil {
 		r.check, err = r.store().Check(ctx, list, progress)
 		return err

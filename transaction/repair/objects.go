@@ -88,7 +88,7 @@ func (r *repairer) fetch(ctx context.Context, w WantedPackage) (p *fromPackage, 
 	}
 	r.fetched[w] = nil
 	spec := w.Name + "=" + w.Version
-	r.Progress(transaction.Progress{Step: "fetching " + spec})
+	r.Progress(transaction.Progress{Step: "fetching", Item: spec})
 	file, err := r.Fetch(ctx, w)
 	if ctx.Err() != nil {
 		return nil, false, ctx.Err()
@@ -441,7 +441,7 @@ func (o *objectRepair) supplyFromPackages(ctx context.Context, damaged []*damage
 		if !specs[p.name+"="+p.version] {
 			continue
 		}
-		o.Progress(transaction.Progress{Step: "reading " + p.label})
+		o.Progress(transaction.Progress{Step: "reading", Item: p.label})
 		if err := o.readPackage(ctx, p, wanted, sizes); err != nil {
 			return err
 		}

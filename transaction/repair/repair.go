@@ -234,7 +234,7 @@ func (r *repairer) checkFormat(ctx context.Context) error {
 	case ok:
 		return nil
 	case !isGarbage && !r.store().Dir().Exists(layout.GenerationsDir):
-		return fmt.Errorf("%w: there is no hashpkg store at %s", query.ErrNotInstalled, r.store().Path("."))
+		return advice.Errorf("%w: there is no hashpkg store at %s; --root and --prefix name another place", query.ErrNotInstalled, r.store().Path("."))
 	}
 	isKnown, err := r.hasKnownRecord(ctx)
 	if err != nil {

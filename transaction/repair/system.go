@@ -82,7 +82,7 @@ func (r *systemRepairer) repair(ctx context.Context, names []string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		r.Progress(transaction.Progress{Step: "verifying", Done: int64(i), Total: int64(len(packages)), Packages: true})
+		r.Progress(transaction.Progress{Step: "verifying", Done: int64(i), Total: int64(len(packages)), Unit: transaction.UnitPackages})
 		found, err := verify.Package(r.Root, p)
 		if err != nil {
 			return fmt.Errorf("verify %s: %w", p.Name, err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/similar"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -42,7 +43,7 @@ type availableVersion struct {
 // all that files name.
 func runShowAvailable(ctx context.Context, a *app, root *sysroot.Root, o sourceFlags, spec query.Spec) error {
 	out := availableOutput{Name: spec.Name, Versions: []availableVersion{}}
-	var looked, similar []string
+	var looked, likeliest []string
 	err := a.withPackages(ctx, root, o, func(p *repo.Pool) error {
 		looked = p.Sources()
 		found, err := p.Named(spec.Name)
@@ -52,7 +53,7 @@ func runShowAvailable(ctx context.Context, a *app, root *sysroot.Root, o sourceF
 			}
 		}
 		if err == nil && len(found) == 0 {
-			similar, err = p.Similar(spec.Name)
+			likeliest, err = p.Similar(spec.Name)
 		}
 		return err
 	})
@@ -61,10 +62,10 @@ func runShowAvailable(ctx context.Context, a *app, root *sysroot.Root, o sourceF
 	}
 	switch {
 	case len(out.Versions) > 0:
-	case len(similar) > 0:
-		return advice.Errorf("none of %s has %s; did you mean %s?", strings.Join(looked, ", "), spec, strings.Join(similar, " or "))
+	case len(likeliest) > 0:
+		return noneHasError{advice.Errorf("none of %s has %s; %s", strings.Join(looked, ", "), spec, similar.Question(likeliest))}
 	default:
-		return advice.Errorf("none of %s has %s; hashpkg search finds packages by words", strings.Join(looked, ", "), spec)
+		return noneHasError{advice.Errorf("none of %s has %s; hashpkg search finds packages by words", strings.Join(looked, ", "), spec)}
 	}
 	orders := root.Formats().Orders()
 	slices.SortStableFunc(out.Versions, func(x, y availableVersion) int {

@@ -102,7 +102,7 @@ func (a *app) printResult(r transaction.Result, dryRun bool, err error) error {
 		return a.printf("nothing to do: generation %d is active\n", r.Generation)
 	}
 	for i := range r.Packages {
-		if err := a.printf("%s\n", &r.Packages[i]); err != nil {
+		if err := a.printChanged(r.Packages[i].String()); err != nil {
 			return err
 		}
 	}

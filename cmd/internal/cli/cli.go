@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/terminal"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -56,6 +58,7 @@ type Env struct {
 type globals struct {
 	root, prefix         string
 	json, quiet, verbose bool
+	screenFlags
 
 	// isGiven reports whether a flag is on the command line.
 	isGiven func(flag string) bool
@@ -74,17 +77,26 @@ type app struct {
 	Env
 	globals
 	args []string // of the command line
+
+	screen, errScreen terminal.Screen // on which Out and Err are read
+	pages             *terminal.Pages // nil for a command that needs no pager
+	held              *heldWriter     // is Err then
 }
 
 // Main runs one command and returns the exit status.
 func Main(ctx context.Context, args []string, env Env) int {
 	a := &app{Env: env, args: args}
 	root := newRootCommand(a)
+	a.lookAtScreens() // for what is wrong with the command line
 	root.SetArgs(args)
 	root.SetIn(env.In)
-	root.SetOut(env.Out)
+	out := bufio.NewWriter(env.Out) // for help and completions, which cobra writes by the word
+	root.SetOut(out)
 	root.SetErr(env.Err)
-	err := root.ExecuteContext(ctx)
+	err := a.endPages(ctx, root.ExecuteContext(ctx))
+	if ferr := out.Flush(); ferr != nil && err == nil {
+		err = fmt.Errorf("write output: %w", ferr)
+	}
 	err = flagGroupError(err)
 	if isA[usageError](err) {
 		a.json = a.json || asksForJSON(args) // what stands behind a wrong flag was not read
@@ -106,6 +118,11 @@ of everything, the C library included, live on one machine at the same time.
 HASHPKG_ROOT and HASHPKG_PREFIX stand for --root and --prefix where these are not
 given; hashpkg help settings says more.
 
+On a terminal, tables are cut to its width, and what is longer than the screen is
+shown by a pager: $HASHPKG_PAGER, else $PAGER (words, no shell), else less; cat is none.
+Who has become root by sudo and the like gets less, which runs nothing for them.
+NO_COLOR, and TERM=dumb, turn colors off. Nothing of this is so elsewhere.
+
 Exit status: 0 done, 1 failed, 2 wrong use, 3 damage found, 4 the lock is held,
 5 done but for what is named (rebind, verify), 130 interrupted (Ctrl-C),
 143 terminated: what was there before is there still, or hashpkg sync ends what
@@ -117,6 +134,7 @@ command cleans up.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.begin(c) },
 	}
 	cmd.SetVersionTemplate("hashpkg {{.Version}}\n")
 	f := cmd.PersistentFlags()
@@ -126,6 +144,7 @@ command cleans up.`,
 	f.BoolVar(&a.json, "json", false, "print one JSON value (docs/json.md)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more")
+	a.screenFlags.add(a, cmd)
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.AddCommand(
 		newInstallCommand(a), newListCommand(a), newShowCommand(a), newUseCommand(a), newRemoveCommand(a), newAutoRemoveCommand(a),
@@ -141,6 +160,12 @@ command cleans up.`,
 		c.Aliases = aliasesOf(c.Name())
 	}
 	cmd.SetHelpCommand(newHelpCommand())
+	cmd.InitDefaultCompletionCmd()
+	for _, c := range cmd.Commands() {
+		if c.Name() == "completion" { // which cobra has print its help whatever is wrong
+			c.Args, c.RunE = args(cobra.NoArgs), func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	return cmd
 }
 

@@ -293,6 +293,20 @@ func oneOf[T ~string](words ...T) func(*sysroot.Root, []string, string) []string
 	}
 }
 
+// listOf offers words for the last place of a list with commas, but for those that it has.
+func listOf(words ...string) completion {
+	return func(_ *sysroot.Root, _ []string, begun string) (lists []string) {
+		before := begun[:strings.LastIndexByte(begun, ',')+1]
+		given := strings.Split(before, ",")
+		for _, w := range words {
+			if !slices.Contains(given, w) {
+				lists = append(lists, before+w)
+			}
+		}
+		return lists
+	}
+}
+
 // policies offers the policies for signatures.
 func policies(*sysroot.Root, []string, string) []string {
 	return []string{string(trust.Require), string(trust.Warn), string(trust.Off)}

@@ -187,7 +187,7 @@ func runConfList(a *app, given []string) error {
 	if a.json {
 		return a.printJSON(confListOutput{files})
 	}
-	t := a.table()
+	t := a.table(3)
 	for _, f := range files {
 		reason := f.Reason
 		if reason == "" && f.Computed {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/relations"
@@ -108,7 +109,7 @@ func (a *app) printDeps(files []relations.Loaded, tree bool) error {
 				return err
 			}
 		}
-		if err := a.printf("%s  (%s)\n", oneLine(f.Path), f.Spec()); err != nil {
+		if err := a.printf("%s  (%s)\n", visible.Line(f.Path), f.Spec()); err != nil {
 			return err
 		}
 		if f.Prelocated != nil {
@@ -137,7 +138,7 @@ func (a *app) printNeeds(f *relations.Loaded) error {
 	out := *a
 	out.Out = w
 	for _, n := range f.Needs {
-		if err := out.printf("  %s\t%s\t%s\t%s\n", oneLine(path.Base(n.Name)), n.Rule, answerSpec(&n), oneLine(n.Path)); err != nil {
+		if err := out.printf("  %s\t%s\t%s\t%s\n", visible.Line(path.Base(n.Name)), n.Rule, answerSpec(&n), visible.Line(n.Path)); err != nil {
 			return err
 		}
 	}
@@ -168,7 +169,7 @@ func (a *app) printDepsTree(f *relations.Loaded) error {
 		}
 		for i := range f.Needs {
 			n := &f.Needs[i]
-			text := oneLine(path.Base(n.Name)) + "  " + answerSpec(n) + "  " + n.Rule
+			text := visible.Line(path.Base(n.Name)) + "  " + answerSpec(n) + "  " + n.Rule
 			if to := byPath[n.Path]; to != nil && to.Prelocated != nil && to != f {
 				text += "  (prelocated: " + prelocatedText(to.Prelocated, false) + ")"
 			}

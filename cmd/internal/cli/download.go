@@ -121,5 +121,5 @@ func runClean(ctx context.Context, a *app, all bool) error {
 	if a.quiet {
 		return nil
 	}
-	return a.printf("%s freed\n", humanSize(freed))
+	return a.printf("%s freed\n", a.bytes(freed))
 }

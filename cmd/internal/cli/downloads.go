@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hashpkg/hashpkg/transaction"
 )
 
 // downloads tells how far many downloads have come: on a terminal with a line of
@@ -25,7 +27,7 @@ type downloads struct {
 // is not known. The caller ends it.
 func (a *app) newDownloads(sizes []int64) *downloads {
 	d := &downloads{app: a, line: a.newProgress(), state: newDownloadState(sizes), stop: make(chan struct{})}
-	if d.line.terminal == nil {
+	if d.line.terminal == nil && d.line.json == nil {
 		return d
 	}
 	d.stopped.Go(func() {
@@ -37,9 +39,9 @@ func (a *app) newDownloads(sizes []int64) *downloads {
 				return
 			case now := <-tick.C:
 				d.mu.Lock()
-				text := d.state.text(now)
+				text, fields := d.state.text(now), d.state.fields()
 				d.mu.Unlock()
-				d.line.line(text)
+				d.line.tell(fields, text)
 			}
 		}
 	})
@@ -61,8 +63,12 @@ func (d *downloads) Finished(file int, name string) {
 	d.mu.Lock()
 	d.state.done++
 	n := max(0, d.state.have[file])
+	done, total := int64(d.state.done), int64(len(d.state.have))
 	d.mu.Unlock()
-	if d.line.terminal == nil {
+	switch {
+	case d.line.json != nil:
+		d.line.tell(progressFields{Phase: "fetched", Done: done, Total: &total, Unit: "files", Item: name}, "")
+	case d.line.terminal == nil && d.app.progress != progressNone:
 		d.app.notice("fetched %s (%s)\n", name, humanSize(n))
 	}
 }
@@ -108,6 +114,15 @@ func (s *downloadState) set(file int, n int64) {
 	}
 	s.sum += n - before
 	s.have[file] = n
+}
+
+// fields are the line for programs.
+func (s *downloadState) fields() progressFields {
+	f := progressFields{Phase: "fetching", Done: s.sum, Unit: transaction.UnitBytes}
+	if total := s.total; total >= 0 {
+		f.Total = &total
+	}
+	return f
 }
 
 // text is the line for people.

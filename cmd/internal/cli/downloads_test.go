@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/internal/terminal"
 )
 
 func TestDownloadState(t *testing.T) {
@@ -135,11 +137,11 @@ func TestDownloadsOnTerminal(t *testing.T) {
 				t.Errorf("something stays: %q", lines)
 			}
 			for _, line := range lines[1 : len(lines)-1] {
-				if !strings.HasPrefix(line, "fetching ") || len(line) >= int(columns) {
+				if !strings.HasPrefix(line, "fetching ") || terminal.Columns(line) >= int(columns) {
 					t.Errorf("the line %q of %d columns", line, columns)
 				}
 			}
-			if last := lines[len(lines)-2]; columns == 80 && !strings.Contains(last, " of 2.0G, ") || columns == 20 && len(last) != 19 {
+			if last := lines[len(lines)-2]; columns == 80 && !strings.Contains(last, " of 2.0G, ") || columns == 20 && terminal.Columns(last) != 19 {
 				t.Errorf("the last line is %q", last)
 			}
 		})

@@ -39,6 +39,7 @@ On a terminal sizes are rounded (K is 1024 bytes); else they are in bytes.`,
 		RunE: func(c *cobra.Command, _ []string) error { return runDU(c.Context(), a, sort) },
 	}
 	cmd.Flags().StringVar(&sort, "sort", "name", "order by `KEY`: name, or size, the largest first")
+	a.completeFlag(cmd, "sort", oneOf("name", "size"), noFiles)
 	return cmd
 }
 
@@ -73,7 +74,7 @@ func runDU(ctx context.Context, a *app, sort string) error {
 
 func (a *app) printSpace(s *gc.Space) error {
 	size := func(n int64) string { return strconv.FormatInt(n, 10) }
-	if isTerminal(a.Out) {
+	if a.screen.IsTerminal() {
 		size = humanSize
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/cmd/internal/elfcmd"
-	"github.com/hashpkg/hashpkg/internal/caller"
+	"github.com/hashpkg/hashpkg/internal/visible"
 )
 
 func newElfCommand(a *app) *cobra.Command {
@@ -82,5 +82,5 @@ func MainElf(args []string, env Env) int {
 }
 
 func runElf(ctx context.Context, a *app, args []string, help func() error) error {
-	return elfcmd.Run(ctx, "hashpkg", args, elfcmd.Env{Out: a.Out, Err: a.Err, Getenv: a.Getenv, Recorded: recordedOf, Visible: caller.Visible}, help)
+	return elfcmd.Run(ctx, "hashpkg", args, elfcmd.Env{Out: a.Out, Err: a.Err, Getenv: a.Getenv, Recorded: recordedOf, Visible: visible.Line}, help)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/mapped"
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 )
@@ -40,14 +41,14 @@ var editTexts = map[string]string{
 }
 
 func (o *recordedOutput) String() string {
-	text := fmt.Sprintf("%s of %s=%s (%s)\n", oneLine(o.File), o.Package, o.Version, o.Tree)
+	text := fmt.Sprintf("%s of %s=%s (%s)\n", visible.Line(o.File), o.Package, o.Version, o.Tree)
 	if !o.Same {
 		text += "  it has other bytes than were recorded; hashpkg verify says more\n"
 	}
 	for _, e := range o.Edits {
 		switch form := editTexts[e.Kind]; {
 		case form != "":
-			text += "  " + fmt.Sprintf(form, oneLine(strings.Join(e.To, " "))) + "\n"
+			text += "  " + fmt.Sprintf(form, visible.Line(strings.Join(e.To, " "))) + "\n"
 		case e.Kind == record.EditNote:
 			text += fmt.Sprintf("  a note has the digests of the %s that it is bound to\n", count(len(e.To), "file"))
 		}
@@ -58,7 +59,7 @@ func (o *recordedOutput) String() string {
 	if len(o.Edits) == 0 {
 		text += "  as its package has it\n"
 	}
-	return visible(text)
+	return visible.Text(text)
 }
 
 // maxRecordedManifest bounds a manifest that is read for one file.

@@ -26,6 +26,12 @@ type usageError struct{ error }
 // Unwrap implements the interface of package errors.
 func (e usageError) Unwrap() error { return e.error }
 
+// noneHasError says that no package that could be installed has the name, or the version.
+type noneHasError struct{ error }
+
+// Unwrap implements the interface of package errors.
+func (e noneHasError) Unwrap() error { return e.error }
+
 // errDamaged says that verify found damage, which it has reported.
 var errDamaged = errors.New("damage found")
 
@@ -58,7 +64,7 @@ func errorKinds() []errorKind {
 		{"ambiguous", exitFailed, any(query.ErrAmbiguous)},
 		{"not-stored", exitFailed, any(query.ErrNotStored)},
 		{"not-installed", exitFailed, any(query.ErrNotInstalled)},
-		{"not-found", exitFailed, isA[*repo.NotFoundError]},
+		{"not-found", exitFailed, func(err error) bool { return isA[*repo.NotFoundError](err) || isA[noneHasError](err) }},
 		{"no-source", exitFailed, any(repo.ErrNoSource)},
 		{"offline", exitFailed, any(repo.ErrOffline)},
 		{"signature", exitFailed, any(trust.ErrSignature, repo.ErrReplayed, repo.ErrExpired)},

@@ -202,7 +202,7 @@ func runThaw(ctx context.Context, a *app, o freezeOptions, names []string) error
 		}
 	}
 	if len(result.Left) > 0 {
-		return fmt.Errorf("%w: %d programs were left", errLeft, len(result.Left))
+		return fmt.Errorf("%w: %s left", errLeft, countOf(len(result.Left), "program was", "programs were"))
 	}
 	return nil
 }

@@ -241,12 +241,12 @@ func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 		return nil
 	}
 	for _, id := range r.Generations {
-		if err := a.printf("- generation %d\n", id); err != nil {
+		if err := a.printChanged(fmt.Sprintf("- generation %d", id)); err != nil {
 			return err
 		}
 	}
 	for _, t := range r.Trees {
-		if err := a.printf("- %s %s\n", treeOwner(t.Name), layout.VersionText(t.Tree)); err != nil {
+		if err := a.printChanged(fmt.Sprintf("- %s %s", treeOwner(t.Name), layout.VersionText(t.Tree))); err != nil {
 			return err
 		}
 	}
@@ -260,8 +260,8 @@ func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 	if dryRun {
 		would = "would be "
 	}
-	return a.printf("%s, %s and %s %sremoved, %d bytes %sfreed\n",
-		count(len(r.Generations), "generation"), count(len(r.Trees), "tree"), count(r.Objects, "object"), would, r.Bytes, would)
+	return a.printf("%s, %s and %s %sremoved, %s %sfreed\n",
+		count(len(r.Generations), "generation"), count(len(r.Trees), "tree"), count(r.Objects, "object"), would, a.bytes(r.Bytes), would)
 }
 
 // treeOwner is what people are told that a tree is of.

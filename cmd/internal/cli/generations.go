@@ -65,7 +65,7 @@ func runGenerations(a *app) error {
 		if g.Parent != 0 {
 			parent = fmt.Sprintf(", from %d", g.Parent)
 		}
-		if err := a.printf("%d  %s  %d packages%s%s\n", g.ID, g.Time.Format(time.RFC3339), g.Packages, parent, mark); err != nil {
+		if err := a.printf("%d  %s  %s%s%s\n", g.ID, g.Time.Format(time.RFC3339), count(g.Packages, "package"), parent, mark); err != nil {
 			return err
 		}
 	}
@@ -116,7 +116,7 @@ func runDiff(a *app, from, to int) error {
 		return a.printJSON(map[string]any{"changes": changes})
 	}
 	for _, c := range changes {
-		if err := a.printf("%s\n", c); err != nil {
+		if err := a.printChanged(c.String()); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hashpkg/hashpkg/internal/caller"
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/relations"
@@ -113,7 +113,7 @@ func newHistoryOutput(root *sysroot.Root, g *record.Generation, active int) (his
 		}
 	}
 	if g.History != nil { // an image may have anything in it
-		h.Command, h.User = caller.Visible(g.History.Command), caller.Visible(g.History.User)
+		h.Command, h.User = visible.Line(g.History.Command), visible.Line(g.History.User)
 		h.Restored, h.Undone = g.History.Restored, g.History.Undone
 	}
 	return h, nil
@@ -121,7 +121,7 @@ func newHistoryOutput(root *sysroot.Root, g *record.Generation, active int) (his
 
 func runHistory(a *app, pattern string) error {
 	if _, err := path.Match(pattern, ""); err != nil {
-		return usageError{fmt.Errorf("--package %q: %w", pattern, err)}
+		return usageError{fmt.Errorf("--package %s: a [ in a pattern wants its ]", pattern)}
 	}
 	root, active, err := a.openHistory()
 	if err != nil {
@@ -143,7 +143,7 @@ func runHistory(a *app, pattern string) error {
 			h, err = newHistoryOutput(root, g, active)
 		}
 		if err != nil { // one is damaged, and the others are what one looks for then
-			a.complain("hashpkg: %v; see hashpkg verify\n", err)
+			a.complain("hashpkg: %v; see hashpkg verify\n", plain(err))
 			damaged = errDamaged
 			continue
 		}
@@ -161,7 +161,7 @@ func runHistory(a *app, pattern string) error {
 	if a.json {
 		err = a.printJSON(map[string]any{"generations": out})
 	} else {
-		err = a.printHistory(root, out)
+		err = a.printHistory(root, out, pattern)
 	}
 	return cmp.Or(err, damaged)
 }
@@ -186,17 +186,19 @@ func (a *app) openHistory() (*sysroot.Root, int, error) {
 	return root, active, nil
 }
 
-func (a *app) printHistory(root *sysroot.Root, list []historyOutput) error {
+func (a *app) printHistory(root *sysroot.Root, list []historyOutput, pattern string) error {
 	if len(list) == 0 {
-		a.notice("nothing such is in the history of %s\n", root.Store().Path("."))
+		what := "no generation of %s is there\n"
+		if pattern != "" {
+			what = "no generation of %s has changed such a package\n"
+		}
+		a.notice(what, root.Store().Path("."))
 		return nil
 	}
-	w := a.table()
+	w := a.table(4, 5)
 	out := *a
 	out.Out = w
-	if err := out.printf("\tID\tTIME\tUSER\tCOMMAND\tCHANGES\n"); err != nil {
-		return err
-	}
+	w.Header("", "ID", "TIME", "USER", "COMMAND", "CHANGES")
 	for _, h := range list {
 		mark := ""
 		if h.Active {
@@ -355,7 +357,7 @@ func (a *app) printGeneration(h *historyOutput, hasParent bool) error {
 				}
 				of.title = ""
 			}
-			if err := a.printf("  %s\n%s", c, a.programsLine(c.Programs)); err != nil {
+			if err := errors.Join(a.printChanged("  "+c.String()), a.printf("%s", a.programsLine(c.Programs))); err != nil {
 				return err
 			}
 		}

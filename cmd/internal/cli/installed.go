@@ -59,7 +59,7 @@ func (a *app) printSelection(root *sysroot.Root, s *repo.Selection) error {
 	if a.quiet {
 		return nil
 	}
-	t := a.table()
+	t := a.table(4)
 	for _, p := range out.Packages {
 		why := "asked for"
 		if !p.Asked {

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/similar"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -77,7 +79,7 @@ Exit status 1: a name or GLOB fits nothing.`,
 	f.StringSliceVar(&o.columns, "columns", nil, "print these `COLUMNS`, with commas between them")
 	cmd.ValidArgsFunction = a.complete(anyOf(installedNames(isAny), storedNames), noFiles)
 	a.completeFlag(cmd, "sort", oneOf("name", "size"), noFiles)
-	a.completeFlag(cmd, "columns", oneOf(columnNames()...), noFiles)
+	a.completeFlag(cmd, "columns", listOf(columnNames()...), noFiles)
 	return cmd
 }
 
@@ -155,7 +157,7 @@ func runList(ctx context.Context, a *app, o listOptions, patterns []string) erro
 			return err
 		}
 	}
-	terminal := isTerminal(a.Out)
+	terminal := a.screen.IsTerminal()
 	if a.json || o.sort == "size" || len(o.columns) == 0 && terminal || slices.Contains(o.columns, "size") {
 		l.measure(ctx, rows)
 	}
@@ -365,13 +367,25 @@ func (l *lister) missing(patterns []string) error {
 		}
 		stored, err := l.root.Store().Trees(spec.Name)
 		switch {
-		case slices.ContainsFunc(l.all, func(t *listed) bool { return t.active && t.Name == spec.Name && t.Origin == record.OriginSystem }) && l.options.private:
+		case l.options.upgradable && l.systemHas(spec.Name):
+			hint = fmt.Sprintf("%s is the system's, and its package manager upgrades it", spec.Name)
+		case l.options.private && l.systemHas(spec.Name):
 			hint = fmt.Sprintf("the system has it: hashpkg list --system %s", spec.Name)
 		case err == nil && len(stored) > 0:
 			hint = fmt.Sprintf("hashpkg list --all %s shows which versions are here", spec.Name)
+		default:
+			var names []string
+			for _, t := range l.all {
+				names = append(names, t.Name)
+			}
+			hint = cmp.Or(similar.DidYouMean(spec.Name, names), hint)
 		}
 	}
-	return fmt.Errorf("%w: %s; %s", query.ErrNotInstalled, strings.Join(patterns, ", "), hint)
+	return advice.Errorf("%w: %s; %s", query.ErrNotInstalled, strings.Join(patterns, ", "), hint)
+}
+
+func (l *lister) systemHas(name string) bool {
+	return slices.ContainsFunc(l.all, func(t *listed) bool { return t.active && t.Name == name && t.Origin == record.OriginSystem })
 }
 
 // noteNone says why there is nothing to be listed.

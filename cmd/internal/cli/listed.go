@@ -3,12 +3,9 @@ package cli
 import (
 	"cmp"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/pkginfo"
 )
@@ -47,6 +44,17 @@ func columnNames() (names []string) {
 	return names
 }
 
+// lessNeeded returns the numbers of those columns that are cut where they do not fit, the least
+// important one first.
+func lessNeeded(names []string) (numbers []int) {
+	for _, name := range []string{"tree", "release", "state"} {
+		if i := slices.Index(names, name); i >= 0 {
+			numbers = append(numbers, i)
+		}
+	}
+	return numbers
+}
+
 // columnOf returns a column by its name; nil for none.
 func columnOf(name string) *column {
 	all := columns()
@@ -56,21 +64,11 @@ func columnOf(name string) *column {
 	return nil
 }
 
-// isTerminal reports whether what is written is read on a terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
-
 func (l *lister) sizeText(size int64) string {
 	switch {
 	case size == unknownSize:
 		return "?"
-	case isTerminal(l.Out):
+	case l.screen.IsTerminal():
 		return humanSize(size)
 	}
 	return strconv.FormatInt(size, 10)
@@ -125,19 +123,17 @@ func (t *listed) mark() string {
 
 // print prints a list: with a header on a terminal, or where columns were asked for.
 func (l *lister) print(rows []*listed, terminal bool) error {
-	w := l.table()
 	names := l.options.columns
 	if len(names) == 0 && terminal {
 		names = forTerminals()
 	}
+	w := l.table(lessNeeded(names)...)
 	line := func(cells []string) error {
 		_, err := io.WriteString(w, strings.Join(cells, "\t")+"\n")
 		return err
 	}
 	if len(names) > 0 && len(rows) > 0 && !l.quiet {
-		if err := line(strings.Split(strings.ToUpper(strings.Join(names, "\n")), "\n")); err != nil {
-			return err
-		}
+		w.Header(strings.Split(strings.ToUpper(strings.Join(names, "\n")), "\n")...)
 	}
 	for _, t := range rows {
 		var cells []string

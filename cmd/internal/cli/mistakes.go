@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -129,15 +130,19 @@ func flagError(c *cobra.Command, err error) error {
 				names = append(names, f.Name)
 			}
 		})
-		if likeliest := similar.Names(name, names); len(likeliest) > 0 {
-			return usageError{advice.Errorf("there is no option --%s; did you mean --%s?", name, strings.Join(likeliest, " or --"))}
+		likeliest := similar.Names(name, names)
+		for i := range likeliest {
+			likeliest[i] = "--" + likeliest[i]
+		}
+		if question := similar.Question(likeliest); question != "" {
+			return usageError{advice.Errorf("there is no option --%s; %s", name, question)}
 		}
 		return usageError{advice.Errorf("there is no option --%s; see %s --help", name, c.CommandPath())}
 	case errors.As(err, &lacking):
 		value, _ := pflag.UnquoteUsage(lacking.GetFlag())
 		return usageError{advice.Errorf("--%s needs a value, %s; see %s --help", lacking.GetFlag().Name, value, c.CommandPath())}
 	case errors.As(err, &invalid):
-		return usageError{advice.Errorf("--%s %s: %v; see %s --help", invalid.GetFlag().Name, invalid.GetValue(), invalidValue(invalid), c.CommandPath())}
+		return usageError{advice.Errorf("--%s %s: %v; see %s --help", invalid.GetFlag().Name, cmp.Or(invalid.GetValue(), `""`), invalidValue(invalid), c.CommandPath())}
 	}
 	return usageError{advice.Errorf("%w; see %s --help", err, c.CommandPath())}
 }

@@ -51,7 +51,7 @@ func runOutdated(ctx context.Context, a *app, o sourceFlags) error {
 	if a.json {
 		return a.printJSON(list)
 	}
-	t := a.table()
+	t := a.table(1)
 	for _, p := range list {
 		mark := ""
 		if p.OnHold {

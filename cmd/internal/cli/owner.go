@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hashpkg/hashpkg/internal/visible"
 )
 
 func newOwnerCommand(a *app) *cobra.Command {
@@ -62,7 +64,7 @@ func runOwner(ctx context.Context, a *app, text string) error {
 		case o.Source != o.Object:
 			mark = "edited"
 		}
-		if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", o.Spec(), o.Architecture, tree, oneLine(o.File), object, mark); err != nil {
+		if err := out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", o.Spec(), o.Architecture, tree, visible.Line(o.File), object, mark); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ func (f *packagesFlag) Set(text string) error {
 	}
 	for name := range strings.SplitSeq(text, ",") {
 		if err := layout.CheckName(name); err != nil {
-			return fmt.Errorf("%q: expected names of packages, with commas between: %w", text, err)
+			return fmt.Errorf("expected names of packages, with commas between: %w", err)
 		}
 		f.names = append(f.names, name)
 	}

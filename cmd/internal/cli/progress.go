@@ -1,62 +1,107 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/hashpkg/hashpkg/internal/terminal"
 	"github.com/hashpkg/hashpkg/transaction"
+)
+
+// The values of --progress.
+const (
+	progressAuto = "auto"
+	progressJSON = "json"
+	progressNone = "none"
 )
 
 // redraw is how often a line of progress changes at most.
 const redraw = 200 * time.Millisecond
 
-// progress is a line on a terminal that tells how far a transaction has come. It
-// appears after a second, and leaves nothing behind.
+// progress tells how far a transaction has come. On a terminal that is a line, which
+// appears after a second, and leaves nothing behind; for programs, who ask for it, lines of JSON.
 type progress struct {
 	mu       sync.Mutex
 	terminal *os.File // nil where there is none
+	json     *json.Encoder
 	start    time.Time
 	last     time.Time
+	phase    string // that was told last, and its item
+	done     int64  // of it
 	shown    bool
+}
+
+// progressOutput is one line of --progress json.
+type progressOutput struct {
+	Progress progressFields `json:"progress"`
+}
+
+type progressFields struct {
+	Phase string `json:"phase"`
+	Done  int64  `json:"done"`
+	Total *int64 `json:"total"` // nil for unknown
+	Unit  string `json:"unit"`  // "bytes", "packages", "files", "objects", "seconds", or "" where nothing is counted
+	Item  string `json:"item"`  // what is at work, or has just been done; "" for nothing that has a name
 }
 
 func (a *app) newProgress() *progress {
 	p := &progress{start: time.Now()}
-	if !a.quiet && a.Getenv("TERM") != "dumb" {
+	switch {
+	case a.progress == progressJSON:
+		p.json = json.NewEncoder(a.Err)
+		p.json.SetEscapeHTML(false)
+	case a.progress != progressNone && !a.quiet && a.Getenv("TERM") != "dumb":
 		p.terminal = a.terminal()
 	}
 	return p
 }
 
 // terminal returns the terminal that standard error is; nil when it is none.
-func (a *app) terminal() *os.File {
-	f, ok := a.Err.(*os.File)
-	if !ok {
-		return nil
-	}
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
-		return nil
-	}
-	return f
-}
+func (a *app) terminal() *os.File { return terminal.Of(a.Err, a.Getenv, terminal.Never).File }
 
 func (p *progress) show(s transaction.Progress) {
-	text := s.Step
-	switch {
-	case s.Packages:
-		text = fmt.Sprintf("%s %d of %d packages", s.Step, s.Done, s.Total)
-	case s.Total > 0:
-		text = fmt.Sprintf("%s %d of %d MB", s.Step, s.Done>>20, s.Total>>20)
+	fields := progressFields{Phase: s.Step, Done: s.Done, Unit: s.Unit, Item: s.Item}
+	text := strings.TrimSpace(s.Step + " " + s.Item)
+	done, total, unit := s.Done, s.Total, s.Unit
+	if unit == transaction.UnitBytes {
+		done, total, unit = done>>20, total>>20, "MB"
 	}
-	p.line(text)
+	switch {
+	case s.Total > 0:
+		fields.Total = &s.Total
+		text += fmt.Sprintf(" %d of %d %s", done, total, unit)
+	case s.Unit != "":
+		text += fmt.Sprintf(" %d %s", done, unit)
+	}
+	p.tell(fields, text)
 }
 
 func (p *progress) bytes(step string) func(int64) {
-	return func(n int64) { p.line(fmt.Sprintf("%s %d MB", step, n>>20)) }
+	return func(n int64) { p.show(transaction.Progress{Step: step, Done: n, Unit: transaction.UnitBytes}) }
+}
+
+// tell tells how far it has come, whoever wants to know: of each phase and thing at its
+// beginning and, as far as that is known, its end, and else not too often.
+func (p *progress) tell(fields progressFields, text string) {
+	if p.json == nil {
+		p.line(text)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	isLast := fields.Total != nil && fields.Done == *fields.Total
+	phase := fields.Phase + " " + fields.Item
+	if phase == p.phase && (fields.Done == p.done || !isLast && now.Sub(p.last) < redraw) {
+		return
+	}
+	p.last, p.phase, p.done = now, phase, fields.Done
+	// What cannot be written to standard error cannot be told either.
+	_ = p.json.Encode(progressOutput{fields})
 }
 
 func (p *progress) line(text string) {
@@ -71,10 +116,9 @@ func (p *progress) line(text string) {
 	}
 	p.last, p.shown = now, true
 	// A line that is longer than the terminal could not be taken away again.
-	if size, err := unix.IoctlGetWinsize(int(p.terminal.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 && len(text) >= int(size.Col) {
-		text = text[:size.Col-1]
-	}
-	fmt.Fprintf(p.terminal, "\r\x1b[K%s", text)
+	screen := terminal.Screen{File: p.terminal}
+	columns, _ := screen.Size()
+	fmt.Fprintf(p.terminal, "\r\x1b[K%s", terminal.Cut(text, columns-1))
 }
 
 // during says what is done, and for how long, until the function that it returns is called.
@@ -89,7 +133,8 @@ func (p *progress) during(step string) (end func()) {
 			case <-done:
 				return
 			case now := <-tick.C:
-				p.line(fmt.Sprintf("%s, %.0f s", step, now.Sub(p.start).Seconds()))
+				s := now.Sub(p.start).Seconds()
+				p.tell(progressFields{Phase: step, Done: int64(s), Unit: "seconds"}, fmt.Sprintf("%s, %.0f s", step, s))
 			}
 		}
 	}()

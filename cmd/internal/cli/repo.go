@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -96,7 +95,7 @@ func isPackageFile(arg string) bool {
 }
 
 // hintOfFile adds to the error of names that were not found that there is a file of one
-// of them.
+// of them, or else how names are found.
 func hintOfFile(err error, requests []repo.Request) error {
 	var missing *repo.NotFoundError
 	if !errors.As(err, &missing) && !errors.Is(err, repo.ErrNoSource) {
@@ -107,11 +106,8 @@ func hintOfFile(err error, requests []repo.Request) error {
 			return advice.Errorf("%w; to install the file of that name, write ./%s", err, q)
 		}
 	}
+	if missing != nil && len(requests) == 1 && len(missing.Near)+len(missing.Foreign)+len(missing.Providers) == 0 && missing.Advice() == "" {
+		return advice.Errorf("%w; hashpkg search finds packages by words", err)
+	}
 	return err
-}
-
-// table prints lines whose columns, divided by tabs, begin one below the other. The
-// caller flushes it.
-func (a *app) table() *tabwriter.Writer {
-	return tabwriter.NewWriter(visibleWriter{a.Out}, 0, 8, 2, ' ', 0)
 }

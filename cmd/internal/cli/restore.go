@@ -72,12 +72,12 @@ func runRestore(ctx context.Context, a *app, o restoreOptions, names []string) e
 		for _, l := range result.Left {
 			a.notice("warning: %s is left as it is: %s\n", l.Path, l.Reason)
 		}
-		if err := a.printf("%d programs have their packaged bytes again\n", len(result.Restored)); err != nil {
+		if err := a.printf("%s again\n", countOf(len(result.Restored), "program has its packaged bytes", "programs have their packaged bytes")); err != nil {
 			return err
 		}
 	}
 	if len(result.Left) > 0 {
-		return fmt.Errorf("%w: %d programs were left", errLeft, len(result.Left))
+		return fmt.Errorf("%w: %s left", errLeft, countOf(len(result.Left), "program was", "programs were"))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -140,7 +141,7 @@ func optionalGeneration(given []string) (int, error) {
 func parseGeneration(s string) (int, error) {
 	id, err := strconv.Atoi(s)
 	if err != nil || id < 1 {
-		return 0, usageError{fmt.Errorf("%q is not a generation's number", s)}
+		return 0, usageError{advice.Errorf("%q is not a generation's number; hashpkg history lists them", s)}
 	}
 	return id, nil
 }

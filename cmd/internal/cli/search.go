@@ -61,7 +61,7 @@ func runSearch(ctx context.Context, a *app, o sourceFlags, limit int, words []st
 	if a.json {
 		return err
 	}
-	t := a.table()
+	t := a.table(3, 2)
 	for _, f := range found {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Name, f.Version, strings.Join(f.Releases, ","), f.Summary)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -290,7 +291,7 @@ func (a *app) printShow(out showOutput) error {
 		text += fmt.Sprintf("binding   programs %s, search paths %s%s\n", b.Bind, b.RunPath, prelocated[out.recorded.Prelocate])
 	}
 	for _, p := range out.Prelocated {
-		text += fmt.Sprintf("  %s  %s\n", oneLine(p.Path), prelocatedText(&p.SelfBound, true))
+		text += fmt.Sprintf("  %s  %s\n", visible.Line(p.Path), prelocatedText(&p.SelfBound, true))
 	}
 	if out.Release != "" {
 		text += fmt.Sprintf("release   %s\n", out.Release)
@@ -316,7 +317,7 @@ func (a *app) printShow(out showOutput) error {
 		text += "libraries\n"
 	}
 	for _, l := range out.Libraries {
-		text += fmt.Sprintf("  %s  %s\n", oneLine(l.Soname), oneLine(l.Path))
+		text += fmt.Sprintf("  %s  %s\n", visible.Line(l.Soname), visible.Line(l.Path))
 	}
 	for _, p := range out.Frozen {
 		text += fmt.Sprintf("frozen    %s loads exactly these files\n", p)
@@ -331,21 +332,21 @@ func (a *app) printShow(out showOutput) error {
 			if slices.Contains(out.Unnoted, n.File) {
 				note = "  (it has no note of these files' digests)"
 			}
-			text += fmt.Sprintf("  %s%s\n", oneLine(n.File), note)
+			text += fmt.Sprintf("  %s%s\n", visible.Line(n.File), note)
 			last = n.File
 		}
 		provider := n.Provider
 		if provider == "" {
 			provider = "the system"
 		}
-		text += fmt.Sprintf("    %s  %s  (%s)\n", oneLine(n.Soname), oneLine(n.Path), provider)
+		text += fmt.Sprintf("    %s  %s  (%s)\n", visible.Line(n.Soname), visible.Line(n.Path), provider)
 	}
-	text += fmt.Sprintf("%d files\n", len(out.Files))
+	text += count(len(out.Files), "file") + "\n"
 	for _, f := range out.Files {
 		if !a.verbose {
 			break
 		}
-		text += fmt.Sprintf("  %s %s %s\n", f.Mode.String(), oneLine(f.Path), f.Object.Short())
+		text += fmt.Sprintf("  %s %s %s\n", f.Mode.String(), visible.Line(f.Path), f.Object.Short())
 	}
 	return a.printf("%s", text)
 }

@@ -108,7 +108,7 @@ func runSources(ctx context.Context, a *app) error {
 	if a.json {
 		return a.printJSON(out)
 	}
-	t := a.table()
+	t := a.table(6, 5)
 	for _, s := range out {
 		age, size := "not fetched yet", "-"
 		if !s.Updated.IsZero() {

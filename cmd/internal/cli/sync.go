@@ -117,12 +117,12 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 	}
 	if dryRun || a.verbose {
 		for _, t := range r.Trees {
-			if err := a.printf("+ %s %s\n", t.Name, layout.VersionText(t.Tree)); err != nil {
+			if err := a.printChanged(fmt.Sprintf("+ %s %s", t.Name, layout.VersionText(t.Tree))); err != nil {
 				return err
 			}
 		}
 		for _, g := range r.Gone {
-			if err := a.printf("- %s\n", strings.Replace(g, "=", " ", 1)); err != nil {
+			if err := a.printChanged("- " + strings.Replace(g, "=", " ", 1)); err != nil {
 				return err
 			}
 		}
@@ -138,14 +138,14 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 		}
 	}
 	if len(r.Trees)+len(r.Gone)+len(r.Programs)+len(r.Links) == 0 && !r.Changed {
-		return a.printf("nothing to do: generation %d agrees with the %d packages\n", r.Generation, r.Packages)
+		return a.printf("nothing to do: generation %d agrees with the %s of the system\n", r.Generation, count(r.Packages, "package"))
 	}
 	would := ""
 	if dryRun {
 		would = "would be "
 	}
-	return a.printf("%d trees %sadded, %d removed, %d programs edited; generation %d is active\n",
-		len(r.Trees), would, len(r.Gone), len(r.Programs), r.Generation)
+	return a.printf("%s %sadded, %d removed, %s edited; generation %d is active\n",
+		count(len(r.Trees), "tree"), would, len(r.Gone), count(len(r.Programs), "program"), r.Generation)
 }
 
 func describeEdits(edits []record.EditRecord) string {

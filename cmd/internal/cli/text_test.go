@@ -20,21 +20,6 @@ func TestFullDiskSaysWhatMakesRoom(t *testing.T) {
 	}
 }
 
-func TestVisible(t *testing.T) {
-	for text, want := range map[string]string{
-		"plain\ttext\nüß€日本": "plain\ttext\nüß€日本",
-		"\x1b[2J\a\b\r\x7f":  `\x1b[2J\x07\x08\x0d\x7f`,
-		"a\u009b31mb\u0085":  `a\x9b31mb\x85`,
-		"a\x9b31m caf\xe9":   "a\\x9b31m caf\xe9", // bytes that are no UTF-8
-		"\ufffd":             "\ufffd",
-		"":                   "",
-	} {
-		if have := visible(text); have != want {
-			t.Errorf("visible(%q) is %q, want %q", text, have, want)
-		}
-	}
-}
-
 // TestWhatReachesTheTerminal has every way by which commands write text.
 func TestWhatReachesTheTerminal(t *testing.T) {
 	var out, errs bytes.Buffer
@@ -55,7 +40,7 @@ func TestWhatReachesTheTerminal(t *testing.T) {
 		if strings.ContainsAny(text, "\x1b\a\u009b") {
 			t.Errorf("a terminal would get %q", text)
 		}
-		if !strings.Contains(text, `\x1b]0;owned\x07\x9b2J`) {
+		if !strings.Contains(text, `\x1b]0;owned\x07\u009b2J`) {
 			t.Errorf("it is not to be seen in %q", text)
 		}
 	}
@@ -65,12 +50,5 @@ func TestWhatReachesTheTerminal(t *testing.T) {
 	}
 	if want := `"\u001b]0;owned\u0007` + "\u009b" + `2J"` + "\n"; out.String() != want {
 		t.Errorf("JSON is %q, want %q", out.String(), want)
-	}
-}
-
-// TestOneLine has names of files with what ends lines and columns.
-func TestOneLine(t *testing.T) {
-	if have := oneLine("a\nb\tc d"); have != `a\x0ab\x09c d` {
-		t.Errorf("it is %q", have)
 	}
 }

@@ -9,10 +9,9 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -38,7 +37,7 @@ func (a *app) noteUnmade(root *sysroot.Root, trees []plan.PlannedTree) error {
 		var unmade []string
 		help := ""
 		add := func(what, name string, is bool) {
-			if thing := what + " " + printable(name); !is && !slices.Contains(unmade, thing) {
+			if thing := what + " " + visible.Line(name); !is && !slices.Contains(unmade, thing) {
 				unmade = append(unmade, thing)
 			}
 		}
@@ -78,14 +77,6 @@ func firstOf(things []string) []string {
 		return append(things[:maxUnmade:maxUnmade], fmt.Sprintf("%d more", n-maxUnmade))
 	}
 	return things
-}
-
-// printable returns a name that a package made up as a terminal may have it, on one line.
-func printable(name string) string {
-	if strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }) {
-		return strconv.Quote(name)
-	}
-	return name
 }
 
 // again returns the beginning of a command that acts on the same root and prefix.
@@ -185,7 +176,7 @@ func accountCommands(made pkginfo.Made, has, told accounts) (commands, left []st
 		switch {
 		case has.groups[group]:
 		case !accountName.MatchString(group):
-			left = append(left, fmt.Sprintf(otherName, "group", printable(group)))
+			left = append(left, fmt.Sprintf(otherName, "group", visible.Line(group)))
 		default:
 			makes.groups[group] = true
 		}
@@ -196,11 +187,11 @@ func accountCommands(made pkginfo.Made, has, told accounts) (commands, left []st
 		switch {
 		case has.users[user] || told.users[user]:
 		case !accountName.MatchString(user):
-			left = append(left, fmt.Sprintf(otherName, "user", printable(user)))
+			left = append(left, fmt.Sprintf(otherName, "user", visible.Line(user)))
 		case has.groups[a.Group]:
-			left = append(left, fmt.Sprintf("user %s would join group %s, which is there already: decide yourself", user, printable(a.Group)))
+			left = append(left, fmt.Sprintf("user %s would join group %s, which is there already: decide yourself", user, visible.Line(a.Group)))
 		case a.Group != user && (!isOfScripts(a.Group) || !accountName.MatchString(a.Group)):
-			left = append(left, fmt.Sprintf("user %s would join group %s, which no command makes: decide yourself", user, printable(a.Group)))
+			left = append(left, fmt.Sprintf("user %s would join group %s, which no command makes: decide yourself", user, visible.Line(a.Group)))
 		default:
 			users = append(users, a)
 			makes.users[user], makes.groups[a.Group] = true, true

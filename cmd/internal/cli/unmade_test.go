@@ -65,8 +65,8 @@ func TestAccountCommands(t *testing.T) {
 		"names for a terminal": {
 			users: "a \x1b]0;b", accounts: []pkginfo.MadeAccount{of("a", "x\nnote: y")},
 			want: []string{
-				`- user a would join group "x\nnote: y", which no command makes: decide yourself`,
-				`- no command is given for user "\x1b]0;b", whose name has more than a-z, 0-9, _ and -`,
+				`- user a would join group x\x0anote: y, which no command makes: decide yourself`,
+				`- no command is given for user \x1b]0;b, whose name has more than a-z, 0-9, _ and -`,
 			},
 		},
 		"paths of other forms": {

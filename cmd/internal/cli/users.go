@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/relations"
@@ -101,7 +102,7 @@ func (a *app) printBuild(b *relations.Build, running bool) error {
 	if !b.Active {
 		origin += ", which the active generation does not have"
 	}
-	if err := a.printf("%s of %s%s  %s  %s\n", oneLine(name), b.Spec(), origin, oneLine(b.Path), b.Object); err != nil {
+	if err := a.printf("%s of %s%s  %s  %s\n", visible.Line(name), b.Spec(), origin, visible.Line(b.Path), b.Object); err != nil {
 		return err
 	}
 	if running {
@@ -110,7 +111,7 @@ func (a *app) printBuild(b *relations.Build, running bool) error {
 			if p.Deleted {
 				earlier = "  (an earlier file of that path, which is gone)"
 			}
-			if err := a.printf("  process %d  %s  %s%s\n", p.PID, oneLine(p.Name), p.User, earlier); err != nil {
+			if err := a.printf("  process %d  %s  %s%s\n", p.PID, visible.Line(p.Name), p.User, earlier); err != nil {
 				return err
 			}
 		}
@@ -124,12 +125,12 @@ func (a *app) printBuild(b *relations.Build, running bool) error {
 		if u.Frozen {
 			frozen = "  frozen"
 		}
-		if err := a.printf("  %s  (%s)%s\n", oneLine(u.Path), u.Spec(), frozen); err != nil {
+		if err := a.printf("  %s  (%s)%s\n", visible.Line(u.Path), u.Spec(), frozen); err != nil {
 			return err
 		}
 	}
 	for _, u := range b.Libraries {
-		if err := a.printf("  library %s  (%s)\n", oneLine(u.Path), u.Spec()); err != nil {
+		if err := a.printf("  library %s  (%s)\n", visible.Line(u.Path), u.Spec()); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -214,7 +215,7 @@ func (a *app) printRepair(r *repair.Result, dryRun bool) error {
 		return nil
 	}
 	if r.Linked > 0 {
-		if err := a.printf("%s %slinked again, %d bytes %sfreed\n", count(r.Linked, "file"), would, r.Saved, would); err != nil {
+		if err := a.printf("%s %slinked again, %s %sfreed\n", count(r.Linked, "file"), would, a.bytes(r.Saved), would); err != nil {
 			return err
 		}
 	}
@@ -224,8 +225,8 @@ func (a *app) printRepair(r *repair.Result, dryRun bool) error {
 			mended++
 		}
 	}
-	return a.printf("%d files checked, %d %smended, %d %squarantined, %d remain damaged\n",
-		r.Checked, mended, would, len(r.Done)-mended, would, len(r.Remaining))
+	return a.printf("%s checked, %d %smended, %d %squarantined, %s damaged\n",
+		count(r.Checked, "file"), mended, would, len(r.Done)-mended, would, countOf(len(r.Remaining), "remains", "remain"))
 }
 
 func runVerifySystem(ctx context.Context, a *app, names []string) error {
@@ -235,7 +236,7 @@ func runVerifySystem(ctx context.Context, a *app, names []string) error {
 	}
 	progress := a.newProgress()
 	verdict, err := verify.System(ctx, root, names, func(done, total int) {
-		progress.show(transaction.Progress{Step: "verifying", Done: int64(done), Total: int64(total), Packages: true})
+		progress.show(transaction.Progress{Step: "verifying", Done: int64(done), Total: int64(total), Unit: transaction.UnitPackages})
 	})
 	progress.end()
 	if err != nil {
@@ -285,18 +286,18 @@ func (a *app) printDamage(r *verify.Report) error {
 		}
 	} else {
 		for _, d := range r.Damaged {
-			if err := a.printf("%s: %s\n", oneLine(d.Path), d.What); err != nil {
+			if err := a.printf("%s: %s\n", visible.Line(d.Path), d.What); err != nil {
 				return err
 			}
 		}
 		if r.Copies > 0 {
-			a.notice("note: the store has lost hard links, as a copy of it may: hashpkg verify --repair makes %s links again, and frees %d bytes\n", count(r.Copies, "file"), r.CopiedBytes)
+			a.notice("note: the store has lost hard links, as a copy of it may: hashpkg verify --repair makes %s links again, and frees %s\n", count(r.Copies, "file"), a.bytes(r.CopiedBytes))
 		}
 		if err := a.printUnread(r.Unread); err != nil {
 			return err
 		}
 		if !a.quiet {
-			if err := a.printf("%d files checked, %d damaged%s\n", r.Checked, len(r.Damaged), notRead(r.Unread)); err != nil {
+			if err := a.printf("%s checked, %d damaged%s\n", count(r.Checked, "file"), len(r.Damaged), notRead(r.Unread)); err != nil {
 				return err
 			}
 		}
@@ -361,7 +362,7 @@ func (a *app) printSystemVerdict(v *verify.SystemVerdict) error {
 			}
 		}
 		if !a.quiet {
-			line := fmt.Sprintf("%d files checked: %d as packaged, %d edited by hashpkg, %d altered by somebody else", v.Checked, v.Pristine, len(v.Edited), len(v.Altered))
+			line := fmt.Sprintf("%s checked: %d as packaged, %d edited by hashpkg, %d altered by somebody else", count(v.Checked, "file"), v.Pristine, len(v.Edited), len(v.Altered))
 			if v.Config > 0 {
 				line += fmt.Sprintf("; %d of configuration", v.Config)
 			}

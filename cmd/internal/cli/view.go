@@ -244,7 +244,7 @@ func newViewOutput(root *sysroot.Root, t *record.Tree) (viewOutput, error) {
 }
 
 func (a *app) printView(out viewOutput) error {
-	w := a.table()
+	w := a.table(1)
 	for _, p := range out.Programs {
 		how := "needs libraries only"
 		switch {

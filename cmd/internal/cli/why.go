@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/transaction/query"
 	"github.com/hashpkg/hashpkg/transaction/relations"
 )
@@ -100,7 +101,7 @@ func (a *app) printKept(k *relations.Kept) error {
 		return err
 	}
 	for _, p := range k.Prelocated {
-		if err := a.printf("  prelocated %s: %s\n", oneLine(p.Path), prelocatedText(&p.SelfBound, true)); err != nil {
+		if err := a.printf("  prelocated %s: %s\n", visible.Line(p.Path), prelocatedText(&p.SelfBound, true)); err != nil {
 			return err
 		}
 	}
