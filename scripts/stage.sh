@@ -9,7 +9,7 @@ export LC_ALL=C
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 share=$stage/usr/share
-mkdir -p "$stage/usr/bin" "$share/man/man1" "$share/doc/hashpkg" "$share/hashpkg/apparmor" "$stage/usr/lib/systemd/system" \
+mkdir -p "$stage/usr/bin" "$share/man/man1" "$share/doc/hashpkg" "$share/hashpkg/apparmor" "$stage/usr/lib/systemd/system" "$stage/etc/logrotate.d" \
 	"$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d"
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/hashpkg/hashpkg/cmd/internal/cli.Version=$VERSION" \
 	-o "$stage/usr/bin/hashpkg" ./cmd/hashpkg
@@ -28,6 +28,7 @@ done
 cp -R hooks/files/mmdebstrap-hooks "$share/hashpkg/"
 cp packaging/systemd/* "$stage/usr/lib/systemd/system/"
 cp packaging/apparmor/* "$share/hashpkg/apparmor/"
+cp packaging/logrotate/hashpkg "$stage/etc/logrotate.d/"
 cp README.md "$share/doc/hashpkg/"
 for page in docs/*.md; do
 	cp "$page" "$share/doc/hashpkg/"

@@ -30,6 +30,7 @@ func (s *syncer) settleFreezes() error {
 	if err != nil {
 		return err
 	}
+	moved := slices.Clone(pins)
 	gone := map[string]bool{}
 	for _, program := range frozenPrograms(pins) {
 		if s.Root.HasFile(program) {
@@ -57,7 +58,11 @@ func (s *syncer) settleFreezes() error {
 	if s.DryRun {
 		return nil
 	}
-	return s.Root.SetPins(pins)
+	if err := s.Root.SetPins(pins); err != nil {
+		return err
+	}
+	s.unkept = s.writer.keepPins(moved, pins, nil, s.Now)
+	return nil
 }
 
 // isListed reports whether a package that is installed, or is about to be, has a file at the

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/advice"
@@ -32,6 +33,7 @@ type pinChange struct {
 	refused error // ErrPin or ErrFreeze
 	mayMiss bool  // names may stand for no program: change looks at missing
 	dryRun  bool
+	now     time.Time
 	// packaged says that programs without pins get their packaged bytes, and keep them as
 	// after [Restore]; alone is as there.
 	packaged, alone bool
@@ -116,6 +118,7 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 		return nil, errors.Join(err, c.root.SetPins(c.before))
 	}
 	outcomes, err := programs.Apply(ctx, c.root, c.records, decisions, c.alone)
+	c.w.sayPrograms(c.w.active.ID, outcomes)
 	switch {
 	case errors.Is(err, ErrInterrupted):
 		return nil, advice.Errorf("%w; run hashpkg sync to finish", err)
@@ -132,8 +135,12 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if err != nil {
 		return nil, err
 	}
+	unkept := c.w.keepPins(c.before, settled, packagesOf(c.list), c.now)
 	if result, err = c.result(settled, pins, outcomes); err != nil {
 		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", err)
+	}
+	if unkept != nil {
+		result.Warnings = append(result.Warnings, unkept.Error())
 	}
 	if unsafe != nil { // what has its packaged bytes is for the next sync that may edit it
 		result.Warnings = append(result.Warnings, unsafe.Error())

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/advice"
@@ -30,6 +31,7 @@ type FreezeOptions struct {
 	Rewrite programs.Rewrite
 	// Alone is as in [RestoreOptions], for [Thaw].
 	Alone bool
+	Now   time.Time
 	Lock  sysroot.LockOptions
 }
 
@@ -49,7 +51,7 @@ type FreezeResult struct {
 // is damaged; nothing is changed then.
 func Freeze(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 	left, named := []LeftReport{}, []*programs.Program(nil)
-	change := &pinChange{root: o.Root, names: o.Names, rewrite: o.Rewrite, mayMiss: o.All, refused: ErrFreeze}
+	change := &pinChange{root: o.Root, names: o.Names, rewrite: o.Rewrite, mayMiss: o.All, refused: ErrFreeze, now: o.Now}
 	if o.All {
 		pins, err := o.Root.Pins()
 		if err != nil {
@@ -116,7 +118,7 @@ func Thaw(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	change := &pinChange{root: o.Root, names: o.Names, rewrite: o.Rewrite, mayMiss: true, packaged: true, alone: o.Alone, refused: ErrFreeze}
+	change := &pinChange{root: o.Root, names: o.Names, rewrite: o.Rewrite, mayMiss: true, packaged: true, alone: o.Alone, refused: ErrFreeze, now: o.Now}
 	if o.All {
 		change.names = frozenPrograms(pins)
 	}

@@ -67,7 +67,7 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 		}
 		return c.after, nil
 	}
-	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, dryRun: o.DryRun, change: change, settle: settle}, o.Lock)
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, dryRun: o.DryRun, now: o.Now, change: change, settle: settle}, o.Lock)
 }
 
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
@@ -86,7 +86,7 @@ func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 		}
 		return after, nil, nil
 	}
-	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, mayMiss: true, refused: ErrPin, dryRun: o.DryRun, change: change}, o.Lock)
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, mayMiss: true, refused: ErrPin, dryRun: o.DryRun, now: o.Now, change: change}, o.Lock)
 }
 
 // sinceWhen returns since when a program is pinned: what is pinned to the same tree again, is it

@@ -62,6 +62,8 @@ type app struct {
 	Env
 	globals
 	args []string // of the command line
+
+	logFailed bool // which was said
 }
 
 // Main runs one command and returns the exit status.

@@ -31,6 +31,7 @@ type config struct {
 	Prefix  string        `toml:"prefix"`
 	Rewrite rewriteConfig `toml:"rewrite"`
 	Limits  limitsConfig  `toml:"limits"`
+	Log     logConfig     `toml:"log"`
 	// Mirrors are addresses of mirrors by release; "default" for all others.
 	Mirrors map[string]string `toml:"mirrors"`
 }
@@ -71,11 +72,20 @@ file as a whole. A setting that hashpkg does not know is an error.
   [limits]
   max-size = "64G"            # a package that unpacks to more is refused
 
+  [log]                       # of what changed programs: by whom, by which command
+  to = "journal"              # "journal", where systemd's is there, "none", or
+                              # the path of a file: /var/log/hashpkg.log
+
   [mirrors]                   # of releases that no file of sources names
   trixie = "http://mirror.example.org/debian"
 
 A change takes effect at the next hashpkg sync. Before prefix is changed, run
-hashpkg restore --all: edited programs would go on searching the old one.`,
+hashpkg restore --all: edited programs would go on searching the old one.
+
+journalctl SYSLOG_IDENTIFIER=hashpkg shows the log, and journalctl
+HASHPKG_PROGRAM=/usr/bin/curl, or HASHPKG_PACKAGE=curl, what concerns one. A file
+has a JSON value a line: docs/json.md. What is done in an image, or in a root
+that is not the machine's own, is in no journal.`,
 	}
 }
 
@@ -147,6 +157,9 @@ func (c *config) decode(file string, b []byte) error {
 	}
 	if _, err := c.Rewrite.maxSize(); err != nil {
 		return fmt.Errorf("%s: [rewrite] max-size = %w", file, err)
+	}
+	if err := c.Log.check(file); err != nil {
+		return err
 	}
 	return c.Rewrite.check(file)
 }
