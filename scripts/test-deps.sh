@@ -8,6 +8,7 @@ set -eu
 # that brings it.
 needs='
 aarch64-linux-gnu-gcc   gcc-aarch64-linux-gnu
+ansible-playbook        ansible-core
 apt-get                 apt
 bzip2                   bzip2
 chromium                chromium
