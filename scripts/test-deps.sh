@@ -41,6 +41,7 @@ mmdebstrap              mmdebstrap
 musl-gcc                musl-tools
 objcopy                 binutils
 patchelf                patchelf
+promtool                prometheus
 perl                    perl-base
 qemu-aarch64-static     qemu-user-static
 qemu-i386-static        qemu-user-static

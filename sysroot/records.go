@@ -296,11 +296,20 @@ func (r *Root) SetFailure(message string) error {
 // Retired reports whether hashpkg's own package was removed, and every program
 // given back before.
 func (r *Root) Retired() (bool, error) {
-	_, err := r.store.Dir().Lstat(retiredFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("read records: %w", err)
+	when, err := r.RetiredSince()
+	return !when.IsZero(), err
+}
+
+// RetiredSince returns when that was; the zero time where it was not.
+func (r *Root) RetiredSince() (time.Time, error) {
+	st, err := r.store.Dir().Lstat(retiredFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
 	}
-	return err == nil, nil
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read records: %w", err)
+	}
+	return time.Unix(st.Mtim.Unix()), nil
 }
 
 // SetRetired says so, or takes it back.

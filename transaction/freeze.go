@@ -85,6 +85,9 @@ func Freeze(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 				left = append(left, LeftReport{p.Path, string(reason)})
 				continue
 			}
+			for i := range fresh {
+				fresh[i].Since = frozenSince(c.before, &fresh[i], o.Now)
+			}
 			after = slices.DeleteFunc(after, func(pin record.Pin) bool { return pin.Frozen() && pin.Program == p.Path })
 			after, asked = append(after, fresh...), append(asked, fresh...)
 		}
@@ -149,6 +152,20 @@ func Thaw(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 		return nil, err
 	}
 	return &FreezeResult{Programs: changed.Programs, Frozen: []FrozenProgram{}, Left: changed.Left, Warnings: changed.Warnings}, err
+}
+
+// frozenSince returns since when a program is frozen to a file: since the first time, where it is so
+// already.
+func frozenSince(before []record.Pin, pin *record.Pin, now time.Time) string {
+	for i := range before {
+		if p := &before[i]; p.Program == pin.Program && p.Pinned() == pin.Pinned() && p.File == pin.File {
+			return p.Since
+		}
+	}
+	if now.IsZero() {
+		return ""
+	}
+	return now.UTC().Format(time.RFC3339)
 }
 
 // frozenPrograms returns the programs that are frozen, each once, in the order of the pins.
