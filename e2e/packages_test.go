@@ -211,8 +211,10 @@ func TestDebPackage(t *testing.T) {
 		t.Errorf("installed again, %s is %s", edited, now)
 	}
 	root.WriteFile("/etc/hashpkg.toml", "prefix = \"/var/sys\"\n", 0o644)
+	root.WriteFile("/var/log/hashpkg.log", "{}\n", 0o640)
+	root.WriteFile("/var/log/hashpkg.log.1.gz", "", 0o640)
 	root.Run("dpkg", "-P", "hashpkg", "hashpkg-follow")
-	for _, gone := range []string{"/var/sys", "/etc/hashpkg.toml", "/etc/dpkg/dpkg.cfg.d/hashpkg", "/etc/apparmor.d/abstractions/base.d/hashpkg", "/etc/apparmor.d/hashpkg-launchers"} {
+	for _, gone := range []string{"/var/sys", "/etc/hashpkg.toml", "/etc/dpkg/dpkg.cfg.d/hashpkg", "/etc/apparmor.d/abstractions/base.d/hashpkg", "/etc/apparmor.d/hashpkg-launchers", "/etc/logrotate.d/hashpkg", "/var/log/hashpkg.log", "/var/log/hashpkg.log.1.gz"} {
 		if _, err := os.Lstat(root.LinkPath(gone)); err == nil {
 			t.Errorf("purged, and %s is there", gone)
 		}

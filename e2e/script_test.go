@@ -32,7 +32,7 @@ import (
 //	hashpkg ARGUMENT...                    runs hashpkg, as exec hashpkg does
 //	status NUMBER PROGRAM ARGUMENT...      runs a program that is to end with this exit status
 //	deb FILE KEY=VALUE... PATH=SOURCE...   builds a package: keys are name, version, arch,
-//	                                       depends, provides, conffile (a path), script (a script's name), and of
+//	                                       depends, recommends, provides, conffile (a path), script (a script's name), and of
 //	                                       single files mode:PATH=OCTAL, link:PATH=TARGET
 //	elf FILE KEY=VALUE...                  makes a program or library of amd64: keys are
 //	                                       interpreter, soname, needed, and osabi, a number
@@ -190,6 +190,8 @@ func buildDeb(ts *testscript.TestScript, neg bool, args []string) {
 			p.Arch = value
 		case "depends":
 			p.Depends = value
+		case "recommends":
+			p.Fields = append(p.Fields, testdeb.Field{Name: "Recommends", Value: value})
 		case "conffile":
 			p.Conffiles += "/" + value + "\n"
 		case "provides":

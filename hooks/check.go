@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/programs"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/confine"
@@ -93,6 +94,14 @@ func Check(ctx context.Context, o CheckOptions) (*CheckResult, error) {
 type checker struct {
 	CheckOptions
 	CheckResult
+	retired time.Time // see [sysroot.Root.RetiredSince]
+}
+
+// isRetired reports whether a pin, or freeze, is out of force because the programs had their packaged
+// bytes back when hashpkg-follow went: it said so then. One that was made since is not.
+func (c *checker) isRetired(p *record.Pin) bool {
+	since, err := time.Parse(time.RFC3339, p.Since)
+	return !c.retired.IsZero() && (err != nil || !since.After(c.retired))
 }
 
 func (c *checker) add(kind ProblemKind, repair, format string, v ...any) {
@@ -137,8 +146,7 @@ func (c *checker) checkStore(ctx context.Context, hooked bool) error {
 	if failure != "" {
 		c.add(FailureKept, repairBySync, "the last run failed: %s", failure)
 	}
-	retired, err := c.Root.Retired()
-	if err != nil {
+	if c.retired, err = c.Root.RetiredSince(); err != nil {
 		return err
 	}
 	safe, err := c.checkPrefix(hooked)
@@ -152,9 +160,6 @@ func (c *checker) checkStore(ctx context.Context, hooked bool) error {
 				return err
 			}
 		}
-	}
-	if retired {
-		return nil
 	}
 	return c.unseen("the pins", errors.Join(c.checkPins(), c.checkFrozen()))
 }
@@ -207,6 +212,9 @@ func (c *checker) checkPins() error {
 		return err
 	}
 	for _, p := range pins {
+		if len(p.Programs) == 0 && c.isRetired(&p.Pin) {
+			continue
+		}
 		if p.Lost != "" {
 			c.add(PinNotInForce, "run hashpkg unpin, or hashpkg sync to let its programs go on without it",
 				"%s is pinned to %s, which is no longer in the store: %s", p.Program, p.Spec(), p.Lost)
@@ -220,7 +228,8 @@ func (c *checker) checkPins() error {
 // checkFrozen reports what is not in force for frozen programs, be that their freeze or what
 // was installed since.
 func (c *checker) checkFrozen() error {
-	if _, err := c.Root.Pins(); err != nil {
+	pins, err := c.Root.Pins()
+	if err != nil {
 		return nil //nolint:nilerr // checkPins has told of it
 	}
 	frozen, err := transaction.ListFrozen(c.Root)
@@ -229,6 +238,10 @@ func (c *checker) checkFrozen() error {
 	}
 	for i := range frozen {
 		p := &frozen[i]
+		isRetired := slices.ContainsFunc(pins, func(pin record.Pin) bool { return pin.Frozen() && pin.Program == p.Program && c.isRetired(&pin) })
+		if isRetired && !p.InForce {
+			continue
+		}
 		if !c.Root.HasFile(p.Program) { // a sync ends its freeze, or its package manager is at work
 			continue
 		}

@@ -42,7 +42,7 @@ const wait = time.Minute
 
 // lock says how a hook takes the lock.
 func (h *Hook) lock() sysroot.LockOptions {
-	return sysroot.LockOptions{Command: "hashpkg hook " + string(h.Event), Wait: wait}
+	return sysroot.LockOptions{Command: "hashpkg hook " + string(h.Event), Log: h.Log, Wait: wait}
 }
 
 // Hook is one call of a hook.
@@ -58,6 +58,8 @@ type Hook struct {
 	Image, Generate bool
 	// User is who has the package manager at work: see [caller.User].
 	User string
+	// Log is as in [sysroot.LockOptions].
+	Log func(record.Event)
 }
 
 // Run does what the event asks for. What goes wrong is kept for [Check], a line of it

@@ -71,15 +71,20 @@ func (s *Selection) Size() (packed, unpacked int64) {
 // that would be chosen, with all that these need: a process has one C library, and a
 // library of the system is of use only to a program that has the system's.
 func (r *Repo) Select(ctx context.Context, from string, requests []Request, recommends bool) (selection *Selection, err error) {
+	return r.selectKeeping(ctx, from, requests, recommends, nil)
+}
+
+// selectKeeping is Select, and chooses of what is recommended also what is kept: see [choose.Options].
+func (r *Repo) selectKeeping(ctx context.Context, from string, requests []Request, recommends bool, kept func(pkginfo.Relation) bool) (selection *Selection, err error) {
 	if isDirectory(from) {
 		err = r.withDirectory(ctx, from, func(p *Pool) error {
-			selection, err = r.selectFrom(ctx, p, requests, recommends, true)
+			selection, err = r.selectFrom(ctx, p, requests, recommends, kept, true)
 			return err
 		})
 		return selection, err
 	}
 	err = r.withRelease(ctx, from, func(p *Pool) error {
-		selection, err = r.selectFrom(ctx, p, requests, recommends, false)
+		selection, err = r.selectFrom(ctx, p, requests, recommends, kept, false)
 		return err
 	})
 	return selection, r.addElsewhere(ctx, from, err)
@@ -102,7 +107,7 @@ func (r *Repo) withRelease(ctx context.Context, name string, f func(*Pool) error
 	return r.With(ctx, sources, f)
 }
 
-func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, recommends, rootAnswers bool) (*Selection, error) {
+func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, recommends bool, kept func(pkginfo.Relation) bool, rootAnswers bool) (*Selection, error) {
 	format, err := r.formatOfPool(p)
 	if err != nil {
 		return nil, err
@@ -116,7 +121,7 @@ func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, reco
 		return nil, err
 	}
 	orders := r.Root.Formats().Orders()
-	o := choose.Options{Orders: orders, Architectures: architectures, Obsoletes: format.Obsoletes(), Recommends: recommends}
+	o := choose.Options{Orders: orders, Architectures: architectures, Obsoletes: format.Obsoletes(), Recommends: recommends, Kept: kept}
 	o.All, o.SameArchitecture = format.AllArchitectures()
 	o.Unsaid = func(p *pkginfo.Package) []pkginfo.Relation { return format.Unsaid(r.Root, p) }
 	if rootAnswers {

@@ -140,7 +140,11 @@ func (r *Repo) Upgrade(ctx context.Context, o InstallOptions, names []string) (*
 			}
 			continue
 		}
-		s, err := r.Select(ctx, release, requests, o.Recommends)
+		kept, err := r.keptOf(trees[release])
+		if err != nil {
+			return nil, err
+		}
+		s, err := r.selectKeeping(ctx, release, requests, o.Recommends, kept)
 		if err != nil {
 			return nil, err
 		}
@@ -163,6 +167,25 @@ func (r *Repo) Upgrade(ctx context.Context, o InstallOptions, names []string) (*
 	})
 	result.InstallResult, err = r.install(ctx, o, chosen)
 	return result, err
+}
+
+// keptOf reports of which relations that recommend something one of these trees answers them,
+// in whatever version: what came because it was recommended is upgraded, and does not go.
+func (r *Repo) keptOf(trees []*record.Tree) (func(pkginfo.Relation) bool, error) {
+	installed := map[string]bool{} // names that these answer to
+	for _, t := range trees {
+		m, err := r.Root.Store().Manifest(t.Name, t.Dir)
+		if err != nil {
+			return nil, err
+		}
+		installed[m.Name] = true
+		for _, p := range m.Provides {
+			installed[p.Name] = true
+		}
+	}
+	return func(relation pkginfo.Relation) bool {
+		return slices.ContainsFunc(relation.Alternatives, func(c pkginfo.Constraint) bool { return installed[c.Name] })
+	}, nil
 }
 
 // checkNames refuses names that are none of a package that can be upgraded.
@@ -217,6 +240,11 @@ func (r *Repo) gone(g *record.Generation, chosen []*Selected, remain map[string]
 	}
 	// What stays keeps what it is bound to, and what else it needs.
 	orders := r.Root.Formats().Orders()
+	for _, s := range chosen { // what is recommended and not chosen again: its release has none any more
+		for _, path := range neededOf(s.Recommends, gone, g, manifests, chosen, orders) {
+			delete(gone, path)
+		}
+	}
 	for changed := true; changed; {
 		changed = false
 		for i := range g.Trees {
@@ -226,7 +254,7 @@ func (r *Repo) gone(g *record.Generation, chosen []*Selected, remain map[string]
 				continue
 			}
 			kept := graph.OfManifest(manifests[i], func(tree string) bool { return gone[tree] })
-			kept = append(kept, neededOf(manifests[i].Requires, gone, g, manifests, chosen, orders)...)
+			kept = append(kept, neededOf(slices.Concat(manifests[i].Requires, manifests[i].Recommends), gone, g, manifests, chosen, orders)...)
 			for _, path := range kept {
 				delete(gone, path)
 				changed = true

@@ -74,8 +74,7 @@ build_rpm() {
 	{
 		echo '%defattr(-,root,root,-)'
 		(cd "$stage" && find usr/share/hashpkg -type d -printf '%%dir /%p\n' | sort)
-		(cd "$stage" && find . -path ./etc -prune -o -type f -printf '/%P\n' | sort)
-		(cd "$stage" && find etc -type f -printf '%%config(noreplace) /%p\n' | sort)
+		(cd "$stage" && find . -type f -printf '/%P\n' | sed 's|^/etc/|%config(noreplace) &|' | sort)
 	} >"$work/list"
 	mkdir "$stage/usr/share/doc/hashpkg-follow"
 	cp docs/system.md "$stage/usr/share/doc/hashpkg-follow/"

@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 share=$stage/usr/share
 mkdir -p "$stage/usr/bin" "$share/doc/hashpkg" "$share/hashpkg/apparmor" "$stage/usr/lib/systemd/system" \
 	"$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d" \
-	"$stage/etc/profile.d" "$stage/usr/lib/environment.d" "$share/fish/vendor_conf.d"
+	"$stage/etc/profile.d" "$stage/etc/logrotate.d" "$stage/usr/lib/environment.d" "$share/fish/vendor_conf.d"
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/hashpkg/hashpkg/cmd/internal/cli.Version=$VERSION" \
 	-o "$stage/usr/bin/hashpkg" ./cmd/hashpkg
 # What the program writes itself, a build for this machine writes.
@@ -50,6 +50,7 @@ done
 cp -R hooks/files/mmdebstrap-hooks "$share/hashpkg/"
 cp packaging/systemd/* "$stage/usr/lib/systemd/system/"
 cp packaging/apparmor/* "$share/hashpkg/apparmor/"
+cp packaging/logrotate/hashpkg "$stage/etc/logrotate.d/"
 cp README.md "$share/doc/hashpkg/"
 for page in docs/*.md; do
 	cp "$page" "$share/doc/hashpkg/"

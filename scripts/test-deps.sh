@@ -8,6 +8,7 @@ set -eu
 # that brings it.
 needs='
 aarch64-linux-gnu-gcc   gcc-aarch64-linux-gnu
+ansible-playbook        ansible-core
 apt-ftparchive          apt-utils
 apt-get                 apt
 bzip2                   bzip2
@@ -45,6 +46,7 @@ less                    less
 musl-gcc                musl-tools
 objcopy                 binutils
 patchelf                patchelf
+promtool                prometheus
 perl                    perl-base
 qemu-aarch64-static     qemu-user-static
 qemu-i386-static        qemu-user-static

@@ -33,7 +33,9 @@ type Lock struct {
 type LockOptions struct {
 	Command string // what others read of the holder, such as "hashpkg sync"
 	// Cause is what the generations keep that are made while it is held.
-	Cause   record.Cause
+	Cause record.Cause
+	// Log is told what is done meanwhile, after each step; nil for nobody.
+	Log     func(record.Event)
 	Wait    time.Duration
 	Waiting func(*LockedError) // is called once when it has to wait; nil for nobody
 	// Aside, if not nil, moves the directory of a killed writer away whose journal cannot

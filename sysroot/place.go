@@ -3,6 +3,7 @@ package sysroot
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -238,6 +239,39 @@ func (r *Root) WriteFile(inside string, b []byte, mode fs.FileMode) error {
 	}
 	_ = r.dir.SweepTemp(real, beneath.AbandonedAfter) // what cannot be removed is in nobody's way
 	return r.dir.WriteFile(path.Join(real, path.Base(inside)), b, mode)
+}
+
+// logMode is that of a log that is made anew: of programs and people not everybody is told.
+const logMode = 0o640
+
+// OpenLog opens a file of the root for reading and appending, and makes one that is not there. A
+// link in its place, what is no regular file, one with another name, and one of another user
+// are errors: somebody who may write to the directory could have them lead anywhere.
+func (r *Root) OpenLog(inside string) (*os.File, error) {
+	dir, base, err := r.At(inside)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	file, err := dir.OpenFile(base, unix.O_RDWR|unix.O_APPEND|unix.O_CREAT|unix.O_NOCTTY, logMode)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(int(file.Fd()), &st)
+	switch {
+	case err != nil:
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		err = beneath.ErrNotRegular
+	case int(st.Uid) != os.Geteuid():
+		err = fmt.Errorf("it belongs to user %d", st.Uid)
+	case st.Nlink != 1:
+		err = errors.New("it has another name besides")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open log %s: %w", r.host(strings.TrimPrefix(inside, "/")), err), file.Close())
+	}
+	return file, nil
 }
 
 // Remove removes a file of the root; one that is not there is no error.

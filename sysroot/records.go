@@ -22,6 +22,8 @@ const (
 	stateFile   = layout.SystemDir + "/state.json"
 	failureFile = layout.SystemDir + "/failure"
 	retiredFile = layout.SystemDir + "/retired"
+
+	pinHistoryFile = layout.SystemDir + "/pin-history.json"
 )
 
 // PinsFile is the record of pins.
@@ -84,6 +86,28 @@ func (r *Root) SetPins(pins []record.Pin) error {
 		return r.store.SyncDir(layout.SystemDir)
 	}
 	return r.writeJSON(PinsFile, record.Pins{Layout: layout.FormatVersion, List: pins})
+}
+
+// PinHistory returns what became of pins and freezes; an empty record when there is none.
+func (r *Root) PinHistory() (*record.PinHistory, error) {
+	h := &record.PinHistory{}
+	b, err := r.store.Dir().ReadFile(pinHistoryFile, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return h, nil
+	}
+	if err == nil {
+		err = record.DecodeSystemRecord(b, h)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the history of pins %s: %w; the next pin begins a new one", r.store.Path(pinHistoryFile), err)
+	}
+	return h, nil
+}
+
+// SetPinHistory records what became of pins and freezes.
+func (r *Root) SetPinHistory(h *record.PinHistory) error {
+	h.Layout = layout.FormatVersion
+	return r.writeJSON(pinHistoryFile, h)
 }
 
 // Edits returns the record of a package's edited programs; an empty one when none
@@ -272,11 +296,20 @@ func (r *Root) SetFailure(message string) error {
 // Retired reports whether hashpkg's own package was removed, and every program
 // given back before.
 func (r *Root) Retired() (bool, error) {
-	_, err := r.store.Dir().Lstat(retiredFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("read records: %w", err)
+	when, err := r.RetiredSince()
+	return !when.IsZero(), err
+}
+
+// RetiredSince returns when that was; the zero time where it was not.
+func (r *Root) RetiredSince() (time.Time, error) {
+	st, err := r.store.Dir().Lstat(retiredFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
 	}
-	return err == nil, nil
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read records: %w", err)
+	}
+	return time.Unix(st.Mtim.Unix()), nil
 }
 
 // SetRetired says so, or takes it back.

@@ -13,8 +13,8 @@ import (
 	"github.com/hashpkg/hashpkg/sysroot/system"
 )
 
-// settleFreezes lets freezes follow programs that dpkg-divert has moved, and takes away those
-// of programs that are gone for good.
+// settleFreezes lets pins and freezes follow programs whose directory has become a link, freezes
+// also those that dpkg-divert has moved, and takes away freezes of programs that are gone for good.
 //
 // A program may be missing for a while: dpkg removes a package that is in the way of others and
 // unpacks it again, in one run of apt and in two calls of dpkg, after each of which there is a
@@ -26,10 +26,11 @@ func (s *syncer) settleFreezes() error {
 	if s.noPins != nil {
 		return nil
 	}
-	pins, err := s.followDiverted(s.pins)
+	pins, err := s.followDiverted(placedPins(s.Root, s.pins))
 	if err != nil {
 		return err
 	}
+	moved := slices.Clone(pins)
 	gone := map[string]bool{}
 	for _, program := range frozenPrograms(pins) {
 		if s.Root.HasFile(program) {
@@ -57,7 +58,11 @@ func (s *syncer) settleFreezes() error {
 	if s.DryRun {
 		return nil
 	}
-	return s.Root.SetPins(pins)
+	if err := s.Root.SetPins(pins); err != nil {
+		return err
+	}
+	s.unkept = s.writer.keepPins(moved, pins, nil, s.Now)
+	return nil
 }
 
 // isListed reports whether a package that is installed, or is about to be, has a file at the

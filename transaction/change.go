@@ -3,6 +3,7 @@ package transaction
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/query"
+	"github.com/hashpkg/hashpkg/transaction/relations"
 )
 
 // Result says what a change of generations came to.
@@ -29,6 +31,8 @@ type Result struct {
 	// Unneeded are packages, "NAME=VERSION", that nothing needs any more after a removal: see
 	// [AutoRemove].
 	Unneeded []string `json:"unneeded,omitempty"`
+	// Needed says who needs what was removed, or the version that is no default any more.
+	Needed []relations.Needing `json:"still_needed,omitempty"`
 	// Stays is what a rollback leaves: packages of the system that the older generation
 	// had otherwise, as changes from there to now.
 	Stays []record.PackageChange `json:"system_stays,omitempty"`
@@ -55,7 +59,7 @@ const UndoLast = "hashpkg undo"
 
 // Use makes the version of a package its default.
 func Use(ctx context.Context, c Change, spec query.Spec) (Result, error) {
-	return c.make(ctx, func(g *record.Generation) (bool, error) {
+	return c.makeDefault(ctx, spec.Name, func(g *record.Generation) (bool, error) {
 		t, err := query.One(g, spec)
 		if err != nil {
 			return false, err
@@ -64,9 +68,42 @@ func Use(ctx context.Context, c Change, spec query.Spec) (Result, error) {
 	})
 }
 
+// makeDefault is make for another default of a package, and says who is bound to the one before.
+func (c Change) makeDefault(ctx context.Context, name string, f func(*record.Generation) (bool, error)) (Result, error) {
+	var needed []relations.Needing
+	var unknown error
+	result, err := c.make(ctx, func(g *record.Generation) (bool, error) {
+		defaults := func() map[string]bool {
+			set := map[string]bool{}
+			for i := range g.Trees {
+				if t := &g.Trees[i]; t.Name == name && t.Default && t.Origin == record.OriginPrivate {
+					set[t.Path()] = true
+				}
+			}
+			return set
+		}
+		before := defaults()
+		changed, err := f(g)
+		if err != nil || !changed {
+			return changed, err
+		}
+		for path := range defaults() {
+			delete(before, path)
+		}
+		needed, unknown = relations.StillNeeded(ctx, c.Root, g, before)
+		return true, ctx.Err()
+	})
+	// What is required is there, as another version.
+	result.Needed = slices.DeleteFunc(needed, func(n relations.Needing) bool { return n.How == relations.UseRequires })
+	if unknown != nil { // which keeps nobody from choosing
+		result.Warnings = append(result.Warnings, fmt.Sprintf("who is bound to the default before is not known: %v", unknown))
+	}
+	return result, err
+}
+
 // UseHighest lets the highest version of a package be its default again.
 func UseHighest(ctx context.Context, c Change, name string) (Result, error) {
-	return c.make(ctx, func(g *record.Generation) (bool, error) {
+	return c.makeDefault(ctx, name, func(g *record.Generation) (bool, error) {
 		if _, err := query.All(g, query.Spec{Name: name}); err != nil {
 			return false, err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/advice"
@@ -32,6 +33,7 @@ type pinChange struct {
 	refused error // ErrPin or ErrFreeze
 	mayMiss bool  // names may stand for no program: change looks at missing
 	dryRun  bool
+	now     time.Time
 	// packaged says that programs without pins get their packaged bytes, and keep them as
 	// after [Restore]; alone is as there.
 	packaged, alone bool
@@ -66,13 +68,19 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if err != nil {
 		return nil, err
 	}
-	c.names = followLinks(c.root, c.names)
 	if c.before, err = c.root.Pins(); err != nil {
 		return nil, err
 	}
+	c.before = placedPins(c.root, c.before)
+	var recorded []record.Pin
+	if c.mayMiss {
+		recorded = c.before
+	}
+	c.names = followLinks(c.root, recorded, c.names)
 	if c.list, c.records, c.missing, err = programsNamed(ctx, c.root, c.names, c.rewrite); err != nil {
 		return nil, err
 	}
+	c.records.FollowMoved(c.root, c.list)
 	if len(c.missing) > 0 && !c.mayMiss {
 		if question := c.didYouMean(ctx); question != "" {
 			return nil, advice.Errorf("%w: no package has a dynamic program %s; %s", c.refused, c.missing[0], question)
@@ -116,6 +124,7 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 		return nil, errors.Join(err, c.root.SetPins(c.before))
 	}
 	outcomes, err := programs.Apply(ctx, c.root, c.records, decisions, c.alone)
+	c.w.sayPrograms(c.w.active.ID, outcomes)
 	switch {
 	case errors.Is(err, ErrInterrupted):
 		return nil, advice.Errorf("%w; run hashpkg sync to finish", err)
@@ -132,8 +141,12 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if err != nil {
 		return nil, err
 	}
+	unkept := c.w.keepPins(c.before, settled, packagesOf(c.list), c.now)
 	if result, err = c.result(settled, pins, outcomes); err != nil {
 		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", err)
+	}
+	if unkept != nil {
+		result.Warnings = append(result.Warnings, unkept.Error())
 	}
 	if unsafe != nil { // what has its packaged bytes is for the next sync that may edit it
 		result.Warnings = append(result.Warnings, unsafe.Error())
@@ -166,12 +179,39 @@ func (c *pinChange) didYouMean(ctx context.Context) string {
 	return similar.DidYouMean(c.missing[0], names)
 }
 
+// placedPins returns pins in which paths of programs have no links in their directories: a
+// directory may have become a link since, as /bin does when /usr is merged. What is of the
+// same program twice then is what was recorded of the path that it has now.
+func placedPins(root *sysroot.Root, pins []record.Pin) []record.Pin {
+	placed := make([]record.Pin, 0, len(pins))
+	for _, p := range pins {
+		place, err := root.Real(p.Program)
+		if !strings.HasPrefix(p.Program, "/") || err != nil || place == p.Program || !root.HasFile(place) {
+			placed = append(placed, p)
+			continue
+		}
+		isThere := func(o record.Pin) bool {
+			return o.Program == place && o.Frozen() == p.Frozen() && (p.Frozen() || o.Library == p.Library)
+		}
+		if !slices.ContainsFunc(pins, isThere) {
+			p.Program = place
+			placed = append(placed, p)
+		}
+	}
+	return placed
+}
+
 // followLinks returns names in which paths are those of the files that links lead to. One that
-// leads nowhere stays.
-func followLinks(root *sysroot.Root, names []string) []string {
+// leads nowhere stays, and so does one of which pins are recorded by this very path: a link may
+// have taken the program's place since.
+func followLinks(root *sysroot.Root, pins []record.Pin, names []string) []string {
 	names = slices.Clone(names)
 	for i, name := range names {
 		if !strings.HasPrefix(name, "/") {
+			continue
+		}
+		if place, err := root.Real(name); err == nil && slices.ContainsFunc(pins, func(p record.Pin) bool { return p.Program == place }) {
+			names[i] = place
 			continue
 		}
 		if final, err := root.Final(name); err == nil && root.HasFile(final) {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/advice"
@@ -30,6 +31,7 @@ type FreezeOptions struct {
 	Rewrite programs.Rewrite
 	// Alone is as in [RestoreOptions], for [Thaw].
 	Alone bool
+	Now   time.Time
 	Lock  sysroot.LockOptions
 }
 
@@ -49,7 +51,7 @@ type FreezeResult struct {
 // is damaged; nothing is changed then.
 func Freeze(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 	left, named := []LeftReport{}, []*programs.Program(nil)
-	change := &pinChange{root: o.Root, names: o.Names, rewrite: o.Rewrite, mayMiss: o.All, refused: ErrFreeze}
+	change := &pinChange{root: o.Root, names: o.Names, rewrite: o.Rewrite, mayMiss: o.All, refused: ErrFreeze, now: o.Now}
 	if o.All {
 		pins, err := o.Root.Pins()
 		if err != nil {
@@ -82,6 +84,9 @@ func Freeze(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 			if reason != "" {
 				left = append(left, LeftReport{p.Path, string(reason)})
 				continue
+			}
+			for i := range fresh {
+				fresh[i].Since = frozenSince(c.before, &fresh[i], o.Now)
 			}
 			after = slices.DeleteFunc(after, func(pin record.Pin) bool { return pin.Frozen() && pin.Program == p.Path })
 			after, asked = append(after, fresh...), append(asked, fresh...)
@@ -116,7 +121,7 @@ func Thaw(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	change := &pinChange{root: o.Root, names: o.Names, rewrite: o.Rewrite, mayMiss: true, packaged: true, alone: o.Alone, refused: ErrFreeze}
+	change := &pinChange{root: o.Root, names: o.Names, rewrite: o.Rewrite, mayMiss: true, packaged: true, alone: o.Alone, refused: ErrFreeze, now: o.Now}
 	if o.All {
 		change.names = frozenPrograms(pins)
 	}
@@ -147,6 +152,20 @@ func Thaw(ctx context.Context, o FreezeOptions) (*FreezeResult, error) {
 		return nil, err
 	}
 	return &FreezeResult{Programs: changed.Programs, Frozen: []FrozenProgram{}, Left: changed.Left, Warnings: changed.Warnings}, err
+}
+
+// frozenSince returns since when a program is frozen to a file: since the first time, where it is so
+// already.
+func frozenSince(before []record.Pin, pin *record.Pin, now time.Time) string {
+	for i := range before {
+		if p := &before[i]; p.Program == pin.Program && p.Pinned() == pin.Pinned() && p.File == pin.File {
+			return p.Since
+		}
+	}
+	if now.IsZero() {
+		return ""
+	}
+	return now.UTC().Format(time.RFC3339)
 }
 
 // frozenPrograms returns the programs that are frozen, each once, in the order of the pins.

@@ -44,8 +44,8 @@ type PinResult struct {
 // with the current ones. The error wraps ErrPin when none of the programs can, or the
 // library is damaged; nothing is recorded then.
 func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
-	o.Program = followLinks(o.Root, []string{o.Program})[0]
 	change := func(c *pinChange) (after, asked []record.Pin, err error) {
+		o.Program = c.names[0]
 		if err := CheckPrefix(c.root); err != nil {
 			return nil, nil, err
 		}
@@ -67,7 +67,7 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 		}
 		return c.after, nil
 	}
-	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, dryRun: o.DryRun, change: change, settle: settle}, o.Lock)
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, refused: ErrPin, dryRun: o.DryRun, now: o.Now, change: change, settle: settle}, o.Lock)
 }
 
 // RemovePins takes back what AddPins did, for the libraries "NAME" or
@@ -76,8 +76,8 @@ func AddPins(ctx context.Context, o PinOptions) (result *PinResult, err error) {
 // pins get their packaged bytes, and a warning says so. The program, or its package, need not be
 // there any more.
 func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
-	o.Program = followLinks(o.Root, []string{o.Program})[0]
 	change := func(c *pinChange) (after, asked []record.Pin, err error) {
+		o.Program = c.names[0]
 		after = slices.DeleteFunc(slices.Clone(c.before), func(p record.Pin) bool {
 			return p.Program == o.Program && !p.Frozen() && (len(o.Specs) == 0 || slices.Contains(o.Specs, p.Library) || slices.Contains(o.Specs, p.Spec()))
 		})
@@ -86,7 +86,7 @@ func RemovePins(ctx context.Context, o PinOptions) (*PinResult, error) {
 		}
 		return after, nil, nil
 	}
-	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, mayMiss: true, refused: ErrPin, dryRun: o.DryRun, change: change}, o.Lock)
+	return changePins(ctx, &pinChange{root: o.Root, names: []string{o.Program}, rewrite: o.Rewrite, mayMiss: true, refused: ErrPin, dryRun: o.DryRun, now: o.Now, change: change}, o.Lock)
 }
 
 // sinceWhen returns since when a program is pinned: what is pinned to the same tree again, is it

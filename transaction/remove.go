@@ -14,6 +14,7 @@ import (
 // before. The result has what nothing needs any more without them.
 func Remove(ctx context.Context, c Change, specs ...query.Spec) (Result, error) {
 	var unneeded, warnings []string
+	var needed []relations.Needing
 	result, err := c.make(ctx, func(g *record.Generation) (bool, error) {
 		gone := map[string]bool{}
 		for _, spec := range specs {
@@ -29,9 +30,12 @@ func Remove(ctx context.Context, c Change, specs ...query.Spec) (Result, error) 
 		for _, t := range list {
 			unneeded = append(unneeded, t.Spec())
 		}
+		if needed, err = relations.StillNeeded(ctx, c.Root, g, gone); err != nil {
+			warnings = append(warnings, fmt.Sprintf("who still needs what goes is not known: %v", err))
+		}
 		return changed, ctx.Err()
 	})
-	result.Unneeded, result.Warnings = unneeded, append(result.Warnings, warnings...)
+	result.Needed, result.Unneeded, result.Warnings = needed, unneeded, append(result.Warnings, warnings...)
 	return result, err
 }
 

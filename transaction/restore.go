@@ -64,6 +64,7 @@ func Restore(ctx context.Context, o RestoreOptions) (result *RestoreResult, err 
 		}
 	}
 	outcomes, err := programs.Apply(ctx, o.Root, records, decisions, o.Alone)
+	w.sayPrograms(w.active.ID, outcomes)
 	if errors.Is(err, ErrInterrupted) {
 		err = advice.Errorf("%w; run hashpkg restore again to finish", err)
 	}

@@ -50,6 +50,7 @@ func Rollback(ctx context.Context, c Change, id int) (result Result, err error) 
 	if w.active.ID != 0 {
 		result.Undo = fmt.Sprintf("hashpkg rollback %d", w.active.ID)
 	}
+	w.saySwitched(target)
 	return result, nil
 }
 

@@ -418,6 +418,7 @@ type syncer struct {
 	ended    []string          // warnings of freezes that have ended
 	absent   map[string]string // see record.SystemState.Absent
 	noPins   error             // why their record cannot be read; nil when it can
+	unkept   error             // why the history of pins could not be written
 	settings digest.Digest
 	result   *SyncResult
 	packages []*backends.Installed
@@ -436,6 +437,9 @@ func (s *syncer) run(ctx context.Context) (*SyncResult, error) {
 	s.result = newSyncResult(s.active.ID, len(s.packages))
 	if s.noPins != nil {
 		s.result.Warnings = append(s.result.Warnings, s.noPins.Error())
+	}
+	if s.unkept != nil {
+		s.result.Warnings = append(s.result.Warnings, s.unkept.Error())
 	}
 	s.result.Frozen = append(s.result.Frozen, s.ended...)
 	if err := s.look(ctx); err != nil {

@@ -66,6 +66,7 @@ func (s *syncer) editPrograms(ctx context.Context, generation *record.Generation
 		}
 	}
 	outcomes, err := programs.Apply(ctx, s.Root, records, decisions, false)
+	s.writer.sayPrograms(s.result.Generation, outcomes)
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,7 @@ type Writer struct {
 
 	generates bool
 	cause     record.Cause
+	log       func(record.Event) // nil for nobody
 }
 
 // Options says how a Writer begins.
@@ -70,7 +71,7 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 			return nil, err
 		}
 	}
-	w = &Writer{root: root, generates: o.Generate, cause: o.Lock.Cause}
+	w = &Writer{root: root, generates: o.Generate, cause: o.Lock.Cause, log: o.Lock.Log}
 	o.Lock.Aside = o.Aside
 	if w.lock, err = root.Lock(ctx, o.Lock); err != nil {
 		return nil, err
@@ -176,6 +177,7 @@ func (w *Writer) Commit(ctx context.Context, trees []*record.Manifest, next *rec
 	if err != nil {
 		return errors.Join(err, w.staging.Undo())
 	}
+	w.saySwitched(next)
 	return w.staging.Forget()
 }
 

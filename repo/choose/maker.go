@@ -248,10 +248,10 @@ func (m *maker) follow(c *Chosen) {
 			}
 		}
 	}
-	if !m.options.Recommends {
-		return
-	}
 	for _, r := range c.Recommends {
+		if !m.options.Recommends && (m.options.Kept == nil || !m.options.Kept(r)) {
+			continue
+		}
 		if what, ok := r.Expression(); ok && m.isNew("recommended", c, r) {
 			m.recommended = append(m.recommended, need{c, r, what, true})
 		}

@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
+	"github.com/hashpkg/hashpkg/transaction/relations"
 )
 
 func newUseCommand(a *app) *cobra.Command {
@@ -106,10 +108,35 @@ func (a *app) printResult(r transaction.Result, dryRun bool, err error) error {
 			return err
 		}
 	}
+	for _, line := range neededLines(r.Needed) {
+		a.notice("note: %s\n", line)
+	}
 	if dryRun {
 		return a.printf("generation %d stays active: nothing was changed (--dry-run)\n", r.Generation)
 	}
 	return a.printActive(r.Generation, r.Undo)
+}
+
+// neededLines says who needs what is not there any more, or no default: a line for each package
+// and way.
+func neededLines(needed []relations.Needing) (lines []string) {
+	for len(needed) > 0 {
+		first := needed[0]
+		var by []string
+		for len(needed) > 0 && needed[0].Package == first.Package && needed[0].How == first.How {
+			by, needed = append(by, needed[0].By), needed[1:]
+		}
+		who, needs, goes := strings.Join(firstOf(by), ", "), "needs", "goes"
+		if len(by) > 1 {
+			needs, goes = "need", "go"
+		}
+		line := fmt.Sprintf("%s still %s %s, and %s on with its tree", who, needs, first.Package, goes)
+		if first.How == relations.UseRequires {
+			line = fmt.Sprintf("%s still %s %s, and nothing else that is there answers for it", who, needs, first.Package)
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // printActive says which generation is active, and what undoes what made it.

@@ -81,6 +81,7 @@ type app struct {
 	screen, errScreen terminal.Screen // on which Out and Err are read
 	pages             *terminal.Pages // nil for a command that needs no pager
 	held              *heldWriter     // is Err then
+	logFailed         bool            // which was said
 }
 
 // Main runs one command and returns the exit status.

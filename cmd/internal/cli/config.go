@@ -32,6 +32,7 @@ type config struct {
 	Rewrite rewriteConfig `toml:"rewrite"`
 	Limits  limitsConfig  `toml:"limits"`
 	GC      gcConfig      `toml:"gc"`
+	Log     logConfig     `toml:"log"`
 	// Mirrors are addresses of mirrors by release; "default" for all others.
 	Mirrors map[string]string `toml:"mirrors"`
 }
@@ -84,11 +85,20 @@ what package managers call heeds neither variable.
   keep-since = "30d"          # for so long
   older-than = "0"            # and whatever left less long ago
 
+  [log]                       # of what changed programs: by whom, by which command
+  to = "journal"              # "journal", where systemd's is there, "none", or
+                              # the path of a file: /var/log/hashpkg.log
+
   [mirrors]                   # of releases that no file of sources names
   trixie = "http://mirror.example.org/debian"
 
 A change takes effect at the next hashpkg sync. Before prefix is changed, run
-hashpkg restore --all: edited programs would go on searching the old one.`,
+hashpkg restore --all: edited programs would go on searching the old one.
+
+journalctl SYSLOG_IDENTIFIER=hashpkg shows the log, and journalctl
+HASHPKG_PROGRAM=/usr/bin/curl, or HASHPKG_PACKAGE=curl, what concerns one. A file
+has a JSON value a line: docs/json.md. What is done in an image, or in a root
+that is not the machine's own, is in no journal.`,
 	}
 }
 
@@ -166,6 +176,9 @@ func (c *config) decode(file string, b []byte) error {
 	}
 	if _, err := c.GC.options(); err != nil {
 		return fmt.Errorf("%s: [gc] %w", file, err)
+	}
+	if err := c.Log.check(file); err != nil {
+		return err
 	}
 	return c.Rewrite.check(file)
 }

@@ -61,6 +61,9 @@ would be: see hashpkg help pin.`,
 func (o *freezeOptions) options(a *app, names []string) (transaction.FreezeOptions, error) {
 	f := transaction.FreezeOptions{Names: names, All: o.all, Refresh: o.refresh, Lock: o.lock()}
 	var err error
+	if f.Now, err = a.now(); err != nil {
+		return f, err
+	}
 	if f.Root, err = a.openRoot(); err != nil {
 		return f, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,11 +27,12 @@ func newHistoryCommand(a *app) *cobra.Command {
 		Long: `List the generations, the newest first: when each was made, by whom, by which command, and
 what changed. Where the hook of a package manager made it, the command is that of the
 package manager, such as "apt upgrade": one run of it is one generation. The user is who
-logged in, before sudo or su. Passwords in addresses are not kept.
+logged in, before sudo or su. Passwords in addresses are not kept. Pins and freezes, which
+make no generation, have lines without a number.
 
 An asterisk is at the active generation. "?" stands for what nobody knows: older versions
 of hashpkg have kept neither commands nor users, and images have none. What hashpkg gc has
-removed is not listed. hashpkg generations is a list for scripts.`,
+removed is not listed, and neither are pins before some thousands of others. hashpkg generations is a list for scripts.`,
 		Example: `  # All generations, the newest first
   hashpkg history
   # When did these packages change?
@@ -40,7 +42,7 @@ removed is not listed. hashpkg generations is a list for scripts.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return runHistory(a, pattern) },
 	}
-	cmd.Flags().StringVar(&pattern, "package", "", "only generations that changed the package `NAME`, which may be a pattern")
+	cmd.Flags().StringVar(&pattern, "package", "", "only what concerns the package `NAME`, which may be a pattern")
 	a.completeFlag(cmd, "package", installedNames(isAny), noFiles)
 	show := &cobra.Command{
 		Use:     "show [N]",
@@ -158,12 +160,39 @@ func runHistory(a *app, pattern string) error {
 		}
 		out = append(out, h)
 	}
+	pins, err := pinEvents(root, pattern)
+	if err != nil {
+		a.notice("warning: %v\n", err)
+	}
 	if a.json {
-		err = a.printJSON(map[string]any{"generations": out})
+		err = a.printJSON(map[string]any{"generations": out, "pins": pins})
 	} else {
-		err = a.printHistory(root, out, pattern)
+		err = a.printHistory(root, out, pins, pattern)
 	}
 	return cmp.Or(err, damaged)
+}
+
+// pinEvents returns what became of pins and freezes, the newest first; with a pattern, what
+// concerns packages with such a name.
+func pinEvents(root *sysroot.Root, pattern string) ([]record.Event, error) {
+	list := []record.Event{}
+	if ok, err := root.Exists(); err != nil || !ok {
+		return list, err
+	}
+	history, err := root.PinHistory()
+	if err != nil {
+		return list, err
+	}
+	for _, e := range slices.Backward(history.Events) {
+		if pattern == "" || e.OfPackage(func(name string) bool {
+			matches, _ := path.Match(pattern, name) // is a pattern: see above
+			return matches
+		}) {
+			e.Command, e.User = caller.Visible(e.Command), caller.Visible(e.User) // an image may have anything in it
+			list = append(list, e)
+		}
+	}
+	return list, nil
 }
 
 // openHistory returns the root, and the number of the active generation; 0 when the link
@@ -186,8 +215,8 @@ func (a *app) openHistory() (*sysroot.Root, int, error) {
 	return root, active, nil
 }
 
-func (a *app) printHistory(root *sysroot.Root, list []historyOutput, pattern string) error {
-	if len(list) == 0 {
+func (a *app) printHistory(root *sysroot.Root, list []historyOutput, pins []record.Event, pattern string) error {
+	if len(list)+len(pins) == 0 {
 		what := "no generation of %s is there\n"
 		if pattern != "" {
 			what = "no generation of %s has changed such a package\n"
@@ -199,14 +228,33 @@ func (a *app) printHistory(root *sysroot.Root, list []historyOutput, pattern str
 	out := *a
 	out.Out = w
 	w.Header("", "ID", "TIME", "USER", "COMMAND", "CHANGES")
+	row := func(mark, id string, t time.Time, user, command, summary string) error {
+		return out.printf("%s\t%s\t%s\t%s\t%s\t%s\n", mark, id, t.Local().Format("2006-01-02 15:04"), cmp.Or(user, "?"), a.shortCommand(command), summary)
+	}
+	printPins := func(isNewer func(*record.Event) bool) error {
+		for ; len(pins) > 0 && isNewer(&pins[0]); pins = pins[1:] {
+			if err := row("", "", pins[0].Time, pins[0].User, pins[0].Command, pins[0].String()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	for _, h := range list {
+		if err := printPins(func(e *record.Event) bool {
+			return e.Time.After(h.Time) || e.Time.Equal(h.Time) && e.Generation >= h.ID
+		}); err != nil {
+			return err
+		}
 		mark := ""
 		if h.Active {
 			mark = "*"
 		}
-		if err := out.printf("%s\t%d\t%s\t%s\t%s\t%s\n", mark, h.ID, h.Time.Local().Format("2006-01-02 15:04"), cmp.Or(h.User, "?"), a.shortCommand(h.Command), h.summary()); err != nil {
+		if err := row(mark, strconv.Itoa(h.ID), h.Time, h.User, h.Command, h.summary()); err != nil {
 			return err
 		}
+	}
+	if err := printPins(func(*record.Event) bool { return true }); err != nil {
+		return err
 	}
 	return w.Flush()
 }

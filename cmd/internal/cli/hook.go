@@ -71,7 +71,7 @@ func runHook(ctx context.Context, a *app, event hooks.Event, drain bool) error {
 		a.root, foreign = dir, true
 	}
 	err := hooks.Run(ctx, visibleWriter{a.Err}, func() (hooks.Hook, error) {
-		h := hooks.Hook{Event: event, Foreign: foreign, Image: a.isImage(), Generate: a.Generate, User: caller.User(a.Getenv)}
+		h := hooks.Hook{Event: event, Foreign: foreign, Image: a.isImage(), Generate: a.Generate, User: caller.User(a.Getenv), Log: a.log}
 		now, errNow := a.now()
 		settings, err := a.readConfig()
 		h.Now, h.Rewrite = now, settings.rewrite()

@@ -98,8 +98,8 @@ func newUpgradeCommand(a *app) *cobra.Command {
 		Long: `Install the newest versions that its release has of each package that was
 installed by name, and of all that it needs; or of the packages that are named.
 Programs are bound anew. All of it is one generation, which hashpkg rollback takes
-back. What only the old versions needed is in that generation no more. Packages on
-hold stay.`,
+back. What only the old versions needed is in that generation no more. What came because
+it is recommended stays, and is upgraded, too. Packages on hold stay.`,
 		Example: `  # Everything that was installed by name
   hashpkg upgrade
   # See what would become of one package

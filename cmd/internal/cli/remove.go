@@ -25,7 +25,7 @@ older generations: the trees stay in the store, until hashpkg gc finds that noth
 uses them. What hashpkg conf adopt or hashpkg configure has put into /etc stays, too,
 until hashpkg conf drop.
 
-What the packages needed stays as well. It is named where nothing else needs it:
+Who still needs a package that is removed is named. What the packages needed stays as well. It is named where nothing else needs it:
 hashpkg autoremove takes it out.`,
 		Example: `  # One version
   hashpkg remove jq=1.6-2.1

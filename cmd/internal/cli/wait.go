@@ -27,7 +27,7 @@ func (a *app) waitFlag(cmd *cobra.Command, patient bool) func() sysroot.LockOpti
 	wait := new(time.Duration)
 	cmd.Flags().Var((*waitValue)(wait), name, text)
 	return func() sysroot.LockOptions {
-		o := sysroot.LockOptions{Command: cmd.CommandPath(), Cause: a.cause(), Wait: *wait}
+		o := sysroot.LockOptions{Command: cmd.CommandPath(), Cause: a.cause(), Log: a.log, Wait: *wait}
 		terminal := a.terminal()
 		switch {
 		case terminal != nil && !a.quiet:
