@@ -88,6 +88,7 @@ type app struct {
 func Main(ctx context.Context, args []string, env Env) int {
 	a := &app{Env: env, args: args}
 	root := newRootCommand(a)
+	addCompletionCommand(root)
 	a.lookAtScreens() // for what is wrong with the command line
 	root.SetArgs(args)
 	root.SetIn(env.In)
@@ -161,12 +162,6 @@ command cleans up.`,
 		c.Aliases = aliasesOf(c.Name())
 	}
 	cmd.SetHelpCommand(newHelpCommand())
-	cmd.InitDefaultCompletionCmd()
-	for _, c := range cmd.Commands() {
-		if c.Name() == "completion" { // which cobra has print its help whatever is wrong
-			c.Args, c.RunE = args(cobra.NoArgs), func(c *cobra.Command, _ []string) error { return c.Help() }
-		}
-	}
 	return cmd
 }
 

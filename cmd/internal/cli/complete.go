@@ -18,6 +18,16 @@ import (
 	"github.com/hashpkg/hashpkg/sysroot"
 )
 
+// addCompletionCommand adds cobra's command, which else prints its help whatever is wrong.
+func addCompletionCommand(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = args(cobra.NoArgs), func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
+}
+
 // What a shell does where a completion offers nothing.
 const (
 	noFiles = cobra.ShellCompDirectiveNoFileComp

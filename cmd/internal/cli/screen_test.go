@@ -83,3 +83,22 @@ func TestProgressJSON(t *testing.T) {
 		t.Errorf("it is\n%swant\n%s", have, want)
 	}
 }
+
+// TestHeldMessages has messages wait until the pager has ended.
+func TestHeldMessages(t *testing.T) {
+	var errs bytes.Buffer
+	held := &heldWriter{w: &errs}
+	a := &app{Env: Env{Err: held}}
+	a.notice("first\n")
+	held.hold()
+	a.notice("second\n")
+	a.complain("third\n")
+	if errs.String() != "first\n" {
+		t.Errorf("while the pager runs there is %q", &errs)
+	}
+	held.release()
+	a.notice("fourth\n")
+	if want := "first\nsecond\nthird\nfourth\n"; errs.String() != want {
+		t.Errorf("then there is %q, want %q", &errs, want)
+	}
+}
