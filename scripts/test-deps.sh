@@ -12,7 +12,9 @@ apt-get                 apt
 bzip2                   bzip2
 chromium                chromium
 createrepo_c            createrepo-c
+dash                    dash
 debugfs                 e2fsprogs
+desktop-file-validate   desktop-file-utils
 dh                      debhelper
 dnf                     dnf
 dpkg-deb                dpkg
@@ -25,6 +27,7 @@ fish                    fish
 fuse2fs                 fuse2fs
 gcc                     gcc
 i686-linux-gnu-gcc      gcc-i686-linux-gnu
+gio                     libglib2.0-bin
 gpg                     gnupg
 gpgv                    gpgv
 ia64-linux-gnu-as       binutils-ia64-linux-gnu
@@ -33,6 +36,7 @@ ld.lld                  lld
 lintian                 lintian
 lz4                     lz4
 make                    make
+man                     man-db
 mkfs.btrfs              btrfs-progs
 mkfs.ext4               e2fsprogs
 mkfs.xfs                xfsprogs
@@ -56,6 +60,7 @@ unshare                 util-linux
 xz                      xz-utils
 zsh                     zsh
 zstd                    zstd
+/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator  systemd
 /usr/share/bash-completion/bash_completion  bash-completion
 /lib/ld-musl-x86_64.so.1  musl
 /usr/include/stdlib.h   libc6-dev
