@@ -122,6 +122,7 @@ func TestSetupPath(t *testing.T) {
 	}
 
 	const show = `hptool; command -v env; echo "$PATH|$XDG_DATA_DIRS|${MANPATH-unset}"; man -w hptool`
+	const showInFish = `hptool; command -v env; set -q MANPATH; and set m "$MANPATH"; or set m unset; echo (string join : $PATH)"|$XDG_DATA_DIRS|$m"; man -w hptool`
 	want := func(first bool, path string) string {
 		env := "/usr/bin/env"
 		if first {
@@ -141,8 +142,7 @@ func TestSetupPath(t *testing.T) {
 		{"bash", nil, []string{"bash", "-l", "-c"}, ".bashrc .profile", show, []string{"bash", "-i", "-c"}},
 		{"dash", []string{"--shell", "sh"}, []string{"dash", "-l", "-c"}, ".profile", show, []string{"dash", "-c", `. ~/.profile; eval "$0"`}},
 		{"zsh", nil, []string{"zsh", "-c"}, ".zshenv", show, []string{"zsh", "-i", "-c"}},
-		{"fish", nil, []string{"fish", "-c"}, ".config/fish/conf.d/hashpkg.fish",
-			`hptool; command -v env; set -q MANPATH; and set m "$MANPATH"; or set m unset; echo (string join : $PATH)"|$XDG_DATA_DIRS|$m"; man -w hptool`, []string{"fish", "-c"}},
+		{"fish", nil, []string{"fish", "-c"}, ".config/fish/conf.d/hashpkg.fish", showInFish, []string{"fish", "-c"}},
 	} {
 		t.Run(shell.name, func(t *testing.T) {
 			s := *s
@@ -246,6 +246,37 @@ func completionOf(shell string) string {
 		return "complete -C 'hptool --h'"
 	}
 	return "true"
+}
+
+// TestPackagedProfile has shells read what hashpkg's packages bring: once, twice, and not at all.
+func TestPackagedProfile(t *testing.T) {
+	testneed.Programs(t, "bash", "dash", "fish")
+	stage := t.TempDir()
+	cmd := exec.Command("../scripts/stage.sh", stage)
+	cmd.Env = append(os.Environ(), "VERSION=test", "HASHPKG_PREFIX=/not/this/one")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	const found = "/usr/sbin:/usr/bin:/bin:/var/sys/current-system/bin:/var/sys/current-system/sbin|/usr/local/share:/usr/share:/var/sys/current-system/share\n"
+	profile, vendor := stage+"/etc/profile.d/hashpkg.sh", stage+"/usr/share/fish/vendor_conf.d/hashpkg.fish"
+	const show = `echo "$PATH|$XDG_DATA_DIRS"`
+	for _, c := range []struct {
+		env, want string
+		args      []string
+	}{
+		{"A=b", found, []string{"bash", "--norc", "--noprofile", "-euc", ". " + profile + "; . " + profile + "; " + show}},
+		{"A=b", found, []string{"dash", "-euc", ". " + profile + "; . " + profile + "; " + show}},
+		{"HASHPKG_NO_PATH=1", "/usr/sbin:/usr/bin:/bin|\n", []string{"dash", "-ec", ". " + profile + "; " + show}},
+		{"A=b", found, []string{"fish", "--no-config", "-c", "source " + vendor + "; source " + vendor + "; echo (string join : $PATH)\"|$XDG_DATA_DIRS\""}},
+		{"HASHPKG_NO_PATH=1", "/usr/sbin:/usr/bin:/bin|\n", []string{"fish", "--no-config", "-c", "source " + vendor + "; echo (string join : $PATH)\"|$XDG_DATA_DIRS\""}},
+	} {
+		cmd := exec.Command(c.args[0], c.args[1:]...)
+		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/bin", "HOME=" + stage, c.env}
+		out, err := cmd.CombinedOutput()
+		if err != nil || string(out) != c.want {
+			t.Errorf("with %s %q says %q, %v\nwant %q", c.env, c.args, out, err, c.want)
+		}
+	}
 }
 
 // TestSessions has sessions find what is installed: variables by systemd's own generator, and

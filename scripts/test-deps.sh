@@ -14,7 +14,9 @@ apt-get                 apt
 bzip2                   bzip2
 chromium                chromium
 createrepo_c            createrepo-c
+dash                    dash
 debugfs                 e2fsprogs
+desktop-file-validate   desktop-file-utils
 dh                      debhelper
 dnf                     dnf
 dpkg-deb                dpkg
@@ -27,6 +29,7 @@ fish                    fish
 fuse2fs                 fuse2fs
 gcc                     gcc
 i686-linux-gnu-gcc      gcc-i686-linux-gnu
+gio                     libglib2.0-bin
 gpg                     gnupg
 gpgconf                 gnupg
 gpgv                    gpgv
@@ -64,6 +67,7 @@ unshare                 util-linux
 xz                      xz-utils
 zsh                     zsh
 zstd                    zstd
+/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator  systemd
 /usr/share/bash-completion/bash_completion  bash-completion
 /lib/ld-musl-x86_64.so.1  musl
 /usr/include/stdlib.h   libc6-dev

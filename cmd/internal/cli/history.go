@@ -188,7 +188,7 @@ func pinEvents(root *sysroot.Root, pattern string) ([]record.Event, error) {
 			matches, _ := path.Match(pattern, name) // is a pattern: see above
 			return matches
 		}) {
-			e.Command, e.User = caller.Visible(e.Command), caller.Visible(e.User) // an image may have anything in it
+			e.Command, e.User = visible.Text(e.Command), visible.Text(e.User) // an image may have anything in it
 			list = append(list, e)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashpkg/hashpkg/internal/caller"
 	"github.com/hashpkg/hashpkg/internal/eventlog"
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/sysroot"
@@ -101,7 +101,7 @@ const fieldsInEntry = 900
 
 // journalFields returns an event as entries of the journal: one, or as many as its values need.
 func journalFields(e record.Event) (entries [][]eventlog.Field) {
-	message := caller.Visible(e.String())
+	message := visible.Text(e.String())
 	if e.Command != "" {
 		message += " (" + e.Command + ")"
 	}
