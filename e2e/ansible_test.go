@@ -101,8 +101,10 @@ func TestAnsiblePackages(t *testing.T) {
 	}
 	var debs []string
 	for _, version := range []string{"1:1.0-1", "2.0"} {
-		debs = append(debs, writeDeb(t, dir, testdeb.Package{Name: "tool", Version: version, Arch: "all",
-			Files: []testdeb.File{{Path: "usr/bin/tool", Mode: 0o755, Content: "#!/bin/sh\necho " + version + "\n"}}}))
+		debs = append(debs, writeDeb(t, dir, testdeb.Package{
+			Name: "tool", Version: version, Arch: "all",
+			Files: []testdeb.File{{Path: "usr/bin/tool", Mode: 0o755, Content: "#!/bin/sh\necho " + version + "\n"}},
+		}))
 	}
 	steps := []struct {
 		what          string

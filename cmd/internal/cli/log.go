@@ -106,8 +106,12 @@ func journalFields(e record.Event) (entries [][]eventlog.Field) {
 		message += " (" + e.Command + ")"
 	}
 	head := []eventlog.Field{
-		{Name: "MESSAGE", Value: message}, {Name: "PRIORITY", Value: "6"}, {Name: "SYSLOG_IDENTIFIER", Value: "hashpkg"},
-		{Name: "HASHPKG_ACTION", Value: string(e.Action)}, {Name: "HASHPKG_COMMAND", Value: e.Command}, {Name: "HASHPKG_USER", Value: e.User},
+		{Name: "MESSAGE", Value: message},
+		{Name: "PRIORITY", Value: "6"},
+		{Name: "SYSLOG_IDENTIFIER", Value: "hashpkg"},
+		{Name: "HASHPKG_ACTION", Value: string(e.Action)},
+		{Name: "HASHPKG_COMMAND", Value: e.Command},
+		{Name: "HASHPKG_USER", Value: e.User},
 	}
 	if e.Generation != 0 {
 		head = append(head, eventlog.Field{Name: "HASHPKG_GENERATION", Value: strconv.Itoa(e.Generation)})
