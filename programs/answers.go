@@ -2,6 +2,8 @@ package programs
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/ldso"
@@ -30,12 +32,14 @@ func answered(c *ldso.Closure, symbols Symbols) Reason {
 		return ""
 	}
 	unknown := func(err error) Reason { return Reason(fmt.Sprintf(mayNotDo+"%v", err)) }
+	// Closure objects have no symbols, and may not be there yet.
+	objects := slices.DeleteFunc(slices.Clone(c.Objects), func(o *ldso.Object) bool { return strings.HasPrefix(o.ID, closureID) })
 	type bound struct {
 		by     *ldso.Object
 		symbol elfedit.Symbol
 	}
 	byName := map[string][]bound{}
-	for _, o := range c.Objects[1:] {
+	for _, o := range objects[1:] {
 		list, err := symbols.Bound(o.Path)
 		if err != nil {
 			return unknown(err)
@@ -47,7 +51,7 @@ func answered(c *ldso.Closure, symbols Symbols) Reason {
 	if len(byName) == 0 {
 		return ""
 	}
-	for _, o := range c.Objects {
+	for _, o := range objects {
 		list, err := symbols.Exports(o.Path)
 		if err != nil {
 			return unknown(err)

@@ -16,6 +16,9 @@ func TestLinkagesAreKept(t *testing.T) {
 	install(t, root, false, files...)
 	s := root.Store()
 	index := filepath.Join(s.Path("."), linkagesIndex)
+	if err := os.Remove(index); err != nil { // of what was installed
+		t.Fatal(err)
+	}
 	a, b := digest.Of([]byte("a")), digest.Of([]byte("b"))
 	add := func(identities ...digest.Digest) {
 		t.Helper()
