@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 TOOL      = $(GO) tool -modfile=tools/go.mod
 VERSION  := $(shell git describe --tags --always --abbrev=12 --dirty 2>/dev/null)
 
-.PHONY: help build check test test-faults test-elf test-system programs race lint vuln fuzz bench demo docs site launcher deb rpm repo clean
+.PHONY: help build check test test-faults test-elf test-system programs race lint vuln fuzz bench demo docs site screens launcher deb rpm repo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do printf '%-11s %s\n' "$$name" "$$what"; done
@@ -64,6 +64,10 @@ docs: ## write the manual pages of commands and the command reference from the h
 
 site: ## make the documentation site in bin/site (needs mandoc)
 	$(GO) run ./cmd/internal/gensite bin/site
+
+screens: ## type what e2e/personas says at terminals, and write its screens and docs/screens.md anew (root)
+	scripts/test-deps.sh
+	$(GO) test -count=1 -run '^TestPersonas$$' ./e2e -update
 
 launcher: ## build launcher/*.bin anew, with the compilers of Debian 12
 	scripts/launcher.sh launcher

@@ -20,5 +20,6 @@
 // made for views. firstminute_test.go is somebody without
 // privileges.
 // repository_test.go makes the repositories of scripts. published_test.go makes those of hashpkg's own
-// packages, and has apt and dnf use them.
+// packages, and has apt and dnf use them. personas_test.go
+// has people type at terminals of tmux, by the files in personas, which have the screens that they see.
 package e2e

@@ -79,6 +79,7 @@ build_rpm() {
 	mkdir "$stage/usr/share/doc/hashpkg-follow"
 	cp docs/system.md "$stage/usr/share/doc/hashpkg-follow/"
 	echo 'While this file is here, rpm calls hashpkg after each transaction.' >"$stage/usr/share/hashpkg/follow"
+	chmod -R u=rwX,go=rX "$stage" # a clone has the modes of the umask that it was made with
 	rpmbuild -bb --quiet --target "$arch" --define "_topdir $work/top" --define "_rpmdir $work" \
 		--define '_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' \
 		--define "version $PKGVERSION" --define "date $(date -ud "@$SOURCE_DATE_EPOCH" '+%a %b %d %Y')" --define "stage $stage" --define "list $work/list" \

@@ -63,6 +63,7 @@ setcap                  libcap2-bin
 setfattr                attr
 strace                  strace
 testsolv                libsolv-tools
+tmux                    tmux
 unshare                 util-linux
 xz                      xz-utils
 zsh                     zsh
