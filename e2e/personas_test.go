@@ -410,7 +410,7 @@ var varying = []struct {
 	{regexp.MustCompile(`(YYYY-MM-DD|last sync) \d\d:\d\d`), "$1 HH:MM"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?([MG]\b|[MG]i?B)`), "SIZE"},
 	{regexp.MustCompile(`\d+ (files and directories currently)`), "N $1"},
-	{regexp.MustCompile(`\b(\d+ bytes|\d+(\.\d+)?K) freed`), "N freed"},
+	{regexp.MustCompile(`\b(\d+ bytes?|\d+(\.\d+)?KB?|SIZE) freed`), "N freed"},
 	{regexp.MustCompile(`\d+ (files checked:) \d+ (as packaged)`), "N $1 N $2"},
 }
 

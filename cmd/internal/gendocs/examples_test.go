@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,6 +32,8 @@ func TestExamplesAreUnderstood(t *testing.T) {
 		}
 		files = append(files, found...)
 	}
+	// What people typed at terminals has mistakes in it.
+	files = slices.DeleteFunc(files, func(file string) bool { return filepath.Base(file) == "screens.md" })
 	n := 0
 	for _, file := range files {
 		text, err := os.ReadFile(file)
