@@ -377,7 +377,7 @@ func (d *desk) screen() string {
 		out = v.pattern.ReplaceAllString(out, v.with)
 	}
 	var b strings.Builder
-	for line := range strings.Lines(out) {
+	for _, line := range fetchedInOrder(slices.Collect(strings.Lines(out))) {
 		rest := []rune(strings.TrimRight(line, " \n"))
 		for len(rest) > screenWidth {
 			b.WriteString(string(rest[:screenWidth]) + "\n")
@@ -412,6 +412,21 @@ var varying = []struct {
 	{regexp.MustCompile(`\d+ (files and directories currently)`), "N $1"},
 	{regexp.MustCompile(`\b(\d+ bytes?|\d+(\.\d+)?KB?|SIZE) freed`), "N freed"},
 	{regexp.MustCompile(`\d+ (files checked:) \d+ (as packaged)`), "N $1 N $2"},
+}
+
+// fetchedInOrder sorts the lines that stand together and say what was fetched: of several files the fastest
+// comes first.
+func fetchedInOrder(lines []string) []string {
+	isFetched := func(line string) bool { return strings.HasPrefix(line, "fetched ") }
+	for i := 0; i < len(lines); i++ {
+		n := 0
+		for i+n < len(lines) && isFetched(lines[i+n]) {
+			n++
+		}
+		slices.Sort(lines[i : i+n])
+		i += n
+	}
+	return lines
 }
 
 // weatherFiles builds three versions of a program and its library. The third library is an
