@@ -31,10 +31,11 @@ func (d *Decision) compareLoaded(edited *elfedit.Info, pinned followed, finder l
 	case pinned.loads != nil && !slices.Equal(ids(after), pinned.loads):
 		return "would load other files than those that it is frozen to", nil
 	case follows:
-		if r := twice(after); r != "" || pinned.forced {
+		// A freeze is to what the program loads already.
+		if r := twice(after); r != "" || pinned.forced || pinned.loads != nil {
 			return r, nil
 		}
-		return answered(after, symbols), nil
+		return answered(after, symbols)
 	}
 	return difference(before, after), nil
 }

@@ -168,7 +168,7 @@ func ReadLockFile(name string, text []byte) (*LockFile, error) {
 		return nil, fmt.Errorf("read lock file %s: %v", name, err)
 	}
 	if lock.Format != lockFormat {
-		return nil, fmt.Errorf("read lock file %s: it has the form %d, and this program knows %d", name, lock.Format, lockFormat)
+		return nil, advice.Errorf("read lock file %s: it has the form %d, and this program knows %d; write it again with hashpkg lock", name, lock.Format, lockFormat)
 	}
 	for _, l := range lock.Packages {
 		_, err := cacheName(l.Digest)

@@ -75,7 +75,7 @@ func (r *Repo) Select(ctx context.Context, from string, requests []Request, reco
 }
 
 // selectKeeping is Select, and chooses of what is recommended also what is kept: see [choose.Options].
-func (r *Repo) selectKeeping(ctx context.Context, from string, requests []Request, recommends bool, kept func(pkginfo.Relation) bool) (selection *Selection, err error) {
+func (r *Repo) selectKeeping(ctx context.Context, from string, requests []Request, recommends bool, kept func(pkginfo.Relation) (pkginfo.Relation, bool)) (selection *Selection, err error) {
 	if isDirectory(from) {
 		err = r.withDirectory(ctx, from, func(p *Pool) error {
 			selection, err = r.selectFrom(ctx, p, requests, recommends, kept, true)
@@ -107,7 +107,7 @@ func (r *Repo) withRelease(ctx context.Context, name string, f func(*Pool) error
 	return r.With(ctx, sources, f)
 }
 
-func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, recommends bool, kept func(pkginfo.Relation) bool, rootAnswers bool) (*Selection, error) {
+func (r *Repo) selectFrom(ctx context.Context, p *Pool, requests []Request, recommends bool, kept func(pkginfo.Relation) (pkginfo.Relation, bool), rootAnswers bool) (*Selection, error) {
 	format, err := r.formatOfPool(p)
 	if err != nil {
 		return nil, err

@@ -169,22 +169,35 @@ func (r *Repo) Upgrade(ctx context.Context, o InstallOptions, names []string) (*
 	return result, err
 }
 
-// keptOf reports of which relations that recommend something one of these trees answers them,
-// in whatever version: what came because it was recommended is upgraded, and does not go.
-func (r *Repo) keptOf(trees []*record.Tree) (func(pkginfo.Relation) bool, error) {
-	installed := map[string]bool{} // names that these answer to
+// keptOf returns, of relations that recommend something, those of these trees that answer them, in
+// whatever version: what came because it was recommended is upgraded, and does not go. What was asked for
+// is upgraded for itself, or not, and what is on hold stays.
+func (r *Repo) keptOf(trees []*record.Tree) (func(pkginfo.Relation) (pkginfo.Relation, bool), error) {
+	installed := map[string][]string{} // packages by the names that they answer to
 	for _, t := range trees {
+		if t.Asked || t.OnHold {
+			continue
+		}
 		m, err := r.Root.Store().Manifest(t.Name, t.Dir)
 		if err != nil {
 			return nil, err
 		}
-		installed[m.Name] = true
+		installed[m.Name] = append(installed[m.Name], m.Name)
 		for _, p := range m.Provides {
-			installed[p.Name] = true
+			installed[p.Name] = append(installed[p.Name], m.Name)
 		}
 	}
-	return func(relation pkginfo.Relation) bool {
-		return slices.ContainsFunc(relation.Alternatives, func(c pkginfo.Constraint) bool { return installed[c.Name] })
+	return func(relation pkginfo.Relation) (pkginfo.Relation, bool) {
+		kept := pkginfo.Relation{Text: relation.Text}
+		for _, c := range relation.Alternatives {
+			for _, name := range installed[c.Name] {
+				if name != c.Name { // this one, and not another that provides the same
+					c = pkginfo.Constraint{Name: name}
+				}
+				kept.Alternatives = append(kept.Alternatives, c)
+			}
+		}
+		return kept, len(kept.Alternatives) > 0
 	}, nil
 }
 

@@ -99,7 +99,7 @@ func (r *Root) PinHistory() (*record.PinHistory, error) {
 		err = record.DecodeSystemRecord(b, h)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the history of pins %s: %w; the next pin begins a new one", r.store.Path(pinHistoryFile), err)
+		return nil, fmt.Errorf("read the history of pins %s: %w; nothing is added to it until it is moved away", r.store.Path(pinHistoryFile), err)
 	}
 	return h, nil
 }

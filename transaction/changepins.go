@@ -125,13 +125,14 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	}
 	outcomes, err := programs.Apply(ctx, c.root, c.records, decisions, c.alone)
 	c.w.sayPrograms(c.w.active.ID, outcomes)
+	keep := func(after []record.Pin) error { return c.w.keepPins(c.before, after, packagesOf(c.list), c.now) }
 	switch {
 	case errors.Is(err, ErrInterrupted):
-		return nil, advice.Errorf("%w; run hashpkg sync to finish", err)
+		return nil, errors.Join(advice.Errorf("%w; run hashpkg sync to finish", err), keep(settled))
 	case errors.Is(err, context.Canceled): // before any program
 		return nil, errors.Join(err, c.root.SetPins(c.before))
 	case err != nil:
-		return nil, err
+		return nil, errors.Join(err, keep(settled))
 	}
 	expected := settled
 	settled, err = c.settled(outcomes)
@@ -141,7 +142,7 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if err != nil {
 		return nil, err
 	}
-	unkept := c.w.keepPins(c.before, settled, packagesOf(c.list), c.now)
+	unkept := keep(settled)
 	if result, err = c.result(settled, pins, outcomes); err != nil {
 		return result, fmt.Errorf("not all programs could be edited; hashpkg sync tries again: %w", err)
 	}

@@ -74,8 +74,8 @@ func (w *Writer) keepPins(before, after []record.Pin, packageOf map[string]strin
 		w.say(e.Generation, *e)
 	}
 	history, err := w.root.PinHistory()
-	if err != nil { // one that cannot be read tells nobody anything
-		history = &record.PinHistory{}
+	if err != nil { // which somebody may want to see, and a later hashpkg may understand
+		return err
 	}
 	history.Add(events...)
 	return w.root.SetPinHistory(history)

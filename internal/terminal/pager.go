@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +44,10 @@ func (p Pager) start(screen *Screen) (*exec.Cmd, io.WriteCloser, error) {
 	program := p.Command[0]
 	environ := os.Environ()
 	if p.Secure {
+		// LESSSECURE_ALLOW, and others of less, would take back what LESSSECURE says.
+		environ = slices.DeleteFunc(environ, func(v string) bool {
+			return strings.HasPrefix(v, "LESS") || strings.HasPrefix(v, "EDITOR=") || strings.HasPrefix(v, "VISUAL=")
+		})
 		environ = append(environ, "LESSSECURE=1")
 		program = "/usr/bin/less"
 		if _, err := os.Stat(program); err != nil {
@@ -74,6 +79,7 @@ type Pages struct {
 	screen Screen
 	pager  Pager
 	begins func() // called when the pager has started
+	stop   <-chan struct{}
 
 	mu     sync.Mutex
 	text   bytes.Buffer // all of it: what a pager that fails has not shown is shown without
@@ -87,9 +93,10 @@ type Pages struct {
 }
 
 // NewPages returns a writer for a terminal. begins is called when a pager has started: from then on,
-// until [Pages.Close] returns, nobody else may write to the terminal.
-func NewPages(screen Screen, pager Pager, begins func()) *Pages {
-	return &Pages{screen: screen, pager: pager, begins: begins, direct: len(pager.Command) == 0}
+// until [Pages.Close] returns, nobody else may write to the terminal. When stop is closed, the pager is
+// ended: its reader may not have come to the end, and whoever writes would wait for them.
+func NewPages(screen Screen, pager Pager, begins func(), stop <-chan struct{}) *Pages {
+	return &Pages{screen: screen, pager: pager, begins: begins, stop: stop, direct: len(pager.Command) == 0}
 }
 
 // ErrPagerEnded is returned to whom writes when nobody reads any more: the rest need not be made.
@@ -121,7 +128,19 @@ func (p *Pages) Write(b []byte) (int, error) {
 	}
 	p.begins()
 	p.cmd, p.input, p.ended = cmd, input, make(chan error, 1)
-	go func() { p.ended <- cmd.Wait() }()
+	waited := make(chan struct{})
+	go func() {
+		err := cmd.Wait()
+		close(waited)
+		p.ended <- err
+	}()
+	go func() {
+		select {
+		case <-p.stop:
+			_ = cmd.Process.Signal(syscall.SIGTERM) // or it has ended by itself
+		case <-waited:
+		}
+	}()
 	return len(b), p.feed(p.text.Bytes())
 }
 
@@ -152,9 +171,9 @@ func (p *Pages) Started() bool {
 	return p.cmd != nil
 }
 
-// Close shows what was kept, or waits until the pager has ended, which stop ends before: its
-// signal is the pager's, too. It returns an [*exec.ExitError] where a signal has ended the pager.
-func (p *Pages) Close(stop <-chan struct{}) error {
+// Close shows what was kept, or waits until the pager has ended. It returns an [*exec.ExitError] where
+// a signal has ended the pager, that it was not sent because of stop.
+func (p *Pages) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {
@@ -166,14 +185,12 @@ func (p *Pages) Close(stop <-chan struct{}) error {
 		return err
 	}
 	_ = p.input.Close() // which Wait may have closed
-	var err error
+	err := <-p.ended
 	stopped := false
 	select {
-	case err = <-p.ended:
-	case <-stop:
+	case <-p.stop:
 		stopped = true
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) // or it has ended by itself
-		err = <-p.ended
+	default:
 	}
 	p.direct = true
 	var exit *exec.ExitError

@@ -1,5 +1,5 @@
 // Package terminal knows what a command is read on: whether that is a terminal, how wide it is, and
-// whether it has colors ([Of]); and it shows long output in a pager ([StartPager], [Pages]).
+// whether it has colors ([Of]); and it shows long output in a pager ([ChoosePager], [Pages]).
 //
 // It asks the kernel and the environment, and no database of terminals: what it writes are the
 // attributes bold, red, green and yellow (ECMA-48, SGR 0, 1, 31 to 33), which all terminals in use

@@ -34,6 +34,8 @@ func escape(text string, stays func(rune) bool) string {
 		switch {
 		case c == utf8.RuneError && size == 1, c < utf8.RuneSelf && !stays(c):
 			fmt.Fprintf(&b, `\x%02x`, text[i])
+		case !stays(c) && c > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, c)
 		case !stays(c):
 			fmt.Fprintf(&b, `\u%04x`, c)
 		default:

@@ -207,7 +207,7 @@ func (m *Manifest) Paths(yield func(string) bool) {
 	}
 }
 
-const holdingsMagic = "hashpkg holdings 3\n"
+const holdingsMagic = "hashpkg holdings 4\n"
 
 var errHoldings = errors.New("the index of trees is damaged")
 

@@ -61,7 +61,7 @@ func (s SymbolHashes) word(at int) uint32 {
 }
 
 // linkagesMagic changes with the form, and with what elfedit.Exports and elfedit.SelfBindable return.
-const linkagesMagic = "hashpkg linkages 2\n"
+const linkagesMagic = "hashpkg linkages 3\n"
 
 // EncodeLinkages returns linkages as a file: the magic, the digest of the rest, then numbers
 // and strings as in the index of a generation, in the order of [Linkage].

@@ -65,8 +65,8 @@ type Options struct {
 	Obsoletes bool
 	// Recommends says that what is recommended is wanted, too, where it is there.
 	Recommends bool
-	// Kept reports which of what is recommended is wanted without Recommends; nil for nothing.
-	Kept func(pkginfo.Relation) bool
+	// Kept returns what is wanted of a recommendation without Recommends, and false for nothing; it may be nil.
+	Kept func(pkginfo.Relation) (pkginfo.Relation, bool)
 	// Satisfied reports whether the root answers something already; nil if it answers
 	// nothing.
 	Satisfied func(pkginfo.Constraint) bool

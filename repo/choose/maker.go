@@ -249,8 +249,15 @@ func (m *maker) follow(c *Chosen) {
 		}
 	}
 	for _, r := range c.Recommends {
-		if !m.options.Recommends && (m.options.Kept == nil || !m.options.Kept(r)) {
-			continue
+		if !m.options.Recommends {
+			if m.options.Kept == nil {
+				break
+			}
+			kept, some := m.options.Kept(r)
+			if !some {
+				continue
+			}
+			r = kept
 		}
 		if what, ok := r.Expression(); ok && m.isNew("recommended", c, r) {
 			m.recommended = append(m.recommended, need{c, r, what, true})

@@ -188,7 +188,7 @@ func pinEvents(root *sysroot.Root, pattern string) ([]record.Event, error) {
 			matches, _ := path.Match(pattern, name) // is a pattern: see above
 			return matches
 		}) {
-			e.Command, e.User = visible.Text(e.Command), visible.Text(e.User) // an image may have anything in it
+			e.Command, e.User = visible.Line(e.Command), visible.Line(e.User) // an image may have anything in it
 			list = append(list, e)
 		}
 	}
@@ -233,7 +233,7 @@ func (a *app) printHistory(root *sysroot.Root, list []historyOutput, pins []reco
 	}
 	printPins := func(isNewer func(*record.Event) bool) error {
 		for ; len(pins) > 0 && isNewer(&pins[0]); pins = pins[1:] {
-			if err := row("", "", pins[0].Time, pins[0].User, pins[0].Command, pins[0].String()); err != nil {
+			if err := row("", "", pins[0].Time, pins[0].User, pins[0].Command, visible.Line(pins[0].String())); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -64,6 +65,9 @@ func (a *app) log(e record.Event) {
 		if to == "" && errors.Is(err, fs.ErrNotExist) { // there is no journal, and nobody asks for one
 			return
 		}
+	}
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 { // the log is the machine's: what a user does in a prefix of theirs is not in it
+		return
 	}
 	if err != nil && !a.logFailed {
 		a.logFailed = true

@@ -26,7 +26,8 @@ const redraw = 200 * time.Millisecond
 // appears after a second, and leaves nothing behind; for programs, who ask for it, lines of JSON.
 type progress struct {
 	mu       sync.Mutex
-	terminal *os.File // nil where there is none
+	terminal *os.File    // nil where there is none
+	held     *heldWriter // for a command with a pager
 	json     *json.Encoder
 	start    time.Time
 	last     time.Time
@@ -56,12 +57,13 @@ func (a *app) newProgress() *progress {
 		p.json.SetEscapeHTML(false)
 	case a.progress != progressNone && !a.quiet && a.Getenv("TERM") != "dumb":
 		p.terminal = a.terminal()
+		p.held = a.held
 	}
 	return p
 }
 
 // terminal returns the terminal that standard error is; nil when it is none.
-func (a *app) terminal() *os.File { return terminal.Of(a.Err, a.Getenv, terminal.Never).File }
+func (a *app) terminal() *os.File { return a.errScreen.File }
 
 func (p *progress) show(s transaction.Progress) {
 	fields := progressFields{Phase: s.Step, Done: s.Done, Unit: s.Unit, Item: s.Item}
@@ -105,7 +107,7 @@ func (p *progress) tell(fields progressFields, text string) {
 }
 
 func (p *progress) line(text string) {
-	if p.terminal == nil {
+	if p.terminal == nil || p.held != nil && p.held.isHeld() { // the terminal is the pager's
 		return
 	}
 	p.mu.Lock()

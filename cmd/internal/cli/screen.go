@@ -76,7 +76,7 @@ func (a *app) begin(c *cobra.Command) error {
 	a.pages, a.held = terminal.NewPages(a.screen, pager, func() {
 		held.hold()
 		signal.Ignore(syscall.SIGINT)
-	}), held
+	}, c.Context().Done()), held
 	a.Out, a.Err = a.pages, held
 	return nil
 }
@@ -96,7 +96,7 @@ func (a *app) endPages(ctx context.Context, err error) error {
 	if a.pages == nil {
 		return err
 	}
-	ended := a.pages.Close(ctx.Done())
+	ended := a.pages.Close()
 	a.held.release()
 	var exit *exec.ExitError
 	switch {
@@ -109,8 +109,8 @@ func (a *app) endPages(ctx context.Context, err error) error {
 		ended = fmt.Errorf("write output: %w", ended)
 	}
 	switch {
-	case errors.Is(err, terminal.ErrPagerEnded): // somebody has seen enough
-		err = nil
+	case errors.Is(err, terminal.ErrPagerEnded): // somebody has seen enough, or has ended the command
+		err = ctx.Err()
 	case err == nil && a.pages.Started():
 		err = ctx.Err()
 	}
@@ -138,6 +138,12 @@ func (h *heldWriter) hold() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.held = true
+}
+
+func (h *heldWriter) isHeld() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.held
 }
 
 func (h *heldWriter) release() {

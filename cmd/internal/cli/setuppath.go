@@ -117,7 +117,11 @@ func runSetupPath(a *app, o setupPathOptions) error {
 	if !filepath.IsAbs(home) {
 		return errors.New("HOME is not set to a directory")
 	}
-	for _, name := range startupFiles(shell, home, a.Getenv) {
+	files := startupFiles(shell, home, a.Getenv)
+	if o.remove && o.shell == "" {
+		files = allStartupFiles(home, a.Getenv)
+	}
+	for _, name := range files {
 		changed, err := editStartup(name, o.dryRun, func(text []byte) ([]byte, error) {
 			if o.remove {
 				return shells.Remove(text)
@@ -157,6 +161,8 @@ func (a *app) printSetupPath(files []startupOutput, o setupPathOptions) error {
 	switch {
 	case !any && o.remove:
 		return a.printf("nothing to do: no file has lines of setup-path\n")
+	case o.remove && !o.dryRun:
+		return a.printf("it holds for shells that are started from now on\n")
 	case !any:
 		return a.printf("nothing to do: your shell's files have the lines already\n")
 	case !o.dryRun:
@@ -176,7 +182,8 @@ func startupFiles(shell shells.Shell, home string, getenv func(string) string) [
 	}
 	switch shell {
 	case shells.Zsh: // which is read before the others, and so before compinit
-		return []string{filepath.Join(in("ZDOTDIR", home), ".zshenv")}
+		// Where ~/.zshenv sets ZDOTDIR, a login shell reads that one, and others the one there.
+		return slices.Compact([]string{filepath.Join(home, ".zshenv"), filepath.Join(in("ZDOTDIR", home), ".zshenv")})
 	case shells.Fish:
 		return []string{filepath.Join(in("XDG_CONFIG_HOME", filepath.Join(home, ".config")), "fish/conf.d/hashpkg.fish")}
 	case shells.Bash: // a login shell reads the first of these only: bash(1), INVOCATION
@@ -192,8 +199,17 @@ func startupFiles(shell shells.Shell, home string, getenv func(string) string) [
 	return []string{filepath.Join(home, ".profile")}
 }
 
+// allStartupFiles returns the files that any shell may have got lines in, now or when it had others.
+func allStartupFiles(home string, getenv func(string) string) (files []string) {
+	for _, name := range []string{".profile", ".bash_profile", ".bash_login", ".bashrc"} {
+		files = append(files, filepath.Join(home, name))
+	}
+	files = append(files, startupFiles(shells.Zsh, home, getenv)...)
+	return append(files, startupFiles(shells.Fish, home, getenv)...)
+}
+
 // editStartup replaces a file by what edit makes of it, in one rename, and reports whether that is something
-// else. A file that is not there is empty, and one of ours that becomes empty goes.
+// else. A file that is not there is empty, and fish's, which is ours alone, goes when it becomes empty.
 func editStartup(name string, dryRun bool, edit func([]byte) ([]byte, error)) (changed bool, err error) {
 	target, err := filepath.EvalSymlinks(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -213,8 +229,6 @@ func editStartup(name string, dryRun bool, edit func([]byte) ([]byte, error)) (c
 		return false, err
 	case !info.Mode().IsRegular() || info.Size() > maxStartup:
 		return false, errors.New("it is no file of text")
-	case !ownedByCaller(info): // as with sudo, which may leave HOME as it is
-		return false, errors.New("it is somebody else's: run hashpkg setup-path as the user whose shell it is for")
 	default:
 		mode = info.Mode().Perm()
 		if text, err = os.ReadFile(target); err != nil {
@@ -225,13 +239,20 @@ func editStartup(name string, dryRun bool, edit func([]byte) ([]byte, error)) (c
 	if err != nil || bytes.Equal(text, edited) {
 		return false, err
 	}
+	group := -1
+	if info != nil {
+		if !ownedByCaller(info) { // as with sudo, which may leave HOME as it is
+			return false, errors.New("it is somebody else's: run hashpkg setup-path as the user whose shell it is for")
+		}
+		group = int(info.Sys().(*syscall.Stat_t).Gid)
+	}
 	if dryRun {
 		return true, nil
 	}
 	if len(edited) == 0 && strings.HasSuffix(name, ".fish") && target == name {
 		return true, os.Remove(name)
 	}
-	return true, replaceFile(target, edited, mode)
+	return true, replaceFile(target, edited, mode, group)
 }
 
 func ownedByCaller(info fs.FileInfo) bool {
@@ -240,8 +261,8 @@ func ownedByCaller(info fs.FileInfo) bool {
 }
 
 // replaceFile writes a file beside the one that it then replaces. Directories on the way are made below one
-// of the caller's.
-func replaceFile(name string, text []byte, mode fs.FileMode) (err error) {
+// of the caller's. group is the file's; -1 for that of new files.
+func replaceFile(name string, text []byte, mode fs.FileMode, group int) (err error) {
 	dir := filepath.Dir(name)
 	for at := dir; ; at = filepath.Dir(at) {
 		info, err := os.Stat(at)
@@ -264,7 +285,7 @@ func replaceFile(name string, text []byte, mode fs.FileMode) (err error) {
 		return err
 	}
 	_, err = temp.Write(text)
-	err = errors.Join(err, temp.Chmod(mode), temp.Sync(), temp.Close())
+	err = errors.Join(err, temp.Chown(-1, group), temp.Chmod(mode), temp.Sync(), temp.Close())
 	if err == nil {
 		err = os.Rename(temp.Name(), name)
 	}
@@ -289,9 +310,10 @@ func (a *app) notePath(root *sysroot.Root, result *transaction.InstallResult) {
 	at := slices.IndexFunc(path, func(dir string) bool { return filepath.Clean(dir) == bin })
 	if at < 0 {
 		_, err := os.Stat(profileFile)
-		hasOwn := a.Getenv("SUDO_UID") != "" && err == nil // sudo's PATH is not the caller's, which the package sees to
+		// sudo's PATH is not the caller's, which the package sees to.
+		hasOwn := a.Getenv("SUDO_UID") != "" && err == nil && root.Prefix() == layout.DefaultPrefix
 		if hasCommands(g) && !hadCommands(root, g) && !hasOwn {
-			a.notice("note: commands are in %s, where PATH does not look; hashpkg setup-path has your shell find them\n", bin)
+			a.notice("note: commands are in %s, where PATH does not look; %s setup-path has your shell find them\n", bin, a.again())
 		}
 		return
 	}
@@ -305,7 +327,7 @@ func (a *app) notePath(root *sysroot.Root, result *transaction.InstallResult) {
 		for _, dir := range path[:at] {
 			other := filepath.Join(dir, t.Name)
 			if info, err := os.Stat(other); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-				a.notice("note: %s is found as %s, before %s/%[1]s; hashpkg setup-path --first turns that round\n", t.Name, other, bin)
+				a.notice("note: %s is found as %s, before %s/%[1]s; %s setup-path --first turns that round\n", t.Name, other, bin, a.again())
 				break
 			}
 		}

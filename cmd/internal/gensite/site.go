@@ -128,8 +128,11 @@ func sources(repository string) (files []string, pathOf map[string]string, err e
 	pathOf = map[string]string{"docs/man": "docs/man/index.html", "docs/decisions": "docs/decisions/index.html"}
 	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md", "docs/man/*.[1-8]"} {
 		found, err := filepath.Glob(filepath.Join(repository, pattern))
-		if err != nil || len(found) == 0 {
-			return nil, nil, fmt.Errorf("%s: no such files in %s; %w", pattern, repository, err)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", pattern, err)
+		}
+		if len(found) == 0 {
+			return nil, nil, fmt.Errorf("%s: there are no such files in %s", pattern, repository)
 		}
 		for _, file := range found {
 			name, err := filepath.Rel(repository, file)
@@ -278,6 +281,9 @@ func (p *page) link(to string, pathOf map[string]string) string {
 	name := path.Join(path.Dir(p.source), u.Path)
 	at, is := pathOf[name]
 	if !is {
+		if u.Fragment != "" {
+			name += "#" + u.Fragment
+		}
 		return repositoryURL + name
 	}
 	u.Path = relative(p.path, at)
@@ -327,7 +333,6 @@ func (p *page) fromManual(repository string, pathOf map[string]string) error {
 	return nil
 }
 
-// tables renders tables so that a wide one scrolls by itself, with the keyboard too.
 // item is a link of the navigation.
 type item struct {
 	Title, Href string
