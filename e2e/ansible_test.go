@@ -129,7 +129,11 @@ func TestAnsiblePackages(t *testing.T) {
 		{map[string]any{"state": "absent"}, "missing: name"},
 		{map[string]any{"name": "x", "from": "no-such-release"}, "no-such-release"},
 		{map[string]any{"state": "pinned", "name": "x=1"}, "missing: program"},
-		{map[string]any{"state": "pinned", "name": "x=1", "program": "/usr/bin/x"}, "there is no hashpkg store"},
+		{map[string]any{"state": "pinned", "name": "x=1", "program": "/usr/bin/x"}, "cannot pin"},
+		{map[string]any{"name": []string{"x", dir + "/missing.deb"}}, "are not for one task"},
+		{map[string]any{"name": "x", "from": dir}, "from is a release"},
+		{map[string]any{"name": "tool:i386", "state": "absent"}, "of every release and architecture"},
+		{map[string]any{"name": "tool/sid", "state": "absent"}, "of every release and architecture"},
 	}
 	p := &play{t: t, root: root}
 	for _, s := range steps {

@@ -346,7 +346,7 @@ func (d *desk) does(line string) string {
 		for _, part := range keyNames.FindAllStringSubmatch(text, -1) {
 			if part[1] != "" {
 				keys(part[1])
-				time.Sleep(300 * time.Millisecond) // the shell asks hashpkg meanwhile
+				time.Sleep(1500 * time.Millisecond) // the shell asks hashpkg meanwhile
 			} else {
 				keys("-l", part[0])
 			}

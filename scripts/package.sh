@@ -13,7 +13,7 @@ goarch=$(go env GOARCH)
 
 # v1.2 is 1.2, three commits on it is 1.2+3.gHASH; before the first tag, 0~git.
 if [ -z "${PKGVERSION-}" ]; then
-	PKGVERSION=$(git describe --tags --match 'v[0-9]*' --dirty=+dirty 2>/dev/null | sed 's/^v//; s/-/+/; s/-/./g') || true
+	PKGVERSION=$(git describe --tags --match 'v[0-9]*' --abbrev=12 --dirty=+dirty 2>/dev/null | sed 's/^v//; s/-/+/; s/-/./g') || true
 	[ -n "$PKGVERSION" ] || PKGVERSION="0~git$(git log -1 --format=%cd --date=format:%Y%m%d).$(git describe --always --abbrev=12 --dirty=+dirty)"
 fi
 

@@ -27,6 +27,9 @@ esac
 if [ -e "$out" ] && [ ! -e "$out/deb/hashpkg.sources" ]; then
 	rmdir "$out" 2>/dev/null || fail "$out is there, and is no repository of hashpkg; give another directory with OUT=..."
 fi
+if [ -e "$out" ] && ls -A "$out" | grep -qvx -e deb -e rpm; then
+	fail "$out has more than a repository of hashpkg, which would go; give another directory with OUT=..."
+fi
 
 [ -n "${KEY-}" ] || fail 'name the key that signs: make repo KEY=FINGERPRINT' \
 	'gpg --list-secret-keys lists those that are there, and this makes one (RSA is what rpm reads everywhere):' \
@@ -54,7 +57,9 @@ signing="--digest-algo SHA512 --faked-system-time $time!"
 
 mkdir -p "$(dirname "$out")"
 work=$(mktemp -d "$out.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+old=
+# The repository before is there again, where the new one has not taken its place.
+trap '[ -z "$old" ] || [ -e "$out" ] || mv -T "$old/repo" "$out"; rm -rf "$work" ${old:+"$old"}' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -131,7 +136,10 @@ cat >"$rpm/hashpkg.repo" <<-END
 	gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-hashpkg
 END
 
-[ ! -e "$out" ] || mv -T "$out" "$work/old"
+if [ -e "$out" ]; then
+	old=$(mktemp -d "$out.XXXXXX")
+	mv -T "$out" "$old/repo"
+fi
 mv -T "$new" "$out"
 echo "$out/deb"
 echo "$out/rpm"

@@ -327,7 +327,7 @@ func (a *app) notePath(root *sysroot.Root, result *transaction.InstallResult) {
 		for _, dir := range path[:at] {
 			other := filepath.Join(dir, t.Name)
 			if info, err := os.Stat(other); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-				a.notice("note: %s is found as %s, before %s/%[1]s; %s setup-path --first turns that round\n", t.Name, other, bin, a.again())
+				a.notice("note: %s is found as %s, before %s/%[1]s; %[4]s setup-path --first turns that round\n", t.Name, other, bin, a.again())
 				break
 			}
 		}

@@ -35,7 +35,7 @@ options:
     type: str
   from:
     description:
-      - The release or the file of sources that packages come from, such as C(trixie). A package
+      - The release or source that packages come from, such as C(trixie). A package
         without version is present then when its version came from there.
     type: str
   recommends:
@@ -132,11 +132,33 @@ def is_file(name):
 
 
 def split(name):
-    """The package, the version and the architecture of NAME[=VERSION][/SUITE][:ARCHITECTURE]; "" for none."""
+    """The package, version, suite and architecture of NAME[:ARCHITECTURE][=VERSION][/SUITE]; "" for none."""
+    name, _, suite = name.partition("/")
     name, _, version = name.partition("=")
-    name = name.partition("/")[0]
     name, _, architecture = name.partition(":")
-    return name, version, architecture
+    return name, version, suite, architecture
+
+
+def resolve(root, path):
+    """The path in a root that a path leads to, with all links followed inside of the root."""
+    done, todo, links = [], path.split("/"), 0
+    while todo:
+        part = todo.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = done[:-1]
+            continue
+        name = os.path.join(root, *(done + [part]))
+        if not os.path.islink(name) or links == 40:
+            done.append(part)
+            continue
+        links += 1
+        target = os.readlink(name)
+        if target.startswith("/"):
+            done = []
+        todo = target.split("/") + todo
+    return "/" + "/".join(done)
 
 
 def same_version(a, b):
@@ -156,8 +178,8 @@ class Hashpkg:
         self.dry = ["--dry-run"] if module.check_mode else []
         self.wait = ["--wait", params["wait"]]
 
-    def run(self, *args, **options):
-        """The value that a command prints, with accept=(STATUS, ...) for those that may not be 0."""
+    def run(self, *args):
+        """The value that a command prints."""
         status, out, err = self.module.run_command(self.command + list(args))
         try:
             value = json.loads(out) if out.strip() else {}
@@ -170,10 +192,10 @@ class Hashpkg:
                 said = None
             if said is None and line.startswith("warning: "):
                 self.module.warn(line[len("warning: "):])
-            if said is not None and status not in options.get("accept", ()):
+            if said is not None and status != 0:
                 hint = said.get("hint") or ""
                 self.module.fail_json(msg=said.get("message", line) + ("; " + hint if hint else ""), kind=said.get("kind"), rc=status)
-        if status != 0 and status not in options.get("accept", ()):
+        if status != 0:
             problems = [p.get("message", "") for p in value.get("problems") or []]
             self.module.fail_json(msg="hashpkg %s failed: %s" % (args[0], "; ".join(problems) or err.strip()), rc=status)
         for warning in value.get("warnings") or []:
@@ -182,7 +204,7 @@ class Hashpkg:
 
     def installed(self):
         """The packages that hashpkg has installed in the active generation, as list shows them."""
-        return self.run("list", "--private", accept=(1,)).get("packages", [])
+        return self.run("list", "--private").get("packages", [])
 
 
 def spec(package):
@@ -195,17 +217,25 @@ def listing(packages):
 
 def is_there(name, packages, release):
     """Whether a package that is named is one of those that are installed."""
-    wanted, version, architecture = split(name)
+    wanted, version, suite, architecture = split(name)
+    release = suite or release
     for p in packages:
         if p["name"] != wanted or architecture and p["architecture"] != architecture:
             continue
-        if version and same_version(p["version"], version) or not version and (not release or p.get("release") == release):
+        if version and not same_version(p["version"], version) or suite and p.get("release") != suite:
+            continue
+        if version or not release or p.get("release") == release:
             return True
     return False
 
 
 def present(module, tool):
     params = module.params
+    files = [n for n in params["name"] if is_file(n)]
+    if files and len(files) < len(params["name"]):
+        module.fail_json(msg="files of packages and names are not for one task, since they are two installs: %s" % ", ".join(files))
+    if "/" in (params["from"] or ""):
+        module.fail_json(msg="from is a release or a source, such as trixie; the packages of a directory are named by their files")
     before = tool.installed()
     args = []
     if params["from"]:
@@ -216,7 +246,6 @@ def present(module, tool):
         args += ["--signature", params["signature"]]
     for keyring in params["keyring"] or []:
         args += ["--keyring", keyring]
-    files = [n for n in params["name"] if is_file(n)]
     names = [n for n in params["name"] if not is_file(n) and not is_there(n, before, params["from"])]
     result = {"changed": False, "packages": []}
     added = []
@@ -251,7 +280,9 @@ def absent(module, tool):
     before = tool.installed()
     names = []
     for name in module.params["name"]:
-        wanted, version, _ = split(name)
+        wanted, version, suite, architecture = split(name)
+        if suite or architecture:
+            module.fail_json(msg="%s: what goes is NAME or NAME=VERSION, of every release and architecture" % name)
         if any(p["name"] == wanted and (not version or same_version(p["version"], version)) for p in before):
             names.append(wanted + ("=" + version if version else ""))
     old = [spec(p) for p in before]
@@ -292,8 +323,8 @@ def unpinned(module, tool):
     params = module.params
     pins = tool.run("pins").get("pins", [])
     programs = {params["program"]}
-    if params["root"] == "/" and params["program"].startswith("/"):
-        programs.add(os.path.realpath(params["program"]))
+    if params["program"].startswith("/"):
+        programs.add(resolve(params["root"], params["program"]))
     gone = []
     for p in pins:
         named = not params["name"] or any(
@@ -303,9 +334,12 @@ def unpinned(module, tool):
     before, lines = pin_lines(pins), pin_lines(gone)
     if not gone:
         return pin_result({}, [], before, before)
-    of = ["--all"] if params["program"] == "*" else [gone[0]["program"]]
-    done = tool.run("unpin", *(tool.dry + tool.wait + of + ["%s=%s" % (p["library"], p["version"]) for p in gone]))
-    return pin_result(done, lines, before, [b for b in before if b not in lines])
+    changed = []
+    for program in sorted(set(p["program"] for p in gone)):
+        of = ["--all"] if program == "*" else [program]
+        done = tool.run("unpin", *(tool.dry + tool.wait + of + ["%s=%s" % (p["library"], p["version"]) for p in gone if p["program"] == program]))
+        changed += done.get("programs") or []
+    return pin_result({"programs": changed}, lines, before, [b for b in before if b not in lines])
 
 
 def pin_result(done, pins, before, after):
