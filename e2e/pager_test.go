@@ -23,6 +23,11 @@ func TestPager(t *testing.T) {
 	for i := range 60 {
 		args = append(args, writeDeb(t, debs, testdeb.Package{Name: fmt.Sprintf("tool%02d", i), Version: "1"}))
 	}
+	many := testdeb.Package{Name: "many", Version: "1"}
+	for i := range 4000 {
+		many.Files = append(many.Files, testdeb.File{Path: fmt.Sprintf("usr/share/many/a/file/with/a/rather/long/name/%d", i), Mode: 0o644, Content: "x"})
+	}
+	args = append(args, writeDeb(t, debs, many))
 	if out, err := exec.Command(hashpkg(t), args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -65,6 +70,11 @@ func TestPager(t *testing.T) {
 		"SIGTERM": {
 			act: func(y *typing) { y.waitsFor("tool40"); y.cmd.Process.Signal(syscall.SIGTERM) }, status: 143, lacks: []string{"tool59"},
 		},
+		// less reads no more than it shows, and the command waits for it.
+		"SIGTERM, with more than a pipe holds": {
+			args: []string{"show", "-v", "many"},
+			act:  func(y *typing) { y.waitsFor("many 1 "); y.cmd.Process.Signal(syscall.SIGTERM) }, status: 143,
+		},
 		"what fits":                {env: []string{"PAGER=" + own}, args: []string{"list", "tool0*"}, has: []string{bold, "tool09"}, lacks: []string{"own pager"}},
 		"colors are not wanted":    {env: []string{"NO_COLOR=1", "PAGER=" + own + " -x"}, has: []string{"own pager: -x", "NAME", "tool59"}, lacks: []string{"\x1b["}},
 		"its own variable":         {env: []string{"PAGER=/nowhere", "HASHPKG_PAGER=" + own}, has: []string{"own pager", bold, "tool59"}},
@@ -79,7 +89,7 @@ func TestPager(t *testing.T) {
 		"a program that reads all": {env: []string{"PAGER=" + own}, args: []string{"list", "--json"}, has: []string{`{"missing"`}, lacks: []string{"own pager"}},
 		// Who may run hashpkg as root by sudo may not run others.
 		"other rights": {
-			env:   []string{"SUDO_UID=1000", "PAGER=" + own, "LESSOPEN=|-echo opened %s", "LESS=-Popened"},
+			env:   []string{"SUDO_UID=1000", "PAGER=" + own, "LESSOPEN=|-echo opened %s", "LESS=-Popened", "LESSSECURE_ALLOW=shell"},
 			act:   func(y *typing) { y.waitsFor("tool40"); y.types("!"); y.waitsFor("not available"); y.types("\rq") },
 			lacks: []string{"own pager", "opened"},
 		},
