@@ -408,6 +408,25 @@ func TestSyncKilledAtAnyStep(t *testing.T) {
 	}
 }
 
+// rootWithRoom copies a root to a file system of its own, at mount, and leaves so many KiB of room on it: with
+// filler there.
+func rootWithRoom(t *testing.T, mount, base string, room int) (root, filler string) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "mode=755,size=16m"); err != nil {
+		t.Fatal(err)
+	}
+	root, filler = filepath.Join(mount, "root"), filepath.Join(mount, "filler")
+	copyRoot(t, base, root)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(mount, &fs); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filler, make([]byte, max(0, int(fs.Bavail)*int(fs.Bsize)-room<<10)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return root, filler
+}
+
 // TestSyncFullDisk gives a sync more and more room: it fails and says so, or does
 // its work; programs start, and with room the next one completes it.
 func TestSyncFullDisk(t *testing.T) {
@@ -419,18 +438,7 @@ func TestSyncFullDisk(t *testing.T) {
 	failed, done := 0, 0
 	for room := 0; room < 400; room += 8 { // KiB
 		what := fmt.Sprintf("%d KiB of room", room)
-		if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "mode=755,size=16m"); err != nil {
-			t.Fatal(err)
-		}
-		root, filler := filepath.Join(mount, "root"), filepath.Join(mount, "filler")
-		copyRoot(t, base, root)
-		var fs unix.Statfs_t
-		if err := unix.Statfs(mount, &fs); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filler, make([]byte, int(fs.Bavail)*int(fs.Bsize)-room<<10), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		root, filler := rootWithRoom(t, mount, base, room)
 		status, stderr := run(t, exec.Command(hashpkg(t), "--root", root, "-q", "sync"))
 		switch {
 		case status == 0:

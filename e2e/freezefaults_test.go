@@ -77,18 +77,7 @@ func TestFreezeFullDisk(t *testing.T) {
 	_, mount := mountDir(t)
 	failed, done := 0, 0
 	for room := 0; room < 160; room += 4 { // KiB
-		if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "mode=755,size=16m"); err != nil {
-			t.Fatal(err)
-		}
-		root, filler := filepath.Join(mount, "root"), filepath.Join(mount, "filler")
-		copyRoot(t, synced, root)
-		var fs unix.Statfs_t
-		if err := unix.Statfs(mount, &fs); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filler, make([]byte, max(0, int(fs.Bavail)*int(fs.Bsize)-room<<10)), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		root, filler := rootWithRoom(t, mount, synced, room)
 		status, stderr := run(t, exec.Command(hashpkg(t), "--root", root, "-q", "freeze", "jq"))
 		switch {
 		case status == 0:

@@ -106,7 +106,7 @@ func (b Binding) Whole() Binding {
 // IsPrelocated reports whether relocations are bound to the package's own files.
 func (b Binding) IsPrelocated() bool { return b.Whole().Prelocate == PrelocateOn }
 
-// Bindings returns all that there are, as manifests have them, the default first.
+// Bindings returns all that there are, as manifests have them.
 func Bindings() (all []Binding) {
 	for _, prelocate := range []Prelocate{"", PrelocateOn, PrelocateOff} {
 		for _, runPath := range []RunPath{RunPathMinimal, RunPathFull} {

@@ -257,8 +257,12 @@ func runVerify(ctx context.Context, a *app, o verifyOptions, texts []string) err
 	if err != nil {
 		return err
 	}
+	exists, err := root.Exists()
+	if err != nil {
+		return err
+	}
 	progress := a.newProgress()
-	report, err := verify.Trees(ctx, root, verify.Options{Specs: specs, All: o.all, Progress: progress.bytes("verifying")})
+	report, err := verify.Trees(ctx, root, verify.Options{Specs: specs, All: o.all && exists, Progress: progress.bytes("verifying")})
 	progress.end()
 	if err != nil {
 		return err
