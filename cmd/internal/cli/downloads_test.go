@@ -116,7 +116,7 @@ func TestDownloadsOnTerminal(t *testing.T) {
 					}
 				}
 			})
-			a := &app{Env: Env{Err: program, Getenv: func(string) string { return "" }}}
+			a := &app{Env: Env{Err: program, Getenv: func(string) string { return "" }}, errScreen: terminal.Screen{File: program}}
 			d := a.newDownloads([]int64{1 << 30, 1 << 30})
 			tell := d.Progress(0)
 			start := time.Now()
