@@ -78,6 +78,10 @@ zstd                    zstd
 
 if [ "${1-}" = system ]; then
 	needs="$needs
+debos                   debos
+kiwi-ng                 kiwi
+mkosi                   mkosi
+rsync                   rsync
 qemu-system-x86_64      qemu-system-x86
 ip                      iproute2
 xwd                     x11-apps
