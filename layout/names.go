@@ -14,6 +14,10 @@ import (
 // refused.
 const FormatVersion = 1
 
+// EditorVersion is the number of what edits make of files. It is raised when the same edit of the
+// same file gives other bytes than before; the identities of trees with edits change with it.
+const EditorVersion = 1
+
 // DefaultPrefix is where trees stand unless a setting says otherwise.
 const DefaultPrefix = "/var/sys"
 

@@ -63,6 +63,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 					return err
 				}
 			}
+			c.m.Editor = editorOf(c.m, layout.EditorVersion)
 			c.m.Identity = c.identity()
 			there := manifestAt(p.occupied[c], c.m.Tree)
 			if there == nil {
@@ -244,10 +245,11 @@ func (p *planner) nextName(c *candidate, trees []*record.Manifest, tried map[str
 }
 
 // identity is the BLAKE3 over what makes a tree what it is: the package file, the
-// architecture, the origin, the edits and the layout's number.
+// architecture, the origin, the edits with the editor's number, and the layout's number.
 func (c *candidate) identity() digest.Digest {
 	h := digest.New()
 	hashUnedited(h, c.m)
+	hashEditor(h, c.m.Editor)
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
 		if len(f.Edits) == 0 {
@@ -345,6 +347,22 @@ func hashUnedited(h hash.Hash, m *record.Manifest) {
 		}
 		hashStrings(h, binding...)
 	}
+}
+
+// hashEditor adds which editor makes a tree's edits.
+func hashEditor(h hash.Hash, version int) {
+	if version != 0 {
+		hashStrings(h, "editor", fmt.Sprint(version))
+	}
+}
+
+// editorOf returns what a manifest says of its editor: 0 for the first, which had no number, and
+// where there are no edits.
+func editorOf(m *record.Manifest, version int) int {
+	if version == 1 || !slices.ContainsFunc(m.Files, func(f record.File) bool { return len(f.Edits) > 0 }) {
+		return 0
+	}
+	return version
 }
 
 func hashEdits(h hash.Hash, edits []record.EditRecord) {

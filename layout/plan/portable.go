@@ -18,6 +18,7 @@ func Portable(m *record.Manifest, packageOf func(tree string) (digest.Digest, bo
 	p := portable{packageOf, map[string]digest.Digest{}}
 	h := digest.New()
 	hashUnedited(h, m)
+	hashEditor(h, m.Editor)
 	p.nameClosures(m)
 	for i := range m.Files {
 		p.hashFile(h, &m.Files[i])

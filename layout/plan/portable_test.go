@@ -49,6 +49,11 @@ func TestPortable(t *testing.T) {
 			t.Errorf("%s with %s: %s, want %s", same[0], same[1], got, first)
 		}
 	}
+	other := tool("tool/1", "libx/1")
+	other.Editor = 2
+	if Portable(other, packageOf) == first {
+		t.Error("it is the same with another editor's bytes")
+	}
 	if Portable(tool("tool/1", "libx/2"), packageOf) == first {
 		t.Error("it is the same with another package's library")
 	}
@@ -66,5 +71,16 @@ func TestPortable(t *testing.T) {
 		if Portable(m, packageOf) == first {
 			t.Errorf("it is the same with another %s", what)
 		}
+	}
+}
+
+func TestEditorOf(t *testing.T) {
+	m := &record.Manifest{Files: []record.File{{Path: "usr/bin/tool"}}}
+	if n := editorOf(m, 2); n != 0 {
+		t.Errorf("a tree without edits is of the editor %d", n)
+	}
+	m.Files[0].Edits = []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x"}}}
+	if first, second := editorOf(m, 1), editorOf(m, 2); first != 0 || second != 2 {
+		t.Errorf("a tree with edits is of the editors %d and %d, want 0 and 2", first, second)
 	}
 }

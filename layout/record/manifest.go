@@ -47,6 +47,7 @@ type Manifest struct {
 	Origin       Origin               `json:"origin"`
 	Tree         string               `json:"tree"` // directory below the package's own
 	Identity     digest.Digest        `json:"identity"`
+	Editor       int                  `json:"editor,omitempty"` // layout.EditorVersion of its edits; 0 for the first
 	Package      PackageFile          `json:"package"`
 	Source       string               `json:"source,omitempty"`
 	Summary      string               `json:"summary,omitempty"`
