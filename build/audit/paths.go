@@ -57,7 +57,7 @@ func (a *auditor) searchDir(dir string, defaults []string) {
 		return
 	case hasOrigin(dir):
 		expanded := path.Clean(originIn(dir, path.Dir(a.file.Object.Path)))
-		if !strings.Contains(expanded, "$") && !a.subject.has(expanded) && !a.world.Exists(expanded) {
+		if !strings.Contains(expanded, "$") && !strings.HasPrefix(expanded, a.world.Prefix()+"/") && !a.subject.has(expanded) && !a.world.Exists(expanded) {
 			a.add(runpathAbsent, "there is no %s (%s)", dir, expanded)
 		}
 		return

@@ -61,7 +61,8 @@ func write(t *testing.T, dir string, files map[string]string) {
 func newRoot(t *testing.T, files map[string]string) *sysroot.Root {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, dir, map[string]string{"lib64": "-> usr/lib64", "lib": "-> usr/lib", "bin": "-> usr/bin",
+	write(t, dir, map[string]string{
+		"lib64": "-> usr/lib64", "lib": "-> usr/lib", "bin": "-> usr/bin",
 		"usr/lib64/ld-linux-x86-64.so.2":          library("ld-linux-x86-64.so.2"),
 		"usr/lib/x86_64-linux-gnu/libc.so.6":      library("libc.so.6"),
 		"usr/lib/ld-linux-aarch64.so.1":           arm(library("ld-linux-aarch64.so.1")),
