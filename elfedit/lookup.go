@@ -223,3 +223,31 @@ func (t *lookupTable) number(i uint64) uint16 {
 	}
 	return t.img.order.Uint16(t.versym[2*i:])
 }
+
+// Imports returns the symbols that the file needs of other objects of its process, sorted and each once: its
+// dynamic symbols that are global, neither weak nor defined, with the versions that it wants. The errors
+// are those of Inspect.
+func Imports(data []byte) ([]Symbol, error) {
+	img, err := parse(data)
+	if err != nil {
+		return nil, err
+	}
+	t, err := img.lookupTable()
+	if err != nil {
+		return nil, err
+	}
+	var list []Symbol
+	for i := uint64(1); i < t.symbols(); i++ { // the first one stands for no symbol (gABI, "Symbol Table")
+		s := t.at(i)
+		if s.shndx != uint16(elf.SHN_UNDEF) || elf.ST_BIND(s.info) != elf.STB_GLOBAL || elf.ST_TYPE(s.info) > elf.STT_TLS && elf.ST_TYPE(s.info) != sttIFunc {
+			continue
+		}
+		name, err := t.symbol(i)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, name)
+	}
+	slices.SortFunc(list, compareSymbols)
+	return slices.Compact(list), nil
+}
