@@ -90,9 +90,12 @@ func Main(ctx context.Context, args []string, env Env) int {
 	root := newRootCommand(a)
 	addCompletionCommand(root)
 	a.lookAtScreens() // for what is wrong with the command line
+	if !a.screen.IsTerminal() {
+		a.Out = &patientWriter{w: env.Out}
+	}
 	root.SetArgs(args)
 	root.SetIn(env.In)
-	out := bufio.NewWriter(env.Out) // for help and completions, which cobra writes by the word
+	out := bufio.NewWriter(a.Out) // for help and completions, which cobra writes by the word
 	root.SetOut(out)
 	root.SetErr(env.Err)
 	err := a.endPages(ctx, root.ExecuteContext(ctx))
