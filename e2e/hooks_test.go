@@ -322,7 +322,7 @@ func TestCheckWithoutRoot(t *testing.T) {
 		}
 	}
 	installDebs(root, second...)
-	if out := root.Run("hashpkg", "sync", "--again", "-v"); !strings.Contains(out, "note: /usr/bin/svc is left as it is: is trusted by its digest") {
+	if out := root.Run("hashpkg", "sync", "--again", "-v"); !strings.Contains(out, "note: /usr/bin/svc is left as it is: it is trusted by its digest") {
 		t.Errorf("sync says %s", out)
 	}
 	if out, err := root.RunErr(t.Context(), "hashpkg", "pin", "svc", "libsvc1=1.0"); err == nil || !strings.Contains(out, "trusted by its digest") {

@@ -169,15 +169,26 @@ func (c *pinChange) result(settled []record.Pin, pins []programs.Pin, outcomes [
 // didYouMean asks for packages that may have been meant by the first name that stands for no
 // program.
 func (c *pinChange) didYouMean(ctx context.Context) string {
-	packages, err := system.Packages(ctx, c.root)
+	names, err := SystemNames(ctx, c.root)
 	if err != nil {
 		return "" // the name is wrong all the same
+	}
+	return similar.DidYouMean(c.missing[0], names)
+}
+
+// SystemNames returns the names of what the root's package managers have installed, sorted,
+// each once.
+func SystemNames(ctx context.Context, root *sysroot.Root) ([]string, error) {
+	packages, err := system.Packages(ctx, root)
+	if err != nil {
+		return nil, err
 	}
 	names := make([]string, len(packages))
 	for i, p := range packages {
 		names[i] = p.Name
 	}
-	return similar.DidYouMean(c.missing[0], names)
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // placedPins returns pins in which paths of programs have no links in their directories: a
