@@ -9,6 +9,7 @@ package terminal
 import (
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -136,10 +137,10 @@ func columnsOf(c rune) int {
 }
 
 // Wrap returns text whose lines have at most so many columns, as far as words end there: a
-// longer word stands alone and is not broken. A command of the program name stays on a line,
+// longer word stands alone and is not broken. A command that begins with one of the names stays on a line,
 // with what follows it in the phrase, where it is short enough for one: it may be copied. What is
 // indented stays so. With 0 columns nothing is changed.
-func Wrap(text, name string, columns int) string {
+func Wrap(text string, columns int, names ...string) string {
 	if columns <= 0 {
 		return text
 	}
@@ -152,7 +153,7 @@ func Wrap(text, name string, columns int) string {
 		body := strings.TrimLeft(line, " ")
 		indent := line[:len(line)-len(body)]
 		at := 0
-		for i, piece := range pieces(strings.TrimSuffix(body, "\n"), name, columns-len(indent)) {
+		for i, piece := range pieces(strings.TrimSuffix(body, "\n"), columns-len(indent), names) {
 			n := Columns(piece)
 			switch {
 			case i == 0:
@@ -173,12 +174,12 @@ func Wrap(text, name string, columns int) string {
 	return out.String()
 }
 
-// pieces returns what of a line stays together: words, and commands of a program.
-func pieces(line, name string, columns int) (pieces []string) {
+// pieces returns what of a line stays together: words, and commands.
+func pieces(line string, columns int, names []string) (pieces []string) {
 	words := strings.Split(line, " ")
 	for len(words) > 0 {
 		n := 1
-		if words[0] == name {
+		if slices.Contains(names, words[0]) {
 			for n < len(words) && strings.TrimRight(words[n-1], ";,:.)") == words[n-1] {
 				n++
 			}

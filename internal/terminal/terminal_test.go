@@ -52,7 +52,7 @@ func TestWrap(t *testing.T) {
 		{"日本語 日本語\n", 10, "日本語\n日本語\n"},
 		{"", 5, ""},
 	} {
-		if have := Wrap(tt.text, "prog", tt.columns); have != tt.want {
+		if have := Wrap(tt.text, tt.columns, "other", "prog"); have != tt.want {
 			t.Errorf("Wrap(%q, %d) is %q, want %q", tt.text, tt.columns, have, tt.want)
 		}
 	}

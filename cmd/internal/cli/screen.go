@@ -178,7 +178,7 @@ func (a *app) printChanged(line string) error {
 func (a *app) message(text string) string {
 	text = visible.Text(text)
 	if a.errScreen.IsTerminal() {
-		text = terminal.Wrap(text, "hashpkg", a.errScreen.Width)
+		text = terminal.Wrap(text, a.errScreen.Width, "hashpkg", "mkdir")
 	}
 	for prefix, style := range map[string]terminal.Style{"hashpkg: ": terminal.Red, "warning: ": terminal.Yellow} {
 		if rest, is := strings.CutPrefix(text, prefix); is {
