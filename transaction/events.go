@@ -35,6 +35,10 @@ func (w *Writer) saySwitched(now *record.Generation) {
 	w.say(now.ID, e)
 }
 
+// SayPrograms tells, of programs that were mended, which were edited, or have their packaged
+// bytes again.
+func (w *Writer) SayPrograms(outcomes []programs.Outcome) { w.sayPrograms(w.active.ID, outcomes) }
+
 // sayPrograms tells which programs were edited, or have their packaged bytes again.
 func (w *Writer) sayPrograms(active int, outcomes []programs.Outcome) {
 	edited, restored := record.Event{Action: record.Edited}, record.Event{Action: record.Restored}

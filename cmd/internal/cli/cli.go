@@ -5,6 +5,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -196,14 +197,19 @@ func (a *app) openRoot() (*sysroot.Root, error) {
 // environment is not one of another root than the environment's own, as little as that of a
 // user's settings is: see readConfig.
 func (a *app) readEnvironment() error {
-	if a.isHook || a.isGiven("root") {
+	root := a.Getenv(rootVariable)
+	switch {
+	case a.isHook:
 		return nil
-	}
-	if dir := a.Getenv(rootVariable); dir != "" {
-		if !filepath.IsAbs(dir) {
-			return usageError{fmt.Errorf("%s=%s: expected an absolute path", rootVariable, dir)}
+	case a.isGiven("root"):
+		if abs, err := filepath.Abs(a.root); err != nil || abs != filepath.Clean(cmp.Or(root, "/")) {
+			return nil //nolint:nilerr // it is not the environment's; what is wrong with it is said when it is opened
 		}
-		a.root = dir
+	case root != "":
+		if !filepath.IsAbs(root) {
+			return usageError{fmt.Errorf("%s=%s: expected an absolute path", rootVariable, root)}
+		}
+		a.root = root
 	}
 	if dir := a.Getenv(prefixVariable); dir != "" && !a.isGiven("prefix") {
 		if !filepath.IsAbs(dir) {
