@@ -39,6 +39,10 @@ type Repositories interface {
 	// Releases returns the names for Release, in the order in which to show them.
 	Releases() []string
 
+	// Offered returns those of Releases that somebody may want who does not know them: without
+	// releases that their mirrors have dropped.
+	Offered() []string
+
 	// Vendor returns who made a package, as package URLs name it ("debian", "fedora"): by
 	// the release that it came from, else by its version. It is "" where neither tells.
 	Vendor(release, version string) string

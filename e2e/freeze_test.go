@@ -250,7 +250,7 @@ func TestFreezeThatDoesNotFit(t *testing.T) {
 	if out, err := root.RunErr(t.Context(), "hashpkg", "check"); err == nil || !strings.Contains(out, "/usr/bin/svc is frozen, and runs without its freeze") {
 		t.Errorf("check says %v: %s", err, out)
 	}
-	if out, err := root.RunErr(t.Context(), "hashpkg", "freeze", "/usr/bin/svc"); err == nil || !strings.Contains(out, "cannot freeze /usr/bin/svc: would not start") {
+	if out, err := root.RunErr(t.Context(), "hashpkg", "freeze", "/usr/bin/svc"); err == nil || !strings.Contains(out, "cannot freeze /usr/bin/svc: it would not start") {
 		t.Errorf("freeze says %v: %s", err, out)
 	}
 	says("refused", "2.0")

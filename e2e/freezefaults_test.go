@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,9 +48,10 @@ func TestFreezeKilledAtAnyStep(t *testing.T) {
 	for _, sweep := range []struct {
 		from, to string
 		command  []string
+		history  string // the newest first
 	}{
-		{synced, frozen, []string{"freeze", "jq"}},
-		{frozen, thawed, []string{"thaw", "jq"}},
+		{synced, frozen, []string{"freeze", "jq"}, "[{frozen}]"},
+		{frozen, thawed, []string{"thaw", "jq"}, "[{thawed} {frozen}]"},
 	} {
 		want := programsOfRoot(t, sweep.to)
 		calls := []string{"renameat", "renameat2", "linkat", "mkdirat", "unlinkat", "?fchmodat2", "fchmod", "fsync", "syncfs"}
@@ -62,6 +65,19 @@ func TestFreezeKilledAtAnyStep(t *testing.T) {
 			starts(t, what+", and again", root)
 			if programsOfRoot(t, root) != want {
 				t.Errorf("%s: /usr is not what it should be after another run", what)
+			}
+			var history struct {
+				Pins []struct{ Action string }
+			}
+			out, err := exec.Command(hashpkg(t), "--root", root, "history", "--json").Output()
+			if err == nil {
+				err = json.Unmarshal(out, &history)
+			}
+			if err != nil {
+				t.Fatalf("%s: history: %v", what, err)
+			}
+			if got := fmt.Sprint(history.Pins); got != sweep.history {
+				t.Errorf("%s: the history of pins has %s, not %s", what, got, sweep.history)
 			}
 			mustRun(t, hashpkg(t), "--root", root, "-q", "verify")
 			mustRun(t, hashpkg(t), "--root", root, "-q", "verify", "--system")

@@ -12,6 +12,7 @@ import (
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testroot"
+	"github.com/hashpkg/hashpkg/internal/testrpm"
 )
 
 // TestHooksFollowDpkg lets dpkg and apt call hashpkg by its hooks.
@@ -142,6 +143,79 @@ func TestOneRunIsOneGeneration(t *testing.T) {
 	inForce(t, root, "not rolled back")
 }
 
+// TestOneRunOfDNFIsOneGeneration has dnf install two packages, and then upgrade them: rpm
+// calls hashpkg for what has come, and for what has gone.
+func TestOneRunOfDNFIsOneGeneration(t *testing.T) {
+	t.Parallel()
+	testneed.Programs(t, "rpm", "rpmbuild", "dnf", "createrepo_c", "gcc")
+	root := testroot.RPM(t)
+	repo := filepath.Join(root.Dir, "srv/repo")
+	if err := os.MkdirAll(repo, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	root.WriteFile("/etc/yum.repos.d/own.repo", "[own]\nname=own\nbaseurl=file://"+repo+"\n", 0o644)
+	root.RPM(append([]string{"-i"}, buildPackages(t, "rpm", "1.0")...)...)
+	// Between two calls what the loader finds changes, so that each has something to do.
+	root.WriteFile("/usr/bin/hashpkg.noted", `#!/bin/sh
+hashpkg.real "$@"
+[ "$2" = after ] && [ -e `+libs+`libone.so.1 ] || exit 0
+mkdir -p /usr/local/lib
+readlink /var/sys/current-system >>/var/log/active
+rm /usr/local/lib/libone.so.1 2>/dev/null || cp `+libs+`libone.so.1 /usr/local/lib/
+ldconfig
+`, 0o755)
+	root.Run("sh", "-c", "mv /usr/bin/hashpkg /usr/bin/hashpkg.real && mv /usr/bin/hashpkg.noted /usr/bin/hashpkg")
+
+	for _, c := range []struct {
+		version string
+		states  int // that rpm's calls of hashpkg leave
+		command string
+	}{
+		{"1", 1, "install libone libtwo"},
+		{"2", 2, "upgrade"},
+	} {
+		for _, name := range []string{"libone", "libtwo"} {
+			chainRPM(t, repo, name, c.version)
+		}
+		mustRun(t, "createrepo_c", "--quiet", "--no-database", repo)
+		before := generationsOf(t, root.Root)
+		root.WriteFile("/var/log/active", "", 0o644)
+		said := root.DNF(strings.Fields(c.command)...)
+		states := map[string]bool{}
+		for line := range strings.Lines(root.ReadFile("/var/log/active")) {
+			states[line] = true
+		}
+		if len(states) != c.states {
+			t.Errorf("dnf %s: hashpkg leaves the states %v: %s", c.command, states, said)
+		}
+		after := generationsOf(t, root.Root)
+		if len(after) != len(before)+1 {
+			t.Fatalf("dnf %s: the generations were %v, are %v: %s", c.command, before, after, said)
+		}
+		if last := after[len(after)-1]; last.Parent != before[len(before)-1].ID || !last.Active {
+			t.Errorf("dnf %s: after %v the last generation is %v", c.command, before, last)
+		}
+		var history struct {
+			Generations []struct {
+				Command string
+				Changes []struct{ Name, After string }
+			}
+		}
+		if err := json.Unmarshal([]byte(root.Run("hashpkg", "--json", "history")), &history); err != nil {
+			t.Fatal(err)
+		}
+		newest := history.Generations[0]
+		if !strings.HasPrefix(newest.Command, "dnf ") || !strings.HasSuffix(newest.Command, " "+c.command) {
+			t.Errorf("the reason of what dnf %s did is %q", c.command, newest.Command)
+		}
+		changes := fmt.Sprint(newest.Changes)
+		if want := fmt.Sprintf("[{libone %s-1} {libtwo %[1]s-1}]", c.version); changes != want {
+			t.Errorf("dnf %s changed %s, not %s", c.command, changes, want)
+		}
+	}
+	inForce(t, root.Root, "upgraded by dnf")
+}
+
 // generation is one of a root, as hashpkg lists it.
 type generation struct {
 	ID, Parent int
@@ -248,7 +322,7 @@ func TestCheckWithoutRoot(t *testing.T) {
 		}
 	}
 	installDebs(root, second...)
-	if out := root.Run("hashpkg", "sync", "--again", "-v"); !strings.Contains(out, "note: /usr/bin/svc is left as it is: is trusted by its digest") {
+	if out := root.Run("hashpkg", "sync", "--again", "-v"); !strings.Contains(out, "note: /usr/bin/svc is left as it is: it is trusted by its digest") {
 		t.Errorf("sync says %s", out)
 	}
 	if out, err := root.RunErr(t.Context(), "hashpkg", "pin", "svc", "libsvc1=1.0"); err == nil || !strings.Contains(out, "trusted by its digest") {
@@ -285,6 +359,27 @@ func chain(t *testing.T, name, version, preDepends string) string {
 	deb := filepath.Join(dir, name+"_"+version+".deb")
 	mustRun(t, "dpkg-deb", "--root-owner-group", "-b", filepath.Join(dir, name), deb)
 	return deb
+}
+
+// chainRPM puts the rpm of a library into a directory.
+func chainRPM(t *testing.T, dir, name, version string) {
+	t.Helper()
+	work := t.TempDir()
+	source, lib := filepath.Join(work, "lib.c"), filepath.Join(work, "lib.so")
+	if err := os.WriteFile(source, []byte("int "+name+"(void) { return "+version+"; }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "gcc", "-shared", "-fPIC", "-Wl,-soname,"+name+".so.1", "-o", lib, source)
+	content, err := os.ReadFile(lib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rpm := testrpm.RPM(t, testrpm.Package{Name: name, Version: version, Files: []testrpm.File{
+		{Path: libs + name + ".so.1", Mode: 0o755, Content: string(content)},
+	}})
+	if err := os.WriteFile(filepath.Join(dir, name+"-"+version+"-1.x86_64.rpm"), rpm, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestHooksFailGently breaks hashpkg under dpkg's feet: dpkg does not notice, check

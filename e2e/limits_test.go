@@ -293,7 +293,7 @@ func TestLargeFiles(t *testing.T) {
 	root.Run("truncate", "-s", "16G", "/usr/bin/svc") // a hole
 	start := time.Now()
 	if out := root.Run("hashpkg", "sync", "-v"); !strings.Contains(out,
-		"note: /usr/bin/svc is left as it is: is larger than what is looked at: it has 17179869184 bytes, and max-size below [rewrite] in /etc/hashpkg.toml is 2147483648\n") {
+		"note: /usr/bin/svc is left as it is: it is larger than what is looked at: it has 17179869184 bytes, and max-size below [rewrite] in /etc/hashpkg.toml is 2147483648\n") {
 		t.Errorf("sync says %s", out)
 	}
 	if took := time.Since(start); took > 15*time.Second {
@@ -310,7 +310,7 @@ func TestLargeFiles(t *testing.T) {
 	root.WriteFile("/etc/hashpkg.toml", "[rewrite]\nmax-size = \"4K\"\n", 0o644)
 	out := root.Run("hashpkg", "sync", "-v")
 	for _, name := range []string{"/usr/bin/svc", libs + "libsvc.so.1.1.0"} {
-		if !strings.Contains(out, "note: "+name+" is left as it is: is larger") {
+		if !strings.Contains(out, "note: "+name+" is left as it is: it is larger") {
 			t.Errorf("sync does not say that %s is left: %s", name, out)
 		}
 	}

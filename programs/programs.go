@@ -58,6 +58,16 @@ func fileID(st *unix.Stat_t) FileID {
 // Reason says why a program is left as it is. It reads after the program's path.
 type Reason string
 
+// Sentence returns the reason with its subject: "it is run by process 7".
+func (r Reason) Sentence() string {
+	verb, _, _ := strings.Cut(string(r), " ")
+	switch verb {
+	case "is", "has", "asks", "would", "may", "cannot", "loads", "does":
+		return "it " + string(r)
+	}
+	return string(r)
+}
+
 // wouldNotStart begins the reasons that a program does not start with what it is to load.
 const wouldNotStart = "would not start: "
 

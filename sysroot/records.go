@@ -23,6 +23,7 @@ const (
 	failureFile = layout.SystemDir + "/failure"
 	retiredFile = layout.SystemDir + "/retired"
 
+	pinChangeFile  = layout.SystemDir + "/pin-change.json"
 	pinHistoryFile = layout.SystemDir + "/pin-history.json"
 )
 
@@ -108,6 +109,35 @@ func (r *Root) PinHistory() (*record.PinHistory, error) {
 func (r *Root) SetPinHistory(h *record.PinHistory) error {
 	h.Layout = layout.FormatVersion
 	return r.writeJSON(pinHistoryFile, h)
+}
+
+// PinChange returns a change of pins that was begun and has not come into their history; nil for
+// none.
+func (r *Root) PinChange() (*record.PinChange, error) {
+	b, err := r.store.Dir().ReadFile(pinChangeFile, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	c := &record.PinChange{}
+	if err == nil {
+		err = record.DecodeSystemRecord(b, c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the change of pins %s: %w", r.store.Path(pinChangeFile), err)
+	}
+	return c, nil
+}
+
+// SetPinChange records that a change of pins begins, or with nil that it is in their history.
+func (r *Root) SetPinChange(c *record.PinChange) error {
+	if c == nil {
+		if err := r.store.Dir().RemoveIfThere(pinChangeFile); err != nil {
+			return fmt.Errorf("remove record: %w", err)
+		}
+		return nil
+	}
+	c.Layout = layout.FormatVersion
+	return r.writeJSON(pinChangeFile, c)
 }
 
 // Edits returns the record of a package's edited programs; an empty one when none

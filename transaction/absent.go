@@ -58,10 +58,14 @@ func (s *syncer) settleFreezes() error {
 	if s.DryRun {
 		return nil
 	}
-	if err := s.Root.SetPins(pins); err != nil {
+	change, err := s.writer.beginPins(moved, pins, nil, s.Now)
+	if err == nil {
+		err = s.Root.SetPins(pins)
+	}
+	if err != nil {
 		return err
 	}
-	s.unkept = s.writer.keepPins(moved, pins, nil, s.Now)
+	s.unkept = s.writer.keepPins(change, pins)
 	return nil
 }
 

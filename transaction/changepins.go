@@ -50,7 +50,8 @@ type pinChange struct {
 //
 // The order is that of a power cut, or a kill, between any two steps:
 //
-//  1. pins.json is durable. From here on the pins are not those that state.json has
+//  1. pin-change.json is durable, so that the next writer adds to the history of pins what is not
+//     in it then; pins.json is durable. From here on the pins are not those that state.json has
 //     the digest of, so that the next sync looks at every program, and pins it or,
 //     where it cannot, says that it goes on without.
 //  2. The records of edits are durable, then the programs are replaced, and that is
@@ -117,6 +118,11 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if c.dryRun {
 		return c.result(settled, pins, programs.Expected(decisions))
 	}
+	change, err := c.w.beginPins(c.before, settled, packagesOf(c.list), c.now)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.root.SetPinChange(nil)) }() // where the pins are what they were
 	if err := c.root.SetPins(settled); err != nil {
 		return nil, errors.Join(err, c.root.SetPins(c.before))
 	}
@@ -125,7 +131,7 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	}
 	outcomes, err := programs.Apply(ctx, c.root, c.records, decisions, c.alone)
 	c.w.sayPrograms(c.w.active.ID, outcomes)
-	keep := func(after []record.Pin) error { return c.w.keepPins(c.before, after, packagesOf(c.list), c.now) }
+	keep := func(after []record.Pin) error { return c.w.keepPins(change, after) }
 	switch {
 	case errors.Is(err, ErrInterrupted):
 		return nil, errors.Join(advice.Errorf("%w; run hashpkg sync to finish", err), keep(settled))
@@ -169,15 +175,26 @@ func (c *pinChange) result(settled []record.Pin, pins []programs.Pin, outcomes [
 // didYouMean asks for packages that may have been meant by the first name that stands for no
 // program.
 func (c *pinChange) didYouMean(ctx context.Context) string {
-	packages, err := system.Packages(ctx, c.root)
+	names, err := SystemNames(ctx, c.root)
 	if err != nil {
 		return "" // the name is wrong all the same
+	}
+	return similar.DidYouMean(c.missing[0], names)
+}
+
+// SystemNames returns the names of what the root's package managers have installed, sorted,
+// each once.
+func SystemNames(ctx context.Context, root *sysroot.Root) ([]string, error) {
+	packages, err := system.Packages(ctx, root)
+	if err != nil {
+		return nil, err
 	}
 	names := make([]string, len(packages))
 	for i, p := range packages {
 		names[i] = p.Name
 	}
-	return similar.DidYouMean(c.missing[0], names)
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // placedPins returns pins in which paths of programs have no links in their directories: a

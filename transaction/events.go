@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -34,6 +35,10 @@ func (w *Writer) saySwitched(now *record.Generation) {
 	w.say(now.ID, e)
 }
 
+// SayPrograms tells, of programs that were mended, which were edited, or have their packaged
+// bytes again.
+func (w *Writer) SayPrograms(outcomes []programs.Outcome) { w.sayPrograms(w.active.ID, outcomes) }
+
 // sayPrograms tells which programs were edited, or have their packaged bytes again.
 func (w *Writer) sayPrograms(active int, outcomes []programs.Outcome) {
 	edited, restored := record.Event{Action: record.Edited}, record.Event{Action: record.Restored}
@@ -56,22 +61,40 @@ func (w *Writer) sayPrograms(active int, outcomes []programs.Outcome) {
 	}
 }
 
-// keepPins adds to the history of pins what became of them, and tells it. packageOf returns the
-// package of a program. Where the history cannot be written, the pins are as they are.
-func (w *Writer) keepPins(before, after []record.Pin, packageOf map[string]string, now time.Time) error {
+// beginPins records that pins are about to change: whoever has the lock next after a kill puts
+// what became of them into their history. packageOf returns the package of a program.
+func (w *Writer) beginPins(before, after []record.Pin, packageOf map[string]string, now time.Time) (*record.PinChange, error) {
+	c := &record.PinChange{Before: before, Time: now.UTC(), Cause: w.cause, Generation: w.active.ID}
 	events := record.PinEvents(before, after)
-	if len(events) == 0 {
-		return nil
-	}
-	for i := range events {
-		e := &events[i]
-		e.Time, e.Cause, e.Generation = now.UTC(), w.cause, w.active.ID
+	for _, e := range events {
 		for _, p := range e.Programs {
 			if pkg := packageOf[p]; pkg != "" {
-				e.Packages = append(e.Packages, pkg)
+				if c.Packages == nil {
+					c.Packages = map[string]string{}
+				}
+				c.Packages[p] = pkg
 			}
 		}
-		w.say(e.Generation, *e)
+	}
+	if len(events) == 0 {
+		return c, nil
+	}
+	return c, w.root.SetPinChange(c)
+}
+
+// keepPins adds to the history of pins what became of them by a change, and tells it. Where the
+// history cannot be written, the pins are as they are.
+func (w *Writer) keepPins(c *record.PinChange, after []record.Pin) error {
+	events := c.Events(after)
+	for _, e := range events {
+		w.say(e.Generation, e)
+	}
+	return errors.Join(w.addPinEvents(events), w.root.SetPinChange(nil))
+}
+
+func (w *Writer) addPinEvents(events []record.Event) error {
+	if len(events) == 0 {
+		return nil
 	}
 	history, err := w.root.PinHistory()
 	if err != nil { // which somebody may want to see, and a later hashpkg may understand
@@ -79,6 +102,39 @@ func (w *Writer) keepPins(before, after []record.Pin, packageOf map[string]strin
 	}
 	history.Add(events...)
 	return w.root.SetPinHistory(history)
+}
+
+// finishPins puts into the history of pins what a change did that was killed before it could.
+func (w *Writer) finishPins() error {
+	c, err := w.root.PinChange()
+	if err != nil { // nobody can say any more what it was
+		return errors.Join(err, w.root.SetPinChange(nil))
+	}
+	if c == nil {
+		return nil
+	}
+	pins, err := w.root.Pins()
+	if err != nil {
+		return err
+	}
+	history, err := w.root.PinHistory()
+	if err != nil {
+		return err
+	}
+	events := slices.DeleteFunc(c.Events(pins), func(e record.Event) bool { // it may have been killed after the history
+		return slices.ContainsFunc(history.Events, func(o record.Event) bool {
+			return o.Time.Equal(e.Time) && o.Action == e.Action && slices.Equal(o.Programs, e.Programs) && slices.Equal(o.Libraries, e.Libraries)
+		})
+	})
+	if err := w.addPinEvents(events); err != nil {
+		return err
+	}
+	for _, e := range events {
+		if w.log != nil {
+			w.log(e) // by whom it was done then
+		}
+	}
+	return w.root.SetPinChange(nil)
 }
 
 // packagesOf returns the packages of programs by path, and of each package its own name.

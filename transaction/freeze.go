@@ -200,7 +200,7 @@ func settleFreeze(c *pinChange, outcomes []programs.Outcome) ([]record.Pin, erro
 		case o.State == programs.Failed:
 			refused = fmt.Errorf("%w %s: %w", ErrFreeze, o.Path, o.Err)
 		default:
-			refused = fmt.Errorf("%w %s: %s", ErrFreeze, o.Path, o.Reason)
+			refused = fmt.Errorf("%w %s: %s", ErrFreeze, o.Path, o.Reason.Sentence())
 		}
 	}
 	of := func(pins []record.Pin, kept bool) []record.Pin {
@@ -240,7 +240,7 @@ func (f *freezer) checkAny(c *pinChange, left []LeftReport, after []record.Pin) 
 		}
 		for _, l := range left {
 			if slices.ContainsFunc(c.list, func(p *programs.Program) bool { return of(p) && p.Path == l.Path }) {
-				return fmt.Errorf("%w %s: it %s", ErrFreeze, l.Path, l.Reason)
+				return fmt.Errorf("%w %s: %s", ErrFreeze, l.Path, l.Sentence())
 			}
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"time"
 
@@ -256,9 +255,13 @@ func misplaced(prefix string, pins []programs.Pin, fresh []record.Pin, outcomes 
 		for i := range pin.Manifest.Files {
 			f := &pin.Manifest.Files[i]
 			file := prefix + "/" + layout.TreePath(pin.Library, pin.Tree) + "/" + f.Path
-			if f.ELF != nil && f.ELF.AsksWhere && loaded[file] {
-				warnings = append(warnings, fmt.Sprintf("%s asks where it was found, and gets %s: what it looks for beside itself, such as plugins or data of other packages, may not be found",
-					f.ELF.Soname, path.Dir(file)))
+			if f.ELF == nil || !f.ELF.AsksWhere || !loaded[file] {
+				continue
+			}
+			warning := fmt.Sprintf("%s asks where it was found, and gets the tree of %s=%s: what it looks for beside itself, such as plugins or data of other packages, may not be found",
+				f.ELF.Soname, pin.Library, pin.Version)
+			if !slices.Contains(warnings, warning) { // a freeze has a pin for each file of a package
+				warnings = append(warnings, warning)
 			}
 		}
 	}
@@ -278,7 +281,7 @@ func checkFollowed(o PinOptions, pins []record.Pin, outcomes []programs.Outcome)
 			}
 			switch c.State {
 			case programs.Left:
-				return forceHint(o, c.Reason, fmt.Errorf("%w %s: %s", ErrPin, c.Path, c.Reason))
+				return forceHint(o, c.Reason, fmt.Errorf("%w %s: %s", ErrPin, c.Path, c.Reason.Sentence()))
 			case programs.Failed:
 				return fmt.Errorf("%w %s: %w", ErrPin, c.Path, c.Err)
 			case programs.Unchanged, programs.Edited, programs.Restored:

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/internal/testneed"
@@ -339,5 +340,29 @@ func TestPinsThatCannotBeRead(t *testing.T) {
 		if result := sync(true); len(result.Programs) > 0 || len(result.Warnings) > 0 || !bytes.Equal(read(), pinned) {
 			t.Errorf("%s, with the pins again: %+v", tt.spec, result)
 		}
+	}
+}
+
+// TestMisplaced has a program frozen to two files of a package, which ask where they were found: each is
+// named once, by its package and its version.
+func TestMisplaced(t *testing.T) {
+	const dir = "usr/lib/x86_64-linux-gnu/"
+	m := &record.Manifest{Name: "liba1", Version: "1:1", Tree: "1%3a1"}
+	var pins []programs.Pin
+	var fresh []record.Pin
+	var loaded []string
+	for _, name := range []string{"liba.so.1", "libb.so.1"} {
+		m.Files = append(m.Files, record.File{Path: dir + name, Type: record.TypeFile, ELF: &elfedit.Info{Soname: name, AsksWhere: true}})
+		pin := record.Pin{Program: "/usr/bin/tool", Library: m.Name, Version: m.Version, Tree: m.Tree, File: dir + name, Name: name}
+		pins, fresh = append(pins, programs.Pin{Pin: pin, Manifest: m}), append(fresh, pin)
+		loaded = append(loaded, "/var/sys/liba1/1%3a1/"+dir+name)
+	}
+	outcomes := []programs.Outcome{{State: programs.Edited, Decision: &programs.Decision{
+		Facts:   programs.Facts{Program: programs.Program{Path: "/usr/bin/tool"}, Info: &elfedit.Info{}},
+		Desired: &record.AppliedEdit{Edits: []record.EditRecord{{Kind: record.EditReplace, To: loaded}}},
+	}}}
+	got := misplaced("/var/sys", pins, fresh, outcomes)
+	if len(got) != 2 || !strings.HasPrefix(got[0], "liba.so.1 asks where it was found, and gets the tree of liba1=1:1: ") || !strings.HasPrefix(got[1], "libb.so.1 asks") {
+		t.Errorf("it warns of %q", got)
 	}
 }

@@ -96,6 +96,9 @@ type LeftReport struct {
 	Reason string `json:"reason"`
 }
 
+// Sentence is the reason with its subject.
+func (l LeftReport) Sentence() string { return programs.Reason(l.Reason).Sentence() }
+
 // OutsideReport is one library that has a tree and is not in the farm.
 type OutsideReport struct {
 	Path    string `json:"path"`    // in the root, by the name that programs ask for

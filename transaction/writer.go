@@ -86,6 +86,7 @@ func Begin(ctx context.Context, root *sysroot.Root, o Options) (w *Writer, err e
 	if err != nil {
 		return nil, errors.Join(err, w.End())
 	}
+	_ = w.finishPins() // a line of history is no reason to do nothing; who writes next tries again
 	return w, nil
 }
 

@@ -115,6 +115,19 @@ func (Format) Releases() []string {
 	return names
 }
 
+// Offered implements [backends.Repositories].
+func (Format) Offered() []string {
+	var names []string
+	for _, d := range distributions() {
+		for _, r := range slices.Backward(d.releases) {
+			if r.state != dropped {
+				names = append(names, r.name)
+			}
+		}
+	}
+	return names
+}
+
 // Vendor implements [backends.Repositories]. Ubuntu marks the versions that it has changed;
 // of others Debian's are by far the most.
 func (Format) Vendor(release, version string) string {

@@ -129,6 +129,9 @@ func (Format) Releases() []string {
 	return names
 }
 
+// Offered returns them all: those are shown that mirrors have.
+func (f Format) Offered() []string { return f.Releases() }
+
 // Vendor implements [backends.Repositories]. Fedora and Red Hat mark the release in the
 // version.
 func (Format) Vendor(release, version string) string {

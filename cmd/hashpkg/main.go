@@ -37,6 +37,9 @@ func main() {
 // the first signal that asks for an end. A second one ends the process at once.
 func interruptible() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
+	// Who reads the output may have seen enough: what was begun is done all the same, and
+	// writing fails with EPIPE. Programs that are started have the signal as it was.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {

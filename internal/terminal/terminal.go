@@ -9,7 +9,9 @@ package terminal
 import (
 	"io"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -132,6 +134,64 @@ func columnsOf(c rune) int {
 		return 2
 	}
 	return 1
+}
+
+// Wrap returns text whose lines have at most so many columns, as far as words end there: a
+// longer word stands alone and is not broken. A command that begins with one of the names stays on a line,
+// with what follows it in the phrase, where it is short enough for one: it may be copied. What is
+// indented stays so. With 0 columns nothing is changed.
+func Wrap(text string, columns int, names ...string) string {
+	if columns <= 0 {
+		return text
+	}
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if Columns(strings.TrimSuffix(line, "\n")) <= columns {
+			out.WriteString(line)
+			continue
+		}
+		body := strings.TrimLeft(line, " ")
+		indent := line[:len(line)-len(body)]
+		at := 0
+		for i, piece := range pieces(strings.TrimSuffix(body, "\n"), columns-len(indent), names) {
+			n := Columns(piece)
+			switch {
+			case i == 0:
+				out.WriteString(indent + piece)
+				at = len(indent) + n
+			case at+1+n > columns:
+				out.WriteString("\n" + indent + piece)
+				at = len(indent) + n
+			default:
+				out.WriteString(" " + piece)
+				at += 1 + n
+			}
+		}
+		if strings.HasSuffix(line, "\n") {
+			out.WriteString("\n")
+		}
+	}
+	return out.String()
+}
+
+// pieces returns what of a line stays together: words, and commands.
+func pieces(line string, columns int, names []string) (pieces []string) {
+	words := strings.Split(line, " ")
+	for len(words) > 0 {
+		n := 1
+		if slices.Contains(names, words[0]) {
+			for n < len(words) && strings.TrimRight(words[n-1], ";,:.)") == words[n-1] {
+				n++
+			}
+		}
+		piece := strings.Join(words[:n], " ")
+		if Columns(piece) > columns {
+			n = 1
+			piece = words[0]
+		}
+		pieces, words = append(pieces, piece), words[n:]
+	}
+	return pieces
 }
 
 // Cut returns text in at most so many columns: one that is longer ends with an ellipsis.

@@ -35,6 +35,29 @@ func TestNoTerminal(t *testing.T) {
 	}
 }
 
+func TestWrap(t *testing.T) {
+	for _, tt := range []struct {
+		text    string
+		columns int
+		want    string
+	}{
+		{"one two three\n", 13, "one two three\n"},
+		{"one two three\n", 12, "one two\nthree\n"},
+		{"one two three", 3, "one\ntwo\nthree"},
+		{"one two three\n", 0, "one two three\n"},
+		{"a\n  one two three\nb\n", 9, "a\n  one two\n  three\nb\n"},
+		{"it fails; prog do this, or that\n", 20, "it fails;\nprog do this, or\nthat\n"},
+		{"it fails; prog do this\n", 10, "it fails;\nprog do\nthis\n"},
+		{"prog  do it\n", 8, "prog  do\nit\n"},
+		{"日本語 日本語\n", 10, "日本語\n日本語\n"},
+		{"", 5, ""},
+	} {
+		if have := Wrap(tt.text, tt.columns, "other", "prog"); have != tt.want {
+			t.Errorf("Wrap(%q, %d) is %q, want %q", tt.text, tt.columns, have, tt.want)
+		}
+	}
+}
+
 func TestCut(t *testing.T) {
 	for _, tt := range []struct {
 		text    string

@@ -82,6 +82,20 @@ func (r *RPMRoot) RPMErr(ctx context.Context, args ...string) (string, error) {
 exit $?`, args)
 }
 
+// DNF runs this machine's dnf on the root as RPM runs rpm. Its sources are in the root, in
+// /etc/yum.repos.d. It takes the answer yes, and no signatures.
+func (r *RPMRoot) DNF(args ...string) string {
+	r.tb.Helper()
+	out, err := r.runScript(context.Background(), `mkdir -p "$root/tmp/home"
+echo "%_dbpath /var/lib/rpm" >"$root/tmp/home/.rpmmacros" # for which it asks rpm, and not its options
+HOME="$root/tmp/home" dnf -y --installroot "$root" --releasever 1 --noplugins --setopt gpgcheck=0 --refresh "$@"
+exit $?`, args)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return out
+}
+
 func unpackRPM(ctx context.Context, dir, arch string, packages []string) error {
 	for tool, debianPackage := range map[string]string{"rpm": "rpm", "rpmbuild": "rpm", "apt-get": "apt"} {
 		if err := needTool(tool, debianPackage); err != nil {

@@ -160,3 +160,32 @@ func (h *PinHistory) Add(events ...Event) {
 
 // check accepts all: nothing of it is a name of a file.
 func (h *PinHistory) check() error { return nil }
+
+// PinChange is a change of pins that was begun and has no lines in their history yet: what they
+// were before, and what its events are to have.
+type PinChange struct {
+	Layout int       `json:"layout"` // FormatVersion
+	Before []Pin     `json:"before"`
+	Time   time.Time `json:"time"`
+	Cause
+	Generation int               `json:"generation,omitempty"`
+	Packages   map[string]string `json:"packages,omitempty"` // of programs, as pins name these
+}
+
+// check accepts all: nothing of it is a name of a file.
+func (c *PinChange) check() error { return nil }
+
+// Events returns what became of pins by the change.
+func (c *PinChange) Events(after []Pin) []Event {
+	events := PinEvents(c.Before, after)
+	for i := range events {
+		e := &events[i]
+		e.Time, e.Cause, e.Generation = c.Time.UTC(), c.Cause, c.Generation
+		for _, p := range e.Programs {
+			if pkg := c.Packages[p]; pkg != "" {
+				e.Packages = append(e.Packages, pkg)
+			}
+		}
+	}
+	return events
+}

@@ -54,7 +54,8 @@ func StillNeeded(ctx context.Context, root *sysroot.Root, next *record.Generatio
 						return nil, err
 					}
 				}
-				if answered[[2]string{user, use.Name}] {
+				isAnswered := func(name string) bool { return answered[[2]string{user, name}] }
+				if !slices.ContainsFunc(u.requires[[2]string{user, tree}], func(name string) bool { return !isAnswered(name) }) {
 					continue
 				}
 			}
@@ -77,8 +78,10 @@ func (r *Relations) answered(ctx context.Context, g *record.Generation) (map[[2]
 	u := newUses()
 	in.addRelations(u)
 	answered := map[[2]string]bool{}
-	for pair, use := range u.how {
-		answered[[2]string{pair[0], use.Name}] = true
+	for pair, names := range u.requires {
+		for _, name := range names {
+			answered[[2]string{pair[0], name}] = true
+		}
 	}
 	return answered, nil
 }

@@ -36,10 +36,12 @@ type uses struct {
 	users map[string][]string // by what is used, sorted
 	how   map[[2]string]Use   // by user and used: the first that was found
 	seen  map[string]bool     // files whose own needs are there
+	// requires are all relations of a user that what is used answers.
+	requires map[[2]string][]string
 }
 
 func newUses() *uses {
-	return &uses{map[string][]string{}, map[[2]string]Use{}, map[string]bool{}}
+	return &uses{map[string][]string{}, map[[2]string]Use{}, map[string]bool{}, map[[2]string][]string{}}
 }
 
 func (u *uses) add(user, used string, how Use) {
@@ -255,6 +257,10 @@ func (r *Relations) addAnswers(u *uses, how string, of func(*record.Holding) [][
 					continue
 				}
 				u.add(t.Path(), found.Path(), Use{how, "", constraintText(want)})
+				if how == UseRequires {
+					pair := [2]string{t.Path(), found.Path()}
+					u.requires[pair] = append(u.requires[pair], constraintText(want))
+				}
 				break
 			}
 		}

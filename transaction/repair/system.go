@@ -46,7 +46,7 @@ func System(ctx context.Context, o Options, names []string) (result *Result, err
 	if o.Progress == nil {
 		o.Progress = func(transaction.Progress) {}
 	}
-	r := &systemRepairer{&repairer{Options: o, result: newResult(), fetched: map[WantedPackage]*fromPackage{}}}
+	r := &systemRepairer{repairer: &repairer{Options: o, result: newResult(), fetched: map[WantedPackage]*fromPackage{}}}
 	if ok, err := o.Root.Exists(); err != nil {
 		return nil, err
 	} else if !ok {
@@ -58,6 +58,7 @@ func System(ctx context.Context, o Options, names []string) (result *Result, err
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, w.End()) }()
+		r.writer = w
 	}
 	err = r.repair(ctx, names)
 	if errors.Is(err, context.Canceled) && len(r.result.Done) > 0 {
@@ -67,7 +68,10 @@ func System(ctx context.Context, o Options, names []string) (result *Result, err
 }
 
 // systemRepairer is one repair of the system's programs.
-type systemRepairer struct{ *repairer }
+type systemRepairer struct {
+	*repairer
+	writer *transaction.Writer // nil for a dry run
+}
 
 func (r *systemRepairer) repair(ctx context.Context, names []string) error {
 	if err := r.readPackages(ctx); err != nil {
@@ -190,6 +194,7 @@ func (r *systemRepairer) mendPackage(ctx context.Context, p *backends.Installed,
 		return err
 	}
 	outcomes, err := programs.Apply(ctx, r.Root, records, decisions, false)
+	r.writer.SayPrograms(outcomes)
 	for _, o := range outcomes {
 		d := replaced[o.Path]
 		switch o.State {

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,9 +91,12 @@ func Main(ctx context.Context, args []string, env Env) int {
 	root := newRootCommand(a)
 	addCompletionCommand(root)
 	a.lookAtScreens() // for what is wrong with the command line
+	if !a.screen.IsTerminal() {
+		a.Out = &patientWriter{w: env.Out}
+	}
 	root.SetArgs(args)
 	root.SetIn(env.In)
-	out := bufio.NewWriter(env.Out) // for help and completions, which cobra writes by the word
+	out := bufio.NewWriter(a.Out) // for help and completions, which cobra writes by the word
 	root.SetOut(out)
 	root.SetErr(env.Err)
 	err := a.endPages(ctx, root.ExecuteContext(ctx))
@@ -193,14 +197,19 @@ func (a *app) openRoot() (*sysroot.Root, error) {
 // environment is not one of another root than the environment's own, as little as that of a
 // user's settings is: see readConfig.
 func (a *app) readEnvironment() error {
-	if a.isHook || a.isGiven("root") {
+	root := a.Getenv(rootVariable)
+	switch {
+	case a.isHook:
 		return nil
-	}
-	if dir := a.Getenv(rootVariable); dir != "" {
-		if !filepath.IsAbs(dir) {
-			return usageError{fmt.Errorf("%s=%s: expected an absolute path", rootVariable, dir)}
+	case a.isGiven("root"):
+		if abs, err := filepath.Abs(a.root); err != nil || abs != filepath.Clean(cmp.Or(root, "/")) {
+			return nil //nolint:nilerr // it is not the environment's; what is wrong with it is said when it is opened
 		}
-		a.root = dir
+	case root != "":
+		if !filepath.IsAbs(root) {
+			return usageError{fmt.Errorf("%s=%s: expected an absolute path", rootVariable, root)}
+		}
+		a.root = root
 	}
 	if dir := a.Getenv(prefixVariable); dir != "" && !a.isGiven("prefix") {
 		if !filepath.IsAbs(dir) {

@@ -150,11 +150,11 @@ func (a *app) releases(cmd *cobra.Command) completion {
 	}
 }
 
-// knownReleases offers the releases that formats know by name.
+// knownReleases offers the releases that formats know by name, without those of long ago.
 func knownReleases(root *sysroot.Root, _ []string, _ string) (words []string) {
 	for _, f := range root.Formats() {
 		if f, ok := f.(backends.Repositories); ok {
-			words = append(words, f.Releases()...)
+			words = append(words, f.Offered()...)
 		}
 	}
 	return words

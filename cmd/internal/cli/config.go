@@ -62,8 +62,8 @@ is heeded.
 
 The environment variables HASHPKG_ROOT and HASHPKG_PREFIX say what --root and --prefix
 say, as absolute paths. An option goes before a variable, and a variable before the
-files. HASHPKG_PREFIX and a user's file say nothing of a root that --root names, and
-what package managers call heeds neither variable.
+files. HASHPKG_PREFIX and a user's file say nothing of another root that --root names,
+and what package managers call heeds neither variable.
 
   prefix = "/var/sys"         # where trees are, as programs see it
 

@@ -96,7 +96,7 @@ func (a *app) printFreeze(r *transaction.FreezeResult) error {
 		a.notice("warning: %s\n", w)
 	}
 	for _, l := range r.Left {
-		a.notice("warning: %s is not frozen: it %s\n", l.Path, l.Reason)
+		a.notice("warning: %s is not frozen: %s\n", l.Path, l.Sentence())
 	}
 	for i := range r.Frozen {
 		if p := &r.Frozen[i]; len(p.Behind) > 0 {
@@ -186,7 +186,7 @@ func runThaw(ctx context.Context, a *app, o freezeOptions, names []string) error
 		a.notice("warning: %s\n", w)
 	}
 	for _, l := range result.Left {
-		a.notice("warning: %s is left as it is: %s\n", l.Path, l.Reason)
+		a.notice("warning: %s is left as it is: %s\n", l.Path, l.Sentence())
 	}
 	if !a.quiet {
 		for _, p := range result.Programs {

@@ -76,7 +76,7 @@ func newHooksSubcommand(a *app, use, short, long string, do func(*sysroot.Root, 
 			if status == nil {
 				return err
 			}
-			if perr := a.printHooks(status); perr != nil {
+			if perr := a.printHooks(status, name == "status"); perr != nil {
 				return perr
 			}
 			return err
@@ -88,7 +88,8 @@ func newHooksSubcommand(a *app, use, short, long string, do func(*sysroot.Root, 
 	return cmd
 }
 
-func (a *app) printHooks(s *hooks.InstallStatus) error {
+// printHooks prints the hooks that there are, or that the root has a use for; or all of them.
+func (a *app) printHooks(s *hooks.InstallStatus, all bool) error {
 	if a.json {
 		return a.printJSON(s)
 	}
@@ -101,6 +102,9 @@ func (a *app) printHooks(s *hooks.InstallStatus) error {
 	for _, f := range s.Files {
 		state := string(f.State)
 		if !f.Needed && f.State == hooks.Missing {
+			if !all && !a.verbose {
+				continue
+			}
 			state = "not needed"
 		}
 		if err := a.printf("%-10s %-8s %s\n", state, f.For, f.Path); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
 	"github.com/hashpkg/hashpkg/transaction/query"
 	"github.com/hashpkg/hashpkg/transaction/relations"
 )
@@ -176,7 +177,7 @@ func runList(ctx context.Context, a *app, o listOptions, patterns []string) erro
 		l.noteNone()
 	}
 	if err == nil && len(missing) > 0 {
-		err = l.missing(missing)
+		err = l.missing(ctx, missing)
 	}
 	return err
 }
@@ -357,8 +358,44 @@ func (l *lister) measure(ctx context.Context, rows []*listed) {
 	}
 }
 
+// treeless takes those patterns out that the system's package manager has something installed
+// of, of which hashpkg has no tree. The error says so; nil for none.
+func (l *lister) treeless(ctx context.Context, patterns []string) (others []string, err error) {
+	installed, ierr := transaction.SystemNames(ctx, l.root)
+	if ierr != nil || l.options.private || l.options.upgradable { // nothing is known, or wanted, of the system
+		return patterns, nil
+	}
+	var names []string
+	for _, p := range patterns {
+		spec, serr := parseSpec(p)
+		found := slices.DeleteFunc(slices.Clone(installed), func(name string) bool {
+			ok, merr := path.Match(spec.Name, name)
+			return serr != nil || merr != nil || !ok || spec.Version != ""
+		})
+		if names = append(names, found...); len(found) == 0 {
+			others = append(others, p)
+		}
+	}
+	if len(names) == 0 {
+		return others, nil
+	}
+	have := strings.Join(firstOf(names), ", ")
+	if !slices.ContainsFunc(l.all, func(t *listed) bool { return t.active && t.Origin == record.OriginSystem }) {
+		return others, advice.Errorf("%w: the system has %s, and hashpkg does not follow it; hashpkg sync begins to", errNoTree, have)
+	}
+	return others, advice.Errorf("%w: the system has %s, without a tree: trees are of packages that have libraries; hashpkg list --system shows them", errNoTree, have)
+}
+
 // missing is the error of names that fit nothing.
-func (l *lister) missing(patterns []string) error {
+func (l *lister) missing(ctx context.Context, patterns []string) error {
+	patterns, treeless := l.treeless(ctx, patterns)
+	switch {
+	case treeless == nil:
+	case len(patterns) == 0:
+		return treeless
+	default:
+		l.complain("hashpkg: %v\n", treeless)
+	}
 	hint := "hashpkg list shows what is"
 	if len(patterns) == 1 {
 		spec, err := parseSpec(patterns[0])
@@ -383,6 +420,9 @@ func (l *lister) missing(patterns []string) error {
 	}
 	return advice.Errorf("%w: %s; %s", query.ErrNotInstalled, strings.Join(patterns, ", "), hint)
 }
+
+// errNoTree says that something is installed of which hashpkg has no tree.
+var errNoTree = errors.New("nothing to list")
 
 func (l *lister) systemHas(name string) bool {
 	return slices.ContainsFunc(l.all, func(t *listed) bool { return t.active && t.Name == name && t.Origin == record.OriginSystem })

@@ -3,12 +3,15 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/internal/advice"
 )
 
 func newLockCommand(a *app) *cobra.Command {
@@ -64,7 +67,11 @@ func runLock(ctx context.Context, a *app, o sourceFlags, output string) error {
 		return a.printExactly(string(text))
 	}
 	if err := os.WriteFile(output, text, 0o644); err != nil {
-		return fmt.Errorf("write lock file: %w", err)
+		err = fmt.Errorf("write lock file: %w", err)
+		if errors.Is(err, fs.ErrPermission) {
+			err = advice.Errorf("%w; name a file that you may write: hashpkg lock -o ~/hashpkg.lock", err)
+		}
+		return err
 	}
 	switch {
 	case a.json:

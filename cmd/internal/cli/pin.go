@@ -134,7 +134,7 @@ func (a *app) printPins(r *transaction.PinResult, what string, dryRun bool) erro
 		a.notice("warning: %s\n", w)
 	}
 	for _, l := range r.Left {
-		a.notice("warning: %s is left as it is: %s\n", l.Path, l.Reason)
+		a.notice("warning: %s is left as it is: %s\n", l.Path, l.Sentence())
 	}
 	if a.quiet {
 		return nil

@@ -70,7 +70,7 @@ func runRestore(ctx context.Context, a *app, o restoreOptions, names []string) e
 		}
 	} else if !a.quiet {
 		for _, l := range result.Left {
-			a.notice("warning: %s is left as it is: %s\n", l.Path, l.Reason)
+			a.notice("warning: %s is left as it is: %s\n", l.Path, l.Sentence())
 		}
 		if err := a.printf("%s again\n", countOf(len(result.Restored), "program has its packaged bytes", "programs have their packaged bytes")); err != nil {
 			return err

@@ -47,6 +47,11 @@ func runSBOM(ctx context.Context, a *app, format string) error {
 	if err != nil {
 		return err
 	}
+	if bill.Time.IsZero() { // there is no generation, and nothing in the bill
+		if bill.Time, err = a.now(); err != nil {
+			return err
+		}
+	}
 	text, err := write(bill)
 	if err != nil {
 		return fmt.Errorf("write the bill of materials: %v", err)

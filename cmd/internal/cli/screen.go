@@ -177,6 +177,9 @@ func (a *app) printChanged(line string) error {
 // message is a text for standard error, on which a prefix that says what it is stands out.
 func (a *app) message(text string) string {
 	text = visible.Text(text)
+	if a.errScreen.IsTerminal() {
+		text = terminal.Wrap(text, a.errScreen.Width, "hashpkg", "mkdir")
+	}
 	for prefix, style := range map[string]terminal.Style{"hashpkg: ": terminal.Red, "warning: ": terminal.Yellow} {
 		if rest, is := strings.CutPrefix(text, prefix); is {
 			return a.errScreen.Styled(style, strings.TrimSuffix(prefix, " ")) + " " + rest

@@ -109,6 +109,9 @@ func runSources(ctx context.Context, a *app) error {
 		return a.printJSON(out)
 	}
 	t := a.table(6, 5)
+	if a.screen.IsTerminal() && len(out) > 0 && !a.quiet {
+		t.Header("NAME", "RELEASE", "UPDATED", "PACKAGES", "SIZE", "ADDRESS", "SIGNER")
+	}
 	for _, s := range out {
 		age, size := "not fetched yet", "-"
 		if !s.Updated.IsZero() {

@@ -106,7 +106,7 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 	}
 	if a.verbose {
 		for _, l := range r.Left {
-			a.notice("note: %s is left as it is: %s\n", l.Path, l.Reason)
+			a.notice("note: %s is left as it is: %s\n", l.Path, l.Sentence())
 		}
 		for _, o := range r.Outside {
 			a.notice("note: %s is not in the farm: it %s\n", o.Path, o.Reason)
@@ -144,8 +144,15 @@ func (a *app) printSync(r *transaction.SyncResult, dryRun bool) error {
 	if dryRun {
 		would = "would be "
 	}
-	return a.printf("%s %sadded, %d removed, %s edited; generation %d is active\n",
+	err := a.printf("%s %sadded, %d removed, %s edited; generation %d is active\n",
 		count(len(r.Trees), "tree"), would, len(r.Gone), count(len(r.Programs), "program"), r.Generation)
+	switch {
+	case err != nil || dryRun:
+		return err
+	case len(r.Programs) == 0:
+		return a.printf("no program was changed, so there is nothing to undo\n")
+	}
+	return a.printf("undo: hashpkg restore --all\n")
 }
 
 func describeEdits(edits []record.EditRecord) string {

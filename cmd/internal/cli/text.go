@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"github.com/hashpkg/hashpkg/internal/visible"
 )
@@ -15,6 +17,25 @@ func (v visibleWriter) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return len(b), nil
+}
+
+// patientWriter writes until nobody reads any more, as behind head, and takes the rest for
+// written: that somebody has seen enough is no failure of the command.
+type patientWriter struct {
+	w    io.Writer
+	gone bool
+}
+
+func (p *patientWriter) Write(b []byte) (int, error) {
+	if p.gone {
+		return len(b), nil
+	}
+	n, err := p.w.Write(b)
+	if errors.Is(err, syscall.EPIPE) {
+		p.gone = true
+		return len(b), nil
+	}
+	return n, err
 }
 
 // printf writes a line of the result, for people.
