@@ -6,18 +6,20 @@ import (
 	"strings"
 )
 
-// Bound is one library that a program is bound to.
+// Bound is one library that a program is bound to, or was built against.
 type Bound struct {
 	Path   string `json:"path"`   // as the program, or its closure object, asks for it
 	Digest string `json:"digest"` // the BLAKE3-256 of the file, as 64 hexadecimal digits in lower case
 }
 
-// The note that says which files a program is bound to. No segment holds it, so that a
-// start maps not a byte more; readers find it by its section header.
+// The notes that say which files a program is bound to, or was built against. No segment holds them,
+// so that a start maps not a byte more; readers find them by their section headers.
 const (
 	boundOwner   = "hashpkg"
-	boundType    = 1
 	boundSection = ".note.hashpkg"
+
+	boundType        = 1 // Info.Bound
+	builtAgainstType = 2 // Info.BuiltAgainst
 )
 
 const digestDigits = 64
@@ -35,20 +37,17 @@ func ParseBound(line string) (b Bound, ok bool) {
 }
 
 // boundNote returns the note of a list.
-func boundNote(list []Bound) Note {
+func boundNote(kind uint32, list []Bound) Note {
 	var desc strings.Builder
 	for _, b := range list {
 		desc.WriteString(b.String() + "\n")
 	}
-	return Note{Name: boundOwner, Type: boundType, Desc: []byte(desc.String())}
+	return Note{Name: boundOwner, Type: kind, Desc: []byte(desc.String())}
 }
 
-// parseBoundNote returns the list of a note; nil for a note that is no such one.
-func parseBoundNote(n Note) (list []Bound) {
-	if n.Name != boundOwner || n.Type != boundType {
-		return nil
-	}
-	for line := range strings.Lines(string(n.Desc)) {
+// parseBoundNote returns the list of a note's descriptor; nil for one that holds something else.
+func parseBoundNote(desc []byte) (list []Bound) {
+	for line := range strings.Lines(string(desc)) {
 		b, ok := ParseBound(strings.TrimSuffix(line, "\n"))
 		if !ok {
 			return nil
@@ -58,8 +57,8 @@ func parseBoundNote(n Note) (list []Bound) {
 	return list
 }
 
-// bound notes what the note of a file says, the last one of several. Nothing that is loaded
-// depends on it: what cannot be read is left out. hashpkg's own stands in the last section;
+// bound notes what the notes of a file say, the last one of several of a type. Nothing that is loaded
+// depends on them: what cannot be read is left out. hashpkg's own stand in the last sections;
 // how much else is looked at is bounded, since a hostile file has sections that overlap.
 func (in *inspector) bound() {
 	img := in.img
@@ -67,6 +66,7 @@ func (in *inspector) bound() {
 		return
 	}
 	left := uint64(4 * maxNote)
+	var bound, built []Bound
 	for _, s := range slices.Backward(img.sects) {
 		if s.kind != elf.SHT_NOTE || s.flags&uint64(elf.SHF_ALLOC) != 0 || s.size > left || !img.isNamed(s, boundSection) {
 			continue
@@ -76,18 +76,26 @@ func (in *inspector) bound() {
 		if err != nil {
 			continue
 		}
+		var ofSection [builtAgainstType + 1][]Bound
 		eachNote(img.order, b, noteAlign(s.align), func(name []byte, kind uint32, desc []byte, _ uint64) bool {
-			if string(name) == boundOwner && kind == boundType {
-				if list := parseBoundNote(Note{Name: boundOwner, Type: boundType, Desc: desc}); list != nil {
-					in.info.Bound = list
+			if string(name) == boundOwner && (kind == boundType || kind == builtAgainstType) {
+				if list := parseBoundNote(desc); list != nil {
+					ofSection[kind] = list
 				}
 			}
 			return true
 		})
-		if in.info.Bound != nil {
-			return
+		if bound == nil {
+			bound = ofSection[boundType]
+		}
+		if built == nil {
+			built = ofSection[builtAgainstType]
+		}
+		if bound != nil && built != nil {
+			break
 		}
 	}
+	in.info.Bound, in.info.BuiltAgainst = bound, built
 }
 
 // isNamed reports whether a section has a name: a note of that owner in another section is the
@@ -102,32 +110,38 @@ func (img *image) isNamed(s sect, name string) bool {
 	return err == nil && uint64(s.name)+uint64(len(want)) <= uint64(len(table)) && string(table[s.name:][:len(want)]) == want
 }
 
-// placeBound puts the note that the changes ask for behind all else in the file, and adds
-// its section header.
+// placeBound puts the notes that the changes ask for behind all else in the file, and adds
+// their section headers.
 func (e *editor) placeBound() error {
-	if len(e.changes.Bound) == 0 {
-		return nil
+	for _, note := range []struct {
+		kind uint32
+		list []Bound
+	}{{builtAgainstType, e.changes.BuiltAgainst}, {boundType, e.changes.Bound}} {
+		if len(note.list) == 0 {
+			continue
+		}
+		const align = 4
+		if e.sects == nil || e.shstrndx == 0 || int(e.shstrndx) >= len(e.sects) || len(e.sects)+1 >= int(elf.SHN_LORESERVE) {
+			return refused("a note of bound libraries needs section headers with names, and the file has none")
+		}
+		if err := e.payload(); err != nil {
+			return err
+		}
+		content := appendNote(e.order, nil, boundNote(note.kind, note.list), align)
+		r := &region{kind: regionNote, content: content, newSize: uint64(len(content))}
+		e.boundAt = append(e.boundAt, r)
+		e.addSects = append(e.addSects, newSect{
+			name: boundSection, r: r, align: align,
+			sect: sect{kind: elf.SHT_NOTE, size: uint64(len(content)), align: align},
+		})
 	}
-	const align = 4
-	if e.sects == nil || e.shstrndx == 0 || int(e.shstrndx) >= len(e.sects) || len(e.sects)+1 >= int(elf.SHN_LORESERVE) {
-		return refused("a note of bound libraries needs section headers with names, and the file has none")
-	}
-	if err := e.payload(); err != nil {
-		return err
-	}
-	content := appendNote(e.order, nil, boundNote(e.changes.Bound), align)
-	e.boundAt = &region{kind: regionNote, content: content, newSize: uint64(len(content))}
-	e.addSects = append(e.addSects, newSect{
-		name: boundSection, r: e.boundAt, align: align,
-		sect: sect{kind: elf.SHT_NOTE, size: uint64(len(content)), align: align},
-	})
 	return nil
 }
 
-// writeBound writes the note where nothing of the file stands any more.
+// writeBound writes the notes where nothing of the file stands any more.
 func (e *editor) writeBound() {
-	if e.boundAt != nil {
-		e.boundAt.newOff = alignUp(e.out.size, 4)
-		e.out.write(e.boundAt.newOff, e.boundAt.content)
+	for _, r := range e.boundAt {
+		r.newOff = alignUp(e.out.size, 4)
+		e.out.write(r.newOff, r.content)
 	}
 }

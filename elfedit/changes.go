@@ -55,6 +55,9 @@ type Changes struct {
 	// needs section headers, and is in no segment.
 	Bound []Bound
 
+	// BuiltAgainst adds a note of the libraries that the program was built against, in the same way.
+	BuiltAgainst []Bound
+
 	// SelfBind names symbols of the file to which its own relocations may be bound for good,
 	// because no other object of its processes exports them; those that SelfBindable does not return
 	// change nothing. The relocations become relative ones where they are, without a symbol, and nothing
@@ -143,13 +146,15 @@ func (c *Changes) check() error {
 	for _, s := range c.RenameSymbols {
 		names = append(names, named{"symbol's name", s})
 	}
-	for _, b := range c.Bound {
-		if _, ok := ParseBound(b.String()); !ok {
-			return refused("%q is no digest and path of a bound library", b)
+	for _, list := range [][]Bound{c.Bound, c.BuiltAgainst} {
+		for _, b := range list {
+			if _, ok := ParseBound(b.String()); !ok {
+				return refused("%q is no digest and path of a bound library", b)
+			}
 		}
-	}
-	if n := len(boundNote(c.Bound).Desc); n > maxNote {
-		return refused("a note of %d bytes; %d are the most", n, maxNote)
+		if n := len(boundNote(boundType, list).Desc); n > maxNote {
+			return refused("a note of %d bytes; %d are the most", n, maxNote)
+		}
 	}
 	for _, n := range c.SetNotes {
 		names = append(names, named{"note's name", n.Name})

@@ -61,6 +61,10 @@ type Info struct {
 	// Bound are the libraries that hashpkg's note says the program is bound to, in the
 	// order in which they are loaded.
 	Bound []Bound `json:"bound,omitempty"`
+
+	// BuiltAgainst are the libraries that it was built against, as the note says that was made when
+	// it was packaged.
+	BuiltAgainst []Bound `json:"builtAgainst,omitempty"`
 }
 
 // IsProgram reports whether the kernel can start the file: it has an

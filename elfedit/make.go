@@ -53,7 +53,7 @@ type editor struct {
 	newRW   *region   // the dynamic section, when it needs a writable segment of its own
 	dumped  bool      // see isDumped
 
-	boundAt *region // the note of bound libraries, which is in no segment; nil for none
+	boundAt []*region // the notes of bound libraries, which are in no segment
 
 	addProgs []newProg // program headers to add that are no PT_LOAD
 	moved    []sectMove

@@ -75,8 +75,8 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 	pins, d.Frozen = p.pinsFor(f)
 	var records []record.EditRecord
 	if r := p.searchPath(f, farmHelps); r != nil && !d.Frozen { // a frozen one lists all that it loads
-		if f.Info.HasRPath && !f.Info.HasRunPath {
-			d.Left = "has an RPATH, which a RUNPATH would disable"
+		if hasOnlyRPath(f.Info) {
+			d.Left = searchesByRPath
 			return d, nil
 		}
 		records = append(records, *r)
@@ -92,8 +92,7 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 		records = nil
 		defer func() { d.Restore = d.Desired == nil && d.Left == "" }()
 	}
-	// Found through the farm, a library would be said to be in it, and a program that asks
-	// looks for plugins or data beside the library. A pin names a file, and is asked for.
+	// See asksWhere. A pin names a file, and is asked for.
 	asks := len(records) > 0 && f.Info.ImportsWhere
 	if asks {
 		records = nil
@@ -118,7 +117,7 @@ func Decide(f *Facts, b Bytes, p *Policy, finder ldso.Finder) (*Decision, error)
 		}
 	}
 	if asks && f.Current == nil {
-		d.Left = "asks where libraries were found, and would get the farm's directory"
+		d.Left = asksWhere
 		return d, nil
 	}
 	return d, d.decideEdit(b, p, records, followed{}, finder)

@@ -153,11 +153,18 @@ func sealed(file *os.File, place *sysroot.Place) Reason {
 	case errors.Is(err, inplace.ErrVerity):
 		return "has fs-verity on, which allows no change"
 	}
-	// fipscheck and libkcapi keep the digests of programs beside them, which are
-	// compared at the start.
-	for _, name := range []string{"." + place.Base + ".hmac", "fipscheck/" + place.Base + ".hmac", "hmaccalc/" + place.Base + ".hmac"} {
-		if place.Dir.Exists(name) {
-			return Reason("is compared with " + path.Join(path.Dir(place.Path), name) + " when it starts, which an edit would contradict")
+	if name := ComparedWith(place.Dir, place.Base); name != "" {
+		return Reason("is compared with " + path.Join(path.Dir(place.Path), name) + " when it starts, which an edit would contradict")
+	}
+	return ""
+}
+
+// ComparedWith returns the file below a directory that has the digest with which a program of the
+// directory compares itself when it starts, as fipscheck and libkcapi have it; "" for none.
+func ComparedWith(dir *beneath.Dir, base string) string {
+	for _, name := range []string{"." + base + ".hmac", "fipscheck/" + base + ".hmac", "hmaccalc/" + base + ".hmac"} {
+		if dir.Exists(name) {
+			return name
 		}
 	}
 	return ""

@@ -66,22 +66,19 @@ func (p *Policy) lookUpNeeds(info *elfedit.Info) (unresolved []string, farmHelps
 }
 
 // searchPath returns the edit of a program's RUNPATH that lets it search the farm; nil
-// when the policy wants none. What the author wrote stays in front.
+// when the policy wants none, or it was packaged with such a path.
 func (p *Policy) searchPath(f *Facts, farmHelps bool) *record.EditRecord {
 	if !p.Rewrite.wants(f.Path, f.Package.Name) || !farmHelps && p.Rewrite.Executables != RewriteFull {
 		return nil
 	}
 	dir := layout.LibraryDir(p.Architecture, f.Info)
-	r := &record.EditRecord{Kind: record.EditRunPath}
-	var dirs []string
-	if f.Info.HasRunPath && f.Info.RunPath != "" {
-		r.From = []string{f.Info.RunPath}
-		dirs = append(dirs, f.Info.RunPath)
+	farm := p.Prefix + "/" + layout.CurrentSystem + "/" + dir
+	tree := p.Trees[f.Package.Key]
+	if p.Rewrite.Executables != RewriteFull || tree == "" {
+		if searches(f.Info, f.Path, farm) {
+			return nil
+		}
+		return SearchAlso(f.Info, farm)
 	}
-	if tree := p.Trees[f.Package.Key]; p.Rewrite.Executables == RewriteFull && tree != "" {
-		dirs = append(dirs, p.Prefix+"/"+tree+"/"+dir, p.Prefix+"/"+f.Package.Name+"/"+layout.DefaultLink+"/"+dir)
-	}
-	dirs = append(dirs, p.Prefix+"/"+layout.CurrentSystem+"/"+dir)
-	r.To = []string{strings.Join(dirs, ":")}
-	return r
+	return SearchAlso(f.Info, p.Prefix+"/"+tree+"/"+dir, p.Prefix+"/"+f.Package.Name+"/"+layout.DefaultLink+"/"+dir, farm)
 }

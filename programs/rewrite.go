@@ -51,12 +51,15 @@ func (r *Rewrite) wants(program, pkg string) bool {
 }
 
 func matchesAny(patterns []string, program string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool {
-		for name := program; name != "/" && name != "."; name = path.Dir(name) {
-			if ok, err := path.Match(strings.TrimSuffix(p, "/"), name); err == nil && ok {
-				return true
-			}
+	return slices.ContainsFunc(patterns, func(p string) bool { return Matches(p, program) })
+}
+
+// Matches reports whether a pattern of [Rewrite] is for a program at an absolute path.
+func Matches(pattern, program string) bool {
+	for name := program; name != "/" && name != "."; name = path.Dir(name) {
+		if ok, err := path.Match(strings.TrimSuffix(pattern, "/"), name); err == nil && ok {
+			return true
 		}
-		return false
-	})
+	}
+	return false
 }

@@ -35,6 +35,11 @@ func describe(w io.Writer, name string, info *elfedit.Info, visible func(string)
 		bound = append(bound, b.Path)
 	}
 	list("bound to", bound)
+	bound = nil
+	for _, b := range info.BuiltAgainst {
+		bound = append(bound, b.Path)
+	}
+	list("built with", bound)
 	var versions []string
 	for _, n := range info.VersionNeeds {
 		var names []string
