@@ -33,8 +33,7 @@ type Changes struct {
 	// which the result is newer than the package, and older than the next one that its
 	// distribution makes.
 	Suffix string
-	// Files are the new contents, by [pkginfo.Entry] Path of the regular file. Hard links
-	// of it follow.
+	// Files are the new contents, by [pkginfo.Entry] Path of the regular file.
 	Files map[string]Content
 	// Notes are the contents that files have of which HasNotes is true, by path.
 	Notes map[string][]byte
@@ -49,7 +48,8 @@ type Changes struct {
 // Content is the content of a file.
 type Content struct {
 	Size    int64
-	OldSize int64 // of what it replaces
+	OldSize int64    // of what it replaces
+	Links   []string // the other names of the file, which are hard links of it in the package
 	Open    func() (io.ReadCloser, error)
 }
 

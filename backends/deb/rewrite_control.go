@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/internal/unpack"
+	"github.com/hashpkg/hashpkg/pkginfo"
 )
 
 // edited are the files of a package that become others, the changelog among them.
@@ -140,6 +142,9 @@ func (rw *rewriting) editFields(text []byte) []byte {
 	p := rw.d.pkg
 	var out bytes.Buffer
 	hasSource := p.Source != ""
+	// Packages of the same source ask for one another by exactly this version.
+	own := fmt.Sprintf("%s (= %s)", p.Name, p.Version)
+	hasProvides := slices.ContainsFunc(p.Fields, func(f pkginfo.Field) bool { return strings.EqualFold(f.Name, "Provides") })
 	for line := range bytes.Lines(text) {
 		name, value, isField := strings.Cut(string(line), ":")
 		if !isField || strings.ContainsAny(name, " \t") {
@@ -150,6 +155,11 @@ func (rw *rewriting) editFields(text []byte) []byte {
 		switch strings.ToLower(name) {
 		case "version":
 			fmt.Fprintf(&out, "%s: %s%s\n", name, p.Version, rw.suffix)
+			if !hasProvides {
+				fmt.Fprintf(&out, "Provides: %s\n", own)
+			}
+		case "provides":
+			fmt.Fprintf(&out, "%s: %s, %s\n", name, own, value)
 		case "package":
 			out.Write(line)
 			if !hasSource {
@@ -187,6 +197,12 @@ func (rw *rewriting) growth() int64 {
 
 // editSums gives the lines of changed files their new sums. Its lines are "SUM  PATH".
 func (rw *rewriting) editSums(text []byte) ([]byte, error) {
+	names := map[string]*backends.Content{}
+	for path, c := range rw.edited.files {
+		for _, name := range append(c.Links, path) {
+			names[name] = c
+		}
+	}
 	var out bytes.Buffer
 	for line := range bytes.Lines(text) {
 		name := strings.TrimRight(string(line), "\r\n")
@@ -196,7 +212,7 @@ func (rw *rewriting) editSums(text []byte) ([]byte, error) {
 			continue
 		}
 		path, err := unpack.CleanName(name[sumSize+2:])
-		c := rw.edited.files[unpack.MergedPath(path)]
+		c := names[unpack.MergedPath(path)]
 		if err != nil || c == nil {
 			out.Write(line)
 			continue

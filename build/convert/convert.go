@@ -364,7 +364,7 @@ func (c *conversion) rewrite() error {
 // edited returns the content of an edited file, by the one of its names that is a regular
 // file in the package.
 func (c *conversion) edited(names []string) (backends.Content, string, error) {
-	for _, name := range names {
+	for i, name := range names {
 		name = strings.TrimPrefix(name, "/")
 		u, ok := c.tree[name]
 		if !ok {
@@ -375,7 +375,11 @@ func (c *conversion) edited(names []string) (backends.Content, string, error) {
 		if err != nil {
 			return backends.Content{}, "", err
 		}
-		return backends.Content{Size: info.Size(), OldSize: u.size, Open: func() (io.ReadCloser, error) { return os.Open(place) }}, name, nil
+		content := backends.Content{Size: info.Size(), OldSize: u.size, Open: func() (io.ReadCloser, error) { return os.Open(place) }}
+		for _, other := range slices.Delete(slices.Clone(names), i, i+1) {
+			content.Links = append(content.Links, strings.TrimPrefix(other, "/"))
+		}
+		return content, name, nil
 	}
 	return backends.Content{}, "", fmt.Errorf("%s was edited, and is not in the package", strings.Join(names, ", "))
 }

@@ -69,14 +69,9 @@ func (c *contents) compare(from *contents, version string, changed []string, isN
 	}
 	b.Version = a.Version
 	a.Fields, b.Fields = nil, nil // of which others than the version are in the values below
-	if a.Format == b.Format && len(b.Provides) >= len(a.Provides) {
-		b.Provides = slices.DeleteFunc(slices.Clone(b.Provides), func(p pkginfo.Capability) bool { return p.Version == version })
-	}
+	a.Provides, b.Provides = othersOf(a.Provides, a.Name, version), othersOf(b.Provides, a.Name, version)
 	if a.Source == "" {
 		b.Source = ""
-	}
-	withoutPacking := func(all []pkginfo.Relation) []pkginfo.Relation {
-		return slices.DeleteFunc(slices.Clone(all), func(r pkginfo.Relation) bool { return strings.HasPrefix(r.String(), "rpmlib(PayloadIs") })
 	}
 	a.Requires, b.Requires = withoutPacking(a.Requires), withoutPacking(b.Requires)
 	if !reflect.DeepEqual(a, b) {
@@ -105,6 +100,27 @@ func (c *contents) compare(from *contents, version string, changed []string, isN
 	return nil
 }
 
+// othersOf returns what is provided besides the package itself, which a new one is under
+// both versions.
+func othersOf(all []pkginfo.Capability, name, version string) (others []pkginfo.Capability) {
+	for _, p := range all {
+		if p.Name != name && p.Version != version {
+			others = append(others, p)
+		}
+	}
+	return others
+}
+
+// withoutPacking returns what is required besides what an rpm has to know to unpack it.
+func withoutPacking(all []pkginfo.Relation) (others []pkginfo.Relation) {
+	for _, r := range all {
+		if !strings.HasPrefix(r.String(), "rpmlib(PayloadIs") {
+			others = append(others, r)
+		}
+	}
+	return others
+}
+
 // unpacked is a regular file of the package that stands in the work's tree.
 type unpacked struct {
 	size int64 // that it has in the package
@@ -125,6 +141,8 @@ func (c *conversion) unpack(r backends.Reader) error {
 
 	err = c.seen.readAll(r, func(e *pkginfo.Entry, content io.Reader) error {
 		switch {
+		case e.Type == pkginfo.Symlink && isLoader(e.Path):
+			return errLoader(e.Path)
 		case e.Type == pkginfo.HardLink:
 			return c.link(root, e)
 		case e.Type != pkginfo.Regular:
@@ -144,8 +162,8 @@ func (c *conversion) unpack(r backends.Reader) error {
 		if !isELF && path.Ext(e.Path) != ".hmac" {
 			return nil
 		}
-		if base := path.Base(e.Path); isELF && (layout.IsGlibcLoader(base) || strings.HasPrefix(base, "ld-musl-")) {
-			return fmt.Errorf("it is not converted: it has %s, and the C library and its loader are not edited", e.Path)
+		if isELF && isLoader(e.Path) {
+			return errLoader(e.Path)
 		}
 		if reason := leftByPackage(r.Package(), e); isELF && reason != "" {
 
@@ -158,6 +176,17 @@ func (c *conversion) unpack(r backends.Reader) error {
 		return unpackFile(root, e, io.MultiReader(bytes.NewReader(magic[:n]), content))
 	})
 	return err
+}
+
+// isLoader reports whether a file is of the C library by its name: itself, or the link by
+// which it is loaded.
+func isLoader(name string) bool {
+	base := path.Base(name)
+	return !strings.HasPrefix(name, "usr/share/") && (layout.IsGlibcLoader(base) || strings.HasPrefix(base, "ld-musl-"))
+}
+
+func errLoader(name string) error {
+	return fmt.Errorf("it is not converted: it has %s, and the C library and its loader are not edited", name)
 }
 
 // leftByPackage returns why a file is left for what the package says of it.
