@@ -25,6 +25,7 @@ type archive struct {
 // time: a decompressor's while it runs.
 type member struct {
 	archive *archive
+	header  [arHeaderSize]byte
 	name    string
 	size    int64
 	left    int64
@@ -69,7 +70,7 @@ func (a *archive) next(what string) (*member, error) {
 	if !ok {
 		return nil, &FormatError{Offset: start + 48, Msg: fmt.Sprintf("the size of a member is %q, which is not a number", h[48:58])}
 	}
-	return &member{archive: a, name: arName(h[:arNameSize]), size: size, left: size}, nil
+	return &member{archive: a, header: h, name: arName(h[:arNameSize]), size: size, left: size}, nil
 }
 
 // arName strips what pads a name: spaces, and the slash of GNU archives.

@@ -28,6 +28,8 @@ const (
 // several goroutines at once.
 type Reader struct {
 	archive archive
+	first   *member  // debian-binary
+	ignored []string // members that were passed over
 	pkg     *pkginfo.Package
 	data    *stream
 	tar     *tarReader
@@ -87,6 +89,7 @@ func (d *Reader) readFormat() error {
 	if err != nil {
 		return err
 	}
+	d.first = m
 	if err := checkFormatVersion(string(text)); err != nil {
 		return &FormatError{Member: m.name, Msg: err.Error()}
 	}
@@ -131,6 +134,7 @@ func (d *Reader) nextMember(want string, known map[string]unpack.Compression) (*
 			return nil, err
 		}
 		if strings.HasPrefix(m.name, "_") {
+			d.ignored = append(d.ignored, m.name)
 			if err := m.skip(); err != nil {
 				return nil, err
 			}

@@ -32,6 +32,7 @@ type tarReader struct {
 	left    int64 // of the current file's content
 	padding int64 // after it
 	block   [blockSize]byte
+	raw     []byte // the blocks of the current entry before its content, its long names among them
 }
 
 // tarHeader is one entry as it stands in the archive.
@@ -62,6 +63,7 @@ func (t *tarReader) next() (*tarHeader, error) {
 		return nil, err
 	}
 	var longName, longLink string
+	t.raw = t.raw[:0]
 	for {
 		pos := t.pos
 		err := t.readBlock()
@@ -206,6 +208,9 @@ func (t *tarReader) readBlock() error {
 	if err == io.ErrUnexpectedEOF {
 		return truncated(t.name, t.pos, "the middle of the tar archive")
 	}
+	if err == nil {
+		t.raw = append(t.raw, t.block[:]...)
+	}
 	return err
 }
 
@@ -227,6 +232,7 @@ func (t *tarReader) readLongName(h *tarHeader, have string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	t.raw = append(t.raw, b...)
 	name := bytes.TrimRight(b[:h.size], "\x00")
 	if len(name) == 0 {
 		return "", t.errorAt(h.pos, "a long name is empty")

@@ -32,7 +32,8 @@ const (
 type cpioReader struct {
 	r    *bufio.Reader
 	pos  int64
-	left int64 // of the current file's content
+	left int64  // of the current file's content
+	raw  []byte // what stands before the content of the current member, to where it begins
 }
 
 // member is what stands before a file in the archive.
@@ -61,6 +62,7 @@ func (c *cpioReader) fill(p []byte) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return truncated(partCpio, c.pos)
 	}
+	c.raw = append(c.raw, p...)
 	return err
 }
 
@@ -86,6 +88,7 @@ func (c *cpioReader) next() (*member, error) {
 		return nil, err
 	}
 	m := &member{pos: c.pos}
+	c.raw = c.raw[:0]
 	var h [cpioHeaderSize]byte
 	if err := c.fill(h[:cpioMagicSize]); err != nil {
 		return nil, err

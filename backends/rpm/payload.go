@@ -16,6 +16,8 @@ type payload struct {
 	packed   *measured // the rest of the file
 	unpacked *measured // the archive
 
+	compression unpack.Compression // once it is open
+
 	// While the payload is open, packed and unpacked are each read by a goroutine.
 	source *readAhead // of packed
 	stream *unpack.Stream
@@ -156,6 +158,7 @@ func (p *payload) open(h *header) error {
 	if err != nil {
 		return err
 	}
+	p.compression = c
 	size := int64(-1)
 	if len(p.packed.sizes) > 0 {
 		size = p.packed.sizes[0]

@@ -25,6 +25,7 @@ const (
 // several goroutines at once.
 type Reader struct {
 	format     int
+	sig        *header // the signature header
 	header     *header
 	pkg        *pkginfo.Package
 	files      *fileList
@@ -66,7 +67,7 @@ func NewReader(r io.Reader, keyring *trust.Keyring) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Reader{header: h}
+	d := &Reader{sig: sig, header: h}
 	if d.format, err = packageFormat(h); err != nil {
 		return nil, err
 	}

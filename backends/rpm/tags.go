@@ -14,22 +14,25 @@ const (
 // Tags of the signature header (rpm: rpmSigTag_e). Those from 1000 on mean other
 // things in the header, and are not in format 6.
 const (
-	sigDSAHeader       tag = 267
-	sigRSAHeader       tag = 268
-	sigSHA1            tag = 269
-	sigLongSize        tag = 270
-	sigLongArchiveSize tag = 271
-	sigSHA256          tag = 273
-	sigOpenPGP         tag = 278
-	sigSHA3            tag = 279
-	sigReserved        tag = 999
-	sigFirstLegacy     tag = 1000
-	sigSize            tag = 1000
-	sigPGP             tag = 1002
-	sigMD5             tag = 1004
-	sigGPG             tag = 1005
-	sigPGP5            tag = 1006
-	sigPayloadSize     tag = 1007
+	sigDSAHeader        tag = 267
+	sigRSAHeader        tag = 268
+	sigSHA1             tag = 269
+	sigLongSize         tag = 270
+	sigLongArchiveSize  tag = 271
+	sigSHA256           tag = 273
+	sigFileSignatures   tag = 274
+	sigVeritySignatures tag = 276
+	sigOpenPGP          tag = 278
+	sigSHA3             tag = 279
+	sigReserved         tag = 999
+	sigFirstLegacy      tag = 1000
+	sigSize             tag = 1000
+	sigPGP              tag = 1002
+	sigMD5              tag = 1004
+	sigGPG              tag = 1005
+	sigPGP5             tag = 1006
+	sigPayloadSize      tag = 1007
+	sigReservedSpace    tag = 1008
 )
 
 // Tags of the header.
@@ -83,6 +86,9 @@ const (
 	tagTriggerFlags      tag = 1068
 	tagTriggerIndex      tag = 1069
 	tagVerify            tag = 1079
+	tagChangelogTime     tag = 1080
+	tagChangelogName     tag = 1081
+	tagChangelogText     tag = 1082
 	tagPreProg           tag = 1085
 	tagPostProg          tag = 1086
 	tagPreunProg         tag = 1087
