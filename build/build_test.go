@@ -279,3 +279,26 @@ func TestRules(t *testing.T) {
 		t.Errorf("unused: %q", got)
 	}
 }
+
+// FuzzParseRules has rules that were read say something of files, or an error name a line.
+func FuzzParseRules(f *testing.F) {
+	for _, seed := range []string{"leave usr/bin/a # why", "runpath none [a-z]*\n\nnote none x", "runpath", "leave \\", "#", "leave a\x00b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := ParseRules(text)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "line ") {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		for _, one := range r.list {
+			if !strings.HasPrefix(one.pattern, "/") || !one.leave && one.runPath == "" && !one.noNote {
+				t.Errorf("%q: %+v", text, one)
+			}
+		}
+		r.of([]string{"/usr/bin/a"})
+		r.unused(nil)
+	})
+}
