@@ -9,7 +9,7 @@
 // # What is edited
 //
 // Dynamic programs of glibc. They get a DT_RUNPATH that leads from where they stand to the farm,
-// as in $ORIGIN/../../var/sys/current-system/lib64, behind what their authors wrote; and the note
+// as in $ORIGIN/../../var/sys/current-system/system/lib64, behind what their authors wrote; and the note
 // of docs/note.md. Libraries, and whatever else has the ELF magic number, stay as they are, and
 // the report says why of each.
 //
@@ -436,7 +436,7 @@ func (b *binder) searchPath(f *file, info *elfedit.Info, rule rule) *record.Edit
 	if prefix == "" {
 		prefix = layout.DefaultPrefix
 	}
-	farm := "$ORIGIN" + strings.Repeat("/..", f.deep) + prefix + "/" + layout.CurrentSystem + "/" + layout.LibraryDir(ldso.Triplet(info), info)
+	farm := "$ORIGIN" + strings.Repeat("/..", f.deep) + prefix + "/" + layout.CurrentSystem + "/" + layout.FollowedLink + "/" + layout.LibraryDir(ldso.Triplet(info), info)
 	if slices.Contains(strings.Split(info.RunPath, ":"), farm) {
 		return nil
 	}

@@ -22,7 +22,7 @@ import (
 const (
 	loader = "/lib64/ld-linux-x86-64.so.2"
 	libDir = "usr/lib/x86_64-linux-gnu/"
-	farm   = "/var/sys/current-system/lib64"
+	farm   = "/var/sys/current-system/system/lib64"
 )
 
 func program(needed ...string) testelf.File {
