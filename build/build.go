@@ -9,7 +9,7 @@
 // # What is edited
 //
 // Dynamic programs of glibc. They get a DT_RUNPATH that leads from where they stand to the farm,
-// as in $ORIGIN/../../var/sys/current-system/lib64, behind what their authors wrote; and the note
+// as in $ORIGIN/../../var/sys/current-system/system/lib64, behind what their authors wrote; and the note
 // of docs/note.md. Libraries, and whatever else has the ELF magic number, stay as they are, and
 // the report says why of each.
 //
@@ -218,9 +218,14 @@ var mergedDirs = []string{"bin", "sbin", "lib", "lib32", "lib64", "libo32", "lib
 
 // bind makes of one file what is wanted, and notes what became of it.
 func (b *binder) bind(f *file) {
-	if err := b.bindFile(f); err != nil {
-		f.Error, f.Changed = err.Error(), false
+	err := b.bindFile(f)
+	if err == nil {
+		return
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w; who builds the package must own its files, or be root", err)
+	}
+	f.File = File{Path: f.Path, Links: f.Links, Error: err.Error()}
 }
 
 func (b *binder) bindFile(f *file) error {
@@ -431,7 +436,7 @@ func (b *binder) searchPath(f *file, info *elfedit.Info, rule rule) *record.Edit
 	if prefix == "" {
 		prefix = layout.DefaultPrefix
 	}
-	farm := "$ORIGIN" + strings.Repeat("/..", f.deep) + prefix + "/" + layout.CurrentSystem + "/" + layout.LibraryDir(ldso.Triplet(info), info)
+	farm := "$ORIGIN" + strings.Repeat("/..", f.deep) + prefix + "/" + layout.CurrentSystem + "/" + layout.FollowedLink + "/" + layout.LibraryDir(ldso.Triplet(info), info)
 	if slices.Contains(strings.Split(info.RunPath, ":"), farm) {
 		return nil
 	}

@@ -202,7 +202,7 @@ func hints(t *testing.T, debs map[string]string) string {
 	return string(out)
 }
 
-const farmOfPackages = "$ORIGIN/../../var/sys/current-system/lib64"
+const farmOfPackages = "$ORIGIN/../../var/sys/current-system/system/lib64"
 
 // TestDebhelper builds a source of many packages with the addon, and without: only programs differ, twice
 // built they are the same, lintian says the same of them, and installed they do their work.
@@ -259,7 +259,7 @@ func checkBound(t *testing.T, plain string, bound map[string]string, machine elf
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{
-		"usr/bin/hello": "$ORIGIN/../../../var/sys/current-system/lib64", "usr/libexec/hello/hello-again": "$ORIGIN/../../../var/sys/current-system/lib64", "usr/games/hello": farmOfPackages,
+		"usr/bin/hello": "$ORIGIN/../../../var/sys/current-system/system/lib64", "usr/libexec/hello/hello-again": "$ORIGIN/../../../var/sys/current-system/system/lib64", "usr/games/hello": farmOfPackages,
 	} {
 		info := inspected(t, filepath.Join(dir, name))
 		if info.RunPath != path || info.Machine != machine || len(info.BuiltAgainst) == 0 {
@@ -315,10 +315,21 @@ func TestDebhelperInstalled(t *testing.T) {
 	}
 	installDebs(root, debs["libhello1"], debs["hello"], debs["hello-data"])
 	works("without hashpkg", "")
-	installDebs(root, buildPackages(t, "deb", "1.0")[:2]...)
+	packages := buildPackages(t, "deb", "1.0")
+	installDebs(root, packages[0])
+	// What is installed beside the package manager may be of another release, and is not theirs.
+	root.Run("hashpkg", "install", "/root/"+filepath.Base(debs["libhello1"]))
+	if out := root.Run("readlink", "-e", "/var/sys/current-system/lib64/libhello.so.1"); !strings.HasPrefix(out, "/var/sys/libhello1/") {
+		t.Errorf("the private library is %s", out)
+	}
+	if out := root.Run("sh", "-c", "LD_DEBUG=libs /usr/games/hello 2>&1"); !strings.Contains(out, "calling init: /lib/x86_64-linux-gnu/libhello.so.1") {
+		t.Errorf("a program of the system finds a library that was installed beside it: %s", out)
+	}
+	works("with hashpkg", "")
+	installDebs(root, packages[1])
 	// A setgid program cannot say where it searches before it is installed.
 	works("with hashpkg-follow", strings.Repeat("/usr/games/hello-score\n", 2))
-	if out := root.Run("sh", "-c", "LD_DEBUG=libs /usr/games/hello 2>&1"); !strings.Contains(out, "calling init: /usr/games/../../var/sys/current-system/lib64/libhello.so.1") {
+	if out := root.Run("sh", "-c", "LD_DEBUG=libs /usr/games/hello 2>&1"); !strings.Contains(out, "calling init: /usr/games/../../var/sys/current-system/system/lib64/libhello.so.1") {
 		t.Errorf("the library is not found in the trees: %s", out)
 	}
 	if info := inspected(t, root.Path("/usr/games/hello")); info.RunPath != farmOfPackages {

@@ -33,6 +33,7 @@ const (
 	StagingDir     = Private + "/staging"
 	QuarantineDir  = Private + "/quarantine" // what a repair moved out of everybody's reach
 	DefaultLink    = "default"
+	FollowedLink   = "system" // a generation's link to itself, where the system's libraries have trees
 	GenerationFile = "generation.json"
 	LeftFile       = Private + "/left.json" // when trees left the active generation
 	SystemDir      = Private + "/system"    // what is known of the root's own packages

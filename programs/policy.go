@@ -75,7 +75,7 @@ func (p *Policy) searchPath(f *Facts, farmHelps bool) *record.EditRecord {
 	farm := p.Prefix + "/" + layout.CurrentSystem + "/" + dir
 	tree := p.Trees[f.Package.Key]
 	if p.Rewrite.Executables != RewriteFull || tree == "" {
-		if searches(f.Info, f.Path, farm) {
+		if searches(f.Info, f.Path, farm) || searches(f.Info, f.Path, p.Prefix+"/"+layout.CurrentSystem+"/"+layout.FollowedLink+"/"+dir) {
 			return nil
 		}
 		return SearchAlso(f.Info, farm)

@@ -235,14 +235,22 @@ func winners(g *record.Generation, names map[string]bool) map[string]*record.Tre
 // Paths returns the paths of the generation's links, whoever has them.
 func Paths(g *record.Generation) map[string]bool {
 	paths := make(map[string]bool, 4*len(g.Trees))
+	if g.HasSystemTrees() {
+		paths[layout.FollowedLink] = true
+	}
 	offered(g, func(name string, _ *record.Tree) { paths[name] = true })
 	return paths
 }
 
 // links returns the links, by path, that follow from what the trees offer under
-// these names.
+// these names. Programs that were packed to search the farm do so by the link that only a
+// generation with trees of the system has: in another one the libraries are of packages beside the
+// system, and may want another C library than the programs have.
 func links(g *record.Generation, names map[string]bool) map[string]string {
 	links := map[string]string{}
+	if g.HasSystemTrees() {
+		links[layout.FollowedLink] = "."
+	}
 	for path, t := range winners(g, names) {
 		links[path] = target(g, path, t)
 	}

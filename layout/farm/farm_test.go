@@ -3,6 +3,7 @@ package farm
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,35 @@ func newGeneration(trees ...record.Tree) *record.Generation {
 
 // TestViewAlias: what was linked in a view finds its libraries after an upgrade, of the
 // release that it is of.
+// TestFollowedLink has the link by which packed programs search in generations with trees of the system only,
+// and there from the first to the last of them.
+func TestFollowedLink(t *testing.T) {
+	private := newGeneration(tree("jq", "1", "bin/jq", "lib64/libjq.so.1"))
+	of := tree("libz", "1", "lib64/libz.so.1")
+	of.Origin = record.OriginSystem
+	followed := newGeneration(tree("jq", "1", "bin/jq", "lib64/libjq.so.1"), of)
+	link := Link{layout.FollowedLink, "."}
+	for _, c := range []struct {
+		what       string
+		g, before  *record.Generation
+		gone, made bool
+	}{
+		{"private only", private, &record.Generation{}, false, false},
+		{"from nothing", followed, &record.Generation{}, false, true},
+		{"from private only", followed, private, false, true},
+		{"the same", followed, followed, false, false},
+		{"back to private only", private, followed, true, false},
+	} {
+		gone, made := Changes(c.g, c.before)
+		if slices.Contains(gone, link) != c.gone || slices.Contains(made, link) != c.made {
+			t.Errorf("%s: gone %v, made %v", c.what, gone, made)
+		}
+	}
+	if Paths(private)[layout.FollowedLink] || !Paths(followed)[layout.FollowedLink] {
+		t.Error("the generations' names do not say which has the link")
+	}
+}
+
 func TestViewAlias(t *testing.T) {
 	seeing := func(version, view, release string) record.Tree {
 		g := tree("gcc", version)

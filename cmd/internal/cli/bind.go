@@ -34,7 +34,7 @@ packed (debian/PACKAGE, or %{buildroot}), so that they
 
   - search the libraries of hashpkg's trees after what their authors wrote, by a
     RUNPATH that leads there from where they stand,
-    $ORIGIN/../../var/sys/current-system/lib64, and
+    $ORIGIN/../../var/sys/current-system/system/lib64, and
   - say in a note which libraries they were built against, with the BLAKE3 of each
     (docs/note.md).
 
