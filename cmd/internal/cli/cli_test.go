@@ -22,6 +22,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/cmd/internal/cli"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testsaid"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -32,7 +33,11 @@ func hashpkg(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	env := cli.Env{Formats: backends.Formats{deb.Format{}, rpm.Format{}}, In: strings.NewReader(""), Out: &out, Err: &err, Getenv: func(name string) string {
 		return map[string]string{"SOURCE_DATE_EPOCH": "1700000000"}[name]
 	}}
-	status = cli.Main(t.Context(), args, env)
+	if status = cli.Main(t.Context(), args, env); status != 0 {
+		if err := testsaid.Refused(args, err.String()); err != nil {
+			t.Error(err)
+		}
+	}
 	return status, out.String(), err.String()
 }
 
