@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/hashpkg/hashpkg/internal/testroot"
+	"github.com/hashpkg/hashpkg/internal/testsaid"
 )
 
 // programs is the directory of the programs under test, while tests run.
@@ -101,7 +102,12 @@ func run(t *testing.T, cmd *exec.Cmd) (status int, stderr string) {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	return cmd.ProcessState.ExitCode(), b.String()
+	if status = cmd.ProcessState.ExitCode(); status != 0 {
+		if err := testsaid.Refused(cmd.Args[1:], b.String()); err != nil {
+			t.Error(err)
+		}
+	}
+	return status, b.String()
 }
 
 // mustRun is run for what has to succeed.

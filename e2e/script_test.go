@@ -24,6 +24,7 @@ import (
 	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/internal/testneed"
 	"github.com/hashpkg/hashpkg/internal/testrpm"
+	"github.com/hashpkg/hashpkg/internal/testsaid"
 )
 
 // TestScripts runs the scripts of the command line. Beside testscript's own
@@ -137,17 +138,9 @@ func runHashpkg(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// keepMessage adds what a refused command has said to the file of HASHPKG_TEST_MESSAGES, for
-// somebody who reads them all.
+// keepMessage keeps what a refused command has said.
 func keepMessage(ts *testscript.TestScript, args []string) {
-	name := os.Getenv("HASHPKG_TEST_MESSAGES")
-	if name == "" {
-		return
-	}
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	ts.Check(err)
-	_, err = fmt.Fprintf(file, "$ hashpkg %s\n%s\n", strings.Join(args, " "), ts.ReadFile("stderr"))
-	ts.Check(errors.Join(err, file.Close()))
+	ts.Check(testsaid.Refused(args, ts.ReadFile("stderr")))
 }
 
 // runStatus runs a program that is to end with an exit status: status NUMBER PROGRAM ARGUMENT...

@@ -273,12 +273,12 @@ func (r *Repo) Release(ctx context.Context, name string) ([]backends.Source, err
 	if len(found) > 0 {
 		return found, nil
 	}
-	var known []string
+	var known, offered []string
 	for _, f := range r.formats() {
 		if found := f.Release(name, all, r.mirror(name)); len(found) > 0 {
 			return found, nil
 		}
-		known = append(known, f.Releases()...)
+		known, offered = append(known, f.Releases()...), append(offered, f.Offered()...)
 	}
 	for i := range all {
 		known = append(known, all[i].Name, releaseOf(&all[i]))
@@ -286,7 +286,7 @@ func (r *Repo) Release(ctx context.Context, name string) ([]backends.Source, err
 	if question := similar.DidYouMean(name, known); question != "" {
 		return nil, advice.Errorf("%w: %s; %s", ErrNoSource, name, question)
 	}
-	return nil, advice.Errorf("%w: %s; hashpkg sources lists the sources of this machine, and the releases that are known are %s", ErrNoSource, name, strings.Join(known[:len(known)-2*len(all)], ", "))
+	return nil, advice.Errorf("%w: %s; hashpkg sources lists the sources of this machine, and releases that are known are %s", ErrNoSource, name, strings.Join(offered, ", "))
 }
 
 func releaseOf(s *backends.Source) string { return cmp.Or(s.Release, s.Name) }

@@ -59,7 +59,11 @@ func (j *journal) check(prefix, staging *beneath.Dir) error {
 		return fmt.Errorf("cannot reach %q: %w", name, err)
 	}
 	for _, name := range slices.Concat(j.Dirs, j.Replaced) {
-		if err := errors.Join(checkPlace(name), reached(prefix, name)); err != nil {
+		err := checkPlace(name)
+		if err == nil {
+			err = reached(prefix, name)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -67,7 +71,14 @@ func (j *journal) check(prefix, staging *beneath.Dir) error {
 		if layout.CheckPayloadPath(m.From) != nil || m.From == journalName {
 			return fmt.Errorf("%q is not a name that hashpkg publishes", m.From)
 		}
-		if err := errors.Join(checkPlace(m.To), reached(prefix, m.To), reached(staging, m.From)); err != nil {
+		err := checkPlace(m.To)
+		if err == nil {
+			err = reached(prefix, m.To)
+		}
+		if err == nil {
+			err = reached(staging, m.From)
+		}
+		if err != nil {
 			return err
 		}
 	}

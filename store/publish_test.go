@@ -179,6 +179,8 @@ func TestPlantedJournal(t *testing.T) {
 			err = s.Recover(nil)
 			if err == nil || !strings.Contains(err.Error(), s.Path(layout.StagingDir+"/tX/journal")) {
 				t.Errorf("Recover gives %v", err)
+			} else if strings.Contains(err.Error(), "\n") {
+				t.Errorf("Recover says two things at once: %v", err)
 			}
 			if after := listing(t, s.Path(".")); after != before {
 				t.Errorf("Recover makes\n%sof\n%s", after, before)

@@ -36,6 +36,10 @@ func (p *Place) Close() error { return p.Dir.Close() }
 func (r *Root) resolve(inside string) (string, error) {
 	p, err := securejoin.SecureJoin(r.path, inside)
 	if err != nil {
+		var p *fs.PathError
+		if errors.As(err, &p) { // whose operation is a function of the library
+			err = p.Err
+		}
 		return "", &fs.PathError{Op: "find", Path: r.host(inside), Err: err}
 	}
 	rel := strings.TrimPrefix(strings.TrimPrefix(p, r.path), "/")

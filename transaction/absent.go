@@ -58,11 +58,8 @@ func (s *syncer) settleFreezes() error {
 	if s.DryRun {
 		return nil
 	}
-	change, err := s.writer.beginPins(moved, pins, nil, s.Now)
-	if err == nil {
-		err = s.Root.SetPins(pins)
-	}
-	if err != nil {
+	change := s.writer.beginPins(moved, pins, nil, s.Now)
+	if err := s.Root.SetPins(pins); err != nil {
 		return err
 	}
 	s.unkept = s.writer.keepPins(change, pins)

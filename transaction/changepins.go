@@ -118,10 +118,7 @@ func changePins(ctx context.Context, c *pinChange, lock sysroot.LockOptions) (re
 	if c.dryRun {
 		return c.result(settled, pins, programs.Expected(decisions))
 	}
-	change, err := c.w.beginPins(c.before, settled, packagesOf(c.list), c.now)
-	if err != nil {
-		return nil, err
-	}
+	change := c.w.beginPins(c.before, settled, packagesOf(c.list), c.now)
 	defer func() { err = errors.Join(err, c.root.SetPinChange(nil)) }() // where the pins are what they were
 	if err := c.root.SetPins(settled); err != nil {
 		return nil, errors.Join(err, c.root.SetPins(c.before))

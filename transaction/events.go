@@ -63,7 +63,10 @@ func (w *Writer) sayPrograms(active int, outcomes []programs.Outcome) {
 
 // beginPins records that pins are about to change: whoever has the lock next after a kill puts
 // what became of them into their history. packageOf returns the package of a program.
-func (w *Writer) beginPins(before, after []record.Pin, packageOf map[string]string, now time.Time) (*record.PinChange, error) {
+//
+// Where that cannot be written, as on a full disk, the pins change all the same: only a line of
+// history hangs on it, and a disk that is full is one reason to take pins back.
+func (w *Writer) beginPins(before, after []record.Pin, packageOf map[string]string, now time.Time) *record.PinChange {
 	c := &record.PinChange{Before: before, Time: now.UTC(), Cause: w.cause, Generation: w.active.ID}
 	events := record.PinEvents(before, after)
 	for _, e := range events {
@@ -76,10 +79,10 @@ func (w *Writer) beginPins(before, after []record.Pin, packageOf map[string]stri
 			}
 		}
 	}
-	if len(events) == 0 {
-		return c, nil
+	if len(events) > 0 {
+		_ = w.root.SetPinChange(c)
 	}
-	return c, w.root.SetPinChange(c)
+	return c
 }
 
 // keepPins adds to the history of pins what became of them by a change, and tells it. Where the

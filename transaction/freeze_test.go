@@ -118,7 +118,7 @@ func TestFreezeThatIsLeft(t *testing.T) {
 		}
 		return pins[0].Version
 	}
-	if _, err := Freeze(t.Context(), o); !errors.Is(err, ErrFreeze) || !strings.Contains(err.Error(), "/usr/bin/tool: cannot be replaced") || version() != "1" {
+	if _, err := Freeze(t.Context(), o); !errors.Is(err, ErrFreeze) || !strings.Contains(err.Error(), "/usr/bin/tool: it cannot be replaced") || version() != "1" {
 		t.Errorf("it is frozen to %s: %v", version(), err)
 	}
 	if err := unix.Unmount(file, unix.MNT_DETACH); err != nil {

@@ -172,7 +172,7 @@ func TestPinThatIsLeft(t *testing.T) {
 	before := pinRecords(t, root)
 	for _, program := range []string{"/usr/bin/tool", "tool", record.EveryProgram} {
 		pin.Program = program
-		if _, err := AddPins(t.Context(), pin); !errors.Is(err, ErrPin) || !strings.Contains(err.Error(), "/usr/bin/tool: cannot be replaced") {
+		if _, err := AddPins(t.Context(), pin); !errors.Is(err, ErrPin) || !strings.Contains(err.Error(), "/usr/bin/tool: it cannot be replaced") {
 			t.Errorf("%s: %v", program, err)
 		}
 		if have := pinRecords(t, root); have != before {

@@ -433,6 +433,10 @@ func (s *repositories) testRootSources(t *testing.T) {
 
 func (s *repositories) testReleases(t *testing.T) {
 	names := s.Format.Releases()
+	offered := s.Format.Offered()
+	if len(offered) == 0 || slices.ContainsFunc(offered, func(name string) bool { return !slices.Contains(names, name) }) {
+		t.Errorf("of the releases %q these are offered: %q", names, offered)
+	}
 	if len(names) == 0 {
 		t.Error("it knows no release")
 	}

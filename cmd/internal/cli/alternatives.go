@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -168,7 +169,7 @@ func runAlternatives(a *app, names []string) error {
 	if len(names) > 0 {
 		all = slices.DeleteFunc(all, func(alt transaction.Alternative) bool { return alt.Name != names[0] })
 		if len(all) == 0 {
-			return fmt.Errorf("%w: %s", transaction.ErrNoAlternative, names[0])
+			return advice.Errorf("%w: %s; hashpkg alternatives lists those that there are", transaction.ErrNoAlternative, names[0])
 		}
 	}
 	out := []alternativeOutput{}

@@ -22,6 +22,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends/rpm"
 	"github.com/hashpkg/hashpkg/cmd/internal/cli"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
+	"github.com/hashpkg/hashpkg/internal/testsaid"
 	"github.com/hashpkg/hashpkg/layout"
 )
 
@@ -32,7 +33,11 @@ func hashpkg(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	env := cli.Env{Formats: backends.Formats{deb.Format{}, rpm.Format{}}, In: strings.NewReader(""), Out: &out, Err: &err, Getenv: func(name string) string {
 		return map[string]string{"SOURCE_DATE_EPOCH": "1700000000"}[name]
 	}}
-	status = cli.Main(t.Context(), args, env)
+	if status = cli.Main(t.Context(), args, env); status != 0 {
+		if err := testsaid.Refused(args, err.String()); err != nil {
+			t.Error(err)
+		}
+	}
 	return status, out.String(), err.String()
 }
 
@@ -231,8 +236,10 @@ func TestSettings(t *testing.T) {
 		{"prefx = \"/usr/lib/sys\"\n", 1, `ROOT/etc/hashpkg.toml: "prefx" is not a setting that hashpkg knows; see hashpkg help settings`},
 		{"[rewrite]\nexecutable = \"all\"\n", 1, `"rewrite.executable" is not a setting`},
 		{"prefix = \"relative\"\n", 2, "is not absolute"},
-		{"prefix = 7\n", 1, "read settings: ROOT/etc/hashpkg.toml"},
-		{"nonsense\n", 1, "read settings: ROOT/etc/hashpkg.toml"},
+		{"prefix = 7\n", 1, `read settings: ROOT/etc/hashpkg.toml: line 1: "prefix" cannot have a value of this kind (integer); see hashpkg help settings`},
+		{"\n[gc]\nkeep = \"x\"\n", 1, `hashpkg.toml: line 3: "gc.keep" cannot have a value of this kind (string); see hashpkg help settings`},
+		{"mirrors = 7\n", 1, `(integer); see hashpkg help settings`},
+		{"nonsense\n", 1, "read settings: ROOT/etc/hashpkg.toml: line 1: expected '=' after key; see hashpkg help settings"},
 	} {
 		root := t.TempDir()
 		if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {

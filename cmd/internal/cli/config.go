@@ -166,7 +166,7 @@ func (c *config) decode(file string, b []byte) error {
 		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 			return advice.Errorf("%s: %q is not a setting that hashpkg knows; see hashpkg help settings", file, strings.Join(unknown.Errors[0].Key(), "."))
 		}
-		return fmt.Errorf("%s: %w", file, err)
+		return wrongTOML(file, err)
 	}
 	if _, err := c.Limits.maxSize(); err != nil {
 		return fmt.Errorf("%s: max-size = %w", file, err)
@@ -181,6 +181,25 @@ func (c *config) decode(file string, b []byte) error {
 		return err
 	}
 	return c.Rewrite.check(file)
+}
+
+// wrongTOML is the error of settings that are no TOML, or have a value of another kind, without the words
+// of the decoder for Go's types.
+func wrongTOML(file string, err error) error {
+	var wrong *toml.DecodeError
+	if !errors.As(err, &wrong) {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	line, _ := wrong.Position()
+	what := strings.TrimPrefix(wrong.Error(), "toml: ")
+	if kind, is := strings.CutPrefix(what, "cannot decode TOML "); is {
+		kind, _, _ = strings.Cut(kind, " ")
+		what = "a value of this kind (" + kind + ") cannot be here"
+		if key := strings.Join(wrong.Key(), "."); key != "" {
+			what = fmt.Sprintf("%q cannot have a value of this kind (%s)", key, kind)
+		}
+	}
+	return advice.Errorf("%s: line %d: %s; see hashpkg help settings", file, line, what)
 }
 
 func (c *rewriteConfig) check(file string) error {

@@ -115,7 +115,7 @@ func runSetupPath(a *app, o setupPathOptions) error {
 	}
 	home := a.Getenv("HOME")
 	if !filepath.IsAbs(home) {
-		return errors.New("HOME is not set to a directory")
+		return advice.Errorf("HOME is not set to a directory, and so it is not known whose shells are meant; --print prints the lines")
 	}
 	files := startupFiles(shell, home, a.Getenv)
 	if o.remove && o.shell == "" {

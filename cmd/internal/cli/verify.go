@@ -295,7 +295,7 @@ func (a *app) printDamage(r *verify.Report) error {
 			}
 		}
 		if r.Copies > 0 {
-			a.notice("note: the store has lost hard links, as a copy of it may: hashpkg verify --repair makes %s links again, and frees %s\n", count(r.Copies, "file"), a.bytes(r.CopiedBytes))
+			a.notice("note: the store has lost hard links, as a copy of it may: hashpkg verify --repair makes links of %s again, and frees %s\n", count(r.Copies, "file"), a.bytes(r.CopiedBytes))
 		}
 		if err := a.printUnread(r.Unread); err != nil {
 			return err
