@@ -170,6 +170,19 @@ func TestNote(t *testing.T) {
 	}
 }
 
+// TestNoteOfMergedDirectories finds a library where /lib leads to on most systems, and not on the one that
+// has the package's files only.
+func TestNoteOfMergedDirectories(t *testing.T) {
+	p := program("libown.so.1")
+	for from, to := range map[string]string{"/lib/own": "usr/lib/own", "/usr/lib/own": "lib/own"} {
+		p.RunPath = from
+		dir := tree(t, map[string][]byte{"usr/bin/x": p.Bytes(), to + "/libown.so.1": library("libown.so.1").Bytes()})
+		if f := bind(t, dir, Policy{Machine: machine(t)})["/usr/bin/x"]; len(f.BuiltAgainst) != 2 || f.BuiltAgainst[0].Path != "/"+to+"/libown.so.1" {
+			t.Errorf("with the path %s, of %s: %+v", from, to, f)
+		}
+	}
+}
+
 // TestLeft has what is not edited, and why.
 func TestLeft(t *testing.T) {
 	p := program("libz.so.1").Bytes()
