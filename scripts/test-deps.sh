@@ -56,6 +56,7 @@ qemu-aarch64-static     qemu-user-static
 qemu-i386-static        qemu-user-static
 readelf                 binutils
 rpm                     rpm
+rpm2cpio                rpm
 rpmbuild                rpm
 rpmlint                 rpmlint
 rpmmd2solv              libsolv-tools
