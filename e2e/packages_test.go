@@ -15,7 +15,7 @@ import (
 )
 
 // buildPackages builds hashpkg's own packages, of a version: the program, what follows the
-// package manager, and of debs what packagers need.
+// package manager, and what packagers need.
 func buildPackages(t *testing.T, format, version string) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -27,9 +27,7 @@ func buildPackages(t *testing.T, format, version string) []string {
 	between := map[string]string{"deb": "_", "rpm": "-"}[format]
 	var files []string
 	names := []string{"hashpkg", "hashpkg-follow"}
-	if format == "deb" {
-		names = append(names, "dh-sequence-hashpkg")
-	}
+	names = append(names, map[string]string{"deb": "dh-sequence-hashpkg", "rpm": "hashpkg-devel"}[format])
 	for _, name := range names {
 		found, err := filepath.Glob(filepath.Join(dir, name+between+version+between+"*."+format))
 		if err != nil || len(found) != 1 {

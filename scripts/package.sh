@@ -79,6 +79,10 @@ build_rpm() {
 	mkdir "$stage/usr/share/doc/hashpkg-follow"
 	cp docs/system.md "$stage/usr/share/doc/hashpkg-follow/"
 	echo 'While this file is here, rpm calls hashpkg after each transaction.' >"$stage/usr/share/hashpkg/follow"
+	mkdir -p "$stage/usr/share/doc/hashpkg-devel" "$stage/usr/lib/rpm/macros.d"
+	cp docs/build.md "$stage/usr/share/doc/hashpkg-devel/"
+	cp packaging/rpm/brp-hashpkg "$stage/usr/lib/rpm/"
+	cp packaging/rpm/macros.hashpkg "$stage/usr/lib/rpm/macros.d/"
 	chmod -R u=rwX,go=rX "$stage" # a clone has the modes of the umask that it was made with
 	rpmbuild -bb --quiet --target "$arch" --define "_topdir $work/top" --define "_rpmdir $work" \
 		--define '_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' \

@@ -13,6 +13,7 @@ apt-ftparchive          apt-utils
 apt-get                 apt
 bzip2                   bzip2
 chromium                chromium
+cpio                    cpio
 createrepo_c            createrepo-c
 dash                    dash
 debugfs                 e2fsprogs
@@ -26,6 +27,7 @@ dpkg-shlibdeps          dpkg-dev
 dumpsolv                libsolv-tools
 eu-elflint              elfutils
 fakeroot                fakeroot
+find-debuginfo          debugedit
 fish                    fish
 fuse2fs                 fuse2fs
 gcc                     gcc
@@ -56,6 +58,7 @@ qemu-aarch64-static     qemu-user-static
 qemu-i386-static        qemu-user-static
 readelf                 binutils
 rpm                     rpm
+rpm2cpio                rpm
 rpmbuild                rpm
 rpmlint                 rpmlint
 rpmmd2solv              libsolv-tools
