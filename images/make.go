@@ -272,11 +272,6 @@ func commandOf(g *record.Generation, trees []*tree) []string {
 				commands = append(commands, strings.TrimPrefix(l.Path, "bin/"))
 			}
 		}
-		for j := range trees[i].Files {
-			if f := &trees[i].Files[j]; f.Launches != "" && below(f.Path, "bin") {
-				commands = append(commands, strings.TrimPrefix(f.Path, "bin/"))
-			}
-		}
 	}
 	switch {
 	case asked == nil:

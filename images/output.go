@@ -2,6 +2,7 @@ package images
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -325,10 +326,7 @@ func isSkopeoDir(dir string) bool {
 // replaceDir has write fill a new directory, which then takes the place of dir. A directory that is there is
 // replaced if it is empty or is one, and is left as it is otherwise.
 func replaceDir(dir string, is func(string) bool, write func(temp string) error) error {
-	entries, err := os.ReadDir(dir)
-	if err == nil && len(entries) > 0 && !is(dir) {
-		return advice.Errorf("%s is a directory with other files; name one that is not there", dir)
-	}
+	err := canReplace(dir, is)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -483,16 +481,55 @@ func registryError(ref name.Reference, err error) error {
 	return err
 }
 
-// Read returns the images there, by platform, and the digest of what has the name.
-func (p Place) Read(ctx context.Context, access Access) ([]v1.Image, v1.Hash, error) {
-	all, d, err := p.read(ctx, access)
-	if err != nil {
-		return nil, d, fmt.Errorf("read %s: %w", p, err)
-	}
-	return all, d, nil
+// Contents is what is known of an image, or of several for different platforms, without its layers.
+type Contents struct {
+	Digest   v1.Hash   // of what has the name
+	Configs  []v1.Hash // of the configurations, by which images are the same whatever they are kept in
+	Packages []Packaged
 }
 
-func (p Place) read(ctx context.Context, access Access) ([]v1.Image, v1.Hash, error) {
+// Read returns what is in the image there, as its history says: see [Packages].
+func (p Place) Read(ctx context.Context, access Access) (*Contents, error) {
+	c := &Contents{}
+	all, d, end, err := p.read(ctx, access)
+	defer end()
+	for _, image := range all {
+		if err != nil {
+			break
+		}
+		var config v1.Hash
+		if config, err = image.ConfigName(); err != nil {
+			break
+		}
+		var packages []Packaged
+		packages, err = Packages(image)
+		c.Configs, c.Packages = append(c.Configs, config), append(c.Packages, packages...)
+	}
+	if c.Digest = d; err != nil {
+		return nil, fmt.Errorf("read %s: %w", p, err)
+	}
+	return c, nil
+}
+
+// read returns the images there, and the digest of what has the name. The caller calls end when it has read them.
+func (p Place) read(ctx context.Context, access Access) (all []v1.Image, d v1.Hash, end func(), err error) {
+	end = func() {}
+	if p.Kind == KindOCIArchive {
+		var temp string
+		if temp, err = p.unpack(); err != nil {
+			return nil, d, end, err
+		}
+		end = func() { os.RemoveAll(temp) } //nolint:errcheck // copies of a few small files
+		p.Path = temp
+		all, d, err = p.readLayout()
+		return all, d, end, err
+	}
+	all, d, err = p.open(ctx, access)
+	return all, d, end, err
+}
+
+// open is read for what needs not be unpacked.
+func (p Place) open(ctx context.Context, access Access) ([]v1.Image, v1.Hash, error) {
 	switch p.Kind {
 	case KindRegistry:
 		ref, options, err := p.remote(ctx, access)
@@ -514,9 +551,7 @@ func (p Place) read(ctx context.Context, access Access) ([]v1.Image, v1.Hash, er
 		image, err := got.Image()
 		return []v1.Image{image}, got.Digest, err
 	case KindOCI:
-		return p.readLayout(p.Path)
-	case KindOCIArchive:
-		return p.readArchive()
+		return p.readLayout()
 	case KindDockerArchive:
 		image, err := tarball.ImageFromPath(p.Path, nil)
 		if err != nil {
@@ -555,11 +590,11 @@ func imagesOf(index v1.ImageIndex) ([]v1.Image, error) {
 }
 
 // readLayout returns the images of an OCI image layout that have the tag.
-func (p Place) readLayout(dir string) ([]v1.Image, v1.Hash, error) {
-	if !isLayout(dir) {
+func (p Place) readLayout() ([]v1.Image, v1.Hash, error) {
+	if !isLayout(p.Path) {
 		return nil, v1.Hash{}, fmt.Errorf("it is no OCI image layout: %w", fs.ErrNotExist)
 	}
-	index, err := ocilayout.ImageIndexFromPath(dir)
+	index, err := ocilayout.ImageIndexFromPath(p.Path)
 	if err != nil {
 		return nil, v1.Hash{}, err
 	}
@@ -588,66 +623,98 @@ func (p Place) readLayout(dir string) ([]v1.Image, v1.Hash, error) {
 // maxUnpacked bounds a file of an archive that is unpacked to be read: manifests and configurations, not layers.
 const maxUnpacked = 16 << 20
 
-// readArchive reads an OCI image layout that is a tar archive: what is small of it, so that layers are left out.
-func (p Place) readArchive() ([]v1.Image, v1.Hash, error) {
+// unpack unpacks an OCI image layout that is a tar archive into a directory of its own, which the caller removes: what is small of
+// it, without layers.
+func (p Place) unpack() (dir string, err error) {
 	f, err := os.Open(p.Path)
 	if err != nil {
-		return nil, v1.Hash{}, err
+		return "", err
 	}
 	defer f.Close()
-	files := map[string][]byte{}
-	size := int64(0)
+	temp, err := os.MkdirTemp("", "hashpkg-image-")
+	if err != nil {
+		return "", err
+	}
+	if err := unpackSmall(f, temp); err != nil {
+		return "", errors.Join(err, os.RemoveAll(temp))
+	}
+	return temp, nil
+}
+
+// unpackSmall unpacks the regular files of a tar archive that are small and no layers.
+func unpackSmall(f io.Reader, dir string) error {
+	left := int64(4 * maxUnpacked)
 	for t := tar.NewReader(f); ; {
 		h, err := t.Next()
 		if err == io.EOF {
-			break
+			return nil
 		}
 		if err != nil {
-			return nil, v1.Hash{}, fmt.Errorf("it is no tar archive: %w", err)
+			return fmt.Errorf("it is no tar archive: %w", err)
 		}
 		if h.Typeflag != tar.TypeReg || h.Size > maxUnpacked {
 			continue
 		}
 		b := make([]byte, min(h.Size, 512))
 		if _, err := io.ReadFull(t, b); err != nil {
-			return nil, v1.Hash{}, err
+			return err
 		}
-		if len(b) > 1 && b[0] == 0x1f && b[1] == 0x8b { // a layer
+		if bytes.HasPrefix(b, []byte{0x1f, 0x8b}) || bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}) { // a layer
 			continue
 		}
-		rest, err := io.ReadAll(io.LimitReader(t, maxUnpacked))
+		if left -= h.Size; left < 0 || !filepath.IsLocal(h.Name) {
+			return errors.New("it is no OCI image layout")
+		}
+		rest, err := io.ReadAll(t)
 		if err != nil {
-			return nil, v1.Hash{}, err
+			return err
 		}
-		if size += h.Size; size > 4*maxUnpacked {
-			return nil, v1.Hash{}, errors.New("it has too many small files for an OCI image layout")
-		}
-		files[filepath.Clean(h.Name)] = append(b, rest...)
-	}
-	temp, err := os.MkdirTemp("", "hashpkg-image-")
-	if err != nil {
-		return nil, v1.Hash{}, err
-	}
-	defer os.RemoveAll(temp) //nolint:errcheck // copies of a few small files
-	for file, b := range files {
-		if !filepath.IsLocal(file) {
-			return nil, v1.Hash{}, fmt.Errorf("its file %q would lead out of the archive", file)
-		}
-		at := filepath.Join(temp, file)
+		at := filepath.Join(dir, h.Name)
 		if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
-			return nil, v1.Hash{}, err
+			return err
 		}
-		if err := os.WriteFile(at, b, 0o600); err != nil {
-			return nil, v1.Hash{}, err
-		}
-	}
-	all, d, err := p.readLayout(temp)
-	for _, image := range all { // before the copies are gone
-		if _, err := image.ConfigFile(); err != nil {
-			return nil, d, err
+		if err := os.WriteFile(at, append(b, rest...), 0o600); err != nil {
+			return err
 		}
 	}
-	return all, d, err
+}
+
+// Check returns an error if an image cannot be written there: what would be found out only when it is made.
+func (p Place) Check() error {
+	if p.Kind == KindRegistry {
+		return nil
+	}
+	parent := filepath.Dir(filepath.Clean(p.Path))
+	if err := unix.Access(parent, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("write %s: %w", p, &fs.PathError{Op: "open", Path: parent, Err: err})
+	}
+	info, err := os.Stat(p.Path)
+	if err != nil {
+		return nil // it is made, or the error comes then
+	}
+	switch p.Kind {
+	case KindOCI:
+		err = canReplace(p.Path, isLayout)
+	case KindDir:
+		err = canReplace(p.Path, isSkopeoDir)
+	default:
+		if !info.Mode().IsRegular() {
+			err = advice.Errorf("%s is no regular file; name one that is not there", p.Path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", p, err)
+	}
+	return nil
+}
+
+// canReplace returns an error for a directory that is neither empty nor what is would replace.
+func canReplace(dir string, is func(string) bool) error {
+	entries, err := os.ReadDir(dir)
+	if err == nil && len(entries) > 0 && !is(dir) {
+		return advice.Errorf("%s is a directory with other files; name one that is not there", dir)
+	}
+	return err
 }
 
 // Size returns how many bytes the layers of images have, each once.

@@ -108,7 +108,7 @@ func (p *placed) add(e *entry) {
 
 // isPayload reports whether a file of a manifest is the package's, and not hashpkg's own.
 func isPayload(f *record.File) bool {
-	return !f.IsMade() && f.Launches == "" && f.Linker == "" && !below(f.Path, "closures")
+	return !f.IsMade() && !below(f.Path, "closures")
 }
 
 // payload returns the files of a package, below top; "" for the paths that the package gave them.
@@ -160,16 +160,12 @@ func (p *placed) layer(t *tree) []entry {
 	}
 	for i := range t.Files {
 		f := &t.Files[i]
-		switch at := top + "/" + f.Path; {
-		case isPayload(f), f.Linker != "", f.Type == record.TypeDirectory && !below(f.Path, "closures"):
-			// what is shown in place of linkers is for views
-		case f.Launches != "": // nothing has to be shown to it: it is a link as without a view
-			entries = append(entries, link(at, "../"+strings.TrimPrefix(f.Launches, "/")))
-		default:
-			e := entryOf(f)
-			e.path = at
-			entries = append(entries, e)
+		if isPayload(f) || f.Linker != "" { // what is shown in place of linkers is for views
+			continue
 		}
+		e := entryOf(f)
+		e.path = top + "/" + f.Path
+		entries = append(entries, e)
 	}
 	for _, l := range t.Links {
 		if p.keep.keeps(l.File()) && t.Lookup(l.Path) == nil {

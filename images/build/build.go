@@ -26,6 +26,7 @@ import (
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/layout/sbom"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -59,7 +60,8 @@ type Options struct {
 // With says what an image has beside the packages that somebody named.
 type With struct {
 	images.Keep
-	Certificates, TimeZones, Shell bool
+	Certificates, TimeZones bool
+	Shell, Utilities        bool // what scripts are run by, and with what they call
 }
 
 // Result is an image, and what is to be said of it.
@@ -131,7 +133,7 @@ func (o *Options) install(ctx context.Context, r *repo.Repo, root *sysroot.Root)
 	}
 	options := repo.InstallOptions{
 		InstallOptions: transaction.InstallOptions{
-			Root: root, Choice: record.DefaultHighest, Binding: binding, Signature: o.Signature, MaxSize: o.MaxSize, Lock: o.Lock, Now: o.Created, Progress: o.Progress,
+			Root: root, Choice: record.DefaultHighest, Binding: binding, Signature: o.Signature, MaxSize: o.MaxSize, Lock: o.Lock, Now: o.Created, NoViews: true, Progress: o.Progress,
 		},
 		From: o.From, Requests: slices.Clone(o.Requests),
 	}
@@ -148,8 +150,15 @@ func (o *Options) install(ctx context.Context, r *repo.Repo, root *sysroot.Root)
 	return err
 }
 
-// shells are the packages with the shell that a system of a format has as /bin/sh.
-var shells = map[string]string{"deb": "dash", "rpm": "bash"}
+// shells are the packages with the shell that a system of a format has as /bin/sh, and utilities with what
+// scripts may call without saying so (Debian's Policy, 3.8, of essential packages, as far as they are programs of users).
+var (
+	shells    = map[pkginfo.Format]string{"deb": "dash", "rpm": "bash"}
+	utilities = map[pkginfo.Format][]string{
+		"deb": {"bash", "coreutils", "diffutils", "findutils", "grep", "gzip", "hostname", "mawk", "sed", "tar"},
+		"rpm": {"coreutils", "diffutils", "findutils", "gawk", "grep", "gzip", "hostname", "sed", "tar"},
+	}
+)
 
 // more returns the packages that With asks for.
 func (o *Options) more(ctx context.Context, r *repo.Repo) ([]repo.Request, error) {
@@ -160,12 +169,15 @@ func (o *Options) more(ctx context.Context, r *repo.Repo) ([]repo.Request, error
 	if o.With.TimeZones {
 		names = append(names, "tzdata")
 	}
-	if o.With.Shell {
+	if o.With.Shell || o.With.Utilities {
 		sources, err := r.Release(ctx, o.From)
 		if err != nil {
 			return nil, err
 		}
-		names = append(names, shells[string(sources[0].Format)])
+		names = append(names, shells[sources[0].Format])
+		if o.With.Utilities {
+			names = append(names, utilities[sources[0].Format]...)
+		}
 	}
 	var requests []repo.Request
 	for _, name := range names {

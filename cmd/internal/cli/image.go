@@ -43,6 +43,7 @@ const (
 	withDocumentation = "documentation"
 	withShell         = "shell"
 	withTranslations  = "translations"
+	withUtilities     = "utilities"
 	withZones         = "tzdata"
 )
 
@@ -75,6 +76,7 @@ make are in /etc/passwd. Not there, unless --with has the word:
   ca-certificates   the certificates of authorities, for TLS
   tzdata            time zones
   shell             /bin/sh, which scripts and system(3) call
+  utilities         the same, and the programs that scripts call: cp, sed, grep, find, awk
   documentation     manual pages and the like
   translations      messages in other languages
 
@@ -114,7 +116,7 @@ package. The history, labels and /var/lib/db/sbom of an image say what is in it.
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "write the image to `PLACE`")
 	f.StringSliceVar(&o.architectures, "arch", nil, "make it for `ARCH`, such as amd64,arm64 (default: the machine's)")
-	f.StringSliceVar(&o.with, "with", nil, "have `WHAT` in it, too: ca-certificates, tzdata, shell, documentation, translations")
+	f.StringSliceVar(&o.with, "with", nil, "have `WHAT` in it, too: ca-certificates, tzdata, shell, utilities, documentation, translations")
 	f.StringArrayVar(&o.entrypoint, "entrypoint", nil, "run `PROGRAM` in containers, before what their command line has (repeated: its first arguments)")
 	f.StringArrayVar(&o.cmd, "cmd", nil, "run `WORD` in containers whose command line has nothing (repeated: its arguments; default: the program that is called like the package)")
 	f.StringArrayVar(&o.env, "env", nil, "set `NAME=VALUE` in containers (may be repeated)")
@@ -133,7 +135,7 @@ package. The history, labels and /var/lib/db/sbom of an image say what is in it.
 	words := func(words ...string) func(*sysroot.Root, []string, string) []string {
 		return func(*sysroot.Root, []string, string) []string { return words }
 	}
-	a.completeFlag(cmd, "with", words(withCertificates, withDocumentation, withShell, withTranslations, withZones), noFiles)
+	a.completeFlag(cmd, "with", words(withCertificates, withDocumentation, withShell, withTranslations, withUtilities, withZones), noFiles)
 	a.completeFlag(cmd, "arch", words("amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x", "loong64"), noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
 	for _, name := range []string{"from", "with", "arch", "lock", "locked", "output"} {
@@ -174,6 +176,9 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 	place, err := images.ParsePlace(o.output)
 	if err != nil {
 		return usageError{fmt.Errorf("-o %w", err)}
+	}
+	if err := place.Check(); err != nil {
+		return err
 	}
 	options, err := o.build(a)
 	if err != nil {
@@ -323,12 +328,14 @@ func (o *imageOptions) build(a *app) (build.Options, error) {
 			b.With.TimeZones = true
 		case withShell:
 			b.With.Shell = true
+		case withUtilities:
+			b.With.Utilities = true
 		case withDocumentation:
 			b.With.Documentation = true
 		case withTranslations:
 			b.With.Translations = true
 		default:
-			return b, usageError{fmt.Errorf("--with %s: expected ca-certificates, tzdata, shell, documentation or translations", word)}
+			return b, usageError{fmt.Errorf("--with %s: expected ca-certificates, tzdata, shell, utilities, documentation or translations", word)}
 		}
 	}
 	b.Config = images.Config{Entrypoint: o.entrypoint, Cmd: o.cmd, Env: o.env, User: o.user, WorkingDir: o.workdir, Ports: o.ports, Labels: map[string]string{}}
@@ -415,31 +422,17 @@ type imageDiffOutput struct {
 }
 
 func runImageDiff(ctx context.Context, a *app, o imageOptions, given []string) error {
-	var out imageDiffOutput
-	var sides [2][]images.Packaged
+	var sides [2]*images.Contents
 	for i, text := range given {
 		place, err := images.ParsePlace(text)
 		if err != nil {
 			return usageError{err}
 		}
-		all, d, err := place.Read(ctx, images.Access{PlainHTTP: o.plainHTTP, UserAgent: "hashpkg/" + Version})
-		if err != nil {
+		if sides[i], err = place.Read(ctx, images.Access{PlainHTTP: o.plainHTTP, UserAgent: "hashpkg/" + Version}); err != nil {
 			return err
 		}
-		for _, image := range all {
-			packages, err := images.Packages(image)
-			if err != nil {
-				return fmt.Errorf("%s: %w", place, err)
-			}
-			sides[i] = append(sides[i], packages...)
-		}
-		if i == 0 {
-			out.From = d.String()
-		} else {
-			out.To = d.String()
-		}
 	}
-	out.Packages = images.Diff(sides[0], sides[1])
+	out := imageDiffOutput{sides[0].Digest.String(), sides[1].Digest.String(), images.Diff(sides[0].Packages, sides[1].Packages)}
 	if a.json {
 		if out.Packages == nil {
 			out.Packages = []images.Difference{}
@@ -459,7 +452,7 @@ func runImageDiff(ctx context.Context, a *app, o imageOptions, given []string) e
 	}
 	if len(out.Packages) == 0 {
 		what := "the same packages, and another image (its configuration, or what is in no package)"
-		if out.From == out.To {
+		if slices.Equal(sides[0].Configs, sides[1].Configs) {
 			what = "the same image"
 		}
 		a.notice("%s\n", what)
