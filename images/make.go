@@ -3,7 +3,6 @@ package images
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -190,10 +189,7 @@ func assemble(in *Input, trees []*tree, groups [][]*tree, layers []*layer) (v1.I
 	}
 	file = file.DeepCopy()
 	file.Created, file.OS, file.Architecture, file.Variant = created, "linux", in.Platform.Architecture, in.Platform.Variant
-	file.Config, err = configOf(in, trees)
-	if err != nil {
-		return nil, err
-	}
+	file.Config = configOf(in, trees)
 	image, err = mutate.ConfigFile(image, file)
 	if err != nil {
 		return nil, fmt.Errorf("make image: %v", err)
@@ -202,7 +198,7 @@ func assemble(in *Input, trees []*tree, groups [][]*tree, layers []*layer) (v1.I
 }
 
 // configOf returns how containers run.
-func configOf(in *Input, trees []*tree) (v1.Config, error) {
+func configOf(in *Input, trees []*tree) v1.Config {
 	c := in.Config
 	var asked []string
 	releases := map[string]bool{}
@@ -220,15 +216,7 @@ func configOf(in *Input, trees []*tree) (v1.Config, error) {
 	if len(config.Entrypoint)+len(config.Cmd) == 0 {
 		config.Cmd = commandOf(in.Generation, trees)
 	}
-	hasPath := false
-	for _, e := range c.Env {
-		name, _, ok := strings.Cut(e, "=")
-		if !ok || name == "" {
-			return config, fmt.Errorf("--env %s: expected NAME=VALUE", e)
-		}
-		hasPath = hasPath || name == "PATH"
-	}
-	if !hasPath {
+	if !slices.ContainsFunc(c.Env, func(e string) bool { return strings.HasPrefix(e, "PATH=") }) {
 		config.Env = append(config.Env, "PATH="+defaultPath)
 	}
 	config.Env = append(config.Env, c.Env...)
@@ -245,13 +233,8 @@ func configOf(in *Input, trees []*tree) (v1.Config, error) {
 	if len(in.SBOM) > 0 {
 		config.Labels[labelSBOM] = SBOMFile
 	}
-	for name, value := range c.Labels {
-		if name == "" {
-			return config, errors.New("--label: expected NAME=VALUE")
-		}
-		config.Labels[name] = value
-	}
-	return config, nil
+	maps.Copy(config.Labels, c.Labels)
+	return config
 }
 
 // commandOf returns what a container runs where nobody says anything: the program that is called as the one package

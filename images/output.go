@@ -29,6 +29,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/scratch"
 )
 
 // Kind is a form in which images are kept.
@@ -48,6 +49,9 @@ var kinds = []Kind{KindOCI, KindOCIArchive, KindDockerArchive, KindDir, KindRegi
 
 // defaultTag is the tag of an image where none is named.
 const defaultTag = "latest"
+
+// tempPrefix begins the names of what is being written.
+const tempPrefix = ".hashpkg-image-"
 
 // annotationRef has the tag of an image in a layout (OCI image specification, "annotations").
 const annotationRef = "org.opencontainers.image.ref.name"
@@ -145,7 +149,10 @@ func (p Place) Write(ctx context.Context, all []v1.Image, access Access) (v1.Has
 	case KindDockerArchive:
 		err = replaceFile(p.Path, func(f *os.File) error { return p.writeDockerArchive(f, all[0]) })
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT):
+		return d, advice.Errorf("write %s: %w; make room there, or name another place with -o", p, err)
+	case err != nil:
 		return d, fmt.Errorf("write %s: %w", p, err)
 	}
 	return d, nil
@@ -201,15 +208,15 @@ func (p Place) writeLayout(dir string, top item) error {
 
 // writeLayoutArchive writes an OCI image layout as a tar archive.
 func (p Place) writeLayoutArchive(f *os.File, top item) error {
-	temp, err := os.MkdirTemp(filepath.Dir(f.Name()), ".hashpkg-image-")
+	temp, err := scratch.Dir(filepath.Dir(f.Name()), tempPrefix)
 	if err != nil {
 		return err
 	}
-	err = p.writeLayout(temp, top)
+	err = p.writeLayout(temp.Path, top)
 	if err == nil {
-		err = archive(f, temp)
+		err = archive(f, temp.Path)
 	}
-	return errors.Join(err, os.RemoveAll(temp))
+	return errors.Join(err, temp.Close())
 }
 
 // archive writes a directory as a tar archive, sorted, without what is of this machine.
@@ -331,25 +338,22 @@ func replaceDir(dir string, is func(string) bool, write func(temp string) error)
 		return err
 	}
 	isThere := err == nil
-	temp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(dir)), ".hashpkg-image-")
+	temp, err := scratch.Dir(filepath.Dir(filepath.Clean(dir)), tempPrefix)
 	if err != nil {
 		return err
 	}
-	err = write(temp)
+	err = write(temp.Path)
 	if err == nil {
-		err = publicDir(temp)
+		err = publicDir(temp.Path)
 	}
 	switch {
 	case err != nil:
 	case isThere:
-		err = exchange(temp, dir)
+		err = exchange(temp.Path, dir)
 	default:
-		err = os.Rename(temp, dir)
+		err = os.Rename(temp.Path, dir)
 	}
-	if err == nil && !isThere {
-		return nil
-	}
-	return errors.Join(err, os.RemoveAll(temp))
+	return errors.Join(err, temp.Close())
 }
 
 // exchange gives two directories each other's names, or where the file system cannot do that, removes the second one first.
@@ -382,18 +386,18 @@ func replaceFile(name string, write func(f *os.File) error) error {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		return advice.Errorf("%s is no regular file; name one that is not there", name)
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".hashpkg-image-")
+	temp, err := scratch.File(filepath.Dir(name), tempPrefix)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(write(f), f.Chmod(0o644), f.Close())
+	err = write(temp.File)
 	if err == nil {
-		err = os.Rename(f.Name(), name)
+		err = temp.File.Chmod(0o644)
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	if err == nil {
+		err = os.Rename(temp.Path, name)
 	}
-	return nil
+	return errors.Join(err, temp.Close())
 }
 
 // push sends an image or index to a registry.

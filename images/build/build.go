@@ -16,7 +16,6 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
@@ -24,6 +23,7 @@ import (
 	"github.com/hashpkg/hashpkg/images"
 	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/internal/scratch"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/layout/sbom"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -79,7 +79,7 @@ type Result struct {
 // Image makes an image for one platform. The layers are in the cache afterwards, and the image reads them
 // there.
 func Image(ctx context.Context, o Options, layers *images.Layers) (result *Result, err error) {
-	s, err := newScratch(o.Cache, o.Prefix, o.Platform, o.Formats)
+	s, err := makeRoot(o.Cache, o.Prefix, o.Platform, o.Formats)
 	if err != nil {
 		return nil, err
 	}
@@ -206,33 +206,26 @@ func (o *Options) bill(ctx context.Context, root *sysroot.Root) ([]byte, error) 
 	return append(text, '\n'), nil
 }
 
-// scratch is a new root below the cache, which lends it what was fetched before.
-type scratch struct {
-	cache, dir string
-	platform   v1.Platform
-	prefix     string
-	lock       *os.File
-	root       *sysroot.Root
+// newRoot is a new root below the cache, which lends it what was fetched before.
+type newRoot struct {
+	cache, prefix string
+	platform      v1.Platform
+	dir           *scratch.Scratch
+	root          *sysroot.Root
 }
 
-// newScratch makes a root for a platform.
-func newScratch(cache, prefix string, platform v1.Platform, formats backends.Formats) (*scratch, error) {
+// makeRoot makes a root for a platform.
+func makeRoot(cache, prefix string, platform v1.Platform, formats backends.Formats) (*newRoot, error) {
 	roots := filepath.Join(cache, "roots")
 	if err := os.MkdirAll(roots, 0o755); err != nil {
 		return nil, cacheHint(err)
 	}
-	if err := sweep(roots); err != nil {
-		return nil, cacheHint(err)
-	}
-	s := &scratch{cache: cache, platform: platform, prefix: prefix}
-	var err error
-	if s.dir, err = os.MkdirTemp(roots, "root-"); err != nil {
-		return nil, cacheHint(err)
-	}
-	if s.lock, err = lockDir(s.dir); err == nil {
-		err = s.fill(formats)
-	}
+	dir, err := scratch.Dir(roots, "root-")
 	if err != nil {
+		return nil, cacheHint(err)
+	}
+	s := &newRoot{cache: cache, dir: dir, platform: platform, prefix: prefix}
+	if err := s.fill(formats); err != nil {
 		return nil, errors.Join(cacheHint(err), s.remove())
 	}
 	return s, nil
@@ -243,50 +236,6 @@ func cacheHint(err error) error {
 		return advice.Errorf("open the cache of images: %w; name a directory of yours with --cache", err)
 	}
 	return fmt.Errorf("open the cache of images: %w", err)
-}
-
-// sweep removes the roots that killed runs have left.
-func sweep(roots string) error {
-	entries, err := os.ReadDir(roots)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		dir := filepath.Join(roots, e.Name())
-		lock, err := lockDir(dir)
-		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
-			continue // it is in use, or another run has removed it
-		}
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(removeAll(dir), lock.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lockDir locks a directory as long as the file is open.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-// removeAll removes a directory and all in it.
-func removeAll(dir string) error {
-	d, err := beneath.Open(filepath.Dir(dir))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.RemoveAll(filepath.Base(dir))
 }
 
 // machines says what programs of an architecture are like, by the words of images.
@@ -302,7 +251,7 @@ var machines = map[string]elfedit.Closure{
 }
 
 // fill puts into a new root what says for which architecture it is, and what was fetched before.
-func (s *scratch) fill(formats backends.Formats) error {
+func (s *newRoot) fill(formats backends.Formats) error {
 	machine, ok := machines[s.platform.Architecture]
 	if !ok {
 		return fmt.Errorf("images for %s cannot be made", s.platform.Architecture)
@@ -312,7 +261,7 @@ func (s *scratch) fill(formats backends.Formats) error {
 	if err != nil {
 		return err
 	}
-	bin := filepath.Join(s.dir, "bin")
+	bin := filepath.Join(s.dir.Path, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
@@ -324,15 +273,15 @@ func (s *scratch) fill(formats backends.Formats) error {
 			return err
 		}
 	}
-	s.root, err = sysroot.Open(s.dir, s.prefix, formats)
+	s.root, err = sysroot.Open(s.dir.Path, s.prefix, formats)
 	return err
 }
 
 // lent is a directory of the cache, and the one of the root that has the same files.
 type lent struct{ cache, root string }
 
-func (s *scratch) lent() []lent {
-	private := filepath.Join(s.dir, s.prefix, ".hashpkg")
+func (s *newRoot) lent() []lent {
+	private := filepath.Join(s.dir.Path, s.prefix, ".hashpkg")
 	return []lent{
 		{filepath.Join(s.cache, "packages"), filepath.Join(private, "cache")},
 		{filepath.Join(s.cache, "sources-"+s.platform.Architecture), filepath.Join(private, "sources")},
@@ -340,7 +289,7 @@ func (s *scratch) lent() []lent {
 }
 
 // keep takes what the root has fetched into the cache.
-func (s *scratch) keep() error {
+func (s *newRoot) keep() error {
 	for _, l := range s.lent() {
 		if err := linkAll(l.root, l.cache); err != nil {
 			return fmt.Errorf("keep what was fetched: %w", err)
@@ -394,14 +343,10 @@ func replaceLink(from, to string) error {
 }
 
 // remove removes the root.
-func (s *scratch) remove() error {
+func (s *newRoot) remove() error {
 	var errs []error
 	if s.root != nil {
 		errs = append(errs, s.root.Close())
 	}
-	errs = append(errs, removeAll(s.dir))
-	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.dir.Close())...)
 }

@@ -346,6 +346,11 @@ func (o *imageOptions) build(a *app) (build.Options, error) {
 		}
 		b.Config.Labels[name] = value
 	}
+	for _, e := range o.env {
+		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
+			return b, usageError{fmt.Errorf("--env %s: expected NAME=VALUE", e)}
+		}
+	}
 	b.Open = func(root *sysroot.Root) (*repo.Repo, error) {
 		r, err := a.openRepo(root, o.sourceFlags, b.Signature)
 		if err == nil {
