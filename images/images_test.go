@@ -277,8 +277,8 @@ func TestCertificates(t *testing.T) {
 // TestDiff says what became of packages.
 func TestDiff(t *testing.T) {
 	layer := func(hex string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: hex} }
-	a := []Packaged{{"gone", "1", "amd64", layer("1")}, {"new", "1", "amd64", layer("2")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("4")}, {"x", "1", "amd64", layer("5")}, {"y", "1", "amd64", layer("5")}}
-	b := []Packaged{{"new", "2", "amd64", layer("6")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("7")}, {"came", "1", "arm64", layer("8")}, {"x", "1", "amd64", layer("9")}, {"y", "1", "amd64", layer("9")}}
+	a := []Packaged{{"gone", "1", "amd64", layer("1")}, {"new", "1", "amd64", layer("2")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("4")}, {"x", "1", "amd64", layer("5")}, {"y", "1", "amd64", layer("5")}, {"z", "1", "amd64", layer("5")}}
+	b := []Packaged{{"new", "2", "amd64", layer("6")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("7")}, {"came", "1", "arm64", layer("8")}, {"x", "1", "amd64", layer("9")}, {"y", "1", "amd64", layer("9")}, {"z", "1", "amd64", layer("10")}}
 	want := []Difference{
 		{"built", "amd64", Rebuilt, "1", "1"}, {"came", "arm64", Added, "", "1"}, {"gone", "amd64", Removed, "1", ""}, {"new", "amd64", Changed, "1", "2"},
 	}
