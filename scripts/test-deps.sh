@@ -78,7 +78,11 @@ zstd                    zstd
 
 if [ "${1-}" = system ]; then
 	needs="$needs
+docker-registry         docker-registry
 qemu-system-x86_64      qemu-system-x86
+runc                    runc
+skopeo                  skopeo
+umoci                   umoci
 ip                      iproute2
 xwd                     x11-apps
 xwininfo                x11-utils
