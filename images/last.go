@@ -237,13 +237,31 @@ func base() *accounts {
 	const nologin = "/usr/sbin/nologin"
 	return &accounts{
 		users: []user{
-			{"root", "/root", "/bin/sh", 0, 0}, {"daemon", "/usr/sbin", nologin, 1, 1}, {"bin", "/bin", nologin, 2, 2}, {"sys", "/dev", nologin, 3, 3},
-			{"man", "/var/cache/man", nologin, 6, 12}, {"mail", "/var/mail", nologin, 8, 8}, {"www-data", "/var/www", nologin, 33, 33},
+			{"root", "/root", "/bin/sh", 0, 0},
+			{"daemon", "/usr/sbin", nologin, 1, 1},
+			{"bin", "/bin", nologin, 2, 2},
+			{"sys", "/dev", nologin, 3, 3},
+			{"man", "/var/cache/man", nologin, 6, 12},
+			{"mail", "/var/mail", nologin, 8, 8},
+			{"www-data", "/var/www", nologin, 33, 33},
 			{"nobody", "/nonexistent", nologin, 65534, 65534},
 		},
 		groups: []group{
-			{"root", 0}, {"daemon", 1}, {"bin", 2}, {"sys", 3}, {"adm", 4}, {"tty", 5}, {"disk", 6}, {"mail", 8}, {"man", 12}, {"www-data", 33},
-			{"shadow", 42}, {"utmp", 43}, {"staff", 50}, {"users", 100}, {"nogroup", 65534},
+			{"root", 0},
+			{"daemon", 1},
+			{"bin", 2},
+			{"sys", 3},
+			{"adm", 4},
+			{"tty", 5},
+			{"disk", 6},
+			{"mail", 8},
+			{"man", 12},
+			{"www-data", 33},
+			{"shadow", 42},
+			{"utmp", 43},
+			{"staff", 50},
+			{"users", 100},
+			{"nogroup", 65534},
 		},
 	}
 }
