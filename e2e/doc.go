@@ -17,7 +17,8 @@
 // releases into one system. completion_test.go types at shells. programs_test.go has some
 // two hundred programs of other releases do their work (make programs); its cases are
 // proved by systems of these releases themselves. generated_test.go is about indexes that are
-// made for views. firstminute_test.go is somebody without
+// made for views. image_test.go runs programs in containers of images that hashpkg has made, and sends
+// these to a registry. firstminute_test.go is somebody without
 // privileges.
 // debhelper_test.go builds Debian packages with the addon of debhelper.
 // repository_test.go makes the repositories of scripts. published_test.go makes those of hashpkg's own

@@ -63,7 +63,10 @@ const maxSourcesFile = 1 << 20
 // Options say how a [Repo] does its work.
 type Options struct {
 	Root *sysroot.Root
-	Now  time.Time
+	// Sources, if not nil, is the root whose files name sources and whose keys count, in place of
+	// Root: an image is made of what the machine knows.
+	Sources *sysroot.Root
+	Now     time.Time
 	// Getenv gives the proxies and the home directory, whose .netrc has passwords; nil
 	// for neither.
 	Getenv    func(string) string
@@ -108,6 +111,9 @@ func New(o Options) *Repo {
 	return &Repo{Options: o, client: client}
 }
 
+// sourcesRoot returns the root whose files name sources.
+func (r *Repo) sourcesRoot() *sysroot.Root { return cmp.Or(r.Options.Sources, r.Root) }
+
 // Close ends what waits on the network.
 func (r *Repo) Close() { r.client.Close() }
 
@@ -144,7 +150,7 @@ func (r *Repo) Sources(ctx context.Context) ([]backends.Source, error) {
 		return nil, err
 	}
 	for _, f := range r.formats() {
-		found, warnings, err := f.RootSources(ctx, r.Root)
+		found, warnings, err := f.RootSources(ctx, r.sourcesRoot())
 		if err != nil {
 			return nil, err
 		}
@@ -203,7 +209,7 @@ func (r *Repo) Fetched(ctx context.Context) ([]backends.Source, error) {
 func (r *Repo) mirror(release string) string { return cmp.Or(r.Mirrors[release], r.Mirrors[""]) }
 
 func (r *Repo) ownSources() ([]backends.Source, error) {
-	entries, err := r.Root.ReadDir(SourcesDir)
+	entries, err := r.sourcesRoot().ReadDir(SourcesDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read sources: %w", err)
 	}
@@ -214,7 +220,7 @@ func (r *Repo) ownSources() ([]backends.Source, error) {
 				continue
 			}
 			file := SourcesDir + "/" + e.Name()
-			text, err := r.Root.ReadFile(file, maxSourcesFile)
+			text, err := r.sourcesRoot().ReadFile(file, maxSourcesFile)
 			if err != nil {
 				return nil, fmt.Errorf("read sources: %w", err)
 			}

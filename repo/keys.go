@@ -20,14 +20,15 @@ var keyDirs = []string{"/usr/share/keyrings/", "/etc/pki/rpm-gpg/", "/usr/share/
 // own files name; the package manager of a root has its keys in the root. The caller
 // calls end.
 func (r *Repo) keyRoot(s *backends.Source) (root backends.Root, end func(), err error) {
-	if s.File != "" && path.Dir(s.File) != SourcesDir || r.Root.IsHost() {
-		return r.Root, func() {}, nil
+	own := r.sourcesRoot()
+	if s.File != "" && path.Dir(s.File) != SourcesDir || own.IsHost() {
+		return own, func() {}, nil
 	}
-	host, err := sysroot.Open("/", r.Root.Prefix(), r.Root.Formats())
+	host, err := sysroot.Open("/", own.Prefix(), own.Formats())
 	if err != nil {
 		return nil, nil, err
 	}
-	return &rootOrHost{r.Root, host}, func() { host.Close() }, nil //nolint:errcheck // nothing was written
+	return &rootOrHost{own, host}, func() { host.Close() }, nil //nolint:errcheck // nothing was written
 }
 
 // rootOrHost is a root with the keys of this machine where it has none of a name.

@@ -87,7 +87,11 @@ debos                   debos
 kiwi-ng                 kiwi
 mkosi                   mkosi
 rsync                   rsync
+docker-registry         docker-registry
 qemu-system-x86_64      qemu-system-x86
+runc                    runc
+skopeo                  skopeo
+umoci                   umoci
 ip                      iproute2
 xwd                     x11-apps
 xwininfo                x11-utils

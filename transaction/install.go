@@ -66,6 +66,9 @@ type InstallOptions struct {
 	// Generate lets programs of views make indexes for them, without rights: see
 	// [sandbox.Box]. The process has called [sandbox.Main].
 	Generate bool
+	// NoViews: no program gets a view, as where the root is going to have the files of all
+	// packages at their own paths.
+	NoViews bool
 	// CheckPlan, if not nil, is asked before anything is changed.
 	CheckPlan func(*plan.Plan) error
 	// Progress, if not nil, is called now and then, from any goroutine.
@@ -293,6 +296,9 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to *pa
 	in, err := planInput(ctx, o.Root, active, to, &warnings)
 	if err != nil {
 		return nil, err
+	}
+	if o.NoViews {
+		in.FileSize = nil
 	}
 	o.Progress(Progress{Step: "editing"})
 	if o.known != nil {

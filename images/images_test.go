@@ -1,0 +1,460 @@
+package images
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+)
+
+// contents are objects in memory.
+type contents map[digest.Digest]string
+
+func (c contents) MapObject(d digest.Digest, f func([]byte) error) error {
+	b, ok := c[d]
+	if !ok {
+		return fs.ErrNotExist
+	}
+	return f([]byte(b))
+}
+
+func (c contents) file(path, text string) record.File {
+	d := digest.Of([]byte(text))
+	c[d] = text
+	return record.File{Path: path, Type: record.TypeFile, Mode: 0o644, Object: d, Size: int64(len(text)), Source: d}
+}
+
+func symlink(path, target string) record.File {
+	return record.File{Path: path, Type: record.TypeSymlink, Mode: 0o777, Target: target}
+}
+
+func manifest(name, version string, files ...record.File) *record.Manifest {
+	slices.SortFunc(files, func(a, b record.File) int { return strings.Compare(a.Path, b.Path) })
+	m := &record.Manifest{Layout: 1, Name: name, Version: version, Architecture: "amd64", Format: "deb", Origin: record.OriginPrivate, Tree: version, Files: files}
+	m.Index()
+	return m
+}
+
+// input returns what an image of these packages is made of; of several versions of one the first is the default.
+func input(t *testing.T, objects Objects, manifests ...*record.Manifest) Input {
+	t.Helper()
+	layers, err := OpenLayers(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := layers.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	g := &record.Generation{Layout: 1, ID: 1, Architecture: "x86_64-linux-gnu"}
+	has := map[string]bool{}
+	for i, m := range manifests {
+		g.Trees = append(g.Trees, record.Tree{Name: m.Name, Version: m.Version, Architecture: m.Architecture, Format: m.Format, Origin: m.Origin, Dir: m.Tree, Default: !has[m.Name], Named: record.Named{Asked: i == 0, Release: "trixie"}})
+		has[m.Name] = true
+	}
+	return Input{
+		Prefix: "/var/sys", Generation: g, Manifests: manifests, Objects: objects, Layers: layers, Platform: v1.Platform{OS: "linux", Architecture: "amd64"}, Created: time.Unix(0, 0),
+	}
+}
+
+func make1(t *testing.T, in Input) v1.Image {
+	t.Helper()
+	image, err := Make(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Image(image); err != nil { // digests, sizes and counts, by the library
+		t.Error(err)
+	}
+	return image
+}
+
+// files returns what a container of an image sees: text, "-> TARGET" or "dir", by path.
+func files(t *testing.T, image v1.Image) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	r := mutate.Extract(image)
+	defer r.Close()
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Uname != "" || h.Gname != "" || !h.ModTime.Equal(entryTime) {
+			t.Errorf("%s is of %q:%q and %v", h.Name, h.Uname, h.Gname, h.ModTime)
+		}
+		b, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch name := strings.TrimSuffix(h.Name, "/"); h.Typeflag {
+		case tar.TypeDir:
+			all[name] = "dir"
+		case tar.TypeSymlink:
+			all[name] = "-> " + h.Linkname
+		default:
+			all[name] = string(b)
+		}
+	}
+}
+
+// TestPlace has the files of defaults at their own paths, and those of others below the prefix.
+func TestPlace(t *testing.T) {
+	objects := contents{}
+	climbing := symlink("usr/lib/libx.so", "../../../../libx/1/usr/lib/libx.so.1")
+	climbing.PackageTarget = "libx.so.1"
+	in := input(t, objects,
+		manifest("tool", "2", objects.file("usr/bin/tool", "two"), objects.file("usr/share/man/man1/tool.1", "man"), objects.file("usr/share/doc/tool/copyright", "license"), climbing),
+		manifest("tool", "1", objects.file("usr/bin/tool", "one")),
+		manifest("rival", "1", objects.file("usr/bin/tool", "rival"), objects.file("usr/bin/rival", "rival")),
+		manifest("under", "1", objects.file("usr/bin/tool/x", "below a file")),
+	)
+	got := files(t, make1(t, in))
+	for path, want := range map[string]string{
+		"usr/bin/tool":                   "two",
+		"usr/lib/libx.so":                "-> libx.so.1",
+		"usr/share/doc/tool/copyright":   "license",
+		"usr/share/man/man1/tool.1":      "",
+		"var/sys/tool/2/usr":             "-> ../../../../usr",
+		"var/sys/tool/1/usr/bin/tool":    "one",
+		"var/sys/rival/1/usr/bin/tool":   "rival",
+		"usr/bin/rival":                  "-> /var/sys/rival/1/usr/bin/rival",
+		"var/sys/under/1/usr/bin/tool/x": "below a file",
+		"var/sys/current-system":         "-> .hashpkg/generations/1",
+		"bin":                            "-> usr/bin",
+		"tmp":                            "dir",
+		"var/lib/dpkg/status.d/tool":     "Package: tool\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2\n",
+	} {
+		if got[path] != want {
+			t.Errorf("%s: %q, want %q", path, got[path], want)
+		}
+	}
+}
+
+// TestSame has one digest whatever the order in which layers are made, and layers that are the same in every image.
+func TestSame(t *testing.T) {
+	objects := contents{}
+	one, two := manifest("a", "1", objects.file("usr/bin/a", "a")), manifest("b", "1", objects.file("usr/bin/b", "b"))
+	both, again, alone := make1(t, input(t, objects, one, two)), make1(t, input(t, objects, one, two)), make1(t, input(t, objects, one))
+	digestOf := func(image v1.Image) string {
+		d, err := image.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.String()
+	}
+	if a, b := digestOf(both), digestOf(again); a != b {
+		t.Errorf("%s and %s", a, b)
+	}
+	a, err := both.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := alone.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, _ := a[0].Digest()
+	y, _ := b[0].Digest()
+	if x != y {
+		t.Errorf("the layer of a is %s in one image, and %s in another", x, y)
+	}
+}
+
+// TestManyTrees has no more layers than runtimes stack, and leaves no tree out.
+func TestManyTrees(t *testing.T) {
+	objects := contents{}
+	var all []*record.Manifest
+	for i := range 250 {
+		name := "p" + string(rune('a'+i/26)) + string(rune('a'+i%26))
+		all = append(all, manifest(name, "1", objects.file("usr/share/"+name, strings.Repeat(name, i+1))))
+	}
+	image := make1(t, input(t, objects, all...))
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(layers) != maxLayers {
+		t.Errorf("%d layers", len(layers))
+	}
+	packages, err := Packages(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(packages) != len(all) {
+		t.Errorf("%d packages", len(packages))
+	}
+	got := files(t, image)
+	for _, m := range all {
+		if got["usr/share/"+m.Name] == "" {
+			t.Errorf("%s is not in the image", m.Name)
+		}
+	}
+}
+
+// TestDamaged has no image made of an object that is not what its name says.
+func TestDamaged(t *testing.T) {
+	objects := contents{}
+	m := manifest("a", "1", objects.file("usr/bin/a", "a"))
+	objects[digest.Of([]byte("a"))] = "b"
+	if _, err := Make(t.Context(), input(t, objects, m)); err == nil || !strings.Contains(err.Error(), "is damaged") {
+		t.Error(err)
+	}
+}
+
+// TestAccounts has what scripts would make, with numbers that do not depend on other packages.
+func TestAccounts(t *testing.T) {
+	objects := contents{}
+	db := manifest("db", "1", objects.file("usr/bin/db", "db"))
+	db.WouldMake = pkginfo.Made{
+		Users: []string{"mydb"}, Accounts: []pkginfo.MadeAccount{{Name: "mydb", Home: "/var/lib/mydb", Shell: "/bin/bash"}},
+		Directories: []pkginfo.MadeDirectory{{Path: "/var/lib/mydb", Mode: "0750", Owner: "mydb:mydb"}, {Path: "/var/run/mydb"}},
+	}
+	other := manifest("other", "1")
+	other.WouldMake.Users, other.WouldMake.Groups = []string{"aaa", "root", "bad:name"}, []string{"zzz"}
+	line := func(manifests ...*record.Manifest) string {
+		got := files(t, make1(t, input(t, objects, manifests...)))
+		if got["var/lib/mydb"] != "dir" || got["run/mydb"] != "dir" {
+			t.Error("directories are not there")
+		}
+		if strings.Contains(got["etc/passwd"], "bad") || strings.Count("\n"+got["etc/passwd"], "\nroot:") != 1 {
+			t.Errorf("%s", got["etc/passwd"])
+		}
+		for l := range strings.Lines(got["etc/passwd"]) {
+			if strings.HasPrefix(l, "mydb:") {
+				return l
+			}
+		}
+		return ""
+	}
+	alone, together := line(db), line(db, other)
+	if alone == "" || alone != together || !strings.HasSuffix(alone, "::/var/lib/mydb:/bin/bash\n") {
+		t.Errorf("%q and %q", alone, together)
+	}
+}
+
+// TestCertificates has one file of all certificates, sorted.
+func TestCertificates(t *testing.T) {
+	objects := contents{}
+	in := input(t, objects, manifest("ca-certificates", "1", objects.file("usr/share/ca-certificates/mozilla/B.crt", "b"), objects.file("usr/share/ca-certificates/mozilla/A.crt", "a\n")))
+	in.Certificates = true
+	if got := files(t, make1(t, in))["etc/ssl/certs/ca-certificates.crt"]; got != "a\nb\n" {
+		t.Errorf("%q", got)
+	}
+	in = input(t, objects, manifest("a", "1"))
+	in.Certificates = true
+	if _, err := Make(t.Context(), in); err == nil || !strings.Contains(err.Error(), "has certificates") {
+		t.Error(err)
+	}
+}
+
+// TestDiff says what became of packages.
+func TestDiff(t *testing.T) {
+	layer := func(hex string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: hex} }
+	a := []Packaged{{"gone", "1", "amd64", layer("1")}, {"new", "1", "amd64", layer("2")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("4")}, {"x", "1", "amd64", layer("5")}, {"y", "1", "amd64", layer("5")}, {"z", "1", "amd64", layer("5")}}
+	b := []Packaged{{"new", "2", "amd64", layer("6")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("7")}, {"came", "1", "arm64", layer("8")}, {"x", "1", "amd64", layer("9")}, {"y", "1", "amd64", layer("9")}, {"z", "1", "amd64", layer("10")}}
+	want := []Difference{
+		{"built", "amd64", Rebuilt, "1", "1"}, {"came", "arm64", Added, "", "1"}, {"gone", "amd64", Removed, "1", ""}, {"new", "amd64", Changed, "1", "2"},
+	}
+	if d := cmp.Diff(want, Diff(a, b)); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestParsePlace reads places, and refuses what is none.
+func TestParsePlace(t *testing.T) {
+	for text, want := range map[string]string{
+		"oci:dir":                      "oci:dir",
+		"oci:dir:tag":                  "oci:dir:tag",
+		"oci-archive:/a/f.tar":         "oci-archive:/a/f.tar",
+		"docker-archive:f.tar:x/y:1":   "docker-archive:f.tar:x/y:1",
+		"dir:a:b":                      "dir:a:b",
+		"docker://localhost:5000/a/b":  "docker://localhost:5000/a/b",
+		"docker://example.org/a/b:tag": "docker://example.org/a/b:tag",
+		"oci":                          "",
+		"oci:":                         "",
+		"oci:a:b/c":                    "",
+		"docker:example.org/a":         "",
+		"docker://EXAMPLE/A b":         "",
+		"containers-storage:x":         "",
+	} {
+		p, err := ParsePlace(text)
+		var bad *PlaceError
+		switch {
+		case want == "" && !errors.As(err, &bad):
+			t.Errorf("%s: %v", text, err)
+		case want != "" && (err != nil || p.String() != want):
+			t.Errorf("%s: %s, %v", text, p, err)
+		}
+	}
+}
+
+// TestRegistry has what a registry lacks sent, once, and the manifest last.
+func TestRegistry(t *testing.T) {
+	objects := contents{}
+	var puts []string
+	server := httptest.NewServer(registryServer(&puts))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	shared := manifest("shared", "1", objects.file("usr/lib/shared", incompressible(1<<18)))
+	one := make1(t, input(t, objects, manifest("a", "1", objects.file("usr/bin/a", "a")), shared))
+	two := make1(t, input(t, objects, manifest("b", "1", objects.file("usr/bin/b", "b")), shared))
+	push := func(image v1.Image, tag string) int64 {
+		p, err := ParsePlace("docker://" + host + "/x/y:" + tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sent atomic.Int64
+		want, err := image.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.Write(t.Context(), []v1.Image{image}, Access{Sent: &sent})
+		if err != nil || got != want {
+			t.Fatalf("%v, %v", got, err)
+		}
+		c, err := p.Read(t.Context(), Access{})
+		if err != nil || c.Digest != want || len(c.Packages) != 2 {
+			t.Errorf("%v, %v", c, err)
+		}
+		return sent.Load()
+	}
+	m, err := one.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var layer int64
+	for _, l := range m.Layers {
+		layer = max(layer, l.Size)
+	}
+	first, second := push(one, "1"), push(two, "2")
+	if first < layer || second >= layer/2 {
+		t.Errorf("%d and %d bytes were sent; the shared layer has %d", first, second, layer)
+	}
+	if n := len(puts); n < 2 || !strings.Contains(puts[n-1], "/manifests/2") || slices.IndexFunc(puts, func(p string) bool { return strings.Contains(p, "/manifests/1") }) < 4 {
+		t.Errorf("%v", puts)
+	}
+}
+
+// incompressible returns text that hardly gets smaller.
+func incompressible(n int) string {
+	b := make([]byte, n)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return string(b)
+}
+
+// registryServer is a registry that keeps what is put there in memory, and notes what that is.
+func registryServer(puts *[]string) http.Handler {
+	next := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			*puts = append(*puts, r.URL.Path)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// TestGuarded sends nothing to another machine without TLS.
+func TestGuarded(t *testing.T) {
+	for url, want := range map[string]bool{"http://192.168.1.1/v2/": false, "http://example.org/v2/": false, "http://127.0.0.1:5000/v2/": true, "http://localhost/v2/": true, "http://[::1]/": true, "https://example.org/": true} {
+		for _, plain := range []bool{false, true} {
+			sent := false
+			g := &guarded{roundTrip(func() { sent = true }), Access{PlainHTTP: plain}}
+			r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := g.RoundTrip(r)
+			if err == nil {
+				err = response.Body.Close()
+			}
+			if sent != (want || plain) || (err == nil) != sent {
+				t.Errorf("%s, plain %v: sent %v, %v", url, plain, sent, err)
+			}
+		}
+	}
+}
+
+type roundTrip func()
+
+func (r roundTrip) RoundTrip(*http.Request) (*http.Response, error) {
+	r()
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+}
+
+// TestReplace leaves what is there when the new one cannot be written.
+func TestReplace(t *testing.T) {
+	objects := contents{}
+	m := manifest("a", "1", objects.file("usr/bin/a", "a"))
+	in := input(t, objects, m)
+	image := make1(t, in)
+	dir := t.TempDir()
+	for _, kind := range []string{"oci", "oci-archive", "docker-archive", "dir"} {
+		p, err := ParsePlace(kind + ":" + filepath.Join(dir, kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second one replaces the first
+			if _, err := p.Write(t.Context(), []v1.Image{image}, Access{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	packed, err := filepath.Glob(in.Layers.dir.Path("*.tar.gz"))
+	if err != nil || len(packed) == 0 {
+		t.Fatal(packed, err)
+	}
+	for _, name := range packed {
+		if err := os.Truncate(name, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, kind := range []string{"oci", "oci-archive", "docker-archive", "dir"} {
+		p, err := ParsePlace(kind + ":" + filepath.Join(dir, kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Write(t.Context(), []v1.Image{image}, Access{}); err == nil {
+			t.Errorf("%s: layers that are cut off were written", kind)
+		}
+		if kind == "dir" {
+			continue
+		}
+		if c, err := p.Read(t.Context(), Access{}); err != nil || len(c.Packages) != 1 {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".hashpkg-image-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+}

@@ -1,0 +1,394 @@
+package images
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/alternatives"
+	"github.com/hashpkg/hashpkg/layout/farm"
+	"github.com/hashpkg/hashpkg/layout/record"
+)
+
+// SBOMFile is where an image has its bill of materials, SPDX 2.3 in JSON.
+const SBOMFile = "/var/lib/db/sbom/image.spdx.json"
+
+// bundle is where programs of Debian look for the certificates of authorities (ca-certificates(8)).
+const bundle = "etc/ssl/certs/ca-certificates.crt"
+
+// last returns the entries of the last layer, complete: what follows from all trees.
+func (p *placed) last(in *Input) ([]entry, error) {
+	b := &lastLayer{p: p, accounts: accountsOf(p.trees)}
+	// Where runtimes mount what every program may expect.
+	for _, d := range []string{"dev", "etc", "proc", "run", "sys", "usr/bin", "usr/lib", "usr/sbin", "var/lib", "var/log", "var/cache"} {
+		b.dir(d, 0o755, 0, 0)
+	}
+	b.dir("tmp", 0o1777, 0, 0)
+	b.dir("var/tmp", 0o1777, 0, 0)
+	b.dir("root", 0o700, 0, 0)
+	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
+		if in := "usr/" + name; p.dirs[in] || p.files[in] != nil || b.has[in] {
+			b.add(link(name, in))
+		}
+	}
+	b.add(link("var/run", "../run"))
+	b.addAlone()
+	b.addAlternatives(in.Generation.Alternatives)
+	b.addFarm(in.Generation)
+	b.addMade()
+	b.addPolicy()
+	if in.Certificates {
+		if err := b.addCertificates(in.Objects); err != nil {
+			return nil, err
+		}
+	}
+	if len(in.SBOM) > 0 {
+		b.add(text(strings.TrimPrefix(SBOMFile, "/"), in.SBOM))
+	}
+	return complete(b.entries), nil
+}
+
+type lastLayer struct {
+	p        *placed
+	accounts *accounts
+	entries  []entry
+	has      map[string]bool
+}
+
+// add adds what no package has the place of.
+func (b *lastLayer) add(e entry) {
+	if b.has[e.path] || b.p.isTaken(&e) || b.p.files[e.path] != nil {
+		return
+	}
+	if b.has == nil {
+		b.has = map[string]bool{}
+	}
+	b.has[e.path] = true
+	b.entries = append(b.entries, e)
+}
+
+// dir adds a directory, unless a package has it.
+func (b *lastLayer) dir(p string, mode record.Mode, uid, gid int) {
+	if !b.p.dirs[p] {
+		b.add(entry{path: p, kind: record.TypeDirectory, mode: mode, uid: uid, gid: gid})
+	}
+}
+
+// addAlone adds links to the files of defaults that stand alone because others have places of theirs.
+func (b *lastLayer) addAlone() {
+	for _, t := range b.p.trees {
+		if !t.alone || !t.isDefault {
+			continue
+		}
+		for _, e := range b.p.payload(t, "") {
+			if e.kind == record.TypeFile {
+				b.add(link(e.path, "/"+path.Join(b.p.prefix, layout.TreePath(t.Name, t.Tree), e.path)))
+			}
+		}
+	}
+}
+
+// addAlternatives adds the names that several packages offer files for.
+func (b *lastLayer) addAlternatives(chosen map[string]string) {
+	var manifests []*record.Manifest
+	for _, t := range b.p.trees {
+		if !t.alone {
+			manifests = append(manifests, t.Manifest)
+		}
+	}
+	for _, l := range alternatives.Links(manifests, chosen) {
+		if b.p.keep.keeps(l.Path) {
+			b.add(link(l.Path, l.Target))
+		}
+	}
+}
+
+// addFarm adds the links of the generation, which is the first and only one of an image, and of its defaults.
+func (b *lastLayer) addFarm(g *record.Generation) {
+	in := func(name string) string { return path.Join(b.p.prefix, name) }
+	b.add(link(in(layout.CurrentSystem), layout.GenerationPath(g.ID)))
+	for _, l := range farm.Links(g) {
+		if top, _, _ := strings.Cut(l.Path, "/"); top != layout.ViewLinks && b.p.keep.keeps("usr/"+l.Path) {
+			b.add(link(in(layout.GenerationPath(g.ID)+"/"+l.Path), l.Target))
+		}
+	}
+	for i := range g.Trees {
+		b.add(link(in(g.Trees[i].Name+"/"+layout.DefaultLink), layout.DefaultLinkTarget(g.Trees[i].Name)))
+	}
+}
+
+// addMade adds what the scripts of packages would make: directories, and copies of files for /etc.
+func (b *lastLayer) addMade() {
+	for _, t := range b.p.trees {
+		if t.alone {
+			continue
+		}
+		for _, d := range t.WouldMake.Directories {
+			p := layout.MergeUsr(strings.TrimPrefix(path.Clean(d.Path), "/"))
+			p, isRun := cutRun(p)
+			if layout.CheckPayloadPath(p) != nil || isRun && below(p, "run") && p == "run" {
+				continue
+			}
+			uid, gid := b.accounts.owner(d.Owner)
+			b.replaceDir(p, modeOf(d.Mode), uid, gid)
+		}
+		for _, c := range t.WouldMake.Copies {
+			f := t.Lookup(layout.MergeUsr(strings.TrimPrefix(path.Clean(c.From), "/")))
+			to := layout.MergeUsr(strings.TrimPrefix(path.Clean(c.To), "/"))
+			if f != nil && f.Type == record.TypeFile && layout.CheckPayloadPath(to) == nil {
+				e := entryOf(f)
+				e.path, e.xattrs = to, nil
+				b.add(e)
+			}
+		}
+	}
+	b.add(text("etc/passwd", b.accounts.passwd()))
+	b.add(text("etc/group", b.accounts.group()))
+}
+
+// cutRun returns a path with run in place of var/run, which is a link to it.
+func cutRun(p string) (string, bool) {
+	if below(p, "var/run") {
+		return strings.TrimPrefix(p, "var/"), true
+	}
+	return p, false
+}
+
+// replaceDir adds a directory, also one that a package has with another owner or mode.
+func (b *lastLayer) replaceDir(p string, mode record.Mode, uid, gid int) {
+	e := entry{path: p, kind: record.TypeDirectory, mode: mode, uid: uid, gid: gid}
+	if i := slices.IndexFunc(b.entries, func(o entry) bool { return o.path == p }); i >= 0 {
+		if b.entries[i].kind == record.TypeDirectory {
+			b.entries[i] = e
+		}
+		return
+	}
+	b.add(e)
+}
+
+// modeOf reads the mode that a script gives a directory: octal digits, else what mkdir gives.
+func modeOf(text string) record.Mode {
+	n, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || n > 0o7777 {
+		return 0o755
+	}
+	return record.Mode(n)
+}
+
+// addPolicy adds what the C library asks for names of users and hosts (nsswitch.conf(5)).
+func (b *lastLayer) addPolicy() {
+	b.add(text("etc/nsswitch.conf", []byte("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n")))
+}
+
+// addCertificates adds what ca-certificates' script computes: one file with all certificates, and a link
+// where OpenSSL looks for one.
+func (b *lastLayer) addCertificates(objects Objects) error {
+	const dir = "usr/share/ca-certificates/"
+	var names []string
+	for p, e := range b.p.files {
+		if strings.HasPrefix(p, dir) && path.Ext(p) == ".crt" && e.kind == record.TypeFile {
+			names = append(names, p)
+		}
+	}
+	if len(names) == 0 {
+		return advice.Errorf("--with ca-certificates: no package of the image has certificates below /%s; name a package of Debian's or Ubuntu's with --from, or mount a bundle in the container", dir)
+	}
+	slices.Sort(names)
+	var all bytes.Buffer
+	for _, name := range names {
+		if err := b.p.files[name].writeTo(&all, objects); err != nil {
+			return fmt.Errorf("/%s: %w", name, err)
+		}
+		if !bytes.HasSuffix(all.Bytes(), []byte("\n")) {
+			all.WriteByte('\n')
+		}
+	}
+	b.add(text(bundle, all.Bytes()))
+	b.add(link("usr/lib/ssl/cert.pem", "/"+bundle))
+	return nil
+}
+
+// accounts are the users and groups of an image.
+type accounts struct {
+	users  []user
+	groups []group
+}
+
+type user struct {
+	name, home, shell string
+	uid, gid          int
+}
+
+type group struct {
+	name string
+	gid  int
+}
+
+// base are the users and groups that packages of Debian take for granted, with the numbers that
+// these have everywhere (base-passwd: users-and-groups.txt.gz).
+func base() *accounts {
+	const nologin = "/usr/sbin/nologin"
+	return &accounts{
+		users: []user{
+			{"root", "/root", "/bin/sh", 0, 0},
+			{"daemon", "/usr/sbin", nologin, 1, 1},
+			{"bin", "/bin", nologin, 2, 2},
+			{"sys", "/dev", nologin, 3, 3},
+			{"man", "/var/cache/man", nologin, 6, 12},
+			{"mail", "/var/mail", nologin, 8, 8},
+			{"www-data", "/var/www", nologin, 33, 33},
+			{"nobody", "/nonexistent", nologin, 65534, 65534},
+		},
+		groups: []group{
+			{"root", 0},
+			{"daemon", 1},
+			{"bin", 2},
+			{"sys", 3},
+			{"adm", 4},
+			{"tty", 5},
+			{"disk", 6},
+			{"mail", 8},
+			{"man", 12},
+			{"www-data", 33},
+			{"shadow", 42},
+			{"utmp", 43},
+			{"staff", 50},
+			{"users", 100},
+			{"nogroup", 65534},
+		},
+	}
+}
+
+// accountsOf returns the accounts that packages take for granted, and those that their scripts would make. Each of
+// these has a number that follows from its name, from 101 to 999, so that files on a volume keep their
+// owner in the next image.
+func accountsOf(trees []*tree) *accounts {
+	a := base()
+	var names []string
+	made := map[string]user{}
+	groupsOnly := map[string]bool{}
+	for _, t := range trees {
+		for _, name := range t.WouldMake.Users {
+			if _, has := made[name]; !has {
+				made[name] = user{name: name, home: "/nonexistent", shell: "/usr/sbin/nologin"}
+			}
+		}
+		for _, m := range t.WouldMake.Accounts {
+			u := made[m.Name]
+			u.name, u.home, u.shell = m.Name, cmp.Or(m.Home, "/nonexistent"), cmp.Or(m.Shell, "/usr/sbin/nologin")
+			made[m.Name] = u
+			if m.Group != "" {
+				groupsOnly[m.Group] = true
+			}
+		}
+		for _, name := range t.WouldMake.Groups {
+			groupsOnly[name] = true
+		}
+	}
+	taken := map[int]bool{}
+	for name := range made {
+		names = append(names, name)
+	}
+	for name := range groupsOnly {
+		if _, has := made[name]; !has {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if !isAccount(name) || a.gid(name) >= 0 {
+			continue
+		}
+		n := numberOf(name, taken)
+		a.groups = append(a.groups, group{name, n})
+		if u, has := made[name]; has {
+			u.uid, u.gid = n, n
+			a.users = append(a.users, u)
+		}
+	}
+	for _, t := range trees {
+		for _, m := range t.WouldMake.Accounts {
+			if i := slices.IndexFunc(a.users, func(u user) bool { return u.name == m.Name }); i >= 0 && a.gid(m.Group) >= 0 {
+				a.users[i].gid = a.gid(m.Group)
+			}
+		}
+	}
+	return a
+}
+
+// isAccount reports whether a name can stand in passwd(5).
+func isAccount(name string) bool {
+	for i, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '_' && (i == 0 || (c < '0' || c > '9') && c != '-' && c != '.') {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 32
+}
+
+// numberOf returns the number of an account, which is not taken.
+func numberOf(name string, taken map[int]bool) int {
+	d := digest.Of([]byte(name))
+	const first, last = 101, 999
+	n := first + (int(d[0])<<8|int(d[1]))%(last-first+1)
+	for taken[n] {
+		if n++; n > last {
+			n = first
+		}
+	}
+	taken[n] = true
+	return n
+}
+
+// gid returns the number of a group, -1 of one that is not there.
+func (a *accounts) gid(name string) int {
+	for _, g := range a.groups {
+		if g.name == name {
+			return g.gid
+		}
+	}
+	return -1
+}
+
+// owner returns the numbers of an owner as scripts have it, "mysql" or "mysql:adm"; root's for who is not there.
+func (a *accounts) owner(text string) (uid, gid int) {
+	text = strings.ReplaceAll(text, ".", ":")
+	name, of, hasGroup := strings.Cut(text, ":")
+	for _, u := range a.users {
+		if u.name == name {
+			uid = u.uid
+			if hasGroup && of == "" {
+				gid = u.gid
+			}
+		}
+	}
+	return uid, max(gid, a.gid(of), 0)
+}
+
+// passwd returns passwd(5).
+func (a *accounts) passwd() []byte {
+	var b bytes.Buffer
+	for _, u := range a.users {
+		fmt.Fprintf(&b, "%s:x:%d:%d::%s:%s\n", u.name, u.uid, u.gid, clean(u.home), clean(u.shell))
+	}
+	return b.Bytes()
+}
+
+// group returns group(5).
+func (a *accounts) group() []byte {
+	var b bytes.Buffer
+	for _, g := range a.groups {
+		fmt.Fprintf(&b, "%s:x:%d:\n", g.name, g.gid)
+	}
+	return b.Bytes()
+}
+
+// clean returns a field of passwd(5) without what would end it.
+func clean(field string) string { return strings.NewReplacer(":", "", "\n", "").Replace(field) }
