@@ -50,6 +50,13 @@ const (
 	ClosureFile  = "closure.so"
 )
 
+// DevDir is the directory of a tree with what programs are built with, and DevLibraries that in
+// it of the libraries that they are linked with.
+const (
+	DevDir       = "dev"
+	DevLibraries = "lib64"
+)
+
 // ViewLinks is the directory of a generation's farm with a link for each tree that has
 // a view, by its name and directory.
 const ViewLinks = "view"
