@@ -23,10 +23,10 @@ const devVersion = "1"
 // maxLinkerScript bounds, in bytes, a text that a linker reads in place of a library.
 const maxLinkerScript = 4 << 10
 
-// isDevelopment reports whether a payload has what programs are built with. What belongs to
+// IsDevelopment reports whether a payload has what programs are built with. What belongs to
 // the compiler (the C library's headers and the kernel's, the compiler's own directories) does not
 // count: the compiler that builds a program has its own.
-func isDevelopment(m *record.Manifest) bool {
+func IsDevelopment(m *record.Manifest) bool {
 	if m.Origin != record.OriginPrivate || m.HasDir(layout.DevDir) {
 		return false
 	}
@@ -47,6 +47,12 @@ func isDevelopment(m *record.Manifest) bool {
 	return found
 }
 
+// HasDev reports whether a tree has a directory with what programs are built with.
+func HasDev(m *record.Manifest) bool {
+	return slices.ContainsFunc(m.Links, func(l record.Link) bool { return strings.HasPrefix(l.Path, layout.DevDir+"/") }) ||
+		slices.ContainsFunc(m.Files, func(f record.File) bool { return f.IsDev() })
+}
+
 // isLinkDir reports whether a linker looks in a directory of a payload on its own.
 func isLinkDir(dir string) bool {
 	return dir == "usr/lib" || dir == "usr/lib64" || path.Dir(dir) == "usr/lib" && layout.IsTriplet(path.Base(dir))
@@ -56,7 +62,7 @@ func isLinkDir(dir string) bool {
 // of those of the packages to whose very version a relation ties it, and of those that its links
 // for the linker lead to.
 func (p *planner) stubs(c *candidate) []stub {
-	if !isDevelopment(c.m) {
+	if !IsDevelopment(c.m) {
 		return nil
 	}
 	wanted := map[string]bool{} // names of files in other packages
@@ -103,31 +109,27 @@ func (p *planner) stubs(c *candidate) []stub {
 
 // stubsAnew reports whether the stubs of a package would be others than they are.
 func (p *planner) stubsAnew(c *candidate) bool {
-	if !isDevelopment(c.m) {
+	if !IsDevelopment(c.m) {
 		return false
 	}
 	var was, now []string
-	hasDev := false
 	for i := range c.was.Files {
 		if s := c.was.Files[i].Stub; s != "" {
 			was = append(was, c.was.Files[i].Path+" "+p.inPackage(s))
 		}
-	}
-	for _, l := range c.was.Links {
-		hasDev = hasDev || strings.HasPrefix(l.Path, layout.DevDir+"/")
 	}
 	for _, s := range p.stubs(c) {
 		now = append(now, s.path+" "+p.inPackage(s.library))
 	}
 	slices.Sort(was)
 	slices.Sort(now)
-	return !hasDev || !slices.Equal(was, now)
+	return !HasDev(c.was) || !slices.Equal(was, now)
 }
 
 // addDev adds to a tree what programs are built with: below its dev the payload's usr by
 // links, with stubs in place of libraries and texts that name paths moved there.
 func (c *candidate) addDev() {
-	if !isDevelopment(c.m) {
+	if !IsDevelopment(c.m) {
 		return
 	}
 	d := devTree{m: c.m, files: map[string]record.File{}, links: map[string]string{}, merged: mergedIncludes(c.m)}
@@ -365,7 +367,7 @@ func devBytes(p Place, m *record.Manifest, f *record.File, read TreeFile) (made 
 	}
 	err = read(tree, file, func(b []byte) (err error) {
 		if f.Stub == "" {
-			made = moveText(b, p.Prefix+"/"+tree+"/"+layout.DevDir)
+			made = moveText(b, p.Prefix+"/"+layout.DevPath(m.Name, m.Tree))
 			return nil
 		}
 		edit, err := elfedit.Make(b, elfedit.Changes{Soname: &f.Stub})

@@ -269,7 +269,7 @@ func (c *candidate) identity() digest.Digest {
 	for _, l := range c.linkers {
 		hashStrings(h, "linker", l)
 	}
-	if isDevelopment(c.m) {
+	if IsDevelopment(c.m) {
 		hashStrings(h, "dev", devVersion)
 	}
 	for _, s := range c.stubs {

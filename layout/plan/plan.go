@@ -466,7 +466,7 @@ func generationTree(m *record.Manifest) record.Tree {
 			}
 		}
 	}
-	t.Prelocated = isPrelocated(m)
+	t.Prelocated, t.Dev = isPrelocated(m), HasDev(m)
 	t.Links = append(t.Links, shareLinks(m)...)
 	for i := range m.Files {
 		f := &m.Files[i]
