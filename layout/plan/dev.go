@@ -53,6 +53,22 @@ func HasDev(m *record.Manifest) bool {
 		slices.ContainsFunc(m.Files, func(f record.File) bool { return f.IsDev() })
 }
 
+// Unlinked returns the names in a payload by which a linker would find libraries that no tree
+// has: those of the root's own packages.
+func Unlinked(m *record.Manifest) (names []string) {
+	for i := range m.Files {
+		f := &m.Files[i]
+		if f.Type != record.TypeSymlink || !isLinkDir(path.Dir(f.Path)) || !strings.HasSuffix(f.Path, ".so") {
+			continue
+		}
+		at := layout.DevDir + strings.TrimPrefix(f.Path, "usr")
+		if !slices.ContainsFunc(m.Links, func(l record.Link) bool { return l.Path == at }) && m.Lookup(at) == nil {
+			names = append(names, path.Base(f.Path))
+		}
+	}
+	return names
+}
+
 // isLinkDir reports whether a linker looks in a directory of a payload on its own.
 func isLinkDir(dir string) bool {
 	return dir == "usr/lib" || dir == "usr/lib64" || path.Dir(dir) == "usr/lib" && layout.IsTriplet(path.Base(dir))
@@ -389,14 +405,13 @@ func LinkStub(p Place, m *record.Manifest, f *record.File) {
 // directories in /, lead below dev.
 func moveText(text []byte, dev string) []byte {
 	var out []byte
-	for i := 0; i < len(text); {
-		n, isMoved := movedPath(text, i)
-		if isMoved {
+	for i := 0; i < len(text); i++ {
+		if n, isMoved := movedPath(text, i); isMoved {
 			out = append(out, dev...)
 			i += n
-		} else {
+		}
+		if i < len(text) {
 			out = append(out, text[i])
-			i++
 		}
 	}
 	return out

@@ -95,10 +95,15 @@ func Find(root *sysroot.Root, named []query.Spec) (*Environment, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := f.unlinked(m); err != nil {
+			if i < len(named) {
+				return nil, err
+			}
+			f.env.Notes = append(f.env.Notes, "left out: "+err.Error())
+			continue
+		}
 		f.add(m, i < len(named))
-	}
-	for i := range trees {
-		if err := f.check(f.manifests[trees[i].Path()]); err != nil {
+		if err := f.check(m); err != nil {
 			return nil, err
 		}
 	}
@@ -131,12 +136,37 @@ func (f *finder) named(specs []query.Spec) (trees []*record.Tree, err error) {
 		if i := slices.IndexFunc(trees, func(o *record.Tree) bool { return o.Name == t.Name }); i >= 0 {
 			return nil, fmt.Errorf("build with %s and %s: a program is linked with one version of a library", trees[i].Spec(), t.Spec())
 		}
+		if t, err = f.linked(s, t); err != nil {
+			return nil, err
+		}
 		if !t.Dev {
 			return nil, f.nothing(t)
 		}
 		trees = append(trees, t)
 	}
 	return trees, nil
+}
+
+// linked returns a tree that somebody means, or another one of that version whose libraries are
+// private: it may have been installed again for these.
+func (f *finder) linked(s query.Spec, t *record.Tree) (*record.Tree, error) {
+	all, err := query.All(f.active, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range append([]*record.Tree{t}, all...) {
+		if !o.Dev || o.Version != t.Version {
+			continue
+		}
+		m, err := f.manifest(o.Path())
+		if err != nil {
+			return nil, err
+		}
+		if len(plan.Unlinked(m)) == 0 {
+			return o, nil
+		}
+	}
+	return t, nil
 }
 
 // nothing says why nothing is built with a tree, and with what instead.
@@ -230,6 +260,28 @@ func (f *finder) offers(t *record.Tree, want pkginfo.Constraint) bool {
 	return t.Name == want.Name && orders.Satisfies(t.Format, t.Version, want) || slices.ContainsFunc(t.Provides, func(c pkginfo.Capability) bool {
 		return c.Name == want.Name && orders.Satisfies(t.Format, c.Version, want)
 	})
+}
+
+// unlinked returns an error if a linker would take a package's libraries from elsewhere, or link
+// what is static in their place: they are those of the root's own package.
+func (f *finder) unlinked(m *record.Manifest) error {
+	names := plan.Unlinked(m)
+	if len(names) == 0 {
+		return nil
+	}
+	var lacking []string
+	for _, r := range m.Requires {
+		for _, want := range r.Alternatives {
+			has := func(t record.Tree) bool { return t.Origin == record.OriginPrivate && f.offers(&t, want) }
+			if want.Operator == "=" && !slices.ContainsFunc(f.active.Trees, has) {
+				lacking = append(lacking, want.Name+"="+want.Version)
+			}
+		}
+	}
+	if len(lacking) == 0 {
+		return fmt.Errorf("build with %s: %w: no package that hashpkg has installed has its %s", m.Spec(), ErrNothing, strings.Join(names, ", "))
+	}
+	return advice.Errorf("build with %s: %w: %s would be the system's own; run hashpkg install %s, and then hashpkg rebind %s", m.Spec(), ErrNothing, strings.Join(names, ", "), strings.Join(lacking, " "), m.Name)
 }
 
 // add adds a tree to the environment.
@@ -407,6 +459,10 @@ type Variable struct {
 
 // Variables returns what to set for a tool, sorted by name. What has says that a variable is stays
 // in force behind it; asked twice, the value is the same.
+//
+// Headers and libraries always come together. So there are no CPATH and LIBRARY_PATH: gcc looks in
+// the directories of the latter after the system's, and would take headers of one version and the
+// library of another.
 func (e *Environment) Variables(tool Tool, has func(name string) string) []Variable {
 	include, link := each("-I", e.includes), each("-L", e.libraries)
 	if len(e.Runtime) > 0 {
@@ -423,15 +479,13 @@ func (e *Environment) Variables(tool Tool, has func(name string) string) []Varia
 		list  []string
 		start string // the tool's own default, which a value replaces
 	}{
-		{[]Tool{Any, CMake, Meson, Autotools, Cargo, Go}, "PKG_CONFIG_PATH", true, e.pkgConfig, ""},
+		{[]Tool{Any, GCC, CMake, Meson, Autotools, Cargo, Go}, "PKG_CONFIG_PATH", true, e.pkgConfig, ""},
 		{[]Tool{Any, CMake, Meson}, "CMAKE_PREFIX_PATH", true, e.prefixes, ""},
-		{[]Tool{Any, GCC, CMake, Meson, Cargo}, "CPATH", true, e.includes, ""},         // gcc(1)
-		{[]Tool{Any, GCC, CMake, Meson, Cargo}, "LIBRARY_PATH", true, e.libraries, ""}, // gcc(1)
-		{[]Tool{Any, Autotools}, "CPPFLAGS", false, include, ""},                       // Autoconf, "Preset Output Variables"
-		{[]Tool{Any, GCC, CMake, Meson, Autotools}, "LDFLAGS", false, link, ""},        // the same
-		{[]Tool{Any, Go}, "CGO_CPPFLAGS", false, include, ""},                          // go help environment
-		{[]Tool{Any, Go}, "CGO_LDFLAGS", false, link, "-O2 -g"},                        // the same
-		{[]Tool{Cargo}, "RUSTFLAGS", false, rust, ""},                                  // Cargo, "Environment Variables"
+		{[]Tool{Any, GCC, Meson, Autotools}, "CPPFLAGS", false, include, ""},    // Autoconf, "Preset Output Variables"
+		{[]Tool{Any, GCC, CMake, Meson, Autotools}, "LDFLAGS", false, link, ""}, // the same
+		{[]Tool{Any, Go}, "CGO_CPPFLAGS", false, include, ""},                   // go help environment
+		{[]Tool{Any, Go}, "CGO_LDFLAGS", false, link, "-O2 -g"},                 // the same
+		{[]Tool{Cargo}, "RUSTFLAGS", false, rust, ""},                           // Cargo, "Environment Variables"
 	}
 	var out []Variable
 	for _, v := range all {
