@@ -20,8 +20,12 @@ type stub struct {
 // one when dev gets other files.
 const devVersion = "1"
 
-// maxLinkerScript bounds, in bytes, a text that a linker reads in place of a library.
-const maxLinkerScript = 4 << 10
+// What texts have at most, in bytes: one that a linker reads in place of a library, and any other
+// in which paths are moved.
+const (
+	maxLinkerScript = 4 << 10
+	maxMoved        = 1 << 20
+)
 
 // IsDevelopment reports whether a payload has what programs are built with. What belongs to
 // the compiler (the C library's headers and the kernel's, the compiler's own directories) does not
@@ -56,13 +60,17 @@ func HasDev(m *record.Manifest) bool {
 // Unlinked returns the names in a payload by which a linker would find libraries that no tree
 // has: those of the root's own packages.
 func Unlinked(m *record.Manifest) (names []string) {
+	there := map[string]bool{}
+	for _, l := range m.Links {
+		there[l.Path] = true
+	}
 	for i := range m.Files {
 		f := &m.Files[i]
 		if f.Type != record.TypeSymlink || !isLinkDir(path.Dir(f.Path)) || !strings.HasSuffix(f.Path, ".so") {
 			continue
 		}
 		at := layout.DevDir + strings.TrimPrefix(f.Path, "usr")
-		if !slices.ContainsFunc(m.Links, func(l record.Link) bool { return l.Path == at }) && m.Lookup(at) == nil {
+		if !there[at] && m.Lookup(at) == nil {
 			names = append(names, path.Base(f.Path))
 		}
 	}
@@ -89,6 +97,7 @@ func (p *planner) stubs(c *candidate) []stub {
 		}
 	}
 	var list []stub
+	taken := map[string]bool{}
 	add := func(o *candidate, tied bool) {
 		if o.m.Origin != record.OriginPrivate || isLoaderFamily(o.m) {
 			return
@@ -96,14 +105,15 @@ func (p *planner) stubs(c *candidate) []stub {
 		for i := range o.m.Files {
 			f := &o.m.Files[i]
 			sub, ok := publicLibrary(f)
-			if !ok || sub != "" || f.ELF.Soname == "" || strings.Contains(f.ELF.Soname, "/") || f.ELF.Musl {
+			if !ok || sub != "" || !isStubName(f.ELF.Soname) || f.ELF.Musl || strings.Contains(f.Path, "$") { // which the loader would expand
 				continue
 			}
 			if !tied && !wanted[path.Base(f.Path)] && !wanted[f.ELF.Soname] {
 				continue
 			}
 			s := stub{layout.DevDir + strings.TrimPrefix(path.Dir(f.Path), "usr") + "/" + f.ELF.Soname, p.treePath(o) + "/" + f.Path}
-			if !slices.ContainsFunc(list, func(o stub) bool { return o.path == s.path }) {
+			if !taken[s.path] {
+				taken[s.path] = true
 				list = append(list, s)
 			}
 		}
@@ -121,6 +131,11 @@ func (p *planner) stubs(c *candidate) []stub {
 		}
 	}
 	return list
+}
+
+// isStubName reports whether a soname is the name of a file that a stub can have.
+func isStubName(soname string) bool {
+	return strings.Contains(soname, ".so") && !strings.Contains(soname, "/") && layout.CheckPayloadPath(soname) == nil
 }
 
 // stubsAnew reports whether the stubs of a package would be others than they are.
@@ -256,7 +271,7 @@ func (d *devTree) add(f *record.File) {
 	}
 	d.put(rel, f)
 	if rest, ok := strings.CutPrefix(rel, "include/"); ok {
-		if top, below, _ := strings.Cut(rest, "/"); layout.IsTriplet(top) {
+		if top, below, _ := strings.Cut(rest, "/"); below != "" && layout.IsTriplet(top) {
 			d.put("include/"+below, f)
 		}
 	}
@@ -289,11 +304,11 @@ func (d *devTree) putFile(at string, f *record.File) {
 	dir, base := path.Dir(at), path.Base(at)
 	_, isPublic := publicLibrary(f)
 	switch inLink := isLinkDir(path.Dir(f.Path)); {
-	case inLink && isPublic && f.ELF.Soname != "": // its stub is there
+	case inLink && isPublic && isStubName(f.ELF.Soname) && !f.ELF.Musl: // its stub is there
 	case f.Type == record.TypeSymlink:
 		d.putLink(at, f, inLink)
-	case path.Base(dir) == "pkgconfig" && strings.HasSuffix(base, ".pc"),
-		isCMakeDir(strings.TrimPrefix(dir, layout.DevDir+"/")) && strings.HasSuffix(base, ".cmake"),
+	case f.Size <= maxMoved && path.Base(dir) == "pkgconfig" && strings.HasSuffix(base, ".pc"),
+		f.Size <= maxMoved && isCMakeDir(strings.TrimPrefix(dir, layout.DevDir+"/")) && strings.HasSuffix(base, ".cmake"),
 		inLink && f.ELF == nil && strings.HasSuffix(base, ".so") && f.Size <= maxLinkerScript:
 		d.files[at] = record.File{Path: at, Type: record.TypeFile, Mode: 0o644, Moved: f.Path}
 	default:
@@ -317,33 +332,29 @@ func (d *devTree) putLink(at string, f *record.File, inLink bool) {
 }
 
 // finish adds lib64, under which name libraries are found whatever the package calls it, and takes
-// out links that lead to nothing.
+// out links that lead to nothing, or stand where a directory has to be.
 func (d *devTree) finish() {
-	at := layout.DevDir + "/" + layout.DevLibraries
-	has := func(dir string) bool {
-		for p := range d.files {
-			if strings.HasPrefix(p, dir+"/") {
-				return true
-			}
+	dirs := map[string]bool{}
+	note := func(p string) {
+		for dir := path.Dir(p); dir != "." && !dirs[dir]; dir = path.Dir(dir) {
+			dirs[dir] = true
 		}
-		for p := range d.links {
-			if strings.HasPrefix(p, dir+"/") {
-				return true
-			}
-		}
-		return false
 	}
-	if !has(at) {
-		for _, dir := range d.libraryDirs() {
-			if has(dir) {
-				d.links[at] = dir
-				break
-			}
+	for p := range d.files {
+		note(p)
+	}
+	for p := range d.links {
+		note(p)
+	}
+	if at := layout.DevDir + "/" + layout.DevLibraries; !dirs[at] {
+		if in := d.libraryDirs(); len(in) > 0 {
+			d.links[at] = in[0]
 		}
 	}
 	for p, to := range d.links {
 		_, isFile := d.files[to]
-		if _, isLink := d.links[to]; strings.HasPrefix(to, layout.DevDir+"/") && !isFile && !isLink && !has(to) {
+		_, isLink := d.links[to]
+		if dirs[p] || strings.HasPrefix(to, layout.DevDir+"/") && !isFile && !isLink && !dirs[to] {
 			delete(d.links, p)
 		}
 	}

@@ -106,6 +106,12 @@ func TestDevTree(t *testing.T) {
 		{"the kernel's headers", map[string]string{"usr/include/linux/version.h": ""}, nil, map[string]string{}, map[string]string{}},
 		{"the compiler", map[string]string{"usr/include/c++/12/x": "", "usr/lib/gcc/x86_64-linux-gnu/12/crtbegin.o": ""}, nil, map[string]string{}, map[string]string{}},
 		{"a dev of its own", map[string]string{"usr/include/x.h": "", "dev/null": ""}, nil, map[string]string{}, map[string]string{}},
+		{"names that are none", map[string]string{"usr/include/x86_64-linux-gnu": "", "usr/include/x.h": ""}, nil, map[string]string{
+			"dev/include/x.h": "usr/include/x.h", "dev/include/x86_64-linux-gnu": "usr/include/x86_64-linux-gnu",
+		}, map[string]string{}},
+		{"a link where a directory is", map[string]string{"usr/lib": "lib64", "usr/include/x.h": ""}, []stub{{"dev/lib/libz.so.1", "/s/z/1/usr/lib/libz.so.1"}}, map[string]string{
+			"dev/include/x.h": "usr/include/x.h", "dev/lib64": "dev/lib",
+		}, map[string]string{"dev/lib/libz.so.1": "/s/z/1/usr/lib/libz.so.1"}},
 		{"no headers", map[string]string{lib + "libz.so.1": "libz.so.1.2", "usr/bin/x": ""}, nil, map[string]string{}, map[string]string{}},
 	} {
 		c := newCandidate(payloadOf(tt.payload), nil)

@@ -310,6 +310,7 @@ func (f *finder) add(m *record.Manifest, named bool) {
 		files = append(files, l.Path)
 	}
 	slices.Sort(files)
+	_, hasMain := slices.BinarySearch(files, layout.DevDir+"/"+layout.DevLibraries) // leads to another directory
 	for _, p := range files {
 		in, base := path.Dir(p), path.Base(p)
 		switch {
@@ -319,8 +320,8 @@ func (f *finder) add(m *record.Manifest, named bool) {
 		case strings.HasSuffix(base, ".pc"):
 			note(&f.env.pkgConfig, in)
 		case strings.HasSuffix(base, ".a"), strings.HasSuffix(base, ".so"), strings.Contains(base, ".so."):
-			if slices.ContainsFunc(files, func(o string) bool { return o == layout.DevDir+"/"+layout.DevLibraries }) && strings.Count(in, "/") == 2 {
-				in = layout.DevDir + "/" + layout.DevLibraries // leads there
+			if hasMain && strings.Count(in, "/") == 2 {
+				in = layout.DevDir + "/" + layout.DevLibraries
 			}
 			note(&f.env.libraries, in)
 		}
