@@ -70,7 +70,8 @@ func TestDevTree(t *testing.T) {
 		made    map[string]string // by path, from what
 	}{
 		{
-			"a library", map[string]string{lib + "libz.so": "libz.so.1.2", lib + "libz.a": "", lib + "libz.la": "", "usr/include/zlib.h": "", "usr/share/doc/x/y": ""},
+			"a library",
+			map[string]string{lib + "libz.so": "libz.so.1.2", lib + "libz.a": "", lib + "libz.la": "", "usr/include/zlib.h": "", "usr/share/doc/x/y": ""},
 			[]stub{{"dev/lib/x86_64-linux-gnu/libz.so.1", "/s/z/1/" + lib + "libz.so.1.2"}},
 			map[string]string{
 				"dev/include/zlib.h": "usr/include/zlib.h", "dev/lib64": "dev/lib/x86_64-linux-gnu",
@@ -78,19 +79,26 @@ func TestDevTree(t *testing.T) {
 				"dev/lib/x86_64-linux-gnu/libz.a": lib + "libz.a",
 			},
 			map[string]string{"dev/lib/x86_64-linux-gnu/libz.so.1": "/s/z/1/" + lib + "libz.so.1.2"},
-		}, {
-			"headers for all machines and for one", map[string]string{
+		},
+		{
+			"headers for all machines and for one",
+			map[string]string{
 				"usr/include/o/a.h": "", "usr/include/x86_64-linux-gnu/o/b.h": "", "usr/include/p/c.h": "", "usr/include/x86_64-linux-gnu/q/d.h": "",
-			}, nil,
+			},
+			nil,
 			map[string]string{
 				"dev/include/o/a.h": "usr/include/o/a.h", "dev/include/o/b.h": "usr/include/x86_64-linux-gnu/o/b.h", "dev/include/p": "usr/include/p",
 				"dev/include/q": "usr/include/x86_64-linux-gnu/q", "dev/include/x86_64-linux-gnu": "usr/include/x86_64-linux-gnu",
-			}, map[string]string{},
-		}, {
-			"lib64, texts and links among them", map[string]string{
+			},
+			map[string]string{},
+		},
+		{
+			"lib64, texts and links among them",
+			map[string]string{
 				"usr/lib64/pkgconfig/x-1.pc": "", "usr/lib64/pkgconfig/x.pc": "x-1.pc", "usr/lib64/cmake/X/XConfig.cmake": "", "usr/lib64/libx.so": "", "usr/lib64/libxx.so": "libx.so",
 				"usr/share/pkgconfig/y.pc": "", "usr/share/aclocal/x.m4": "", "usr/bin/x-config": "", "usr/include/gone.h": "/nowhere/gone.h",
-			}, nil,
+			},
+			nil,
 			map[string]string{
 				"dev/lib64/pkgconfig/x.pc": "dev/lib64/pkgconfig/x-1.pc", "dev/lib64/libxx.so": "dev/lib64/libx.so", "dev/share/aclocal": "usr/share/aclocal", "dev/bin": "bin",
 			},
@@ -98,9 +106,13 @@ func TestDevTree(t *testing.T) {
 				"dev/lib64/pkgconfig/x-1.pc": "usr/lib64/pkgconfig/x-1.pc", "dev/lib64/cmake/X/XConfig.cmake": "usr/lib64/cmake/X/XConfig.cmake",
 				"dev/lib64/libx.so": "usr/lib64/libx.so", "dev/share/pkgconfig/y.pc": "usr/share/pkgconfig/y.pc",
 			},
-		}, {
-			"a link for a library that is nowhere", map[string]string{lib + "libz.so": "libz.so.1", "usr/include/zlib.h": ""}, nil,
-			map[string]string{"dev/include/zlib.h": "usr/include/zlib.h"}, map[string]string{},
+		},
+		{
+			"a link for a library that is nowhere",
+			map[string]string{lib + "libz.so": "libz.so.1", "usr/include/zlib.h": ""},
+			nil,
+			map[string]string{"dev/include/zlib.h": "usr/include/zlib.h"},
+			map[string]string{},
 		},
 		{"the C library", map[string]string{"usr/include/stdio.h": "", lib + "crt1.o": ""}, nil, map[string]string{}, map[string]string{}},
 		{"the kernel's headers", map[string]string{"usr/include/linux/version.h": ""}, nil, map[string]string{}, map[string]string{}},

@@ -39,14 +39,16 @@ a newer C library is refused.
 Without --for, everything is set that changes no default of a tool; what is set
 already stays in force behind it. The lines are for eval of the shell.
 
-gcc is autotools' compiler as well as one by itself: it does not read LDFLAGS, and
-where these have more than a directory, they belong on its command line. docs/env.md
-has an example of each tool, and says how long what was built keeps its libraries.`,
+gcc by itself reads neither CPPFLAGS nor LDFLAGS: they belong on its command line.
+docs/env.md has an example of each tool, and says how long what was built keeps its
+libraries: hashpkg does not know of it.`,
 		Example: `  # Get an older zlib, and build with it
   hashpkg install --from bookworm zlib1g-dev
   hashpkg env zlib1g-dev -- make
   # Two versions: name one
   hashpkg env zlib1g-dev=1:1.2.13.dfsg-1 -- sh -c 'cmake -B build && cmake --build build'
+  # A compiler by itself
+  hashpkg env zlib1g-dev -- sh -c 'gcc $CPPFLAGS hello.c -o hello $LDFLAGS -lz'
   # Set the variables in this shell
   eval "$(hashpkg env libxml2-dev libssl-dev)"
   # What cargo needs, with its own flags for rustc
