@@ -44,7 +44,7 @@ func IsDevelopment(m *record.Manifest) bool {
 			return false
 		case strings.HasPrefix(f.Path, "usr/include/"), strings.HasSuffix(base, ".pc") && path.Base(dir) == "pkgconfig":
 			found = true
-		case isLinkDir(dir) && (strings.HasSuffix(base, ".a") || f.ELF == nil && strings.HasSuffix(base, ".so")):
+		case isLinkDir(dir) && strings.HasSuffix(base, ".a"), isLinkerName(m, f):
 			found = true
 		}
 	}
@@ -66,7 +66,7 @@ func Unlinked(m *record.Manifest) (names []string) {
 	}
 	for i := range m.Files {
 		f := &m.Files[i]
-		if f.Type != record.TypeSymlink || !isLinkDir(path.Dir(f.Path)) || !strings.HasSuffix(f.Path, ".so") {
+		if !isLinkerName(m, f) {
 			continue
 		}
 		at := layout.DevDir + strings.TrimPrefix(f.Path, "usr")
@@ -82,6 +82,13 @@ func isLinkDir(dir string) bool {
 	return dir == "usr/lib" || dir == "usr/lib64" || path.Dir(dir) == "usr/lib" && layout.IsTriplet(path.Base(dir))
 }
 
+// isLinkerName reports whether a file of a payload is a link by which a linker finds a library
+// of another package.
+func isLinkerName(m *record.Manifest, f *record.File) bool {
+	base := path.Base(f.Path)
+	return f.Type == record.TypeSymlink && strings.HasPrefix(base, "lib") && strings.HasSuffix(base, ".so") && isLinkDir(path.Dir(f.Path)) && m.Resolve(f.Path) == nil
+}
+
 // stubs returns the stubs of a package that programs are built with: of its own libraries,
 // of those of the packages to whose very version a relation ties it, and of those that its links
 // for the linker lead to.
@@ -92,7 +99,7 @@ func (p *planner) stubs(c *candidate) []stub {
 	wanted := map[string]bool{} // names of files in other packages
 	for i := range c.m.Files {
 		f := &c.m.Files[i]
-		if f.Type == record.TypeSymlink && isLinkDir(path.Dir(f.Path)) && c.m.Resolve(f.Path) == nil {
+		if isLinkerName(c.m, f) {
 			wanted[path.Base(f.Target)] = true
 		}
 	}

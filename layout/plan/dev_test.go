@@ -124,7 +124,7 @@ func TestDevTree(t *testing.T) {
 		{"a link where a directory is", map[string]string{"usr/lib": "lib64", "usr/include/x.h": ""}, []stub{{"dev/lib/libz.so.1", "/s/z/1/usr/lib/libz.so.1"}}, map[string]string{
 			"dev/include/x.h": "usr/include/x.h", "dev/lib64": "dev/lib",
 		}, map[string]string{"dev/lib/libz.so.1": "/s/z/1/usr/lib/libz.so.1"}},
-		{"no headers", map[string]string{lib + "libz.so.1": "libz.so.1.2", "usr/bin/x": ""}, nil, map[string]string{}, map[string]string{}},
+		{"no headers", map[string]string{lib + "libz.so.1": "libz.so.1.2", lib + "libz.so.1.2": "", lib + "libz-plugin.so": "libz.so.1.2", "usr/bin/x": ""}, nil, map[string]string{}, map[string]string{}},
 	} {
 		c := newCandidate(payloadOf(tt.payload), nil)
 		c.stubs = tt.stubs
