@@ -16,7 +16,8 @@
 // without a file that it needs. byname_test.go installs 66 programs by name from three
 // releases into one system. completion_test.go types at shells. programs_test.go has some
 // two hundred programs of other releases do their work (make programs); its cases are
-// proved by systems of these releases themselves. generated_test.go is about indexes that are
+// proved by systems of these releases themselves. env_test.go builds projects of several build
+// systems with libraries of other releases. generated_test.go is about indexes that are
 // made for views. image_test.go runs programs in containers of images that hashpkg has made, and sends
 // these to a registry. firstminute_test.go is somebody without
 // privileges.

@@ -55,6 +55,29 @@ const (
 	ClosureFile  = "closure.so"
 )
 
+// DevDir is the directory of a tree with what programs are built with, and DevLibraries that in
+// it of the libraries that they are linked with.
+const (
+	DevDir       = "dev"
+	DevLibraries = "lib64"
+)
+
+// DevPath returns the path, relative to the prefix, by which builds are told of the [DevDir] of a
+// tree. It is a name of the active generation's where the tree's has a "%", which pkg-config(1)
+// writes with a backslash that shells and compilers do not take away.
+func DevPath(name, tree string) string {
+	if strings.Contains(tree, "%") {
+		return CurrentSystem + "/" + DevLink(name, tree)
+	}
+	return TreePath(name, tree) + "/" + DevDir
+}
+
+// DevLink returns the name in a generation's farm that leads to the [DevDir] of a tree whose own
+// path has a "%".
+func DevLink(name, tree string) string {
+	return DevDir + "/" + name + "/" + strings.ReplaceAll(tree, "%3a", "_")
+}
+
 // ViewLinks is the directory of a generation's farm with a link for each tree that has
 // a view, by its name and directory.
 const ViewLinks = "view"

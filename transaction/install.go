@@ -201,12 +201,14 @@ func Install(ctx context.Context, o InstallOptions) (result *InstallResult, err 
 // The packaged bytes of all files that are edited are staged, or in the store.
 func (w *Writer) carryOut(ctx context.Context, made *plan.Plan, next *record.Generation, progress func(Progress)) error {
 	trees, err := applyEdits(ctx, w.staging, made)
-	if err == nil {
-		err = stageMade(w.root, w.staging, trees, next.Architecture)
-	}
 	if err != nil {
 		return err
 	}
+	refused, err := stageMade(w.root, w.staging, trees, next.Architecture)
+	if err != nil {
+		return err
+	}
+	made.Warnings = append(made.Warnings, refused...)
 	progress(Progress{Step: "committing"})
 	if err := ctx.Err(); err != nil {
 		return err

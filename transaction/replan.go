@@ -70,7 +70,41 @@ func Replan(ctx context.Context, o InstallOptions, base *record.Generation, know
 		m.Index()
 		manifests = append(manifests, m)
 	}
+	place, err := LauncherPlace(o.Root, base.Architecture)
+	if err != nil {
+		return nil, err
+	}
+	fresh := maps.Clone(known)
+	for _, m := range manifests {
+		fresh[layout.TreePath(m.Name, m.Tree)] = m
+	}
+	read := TreeFiles(o.Root.Store(), fresh, from)
+	for _, m := range manifests {
+		for i := range m.Files {
+			if f := &m.Files[i]; f.IsDev() && f.Object.IsZero() {
+				if err := remake(place, m, f, read); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
 	return manifests, nil
+}
+
+// remake sets what a file that hashpkg makes has.
+func remake(place plan.Place, m *record.Manifest, f *record.File, read plan.TreeFile) error {
+	b, err := plan.MadeBytes(place, m, f, read)
+	var refused *elfedit.RefusedError
+	if f.Stub != "" && errors.As(err, &refused) {
+		plan.LinkStub(place, m, f)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("make %s of %s: %w", f.Path, m.Spec(), err)
+	}
+	f.Object, f.Size = digest.Of(b), int64(len(b))
+	f.Source = f.Object
+	return nil
 }
 
 // ReplanTwin returns the manifest of the tree dir of a package, of which another tree has the
@@ -84,6 +118,7 @@ func ReplanTwin(root *sysroot.Root, twin *record.Manifest, dir, architecture str
 	from.learn(twin)
 	m := twin.Clone()
 	m.Tree = dir
+	read := TreeFiles(root.Store(), map[string]*record.Manifest{layout.TreePath(m.Name, dir): m}, from)
 	at := func(tree string) string { return root.Prefix() + "/" + layout.TreePath(m.Name, tree) + "/" }
 	for i := range m.Files {
 		f := &m.Files[i]
@@ -94,12 +129,12 @@ func ReplanTwin(root *sysroot.Root, twin *record.Manifest, dir, architecture str
 			}
 		}
 		if f.IsMade() {
-			b, err := plan.MadeBytes(place, m, f)
-			if err != nil {
-				return nil, fmt.Errorf("make %s of %s: %w", f.Path, m.Spec(), err)
+			if rest, own := strings.CutPrefix(f.Stub, at(twin.Tree)); own {
+				f.Stub = at(dir) + rest
 			}
-			f.Object, f.Size = digest.Of(b), int64(len(b))
-			f.Source = f.Object
+			if err := remake(place, m, f, read); err != nil {
+				return nil, err
+			}
 		} else if err := asStanding(from, m, f, standing); err != nil {
 			return nil, fmt.Errorf("edit %s: %w", f.Path, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 
@@ -83,7 +84,7 @@ func (s *spool) Map(d digest.Digest, f func([]byte) error) error {
 	at, ok := s.files[d]
 	s.mu.Unlock()
 	if !ok {
-		return fmt.Errorf("read file for the plan: no ELF file %s was added", d)
+		return fmt.Errorf("read file for the plan: no ELF file %s was added: %w", d, fs.ErrNotExist)
 	}
 	return mapped.File(s.file, func(all []byte) error {
 		return f(all[at.offset : at.offset+at.size : at.offset+at.size])

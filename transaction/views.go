@@ -60,32 +60,46 @@ func (w *Writer) stageRelease() error {
 	return err
 }
 
-// stageMade stages the bytes of the launchers and closure objects of new trees.
-func stageMade(root *sysroot.Root, staging *store.Staging, trees []*record.Manifest, architecture string) error {
+// stageMade stages the bytes of what hashpkg makes for new trees.
+func stageMade(root *sysroot.Root, staging *store.Staging, trees []*record.Manifest, architecture string) (warnings []string, err error) {
 	place, err := LauncherPlace(root, architecture)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	known := map[string]*record.Manifest{}
+	for _, m := range trees {
+		known[layout.TreePath(m.Name, m.Tree)] = m
+	}
+	read := TreeFiles(root.Store(), known, staging)
 	for _, m := range trees {
 		for i := range m.Files {
 			f := &m.Files[i]
 			if !f.IsMade() {
 				continue
 			}
-			b, err := plan.MadeBytes(place, m, f)
-			if err != nil {
-				return fmt.Errorf("make %s of %s: %w", f.Path, m.Spec(), err)
+			b, err := plan.MadeBytes(place, m, f, read)
+			var refused *elfedit.RefusedError
+			if f.Stub != "" && errors.As(err, &refused) {
+				warnings = append(warnings, fmt.Sprintf("programs that are linked with %s of %s would not be bound to it: %s", f.Stub, m.Spec(), refused.Reason))
+				plan.LinkStub(place, m, f)
+				continue
 			}
-			d, _, err := staging.Add(bytes.NewReader(b), int64(len(b)))
 			if err != nil {
-				return err
+				return nil, fmt.Errorf("make %s of %s: %w", f.Path, m.Spec(), err)
+			}
+			d, n, err := staging.Add(bytes.NewReader(b), int64(len(b)))
+			if err != nil {
+				return nil, err
+			}
+			if f.IsDev() { // what it is made from was not there when it was planned
+				f.Object, f.Source, f.Size = d, d, n
 			}
 			if d != f.Object {
-				return fmt.Errorf("make %s of %s: internal error: its digest is %s, and %s was planned", f.Path, m.Spec(), d, f.Object)
+				return nil, fmt.Errorf("make %s of %s: internal error: its digest is %s, and %s was planned", f.Path, m.Spec(), d, f.Object)
 			}
 		}
 	}
-	return nil
+	return warnings, nil
 }
 
 // LauncherPlace returns what launchers of a root of this architecture are made for.

@@ -64,6 +64,14 @@ func Lines(shell Shell, farm string, first bool) string {
 	return strings.NewReplacer(names...).Replace(lines)
 }
 
+// Export returns the line by which a shell sets an environment variable.
+func Export(shell Shell, name, value string) string {
+	if shell == Fish {
+		return "set -gx " + name + " " + quoteFish(value) + "\n"
+	}
+	return "export " + name + "=" + quotePOSIX(value) + "\n"
+}
+
 // quotePOSIX returns a word of sh.
 func quotePOSIX(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 

@@ -37,6 +37,9 @@ func offered(g *record.Generation, f func(name string, t *record.Tree)) {
 			f(viewLink(t), t)
 			f(viewAlias(t), t)
 		}
+		if hasDevLink(t) {
+			f(layout.DevLink(t.Name, t.Dir), t)
+		}
 		if !t.Default {
 			continue
 		}
@@ -47,6 +50,11 @@ func offered(g *record.Generation, f func(name string, t *record.Tree)) {
 			}
 		}
 	}
+}
+
+// hasDevLink reports whether builds are told of a tree's directory for them by a name of the farm.
+func hasDevLink(t *record.Tree) bool {
+	return t.Dev && layout.DevPath(t.Name, t.Dir) == layout.CurrentSystem+"/"+layout.DevLink(t.Name, t.Dir)
 }
 
 // viewLink is the name by which the launchers of a tree find their view, whether or not
@@ -162,6 +170,9 @@ func Changes(g, before *record.Generation) (gone, made []Link) {
 			names[viewLink(t)] = true
 			names[viewAlias(t)] = true
 		}
+		if hasDevLink(t) {
+			names[layout.DevLink(t.Name, t.Dir)] = true
+		}
 		for _, l := range t.Links {
 			names[l] = true
 		}
@@ -276,6 +287,8 @@ func target(g *record.Generation, link string, t *record.Tree) string {
 		return up + "/" + t.Path()
 	case layout.ViewLinks:
 		return up + "/" + layout.TreePath(layout.ViewName, t.View)
+	case layout.DevDir:
+		return up + "/" + t.Path() + "/" + layout.DevDir
 	case "share":
 		return up + "/" + t.Path() + "/usr/share/" + rest
 	}

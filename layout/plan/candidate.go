@@ -22,6 +22,7 @@ type candidate struct {
 	libraries map[string][]*record.File // in the loader's own directories, by every name they are found by
 	launchers []launch                  // programs that need a view
 	linkers   []string                  // programs that are run otherwise in a view: see [record.File]
+	stubs     []stub                    // what programs are linked with
 
 	// Of one that is bound anew: the tree that it has, and that tree's manifest.
 	from *record.Tree

@@ -64,6 +64,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 				}
 			}
 			c.m.Editor = editorOf(c.m, layout.EditorVersion)
+			c.stubs = p.stubs(c)
 			c.m.Identity = c.identity()
 			there := manifestAt(p.occupied[c], c.m.Tree)
 			if there == nil {
@@ -96,6 +97,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 		if err != nil {
 			return err
 		}
+		c.addDev()
 		if there != nil { // it stays as it is, though it may have been made by an earlier hashpkg
 			c.m.Links, c.m.Alternatives, c.m.WouldMake, c.m.Unread = there.Links, there.Alternatives, there.WouldMake, there.Unread
 		}
@@ -269,6 +271,12 @@ func (c *candidate) identity() digest.Digest {
 	for _, l := range c.linkers {
 		hashStrings(h, "linker", l)
 	}
+	if IsDevelopment(c.m) {
+		hashStrings(h, "dev", devVersion)
+	}
+	for _, s := range c.stubs {
+		hashStrings(h, "stub", s.path, s.library)
+	}
 	return digest.Sum(h)
 }
 
@@ -288,7 +296,7 @@ func (p *planner) foreign(c *candidate, path string) string {
 		return ""
 	}
 	for _, l := range c.was.Links {
-		if isShelf(l.Path) {
+		if isInner(l.Path) {
 			continue
 		}
 		rest, isForeign := strings.CutPrefix(l.File(), "../../")

@@ -137,9 +137,13 @@ func canLaunch(p Place, file string) bool {
 const linkDir = "link"
 
 // MadeBytes returns the bytes of a file of a tree that hashpkg makes: see [record.File.IsMade].
-func MadeBytes(p Place, m *record.Manifest, f *record.File) ([]byte, error) {
-	if f.Closure != nil {
+// read reads the file that it is made from, if there is one.
+func MadeBytes(p Place, m *record.Manifest, f *record.File, read TreeFile) ([]byte, error) {
+	switch {
+	case f.Closure != nil:
 		return f.Closure.Bytes()
+	case f.IsDev():
+		return devBytes(p, m, f, read)
 	}
 	return LauncherBytes(p, m, f)
 }

@@ -40,6 +40,10 @@ type payload struct {
 // isShelf reports whether a link of a tree's interface is one of a shelf.
 func isShelf(link string) bool { return strings.HasPrefix(link, closuresDir+"/") }
 
+// isInner reports whether a link of a tree's interface is for use by its path only, and no
+// name that it offers.
+func isInner(link string) bool { return isShelf(link) || strings.HasPrefix(link, layout.DevDir+"/") }
+
 // isShelfDir reports whether a path is "NAME/TREE/" and a shelf's directory.
 func isShelfDir(in string) bool {
 	parts := strings.Split(in, "/")

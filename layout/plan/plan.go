@@ -445,7 +445,7 @@ func generationTree(m *record.Manifest) record.Tree {
 	family := isLoaderFamily(m)
 	public := map[*record.File]bool{}
 	for _, l := range m.Links {
-		if family && strings.HasPrefix(l.Path, "lib") || isShelf(l.Path) {
+		if family && strings.HasPrefix(l.Path, "lib") || isInner(l.Path) {
 			continue
 		}
 		t.Links = append(t.Links, l.Path)
@@ -466,7 +466,7 @@ func generationTree(m *record.Manifest) record.Tree {
 			}
 		}
 	}
-	t.Prelocated = isPrelocated(m)
+	t.Prelocated, t.Dev = isPrelocated(m), HasDev(m)
 	t.Links = append(t.Links, shareLinks(m)...)
 	for i := range m.Files {
 		f := &m.Files[i]

@@ -56,7 +56,7 @@ func DraftOf(m *record.Manifest) *record.Manifest {
 	d := *m
 	d.Tree, d.Identity, d.Links, d.Files = "", digest.Digest{}, nil, make([]record.File, 0, len(m.Files))
 	for _, f := range m.Files {
-		if f.Launches != "" || f.IsMade() {
+		if f.Launches != "" || f.IsMade() || f.IsDev() {
 			continue
 		}
 		if f.Patch != nil {
@@ -192,7 +192,7 @@ func (p *planner) bindsAnew(c *candidate) bool {
 			return true
 		}
 	}
-	return false
+	return p.stubsAnew(c)
 }
 
 // inTree returns a path from the tree on that it leads into, "NAME/TREE/FILE", whatever

@@ -74,6 +74,8 @@ type Tree struct {
 	View string `json:"view,omitempty"`
 	// Prelocated: relocations of its libraries are bound to these libraries.
 	Prelocated bool `json:"prelocated,omitempty"`
+	// Dev: it has a directory with what programs are built with: see [layout.DevPath].
+	Dev bool `json:"dev,omitempty"`
 	// Provides is what it offers to other packages' relations besides its name.
 	Provides []pkginfo.Capability `json:"provides,omitempty"`
 

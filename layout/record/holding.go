@@ -185,6 +185,9 @@ func (m *Manifest) Paths(yield func(string) bool) {
 				return
 			}
 		}
+		if f.Stub != "" && !yield(f.Stub) {
+			return
+		}
 		if f.Closure != nil {
 			for _, needed := range f.Closure.Needed {
 				if !yield(needed) {

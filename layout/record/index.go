@@ -54,7 +54,7 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 		w.text(t.Dir)
 		w.Write(t.Identity[:])
 		w.number(int64(t.Since))
-		w.number(flags(t.Default, t.Chosen, t.Held, t.Asked, t.OnHold, !t.Until.IsZero(), t.Prelocated))
+		w.number(flags(t.Default, t.Chosen, t.Held, t.Asked, t.OnHold, !t.Until.IsZero(), t.Prelocated, t.Dev))
 		w.text(t.Release)
 		w.text(t.Others)
 		if !t.Until.IsZero() {
@@ -138,7 +138,7 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 		t.Since = int(r.number())
 		f := r.number()
 		t.Default, t.Chosen, t.Held = f&1 != 0, f&2 != 0, f&4 != 0
-		t.Prelocated = f&64 != 0
+		t.Prelocated, t.Dev = f&64 != 0, f&128 != 0
 		t.Asked, t.OnHold, t.Release = f&8 != 0, f&16 != 0, r.text()
 		t.Others = r.text()
 		if f&32 != 0 {

@@ -176,13 +176,22 @@ type File struct {
 	// Closure says that the file is hashpkg's own, and what it is made from: a closure object,
 	// which programs of the tree need because they have no room for all of their libraries.
 	Closure *elfedit.Closure `json:"closure,omitempty"`
+	// Stub says that the file is hashpkg's own: a copy of the shared library at this absolute
+	// path in the root, whose soname is the path, so that what is linked with it loads that very file.
+	Stub string `json:"stub,omitempty"`
+	// Moved says that the file is hashpkg's own: this text of the payload, with the paths
+	// in it leading to the tree.
+	Moved string `json:"moved,omitempty"`
 }
 
 // IsMade reports whether the file is one that hashpkg has made from what its manifest says: a
-// launcher or a closure object.
+// launcher, a closure object or a file for building programs.
 func (f *File) IsMade() bool {
-	return f.Type == TypeFile && (f.Launches != "" || f.Linker != "" || f.Closure != nil)
+	return f.Type == TypeFile && (f.Launches != "" || f.Linker != "" || f.Closure != nil || f.IsDev())
 }
+
+// IsDev reports whether the file is made from another one for building programs.
+func (f *File) IsDev() bool { return f.Stub != "" || f.Moved != "" }
 
 // Launch says how a program that needs a view is launched.
 type Launch string

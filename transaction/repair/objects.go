@@ -303,7 +303,7 @@ func (o *objectRepair) supply(d *damagedObject) error {
 		if err != nil {
 			return err
 		}
-		b, err := plan.MadeBytes(place, u.m, u.f)
+		b, err := plan.MadeBytes(place, u.m, u.f, transaction.TreeFiles(o.store(), o.manifests, nil))
 		if err != nil || digest.Of(b) != d.digest {
 			continue // another version of hashpkg made it
 		}
