@@ -218,9 +218,14 @@ var mergedDirs = []string{"bin", "sbin", "lib", "lib32", "lib64", "libo32", "lib
 
 // bind makes of one file what is wanted, and notes what became of it.
 func (b *binder) bind(f *file) {
-	if err := b.bindFile(f); err != nil {
-		f.Error, f.Changed = err.Error(), false
+	err := b.bindFile(f)
+	if err == nil {
+		return
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w; who builds the package must own its files, or be root", err)
+	}
+	f.File = File{Path: f.Path, Links: f.Links, Error: err.Error()}
 }
 
 func (b *binder) bindFile(f *file) error {

@@ -170,6 +170,19 @@ func TestNote(t *testing.T) {
 	}
 }
 
+// TestNoteOfMergedDirectories finds a library where /lib leads to on most systems, and not on the one that
+// has the package's files only.
+func TestNoteOfMergedDirectories(t *testing.T) {
+	p := program("libown.so.1")
+	for from, to := range map[string]string{"/lib/own": "usr/lib/own", "/usr/lib/own": "lib/own"} {
+		p.RunPath = from
+		dir := tree(t, map[string][]byte{"usr/bin/x": p.Bytes(), to + "/libown.so.1": library("libown.so.1").Bytes()})
+		if f := bind(t, dir, Policy{Machine: machine(t)})["/usr/bin/x"]; len(f.BuiltAgainst) != 2 || f.BuiltAgainst[0].Path != "/"+to+"/libown.so.1" {
+			t.Errorf("with the path %s, of %s: %+v", from, to, f)
+		}
+	}
+}
+
 // TestLeft has what is not edited, and why.
 func TestLeft(t *testing.T) {
 	p := program("libz.so.1").Bytes()
@@ -265,4 +278,27 @@ func TestRules(t *testing.T) {
 	if got := r.unused([]string{"/usr/bin/a", "/usr/bin/b"}); len(got) != 1 || !strings.Contains(got[0], "/usr/bin/none") {
 		t.Errorf("unused: %q", got)
 	}
+}
+
+// FuzzParseRules has rules that were read say something of files, or an error name a line.
+func FuzzParseRules(f *testing.F) {
+	for _, seed := range []string{"leave usr/bin/a # why", "runpath none [a-z]*\n\nnote none x", "runpath", "leave \\", "#", "leave a\x00b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := ParseRules(text)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "line ") {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		for _, one := range r.list {
+			if !strings.HasPrefix(one.pattern, "/") || !one.leave && one.runPath == "" && !one.noNote {
+				t.Errorf("%q: %+v", text, one)
+			}
+		}
+		r.of([]string{"/usr/bin/a"})
+		r.unused(nil)
+	})
 }

@@ -19,6 +19,7 @@
 // proved by systems of these releases themselves. generated_test.go is about indexes that are
 // made for views. firstminute_test.go is somebody without
 // privileges.
+// debhelper_test.go builds Debian packages with the addon of debhelper.
 // repository_test.go makes the repositories of scripts. published_test.go makes those of hashpkg's own
 // packages, and has apt and dnf use them. personas_test.go
 // has people type at terminals of tmux, by the files in personas, which have the screens that they see.

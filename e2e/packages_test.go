@@ -14,8 +14,8 @@ import (
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
 
-// buildPackages builds hashpkg's own packages, of a version: the program, and what follows the
-// package manager.
+// buildPackages builds hashpkg's own packages, of a version: the program, what follows the
+// package manager, and of debs what packagers need.
 func buildPackages(t *testing.T, format, version string) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -26,7 +26,11 @@ func buildPackages(t *testing.T, format, version string) []string {
 	}
 	between := map[string]string{"deb": "_", "rpm": "-"}[format]
 	var files []string
-	for _, name := range []string{"hashpkg", "hashpkg-follow"} {
+	names := []string{"hashpkg", "hashpkg-follow"}
+	if format == "deb" {
+		names = append(names, "dh-sequence-hashpkg")
+	}
+	for _, name := range names {
 		found, err := filepath.Glob(filepath.Join(dir, name+between+version+between+"*."+format))
 		if err != nil || len(found) != 1 {
 			t.Fatalf("built %q, %v", found, err)
@@ -325,7 +329,7 @@ func TestDebPackageStays(t *testing.T) {
 	t.Parallel()
 	testneed.Programs(t, "gcc")
 	root := testroot.Debian(t, "bookworm", "")
-	installDebs(root, buildPackages(t, "deb", "1.0")...)
+	installDebs(root, buildPackages(t, "deb", "1.0")[:2]...) // the third needs debhelper
 	debs := service(t, "1.0")
 	const wrapper = "#!/bin/sh\ncase $2 in trigger) kill -9 $$;; esac\nexec /usr/bin/hashpkg.real \"$@\"\n"
 	root.Run("mv", "/usr/bin/hashpkg", "/usr/bin/hashpkg.real")

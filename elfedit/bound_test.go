@@ -108,6 +108,60 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// TestBuiltAgainst adds the note of what a program was built against, and later that of what it is bound
+// to: each is what it was, readelf has no complaint, strip keeps both, and each edit can be undone.
+func TestBuiltAgainst(t *testing.T) {
+	b := newBench(t)
+	built := []Bound{{"/usr/lib/libgreet.so.1", strings.Repeat("ab", 32)}, {"/usr/lib/libc.so.6", strings.Repeat("0", 64)}}
+	list := []Bound{{"/var/sys/libc6/2.41/usr/lib/libc.so.6", strings.Repeat("f", 64)}}
+	for linking, args := range linkings {
+		data, err := b.try("main", append([]string{b.path("main.c"), b.path("libgreet.so.1"), "-Wl,-rpath," + b.dir}, args...)...)
+		if err != nil {
+			continue
+		}
+		t.Run(linking, func(t *testing.T) {
+			b := &bench{t: t, dir: b.dir, gcc: b.gcc}
+			steps := [][]byte{data}
+			for _, c := range []Changes{{BuiltAgainst: built}, {Bound: list}} {
+				was := steps[len(steps)-1]
+				e, err := Make(was, c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				is, err := e.Apply(was)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if back, err := e.Invert().Apply(is); err != nil || !bytes.Equal(back, was) {
+					t.Errorf("it cannot be undone: %v", err)
+				}
+				steps = append(steps, is)
+				b.mustSay(is, says)
+			}
+			if first := mustInspect(t, steps[1]); first.Bound != nil || !slices.Equal(first.BuiltAgainst, built) {
+				t.Errorf("built against %v, bound to %v", first.BuiltAgainst, first.Bound)
+			}
+			file := writeProgram(t, b.dir, "built", steps[2])
+			if out, err := exec.Command(tool(t, "readelf"), "-SnW", file).CombinedOutput(); err != nil || bytes.Contains(out, []byte("arning")) || bytes.Count(out, []byte("Displaying notes found in: .note.hashpkg")) != 2 {
+				t.Errorf("readelf: %v: %s", err, out)
+			}
+			if out, err := exec.Command(tool(t, "strip"), file).CombinedOutput(); err != nil {
+				t.Fatalf("strip: %v: %s", err, out)
+			}
+			stripped, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.mustSay(stripped, says)
+			for _, is := range [][]byte{steps[2], stripped} {
+				if got := mustInspect(t, is); !slices.Equal(got.BuiltAgainst, built) || !slices.Equal(got.Bound, list) {
+					t.Errorf("built against %v, bound to %v", got.BuiltAgainst, got.Bound)
+				}
+			}
+		})
+	}
+}
+
 // sameSegments says how the program headers of two files differ.
 func sameSegments(t *testing.T, a, b []byte) string {
 	t.Helper()

@@ -82,7 +82,7 @@ deb=$new/deb
 rpm=$new/rpm
 mkdir -p "$deb/pool" "$rpm"
 if [ -n "${PACKAGES-}" ]; then
-	cp "$PACKAGES"/hashpkg_*.deb "$PACKAGES"/hashpkg-follow_*.deb "$deb/pool/"
+	cp "$PACKAGES"/hashpkg_*.deb "$PACKAGES"/hashpkg-follow_*.deb "$PACKAGES"/dh-sequence-hashpkg_*.deb "$deb/pool/"
 	cp "$PACKAGES"/hashpkg-*.rpm "$rpm/"
 else
 	OUT=$deb/pool quietly scripts/package.sh deb

@@ -44,6 +44,7 @@ fi
 } >"$share/fish/vendor_conf.d/hashpkg.fish"
 cp packaging/environment.d/* "$stage/usr/lib/environment.d/"
 for page in docs/man/*.[1-8]; do
+	case $page in */dh_*) continue ;; esac # of another package
 	mkdir -p "$share/man/man${page##*.}"
 	gzip -9n <"$page" >"$share/man/man${page##*.}/$(basename "$page").gz"
 done

@@ -25,6 +25,7 @@ dpkg-scanpackages       dpkg-dev
 dpkg-shlibdeps          dpkg-dev
 dumpsolv                libsolv-tools
 eu-elflint              elfutils
+fakeroot                fakeroot
 fish                    fish
 fuse2fs                 fuse2fs
 gcc                     gcc
@@ -71,6 +72,7 @@ zstd                    zstd
 /usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator  systemd
 /usr/share/bash-completion/bash_completion  bash-completion
 /lib/ld-musl-x86_64.so.1  musl
+/usr/aarch64-linux-gnu/lib/crti.o  libc6-dev-arm64-cross
 /usr/include/stdlib.h   libc6-dev
 /usr/include/x86_64-linux-musl/stdlib.h  musl-dev
 /usr/share/keyrings/debian-archive-keyring.gpg  debian-archive-keyring

@@ -50,7 +50,7 @@ type group struct {
 // groups returns the navigation. What a group named "Reference" lacks of docs is added to it.
 func groups() []group {
 	return []group{
-		{"Use", []string{"index.html", "docs/man/index.html", "docs/repositories.html", "docs/views.html", "docs/programs.html", "docs/system.html", "docs/image-builds.html", "docs/elf.html"}},
+		{"Use", []string{"index.html", "docs/man/index.html", "docs/repositories.html", "docs/views.html", "docs/programs.html", "docs/system.html", "docs/image-builds.html", "docs/build.html", "docs/elf.html"}},
 		{"Reference", []string{"docs/json.html", "docs/layout.html", "docs/limits.html", "docs/note.html"}},
 		{"Project", []string{"CHANGELOG.html", "SECURITY.html", "CONTRIBUTING.html", "docs/architecture.html", "docs/decisions/index.html", "docs/dependencies.html"}},
 	}
