@@ -39,7 +39,8 @@ type Changes struct {
 	Notes map[string][]byte
 	// Note says what was changed, in one line, and Author who did, as "NAME <ADDRESS>".
 	Note, Author string
-	// Time is when; the zero time for that of the package's own last change.
+	// Time is when, if that is after the package's own last change; else it is counted as
+	// made with that.
 	Time time.Time
 	// Compression packs the files: "gzip", "xz", "zstd" or "none"; "" for that of the package.
 	Compression string

@@ -136,8 +136,8 @@ func checkSuffix(suffix string) error {
 }
 
 // editFields gives the control file its new version and size. A package whose version
-// is not its source's says of which source it is, as those that Debian builds again
-// (deb-src-control(5), "Source"; dpkg-gencontrol).
+// is not its source's says of which source it is, as one that Debian builds again does
+// (deb-control(5), "Source").
 func (rw *rewriting) editFields(text []byte) []byte {
 	p := rw.d.pkg
 	var out bytes.Buffer
@@ -246,8 +246,8 @@ var changelogTop = regexp.MustCompile(`^([a-z0-9][a-z0-9+.-]+) \([^ )]+\) ([^;\n
 // changelogEnd is the line that ends an entry, with its time.
 var changelogEnd = regexp.MustCompile(`(?m)^ -- .* <[^>]*>  (.+)$`)
 
-// editChangelog puts an entry on top of the changelog, if there is one. It says
-// "binary-only", as those of packages that Debian builds again do.
+// editChangelog puts an entry on top of the changelog, if there is one that
+// deb-changelog(5) knows.
 func (rw *rewriting) editChangelog() error {
 	p := rw.d.pkg
 	best := ""
@@ -270,18 +270,19 @@ func (rw *rewriting) editChangelog() error {
 	if top == nil {
 		return nil // upstream's, or none that deb-changelog(5) knows
 	}
-	at := rw.Time
-	if at.IsZero() {
-		end := changelogEnd.FindSubmatch(text)
-		if end == nil {
-			return nil
-		}
-		var err error
-		if at, err = time.Parse("Mon, _2 Jan 2006 15:04:05 -0700", string(end[1])); err != nil {
-			return nil
-		}
+	end := changelogEnd.FindSubmatch(text)
+	if end == nil {
+		return nil
 	}
-	entry := fmt.Sprintf("%s (%s%s) %s; urgency=%s, binary-only=yes\n\n  * %s\n\n -- %s  %s\n\n",
+	at, err := time.Parse("Mon, _2 Jan 2006 15:04:05 -0700", string(end[1]))
+	if err != nil {
+		return nil
+	}
+	at = at.Add(time.Second) // entries are in the order of their times
+	if rw.Time.After(at) {
+		at = rw.Time
+	}
+	entry := fmt.Sprintf("%s (%s%s) %s; urgency=%s\n\n  * %s\n\n -- %s  %s\n\n",
 		top[1], p.Version, rw.suffix, top[2], top[3], rw.Note, rw.Author, at.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
 	text = append([]byte(entry), text...)
 	if isPacked {

@@ -311,12 +311,12 @@ func (rw *rewriting) editChangelog() error {
 		rw.unnoted = true
 		return h.err
 	}
-	at := rw.Time
-	if at.IsZero() {
-		at = time.Unix(int64(times[0]), 0)
-		if built, ok := h.number(tagBuildTime); ok && int64(built) > at.Unix() {
-			at = time.Unix(int64(built), 0)
-		}
+	at := time.Unix(int64(times[0]), 0)
+	if built, ok := h.number(tagBuildTime); ok && int64(built) > at.Unix() {
+		at = time.Unix(int64(built), 0)
+	}
+	if rw.Time.After(at) {
+		at = rw.Time
 	}
 	if at.Unix() < 0 || at.Unix() > math.MaxUint32 {
 		return fmt.Errorf("the changelog of an rpm has no room for the time %s", at.UTC().Format(time.RFC3339))
@@ -460,13 +460,16 @@ func (rw *rewriting) sign(w io.ReadSeeker, sig *headerWriter, head []byte, start
 type tally struct {
 	w      io.Writer
 	n      int64
-	hashes [3]hash.Hash
+	hashes [3]hash.Hash // nil for those that nobody asks for
 }
 
-func newTally(w io.Writer) *tally {
+// newTally returns a tally with the hashes for which the header has one of the tags.
+func (rw *rewriting) newTally(w io.Writer) *tally {
 	t := &tally{w: w}
 	for i, p := range payloadHashes {
-		t.hashes[i] = p.hash()
+		if rw.header.has(p.packed) || rw.header.has(p.unpacked) {
+			t.hashes[i] = p.hash()
+		}
 	}
 	return t
 }
@@ -475,14 +478,18 @@ func (t *tally) Write(p []byte) (int, error) {
 	n, err := t.w.Write(p)
 	t.n += int64(n)
 	for _, h := range t.hashes {
-		h.Write(p[:n])
+		if h != nil {
+			h.Write(p[:n])
+		}
 	}
 	return n, err
 }
 
 func (t *tally) sums() (sums [3][]byte) {
 	for i, h := range t.hashes {
-		sums[i] = h.Sum(nil)
+		if h != nil {
+			sums[i] = h.Sum(nil)
+		}
 	}
 	return sums
 }
@@ -500,12 +507,12 @@ func (rw *rewriting) writePayload(w io.Writer, s *sizes) error {
 	} else if d.header.has(tagPayloadFlags) {
 		level = levelOf(d.header.string(tagPayloadFlags))
 	}
-	packed := newTally(w)
+	packed := rw.newTally(w)
 	p, err := pack.NewWriter(packed, c, level)
 	if err != nil {
 		return err
 	}
-	unpacked := newTally(p)
+	unpacked := rw.newTally(p)
 	err = rw.writeArchive(unpacked)
 	if err = errors.Join(err, p.Close()); err != nil {
 		return err
@@ -547,36 +554,45 @@ func (rw *rewriting) writeArchive(w *tally) error {
 		if err != nil {
 			return err
 		}
-		size := rw.contentSize(f, m)
-		raw := d.cpio.raw
-		d.cpio.left = size
-		var content io.Reader = onlyReader{d.cpio}
-		if c := rw.changed[f]; c != nil && size > 0 {
-			r, err := c.Open()
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			if _, err := io.Copy(io.Discard, content); err != nil {
-				return err
-			}
-			content, size = r, c.Size
-			if !m.isStripped {
-				raw = withSize(raw, size)
-			}
-		}
-		if _, err := w.Write(raw); err != nil {
-			return err
-		}
-		if n, err := io.Copy(w, content); err != nil {
-			return err
-		} else if n != size {
-			return fmt.Errorf("%q has %d bytes, and should have %d: another program changes it", f.name, n, size)
-		}
-		if err := zeros(w, -w.n&3); err != nil {
+		if err := rw.writeMember(w, f, m); err != nil {
 			return err
 		}
 	}
+}
+
+// writeMember copies the member that has just been read, with the new content if its file
+// has one.
+func (rw *rewriting) writeMember(w *tally, f *file, m *member) error {
+	cpio := rw.d.cpio
+	size, raw := rw.contentSize(f, m), cpio.raw
+	cpio.left = size
+	var content io.Reader = onlyReader{cpio}
+	if c := rw.changed[f]; c != nil && size > 0 {
+		if c.Size > math.MaxUint32 && !m.isStripped {
+			return errTooLarge
+		}
+		if _, err := io.Copy(io.Discard, content); err != nil {
+			return err
+		}
+		r, err := c.Open()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		content, size = r, c.Size
+		if !m.isStripped {
+			raw = withSize(raw, size)
+		}
+	}
+	if _, err := w.Write(raw); err != nil {
+		return err
+	}
+	if n, err := io.Copy(w, content); err != nil {
+		return err
+	} else if n != size {
+		return fmt.Errorf("%q has %d bytes, and should have %d: another program changes it", f.name, n, size)
+	}
+	return zeros(w, -w.n&3)
 }
 
 // contentSize returns how many bytes follow a member in the archive.

@@ -41,7 +41,7 @@ type Options struct {
 	Suffix      string    // of the version; "" for the format's own
 	Compression string    // as in [backends.Changes]
 	Author      string    // of the changelog's entry; "" for [DefaultAuthor]
-	Time        time.Time // of that entry; the zero time for that of the package's last change
+	Time        time.Time // of that entry, if the one before is older; else it follows that one
 
 	// Out is the file that is written, or a directory that is there, in which it gets the
 	// name that it has in repositories.
@@ -84,7 +84,7 @@ func Rules(text string) (build.Rules, error) {
 }
 
 // note is what the changelog says.
-const note = "Programs search the libraries of hashpkg's trees, too. Nothing else is changed."
+const note = "Programs search the libraries of hashpkg's trees, too."
 
 // File converts the package in a file. When it returns an error, nothing has been written
 // under the output's name, and nothing is left beside it. A process that is killed leaves a

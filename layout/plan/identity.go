@@ -63,8 +63,8 @@ func (p *planner) nameTrees(plan *Plan) error {
 					return err
 				}
 			}
-			c.m.Editor = editorOf(c.m, layout.EditorVersion)
 			c.stubs = p.stubs(c)
+			c.m.Editor = c.editor(layout.EditorVersion)
 			c.m.Identity = c.identity()
 			there := manifestAt(p.occupied[c], c.m.Tree)
 			if there == nil {
@@ -364,10 +364,10 @@ func hashEditor(h hash.Hash, version int) {
 	}
 }
 
-// editorOf returns what a manifest says of its editor: 0 for the first, which had no number, and
-// where there are no edits.
-func editorOf(m *record.Manifest, version int) int {
-	if version == 1 || !slices.ContainsFunc(m.Files, func(f record.File) bool { return len(f.Edits) > 0 }) {
+// editor returns what the manifest says of its editor: 0 for the first, which had no number, and
+// where it makes nothing.
+func (c *candidate) editor(version int) int {
+	if version == 1 || len(c.stubs) == 0 && !slices.ContainsFunc(c.m.Files, func(f record.File) bool { return len(f.Edits) > 0 }) {
 		return 0
 	}
 	return version

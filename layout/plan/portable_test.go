@@ -74,13 +74,17 @@ func TestPortable(t *testing.T) {
 	}
 }
 
-func TestEditorOf(t *testing.T) {
-	m := &record.Manifest{Files: []record.File{{Path: "usr/bin/tool"}}}
-	if n := editorOf(m, 2); n != 0 {
+func TestEditor(t *testing.T) {
+	c := &candidate{m: &record.Manifest{Files: []record.File{{Path: "usr/bin/tool"}}}}
+	if n := c.editor(2); n != 0 {
 		t.Errorf("a tree without edits is of the editor %d", n)
 	}
-	m.Files[0].Edits = []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x"}}}
-	if first, second := editorOf(m, 1), editorOf(m, 2); first != 0 || second != 2 {
+	c.stubs = []stub{{path: "dev/lib64/libx.so"}}
+	if n := c.editor(2); n != 2 {
+		t.Errorf("a tree with stubs is of the editor %d", n)
+	}
+	c.stubs, c.m.Files[0].Edits = nil, []record.EditRecord{{Kind: record.EditRunPath, To: []string{"/x"}}}
+	if first, second := c.editor(1), c.editor(2); first != 0 || second != 2 {
 		t.Errorf("a tree with edits is of the editors %d and %d, want 0 and 2", first, second)
 	}
 }
