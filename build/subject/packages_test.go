@@ -192,12 +192,12 @@ func TestHostileDirectory(t *testing.T) {
 func TestPlaces(t *testing.T) {
 	root := newRoot(t, map[string]string{"opt/a/bin/p": program("$ORIGIN/../lib", "libfoo.so.1"), "opt/a/lib/libfoo.so.1": library("libfoo.so.1"), "opt/a/link": "-> bin/p"})
 	outside := t.TempDir()
-	write(t, outside, map[string]string{"bin/p": program("$ORIGIN/../lib", "libfoo.so.1"), "lib/libfoo.so.1": library("libfoo.so.1")})
-	for _, test := range []struct{ name, want string }{
+	write(t, outside, map[string]string{"bin/p": program("$ORIGIN/../lib", "libfoo.so.1"), "lib/libfoo.so.1": library("libfoo.so.1"), "searches/p": program("", "libfoo.so.1")})
+	for _, test := range []struct{ name, want string }{ // want is the name of the only error
 		{root.Dir() + "/opt/a/bin/p", ""},
 		{root.Dir() + "/opt/a/link", ""},
 		{root.Dir() + "/opt/a", ""},
-		{outside, ""},
+		{outside, "missing-library"}, // only searches/p
 		{outside + "/bin", "missing-library"}, // what is beside it is not in the root
 		{outside + "/bin/p", "missing-library"},
 	} {
@@ -206,7 +206,7 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("%s: %q", test.name, got)
 		}
 	}
-	got := errorsOf(auditOf(t, subject.Options{Root: root, Names: []string{outside + "/bin"}, Libraries: []string{outside + "/lib"}}))
+	got := errorsOf(auditOf(t, subject.Options{Root: root, Names: []string{outside + "/bin", outside + "/searches"}, Libraries: []string{outside + "/lib"}}))
 	if len(got) > 0 {
 		t.Errorf("with --library-dir: %q", got)
 	}
