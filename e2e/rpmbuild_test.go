@@ -112,9 +112,11 @@ func (b *rpmBuilder) try(s spec, args ...string) (map[string]string, string, err
 	if err := os.WriteFile(file, []byte(s.text()), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
-	cmd := exec.Command("rpmbuild", append([]string{"-bb", "--define", "_topdir " + top, "--define", "_rpmdir " + out,
+	cmd := exec.Command("rpmbuild", append([]string{
+		"-bb", "--define", "_topdir " + top, "--define", "_rpmdir " + out,
 		"--define", "_build_name_fmt %%{NAME}.rpm", "--define", "_buildhost localhost", "--define", "use_source_date_epoch_as_buildtime 1",
-		"--define", "clamp_mtime_to_source_date_epoch 1"}, append(args, file)...)...)
+		"--define", "clamp_mtime_to_source_date_epoch 1",
+	}, append(args, file)...)...)
 	cmd.Env = b.env
 	said, err := cmd.CombinedOutput()
 	rpms := map[string]string{}

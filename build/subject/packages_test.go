@@ -104,21 +104,29 @@ func TestPackages(t *testing.T) {
 		want      []string
 	}{
 		{name: "what nobody has", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")))}, want: missing},
-		{name: "what the root has", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")))},
-			root: map[string]string{libs + "libfoo.so.1": library("libfoo.so.1")}},
-		{name: "what another one has, before /usr was merged", debs: []testdeb.Package{deb(testdeb.Exec("bin/p", program("", "libfoo.so.1"))),
-			deb(testdeb.Exec("lib/x86_64-linux-gnu/libfoo.so.1.2", library("libfoo.so.1")), testdeb.Symlink("lib/x86_64-linux-gnu/libfoo.so.1", "libfoo.so.1.2"))}},
+		{
+			name: "what the root has", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")))},
+			root: map[string]string{libs + "libfoo.so.1": library("libfoo.so.1")},
+		},
+		{name: "what another one has, before /usr was merged", debs: []testdeb.Package{
+			deb(testdeb.Exec("bin/p", program("", "libfoo.so.1"))),
+			deb(testdeb.Exec("lib/x86_64-linux-gnu/libfoo.so.1.2", library("libfoo.so.1")), testdeb.Symlink("lib/x86_64-linux-gnu/libfoo.so.1", "libfoo.so.1.2")),
+		}},
 		{name: "a hard link", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")),
 			testdeb.Exec(libs+"libfoo.so.1.2", library("libfoo.so.1")), testdeb.HardLink(libs+"libfoo.so.1", "./"+libs+"libfoo.so.1.2"))}},
-		{name: "what --library-dir has", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")))},
-			libraries: []testdeb.Package{deb(testdeb.Exec(libs+"libfoo.so.1", library("libfoo.so.1")), testdeb.Exec("usr/bin/q", program("", "libnone.so.1")))}},
+		{
+			name: "what --library-dir has", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")))},
+			libraries: []testdeb.Package{deb(testdeb.Exec(libs+"libfoo.so.1", library("libfoo.so.1")), testdeb.Exec("usr/bin/q", program("", "libnone.so.1")))},
+		},
 		{name: "a directory that the package configures", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")),
 			testdeb.Exec("opt/foo/lib/libfoo.so.1", library("libfoo.so.1")), testdeb.File{Path: "etc/ld.so.conf.d/foo.conf", Content: "/opt/foo/lib\n"})}},
 		{name: "a directory that nobody configures", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")),
 			testdeb.Exec("opt/foo/lib/libfoo.so.1", library("libfoo.so.1")), testdeb.File{Path: "etc/foo.conf.d/foo.conf", Content: "/opt/foo/lib\n"})}, want: missing},
 		{name: "a tree of what it requires", debs: []testdeb.Package{{Depends: "libtree (>= 1)", Files: []testdeb.File{testdeb.Exec("usr/bin/p", program("", "libt.so.1"))}}}},
-		{name: "a tree of what it does not require", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libt.so.1")))},
-			want: []string{"missing-library /usr/bin/p: there is no libt.so.1 where the loader searches"}},
+		{
+			name: "a tree of what it does not require", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libt.so.1")))},
+			want: []string{"missing-library /usr/bin/p: there is no libt.so.1 where the loader searches"},
+		},
 		{name: "a link out of the package", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("/usr/lib/mine", "libfoo.so.1")),
 			testdeb.Symlink("usr/lib/mine", "../../../../../../..//usr/lib/theirs"))}, root: map[string]string{"usr/lib/theirs/libfoo.so.1": library("libfoo.so.1")}},
 		{name: "a root's link into the package", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("/srv/lib", "libfoo.so.1")),
@@ -129,13 +137,19 @@ func TestPackages(t *testing.T) {
 			testdeb.Exec("usr/lib/aarch64-linux-gnu/libfoo.so.1", arm(library("libfoo.so.1"))))}},
 		{name: "a library of another architecture", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")),
 			testdeb.Exec(libs+"libfoo.so.1", arm(library("libfoo.so.1"))))}, want: missing},
-		{name: "a plugin", debs: []testdeb.Package{deb(testdeb.Exec("usr/lib/p/p.so", library("", "liba.so.1")))},
-			want: []string{"library-elsewhere /usr/lib/p/p.so: liba.so.1 is not where the loader searches, but /usr/lib/x86_64-linux-gnu/app/liba.so.1"}},
+		{
+			name: "a plugin", debs: []testdeb.Package{deb(testdeb.Exec("usr/lib/p/p.so", library("", "liba.so.1")))},
+			want: []string{"library-elsewhere /usr/lib/p/p.so: liba.so.1 is not where the loader searches, but /usr/lib/x86_64-linux-gnu/app/liba.so.1"},
+		},
 		{name: "an rpm", rpms: []testrpm.Package{{Files: []testrpm.File{{Path: "/usr/bin/p", Mode: 0o100755, Content: program("", "libfoo.so.1")}}}}, want: missing},
-		{name: "an rpm with all", rpms: []testrpm.Package{{Files: []testrpm.File{{Path: "/usr/bin/p", Mode: 0o100755, Content: program("$ORIGIN/../lib64/p", "libfoo.so.1")},
-			{Path: "/usr/lib64/p/libfoo.so.1", Mode: 0o100755, Content: library("libfoo.so.1")}}}}},
-		{name: "a damaged program", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("")[:70]), testdeb.File{Path: "usr/share/p", Content: "\x7fELF no program"})},
-			want: []string{"damaged-file /usr/bin/p: "}},
+		{name: "an rpm with all", rpms: []testrpm.Package{{Files: []testrpm.File{
+			{Path: "/usr/bin/p", Mode: 0o100755, Content: program("$ORIGIN/../lib64/p", "libfoo.so.1")},
+			{Path: "/usr/lib64/p/libfoo.so.1", Mode: 0o100755, Content: library("libfoo.so.1")},
+		}}}},
+		{
+			name: "a damaged program", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("")[:70]), testdeb.File{Path: "usr/share/p", Content: "\x7fELF no program"})},
+			want: []string{"damaged-file /usr/bin/p: "},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -192,12 +206,12 @@ func TestHostileDirectory(t *testing.T) {
 func TestPlaces(t *testing.T) {
 	root := newRoot(t, map[string]string{"opt/a/bin/p": program("$ORIGIN/../lib", "libfoo.so.1"), "opt/a/lib/libfoo.so.1": library("libfoo.so.1"), "opt/a/link": "-> bin/p"})
 	outside := t.TempDir()
-	write(t, outside, map[string]string{"bin/p": program("$ORIGIN/../lib", "libfoo.so.1"), "lib/libfoo.so.1": library("libfoo.so.1")})
-	for _, test := range []struct{ name, want string }{
+	write(t, outside, map[string]string{"bin/p": program("$ORIGIN/../lib", "libfoo.so.1"), "lib/libfoo.so.1": library("libfoo.so.1"), "searches/p": program("", "libfoo.so.1")})
+	for _, test := range []struct{ name, want string }{ // want is the name of the only error
 		{root.Dir() + "/opt/a/bin/p", ""},
 		{root.Dir() + "/opt/a/link", ""},
 		{root.Dir() + "/opt/a", ""},
-		{outside, ""},
+		{outside, "missing-library"},          // only searches/p
 		{outside + "/bin", "missing-library"}, // what is beside it is not in the root
 		{outside + "/bin/p", "missing-library"},
 	} {
@@ -206,7 +220,7 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("%s: %q", test.name, got)
 		}
 	}
-	got := errorsOf(auditOf(t, subject.Options{Root: root, Names: []string{outside + "/bin"}, Libraries: []string{outside + "/lib"}}))
+	got := errorsOf(auditOf(t, subject.Options{Root: root, Names: []string{outside + "/bin", outside + "/searches"}, Libraries: []string{outside + "/lib"}}))
 	if len(got) > 0 {
 		t.Errorf("with --library-dir: %q", got)
 	}

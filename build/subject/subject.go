@@ -451,7 +451,7 @@ func (r *reader) addPackage(ctx context.Context, name string, f *os.File, format
 		if e.Path == "." {
 			continue
 		}
-		place := layout.MergeUsr(e.Path)
+		place := e.Path
 		s.Places["/"+place] = true
 		switch e.Type {
 		case pkginfo.Directory:
@@ -459,7 +459,7 @@ func (r *reader) addPackage(ctx context.Context, name string, f *os.File, format
 		case pkginfo.Symlink:
 			to.files[place] = &entry{isLink: true, link: e.Link}
 		case pkginfo.HardLink:
-			links[place] = layout.MergeUsr(e.Link)
+			links[place] = e.Link
 		case pkginfo.Regular:
 			if err := r.addEntry(in, e, place, spool, s, to); err != nil {
 				return err
