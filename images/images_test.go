@@ -458,3 +458,42 @@ func TestReplace(t *testing.T) {
 		t.Errorf("%v, %v", left, err)
 	}
 }
+
+// TestReadVerifies reads no manifest and no configuration that were changed.
+func TestReadVerifies(t *testing.T) {
+	objects := contents{}
+	image := make1(t, input(t, objects, manifest("a", "1", objects.file("usr/bin/a", "a"))))
+	other := input(t, objects, manifest("a", "1", objects.file("usr/bin/a", "a")))
+	other.Platform.Architecture = "arm64"
+	p := Place{Kind: KindOCI, Path: filepath.Join(t.TempDir(), "x")}
+	top, err := p.Write(t.Context(), []v1.Image{image, make1(t, other)}, Access{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range []v1.Hash{top, d, config} {
+		name := filepath.Join(p.Path, "blobs/sha256", blob.Hex)
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for text, want := range map[string]bool{string(b): true, string(b) + " ": false} {
+			if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Read(t.Context(), Access{}); (err == nil) != want {
+				t.Errorf("%s: %v", blob, err)
+			}
+		}
+		if err := os.WriteFile(name, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

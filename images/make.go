@@ -71,7 +71,7 @@ func Make(ctx context.Context, in Input) (v1.Image, error) {
 		trees[i] = &tree{Manifest: m, isDefault: t.Default, asked: t.Asked}
 	}
 	p := place(in.Prefix, in.Keep, trees)
-	groups := group100(trees, maxLayers-1)
+	groups := shareLayers(trees, maxLayers-1)
 	layers := make([]*layer, len(groups)+1)
 	last, err := p.last(&in)
 	if err != nil {
@@ -118,9 +118,9 @@ func (p *placed) layerOf(trees []*tree) []entry {
 	return complete(all)
 }
 
-// group100 says which trees share a layer: where there are more than limit, those that are the least loss when they are
+// shareLayers says which trees share a layer: where there are more than limit, those that are the least loss when they are
 // in other images, too, by their size and how many others need them.
-func group100(trees []*tree, limit int) [][]*tree {
+func shareLayers(trees []*tree, limit int) [][]*tree {
 	order := slices.Clone(trees)
 	users := map[string]int{}
 	for _, t := range trees {

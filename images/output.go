@@ -515,6 +515,33 @@ func (p Place) Read(ctx context.Context, access Access) (*Contents, error) {
 	return c, nil
 }
 
+// verify returns an error if the manifest or the configuration of an image are not those of their digests.
+func verify(image v1.Image, manifest v1.Hash) error {
+	b, err := image.RawManifest()
+	if err != nil {
+		return err
+	}
+	if err := verifyBlob(b, manifest); err != nil {
+		return err
+	}
+	m, err := image.Manifest()
+	if err != nil {
+		return err
+	}
+	config, err := image.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	return verifyBlob(config, m.Config.Digest)
+}
+
+func verifyBlob(b []byte, want v1.Hash) error {
+	if got, _, err := v1.SHA256(bytes.NewReader(b)); err != nil || got != want {
+		return fmt.Errorf("its blob %s has other bytes than its digest says", want)
+	}
+	return nil
+}
+
 // read returns the images there, and the digest of what has the name. The caller calls end when it has read them.
 func (p Place) read(ctx context.Context, access Access) (all []v1.Image, d v1.Hash, end func(), err error) {
 	end = func() {}
@@ -585,6 +612,9 @@ func imagesOf(index v1.ImageIndex) ([]v1.Image, error) {
 			continue
 		}
 		image, err := index.Image(d.Digest)
+		if err == nil {
+			err = verify(image, d.Digest)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -615,11 +645,24 @@ func (p Place) readLayout() ([]v1.Image, v1.Hash, error) {
 			if err != nil {
 				return nil, d.Digest, err
 			}
+			b, err := below.RawManifest()
+			if err == nil {
+				err = verifyBlob(b, d.Digest)
+			}
+			if err != nil {
+				return nil, d.Digest, err
+			}
 			all, err := imagesOf(below)
 			return all, d.Digest, err
 		}
 		image, err := index.Image(d.Digest)
+		if err == nil {
+			err = verify(image, d.Digest)
+		}
 		return []v1.Image{image}, d.Digest, err
+	}
+	if p.Tag == "" {
+		return nil, v1.Hash{}, errors.New("it has no image")
 	}
 	return nil, v1.Hash{}, fmt.Errorf("it has no image with the tag %q", p.Tag)
 }

@@ -45,6 +45,7 @@ type Options struct {
 	// Locked, if not nil, is what to install in place of Requests; LockName is its name, for messages.
 	Locked    *repo.LockFile
 	LockName  string
+	WriteLock bool // what it takes to make the same again is asked for
 	Platform  v1.Platform
 	With      With
 	Created   time.Time // of the image
@@ -67,7 +68,7 @@ type With struct {
 // Result is an image, and what is to be said of it.
 type Result struct {
 	Image v1.Image
-	// Lock is what it takes to make the same image again.
+	// Lock is what it takes to make the same image again, if it was asked for.
 	Lock *repo.LockFile
 	// Packages is how many packages are in it.
 	Packages int
@@ -118,8 +119,10 @@ func Image(ctx context.Context, o Options, layers *images.Layers) (result *Resul
 		return nil, err
 	}
 	result = &Result{Packages: len(in.Manifests), Lacking: images.Lacking(in.Manifests)}
-	if result.Lock, err = r.Lock(ctx); err != nil {
-		return nil, err
+	if o.WriteLock {
+		if result.Lock, err = r.Lock(ctx); err != nil {
+			return nil, err
+		}
 	}
 	result.Image, err = images.Make(ctx, in)
 	return result, err

@@ -302,7 +302,7 @@ func someOf(names []string) string {
 
 // build returns what the flags say of an image.
 func (o *imageOptions) build(a *app) (build.Options, error) {
-	b := build.Options{From: o.from, Prelocate: o.prelocate, Formats: a.Formats, Tool: version(), Lock: sysroot.LockOptions{Command: "hashpkg image", Cause: record.Cause{Command: "hashpkg image"}}}
+	b := build.Options{From: o.from, Prelocate: o.prelocate, WriteLock: o.lock != "", Formats: a.Formats, Tool: version(), Lock: sysroot.LockOptions{Command: "hashpkg image", Cause: record.Cause{Command: "hashpkg image"}}}
 	machine, err := a.openRoot()
 	if err != nil {
 		return b, err
