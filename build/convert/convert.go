@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashpkg/hashpkg/backends"
@@ -90,7 +91,7 @@ const note = "Programs search the libraries of hashpkg's trees, too."
 // under the output's name, and nothing is left beside it. A process that is killed leaves a
 // directory whose name begins with ".hashpkg-convert-".
 func File(ctx context.Context, name string, o *Options) (report *Report, err error) {
-	in, err := os.Open(name)
+	in, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would wait for a writer
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +112,9 @@ func File(ctx context.Context, name string, o *Options) (report *Report, err err
 		return nil, fmt.Errorf("make a directory to work in: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(c.work)) }()
-	if err := c.run(); err != nil {
+	if err := c.run(); errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return nil, advice.Errorf("%s: %w; make room there, or name a directory of another disk with -o", name, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if o.DryRun {

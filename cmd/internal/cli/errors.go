@@ -124,10 +124,11 @@ func (a *app) exit(err, cause error) int {
 // advised returns an error as a person is told of it: with what to do where only the command
 // line knows that.
 func advised(err error) error {
+	_, hint := advice.Of(err)
 	switch {
 	case errors.Is(err, sysroot.ErrLocked):
 		return advice.Errorf("%w; wait with --wait 1m", err)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case hint == "" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)):
 		return advice.Errorf("%w; make room (hashpkg clean, hashpkg gc), or use --prefix on another disk", err)
 	case errors.Is(err, transaction.ErrInterrupted) || !errors.Is(err, context.Canceled):
 		return err
