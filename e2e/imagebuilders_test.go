@@ -29,8 +29,10 @@ type imageBuilder struct {
 var imageBuilders = []imageBuilder{
 	{
 		name: "mmdebstrap",
-		command: []string{"mmdebstrap", "--mode=root", "--variant=apt", "--include=jq", "--hook-dir=./hooks", "bookworm", "image.tar",
-			"deb http://deb.debian.org/debian bookworm main"},
+		command: []string{
+			"mmdebstrap", "--mode=root", "--variant=apt", "--include=jq", "--hook-dir=./hooks", "bookworm", "image.tar",
+			"deb http://deb.debian.org/debian bookworm main",
+		},
 		image: "image.tar",
 	},
 	{

@@ -67,8 +67,6 @@ func (p *portable) hashFile(h hash.Hash, f *record.File) {
 		hashStrings(h, "launcher", f.Path, f.Launches)
 	case f.Linker != "":
 		hashStrings(h, "linker", f.Linker)
-	case f.Stub != "":
-		hashStrings(h, "stub", f.Path, p.of(f.Stub))
 	}
 	var edits []record.EditRecord
 	for _, e := range f.Edits {

@@ -19,7 +19,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/images"
-	"github.com/hashpkg/hashpkg/images/build"
+	"github.com/hashpkg/hashpkg/images/assemble"
 	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/repo"
@@ -210,7 +210,7 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 	var all []v1.Image
 	var lock *repo.LockFile
 	for _, options.Platform = range platforms {
-		result, err := build.Image(ctx, options, layers)
+		result, err := assemble.Image(ctx, options, layers)
 		if err != nil {
 			progress.end()
 			return hintOfFile(err, options.Requests)
@@ -301,8 +301,8 @@ func someOf(names []string) string {
 }
 
 // build returns what the flags say of an image.
-func (o *imageOptions) build(a *app) (build.Options, error) {
-	b := build.Options{From: o.from, Prelocate: o.prelocate, WriteLock: o.lock != "", Formats: a.Formats, Tool: version(), Lock: sysroot.LockOptions{Command: "hashpkg image", Cause: record.Cause{Command: "hashpkg image"}}}
+func (o *imageOptions) build(a *app) (assemble.Options, error) {
+	b := assemble.Options{From: o.from, Prelocate: o.prelocate, WriteLock: o.lock != "", Formats: a.Formats, Tool: version(), Lock: sysroot.LockOptions{Command: "hashpkg image", Cause: record.Cause{Command: "hashpkg image"}}}
 	machine, err := a.openRoot()
 	if err != nil {
 		return b, err

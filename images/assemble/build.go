@@ -1,7 +1,7 @@
-// Package build makes images of packages by name: [Image] installs them into a new root, as
+// Package assemble makes images of packages by name: [Image] installs them into a new root, as
 // hashpkg install would, and hands what came of it to package images. The root is gone
 // afterwards; package files, indexes and layers stay in a cache.
-package build
+package assemble
 
 import (
 	"context"
