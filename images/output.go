@@ -42,10 +42,11 @@ const (
 	KindDockerArchive Kind = "docker-archive" // what docker load reads
 	KindDir           Kind = "dir"            // a directory as skopeo has it: manifest.json, and blobs by their digests
 	KindRegistry      Kind = "docker"         // a repository of a registry
+	KindErofs         Kind = "erofs"          // a file system, which is no form of OCI and cannot be read again
 )
 
 // kinds are all forms.
-var kinds = []Kind{KindOCI, KindOCIArchive, KindDockerArchive, KindDir, KindRegistry}
+var kinds = []Kind{KindOCI, KindOCIArchive, KindDockerArchive, KindDir, KindRegistry, KindErofs}
 
 // defaultTag is the tag of an image where none is named.
 const defaultTag = "latest"
@@ -71,13 +72,13 @@ type PlaceError struct {
 
 func (e *PlaceError) Error() string { return fmt.Sprintf("%s: %s", e.Text, e.Reason) }
 
-// ParsePlace reads "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:REFERENCE]", "dir:DIR" or
+// ParsePlace reads "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:REFERENCE]", "dir:DIR", "erofs:FILE" or
 // "docker://REGISTRY/REPOSITORY[:TAG]". The error is a *[PlaceError].
 func ParsePlace(text string) (Place, error) {
 	kind, rest, ok := strings.Cut(text, ":")
 	p := Place{Kind: Kind(kind)}
 	if !ok || !slices.Contains(kinds, p.Kind) || rest == "" {
-		return p, &PlaceError{text, "expected oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR or docker://REGISTRY/REPOSITORY:TAG"}
+		return p, &PlaceError{text, "expected oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR, erofs:FILE or docker://REGISTRY/REPOSITORY:TAG"}
 	}
 	if p.Kind == KindRegistry {
 		rest, ok = strings.CutPrefix(rest, "//")
@@ -92,7 +93,7 @@ func ParsePlace(text string) (Place, error) {
 		return p, nil
 	}
 	p.Path = rest
-	if p.Kind != KindDir {
+	if p.Kind != KindDir && p.Kind != KindErofs {
 		if file, tag, hasTag := strings.Cut(rest, ":"); hasTag {
 			if file == "" || tag == "" || p.Kind != KindDockerArchive && strings.ContainsAny(tag, "/:") {
 				return p, &PlaceError{text, "expected " + kind + ":PATH:TAG"}
@@ -134,8 +135,8 @@ func (p Place) Write(ctx context.Context, all []v1.Image, access Access) (v1.Has
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	if len(all) > 1 && (p.Kind == KindDockerArchive || p.Kind == KindDir) {
-		return d, advice.Errorf("%s: it holds an image of one architecture; use oci:, oci-archive: or docker:// for several", p)
+	if err := p.checkNumber(len(all)); err != nil {
+		return d, err
 	}
 	switch p.Kind {
 	case KindRegistry:
@@ -148,6 +149,8 @@ func (p Place) Write(ctx context.Context, all []v1.Image, access Access) (v1.Has
 		err = replaceFile(p.Path, func(f *os.File) error { return p.writeLayoutArchive(f, top) })
 	case KindDockerArchive:
 		err = replaceFile(p.Path, func(f *os.File) error { return p.writeDockerArchive(f, all[0]) })
+	case KindErofs:
+		err = replaceFile(p.Path, func(f *os.File) error { return writeErofs(ctx, f, all[0]) })
 	}
 	switch {
 	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT):
@@ -726,8 +729,19 @@ func unpackSmall(f io.Reader, dir string) error {
 	}
 }
 
-// Check returns an error if an image cannot be written there: what would be found out only when it is made.
-func (p Place) Check() error {
+// checkNumber returns an error for more images than it holds.
+func (p Place) checkNumber(images int) error {
+	if images > 1 && (p.Kind == KindDockerArchive || p.Kind == KindDir || p.Kind == KindErofs) {
+		return advice.Errorf("%s: it holds an image of one architecture; use oci:, oci-archive: or docker:// for several", p)
+	}
+	return nil
+}
+
+// Check returns an error if so many images cannot be written there: what would be found out only when they are made.
+func (p Place) Check(images int) error {
+	if err := p.checkNumber(images); err != nil {
+		return err
+	}
 	if p.Kind == KindRegistry {
 		return nil
 	}

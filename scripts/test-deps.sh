@@ -29,6 +29,8 @@ eu-elflint              elfutils
 fakeroot                fakeroot
 find-debuginfo          debugedit
 fish                    fish
+fsck.erofs              erofs-utils
+fsverity                fsverity
 fuse2fs                 fuse2fs
 gcc                     gcc
 i686-linux-gnu-gcc      gcc-i686-linux-gnu

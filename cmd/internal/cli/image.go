@@ -63,6 +63,7 @@ The image is written to a PLACE, by the names that containers' tools have for th
   docker-archive:FILE[:NAME:TAG]        what docker load reads
   dir:DIR                               manifest and layers, as skopeo has them
   docker://REGISTRY/REPOSITORY[:TAG]    a registry, with the login of docker login
+  erofs:FILE                            a file system to mount, made by mkfs.erofs
 
 The same packages give the same image, byte by byte, on every machine. The time of the
 image is SOURCE_DATE_EPOCH, else 1970. Each package is a layer, which is the same in
@@ -151,9 +152,10 @@ type imageOutput struct {
 	Output  string      `json:"output"`
 	Digest  string      `json:"digest"` // of the manifest or, of several architectures, the index
 	Images  []imageMade `json:"images"`
-	Layers  int         `json:"layers"` // of all images, each once
-	Size    int64       `json:"size"`   // of these, in bytes
-	Sent    int64       `json:"sent"`   // to a registry, in bytes
+	Layers  int         `json:"layers"`           // of all images, each once
+	Size    int64       `json:"size"`             // of these, in bytes
+	Sent    int64       `json:"sent"`             // to a registry, in bytes
+	Verity  string      `json:"verity,omitempty"` // of a file system: what fs-verity measures of it
 	Lacking []lacking   `json:"lacking"`
 }
 
@@ -177,7 +179,11 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 	if err != nil {
 		return usageError{fmt.Errorf("-o %w", err)}
 	}
-	if err := place.Check(); err != nil {
+	platforms, err := o.platforms()
+	if err != nil {
+		return err
+	}
+	if err := place.Check(len(platforms)); err != nil {
 		return err
 	}
 	options, err := o.build(a)
@@ -190,10 +196,6 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 			return usageError{err}
 		}
 		options.Requests = append(options.Requests, q)
-	}
-	platforms, err := o.platforms()
-	if err != nil {
-		return err
 	}
 	if len(platforms) > 1 && (o.lock != "" || o.locked != "") {
 		return usageError{errors.New("a lock file is for one architecture; make the images of several one after another")}
@@ -240,6 +242,11 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 	if out.Size, out.Layers, err = images.Size(all); err != nil {
 		return err
 	}
+	if place.Kind == images.KindErofs {
+		if out.Verity, err = images.MeasureVerity(place.Path); err != nil {
+			return err
+		}
+	}
 	return a.printImage(place, &out)
 }
 
@@ -280,6 +287,9 @@ func (a *app) printImage(place images.Place, out *imageOutput) error {
 			sent = ", " + humanSize(out.Sent) + " sent"
 		}
 		err = a.printf("%s: %s, %s%s\n%s\n", out.Output, count(out.Layers, "layer"), humanSize(out.Size), sent, out.Digest)
+		if out.Verity != "" && err == nil {
+			err = a.printf("fs-verity %s\n", out.Verity)
+		}
 	}
 	for _, l := range out.Lacking {
 		what := "add a package that has it"
