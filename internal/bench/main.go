@@ -63,6 +63,7 @@ var sections = []section{
 	{"queries", benchQueries},
 	{"face", benchFace},
 	{"repo", benchRepo},
+	{"image", benchImage},
 	{"view", benchView},
 	{"startup", benchStartup},
 }

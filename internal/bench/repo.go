@@ -223,7 +223,7 @@ func (h *harness) benchByName(m *mirror) error {
 	if err != nil {
 		return err
 	}
-	specs, size, err := h.fillPool(m, root)
+	specs, size, err := h.fillPool(m, root, "ffmpeg")
 	if err != nil {
 		return err
 	}
@@ -285,10 +285,10 @@ func (h *harness) benchByName(m *mirror) error {
 	return nil
 }
 
-// fillPool puts the packages that ffmpeg needs into the mirror. It returns them as
+// fillPool puts a package, and those that it needs, into the mirror. It returns them as
 // NAME=VERSION, and the size of their files.
-func (h *harness) fillPool(m *mirror, root string) (specs []string, size int64, err error) {
-	list := exec.CommandContext(h.ctx, h.hashpkg, "--root", root, "--json", "install", "--dry-run", "--from", repoSuite, "ffmpeg")
+func (h *harness) fillPool(m *mirror, root, name string) (specs []string, size int64, err error) {
+	list := exec.CommandContext(h.ctx, h.hashpkg, "--root", root, "--json", "install", "--dry-run", "--from", repoSuite, name)
 	list.Stderr = os.Stderr
 	text, err := list.Output()
 	if err != nil {
@@ -315,11 +315,11 @@ func (h *harness) fillPool(m *mirror, root string) (specs []string, size int64, 
 	}
 	for _, d := range debs {
 		// A mirror's names are without epochs.
-		name, rest, _ := strings.Cut(filepath.Base(d), "_")
+		of, rest, _ := strings.Cut(filepath.Base(d), "_")
 		if _, version, ok := strings.Cut(rest, "%3a"); ok {
 			rest = version
 		}
-		if err := os.Symlink(d, filepath.Join(m.dir, "pool", name+"_"+rest)); err != nil {
+		if err := os.Symlink(d, filepath.Join(m.dir, "pool", of+"_"+rest)); err != nil {
 			return nil, 0, err
 		}
 	}
