@@ -29,10 +29,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/layout"
@@ -98,6 +100,9 @@ func (r *Report) Failed() bool {
 // The result depends on the files, the policy and the libraries alone. A second call changes
 // nothing.
 func Bind(ctx context.Context, dir *sysroot.Root, p *Policy) (*Report, error) {
+	if isInstalled(dir.Dir(), p) {
+		return nil, advice.Errorf("%s is of a system that is installed, or of the trees: it is no directory in which a package is put together; name one such as debian/PACKAGE", dir.Dir())
+	}
 	b := &binder{policy: p, libraries: newLibraries(dir, p)}
 	top, _, err := dir.At("/")
 	if err != nil {
@@ -113,10 +118,53 @@ func Bind(ctx context.Context, dir *sysroot.Root, p *Policy) (*Report, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		b.bind(f)
+		if f.Error == "" {
+			b.bind(f)
+		}
 		report.Files = append(report.Files, f.File)
 	}
 	return report, nil
+}
+
+// Where programs are installed, and what is above that: no package is put together there.
+var (
+	installedDirs = []string{"/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin", "/usr/games", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/usr/libexec", "/boot"}
+	topDirs       = []string{"/", "/usr", "/usr/local", "/opt", "/var"}
+)
+
+// isInstalled reports whether a directory is part of the machine, of the root that libraries are looked for in,
+// or of its trees. Edits there would have no record by which they could be undone.
+func isInstalled(dir string, p *Policy) bool {
+	same := func(a, b string) bool {
+		one, err := os.Stat(a)
+		if err != nil {
+			return false
+		}
+		other, err := os.Stat(b)
+		return err == nil && os.SameFile(one, other)
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		real = dir // which is opened as it is
+	}
+	roots, prefix := []string{"/"}, layout.DefaultPrefix
+	if p.Machine != nil {
+		roots, prefix = append(roots, p.Machine.Dir()), p.Machine.Prefix()
+	}
+	for _, root := range roots {
+		is := func(at string) func(string) bool {
+			return func(name string) bool { return same(at, filepath.Join(root, name)) }
+		}
+		if slices.ContainsFunc(topDirs, is(real)) {
+			return true
+		}
+		for at := real; at != filepath.Dir(at); at = filepath.Dir(at) {
+			if slices.ContainsFunc(installedDirs, is(at)) || is(at)(prefix) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // binder is one run of Bind.
@@ -161,10 +209,16 @@ func (b *binder) find() error {
 			return nil
 		}
 		is, err := isELF(dir, base)
-		if err != nil || !is {
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 		f := &file{File: File{Path: "/" + name}, name: name, links: uint64(st.Nlink), deep: depth("/" + name)} //nolint:unconvert // not on every architecture
+		switch {
+		case err != nil:
+			f.Error = err.Error()
+		case !is:
+			return nil
+		}
 		known[key] = f
 		b.files = append(b.files, f)
 		b.ofLibC = b.ofLibC || layout.IsGlibcLoader(base)
@@ -437,8 +491,14 @@ func (b *binder) searchPath(f *file, info *elfedit.Info, rule rule) *record.Edit
 		prefix = layout.DefaultPrefix
 	}
 	farm := "$ORIGIN" + strings.Repeat("/..", f.deep) + prefix + "/" + layout.CurrentSystem + "/" + layout.FollowedLink + "/" + layout.LibraryDir(ldso.Triplet(info), info)
-	if slices.Contains(strings.Split(info.RunPath, ":"), farm) {
-		return nil
+	for dir := range strings.SplitSeq(info.RunPath, ":") {
+		switch {
+		case dir == farm:
+			return nil
+		case strings.HasPrefix(dir, "$ORIGIN/") && strings.Contains(dir, "/"+layout.CurrentSystem+"/"+layout.FollowedLink+"/"):
+			f.RunPathLeft = "searches the farm of another prefix already, as an earlier call wrote; build it anew"
+			return nil
+		}
 	}
 	return programs.SearchAlso(info, farm)
 }

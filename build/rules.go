@@ -29,7 +29,7 @@ type rule struct {
 //
 // A pattern is of path.Match, for the path of a file in the package, with or without the slash at its
 // beginning; one that names a directory stands for all that is below it. Of several rules for
-// one file the last one counts. Empty lines, and what follows a # at the beginning of a
+// one file the last runpath counts, and what one of them leaves, or gives no note, stays so. Empty lines, and what follows a # at the beginning of a
 // line or behind a space, say nothing. The error has the number of a line that is no rule.
 func ParseRules(text string) (Rules, error) {
 	var r Rules

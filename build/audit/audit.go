@@ -320,10 +320,8 @@ func (a *auditor) secure(whole *ldso.Closure, finder ldso.Finder) error {
 	}
 	info := *program.Info
 	dropped := false
-	trusted, err := a.world.SearchDirs(program.Info)
-	if err != nil {
-		return err
-	}
+	// What ldconfig is told of besides is not trusted.
+	trusted := slices.Concat(ldso.MultiarchLayout(program.Info).Dirs, ldso.Lib64Layout(program.Info).Dirs)
 	strip := func(list string) string {
 		var kept []string
 		for dir := range strings.SplitSeq(list, ":") {

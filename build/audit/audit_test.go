@@ -69,7 +69,7 @@ func TestFilter(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"no-pie", "no-such /usr", "no-pie \t\n"} {
+	for _, bad := range []string{"no-pie", "no-such /usr", "no-pie \t\n", "no-pie /usr/bin/\xe9*"} {
 		if _, err := audit.ParseKnown("# one\n" + bad); err == nil || !strings.Contains(err.Error(), "line 2") {
 			t.Errorf("%q: %v", bad, err)
 		}

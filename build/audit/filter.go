@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Filter says which findings count.
@@ -42,6 +43,8 @@ func ParseKnown(text string) ([]Known, error) {
 			return nil, fmt.Errorf("line %d: expected the name of a check and a pattern of paths", number)
 		case id != "*" && !IsCheck(id):
 			return nil, fmt.Errorf("line %d: there is no check %s", number, id)
+		case !utf8.ValidString(pattern):
+			return nil, fmt.Errorf("line %d: the pattern is not in UTF-8; a ? stands for any byte that is not", number)
 		}
 		list = append(list, Known{id, pattern, number, pathPattern(pattern)})
 	}

@@ -56,7 +56,12 @@ func (a *auditor) searchDir(dir string, defaults []string) {
 		a.add(runpathEmpty, "the search path has an empty entry, which is the directory in which the program is started")
 		return
 	case hasOrigin(dir):
-		expanded := path.Clean(originIn(dir, path.Dir(a.file.Object.Path)))
+		own := path.Dir(a.file.Object.Path)
+		expanded := path.Clean(originIn(dir, own))
+		// What the program itself stands in is for others to judge.
+		if !isBelow(own, homes) && !isBelow(own, writable) && !a.isBuildDir(own) && a.world.Owned(own) == "" && a.unsafe(dir, expanded) {
+			return
+		}
 		if !strings.Contains(expanded, "$") && !strings.HasPrefix(expanded, a.world.Prefix()+"/") && !a.subject.has(expanded) && !a.world.Exists(expanded) {
 			a.add(runpathAbsent, "there is no %s (%s)", dir, expanded)
 		}
@@ -69,6 +74,20 @@ func (a *auditor) searchDir(dir string, defaults []string) {
 		return
 	}
 	clean := path.Clean(dir)
+	switch {
+	case a.unsafe(dir, clean):
+	case slices.Contains(defaults, a.world.Final(clean)) || slices.Contains(defaults, clean):
+		a.add(runpathDefault, "the search path has %s, which is searched anyway", dir)
+	case a.isOurs(clean):
+	case !a.world.Exists(clean):
+		a.add(runpathAbsent, "there is no %s", dir)
+	case a.subject.IsPackage:
+		a.add(runpathOutside, "the search path has %s, which is not the package's", dir)
+	}
+}
+
+// unsafe says that others than root can put libraries into a directory of a search path, if they can.
+func (a *auditor) unsafe(dir, clean string) bool {
 	switch who := a.world.Owned(clean); {
 	case a.isBuildDir(clean):
 		a.add(runpathBuild, "the search path has %s, in which packages are built", dir)
@@ -78,14 +97,10 @@ func (a *auditor) searchDir(dir string, defaults []string) {
 		a.add(runpathWritable, "the search path has %s, in which everybody can put libraries", dir)
 	case who != "":
 		a.add(runpathWritable, "the search path has %s, in which %s can put libraries", dir, who)
-	case slices.Contains(defaults, a.world.Final(clean)) || slices.Contains(defaults, clean):
-		a.add(runpathDefault, "the search path has %s, which is searched anyway", dir)
-	case a.isOurs(clean):
-	case !a.world.Exists(clean):
-		a.add(runpathAbsent, "there is no %s", dir)
-	case a.subject.IsPackage:
-		a.add(runpathOutside, "the search path has %s, which is not the package's", dir)
+	default:
+		return false
 	}
+	return true
 }
 
 // isOurs reports whether a path is of the subject, or below the prefix, where trees refer to each other.

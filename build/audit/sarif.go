@@ -79,10 +79,10 @@ func SARIF(findings []Finding, version string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// sentence returns a text as a sentence.
+// sentence ends a text as a sentence, whose first word may be the name of a file.
 func sentence(text string) string {
 	if text == "" {
 		return ""
 	}
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	return text + "."
 }

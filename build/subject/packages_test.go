@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/build/audit"
 	"github.com/hashpkg/hashpkg/build/subject"
+	"github.com/hashpkg/hashpkg/internal/mapped"
 	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testelf"
 	"github.com/hashpkg/hashpkg/internal/testneed"
@@ -122,6 +123,15 @@ func TestPackages(t *testing.T) {
 			testdeb.Exec("opt/foo/lib/libfoo.so.1", library("libfoo.so.1")), testdeb.File{Path: "etc/ld.so.conf.d/foo.conf", Content: "/opt/foo/lib\n"})}},
 		{name: "a directory that nobody configures", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libfoo.so.1")),
 			testdeb.Exec("opt/foo/lib/libfoo.so.1", library("libfoo.so.1")), testdeb.File{Path: "etc/foo.conf.d/foo.conf", Content: "/opt/foo/lib\n"})}, want: missing},
+		{
+			name: "a setuid program in a directory that is configured", debs: []testdeb.Package{deb(testdeb.File{Path: "usr/local/bin/p", Mode: 0o4755, Content: program("$ORIGIN/../lib/foo", "libfoo.so.1")},
+				testdeb.Exec("usr/local/lib/foo/libfoo.so.1", library("libfoo.so.1")))}, root: map[string]string{"etc/ld.so.conf.d/libc.conf": "/usr/local/lib\n"},
+			want: []string{"setuid-origin /usr/local/bin/p: libfoo.so.1 is found by $ORIGIN only, which the loader ignores in a program with rights of its own"},
+		},
+		{
+			name: "a setuid program that is trusted", debs: []testdeb.Package{deb(testdeb.File{Path: "usr/bin/p", Mode: 0o4755, Content: program("$ORIGIN/../lib/foo", "libfoo.so.1")},
+				testdeb.Exec("usr/lib/foo/libfoo.so.1", library("libfoo.so.1")))},
+		},
 		{name: "a tree of what it requires", debs: []testdeb.Package{{Depends: "libtree (>= 1)", Files: []testdeb.File{testdeb.Exec("usr/bin/p", program("", "libt.so.1"))}}}},
 		{
 			name: "a tree of what it does not require", debs: []testdeb.Package{deb(testdeb.Exec("usr/bin/p", program("", "libt.so.1")))},
@@ -231,6 +241,9 @@ func TestRefused(t *testing.T) {
 	dir := t.TempDir()
 	whole := testdeb.Deb(t, testdeb.Package{Files: []testdeb.File{testdeb.Exec("usr/bin/p", program(""))}})
 	write(t, dir, map[string]string{"text": "some text", "empty": "", "cut.deb": string(whole[:len(whole)-100])})
+	if err := unix.Mkfifo(dir+"/fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name string
 		is   error // nil for any
@@ -242,6 +255,7 @@ func TestRefused(t *testing.T) {
 		{"no-such-package", query.ErrNotInstalled},
 		{"=1", query.ErrSpec},
 		{"/dev/null", nil},
+		{dir + "/fifo", mapped.ErrNotRegular},
 	} {
 		_, err := subject.Read(context.Background(), subject.Options{Root: root, Names: []string{test.name}})
 		if err == nil || test.is != nil && !errors.Is(err, test.is) {

@@ -143,7 +143,7 @@ func (r *reader) inside(name string) (string, bool, error) {
 
 // addFile reads an ELF file or a package.
 func (r *reader) addFile(ctx context.Context, name string, audited bool) error {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a FIFO that nobody writes to
 	if err != nil {
 		return err
 	}

@@ -404,6 +404,9 @@ func (w *World) Owned(name string) string {
 		if info.Mode().Perm()&0o002 != 0 {
 			return "everybody"
 		}
+		if gid := groupOf(info); gid != 0 && info.Mode().Perm()&0o020 != 0 {
+			return "the group " + strconv.FormatUint(uint64(gid), 10)
+		}
 		if uid := ownerOf(info); uid != 0 && uid != rootOwner {
 			return userName(w.root, uid)
 		}
@@ -414,6 +417,13 @@ func (w *World) Owned(name string) string {
 func ownerOf(info fs.FileInfo) uint32 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return st.Uid
+	}
+	return 0
+}
+
+func groupOf(info fs.FileInfo) uint32 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Gid
 	}
 	return 0
 }

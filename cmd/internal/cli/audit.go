@@ -115,7 +115,7 @@ func runAudit(ctx context.Context, a *app, o auditOptions, staged *bool, names [
 	if o.ignoreFile != "" {
 		text, err := os.ReadFile(o.ignoreFile)
 		if err != nil {
-			return err
+			return fmt.Errorf("read what is known: %w", err)
 		}
 		if o.filter.Known, err = audit.ParseKnown(string(text)); err != nil {
 			return usageError{fmt.Errorf("read %s: %w", o.ignoreFile, err)}
@@ -154,13 +154,19 @@ func runAudit(ctx context.Context, a *app, o auditOptions, staged *bool, names [
 	if err := a.printAudit(&out, o.sarif); err != nil {
 		return err
 	}
-	if out.Counts.Errors > 0 {
+	if out.Counts.Errors > 0 || len(out.Unread) > 0 {
 		return errProblems
 	}
 	return nil
 }
 
 func (a *app) printAudit(r *auditOutput, sarif bool) error {
+	for _, name := range r.Unread {
+		a.complain("hashpkg: %s may not be read by you, and was left out\n", visible.Line(name))
+	}
+	for _, line := range r.Unused {
+		a.notice("note: %s matches nothing; the line can go\n", visible.Line(line))
+	}
 	switch {
 	case a.json:
 		return a.printJSON(r)
@@ -170,12 +176,6 @@ func (a *app) printAudit(r *auditOutput, sarif bool) error {
 			return err
 		}
 		return a.printExactly(string(text))
-	}
-	for _, name := range r.Unread {
-		a.notice("warning: %s may not be read by you, and was left out\n", visible.Line(name))
-	}
-	for _, line := range r.Unused {
-		a.notice("note: %s matches nothing; the line can go\n", visible.Line(line))
 	}
 	w := a.table()
 	out := *a

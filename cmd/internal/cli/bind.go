@@ -47,7 +47,7 @@ A second call changes nothing.
 Call it after debugging information was split off and dependencies were found, and
 before checksums are taken; dh_hashpkg does that for debhelper (docs/build.md).
 
---rules names a file with a rule a line; of several for a file the last one counts:
+--rules names a file with a rule a line; of several for a file the last runpath counts:
 
   leave PATTERN                       leave the file as it is
   runpath none|minimal|full PATTERN   search nothing more; search the trees when it
@@ -164,7 +164,7 @@ func (a *app) printBound(dir string, o *bindOptions, report *build.Report) error
 		}
 	}
 	for _, w := range report.Warnings {
-		a.notice("warning: %s: %s\n", o.rules, w)
+		a.complain("hashpkg: warning: %s: %s\n", o.rules, w) // builds are quiet, and have to be told
 	}
 	if a.json {
 		if err := a.printJSON(report); err != nil {
