@@ -80,7 +80,9 @@ func TestWaitByDefault(t *testing.T) {
 		{[]string{"gc"}, false},
 	} {
 		command := func(more ...string) *exec.Cmd {
-			return exec.Command(hashpkg(t), append(append([]string{"--root", root}, c.args...), more...)...)
+			cmd := exec.Command(hashpkg(t), append(append([]string{"--root", root}, c.args...), more...)...)
+			cmd.Env = append(os.Environ(), "COLUMNS=500") // or messages are broken
+			return cmd
 		}
 		hold(unix.LOCK_EX)
 		start := time.Now()

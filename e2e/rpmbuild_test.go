@@ -165,7 +165,7 @@ func runPathOf(t *testing.T, file string) string {
 	return strings.Join(dirs, ":")
 }
 
-const farmFromBin = "$ORIGIN/../../var/sys/current-system/lib64"
+const farmFromBin = "$ORIGIN/../../var/sys/current-system/system/lib64"
 
 // TestRPMBuild builds packages as with hashpkg-devel installed.
 func TestRPMBuild(t *testing.T) {

@@ -143,7 +143,7 @@ func TestCopiedStore(t *testing.T) {
 	copied := filepath.Join(dir, "copied")
 	mustRun(t, "cp", "-r", base, copied)
 	status, out := says(t, copied, epoch, "verify", "--all")
-	if status != 0 || !strings.Contains(out, "note: the store has lost hard links, as a copy of it may: hashpkg verify --repair makes 2 files links again, and frees ") {
+	if status != 0 || !strings.Contains(out, "note: the store has lost hard links, as a copy of it may: hashpkg verify --repair makes links of 2 files again, and frees ") {
 		t.Errorf("verify: status %d: %s", status, out)
 	}
 	mustRun(t, hashpkg(t), "--root", copied, "install", "-q", second)
