@@ -411,6 +411,76 @@ func (r roundTrip) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 }
 
+// TestReplaceOthers keeps directories that have anything that an image has not, and the other images of a layout.
+func TestReplaceOthers(t *testing.T) {
+	objects := contents{}
+	image := make1(t, input(t, objects, manifest("a", "1", objects.file("usr/bin/a", "a"))))
+	write := func(place string) error {
+		t.Helper()
+		p, err := ParsePlace(place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.Write(t.Context(), []v1.Image{image}, Access{})
+		if checked := p.Check(1); (checked == nil) != (err == nil) {
+			t.Errorf("%s: %v, and when it was checked %v", place, err, checked)
+		}
+		return err
+	}
+	put := func(name string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("precious"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	for _, names := range []string{"oci:oci-layout", "oci:oci-layout index.json blobs/sha256/notes", "dir:version manifest.json", "dir:version manifest.json notes"} {
+		kind, names, _ := strings.Cut(names, ":")
+		at := filepath.Join(dir, kind)
+		for _, name := range strings.Fields(names) {
+			put(filepath.Join(at, name))
+		}
+		if err := write(kind + ":" + at); err == nil {
+			t.Errorf("a directory with %s was replaced", names)
+		}
+		for _, name := range strings.Fields(names) {
+			if b, err := os.ReadFile(filepath.Join(at, name)); err != nil || string(b) != "precious" {
+				t.Errorf("%s: %s %v", name, b, err)
+			}
+		}
+		if err := os.RemoveAll(at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, kind := range []string{"oci", "dir"} {
+		at := filepath.Join(dir, kind)
+		if err := errors.Join(write(kind+":"+at), write(kind+":"+at)); err != nil {
+			t.Fatal(err)
+		}
+		put(filepath.Join(at, "notes"))
+		if err := write(kind + ":" + at); err == nil {
+			t.Errorf("%s: an image with notes in its directory was replaced", kind)
+		}
+	}
+	tagged := filepath.Join(dir, "tagged")
+	if err := errors.Join(write("oci:"+tagged+":a"), write("oci:"+tagged+":a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("oci:" + tagged + ":b"); err == nil {
+		t.Error("the image of another tag is lost")
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("tagged", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("oci:" + link + ":a"); err != nil {
+		t.Fatal(err)
+	}
+	if target, err := os.Readlink(link); err != nil || target != "tagged" || !isWholeLayout(tagged) {
+		t.Errorf("a link to a layout leads to %q: %v", target, err)
+	}
+}
+
 // TestReplace leaves what is there when the new one cannot be written.
 func TestReplace(t *testing.T) {
 	objects := contents{}
@@ -447,6 +517,9 @@ func TestReplace(t *testing.T) {
 			t.Errorf("%s: layers that are cut off were written", kind)
 		}
 		if kind == "dir" {
+			if !isSkopeoDir(p.Path) {
+				t.Error("dir: the directory that was there is not whole")
+			}
 			continue
 		}
 		if c, err := p.Read(t.Context(), Access{}); err != nil || len(c.Packages) != 1 {
