@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log"
@@ -259,6 +260,89 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
+// TestNumbers ends when there are no more of them.
+func TestNumbers(t *testing.T) {
+	m := manifest("many", "1")
+	for i := range 900 {
+		m.WouldMake.Users = append(m.WouldMake.Users, fmt.Sprintf("u%d", i))
+	}
+	_, err := Make(t.Context(), input(t, contents{}, m))
+	if err == nil || !strings.Contains(err.Error(), "there are no more numbers") {
+		t.Error(err)
+	}
+}
+
+// TestBase has the accounts of Debian's base-passwd.
+func TestBase(t *testing.T) {
+	a := base()
+	for file, have := range map[string][]byte{"passwd": a.passwd(), "group": a.group()} {
+		master, err := os.ReadFile("/usr/share/base-passwd/" + file + ".master")
+		if err != nil {
+			t.Skip("this machine has no base-passwd:", err)
+		}
+		numbers := func(text []byte) (all []string) {
+			for l := range strings.Lines(string(text)) {
+				f := strings.Split(strings.TrimSpace(l), ":")
+				if file == "passwd" {
+					f[3] += ":" + f[5]
+				}
+				all = append(all, f[0]+":"+strings.Join(f[2:min(len(f), 4)], ":"))
+			}
+			return all
+		}
+		if d := cmp.Diff(numbers(master), numbers(have)); d != "" {
+			t.Errorf("%s: %s", file, d)
+		}
+	}
+}
+
+// TestDirectories has a directory with one mode and owner in all layers, those of the first package that has it.
+func TestDirectories(t *testing.T) {
+	objects := contents{}
+	private := record.File{Path: "var/lib/x", Type: record.TypeDirectory, Mode: 0o700, UID: 8, GID: 9}
+	open := record.File{Path: "var/lib/x", Type: record.TypeDirectory, Mode: 0o755}
+	a, b, c := manifest("a", "1", private), manifest("b", "1", open, objects.file("var/lib/x/b", "b")), manifest("c", "1", objects.file("var/lib/x/c", "c"))
+	c.WouldMake.Directories = []pkginfo.MadeDirectory{{Path: "/var/lib/x"}, {Path: "/var/lib/x/made"}, {Path: "/tmp"}}
+	image := make1(t, input(t, objects, a, b, c))
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, l := range layers {
+		r, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tr := tar.NewReader(r); ; {
+			h, err := tr.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch h.Name {
+			case "var/lib/x/":
+				n++
+				if h.Mode != 0o700 || h.Uid != 8 || h.Gid != 9 {
+					t.Errorf("%s has the mode %o and is of %d:%d", h.Name, h.Mode, h.Uid, h.Gid)
+				}
+			case "tmp/":
+				if h.Mode != 0o1777 {
+					t.Errorf("%s has the mode %o", h.Name, h.Mode)
+				}
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 4 {
+		t.Errorf("the directory is in %d layers, not 4", n)
+	}
+}
+
 // TestCertificates has one file of all certificates, sorted.
 func TestCertificates(t *testing.T) {
 	objects := contents{}
@@ -278,9 +362,12 @@ func TestCertificates(t *testing.T) {
 func TestDiff(t *testing.T) {
 	layer := func(hex string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: hex} }
 	a := []Packaged{{"gone", "1", "amd64", layer("1")}, {"new", "1", "amd64", layer("2")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("4")}, {"x", "1", "amd64", layer("5")}, {"y", "1", "amd64", layer("5")}, {"z", "1", "amd64", layer("5")}}
-	b := []Packaged{{"new", "2", "amd64", layer("6")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("7")}, {"came", "1", "arm64", layer("8")}, {"x", "1", "amd64", layer("9")}, {"y", "1", "amd64", layer("9")}, {"z", "1", "amd64", layer("10")}}
+	for range 2 { // the images of two platforms
+		a = append(a, Packaged{"data", "1", "all", layer("11")})
+	}
+	b := []Packaged{{"data", "1", "all", layer("12")}, {"new", "2", "amd64", layer("6")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("7")}, {"came", "1", "arm64", layer("8")}, {"x", "1", "amd64", layer("9")}, {"y", "1", "amd64", layer("9")}, {"z", "1", "amd64", layer("10")}}
 	want := []Difference{
-		{"built", "amd64", Rebuilt, "1", "1"}, {"came", "arm64", Added, "", "1"}, {"gone", "amd64", Removed, "1", ""}, {"new", "amd64", Changed, "1", "2"},
+		{"built", "amd64", Rebuilt, "1", "1"}, {"came", "arm64", Added, "", "1"}, {"data", "all", Rebuilt, "1", "1"}, {"gone", "amd64", Removed, "1", ""}, {"new", "amd64", Changed, "1", "2"},
 	}
 	if d := cmp.Diff(want, Diff(a, b)); d != "" {
 		t.Error(d)

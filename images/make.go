@@ -115,7 +115,7 @@ func (p *placed) layerOf(trees []*tree) []entry {
 			}
 		}
 	}
-	return complete(all)
+	return complete(all, p.dirOf)
 }
 
 // shareLayers says which trees share a layer: where there are more than limit, those that are the least loss when they are
