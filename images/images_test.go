@@ -374,6 +374,74 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// TestCheckConfig refuses what no container can run as.
+func TestCheckConfig(t *testing.T) {
+	for _, c := range []Config{
+		{}, {User: "0"}, {User: "www-data:adm"}, {User: "1000:1000"}, {WorkingDir: "/app"}, {Ports: []string{"80", "53/udp", "65535/sctp", "1/tcp"}},
+	} {
+		if err := c.Check(); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	for _, c := range []Config{
+		{User: "a b"}, {User: ":adm"}, {User: "a:"}, {User: "-1"}, {WorkingDir: "app"}, {Ports: []string{"80", "http"}}, {Ports: []string{"0"}}, {Ports: []string{"65536"}}, {Ports: []string{"80/icmp"}}, {Ports: []string{"80-90"}},
+	} {
+		if c.Check() == nil {
+			t.Errorf("%+v is taken", c)
+		}
+	}
+}
+
+// TestErofsIsMissing is found before anything is made.
+func TestErofsIsMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	err := Place{Kind: KindErofs, Path: filepath.Join(t.TempDir(), "x")}.Check(t.Context(), 1)
+	if err == nil || !strings.Contains(err.Error(), "install erofs-utils") {
+		t.Error(err)
+	}
+}
+
+// TestCacheOfOthers refuses a cache that others may write to.
+func TestCacheOfOthers(t *testing.T) {
+	cache := t.TempDir()
+	dir := filepath.Join(cache, "layers")
+	open := func() error {
+		l, err := OpenLayers(dir)
+		if err == nil {
+			err = l.Close()
+		}
+		return err
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{cache, dir} {
+		for _, mode := range []fs.FileMode{0o757, 0o775} {
+			if err := os.Chmod(d, mode); err != nil {
+				t.Fatal(err)
+			}
+			if open() == nil {
+				t.Errorf("%s is taken with the mode %v", d, mode)
+			}
+		}
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if os.Geteuid() != 0 {
+			continue
+		}
+		if err := os.Chown(d, 8, 8); err != nil {
+			t.Fatal(err)
+		}
+		if open() == nil {
+			t.Errorf("%s of another user is taken", d)
+		}
+		if err := os.Chown(d, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestParsePlace reads places, and refuses what is none.
 func TestParsePlace(t *testing.T) {
 	for text, want := range map[string]string{
@@ -509,7 +577,7 @@ func TestReplaceOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = p.Write(t.Context(), []v1.Image{image}, Access{})
-		if checked := p.Check(1); (checked == nil) != (err == nil) {
+		if checked := p.Check(t.Context(), 1); (checked == nil) != (err == nil) {
 			t.Errorf("%s: %v, and when it was checked %v", place, err, checked)
 		}
 		return err

@@ -792,12 +792,17 @@ func (p Place) checkNumber(images int) error {
 }
 
 // Check returns an error if so many images cannot be written there: what would be found out only when they are made.
-func (p Place) Check(images int) error {
+func (p Place) Check(ctx context.Context, images int) error {
 	if err := p.checkNumber(images); err != nil {
 		return err
 	}
 	if p.Kind == KindRegistry {
 		return nil
+	}
+	if p.Kind == KindErofs {
+		if _, err := checkErofs(ctx); err != nil {
+			return fmt.Errorf("write %s: %w", p, err)
+		}
 	}
 	parent := filepath.Dir(filepath.Clean(p.Path))
 	if err := unix.Access(parent, unix.W_OK|unix.X_OK); err != nil {
