@@ -68,7 +68,10 @@ The image is written to a PLACE, by the names that containers' tools have for th
 The same packages give the same image, byte by byte, on every machine. The time of the
 image is SOURCE_DATE_EPOCH, else 1970. Each package is a layer, which is the same in
 every image that has it; beyond 99, the smallest share one. A registry gets the layers
-that it has not.
+that the repository has not.
+
+A directory is replaced only if it has an image of the same form and tag, and nothing
+else. The cache may not be one that others can write to.
 
 The files of packages stand at their own paths, in /usr and /etc, and programs are bound
 as by hashpkg install, so that /var/sys is in the image, too. Accounts that scripts would
@@ -83,8 +86,10 @@ make are in /etc/passwd. Not there, unless --with has the word:
 
 With several words for --arch it is an index with an image for each, made without running
 anything of another architecture. --lock writes down which packages it became, and
---locked makes the same image of that. --diff says what changed between two images, by
-package. The history, labels and /var/lib/db/sbom of an image say what is in it.`,
+--locked makes an image of these: the same, if --cmd, --env and the like are given again.
+What shell, utilities and tzdata of --with bring is in the lock file already. --diff says
+what changed between two images, by package. The history, labels and /var/lib/db/sbom of
+an image say what is in it.`,
 		Example: `  # An image with jq, and nothing else
   hashpkg image --from trixie jq -o oci:./jq
   # A web client with certificates, for two architectures, to a registry
