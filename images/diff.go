@@ -88,16 +88,27 @@ func Diff(a, b []Packaged) []Difference {
 			if sides[k] == nil {
 				sides[k] = &[2]side{}
 			}
-			sides[k][i].versions = append(sides[k][i].versions, p.Version)
-			sides[k][i].layers = append(sides[k][i].layers, p.Layer)
+			// A package of all architectures is in the image of each platform.
+			if !slices.Contains(sides[k][i].versions, p.Version) {
+				sides[k][i].versions = append(sides[k][i].versions, p.Version)
+			}
+			if !slices.Contains(sides[k][i].layers, p.Layer) {
+				sides[k][i].layers = append(sides[k][i].layers, p.Layer)
+			}
 		}
 	}
 	// A layer of several packages is another one when any of them is.
-	shared := map[v1.Hash]int{}
+	shared := map[v1.Hash]map[key]bool{}
 	for _, list := range [][]Packaged{a, b} {
 		for _, p := range list {
-			shared[p.Layer]++
+			if shared[p.Layer] == nil {
+				shared[p.Layer] = map[key]bool{}
+			}
+			shared[p.Layer][key{p.Name, p.Architecture}] = true
 		}
+	}
+	isAlone := func(layers []v1.Hash) bool {
+		return !slices.ContainsFunc(layers, func(l v1.Hash) bool { return len(shared[l]) > 1 })
 	}
 	var out []Difference
 	for k, s := range sides {
@@ -109,7 +120,7 @@ func Diff(a, b []Packaged) []Difference {
 			d.What = Removed
 		case d.From != d.To:
 			d.What = Changed
-		case !slices.Equal(s[0].layers, s[1].layers) && isAlone(shared, s[0].layers) && isAlone(shared, s[1].layers):
+		case !slices.Equal(s[0].layers, s[1].layers) && isAlone(s[0].layers) && isAlone(s[1].layers):
 			d.What = Rebuilt
 		default:
 			continue
@@ -120,9 +131,4 @@ func Diff(a, b []Packaged) []Difference {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Architecture, b.Architecture))
 	})
 	return out
-}
-
-// isAlone reports whether layers have one package each.
-func isAlone(shared map[v1.Hash]int, layers []v1.Hash) bool {
-	return !slices.ContainsFunc(layers, func(l v1.Hash) bool { return shared[l] > 1 })
 }

@@ -1,5 +1,5 @@
 // Package images makes OCI images of trees, without a base image: [Make] returns one, and
-// [Output.Write] puts it where containers' tools find it.
+// [Place.Write] puts it where containers' tools find it.
 //
 // # What is in an image
 //

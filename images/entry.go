@@ -51,8 +51,8 @@ func (e *entry) same(o *entry) bool {
 		e.size == o.size && string(e.data) == string(o.data) && maps.EqualFunc(e.xattrs, o.xattrs, func(a, b []byte) bool { return string(a) == string(b) })
 }
 
-// complete sorts the entries of a layer, and adds the directories on the way to each.
-func complete(entries []entry) []entry {
+// complete sorts the entries of a layer, and adds the directories on the way to each, as dirOf has them.
+func complete(entries []entry, dirOf func(string) entry) []entry {
 	has := map[string]bool{}
 	for i := range entries {
 		has[entries[i].path] = true
@@ -60,7 +60,7 @@ func complete(entries []entry) []entry {
 	for i := range entries {
 		for d := path.Dir(entries[i].path); d != "." && !has[d]; d = path.Dir(d) {
 			has[d] = true
-			entries = append(entries, dir(d))
+			entries = append(entries, dirOf(d))
 		}
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.path, b.path) })

@@ -26,12 +26,9 @@ const mkfsErofs = "mkfs.erofs"
 // writeErofs makes a file system of what an image's layers come to, without compression, which
 // would depend on the compressor's version. The file is open, and gets its bytes by its name.
 func writeErofs(ctx context.Context, f *os.File, image v1.Image) (err error) {
-	takesTar, err := erofsTakesTar(ctx)
+	takesTar, err := checkErofs(ctx)
 	if err != nil {
 		return err
-	}
-	if !takesTar && os.Geteuid() != 0 {
-		return advice.Errorf("this mkfs.erofs makes file systems of directories only, whose owners only root can set; install erofs-utils 1.7 or later, or run it as root")
 	}
 	options, err := erofsOptions(image)
 	if err != nil {
@@ -55,6 +52,15 @@ func writeErofs(ctx context.Context, f *os.File, image v1.Image) (err error) {
 		return err
 	}
 	return run(exec.CommandContext(ctx, mkfsErofs, append(options, f.Name(), source)...))
+}
+
+// checkErofs is erofsTakesTar, with an error where the caller cannot do without.
+func checkErofs(ctx context.Context) (takesTar bool, err error) {
+	takesTar, err = erofsTakesTar(ctx)
+	if err == nil && !takesTar && os.Geteuid() != 0 {
+		err = advice.Errorf("this mkfs.erofs makes file systems of directories only, whose owners only root can set; install erofs-utils 1.7 or later, or run it as root")
+	}
+	return takesTar, err
 }
 
 // erofsTakesTar reports whether file systems can be made of archives (erofs-utils 1.7).

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log"
@@ -259,6 +260,89 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
+// TestNumbers ends when there are no more of them.
+func TestNumbers(t *testing.T) {
+	m := manifest("many", "1")
+	for i := range 900 {
+		m.WouldMake.Users = append(m.WouldMake.Users, fmt.Sprintf("u%d", i))
+	}
+	_, err := Make(t.Context(), input(t, contents{}, m))
+	if err == nil || !strings.Contains(err.Error(), "there are no more numbers") {
+		t.Error(err)
+	}
+}
+
+// TestBase has the accounts of Debian's base-passwd.
+func TestBase(t *testing.T) {
+	a := base()
+	for file, have := range map[string][]byte{"passwd": a.passwd(), "group": a.group()} {
+		master, err := os.ReadFile("/usr/share/base-passwd/" + file + ".master")
+		if err != nil {
+			t.Skip("this machine has no base-passwd:", err)
+		}
+		numbers := func(text []byte) (all []string) {
+			for l := range strings.Lines(string(text)) {
+				f := strings.Split(strings.TrimSpace(l), ":")
+				if file == "passwd" {
+					f[3] += ":" + f[5]
+				}
+				all = append(all, f[0]+":"+strings.Join(f[2:min(len(f), 4)], ":"))
+			}
+			return all
+		}
+		if d := cmp.Diff(numbers(master), numbers(have)); d != "" {
+			t.Errorf("%s: %s", file, d)
+		}
+	}
+}
+
+// TestDirectories has a directory with one mode and owner in all layers, those of the first package that has it.
+func TestDirectories(t *testing.T) {
+	objects := contents{}
+	private := record.File{Path: "var/lib/x", Type: record.TypeDirectory, Mode: 0o700, UID: 8, GID: 9}
+	open := record.File{Path: "var/lib/x", Type: record.TypeDirectory, Mode: 0o755}
+	a, b, c := manifest("a", "1", private), manifest("b", "1", open, objects.file("var/lib/x/b", "b")), manifest("c", "1", objects.file("var/lib/x/c", "c"))
+	c.WouldMake.Directories = []pkginfo.MadeDirectory{{Path: "/var/lib/x"}, {Path: "/var/lib/x/made"}, {Path: "/tmp"}}
+	image := make1(t, input(t, objects, a, b, c))
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, l := range layers {
+		r, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tr := tar.NewReader(r); ; {
+			h, err := tr.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch h.Name {
+			case "var/lib/x/":
+				n++
+				if h.Mode != 0o700 || h.Uid != 8 || h.Gid != 9 {
+					t.Errorf("%s has the mode %o and is of %d:%d", h.Name, h.Mode, h.Uid, h.Gid)
+				}
+			case "tmp/":
+				if h.Mode != 0o1777 {
+					t.Errorf("%s has the mode %o", h.Name, h.Mode)
+				}
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 4 {
+		t.Errorf("the directory is in %d layers, not 4", n)
+	}
+}
+
 // TestCertificates has one file of all certificates, sorted.
 func TestCertificates(t *testing.T) {
 	objects := contents{}
@@ -278,12 +362,83 @@ func TestCertificates(t *testing.T) {
 func TestDiff(t *testing.T) {
 	layer := func(hex string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: hex} }
 	a := []Packaged{{"gone", "1", "amd64", layer("1")}, {"new", "1", "amd64", layer("2")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("4")}, {"x", "1", "amd64", layer("5")}, {"y", "1", "amd64", layer("5")}, {"z", "1", "amd64", layer("5")}}
-	b := []Packaged{{"new", "2", "amd64", layer("6")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("7")}, {"came", "1", "arm64", layer("8")}, {"x", "1", "amd64", layer("9")}, {"y", "1", "amd64", layer("9")}, {"z", "1", "amd64", layer("10")}}
+	for range 2 { // the images of two platforms
+		a = append(a, Packaged{"data", "1", "all", layer("11")})
+	}
+	b := []Packaged{{"data", "1", "all", layer("12")}, {"new", "2", "amd64", layer("6")}, {"same", "1", "amd64", layer("3")}, {"built", "1", "amd64", layer("7")}, {"came", "1", "arm64", layer("8")}, {"x", "1", "amd64", layer("9")}, {"y", "1", "amd64", layer("9")}, {"z", "1", "amd64", layer("10")}}
 	want := []Difference{
-		{"built", "amd64", Rebuilt, "1", "1"}, {"came", "arm64", Added, "", "1"}, {"gone", "amd64", Removed, "1", ""}, {"new", "amd64", Changed, "1", "2"},
+		{"built", "amd64", Rebuilt, "1", "1"}, {"came", "arm64", Added, "", "1"}, {"data", "all", Rebuilt, "1", "1"}, {"gone", "amd64", Removed, "1", ""}, {"new", "amd64", Changed, "1", "2"},
 	}
 	if d := cmp.Diff(want, Diff(a, b)); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestCheckConfig refuses what no container can run as.
+func TestCheckConfig(t *testing.T) {
+	for _, c := range []Config{
+		{}, {User: "0"}, {User: "www-data:adm"}, {User: "1000:1000"}, {WorkingDir: "/app"}, {Ports: []string{"80", "53/udp", "65535/sctp", "1/tcp"}},
+	} {
+		if err := c.Check(); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	for _, c := range []Config{
+		{User: "a b"}, {User: ":adm"}, {User: "a:"}, {User: "-1"}, {WorkingDir: "app"}, {Ports: []string{"80", "http"}}, {Ports: []string{"0"}}, {Ports: []string{"65536"}}, {Ports: []string{"80/icmp"}}, {Ports: []string{"80-90"}},
+	} {
+		if c.Check() == nil {
+			t.Errorf("%+v is taken", c)
+		}
+	}
+}
+
+// TestErofsIsMissing is found before anything is made.
+func TestErofsIsMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	err := Place{Kind: KindErofs, Path: filepath.Join(t.TempDir(), "x")}.Check(t.Context(), 1)
+	if err == nil || !strings.Contains(err.Error(), "install erofs-utils") {
+		t.Error(err)
+	}
+}
+
+// TestCacheOfOthers refuses a cache that others may write to.
+func TestCacheOfOthers(t *testing.T) {
+	cache := t.TempDir()
+	dir := filepath.Join(cache, "layers")
+	open := func() error {
+		l, err := OpenLayers(dir)
+		if err == nil {
+			err = l.Close()
+		}
+		return err
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{cache, dir} {
+		for _, mode := range []fs.FileMode{0o757, 0o775} {
+			if err := os.Chmod(d, mode); err != nil {
+				t.Fatal(err)
+			}
+			if open() == nil {
+				t.Errorf("%s is taken with the mode %v", d, mode)
+			}
+		}
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if os.Geteuid() != 0 {
+			continue
+		}
+		if err := os.Chown(d, 8, 8); err != nil {
+			t.Fatal(err)
+		}
+		if open() == nil {
+			t.Errorf("%s of another user is taken", d)
+		}
+		if err := os.Chown(d, 0, 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -411,6 +566,76 @@ func (r roundTrip) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 }
 
+// TestReplaceOthers keeps directories that have anything that an image has not, and the other images of a layout.
+func TestReplaceOthers(t *testing.T) {
+	objects := contents{}
+	image := make1(t, input(t, objects, manifest("a", "1", objects.file("usr/bin/a", "a"))))
+	write := func(place string) error {
+		t.Helper()
+		p, err := ParsePlace(place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.Write(t.Context(), []v1.Image{image}, Access{})
+		if checked := p.Check(t.Context(), 1); (checked == nil) != (err == nil) {
+			t.Errorf("%s: %v, and when it was checked %v", place, err, checked)
+		}
+		return err
+	}
+	put := func(name string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("precious"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	for _, names := range []string{"oci:oci-layout", "oci:oci-layout index.json blobs/sha256/notes", "dir:version manifest.json", "dir:version manifest.json notes"} {
+		kind, names, _ := strings.Cut(names, ":")
+		at := filepath.Join(dir, kind)
+		for _, name := range strings.Fields(names) {
+			put(filepath.Join(at, name))
+		}
+		if err := write(kind + ":" + at); err == nil {
+			t.Errorf("a directory with %s was replaced", names)
+		}
+		for _, name := range strings.Fields(names) {
+			if b, err := os.ReadFile(filepath.Join(at, name)); err != nil || string(b) != "precious" {
+				t.Errorf("%s: %s %v", name, b, err)
+			}
+		}
+		if err := os.RemoveAll(at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, kind := range []string{"oci", "dir"} {
+		at := filepath.Join(dir, kind)
+		if err := errors.Join(write(kind+":"+at), write(kind+":"+at)); err != nil {
+			t.Fatal(err)
+		}
+		put(filepath.Join(at, "notes"))
+		if err := write(kind + ":" + at); err == nil {
+			t.Errorf("%s: an image with notes in its directory was replaced", kind)
+		}
+	}
+	tagged := filepath.Join(dir, "tagged")
+	if err := errors.Join(write("oci:"+tagged+":a"), write("oci:"+tagged+":a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("oci:" + tagged + ":b"); err == nil {
+		t.Error("the image of another tag is lost")
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("tagged", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("oci:" + link + ":a"); err != nil {
+		t.Fatal(err)
+	}
+	if target, err := os.Readlink(link); err != nil || target != "tagged" || !isWholeLayout(tagged) {
+		t.Errorf("a link to a layout leads to %q: %v", target, err)
+	}
+}
+
 // TestReplace leaves what is there when the new one cannot be written.
 func TestReplace(t *testing.T) {
 	objects := contents{}
@@ -447,6 +672,9 @@ func TestReplace(t *testing.T) {
 			t.Errorf("%s: layers that are cut off were written", kind)
 		}
 		if kind == "dir" {
+			if !isSkopeoDir(p.Path) {
+				t.Error("dir: the directory that was there is not whole")
+			}
 			continue
 		}
 		if c, err := p.Read(t.Context(), Access{}); err != nil || len(c.Packages) != 1 {

@@ -25,7 +25,11 @@ const bundle = "etc/ssl/certs/ca-certificates.crt"
 
 // last returns the entries of the last layer, complete: what follows from all trees.
 func (p *placed) last(in *Input) ([]entry, error) {
-	b := &lastLayer{p: p, accounts: accountsOf(p.trees)}
+	accounts, err := accountsOf(p.trees)
+	if err != nil {
+		return nil, err
+	}
+	b := &lastLayer{p: p, accounts: accounts}
 	// Where runtimes mount what every program may expect.
 	for _, d := range []string{"dev", "etc", "proc", "run", "sys", "usr/bin", "usr/lib", "usr/sbin", "var/lib", "var/log", "var/cache"} {
 		b.dir(d, 0o755, 0, 0)
@@ -52,7 +56,7 @@ func (p *placed) last(in *Input) ([]entry, error) {
 	if len(in.SBOM) > 0 {
 		b.add(text(strings.TrimPrefix(SBOMFile, "/"), in.SBOM))
 	}
-	return complete(b.entries), nil
+	return complete(b.entries, p.dirOf), nil
 }
 
 type lastLayer struct {
@@ -132,12 +136,20 @@ func (b *lastLayer) addMade() {
 		}
 		for _, d := range t.WouldMake.Directories {
 			p := layout.MergeUsr(strings.TrimPrefix(path.Clean(d.Path), "/"))
-			p, isRun := cutRun(p)
-			if layout.CheckPayloadPath(p) != nil || isRun && below(p, "run") && p == "run" {
+			if below(p, "var/run") { // a link to it
+				p = strings.TrimPrefix(p, "var/")
+			}
+			if layout.CheckPayloadPath(p) != nil {
 				continue
 			}
-			uid, gid := b.accounts.owner(d.Owner)
-			b.replaceDir(p, modeOf(d.Mode), uid, gid)
+			have := b.dirOf(p)
+			if d.Mode != "" {
+				have.mode = modeOf(d.Mode)
+			}
+			if d.Owner != "" {
+				have.uid, have.gid = b.accounts.owner(d.Owner)
+			}
+			b.replaceDir(have)
 		}
 		for _, c := range t.WouldMake.Copies {
 			f := t.Lookup(layout.MergeUsr(strings.TrimPrefix(path.Clean(c.From), "/")))
@@ -153,18 +165,19 @@ func (b *lastLayer) addMade() {
 	b.add(text("etc/group", b.accounts.group()))
 }
 
-// cutRun returns a path with run in place of var/run, which is a link to it.
-func cutRun(p string) (string, bool) {
-	if below(p, "var/run") {
-		return strings.TrimPrefix(p, "var/"), true
+// dirOf returns a directory as it would be without this script.
+func (b *lastLayer) dirOf(p string) entry {
+	for _, e := range b.entries {
+		if e.path == p && e.kind == record.TypeDirectory {
+			return e
+		}
 	}
-	return p, false
+	return b.p.dirOf(p)
 }
 
 // replaceDir adds a directory, also one that a package has with another owner or mode.
-func (b *lastLayer) replaceDir(p string, mode record.Mode, uid, gid int) {
-	e := entry{path: p, kind: record.TypeDirectory, mode: mode, uid: uid, gid: gid}
-	if i := slices.IndexFunc(b.entries, func(o entry) bool { return o.path == p }); i >= 0 {
+func (b *lastLayer) replaceDir(e entry) {
+	if i := slices.IndexFunc(b.entries, func(o entry) bool { return o.path == e.path }); i >= 0 {
 		if b.entries[i].kind == record.TypeDirectory {
 			b.entries[i] = e
 		}
@@ -232,7 +245,8 @@ type group struct {
 }
 
 // base are the users and groups that packages of Debian take for granted, with the numbers that
-// these have everywhere (base-passwd: users-and-groups.txt.gz).
+// these have everywhere (base-passwd: passwd.master, group.master). The shell of root is sh, which images are
+// likelier to have.
 func base() *accounts {
 	const nologin = "/usr/sbin/nologin"
 	return &accounts{
@@ -241,9 +255,19 @@ func base() *accounts {
 			{"daemon", "/usr/sbin", nologin, 1, 1},
 			{"bin", "/bin", nologin, 2, 2},
 			{"sys", "/dev", nologin, 3, 3},
+			{"sync", "/bin", "/bin/sync", 4, 65534},
+			{"games", "/usr/games", nologin, 5, 60},
 			{"man", "/var/cache/man", nologin, 6, 12},
+			{"lp", "/var/spool/lpd", nologin, 7, 7},
 			{"mail", "/var/mail", nologin, 8, 8},
+			{"news", "/var/spool/news", nologin, 9, 9},
+			{"uucp", "/var/spool/uucp", nologin, 10, 10},
+			{"proxy", "/bin", nologin, 13, 13},
 			{"www-data", "/var/www", nologin, 33, 33},
+			{"backup", "/var/backups", nologin, 34, 34},
+			{"list", "/var/list", nologin, 38, 38},
+			{"irc", "/run/ircd", nologin, 39, 39},
+			{"_apt", "/nonexistent", nologin, 42, 65534},
 			{"nobody", "/nonexistent", nologin, 65534, 65534},
 		},
 		groups: []group{
@@ -254,12 +278,35 @@ func base() *accounts {
 			{"adm", 4},
 			{"tty", 5},
 			{"disk", 6},
+			{"lp", 7},
 			{"mail", 8},
+			{"news", 9},
+			{"uucp", 10},
 			{"man", 12},
+			{"proxy", 13},
+			{"kmem", 15},
+			{"dialout", 20},
+			{"fax", 21},
+			{"voice", 22},
+			{"cdrom", 24},
+			{"floppy", 25},
+			{"tape", 26},
+			{"sudo", 27},
+			{"audio", 29},
+			{"dip", 30},
 			{"www-data", 33},
+			{"backup", 34},
+			{"operator", 37},
+			{"list", 38},
+			{"irc", 39},
+			{"src", 40},
 			{"shadow", 42},
 			{"utmp", 43},
+			{"video", 44},
+			{"sasl", 45},
+			{"plugdev", 46},
 			{"staff", 50},
+			{"games", 60},
 			{"users", 100},
 			{"nogroup", 65534},
 		},
@@ -269,7 +316,7 @@ func base() *accounts {
 // accountsOf returns the accounts that packages take for granted, and those that their scripts would make. Each of
 // these has a number that follows from its name, from 101 to 999, so that files on a volume keep their
 // owner in the next image.
-func accountsOf(trees []*tree) *accounts {
+func accountsOf(trees []*tree) (*accounts, error) {
 	a := base()
 	var names []string
 	made := map[string]user{}
@@ -306,7 +353,10 @@ func accountsOf(trees []*tree) *accounts {
 		if !isAccount(name) || a.gid(name) >= 0 {
 			continue
 		}
-		n := numberOf(name, taken)
+		n, err := numberOf(name, taken)
+		if err != nil {
+			return nil, err
+		}
 		a.groups = append(a.groups, group{name, n})
 		if u, has := made[name]; has {
 			u.uid, u.gid = n, n
@@ -320,7 +370,7 @@ func accountsOf(trees []*tree) *accounts {
 			}
 		}
 	}
-	return a
+	return a, nil
 }
 
 // isAccount reports whether a name can stand in passwd(5).
@@ -334,9 +384,12 @@ func isAccount(name string) bool {
 }
 
 // numberOf returns the number of an account, which is not taken.
-func numberOf(name string, taken map[int]bool) int {
+func numberOf(name string, taken map[int]bool) (int, error) {
 	d := digest.Of([]byte(name))
 	const first, last = 101, 999
+	if len(taken) > last-first {
+		return 0, advice.Errorf("the scripts of packages would make more than %d accounts, and there are no more numbers for them; make several images", len(taken))
+	}
 	n := first + (int(d[0])<<8|int(d[1]))%(last-first+1)
 	for taken[n] {
 		if n++; n > last {
@@ -344,7 +397,7 @@ func numberOf(name string, taken map[int]bool) int {
 		}
 	}
 	taken[n] = true
-	return n
+	return n, nil
 }
 
 // gid returns the number of a group, -1 of one that is not there.

@@ -10,13 +10,16 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sys/unix"
 
+	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 )
 
@@ -30,16 +33,37 @@ const maxLayerRecord = 1 << 12
 type Layers struct{ dir *beneath.Dir }
 
 // OpenLayers returns the layers in a directory of this machine, which is made where it is missing.
+// It is one of a cache, which nobody but the caller and root may write to: what is in it goes into images.
 // The caller closes it.
 func OpenLayers(dir string) (*Layers, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open the cache of layers: %w", err)
+	}
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if err := checkOwn(d); err != nil {
+			return nil, fmt.Errorf("open the cache of layers: %w", err)
+		}
 	}
 	d, err := beneath.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the cache of layers: %w", err)
 	}
 	return &Layers{d}, nil
+}
+
+// checkOwn returns an error for a directory that others may write to.
+func checkOwn(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return &fs.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return advice.Errorf("%s belongs to another user, who could put anything into images; name a directory of your own with --cache", dir)
+	}
+	if st.Mode&0o022 != 0 {
+		return advice.Errorf("others may write to %s, and put anything into images; take that from them (chmod go-w), or name another directory with --cache", dir)
+	}
+	return nil
 }
 
 // Close closes the directory.

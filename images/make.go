@@ -5,8 +5,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path"
+	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +34,36 @@ type Config struct {
 	WorkingDir      string
 	Ports           []string // "8080", "8080/tcp"
 	Labels          map[string]string
+}
+
+// ports are the ports that images have (OCI image configuration, "ExposedPorts"), and those of SCTP.
+var ports = regexp.MustCompile(`^([0-9]{1,5})(/(tcp|udp|sctp))?$`)
+
+// Check returns an error for what no container can run as: the user, the directory and the ports.
+func (c *Config) Check() error {
+	user, group, hasGroup := strings.Cut(c.User, ":")
+	if c.User != "" && (!isUser(user) || hasGroup && !isUser(group)) {
+		return fmt.Errorf("--user %s: expected a name or number, or USER:GROUP", c.User)
+	}
+	if c.WorkingDir != "" && !path.IsAbs(c.WorkingDir) {
+		return fmt.Errorf("--workdir %s: expected a path from the root of the image, such as /app", c.WorkingDir)
+	}
+	for _, port := range c.Ports {
+		m := ports.FindStringSubmatch(port)
+		if m == nil {
+			return fmt.Errorf("--port %s: expected a number, or one with /tcp, /udp or /sctp", port)
+		}
+		if n, err := strconv.ParseUint(m[1], 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("--port %s: expected a number from 1 to 65535", port)
+		}
+	}
+	return nil
+}
+
+// isUser reports whether a user or group is a name or a number.
+func isUser(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 31)
+	return err == nil || isAccount(text)
 }
 
 // defaultPath is PATH in containers.
@@ -115,7 +148,7 @@ func (p *placed) layerOf(trees []*tree) []entry {
 			}
 		}
 	}
-	return complete(all)
+	return complete(all, p.dirOf)
 }
 
 // shareLayers says which trees share a layer: where there are more than limit, those that are the least loss when they are

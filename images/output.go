@@ -3,6 +3,7 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -142,9 +144,9 @@ func (p Place) Write(ctx context.Context, all []v1.Image, access Access) (v1.Has
 	case KindRegistry:
 		err = p.push(ctx, top, access)
 	case KindOCI:
-		err = replaceDir(p.Path, isLayout, func(temp string) error { return p.writeLayout(temp, top) })
+		err = p.replaceDir(func(temp string) error { return p.writeLayout(temp, top) })
 	case KindDir:
-		err = replaceDir(p.Path, isSkopeoDir, func(temp string) error { return writeDir(temp, all[0]) })
+		err = p.replaceDir(func(temp string) error { return writeDir(temp, all[0]) })
 	case KindOCIArchive:
 		err = replaceFile(p.Path, func(f *os.File) error { return p.writeLayoutArchive(f, top) })
 	case KindDockerArchive:
@@ -191,11 +193,7 @@ func (p Place) writeLayout(dir string, top item) error {
 	if err != nil {
 		return err
 	}
-	tag := p.Tag
-	if tag == "" {
-		tag = defaultTag
-	}
-	annotated := ocilayout.WithAnnotations(map[string]string{annotationRef: tag})
+	annotated := ocilayout.WithAnnotations(map[string]string{annotationRef: p.tag()})
 	switch top := top.(type) {
 	case v1.Image:
 		file, err := top.ConfigFile()
@@ -285,7 +283,7 @@ func writeDir(dir string, image v1.Image) error {
 	if err != nil {
 		return err
 	}
-	for file, b := range map[string][]byte{"version": []byte("Directory Transport Version: 1.1\n"), "manifest.json": manifest, name.Hex: config} {
+	for file, b := range map[string][]byte{"version": []byte(dirVersion + ": 1.1\n"), "manifest.json": manifest, name.Hex: config} {
 		if err := os.WriteFile(filepath.Join(dir, file), b, 0o644); err != nil {
 			return err
 		}
@@ -326,22 +324,78 @@ func isLayout(dir string) bool {
 	return err == nil
 }
 
-// isSkopeoDir reports whether a directory is one as skopeo has it.
-func isSkopeoDir(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "version"))
-	_, merr := os.Stat(filepath.Join(dir, "manifest.json"))
-	return err == nil && merr == nil
+// tag returns the tag of an image in a layout.
+func (p Place) tag() string { return cmp.Or(p.Tag, defaultTag) }
+
+// isWholeLayout reports whether a directory has all that an OCI image layout has, and nothing else.
+func isWholeLayout(dir string) bool {
+	has, ok := namesOf(dir, func(e fs.DirEntry) bool {
+		switch e.Name() {
+		case "oci-layout", "index.json":
+			return e.Type().IsRegular()
+		}
+		return e.Name() == "blobs" && e.IsDir()
+	})
+	if !ok || !has["oci-layout"] || !has["index.json"] {
+		return false
+	}
+	if !has["blobs"] {
+		return true
+	}
+	algorithms, ok := namesOf(filepath.Join(dir, "blobs"), func(e fs.DirEntry) bool { return e.IsDir() })
+	for algorithm := range algorithms {
+		_, isBlobs := namesOf(filepath.Join(dir, "blobs", algorithm), func(e fs.DirEntry) bool {
+			return e.Type().IsRegular() && isHex.MatchString(e.Name())
+		})
+		ok = ok && isBlobs
+	}
+	return ok
 }
 
-// replaceDir has write fill a new directory, which then takes the place of dir. A directory that is there is
-// replaced if it is empty or is one, and is left as it is otherwise.
-func replaceDir(dir string, is func(string) bool, write func(temp string) error) error {
-	err := canReplace(dir, is)
+// isHex matches a digest, as blobs have it for a name.
+var isHex = regexp.MustCompile(`^[0-9a-f]{64,128}$`)
+
+// isSkopeoDir reports whether a directory has all that one of skopeo's has, and nothing else: signatures, and
+// manifests of an index, stand beside the blobs (containers-transports(5)).
+func isSkopeoDir(dir string) bool {
+	has, ok := namesOf(dir, func(e fs.DirEntry) bool {
+		name := e.Name()
+		return e.Type().IsRegular() && (name == "version" || name == "manifest.json" || isHex.MatchString(strings.TrimSuffix(name, ".manifest.json")) || isSignature.MatchString(name))
+	})
+	if !ok || !has["manifest.json"] || !has["version"] {
+		return false
+	}
+	version, err := os.ReadFile(filepath.Join(dir, "version"))
+	return err == nil && strings.HasPrefix(string(version), dirVersion)
+}
+
+// isSignature matches the names of signatures in a directory of skopeo's.
+var isSignature = regexp.MustCompile(`^([0-9a-f]{64}\.)?signature-[0-9]+$`)
+
+// dirVersion begins the file by which a directory of skopeo's is known.
+const dirVersion = "Directory Transport Version"
+
+// namesOf returns the names in a directory, and whether it can be read and all are good.
+func namesOf(dir string, good func(fs.DirEntry) bool) (map[string]bool, bool) {
+	entries, err := os.ReadDir(dir)
+	names := map[string]bool{}
+	for _, e := range entries {
+		names[e.Name()] = true
+		if !good(e) {
+			return nil, false
+		}
+	}
+	return names, err == nil
+}
+
+// replaceDir has write fill a new directory, which then takes the place of the one that is there: see canReplace.
+func (p Place) replaceDir(write func(temp string) error) error {
+	dir, err := p.canReplace()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	isThere := err == nil
-	temp, err := scratch.Dir(filepath.Dir(filepath.Clean(dir)), tempPrefix)
+	temp, err := scratch.Dir(filepath.Dir(dir), tempPrefix)
 	if err != nil {
 		return err
 	}
@@ -738,12 +792,17 @@ func (p Place) checkNumber(images int) error {
 }
 
 // Check returns an error if so many images cannot be written there: what would be found out only when they are made.
-func (p Place) Check(images int) error {
+func (p Place) Check(ctx context.Context, images int) error {
 	if err := p.checkNumber(images); err != nil {
 		return err
 	}
 	if p.Kind == KindRegistry {
 		return nil
+	}
+	if p.Kind == KindErofs {
+		if _, err := checkErofs(ctx); err != nil {
+			return fmt.Errorf("write %s: %w", p, err)
+		}
 	}
 	parent := filepath.Dir(filepath.Clean(p.Path))
 	if err := unix.Access(parent, unix.W_OK|unix.X_OK); err != nil {
@@ -754,10 +813,8 @@ func (p Place) Check(images int) error {
 		return nil // it is made, or the error comes then
 	}
 	switch p.Kind {
-	case KindOCI:
-		err = canReplace(p.Path, isLayout)
-	case KindDir:
-		err = canReplace(p.Path, isSkopeoDir)
+	case KindOCI, KindDir:
+		_, err = p.canReplace()
 	default:
 		if !info.Mode().IsRegular() {
 			err = advice.Errorf("%s is no regular file; name one that is not there", p.Path)
@@ -769,13 +826,51 @@ func (p Place) Check(images int) error {
 	return nil
 }
 
-// canReplace returns an error for a directory that is neither empty nor what is would replace.
-func canReplace(dir string, is func(string) bool) error {
-	entries, err := os.ReadDir(dir)
-	if err == nil && len(entries) > 0 && !is(dir) {
-		return advice.Errorf("%s is a directory with other files; name one that is not there", dir)
+// canReplace returns where a directory is that an image would replace, behind symbolic links, and an error if that
+// would lose anything but an image of the same name.
+func (p Place) canReplace() (dir string, err error) {
+	dir = filepath.Clean(p.Path)
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return dir, err
 	}
-	return err
+	entries, err := os.ReadDir(real)
+	switch {
+	case err != nil || len(entries) == 0:
+		return real, err
+	case p.Kind == KindDir && !isSkopeoDir(real), p.Kind == KindOCI && !isWholeLayout(real):
+		return real, advice.Errorf("%s is a directory with other files; name one that is not there", p.Path)
+	case p.Kind == KindDir:
+		return real, nil
+	}
+	other, err := otherTags(real, p.tag())
+	if err == nil && len(other) > 0 {
+		err = advice.Errorf("%s has another image (%s), which would be lost; name a directory that is not there, or remove this one first", p.Path, strings.Join(other, ", "))
+	}
+	return real, err
+}
+
+// otherTags returns the tags of a layout but one; the digest of what has none.
+func otherTags(dir, tag string) ([]string, error) {
+	l, err := ocilayout.FromPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	index, err := l.ImageIndex()
+	if err != nil {
+		return nil, err
+	}
+	m, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	var other []string
+	for _, d := range m.Manifests {
+		if has := d.Annotations[annotationRef]; has != tag {
+			other = append(other, cmp.Or(has, d.Digest.String()))
+		}
+	}
+	return other, nil
 }
 
 // Size returns how many bytes the layers of images have, each once.

@@ -49,12 +49,13 @@ type placed struct {
 	trees  []*tree
 	files  map[string]*entry // by path: what stands outside the prefix
 	dirs   map[string]bool   // directories on the way to these
+	owned  map[string]entry  // directories that packages have, as the first of them has each
 }
 
 // place says where trees stand: those that are defaults at the paths of their packages, what was asked
 // for first, unless another has a place of theirs.
 func place(prefix string, keep Keep, trees []*tree) *placed {
-	p := &placed{strings.TrimPrefix(prefix, "/"), keep, trees, map[string]*entry{}, map[string]bool{}}
+	p := &placed{strings.TrimPrefix(prefix, "/"), keep, trees, map[string]*entry{}, map[string]bool{}, map[string]entry{}}
 	order := slices.Clone(trees)
 	slices.SortStableFunc(order, func(a, b *tree) int {
 		rank := func(t *tree) int {
@@ -75,7 +76,26 @@ func place(prefix string, keep Keep, trees []*tree) *placed {
 			p.add(&files[i])
 		}
 	}
+	for _, t := range trees {
+		if t.alone {
+			continue
+		}
+		for _, e := range p.payload(t, "") {
+			if _, has := p.owned[e.path]; e.kind == record.TypeDirectory && !has {
+				p.owned[e.path] = e
+			}
+		}
+	}
 	return p
+}
+
+// dirOf returns a directory with the owner and mode that it has in all layers: as dpkg has it, the first package
+// decides.
+func (p *placed) dirOf(name string) entry {
+	if e, ok := p.owned[name]; ok {
+		return e
+	}
+	return dir(name)
 }
 
 // isTaken reports whether something else stands at an entry's path, or on the way to it.
@@ -148,7 +168,12 @@ func (p *placed) layer(t *tree) []entry {
 	if t.alone {
 		entries = append(entries, p.payload(t, top)...)
 	} else {
-		entries = append(entries, p.payload(t, "")...)
+		for _, e := range p.payload(t, "") {
+			if e.kind == record.TypeDirectory {
+				e = p.dirOf(e.path)
+			}
+			entries = append(entries, e)
+		}
 		up := strings.Repeat("../", strings.Count(top, "/")+1)
 		leads := map[string]bool{}
 		for i := range t.Files {
@@ -179,7 +204,7 @@ func (p *placed) layer(t *tree) []entry {
 		}
 		entries = append(entries, text("var/lib/dpkg/status.d/"+name, b))
 	}
-	return complete(entries)
+	return complete(entries, p.dirOf)
 }
 
 // status returns what scanners of images read of a package of dpkg: one paragraph of

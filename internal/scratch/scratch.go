@@ -64,12 +64,18 @@ func File(parent, prefix string) (*Scratch, error) {
 // Close removes what has the name still, and ends the lock.
 func (s *Scratch) Close() error { return errors.Join(remove(s.Path), s.File.Close()) }
 
+// noLocks are what file systems answer that have no locks, or none for a file that is open for reading, as some
+// network file systems.
+var noLocks = []error{unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.EBADF}
+
 // lock locks a file as long as it is open. Where the file system has no locks nothing is locked, and
 // nothing swept.
 func lock(f *os.File) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EOPNOTSUPP) {
-		return nil
+	for _, none := range noLocks {
+		if errors.Is(err, none) {
+			return nil
+		}
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -68,7 +68,10 @@ The image is written to a PLACE, by the names that containers' tools have for th
 The same packages give the same image, byte by byte, on every machine. The time of the
 image is SOURCE_DATE_EPOCH, else 1970. Each package is a layer, which is the same in
 every image that has it; beyond 99, the smallest share one. A registry gets the layers
-that it has not.
+that the repository has not.
+
+A directory is replaced only if it has an image of the same form and tag, and nothing
+else. The cache may not be one that others can write to.
 
 The files of packages stand at their own paths, in /usr and /etc, and programs are bound
 as by hashpkg install, so that /var/sys is in the image, too. Accounts that scripts would
@@ -83,8 +86,10 @@ make are in /etc/passwd. Not there, unless --with has the word:
 
 With several words for --arch it is an index with an image for each, made without running
 anything of another architecture. --lock writes down which packages it became, and
---locked makes the same image of that. --diff says what changed between two images, by
-package. The history, labels and /var/lib/db/sbom of an image say what is in it.`,
+--locked makes an image of these: the same, if --cmd, --env and the like are given again.
+What shell, utilities and tzdata of --with bring is in the lock file already. --diff says
+what changed between two images, by package. The history, labels and /var/lib/db/sbom of
+an image say what is in it.`,
 		Example: `  # An image with jq, and nothing else
   hashpkg image --from trixie jq -o oci:./jq
   # A web client with certificates, for two architectures, to a registry
@@ -139,7 +144,7 @@ package. The history, labels and /var/lib/db/sbom of an image say what is in it.
 	a.completeFlag(cmd, "with", words(withCertificates, withDocumentation, withShell, withTranslations, withUtilities, withZones), noFiles)
 	a.completeFlag(cmd, "arch", words("amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x", "loong64"), noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
-	for _, name := range []string{"from", "with", "arch", "lock", "locked", "output"} {
+	for _, name := range []string{"from", "with", "arch", "lock", "locked", "output", "cmd", "entrypoint", "env", "label", "port", "user", "workdir", "prelocate"} {
 		cmd.MarkFlagsMutuallyExclusive("diff", name)
 	}
 	cmd.MarkFlagsMutuallyExclusive("locked", "lock")
@@ -183,7 +188,7 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 	if err != nil {
 		return err
 	}
-	if err := place.Check(len(platforms)); err != nil {
+	if err := place.Check(ctx, len(platforms)); err != nil {
 		return err
 	}
 	options, err := o.build(a)
@@ -200,6 +205,11 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 	if len(platforms) > 1 && (o.lock != "" || o.locked != "") {
 		return usageError{errors.New("a lock file is for one architecture; make the images of several one after another")}
 	}
+	if o.lock != "" {
+		if err := checkLockFile(o.lock, "--lock"); err != nil {
+			return err
+		}
+	}
 	layers, err := images.OpenLayers(filepath.Join(options.Cache, "layers"))
 	if err != nil {
 		return err
@@ -215,6 +225,9 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 		result, err := assemble.Image(ctx, options, layers)
 		if err != nil {
 			progress.end()
+			if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+				return advice.Errorf("%w; make room below %s, or name another directory with --cache", err, options.Cache)
+			}
 			return hintOfFile(err, options.Requests)
 		}
 		d, err := result.Image.Digest()
@@ -234,7 +247,7 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 		return err
 	}
 	if o.lock != "" {
-		if err := writeLock(o.lock, lock); err != nil {
+		if err := writeLockFile(o.lock, "--lock", lock); err != nil {
 			return err
 		}
 	}
@@ -248,18 +261,6 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 		}
 	}
 	return a.printImage(place, &out)
-}
-
-// writeLock writes a lock file.
-func writeLock(file string, lock *repo.LockFile) error {
-	text, err := json.MarshalIndent(lock, "", "  ")
-	if err == nil {
-		err = os.WriteFile(file, append(text, '\n'), 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("write lock file: %w", err)
-	}
-	return nil
 }
 
 // addLacking adds what an image lacks that no other of them does.
@@ -349,6 +350,9 @@ func (o *imageOptions) build(a *app) (assemble.Options, error) {
 		}
 	}
 	b.Config = images.Config{Entrypoint: o.entrypoint, Cmd: o.cmd, Env: o.env, User: o.user, WorkingDir: o.workdir, Ports: o.ports, Labels: map[string]string{}}
+	if err := b.Config.Check(); err != nil {
+		return b, usageError{err}
+	}
 	for _, l := range o.labels {
 		name, value, ok := strings.Cut(l, "=")
 		if !ok || name == "" {
@@ -370,6 +374,9 @@ func (o *imageOptions) build(a *app) (assemble.Options, error) {
 		return r, err
 	}
 	if o.locked != "" {
+		if b.With.Shell || b.With.Utilities || b.With.TimeZones {
+			return b, usageError{advice.Errorf("a lock file has all packages of its image, and --with shell, utilities and tzdata bring more; give these words when it is written, with --lock")}
+		}
 		text, err := os.ReadFile(o.locked)
 		if err != nil {
 			return b, fmt.Errorf("read lock file: %w", err)
