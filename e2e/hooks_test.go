@@ -154,7 +154,7 @@ func TestOneRunOfDNFIsOneGeneration(t *testing.T) {
 		t.Fatal(err)
 	}
 	root.WriteFile("/etc/yum.repos.d/own.repo", "[own]\nname=own\nbaseurl=file://"+repo+"\n", 0o644)
-	root.RPM(append([]string{"-i"}, buildPackages(t, "rpm", "1.0")...)...)
+	root.RPM(append([]string{"-i"}, buildPackages(t, "rpm", "1.0")[:2]...)...) // the third needs rpm-build
 	// Between two calls what the loader finds changes, so that each has something to do.
 	root.WriteFile("/usr/bin/hashpkg.noted", `#!/bin/sh
 hashpkg.real "$@"
