@@ -93,7 +93,7 @@ func isLinkerName(m *record.Manifest, f *record.File) bool {
 // of those of the packages to whose very version a relation ties it, and of those that its links
 // for the linker lead to.
 func (p *planner) stubs(c *candidate) []stub {
-	if !IsDevelopment(c.m) {
+	if !c.getsDev() {
 		return nil
 	}
 	wanted := map[string]bool{} // names of files in other packages
@@ -164,10 +164,13 @@ func (p *planner) stubsAnew(c *candidate) bool {
 	return !HasDev(c.was) || !slices.Equal(was, now)
 }
 
+// getsDev reports whether a package gets what programs are built with.
+func (c *candidate) getsDev() bool { return !c.bare && IsDevelopment(c.m) }
+
 // addDev adds to a tree what programs are built with: below its dev the payload's usr by
 // links, with stubs in place of libraries and texts that name paths moved there.
 func (c *candidate) addDev() {
-	if !IsDevelopment(c.m) {
+	if !c.getsDev() {
 		return
 	}
 	d := devTree{m: c.m, files: map[string]record.File{}, links: map[string]string{}, merged: mergedIncludes(c.m)}
