@@ -23,7 +23,7 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close() //nolint:errcheck // of a test
+	defer root.Close()
 	install := func(p testdeb.Package, bare bool) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), p.Name+".deb")
