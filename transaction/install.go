@@ -69,6 +69,8 @@ type InstallOptions struct {
 	// NoViews: no program gets a view, as where the root is going to have the files of all
 	// packages at their own paths.
 	NoViews bool
+	// NoDev is that of [plan.Input].
+	NoDev bool
 	// CheckPlan, if not nil, is asked before anything is changed.
 	CheckPlan func(*plan.Plan) error
 	// Progress, if not nil, is called now and then, from any goroutine.
@@ -318,7 +320,7 @@ func makePlan(ctx context.Context, o InstallOptions, files []packageFile, to *pa
 			return nil, err
 		}
 	}
-	in.Command, in.Choice, in.Rebuild, in.Program, in.AllowMissing, in.Gone = drafts, o.Choice, o.Rebuild, o.Program, o.AllowMissing, o.Gone
+	in.Command, in.Choice, in.Rebuild, in.Program, in.AllowMissing, in.NoDev, in.Gone = drafts, o.Choice, o.Rebuild, o.Program, o.AllowMissing, o.NoDev, o.Gone
 	made, err := plan.Make(in)
 	if err != nil {
 		return nil, err

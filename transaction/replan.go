@@ -94,9 +94,7 @@ func Replan(ctx context.Context, o InstallOptions, base *record.Generation, know
 // remake sets what a file that hashpkg makes has.
 func remake(place plan.Place, m *record.Manifest, f *record.File, read plan.TreeFile) error {
 	b, err := plan.MadeBytes(place, m, f, read)
-	var refused *elfedit.RefusedError
-	if f.Stub != "" && errors.As(err, &refused) {
-		plan.LinkStub(place, m, f)
+	if plan.LinkInstead(place, m, f, err) {
 		return nil
 	}
 	if err != nil {

@@ -79,9 +79,11 @@ func stageMade(root *sysroot.Root, staging *store.Staging, trees []*record.Manif
 			}
 			b, err := plan.MadeBytes(place, m, f, read)
 			var refused *elfedit.RefusedError
-			if f.Stub != "" && errors.As(err, &refused) {
+			if plan.LinkInstead(place, m, f, err) {
+				if !errors.As(err, &refused) {
+					continue // it names the machine's own paths, as the package does
+				}
 				warnings = append(warnings, fmt.Sprintf("programs that are linked with %s of %s would not be bound to it: %s", f.Stub, m.Spec(), refused.Reason))
-				plan.LinkStub(place, m, f)
 				continue
 			}
 			if err != nil {

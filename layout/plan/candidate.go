@@ -23,6 +23,7 @@ type candidate struct {
 	launchers []launch                  // programs that need a view
 	linkers   []string                  // programs that are run otherwise in a view: see [record.File]
 	stubs     []stub                    // what programs are linked with
+	bare      bool                      // gets no dev, as by a hashpkg that made none
 
 	// Of one that is bound anew: the tree that it has, and that tree's manifest.
 	from *record.Tree

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"bytes"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -25,13 +27,18 @@ const devVersion = "1"
 const (
 	maxLinkerScript = 4 << 10
 	maxMoved        = 1 << 20
+	maxPath         = 4096     // limits.h, PATH_MAX
+	maxGrowth       = 64 << 10 // by moving paths
 )
+
+// errGrows says that a text is too large once its paths are moved.
+var errGrows = errors.New("the text grows too much")
 
 // IsDevelopment reports whether a payload has what programs are built with. What belongs to
 // the compiler (the C library's headers and the kernel's, the compiler's own directories) does not
 // count: the compiler that builds a program has its own.
 func IsDevelopment(m *record.Manifest) bool {
-	if m.Origin != record.OriginPrivate || m.HasDir(layout.DevDir) {
+	if m.Origin != record.OriginPrivate || m.Lookup(layout.DevDir) != nil || m.HasDir(layout.DevDir) {
 		return false
 	}
 	found := false
@@ -82,6 +89,12 @@ func isLinkDir(dir string) bool {
 	return dir == "usr/lib" || dir == "usr/lib64" || path.Dir(dir) == "usr/lib" && layout.IsTriplet(path.Base(dir))
 }
 
+// IsDevLibraries reports whether a linker is to look in a directory of a tree's dev.
+func IsDevLibraries(dir string) bool {
+	rest, ok := strings.CutPrefix(dir, layout.DevDir+"/")
+	return ok && isLinkDir("usr/"+rest)
+}
+
 // isLinkerName reports whether a file of a payload is a link by which a linker finds a library
 // of another package.
 func isLinkerName(m *record.Manifest, f *record.File) bool {
@@ -93,7 +106,7 @@ func isLinkerName(m *record.Manifest, f *record.File) bool {
 // of those of the packages to whose very version a relation ties it, and of those that its links
 // for the linker lead to.
 func (p *planner) stubs(c *candidate) []stub {
-	if !IsDevelopment(c.m) {
+	if !c.getsDev() {
 		return nil
 	}
 	wanted := map[string]bool{} // names of files in other packages
@@ -164,10 +177,13 @@ func (p *planner) stubsAnew(c *candidate) bool {
 	return !HasDev(c.was) || !slices.Equal(was, now)
 }
 
+// getsDev reports whether a package gets what programs are built with.
+func (c *candidate) getsDev() bool { return !c.bare && IsDevelopment(c.m) }
+
 // addDev adds to a tree what programs are built with: below its dev the payload's usr by
 // links, with stubs in place of libraries and texts that name paths moved there.
 func (c *candidate) addDev() {
-	if !IsDevelopment(c.m) {
+	if !c.getsDev() {
 		return
 	}
 	d := devTree{m: c.m, files: map[string]record.File{}, links: map[string]string{}, merged: mergedIncludes(c.m)}
@@ -176,6 +192,9 @@ func (c *candidate) addDev() {
 		if name := path.Join(path.Dir(s.path), path.Base(s.library)); name != s.path {
 			d.links[name] = s.path
 		}
+	}
+	for i := range c.m.Files { // before those for all machines: gcc looks there first
+		d.addSpecial(&c.m.Files[i])
 	}
 	for _, kind := range []record.FileType{record.TypeFile, record.TypeSymlink} { // links lead to what is there
 		for i := range c.m.Files {
@@ -277,10 +296,13 @@ func (d *devTree) add(f *record.File) {
 		return
 	}
 	d.put(rel, f)
-	if rest, ok := strings.CutPrefix(rel, "include/"); ok {
-		if top, below, _ := strings.Cut(rest, "/"); below != "" && layout.IsTriplet(top) {
-			d.put("include/"+below, f)
-		}
+}
+
+// addSpecial adds a header for one architecture in the place of those for all.
+func (d *devTree) addSpecial(f *record.File) {
+	rest, ok := strings.CutPrefix(f.Path, "usr/include/")
+	if top, below, _ := strings.Cut(rest, "/"); ok && f.Type != record.TypeDirectory && below != "" && layout.IsTriplet(top) {
+		d.put("include/"+below, f)
 	}
 }
 
@@ -401,8 +423,8 @@ func devBytes(p Place, m *record.Manifest, f *record.File, read TreeFile) (made 
 	}
 	err = read(tree, file, func(b []byte) (err error) {
 		if f.Stub == "" {
-			made = moveText(b, p.Prefix+"/"+layout.DevPath(m.Name, m.Tree))
-			return nil
+			made, err = moveText(b, p.Prefix+"/"+layout.DevPath(m.Name, m.Tree), newDevPaths(m).has)
+			return err
 		}
 		edit, err := elfedit.Make(b, elfedit.Changes{Soname: &f.Stub})
 		if err == nil {
@@ -413,26 +435,101 @@ func devBytes(p Place, m *record.Manifest, f *record.File, read TreeFile) (made 
 	return made, err
 }
 
-// LinkStub has a link to the library stand in the place of a stub that cannot be made.
-func LinkStub(p Place, m *record.Manifest, f *record.File) {
+// LinkInstead reports whether err, of [MadeBytes], says that a file of dev cannot be made, and has
+// a link to what it would be made from stand in its place then.
+func LinkInstead(p Place, m *record.Manifest, f *record.File, err error) bool {
+	var refused *elfedit.RefusedError
+	switch {
+	case f.Stub != "" && errors.As(err, &refused):
+	case f.Moved != "" && errors.Is(err, errGrows):
+		*f = record.File{Path: f.Path, Type: record.TypeSymlink, Mode: 0o777, Target: linkTarget(f.Path, f.Moved), Moved: f.Moved}
+		return true
+	default:
+		return false
+	}
 	up := strings.Repeat("../", strings.Count(layout.TreePath(m.Name, m.Tree)+"/"+f.Path, "/"))
 	*f = record.File{Path: f.Path, Type: record.TypeSymlink, Mode: 0o777, Target: up + strings.TrimPrefix(f.Stub, p.Prefix+"/"), Stub: f.Stub}
+	return true
+}
+
+// devPaths knows what there is below the dev of a tree.
+type devPaths struct {
+	m     *record.Manifest
+	links map[string]string // of the tree, to where
+	dirs  map[string]bool   // of the tree; nil before it is asked for
+}
+
+func newDevPaths(m *record.Manifest) *devPaths { return &devPaths{m: m} }
+
+// has reports whether there is something at a path below dev, links followed.
+func (d *devPaths) has(rel string) bool {
+	if d.dirs == nil {
+		d.index()
+	}
+	at, rest, followed := layout.DevDir, path.Clean("/" + rel)[1:], 0
+	for rest != "" {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		at += "/" + name
+		for {
+			to, isLink := d.links[at]
+			if !isLink {
+				break
+			}
+			if followed++; followed > 40 { // ELOOP
+				return false
+			}
+			at = to
+		}
+		if f, end := d.m.Follow(at); f == nil && !d.dirs[at] && !d.dirs[end] {
+			return false
+		}
+	}
+	return true
+}
+
+func (d *devPaths) index() {
+	d.links, d.dirs = map[string]string{}, map[string]bool{}
+	note := func(p string) {
+		for dir := path.Dir(p); dir != "." && !d.dirs[dir]; dir = path.Dir(dir) {
+			d.dirs[dir] = true
+		}
+	}
+	for i := range d.m.Files {
+		note(d.m.Files[i].Path)
+	}
+	for i := range d.m.Links {
+		note(d.m.Links[i].Path)
+		d.links[d.m.Links[i].Path] = d.m.Links[i].File()
+	}
 }
 
 // moveText returns a text in which absolute paths below /usr, and those of the loader's
-// directories in /, lead below dev.
-func moveText(text []byte, dev string) []byte {
+// directories in /, lead below dev, if it has them. The error is errGrows.
+func moveText(text []byte, dev string, has func(rel string) bool) ([]byte, error) {
 	var out []byte
 	for i := 0; i < len(text); i++ {
-		if n, isMoved := movedPath(text, i); isMoved {
+		if n, isMoved := movedPath(text, i); isMoved && has(pathAt(text[i+n:])) {
 			out = append(out, dev...)
 			i += n
 		}
 		if i < len(text) {
 			out = append(out, text[i])
 		}
+		if len(out) > i+maxGrowth {
+			return nil, errGrows
+		}
 	}
-	return out
+	return out, nil
+}
+
+// pathAt returns the path with which a text begins, as far as it is written out.
+func pathAt(text []byte) string {
+	text = text[:min(len(text), maxPath)]
+	if i := bytes.IndexAny(text, pathEnds+"$<([{"); i >= 0 {
+		text = text[:i]
+	}
+	return string(text)
 }
 
 // What may stand before a path in a text, and after a directory that is all of one.
@@ -452,11 +549,17 @@ func movedPath(text []byte, i int) (n int, ok bool) {
 	}
 	rest := string(text[i:min(len(text), i+64)]) // longer than any directory of libraries
 	if after, ok := strings.CutPrefix(rest, "/usr"); ok {
-		return len("/usr"), after == "" || after[0] == '/' || strings.Contains(pathEnds, after[:1])
+		return len("/usr"), after == "" || after[0] == '/' && !isLocal(after) || strings.Contains(pathEnds, after[:1])
 	}
 	if after, ok := strings.CutPrefix(rest, "/lib/"); ok {
 		triplet, _, below := strings.Cut(after, "/")
 		return 0, below && layout.IsTriplet(triplet)
 	}
 	return 0, strings.HasPrefix(rest, "/lib64/")
+}
+
+// isLocal reports whether a path below usr is one that packages do not have.
+func isLocal(below string) bool {
+	rest, ok := strings.CutPrefix(below, "/local")
+	return ok && (rest == "" || rest[0] == '/' || strings.Contains(pathEnds, rest[:1]))
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -10,37 +11,75 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 )
 
+// movable is a package whose dev has some of what texts name.
+func movable() *devPaths {
+	c := newCandidate(payloadOf(map[string]string{
+		"usr/include/a/a.h": "", "usr/lib/liba.a": "", "usr/lib/x86_64-linux-gnu/l.so": "", "usr/lib64/l.so": "", "usr/share/a/b/c": "", "usr/local/x": "",
+		"usr/share/pkgconfig/a.pc": "",
+	}), nil)
+	c.addDev()
+	c.m.Index()
+	return newDevPaths(c.m)
+}
+
 func TestMoveText(t *testing.T) {
+	paths := movable()
 	for text, want := range map[string]string{
-		"":                               "",
-		"/usr":                           "D",
-		"prefix=/usr\n":                  "prefix=D\n",
-		"-I/usr/include -L/usr/lib":      "-ID/include -LD/lib",
-		`"/usr/include;/usr/lib"`:        `"D/include;D/lib"`,
-		"a:/usr/x:/usr":                  "a:D/x:D",
-		"/usr/local/usr/x":               "D/local/usr/x",
-		"/usrlocal /var/usr x/usr":       "/usrlocal /var/usr x/usr",
-		"${prefix}/usr -D/usr":           "${prefix}/usr -D/usr",
-		"GROUP(/lib64/l.so /lib/x)":      "GROUP(D/lib64/l.so /lib/x)",
-		"( /lib/x86_64-linux-gnu/l.so )": "( D/lib/x86_64-linux-gnu/l.so )",
-		"/lib/x86_64-linux-gnu":          "/lib/x86_64-linux-gnu",
-		"/":                              "/",
-		"/us":                            "/us",
+		"":                                 "",
+		"/usr":                             "D",
+		"prefix=/usr\n":                    "prefix=D\n",
+		"-I/usr/include -L/usr/lib":        "-ID/include -LD/lib",
+		`"/usr/include;/usr/lib"`:          `"D/include;D/lib"`,
+		"a:/usr/share/a/b/c:/usr":          "a:D/share/a/b/c:D",
+		"/usr/share/a/b/d /usr/bin/tool":   "/usr/share/a/b/d /usr/bin/tool",
+		"/usr/lib/liba.a;/usr/lib/libz.so": "D/lib/liba.a;/usr/lib/libz.so",
+		"/usr/include/${x} /usr/none/$x":   "D/include/${x} /usr/none/$x",
+		"/usr/include/a/../a/a.h":          "D/include/a/../a/a.h",
+		"/usr/local /usr/local/x":          "/usr/local /usr/local/x",
+		"/usrlocal /var/usr x/usr":         "/usrlocal /var/usr x/usr",
+		"${prefix}/usr -D/usr":             "${prefix}/usr -D/usr",
+		"GROUP(/lib64/l.so /lib/x)":        "GROUP(D/lib64/l.so /lib/x)",
+		"( /lib/x86_64-linux-gnu/l.so )":   "( D/lib/x86_64-linux-gnu/l.so )",
+		"( /lib/x86_64-linux-gnu/m.so )":   "( /lib/x86_64-linux-gnu/m.so )",
+		"/lib/x86_64-linux-gnu":            "/lib/x86_64-linux-gnu",
+		"/":                                "/",
+		"/us":                              "/us",
 	} {
-		if have := string(moveText([]byte(text), "D")); have != want {
-			t.Errorf("%q is %q, want %q", text, have, want)
+		if have, err := moveText([]byte(text), "D", paths.has); err != nil || string(have) != want {
+			t.Errorf("%q is %q, %v, want %q", text, have, err, want)
 		}
+	}
+	long := "/" + strings.Repeat("x", 200)
+	if have, err := moveText([]byte(strings.Repeat("/usr ", 100)), long, paths.has); err != nil || len(have) != 100*202 {
+		t.Errorf("a text with 100 paths has %d bytes, %v", len(have), err)
+	}
+	if have, err := moveText([]byte(strings.Repeat("/usr ", 1000)), long, paths.has); !errors.Is(err, errGrows) {
+		t.Errorf("a text with 1000 paths has %d bytes, %v", len(have), err)
+	}
+}
+
+// TestGrowingText: a text that would grow too much is the payload's, by a link.
+func TestGrowingText(t *testing.T) {
+	m := payloadOf(map[string]string{"usr/share/pkgconfig/a.pc": ""})
+	m.Files = append(m.Files, record.File{Path: "dev/share/pkgconfig/a.pc", Type: record.TypeFile, Moved: "usr/share/pkgconfig/a.pc"})
+	m.Index()
+	f := m.Lookup("dev/share/pkgconfig/a.pc")
+	read := func(_, _ string, use func([]byte) error) error { return use([]byte(strings.Repeat("/usr ", 1<<16))) }
+	_, err := MadeBytes(Place{Prefix: "/var/sys"}, m, f, read)
+	if !LinkInstead(Place{Prefix: "/var/sys"}, m, f, err) || f.Type != record.TypeSymlink || m.Resolve(f.Path) != m.Lookup("usr/share/pkgconfig/a.pc") {
+		t.Errorf("%v, and the file is %+v", err, f)
 	}
 }
 
 func FuzzMoveText(f *testing.F) {
 	f.Add("prefix=/usr", "/d")
 	f.Add("/lib/x86_64-linux-gnu/x", "")
+	paths := movable()
 	f.Fuzz(func(t *testing.T, text, dev string) {
-		if have := moveText([]byte(text), "/usr"); len(have) < len(text) {
-			t.Errorf("%q has lost bytes: %q", text, have)
+		if have, err := moveText([]byte(text), "/usr", paths.has); err != nil || len(have) < len(text) {
+			t.Errorf("%q has lost bytes: %q, %v", text, have, err)
 		}
-		moveText([]byte(text), dev)
+		moveText([]byte(text), dev, paths.has) // which ends
 	})
 }
 
@@ -118,6 +157,18 @@ func TestDevTree(t *testing.T) {
 		{"the kernel's headers", map[string]string{"usr/include/linux/version.h": ""}, nil, map[string]string{}, map[string]string{}},
 		{"the compiler", map[string]string{"usr/include/c++/12/x": "", "usr/lib/gcc/x86_64-linux-gnu/12/crtbegin.o": ""}, nil, map[string]string{}, map[string]string{}},
 		{"a dev of its own", map[string]string{"usr/include/x.h": "", "dev/null": ""}, nil, map[string]string{}, map[string]string{}},
+		{"a link dev", map[string]string{"usr/include/x.h": "", "dev": "usr"}, nil, map[string]string{}, map[string]string{}},
+		{"a file dev", map[string]string{"usr/include/x.h": "", "dev": ""}, nil, map[string]string{}, map[string]string{}},
+		{
+			"a header for all machines and for one",
+			map[string]string{"usr/include/sys/a.h": "", "usr/include/x86_64-linux-gnu/sys/a.h": "", "usr/include/y.h": "", "usr/include/x86_64-linux-gnu/y.h": "sys/a.h"},
+			nil,
+			map[string]string{
+				"dev/include/sys/a.h": "usr/include/x86_64-linux-gnu/sys/a.h", "dev/include/y.h": "usr/include/x86_64-linux-gnu/y.h",
+				"dev/include/x86_64-linux-gnu": "usr/include/x86_64-linux-gnu",
+			},
+			map[string]string{},
+		},
 		{"names that are none", map[string]string{"usr/include/x86_64-linux-gnu": "", "usr/include/x.h": ""}, nil, map[string]string{
 			"dev/include/x.h": "usr/include/x.h", "dev/include/x86_64-linux-gnu": "usr/include/x86_64-linux-gnu",
 		}, map[string]string{}},

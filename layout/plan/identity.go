@@ -63,10 +63,11 @@ func (p *planner) nameTrees(plan *Plan) error {
 					return err
 				}
 			}
-			c.stubs = p.stubs(c)
-			c.m.Editor = c.editor(layout.EditorVersion)
-			c.m.Identity = c.identity()
+			p.identify(c, p.in.NoDev)
 			there := manifestAt(p.occupied[c], c.m.Tree)
+			if there != nil && there.Identity != c.m.Identity && p.staysBare(c, there) {
+				continue
+			}
 			if there == nil {
 				there = p.earlier(c)
 			}
@@ -122,6 +123,30 @@ func (p *planner) nameTrees(plan *Plan) error {
 		p.judgeEdits(plan)
 	}
 	return nil
+}
+
+// identify sets the identity of a package, and what it follows from last: what programs are
+// built with. One that is bare has nothing of that.
+func (p *planner) identify(c *candidate, bare bool) {
+	c.bare = bare
+	c.stubs = p.stubs(c)
+	c.m.Editor = c.editor(layout.EditorVersion)
+	c.m.Identity = c.identity()
+}
+
+// staysBare reports whether a package of the command is the tree of the generation that stands
+// there, but for the dev that an earlier hashpkg did not make, and then leaves it so. Packages
+// that are bound anew get theirs.
+func (p *planner) staysBare(c *candidate, there *record.Manifest) bool {
+	if c.was != nil || !c.getsDev() || p.trees[layout.TreePath(there.Name, there.Tree)] == nil {
+		return false
+	}
+	p.identify(c, true)
+	if c.m.Identity == there.Identity {
+		return true
+	}
+	p.identify(c, false)
+	return false
 }
 
 // passClashing moves a package on from trees that clash. One that does not, and was made as c's would
@@ -271,7 +296,7 @@ func (c *candidate) identity() digest.Digest {
 	for _, l := range c.linkers {
 		hashStrings(h, "linker", l)
 	}
-	if IsDevelopment(c.m) {
+	if c.getsDev() {
 		hashStrings(h, "dev", devVersion)
 	}
 	for _, s := range c.stubs {

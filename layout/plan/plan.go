@@ -67,6 +67,8 @@ type Input struct {
 	Program string
 	// AllowMissing makes warnings of what would not start.
 	AllowMissing bool
+	// NoDev: no package gets what programs are built with, as by a hashpkg that did not know of it.
+	NoDev bool
 	// Gone reports whether a tree of Generation is not in the next one; nil for none.
 	// Nothing of the command is bound to it. Where Rebind is given, it is one whose manifest
 	// cannot be read: it stays, and so does all that it may be bound to.

@@ -13,6 +13,7 @@ import (
 // Portable returns the identity that m's tree has wherever it stands: it does not say what the
 // directories of trees are called, the tree's own and those that it leads to, but which packages these are of.
 // So it is the same for trees that differ only in what is in no identity, or in being bound to such.
+// What programs are built with is not in it, since that follows from the packages.
 // packageOf returns the digest of the package of a tree NAME/TREE, and false for what is no tree.
 func Portable(m *record.Manifest, packageOf func(tree string) (digest.Digest, bool)) digest.Digest {
 	p := portable{packageOf, map[string]digest.Digest{}}

@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/hashpkg/hashpkg/elfedit"
 	"github.com/hashpkg/hashpkg/internal/advice"
@@ -87,6 +88,7 @@ func Find(root *sysroot.Root, named []query.Spec) (*Environment, error) {
 	if err != nil {
 		return nil, err
 	}
+	asked := len(trees)
 	if trees, err = f.needed(trees); err != nil {
 		return nil, err
 	}
@@ -96,13 +98,13 @@ func Find(root *sysroot.Root, named []query.Spec) (*Environment, error) {
 			return nil, err
 		}
 		if err := f.unlinked(m); err != nil {
-			if i < len(named) {
+			if i < asked {
 				return nil, err
 			}
 			f.env.Notes = append(f.env.Notes, "left out: "+err.Error())
 			continue
 		}
-		f.add(m, i < len(named))
+		f.add(m, i < asked)
 		if err := f.check(m); err != nil {
 			return nil, err
 		}
@@ -125,13 +127,16 @@ func (f *finder) manifest(tree string) (*record.Manifest, error) {
 
 // named returns the trees that somebody names.
 func (f *finder) named(specs []query.Spec) (trees []*record.Tree, err error) {
-	for _, s := range specs {
+	for at, s := range specs {
 		t, err := query.Best(f.active, s)
 		if errors.Is(err, query.ErrNotInstalled) && len(f.active.Find(s.Name, "")) == 0 {
 			return nil, advice.Errorf("%w: %s; hashpkg install %[2]s brings it, with --from RELEASE from another release", query.ErrNotInstalled, s)
 		}
 		if err != nil {
 			return nil, err
+		}
+		if slices.Contains(specs[:at], s) {
+			continue
 		}
 		if i := slices.IndexFunc(trees, func(o *record.Tree) bool { return o.Name == t.Name }); i >= 0 {
 			return nil, fmt.Errorf("build with %s and %s: a program is linked with one version of a library", trees[i].Spec(), t.Spec())
@@ -207,6 +212,7 @@ func (f *finder) nothing(t *record.Tree) error {
 func (f *finder) needed(trees []*record.Tree) ([]*record.Tree, error) {
 	all := slices.Clone(trees)
 	seen := map[string]bool{}
+	var bare []string
 	for at := 0; at < len(all); at++ { // which grows on the way
 		m, err := f.manifest(all[at].Path())
 		if err != nil {
@@ -214,13 +220,49 @@ func (f *finder) needed(trees []*record.Tree) ([]*record.Tree, error) {
 		}
 		seen[all[at].Name] = true
 		for _, r := range m.Requires {
-			if t := f.satisfying(r, all[at], all); t != nil && !seen[t.Name] {
+			t := f.satisfying(r, all[at], all)
+			if t == nil {
+				if err := f.noteBare(r, all[at], &bare); err != nil {
+					return nil, err
+				}
+			} else if !seen[t.Name] {
 				seen[t.Name] = true
 				all = append(all, t)
 			}
 		}
 	}
+	if len(bare) > 0 {
+		return nil, advice.Errorf("build with %s: %w with %s, which it needs: an earlier hashpkg has installed that; run hashpkg rebind %s", trees[0].Spec(), ErrNothing, strings.Join(bare, ", "), strings.Join(bare, " "))
+	}
 	return all, nil
+}
+
+// noteBare adds the name of a package that satisfies a relation and has headers, but no dev yet, and
+// those that it needs.
+func (f *finder) noteBare(r pkginfo.Relation, of *record.Tree, names *[]string) error {
+	for i := range f.active.Trees {
+		t := &f.active.Trees[i]
+		if t.Dev || t.Origin != record.OriginPrivate || t.Architecture != of.Architecture || slices.Contains(*names, t.Name) ||
+			!slices.ContainsFunc(r.Alternatives, func(want pkginfo.Constraint) bool { return f.offers(t, want) }) {
+			continue
+		}
+		m, err := f.manifest(t.Path())
+		if err != nil {
+			return err
+		}
+		if !plan.IsDevelopment(m) {
+			continue
+		}
+		*names = append(*names, t.Name)
+		for _, r := range m.Requires {
+			if f.satisfying(r, t, nil) == nil {
+				if err := f.noteBare(r, t, names); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // satisfying returns the tree to build with that satisfies a relation: one that is used already,
@@ -317,8 +359,12 @@ func (f *finder) add(m *record.Manifest, named bool) {
 		case strings.HasPrefix(p, layout.DevDir+"/include/"):
 			note(&f.env.includes, layout.DevDir+"/include")
 		case !strings.HasPrefix(p, layout.DevDir+"/"):
+		case !canTell(in):
 		case strings.HasSuffix(base, ".pc"):
-			note(&f.env.pkgConfig, in)
+			if top, below := path.Split(in); below == "pkgconfig" && (plan.IsDevLibraries(path.Clean(top)) || top == layout.DevDir+"/share/") {
+				note(&f.env.pkgConfig, in)
+			}
+		case !plan.IsDevLibraries(in):
 		case strings.HasSuffix(base, ".a"), strings.HasSuffix(base, ".so"), strings.Contains(base, ".so."):
 			if hasMain && strings.Count(in, "/") == 2 {
 				in = layout.DevDir + "/" + layout.DevLibraries
@@ -326,6 +372,13 @@ func (f *finder) add(m *record.Manifest, named bool) {
 			note(&f.env.libraries, in)
 		}
 	}
+}
+
+// canTell reports whether a directory can be told in a list with colons or blanks.
+func canTell(dir string) bool {
+	return !strings.ContainsFunc(dir, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(":'\"\\`$", r)
+	})
 }
 
 // libraryOf returns the file of a tree at an absolute path of the root; nil for one of the

@@ -709,3 +709,28 @@ func TestClosureObject(t *testing.T) {
 		}
 	}
 }
+
+// TestManifestWithoutDev loses the manifests of packages with headers that a hashpkg without dev has
+// installed, one of them in a tree of another name: they are made again as they were. An install
+// of one of these packages leaves its tree.
+func TestManifestWithoutDev(t *testing.T) {
+	root, _ := smallStore(t)
+	header := []testdeb.File{{Path: "usr/include/x.h", Content: "/* */"}}
+	files := write(t, testdeb.Package{Name: "one-dev", Version: "1", Files: header}, testdeb.Package{Name: "two-dev", Version: "1", Files: header})
+	packages := transaction.PackageFiles(files...)
+	packages[1].Tree = "1@0123abcd"
+	if _, err := transaction.Install(t.Context(), transaction.InstallOptions{Root: root, Packages: packages, Now: now, NoDev: true}); err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, root)
+	remove(t, root, layout.ManifestPath("one-dev", "1"))
+	remove(t, root, layout.ManifestPath("two-dev", "1@0123abcd"))
+	mend(t, root, false, files...)
+	if diff := cmp.Diff(before, listing(t, root)); diff != "" {
+		t.Errorf("after the repair (-want +have):\n%s", diff)
+	}
+	result, err := transaction.Install(t.Context(), transaction.InstallOptions{Root: root, Packages: transaction.PackageFiles(files[0]), Now: now})
+	if err != nil || result.Changed {
+		t.Errorf("the install of what is there changes something: %+v, %v", result, err)
+	}
+}

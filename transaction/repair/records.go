@@ -485,22 +485,31 @@ func (r *repairer) replanFromPackages(ctx context.Context, lost map[string]lostM
 	return nil
 }
 
-// replanFiles plans an install of package files with each binding that the trees may
-// have had, which their manifests alone say, until accept has taken all of them.
-func (r *repairer) replanFiles(ctx context.Context, files []string, base *record.Generation, known func() map[string]*record.Manifest, standing transaction.Standing, accept func([]*record.Manifest, string) (int, error)) error {
+// replanFiles plans an install of packages with each binding that the trees may
+// have had, which their manifests alone say, and without what programs are built with, which
+// earlier versions did not make, until accept has taken all of them.
+func (r *repairer) replanFiles(ctx context.Context, packages []transaction.Package, base *record.Generation, known func() map[string]*record.Manifest, standing transaction.Standing, accept func([]*record.Manifest, string) (int, error)) error {
 	for _, binding := range record.Bindings() {
-		packages := transaction.PackageFiles(files...)
 		for i := range packages {
 			packages[i].Binding = &binding
 		}
-		made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Packages: packages, Now: r.Now}, base, known(), standing)
-		if err != nil {
-			r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
-			return nil
-		}
-		n, err := accept(made, "made again from its package")
-		if err != nil || n == len(made) {
-			return err
+		for _, bare := range []bool{false, true} {
+			made, err := transaction.Replan(ctx, transaction.InstallOptions{Root: r.Root, Packages: packages, Now: r.Now, NoDev: bare}, base, known(), standing)
+			if err != nil {
+				var files []string
+				for _, p := range packages {
+					files = append(files, p.Path)
+				}
+				r.note("the manifests of %s cannot be made again: %v", strings.Join(files, ", "), err)
+				return nil
+			}
+			n, err := accept(made, "made again from its package")
+			if err != nil || n == len(made) {
+				return err
+			}
+			if !slices.ContainsFunc(made, plan.HasDev) {
+				break // it would be the same
+			}
 		}
 	}
 	return nil
@@ -556,8 +565,8 @@ func (r *repairer) views(g *record.Generation) ([]plan.PlannedView, error) {
 }
 
 // filesFor returns the packages of trees of a generation that came with the generation id:
-// of those whose manifests are lost, or of all.
-func (r *repairer) filesFor(g *record.Generation, lost map[string]lostManifest, id int, all bool) (files []string) {
+// of those whose manifests are lost, or of all. Their trees are to be called as they are.
+func (r *repairer) filesFor(g *record.Generation, lost map[string]lostManifest, id int, all bool) (files []transaction.Package) {
 	some := false
 	for i := range g.Trees {
 		t := &g.Trees[i]
@@ -568,7 +577,7 @@ func (r *repairer) filesFor(g *record.Generation, lost map[string]lostManifest, 
 		some = some || gone
 		for _, p := range r.packages {
 			if p.name == t.Name && p.version == t.Version && p.architecture == t.Architecture && p.format.Name() == t.Format {
-				files = append(files, p.path)
+				files = append(files, transaction.Package{Path: p.path, Tree: t.Dir, Named: record.Named{Asked: true}})
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -96,6 +97,9 @@ func runEnv(a *app, o envOptions, given []string) error {
 	if o.tool != "" && !slices.Contains(buildenv.Tools(), o.tool) {
 		return usageError{fmt.Errorf("--for %s: expected %s", o.tool, words(buildenv.Tools()))}
 	}
+	if a.json && len(o.command) > 0 {
+		return usageError{errors.New("env: --json prints the variables: it cannot be given with a command")}
+	}
 	shell := shells.Shell(o.shell)
 	if shell == "" {
 		shell = shells.SH
@@ -123,7 +127,7 @@ func runEnv(a *app, o envOptions, given []string) error {
 		return err
 	}
 	variables := found.Variables(buildenv.Tool(o.tool), a.Getenv)
-	if a.json && len(o.command) == 0 {
+	if a.json {
 		return a.printJSON(envOutput{found, variables})
 	}
 	for _, n := range found.Notes {
@@ -140,9 +144,25 @@ func runEnv(a *app, o envOptions, given []string) error {
 	return nil
 }
 
+// reason returns what is behind an error of [exec.LookPath].
+func reason(err error) error {
+	var failed *exec.Error
+	if errors.As(err, &failed) {
+		err = failed.Err
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	return err
+}
+
 // execWith executes a command with environment variables. It returns only when that fails.
 func execWith(variables []buildenv.Variable, command []string) error {
 	file, err := exec.LookPath(command[0])
+	if err != nil && strings.Contains(command[0], "/") {
+		return fmt.Errorf("run %s: %w", command[0], reason(err))
+	}
 	if err != nil {
 		return fmt.Errorf("run %s: there is no such program in PATH", command[0])
 	}
