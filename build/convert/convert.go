@@ -44,6 +44,10 @@ type Options struct {
 	Author      string    // of the changelog's entry; "" for [DefaultAuthor]
 	Time        time.Time // of that entry, if the one before is older; else it follows that one
 
+	// MaxSize is how many bytes the files of the package may have, unpacked; 0 for as many
+	// as when it is installed. One with more is refused, with an [*unpack.SizeError].
+	MaxSize int64
+
 	// Out is the file that is written, or a directory that is there, in which it gets the
 	// name that it has in repositories.
 	Out    string

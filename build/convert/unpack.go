@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/build"
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/unpack"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/programs"
@@ -138,8 +140,9 @@ func (c *conversion) unpack(r backends.Reader) error {
 	}
 	defer root.Close()
 	c.seen, c.notes, c.tree = newContents(r.Package()), map[string][]byte{}, map[string]unpacked{}
+	room := unpack.Room{Max: cmp.Or(c.MaxSize, unpack.DefaultMaxSize)}
 
-	err = c.seen.readAll(r, func(e *pkginfo.Entry, content io.Reader) error {
+	return c.seen.readAll(r, func(e *pkginfo.Entry, content io.Reader) error {
 		switch {
 		case e.Type == pkginfo.Symlink && isLoader(e.Path):
 			return errLoader(e.Path)
@@ -147,6 +150,9 @@ func (c *conversion) unpack(r backends.Reader) error {
 			return c.link(root, e)
 		case e.Type != pkginfo.Regular:
 			return nil
+		}
+		if err := room.Take(e.Size); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
 		}
 		if c.rewriter.HasNotes(r.Package(), e) && e.Size <= maxNotes {
 			text, err := io.ReadAll(content)
@@ -166,7 +172,6 @@ func (c *conversion) unpack(r backends.Reader) error {
 			return errLoader(e.Path)
 		}
 		if reason := leftByPackage(r.Package(), e); isELF && reason != "" {
-
 			c.report.Files = append(c.report.Files, build.File{Path: "/" + e.Path, Left: reason})
 			return nil
 		}
@@ -175,7 +180,6 @@ func (c *conversion) unpack(r backends.Reader) error {
 		}
 		return unpackFile(root, e, io.MultiReader(bytes.NewReader(magic[:n]), content))
 	})
-	return err
 }
 
 // isLoader reports whether a file is of the C library by its name: itself, or the link by
