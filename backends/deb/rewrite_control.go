@@ -283,7 +283,7 @@ var changelogTop = regexp.MustCompile(`^([a-z0-9][a-z0-9+.-]+) \([^ )]+\) ([^;\n
 var changelogEnd = regexp.MustCompile(`(?m)^ -- .* <[^>]*>  (.+)$`)
 
 // editChangelog puts an entry on top of the changelog, if there is one that
-// deb-changelog(5) knows.
+// deb-changelog(5) knows and that can be unpacked.
 func (rw *rewriting) editChangelog() error {
 	p := rw.d.pkg
 	best := ""
@@ -299,7 +299,7 @@ func (rw *rewriting) editChangelog() error {
 	if isPacked {
 		var err error
 		if text, err = gunzip(text); err != nil {
-			return fmt.Errorf("read the changelog %s: %w", best, err)
+			return nil // it stays as it is: no part of the package needs it
 		}
 	}
 	top := changelogTop.FindSubmatch(text)

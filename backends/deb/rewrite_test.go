@@ -204,6 +204,33 @@ func TestRewriteFields(t *testing.T) {
 	}
 }
 
+// A changelog that is no gzip, is cut, or is too large stays as it is.
+func TestRewriteUnreadableLog(t *testing.T) {
+	testneed.Programs(t, "dpkg-deb")
+	packed, err := gzipped(append([]byte(oldLog), make([]byte, maxChangelog)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, log := range map[string]string{"no gzip": oldLog, "cut": string(packed[:len(packed)/2]), "too large": string(packed)} {
+		p := rewritable(t)
+		i := slices.IndexFunc(p.Files, func(f testdeb.File) bool { return strings.HasSuffix(f.Path, "changelog.Debian.gz") })
+		p.Files[i].Content = log
+		result, deb, err := rewrite(t, testdeb.Deb(t, p), nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if !result.Unnoted {
+			t.Errorf("%s: it says that the change is noted", name)
+		}
+		dir := t.TempDir()
+		output(t, "dpkg-deb", "-x", deb, dir)
+		if got, err := os.ReadFile(filepath.Join(dir, p.Files[i].Path)); err != nil || string(got) != log {
+			t.Errorf("%s: the changelog is another, of %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
 // withoutLog leaves out the line of the changelog, which has another size.
 func withoutLog(list string) string {
 	var b strings.Builder

@@ -359,7 +359,7 @@ func (c *conversion) rewrite() error {
 		}
 		c.fileName, c.report.NewVersion, c.report.Lost = result.FileName, result.Version, result.Lost
 		if result.Unnoted {
-			c.report.Warnings = append(c.report.Warnings, "the package has no changelog, and so nothing in it says what was changed")
+			c.report.Warnings = append(c.report.Warnings, "the package has no changelog that can be read, and so nothing in it says what was changed")
 		}
 		if c.report.NewSize, err = w.Seek(0, io.SeekEnd); err != nil {
 			return err
