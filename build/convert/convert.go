@@ -72,6 +72,7 @@ type Report struct {
 	Changed    bool   `json:"changed"`
 	NewVersion string `json:"newVersion,omitempty"`
 	Output     string `json:"output,omitempty"` // the file; "" in a dry run
+	Kept       bool   `json:"kept,omitempty"`   // the output is the package itself, which stays as it is
 	Size       int64  `json:"size"`             // of the package's file, and of the new one, in bytes
 	NewSize    int64  `json:"newSize"`
 
@@ -129,7 +130,11 @@ func File(ctx context.Context, name string, o *Options) (report *Report, err err
 	}
 	target := filepath.Join(dir, base)
 	if err := c.checkTarget(target); err != nil {
-		return nil, err
+		if c.report.Changed || !errors.Is(err, errItself) {
+			return nil, err
+		}
+		c.report.Output, c.report.Kept = target, true
+		return &c.report, nil
 	}
 	if err := os.Rename(c.output(), target); err != nil {
 		return nil, err
@@ -181,6 +186,8 @@ func (c *conversion) place() (dir, base string, err error) {
 	return filepath.Dir(c.Out), filepath.Base(c.Out), nil
 }
 
+var errItself = errors.New("it is the package itself, which stays as it is")
+
 // checkTarget refuses to write over the package itself.
 func (c *conversion) checkTarget(target string) error {
 	info, err := os.Stat(target)
@@ -191,7 +198,7 @@ func (c *conversion) checkTarget(target string) error {
 		return err
 	}
 	if os.SameFile(info, c.info) {
-		return advice.Errorf("%s: it is the package itself, which stays as it is; name another file or directory with -o", target)
+		return advice.Errorf("%s: %w; name another file or directory with -o", target, errItself)
 	}
 	return nil
 }

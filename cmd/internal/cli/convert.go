@@ -44,7 +44,7 @@ give the same bytes; the entry has the time of the package's last change, or tha
 SOURCE_DATE_EPOCH.
 
 A package in which there is nothing to edit is copied as it is, with its name and
-version: one that was converted before, too. Refused are source packages and packages of
+version: one that was converted before, too. Where it stands already it stays. Refused are source packages and packages of
 the installer, that of the C library, rpms of another format than 4, and packages that
 unpack to more than --max-size, or max-size below [limits] in /etc/hashpkg.toml (64G).
 Signatures are lost, which is said: sign the result.
@@ -182,6 +182,8 @@ func (a *app) printConverted(name string, report *convert.Report) error {
 	}
 	switch {
 	case report.Output == "":
+	case report.Kept:
+		what += "; it stays as it is"
 	case report.Changed:
 		what += "; written to " + visible.Line(report.Output)
 	default:
