@@ -180,10 +180,16 @@ func TestRewriteFields(t *testing.T) {
 		want    []string // lines that dpkg-deb shows
 	}{
 		"folded version": {"\n 1.0-1", nil, []string{"Version: 1.0-1Hashpkg1", "Provides: hello (= 1.0-1)", "Source: hello (1.0-1)"}},
-		"folded": {"1.0-1", []testdeb.Field{{Name: "Provides", Value: "\n a,\n b"}, {Name: "Source", Value: "\n hi"}, {Name: "Installed-Size", Value: "\n 10"}},
-			[]string{"Provides: hello (= 1.0-1), a, b", "Source: hi (1.0-1)", "Installed-Size: 12"}},
-		"empty": {"1.0-1", []testdeb.Field{{Name: "Provides"}, {Name: "Source"}, {Name: "Installed-Size"}},
-			[]string{"Provides: hello (= 1.0-1)", "Source: hello (1.0-1)"}},
+		"folded": {
+			"1.0-1",
+			[]testdeb.Field{{Name: "Provides", Value: "\n a,\n b"}, {Name: "Source", Value: "\n hi"}, {Name: "Installed-Size", Value: "\n 10"}},
+			[]string{"Provides: hello (= 1.0-1), a, b", "Source: hi (1.0-1)", "Installed-Size: 12"},
+		},
+		"empty": {
+			"1.0-1",
+			[]testdeb.Field{{Name: "Provides"}, {Name: "Source"}, {Name: "Installed-Size"}},
+			[]string{"Provides: hello (= 1.0-1)", "Source: hello (1.0-1)"},
+		},
 		"offers itself": {"1.0-1", []testdeb.Field{{Name: "Provides", Value: "a, hello (= 1.0-1)"}}, []string{"Provides: a, hello (= 1.0-1)"}},
 		"description":   {"1.0-1", []testdeb.Field{{Name: "X-Text", Value: "a\n Version: 2\n Source: x"}}, []string{"X-Text: a", " Version: 2", " Source: x"}},
 	} {
