@@ -19,6 +19,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/internal/unpack"
 	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -117,7 +118,7 @@ func PackageFiles(paths ...string) []Package {
 
 // DefaultMaxSize is how many bytes the files of one package may have unless somebody
 // says otherwise.
-const DefaultMaxSize = 64 << 30
+const DefaultMaxSize = unpack.DefaultMaxSize
 
 // Progress is how far a transaction has come.
 type Progress struct {

@@ -23,6 +23,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/elfedit"
+	"github.com/hashpkg/hashpkg/internal/unpack"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
@@ -187,7 +188,7 @@ func stageFrom(in *source, format backends.Format, keys *trust.Keyring, to sink,
 	if err != nil {
 		return nil, err
 	}
-	s := &stager{to: to, draft: draft, namesOwners: r.NamesOwners(), maxSize: maxSize}
+	s := &stager{to: to, draft: draft, namesOwners: r.NamesOwners(), room: unpack.Room{Max: maxSize}}
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -258,27 +259,11 @@ type stager struct {
 	namesOwners bool              // see backends.Reader
 	sysusers    map[string]string // see scripts.Context
 
-	size, maxSize int64 // in bytes, of all files so far, and at most
+	room unpack.Room
 }
 
 // SizeError says that a package unpacks to more than it may.
-type SizeError struct {
-	Size int64 // with the file that is too much
-	Max  int64
-}
-
-func (e *SizeError) Error() string {
-	return fmt.Sprintf("with this file the package unpacks to %d bytes or more, and %d are allowed", e.Size, e.Max)
-}
-
-// take counts a file before it is read.
-func (s *stager) take(size int64) error {
-	if size > s.maxSize-s.size {
-		return &SizeError{Size: s.size + size, Max: s.maxSize}
-	}
-	s.size += size
-	return nil
-}
+type SizeError = unpack.SizeError
 
 func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 	if e.Path == "." || e.Type == pkginfo.Symlink && layout.MergeUsr(e.Path+"/x") != e.Path+"/x" {
@@ -330,7 +315,7 @@ func (s *stager) add(e *pkginfo.Entry, content io.Reader) error {
 }
 
 func (s *stager) addContent(f *record.File, e *pkginfo.Entry, content io.Reader) error {
-	if err := s.take(e.Size); err != nil {
+	if err := s.room.Take(e.Size); err != nil {
 		return err
 	}
 	head := make([]byte, min(e.Size, int64(len(elf.ELFMAG))))

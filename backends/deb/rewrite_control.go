@@ -135,50 +135,86 @@ func checkSuffix(suffix string) error {
 	return nil
 }
 
-// editFields gives the control file its new version and size. A package whose version
-// is not its source's says of which source it is, as one that Debian builds again does
-// (deb-control(5), "Source").
-func (rw *rewriting) editFields(text []byte) []byte {
-	p := rw.d.pkg
-	var out bytes.Buffer
-	hasSource := p.Source != ""
-	// Packages of the same source ask for one another by exactly this version.
-	own := fmt.Sprintf("%s (= %s)", p.Name, p.Version)
-	hasProvides := slices.ContainsFunc(p.Fields, func(f pkginfo.Field) bool { return strings.EqualFold(f.Name, "Provides") })
+// controlField is a field of a control file as it stands there, or a line that is none.
+type controlField struct {
+	name string // "" of a line that is no field
+	text []byte // all its lines
+}
+
+// value returns what stands behind the colon, lines that continue it included.
+func (f *controlField) value() string {
+	_, value, _ := strings.Cut(string(f.text), ":")
+	return value
+}
+
+// controlFields returns the fields of a control file that [parseControl] takes.
+func controlFields(text []byte) (fields []controlField) {
 	for line := range bytes.Lines(text) {
-		name, value, isField := strings.Cut(string(line), ":")
-		if !isField || strings.ContainsAny(name, " \t") {
-			out.Write(line)
+		if last := len(fields) - 1; last >= 0 && fields[last].name != "" && (line[0] == ' ' || line[0] == '\t') {
+			fields[last].text = append(fields[last].text, line...)
 			continue
 		}
-		value = strings.TrimSpace(value)
-		switch strings.ToLower(name) {
+		name, _, isField := bytes.Cut(line, []byte(":"))
+		f := controlField{text: bytes.Clone(line)}
+		if isField {
+			f.name = string(bytes.TrimRight(name, " \t"))
+		}
+		fields = append(fields, f)
+	}
+	return fields
+}
+
+// editFields gives the control file its new version and size. A package whose version
+// is not its source's says of which source it is, as one that Debian builds again does
+// (deb-control(5), "Source"). A field that is written anew stands on one line.
+func (rw *rewriting) editFields(text []byte) []byte {
+	p := rw.d.pkg
+	has := func(name string) bool {
+		return slices.ContainsFunc(p.Fields, func(f pkginfo.Field) bool { return strings.EqualFold(f.Name, name) })
+	}
+	// Packages of the same source ask for one another by exactly this version.
+	own := fmt.Sprintf("%s (= %s)", p.Name, p.Version)
+	offersOwn := slices.Contains(p.Provides, pkginfo.Capability{Name: p.Name, Version: p.Version})
+	var out bytes.Buffer
+	for _, f := range controlFields(text) {
+		value := strings.Join(strings.Fields(f.value()), " ")
+		switch strings.ToLower(f.name) {
 		case "version":
-			fmt.Fprintf(&out, "%s: %s%s\n", name, p.Version, rw.suffix)
-			if !hasProvides {
+			fmt.Fprintf(&out, "%s: %s%s\n", f.name, p.Version, rw.suffix)
+			if !has("Provides") {
 				fmt.Fprintf(&out, "Provides: %s\n", own)
 			}
 		case "provides":
-			fmt.Fprintf(&out, "%s: %s, %s\n", name, own, value)
+			switch {
+			case value == "":
+				fmt.Fprintf(&out, "%s: %s\n", f.name, own)
+			case offersOwn:
+				out.Write(f.text)
+			default:
+				fmt.Fprintf(&out, "%s: %s, %s\n", f.name, own, value)
+			}
 		case "package":
-			out.Write(line)
-			if !hasSource {
+			out.Write(f.text)
+			if !has("Source") {
 				fmt.Fprintf(&out, "Source: %s (%s)\n", p.Name, p.Version)
 			}
 		case "source":
+			if value == "" {
+				value = p.Name
+			}
 			if !strings.Contains(value, "(") {
 				value += " (" + p.Version + ")"
 			}
-			fmt.Fprintf(&out, "%s: %s\n", name, value)
+			fmt.Fprintf(&out, "%s: %s\n", f.name, value)
 		case "installed-size":
 			size, err := strconv.ParseInt(value, 10, 62)
 			if err != nil { // dpkg takes any text for it
-				out.Write(line)
+				out.Write(f.text)
 				continue
 			}
-			fmt.Fprintf(&out, "%s: %d\n", name, max(0, size+rw.growth()))
+			fmt.Fprintf(&out, "%s: %d\n", f.name, max(0, size+rw.growth()))
 		default:
-			out.Write(line)
+			out.Write(f.text)
 		}
 	}
 	return out.Bytes()
@@ -247,7 +283,7 @@ var changelogTop = regexp.MustCompile(`^([a-z0-9][a-z0-9+.-]+) \([^ )]+\) ([^;\n
 var changelogEnd = regexp.MustCompile(`(?m)^ -- .* <[^>]*>  (.+)$`)
 
 // editChangelog puts an entry on top of the changelog, if there is one that
-// deb-changelog(5) knows.
+// deb-changelog(5) knows and that can be unpacked.
 func (rw *rewriting) editChangelog() error {
 	p := rw.d.pkg
 	best := ""
@@ -263,7 +299,7 @@ func (rw *rewriting) editChangelog() error {
 	if isPacked {
 		var err error
 		if text, err = gunzip(text); err != nil {
-			return fmt.Errorf("read the changelog %s: %w", best, err)
+			return nil // it stays as it is: no part of the package needs it
 		}
 	}
 	top := changelogTop.FindSubmatch(text)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,73 @@ func TestRewrite(t *testing.T) {
 				t.Errorf("the changelog is\n%s", log)
 			}
 		})
+	}
+}
+
+// Fields are edited with the lines that continue them, empty ones too, and nothing is
+// offered twice.
+func TestRewriteFields(t *testing.T) {
+	testneed.Programs(t, "dpkg-deb")
+	for name, test := range map[string]struct {
+		version string
+		fields  []testdeb.Field
+		want    []string // lines that dpkg-deb shows
+	}{
+		"folded version": {"\n 1.0-1", nil, []string{"Version: 1.0-1Hashpkg1", "Provides: hello (= 1.0-1)", "Source: hello (1.0-1)"}},
+		"folded": {
+			"1.0-1",
+			[]testdeb.Field{{Name: "Provides", Value: "\n a,\n b"}, {Name: "Source", Value: "\n hi"}, {Name: "Installed-Size", Value: "\n 10"}},
+			[]string{"Provides: hello (= 1.0-1), a, b", "Source: hi (1.0-1)", "Installed-Size: 12"},
+		},
+		"empty": {
+			"1.0-1",
+			[]testdeb.Field{{Name: "Provides"}, {Name: "Source"}, {Name: "Installed-Size"}},
+			[]string{"Provides: hello (= 1.0-1)", "Source: hello (1.0-1)"},
+		},
+		"offers itself": {"1.0-1", []testdeb.Field{{Name: "Provides", Value: "a, hello (= 1.0-1)"}}, []string{"Provides: a, hello (= 1.0-1)"}},
+		"description":   {"1.0-1", []testdeb.Field{{Name: "X-Text", Value: "a\n Version: 2\n Source: x"}}, []string{"X-Text: a", " Version: 2", " Source: x"}},
+	} {
+		p := rewritable(t)
+		p.Version = test.version
+		p.Fields = append(slices.DeleteFunc(p.Fields, func(f testdeb.Field) bool { return f.Name == "Installed-Size" }), test.fields...)
+		_, deb, err := rewrite(t, testdeb.Deb(t, p), nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		fields := "\n" + output(t, "dpkg-deb", "-f", deb)
+		for _, line := range test.want {
+			if !strings.Contains(fields, "\n"+line+"\n") {
+				t.Errorf("%s: %q is not in the fields:%s", name, line, fields)
+			}
+		}
+	}
+}
+
+// A changelog that is no gzip, is cut, or is too large stays as it is.
+func TestRewriteUnreadableLog(t *testing.T) {
+	testneed.Programs(t, "dpkg-deb")
+	packed, err := gzipped(append([]byte(oldLog), make([]byte, maxChangelog)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, log := range map[string]string{"no gzip": oldLog, "cut": string(packed[:len(packed)/2]), "too large": string(packed)} {
+		p := rewritable(t)
+		i := slices.IndexFunc(p.Files, func(f testdeb.File) bool { return strings.HasSuffix(f.Path, "changelog.Debian.gz") })
+		p.Files[i].Content = log
+		result, deb, err := rewrite(t, testdeb.Deb(t, p), nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if !result.Unnoted {
+			t.Errorf("%s: it says that the change is noted", name)
+		}
+		dir := t.TempDir()
+		output(t, "dpkg-deb", "-x", deb, dir)
+		if got, err := os.ReadFile(filepath.Join(dir, p.Files[i].Path)); err != nil || string(got) != log {
+			t.Errorf("%s: the changelog is another, of %d bytes, %v", name, len(got), err)
+		}
 	}
 }
 

@@ -289,7 +289,8 @@ func (rw *rewriting) editProvides() error {
 	}
 	name, evr := h.string(tagName), rw.d.pkg.Version
 	for i := 0; i < len(names); i++ {
-		if versions[i] == evr && (names[i] == name || strings.HasPrefix(names[i], name+"(")) {
+		isExact := flags[i]&(senseLess|senseGreater|senseEqual) == senseEqual
+		if isExact && versions[i] == evr && (names[i] == name || strings.HasPrefix(names[i], name+"(")) {
 			names = slices.Insert(names, i+1, names[i])
 			flags = slices.Insert(flags, i+1, flags[i])
 			versions = slices.Insert(versions, i+1, evr+rw.suffix)

@@ -44,6 +44,10 @@ type Options struct {
 	Author      string    // of the changelog's entry; "" for [DefaultAuthor]
 	Time        time.Time // of that entry, if the one before is older; else it follows that one
 
+	// MaxSize is how many bytes the files of the package may have, unpacked; 0 for as many
+	// as when it is installed. One with more is refused, with an [*unpack.SizeError].
+	MaxSize int64
+
 	// Out is the file that is written, or a directory that is there, in which it gets the
 	// name that it has in repositories.
 	Out    string
@@ -68,6 +72,7 @@ type Report struct {
 	Changed    bool   `json:"changed"`
 	NewVersion string `json:"newVersion,omitempty"`
 	Output     string `json:"output,omitempty"` // the file; "" in a dry run
+	Kept       bool   `json:"kept,omitempty"`   // the output is the package itself, which stays as it is
 	Size       int64  `json:"size"`             // of the package's file, and of the new one, in bytes
 	NewSize    int64  `json:"newSize"`
 
@@ -125,7 +130,11 @@ func File(ctx context.Context, name string, o *Options) (report *Report, err err
 	}
 	target := filepath.Join(dir, base)
 	if err := c.checkTarget(target); err != nil {
-		return nil, err
+		if c.report.Changed || !errors.Is(err, errItself) {
+			return nil, err
+		}
+		c.report.Output, c.report.Kept = target, true
+		return &c.report, nil
 	}
 	if err := os.Rename(c.output(), target); err != nil {
 		return nil, err
@@ -177,6 +186,8 @@ func (c *conversion) place() (dir, base string, err error) {
 	return filepath.Dir(c.Out), filepath.Base(c.Out), nil
 }
 
+var errItself = errors.New("it is the package itself, which stays as it is")
+
 // checkTarget refuses to write over the package itself.
 func (c *conversion) checkTarget(target string) error {
 	info, err := os.Stat(target)
@@ -187,7 +198,7 @@ func (c *conversion) checkTarget(target string) error {
 		return err
 	}
 	if os.SameFile(info, c.info) {
-		return advice.Errorf("%s: it is the package itself, which stays as it is; name another file or directory with -o", target)
+		return advice.Errorf("%s: %w; name another file or directory with -o", target, errItself)
 	}
 	return nil
 }
@@ -355,7 +366,7 @@ func (c *conversion) rewrite() error {
 		}
 		c.fileName, c.report.NewVersion, c.report.Lost = result.FileName, result.Version, result.Lost
 		if result.Unnoted {
-			c.report.Warnings = append(c.report.Warnings, "the package has no changelog, and so nothing in it says what was changed")
+			c.report.Warnings = append(c.report.Warnings, "the package has no changelog that can be read, and so nothing in it says what was changed")
 		}
 		if c.report.NewSize, err = w.Seek(0, io.SeekEnd); err != nil {
 			return err

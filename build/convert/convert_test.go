@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +13,8 @@ func packed(change func(c *contents)) *contents {
 	c := &contents{
 		pkg: &pkginfo.Package{
 			Format: "rpm", Name: "hello", Version: "1-2", Scripts: []pkginfo.Script{{Name: "post", Body: "exit 0"}},
-			Provides: []pkginfo.Capability{{Name: "greeting", Version: "2"}},
+			Provides: []pkginfo.Capability{{Name: "greeting", Version: "2"}, {Name: "hello(64)", Version: "1-2"}},
+			Fields:   []pkginfo.Field{{Name: "Release", Value: "2"}, {Name: "Vendor", Value: "A"}},
 		},
 		entries: []pkginfo.Entry{
 			{Path: "usr/bin/hello", Mode: 0o755, Size: 5, Digest: "sha256:aa"},
@@ -35,6 +37,7 @@ func convertedAs(change func(c *contents)) *contents {
 	return packed(func(c *contents) {
 		c.pkg.Version = "1-2.x"
 		c.pkg.Provides = append(c.pkg.Provides, pkginfo.Capability{Name: "hello", Version: "1-2"}, pkginfo.Capability{Name: "hello(64)", Version: "1-2.x"})
+		c.pkg.Fields = []pkginfo.Field{{Name: "Release", Value: "2.x"}, {Name: "Vendor", Value: "A"}}
 		c.entries[0].Size, c.entries[0].Digest, c.entries[1].Digest = 6, "sha256:bb", "sha256:bb"
 		c.entries[2].Size = 4
 		c.sums["usr/bin/hello"], c.sums["usr/share/log"] = digest.Of([]byte("edited")), digest.Of([]byte("more"))
@@ -44,16 +47,33 @@ func convertedAs(change func(c *contents)) *contents {
 	})
 }
 
+// without takes a capability from what is right.
+func without(name, version string) func(c *contents) {
+	return func(c *contents) {
+		c.pkg.Provides = slices.DeleteFunc(c.pkg.Provides, func(p pkginfo.Capability) bool {
+			return p == pkginfo.Capability{Name: name, Version: version}
+		})
+	}
+}
+
 // What is not as it was is noticed, be it in a file that changed or in one that did not.
 func TestCompare(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(c *contents)
 		want   string
 	}{
-		"right":              {nil, ""},
-		"version":            {func(c *contents) { c.pkg.Version = "1-2" }, "has the version 1-2"},
-		"script":             {func(c *contents) { c.pkg.Scripts = nil }, "other facts"},
-		"provides":           {func(c *contents) { c.pkg.Provides = nil }, "other facts"},
+		"right":            {nil, ""},
+		"version":          {func(c *contents) { c.pkg.Version = "1-2" }, "has the version 1-2"},
+		"script":           {func(c *contents) { c.pkg.Scripts = nil }, "other facts"},
+		"provides":         {func(c *contents) { c.pkg.Provides = nil }, "should offer what"},
+		"not its old self": {without("hello", "1-2"), "should offer what"},
+		"not the old part": {without("hello(64)", "1-2"), "should offer what"},
+		"not the new part": {without("hello(64)", "1-2.x"), "should offer what"},
+		"more": {func(c *contents) {
+			c.pkg.Provides = append(c.pkg.Provides, pkginfo.Capability{Name: "hello", Version: "9"})
+		}, "should offer what"},
+		"field":              {func(c *contents) { c.pkg.Fields[1].Value = "B" }, "other facts"},
+		"a field less":       {func(c *contents) { c.pkg.Fields = c.pkg.Fields[:1] }, "other facts"},
 		"a file less":        {func(c *contents) { c.entries = c.entries[:3] }, "has 3 files"},
 		"mode of an edited":  {func(c *contents) { c.entries[0].Mode = 0o644 }, "usr/bin/hello is not as it was"},
 		"link":               {func(c *contents) { c.entries[1].Link = "usr/share/log" }, "usr/bin/again is not as it was"},

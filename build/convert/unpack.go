@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/hashpkg/hashpkg/backends"
 	"github.com/hashpkg/hashpkg/build"
 	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/unpack"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/programs"
@@ -61,15 +63,19 @@ func (c *contents) readAll(r backends.Reader, see func(e *pkginfo.Entry, content
 }
 
 // compare says what c has otherwise than a package from which it was made, besides the
-// version and the sizes and contents of the changed files and of those with notes.
+// version, what follows from it, and the sizes and contents of the changed files and of
+// those with notes.
 func (c *contents) compare(from *contents, version string, changed []string, isNote func(string) bool) error {
 	a, b := *from.pkg, *c.pkg
 	if b.Version != version {
 		return fmt.Errorf("it has the version %s, and should have %s", b.Version, version)
 	}
 	b.Version = a.Version
-	a.Fields, b.Fields = nil, nil // of which others than the version are in the values below
-	a.Provides, b.Provides = othersOf(a.Provides, a.Name, version), othersOf(b.Provides, a.Name, version)
+	if !slices.Equal(inOrder(b.Provides), offered(&a, version)) {
+		return errors.New("it should offer what the package did, and itself under the old version, and nothing else")
+	}
+	a.Provides, b.Provides = nil, nil
+	a.Fields, b.Fields = unchangedFields(a.Fields), unchangedFields(b.Fields)
 	if a.Source == "" {
 		b.Source = ""
 	}
@@ -100,15 +106,39 @@ func (c *contents) compare(from *contents, version string, changed []string, isN
 	return nil
 }
 
-// othersOf returns what is provided besides the package itself, which a new one is under
-// both versions.
-func othersOf(all []pkginfo.Capability, name, version string) (others []pkginfo.Capability) {
-	for _, p := range all {
-		if p.Name != name && p.Version != version {
-			others = append(others, p)
+// changedFields are the fields that a package which is made again has otherwise, in lower
+// case: of its version, what it offers, its sizes, and how it is packed.
+var changedFields = []string{
+	"version", "release", "source", "provides", "installed-size", "size", "longsize", "payloadcompressor", "payloadflags",
+}
+
+func unchangedFields(all []pkginfo.Field) (others []pkginfo.Field) {
+	for _, f := range all {
+		if !slices.Contains(changedFields, strings.ToLower(f.Name)) {
+			others = append(others, f)
 		}
 	}
 	return others
+}
+
+// offered returns what a package has to offer once it has a new version: all that it did,
+// itself under its old version for those who ask for exactly that, and what has its name
+// and version, such as "NAME(x86-64)", under the new one, too.
+func offered(p *pkginfo.Package, version string) []pkginfo.Capability {
+	all := append(slices.Clone(p.Provides), pkginfo.Capability{Name: p.Name, Version: p.Version})
+	for _, c := range p.Provides {
+		if c.Version == p.Version && strings.HasPrefix(c.Name, p.Name+"(") {
+			all = append(all, pkginfo.Capability{Name: c.Name, Version: version})
+		}
+	}
+	return inOrder(all)
+}
+
+// inOrder returns capabilities in an order of their own, each once.
+func inOrder(all []pkginfo.Capability) []pkginfo.Capability {
+	return slices.Compact(slices.SortedFunc(slices.Values(all), func(a, b pkginfo.Capability) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Version, b.Version))
+	}))
 }
 
 // withoutPacking returns what is required besides what an rpm has to know to unpack it.
@@ -138,8 +168,9 @@ func (c *conversion) unpack(r backends.Reader) error {
 	}
 	defer root.Close()
 	c.seen, c.notes, c.tree = newContents(r.Package()), map[string][]byte{}, map[string]unpacked{}
+	room := unpack.Room{Max: cmp.Or(c.MaxSize, unpack.DefaultMaxSize)}
 
-	err = c.seen.readAll(r, func(e *pkginfo.Entry, content io.Reader) error {
+	return c.seen.readAll(r, func(e *pkginfo.Entry, content io.Reader) error {
 		switch {
 		case e.Type == pkginfo.Symlink && isLoader(e.Path):
 			return errLoader(e.Path)
@@ -147,6 +178,9 @@ func (c *conversion) unpack(r backends.Reader) error {
 			return c.link(root, e)
 		case e.Type != pkginfo.Regular:
 			return nil
+		}
+		if err := room.Take(e.Size); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
 		}
 		if c.rewriter.HasNotes(r.Package(), e) && e.Size <= maxNotes {
 			text, err := io.ReadAll(content)
@@ -166,7 +200,6 @@ func (c *conversion) unpack(r backends.Reader) error {
 			return errLoader(e.Path)
 		}
 		if reason := leftByPackage(r.Package(), e); isELF && reason != "" {
-
 			c.report.Files = append(c.report.Files, build.File{Path: "/" + e.Path, Left: reason})
 			return nil
 		}
@@ -175,7 +208,6 @@ func (c *conversion) unpack(r backends.Reader) error {
 		}
 		return unpackFile(root, e, io.MultiReader(bytes.NewReader(magic[:n]), content))
 	})
-	return err
 }
 
 // isLoader reports whether a file is of the C library by its name: itself, or the link by

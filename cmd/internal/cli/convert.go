@@ -22,6 +22,7 @@ type convertOptions struct {
 	suffix      string
 	compression string
 	author      string
+	maxSize     string
 	dryRun      bool
 }
 
@@ -43,9 +44,10 @@ give the same bytes; the entry has the time of the package's last change, or tha
 SOURCE_DATE_EPOCH.
 
 A package in which there is nothing to edit is copied as it is, with its name and
-version: one that was converted before, too. Refused are source packages and packages of
-the installer, that of the C library, and rpms of another format than 4. Signatures are
-lost, which is said: sign the result.
+version: one that was converted before, too. Where it stands already it stays. Refused are source packages and packages of
+the installer, that of the C library, rpms of another format than 4, and packages that
+unpack to more than --max-size, or max-size below [limits] in /etc/hashpkg.toml (64G).
+Signatures are lost, which is said: sign the result.
 
 The new version is newer than the package's, and older than each that its distribution
 makes after it: Hashpkg1 is added to the version of a deb, .Hashpkg1 to the release of an
@@ -72,6 +74,7 @@ Exit status: 0 done, 1 failed, 2 wrong use.`,
 	f.StringVar(&o.suffix, "suffix", "", "add `TEXT` to the version (deb) or release (rpm)")
 	f.StringVar(&o.compression, "compression", "", "pack the files by `NAME`: xz, zstd, gzip, or for a deb none (default: the package's)")
 	f.StringVar(&o.author, "author", "", "have `\"NAME <ADDRESS>\"` in the changelog (default \""+convert.DefaultAuthor+"\")")
+	f.StringVar(&o.maxSize, "max-size", "", "refuse a package whose files have more than `SIZE` bytes, such as 500M or 64G, unpacked")
 	f.BoolVar(&o.dryRun, "dry-run", false, "do everything, say what came of it, and throw it away")
 	return cmd
 }
@@ -85,6 +88,9 @@ func runConvert(ctx context.Context, a *app, name string, o *convertOptions) err
 	options.Progress = func(step string, done int64) { progress.bytes(step)(done) }
 	report, err := convert.File(ctx, name, options)
 	progress.end()
+	if isTooLarge(err) {
+		return hintOfMaxSize(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -111,6 +117,10 @@ func (o *convertOptions) options(a *app) (*convert.Options, error) {
 		c.Out = o.output
 	}
 	c.DryRun = o.dryRun
+	var err error
+	if c.MaxSize, err = a.maxSize(o.maxSize); err != nil {
+		return nil, err
+	}
 	for _, text := range o.exclude {
 		pattern, err := build.Pattern(text)
 		if err != nil {
@@ -119,7 +129,6 @@ func (o *convertOptions) options(a *app) (*convert.Options, error) {
 		c.Exclude = append(c.Exclude, pattern)
 	}
 	var text []byte
-	var err error
 	if o.rules != "" {
 		if text, err = os.ReadFile(o.rules); err != nil {
 			return nil, fmt.Errorf("read rules: %w", err)
@@ -173,6 +182,8 @@ func (a *app) printConverted(name string, report *convert.Report) error {
 	}
 	switch {
 	case report.Output == "":
+	case report.Kept:
+		what += "; it stays as it is"
 	case report.Changed:
 		what += "; written to " + visible.Line(report.Output)
 	default:

@@ -252,10 +252,9 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 	if err == nil && result.InstallResult != nil && !o.dryRun {
 		return a.finishInstall(ctx, root, result.InstallResult, o, now)
 	}
-	var size *transaction.SizeError
 	switch {
-	case errors.As(err, &size):
-		return fmt.Errorf("%w: if it is what you want, allow more with --max-size, or with max-size in %s", err, configFile)
+	case isTooLarge(err):
+		return hintOfMaxSize(err)
 	case err != nil && (!isProblem(err) || result == nil || result.InstallResult == nil):
 		return hintOfFile(err, requests)
 	}
@@ -313,6 +312,16 @@ func installLocked(ctx context.Context, r *repo.Repo, o repo.InstallOptions, fil
 	}
 	installed, err := r.InstallLocked(ctx, o, file, lock)
 	return &repo.InstallResult{InstallResult: installed}, err
+}
+
+func isTooLarge(err error) bool {
+	var size *transaction.SizeError
+	return errors.As(err, &size)
+}
+
+// hintOfMaxSize says to an error of a package that is too large what allows more.
+func hintOfMaxSize(err error) error {
+	return fmt.Errorf("%w: if it is what you want, allow more with --max-size, or with max-size in %s", err, configFile)
 }
 
 // maxSize returns the limit that a flag gives, or else the settings; 0 for the default.
