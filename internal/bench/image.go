@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/hashpkg/hashpkg/internal/archive"
@@ -14,7 +12,7 @@ import (
 const imageProgram = "postgresql-15"
 
 // benchImage makes an image of a database server from package files that are there, beside a root of
-// mmdebstrap with the same server, as a tar archive. mmdebstrap's has the essential packages as well,
+// mmdebstrap with the same server, as a tar archive, from a mirror on loopback. mmdebstrap's has the essential packages as well,
 // which it cannot do without, and is not compressed; the image is.
 func benchImage(h *harness) error {
 	if os.Geteuid() != 0 {
@@ -36,8 +34,7 @@ func benchImage(h *harness) error {
 	if _, _, err := h.fillPool(m, root, imageProgram); err != nil {
 		return err
 	}
-	pool, err := h.debootstrapPool()
-	if err != nil {
+	if err := h.fillEssential(m); err != nil {
 		return err
 	}
 	out, err := h.fresh("images")
@@ -56,7 +53,7 @@ func benchImage(h *harness) error {
 		}}
 	}
 	results, err := h.compare(image(false), image(true), contender{"mmdebstrap", func() (measure, error) {
-		return h.time("mmdebstrap", "--quiet", "--mode=root", "--variant=essential", "--include="+imageProgram, repoSuite, filepath.Join(out, "root.tar"), "deb [trusted=yes] copy:"+pool+" ./")
+		return h.time("mmdebstrap", "--quiet", "--mode=root", "--variant=essential", "--include="+imageProgram, repoSuite, filepath.Join(out, "root.tar"), fmt.Sprintf("deb [signed-by=%s] %s %s main", repoKeyring, m.url, repoSuite))
 	}})
 	if err != nil {
 		return err
@@ -68,22 +65,24 @@ func benchImage(h *harness) error {
 	return nil
 }
 
-// debootstrapPool returns a directory with all packages that mmdebstrap needs, and their index.
-func (h *harness) debootstrapPool() (string, error) {
-	pool, err := h.fresh("pool")
+// fillEssential puts into the mirror what mmdebstrap installs besides.
+func (h *harness) fillEssential(m *mirror) error {
+	debs, err := h.fresh("essential")
 	if err != nil {
-		return "", err
+		return err
 	}
-	_, err = h.time("mmdebstrap", "--quiet", "--mode=root", "--variant=essential", "--include="+imageProgram, "--skip=cleanup/apt/cache,essential/unlink", "--format=null",
-		`--customize-hook=cp "$1"/var/cache/apt/archives/*.deb `+pool, repoSuite, "-", fmt.Sprintf("deb %s %s main", archive.DefaultMirror, repoSuite))
+	if _, err := h.time("mmdebstrap", "--quiet", "--mode=root", "--variant=essential", "--include="+imageProgram, "--skip=cleanup/apt/cache,essential/unlink", "--format=null",
+		`--customize-hook=cp "$1"/var/cache/apt/archives/*.deb `+debs, repoSuite, "-", fmt.Sprintf("deb %s %s main", archive.DefaultMirror, repoSuite)); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(debs, "*.deb"))
 	if err != nil {
-		return "", err
+		return err
 	}
-	index, err := os.Create(filepath.Join(pool, "Packages"))
-	if err != nil {
-		return "", err
+	for _, file := range files {
+		if err := m.put(file); err != nil {
+			return err
+		}
 	}
-	scan := exec.CommandContext(h.ctx, "dpkg-scanpackages", ".")
-	scan.Dir, scan.Stdout = pool, index
-	return pool, errors.Join(scan.Run(), index.Close())
+	return nil
 }

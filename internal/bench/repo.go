@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -285,6 +286,20 @@ func (h *harness) benchByName(m *mirror) error {
 	return nil
 }
 
+// put has the mirror serve a package file, NAME_VERSION_ARCH.deb, under the name of mirrors, which is
+// without an epoch.
+func (m *mirror) put(deb string) error {
+	name, rest, _ := strings.Cut(filepath.Base(deb), "_")
+	if _, version, ok := strings.Cut(rest, "%3a"); ok {
+		rest = version
+	}
+	err := os.Symlink(deb, filepath.Join(m.dir, "pool", name+"_"+rest))
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
 // fillPool puts a package, and those that it needs, into the mirror. It returns them as
 // NAME=VERSION, and the size of their files.
 func (h *harness) fillPool(m *mirror, root, name string) (specs []string, size int64, err error) {
@@ -314,12 +329,7 @@ func (h *harness) fillPool(m *mirror, root, name string) (specs []string, size i
 		return nil, 0, err
 	}
 	for _, d := range debs {
-		// A mirror's names are without epochs.
-		of, rest, _ := strings.Cut(filepath.Base(d), "_")
-		if _, version, ok := strings.Cut(rest, "%3a"); ok {
-			rest = version
-		}
-		if err := os.Symlink(d, filepath.Join(m.dir, "pool", of+"_"+rest)); err != nil {
+		if err := m.put(d); err != nil {
 			return nil, 0, err
 		}
 	}
