@@ -471,6 +471,9 @@ func makeEdit(data []byte, info *elfedit.Info, runPath *record.EditRecord, note 
 	return edit, nil
 }
 
+// OtherPrefix is why a program is left that was edited for trees below another prefix.
+const OtherPrefix programs.Reason = "searches the farm of another prefix already, as an earlier call wrote; build it anew"
+
 // searchPath returns the edit with which a program searches the farm; nil for none.
 func (b *binder) searchPath(f *file, info *elfedit.Info, rule rule) *record.EditRecord {
 	switch rule.runPath {
@@ -496,7 +499,7 @@ func (b *binder) searchPath(f *file, info *elfedit.Info, rule rule) *record.Edit
 		case dir == farm:
 			return nil
 		case strings.HasPrefix(dir, "$ORIGIN/") && strings.Contains(dir, "/"+layout.CurrentSystem+"/"+layout.FollowedLink+"/"):
-			f.RunPathLeft = "searches the farm of another prefix already, as an earlier call wrote; build it anew"
+			f.RunPathLeft = OtherPrefix
 			return nil
 		}
 	}

@@ -302,6 +302,9 @@ func (c *conversion) bind() error {
 		if f.Error != "" {
 			return fmt.Errorf("%s is not edited: %s", f.Path, f.Error)
 		}
+		if f.RunPathLeft == build.OtherPrefix {
+			return fmt.Errorf("it is not converted: %s %s", f.Path, f.RunPathLeft)
+		}
 		c.report.Changed = c.report.Changed || f.Changed
 		c.report.Files = append(c.report.Files, f)
 	}
