@@ -34,7 +34,10 @@ func compareSymbols(a, b Symbol) int {
 // and internal ones are in no look-up.
 //
 // A file without dynamic symbols exports nothing. The errors are those of Inspect.
-func Exports(data []byte) ([]Symbol, error) {
+func Exports(data []byte) ([]Symbol, error) { return dynamicSymbols(data, symbol.isFound) }
+
+// dynamicSymbols returns the dynamic symbols of a kind, sorted and each once.
+func dynamicSymbols(data []byte, is func(symbol) bool) ([]Symbol, error) {
 	img, err := parse(data)
 	if err != nil {
 		return nil, err
@@ -45,8 +48,7 @@ func Exports(data []byte) ([]Symbol, error) {
 	}
 	var list []Symbol
 	for i := range t.symbols() {
-		s := t.at(i)
-		if !s.isFound() {
+		if !is(t.at(i)) {
 			continue
 		}
 		name, err := t.symbol(i)
@@ -227,27 +229,11 @@ func (t *lookupTable) number(i uint64) uint16 {
 // Imports returns the symbols that the file needs of other objects of its process, sorted and each once: its
 // dynamic symbols that are global, neither weak nor defined, with the versions that it wants. The errors
 // are those of Inspect.
-func Imports(data []byte) ([]Symbol, error) {
-	img, err := parse(data)
-	if err != nil {
-		return nil, err
-	}
-	t, err := img.lookupTable()
-	if err != nil {
-		return nil, err
-	}
-	var list []Symbol
-	for i := uint64(1); i < t.symbols(); i++ { // the first one stands for no symbol (gABI, "Symbol Table")
-		s := t.at(i)
-		if s.shndx != uint16(elf.SHN_UNDEF) || elf.ST_BIND(s.info) != elf.STB_GLOBAL || elf.ST_TYPE(s.info) > elf.STT_TLS && elf.ST_TYPE(s.info) != sttIFunc {
-			continue
-		}
-		name, err := t.symbol(i)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, name)
-	}
-	slices.SortFunc(list, compareSymbols)
-	return slices.Compact(list), nil
+func Imports(data []byte) ([]Symbol, error) { return dynamicSymbols(data, symbol.isWanted) }
+
+// isWanted reports whether the symbol has to be found in another object. The first of a table, which stands for no
+// symbol (gABI, "Symbol Table"), is local.
+func (s symbol) isWanted() bool {
+	kind := elf.ST_TYPE(s.info)
+	return s.shndx == uint16(elf.SHN_UNDEF) && elf.ST_BIND(s.info) == elf.STB_GLOBAL && (kind <= elf.STT_TLS || kind == sttIFunc)
 }
