@@ -99,14 +99,14 @@ func (r *Repo) install(ctx context.Context, o InstallOptions, chosen []*Selected
 			}
 		}
 		came := make(chan string, 1)
-		p.Get = func(ctx context.Context) (string, error) {
+		p.Get = func(ctx context.Context) (transaction.Arrived, error) {
 			select {
 			case path := <-came:
-				return path, nil
+				return transaction.Arrived{Path: path}, nil
 			case <-ctx.Done():
-				return "", ctx.Err()
+				return transaction.Arrived{}, ctx.Err()
 			case <-fetched.Done():
-				return "", context.Cause(fetched)
+				return transaction.Arrived{}, context.Cause(fetched)
 			}
 		}
 		there, items, packages = append(there, came), append(items, s.item()), append(packages, p)

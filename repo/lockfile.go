@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -131,22 +132,75 @@ func (r *Repo) lockTree(p *Pool, t *record.Tree, packages *packagesOf) (*Locked,
 	if err != nil {
 		return nil, err
 	}
-	file := m.Package
+	l, err := locked(p, t, m, packages)
+	if err == nil && l.URLs == nil {
+		err = advice.Errorf("lock %s: %s has this version no more, so that nothing says where another machine gets it; run hashpkg upgrade first", t.Spec(), t.Release)
+	}
+	return l, err
+}
+
+// locked returns a tree as a lock file has it; without an address and the distributor's digest where a
+// release has this version no more, or p is nil.
+func locked(p *Pool, t *record.Tree, m *record.Manifest, packages *packagesOf) (*Locked, error) {
+	l := &Locked{
+		Name: t.Name, Version: t.Version, Architecture: t.Architecture, Kind: t.Format, Release: t.Release,
+		Asked: t.Asked, OnHold: t.OnHold, Default: t.Default, Chosen: t.Chosen,
+		Size: m.Package.Size, Signer: m.Package.Signer, Tree: t.Dir, Identity: plan.Portable(m, packages.find), Binding: m.Binding,
+	}
+	if p == nil {
+		return l, nil
+	}
 	all, err := p.Named(t.Name)
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range all {
-		if a.Version == t.Version && a.Architecture == t.Architecture && a.Size == file.Size {
-			it := (&Selected{Available: a}).item()
-			return &Locked{
-				Name: t.Name, Version: t.Version, Architecture: t.Architecture, Kind: t.Format, Release: t.Release,
-				Asked: t.Asked, OnHold: t.OnHold, Default: t.Default, Chosen: t.Chosen,
-				URLs: plainURLs(it.urls), Size: a.Size, Digest: a.Digest, Signer: file.Signer, Tree: t.Dir, Identity: plan.Portable(m, packages.find), Binding: m.Binding,
-			}, nil
+		if a.Version == t.Version && a.Architecture == t.Architecture && a.Size == l.Size {
+			l.URLs, l.Digest = plainURLs((&Selected{Available: a}).item().urls), a.Digest
+			break
 		}
 	}
-	return nil, advice.Errorf("lock %s: %s has this version no more, so that nothing says where another machine gets it; run hashpkg upgrade first", t.Spec(), t.Release)
+	return l, nil
+}
+
+// Trees returns trees of the active generation as a lock file has them. Of those that came from a file,
+// or of which their release has the version no more, there is no address.
+func (r *Repo) Trees(ctx context.Context, trees []*record.Tree) ([]Locked, error) {
+	g, err := r.Root.Active()
+	if err != nil {
+		return nil, err
+	}
+	packages := newPackagesOf(r.Root, g)
+	byRelease := map[string][]int{}
+	for i, t := range trees {
+		byRelease[t.Release] = append(byRelease[t.Release], i)
+	}
+	all := make([]Locked, len(trees))
+	add := func(release string, p *Pool) error {
+		for _, i := range byRelease[release] {
+			m, err := r.Root.Store().Manifest(trees[i].Name, trees[i].Dir)
+			if err != nil {
+				return err
+			}
+			l, err := locked(p, trees[i], m, packages)
+			if err != nil {
+				return err
+			}
+			all[i] = *l
+		}
+		return nil
+	}
+	for _, release := range slices.Sorted(maps.Keys(byRelease)) {
+		if release == "" {
+			err = add(release, nil)
+		} else {
+			err = r.withRelease(ctx, release, func(p *Pool) error { return add(release, p) })
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, packages.fault
 }
 
 // plainURLs returns addresses without user and password, which are not for who gets a

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -87,9 +88,9 @@ type InstallOptions struct {
 // Package is one package to install.
 type Package struct {
 	Path string // of its file on the host
-	// Get, if not nil, returns Path when the file is there. Packages are read while
-	// others are still on their way.
-	Get func(ctx context.Context) (string, error)
+	// Get, if not nil, returns what the package is read from when that is there. Packages
+	// are read while others are still on their way.
+	Get func(ctx context.Context) (Arrived, error)
 	// Expected, if not nil, is what an index says of it. A file that is another package
 	// is refused.
 	Expected *pkginfo.Listed
@@ -105,6 +106,23 @@ type Package struct {
 	// another machine is that other trees lead to. "" for what follows from the version.
 	Tree string
 	record.Named
+}
+
+// Arrived is what a package is read from: its file, or what it was taken apart into.
+type Arrived struct {
+	Path     string    // of the file on the host
+	Unpacked *Unpacked // if not nil, there is no file
+}
+
+// Unpacked is a package whose files have arrived each by itself.
+type Unpacked struct {
+	// Draft is what the package is and which files it has, with their digests and sizes. What
+	// is found in their bytes is not in it.
+	Draft *record.Manifest
+	// Proof says why the draft is believed.
+	Proof pkginfo.Signature
+	// Open returns the bytes of a file. They are compared with its digest.
+	Open func(*record.File) (io.ReadCloser, error)
 }
 
 // PackageFiles returns packages for files on the host that somebody named.
@@ -231,8 +249,9 @@ func (w *Writer) carryOut(ctx context.Context, made *plan.Plan, next *record.Gen
 // packageFile is one file that is going to be read.
 type packageFile struct {
 	Package
-	size   int64
-	format backends.Format
+	size     int64
+	format   backends.Format
+	unpacked *Unpacked // nil for one that has a file
 }
 
 // lookAtFiles looks at the files before anything is done, so that a slip of the
@@ -245,7 +264,7 @@ func lookAtFiles(packages []Package, formats backends.Formats) ([]packageFile, e
 			if !ok {
 				return nil, fmt.Errorf("%s: the format %q is unknown", p.Expected.Spec(), p.Expected.Format)
 			}
-			files = append(files, packageFile{p, p.Expected.Size, format})
+			files = append(files, packageFile{p, p.Expected.Size, format, nil})
 			continue
 		}
 		info, err := os.Stat(p.Path)
@@ -264,7 +283,7 @@ func lookAtFiles(packages []Package, formats backends.Formats) ([]packageFile, e
 		if err != nil {
 			return nil, fmt.Errorf("read package %s: %w", p.Path, err)
 		}
-		files = append(files, packageFile{p, info.Size(), format})
+		files = append(files, packageFile{p, info.Size(), format, nil})
 	}
 	return files, nil
 }
@@ -419,11 +438,13 @@ func eachWhenThere(ctx context.Context, files []packageFile, order []int, f func
 			continue
 		}
 		coming.Add(1)
-		g.Go(func() (err error) {
+		g.Go(func() error {
 			defer coming.Done()
-			if files[i].Path, err = files[i].Get(running); err != nil {
+			came, err := files[i].Get(running)
+			if err != nil {
 				return err
 			}
+			files[i].Path, files[i].unpacked = came.Path, came.Unpacked
 			ready <- i
 			return nil
 		})

@@ -23,18 +23,18 @@ func TestPackagesThatCome(t *testing.T) {
 	root, files := newRoot(t), packages(t)
 	first := make(chan struct{})
 	come := []Package{
-		{Expected: listed("libc6", "2.36"), Named: record.Named{Release: "trixie"}, Get: func(ctx context.Context) (string, error) {
+		{Expected: listed("libc6", "2.36"), Named: record.Named{Release: "trixie"}, Get: func(ctx context.Context) (Arrived, error) {
 			select { // the last of the command comes first
 			case <-first:
-				return files[0], nil
+				return Arrived{Path: files[0]}, nil
 			case <-ctx.Done():
-				return "", ctx.Err()
+				return Arrived{}, ctx.Err()
 			}
 		}},
 		{Path: files[1]},
-		{Expected: listed("prog", "1"), Named: record.Named{Release: "trixie", Asked: true}, Get: func(context.Context) (string, error) {
+		{Expected: listed("prog", "1"), Named: record.Named{Release: "trixie", Asked: true}, Get: func(context.Context) (Arrived, error) {
 			close(first)
-			return files[2], nil
+			return Arrived{Path: files[2]}, nil
 		}, Proof: pkginfo.Signature{Verdict: pkginfo.Good, Signer: "Archive"}},
 	}
 	o := InstallOptions{Root: root, Packages: come, Signature: trust.Warn, Now: time.Unix(1700000000, 0)}
@@ -96,13 +96,13 @@ func TestPackagesThatDoNotCome(t *testing.T) {
 		{md5, nil, `a digest "md5" cannot be verified`},
 		{listed("other", "1"), nil, "it is prog=1 for amd64, and its index lists other=1 for amd64"},
 	} {
-		never := func(ctx context.Context) (string, error) {
+		never := func(ctx context.Context) (Arrived, error) {
 			<-ctx.Done()
-			return "", ctx.Err()
+			return Arrived{}, ctx.Err()
 		}
 		_, err := Install(t.Context(), InstallOptions{Root: root, Signature: trust.Off, Packages: []Package{
 			{Expected: listed("libc6", "2.36"), Get: never},
-			{Expected: tc.expected, Get: func(context.Context) (string, error) { return files[2], tc.err }},
+			{Expected: tc.expected, Get: func(context.Context) (Arrived, error) { return Arrived{Path: files[2]}, tc.err }},
 		}})
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v", tc.want, err)

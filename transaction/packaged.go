@@ -37,6 +37,15 @@ func newPackagedFiles(s *store.Store, to sink) *packagedFiles {
 	}
 }
 
+// Packaged has the bytes that files of installed trees have in their packages.
+type Packaged struct{ *packagedFiles }
+
+// NewPackaged returns those of the trees of a store whose manifests [Packaged.Learn] is told of.
+func NewPackaged(s *store.Store) *Packaged { return &Packaged{newPackagedFiles(s, nil)} }
+
+// Learn is told of a manifest whose files are going to be asked for.
+func (p *Packaged) Learn(m *record.Manifest) { p.learn(m) }
+
 // know returns what reads manifests as read does, whose files are known from then on.
 func (p *packagedFiles) know(read func(*record.Tree) (*record.Manifest, error)) func(*record.Tree) (*record.Manifest, error) {
 	return func(t *record.Tree) (*record.Manifest, error) {

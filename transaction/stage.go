@@ -57,6 +57,9 @@ type stagedPackage struct {
 // that may sign. Unless signatures are of no interest, what the package can be proved
 // by is computed. read is called with the number of bytes that were read from the file.
 func stagePackage(ctx context.Context, file packageFile, keys map[pkginfo.Format]*trust.Keyring, o InstallOptions, to sink, read func(int64)) (*stagedPackage, error) {
+	if file.unpacked != nil {
+		return stageUnpacked(ctx, file, cmp.Or(o.MaxSize, DefaultMaxSize), to, read)
+	}
 	f, err := os.Open(file.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)

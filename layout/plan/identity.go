@@ -380,6 +380,9 @@ func hashUnedited(h hash.Hash, m *record.Manifest) {
 		}
 		hashStrings(h, binding...)
 	}
+	if m.Part != "" {
+		hashStrings(h, "part", string(m.Part))
+	}
 }
 
 // hashEditor adds which editor makes a tree's edits.

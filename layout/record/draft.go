@@ -87,6 +87,13 @@ func rpmScript(s *pkginfo.Script) []byte {
 	return []byte("#!" + s.Interpreter + "\n" + s.Body)
 }
 
+// DraftFrom begins a manifest that says of its package what said says.
+func DraftFrom(said *Manifest) *Draft {
+	m := *said
+	m.Files, m.index = nil, nil
+	return &Draft{m: &m, byPath: map[string]int{}}
+}
+
 // At returns the file that was put at a path; nil for none. It is valid until the
 // next Put.
 func (d *Draft) At(path string) *File {

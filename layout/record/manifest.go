@@ -61,6 +61,7 @@ type Manifest struct {
 	Unread       []string              `json:"scripts_unread,omitempty"`
 	Control      *Control              `json:"control,omitempty"` // of a private package with a script that configures it, be that of use or not
 	Binding      Binding               `json:"binding,omitzero"`  // of a private tree
+	Part         Part                  `json:"part,omitempty"`    // what of the package it has
 
 	Files  []File   `json:"files"`            // sorted by path
 	Links  []Link   `json:"links,omitempty"`  // the interface: bin/, sbin/, lib64/, lib/
@@ -75,6 +76,12 @@ type Manifest struct {
 
 	index map[string]int // path -> index in Files, made by Index
 }
+
+// Part says what of its package a tree has.
+type Part string
+
+// The parts. A tree that says nothing has all of its package.
+const PartCode Part = "code" // its programs and libraries, without data
 
 // Control is what dpkg or rpm would configure a package by, beside what else is in the manifest.
 type Control struct {
