@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -74,7 +75,7 @@ func Install(ctx context.Context, o Options) (*Result, error) {
 	}
 	a := &applier{Options: o, dir: objects.NewDir(dir), there: there}
 	result := &Result{}
-	lacking, err := a.bring(ctx, objects.Wants(o.Manifest, architecture), result)
+	lacking, err := a.bring(ctx, architecture, result)
 	if err != nil {
 		return nil, err
 	}
@@ -148,11 +149,11 @@ func installed(root *sysroot.Root) (*transaction.Packaged, error) {
 	return there, nil
 }
 
-// bring brings what the root does not have, and returns the packages of which files could be had nowhere,
-// each with why.
-func (a *applier) bring(ctx context.Context, wants []objects.Want, result *Result) (map[*closure.Package]error, error) {
+// bring brings what the root does not have, and returns the packages of which files come from nowhere but the
+// package's own file, with why.
+func (a *applier) bring(ctx context.Context, architecture string, result *Result) (map[*closure.Package]error, error) {
 	var missing []objects.Want
-	for _, w := range wants {
+	for _, w := range objects.Wants(a.Manifest, architecture) {
 		result.Files++
 		result.Bytes += w.Size
 		if !a.there.Has(w.BLAKE3) {
@@ -163,24 +164,75 @@ func (a *applier) bring(ctx context.Context, wants []objects.Want, result *Resul
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
-	var nowhere *objects.MissingError
-	err = a.fetch(ctx, missing, result)
-	if !errors.As(err, &nowhere) {
+	packages := a.Manifest.Architectures[architecture]
+	lacking := map[*closure.Package]error{}
+	if missing, err = a.leaveCached(ctx, packages, missing, lacking); err != nil {
 		return nil, err
 	}
-	lacks := map[digest.Digest]bool{}
-	for _, w := range nowhere.Files {
-		lacks[w.BLAKE3] = true
+	err = a.fetch(ctx, missing, result)
+	var nowhere *objects.MissingError
+	if !errors.As(err, &nowhere) {
+		return lacking, err
 	}
-	lacking := map[*closure.Package]error{}
-	for _, packages := range a.Manifest.Architectures {
+	for p := range having(packages, nowhere.Files) {
+		lacking[p] = err
+	}
+	return lacking, nil
+}
+
+// errCached is why a package's own file is used that is in the cache.
+var errCached = errors.New("its package is in the cache")
+
+// leaveCached takes out of missing what packages in the cache have, and adds these to lacking.
+func (a *applier) leaveCached(ctx context.Context, packages []closure.Package, missing []objects.Want, lacking map[*closure.Package]error) ([]objects.Want, error) {
+	var of []*closure.Package
+	var lock []repo.Locked
+	for p := range having(packages, missing) {
+		if p.Part == "" {
+			of, lock = append(of, p), append(lock, locked(p))
+		}
+	}
+	cached, err := a.Repo.Cached(ctx, lock)
+	if err != nil {
+		return nil, err
+	}
+	in := map[digest.Digest]bool{}
+	for i, p := range of {
+		if !cached[i] {
+			continue
+		}
+		lacking[p] = errCached
+		for j := range p.Files {
+			in[p.Files[j].BLAKE3] = true
+		}
+	}
+	// What another package has as well comes for that one.
+	other := map[digest.Digest]bool{}
+	for p := range having(packages, missing) {
+		if lacking[p] != nil {
+			continue
+		}
+		for j := range p.Files {
+			other[p.Files[j].BLAKE3] = true
+		}
+	}
+	return slices.DeleteFunc(missing, func(w objects.Want) bool { return in[w.BLAKE3] && !other[w.BLAKE3] }), nil
+}
+
+// having yields the packages that have some of these files.
+func having(packages []closure.Package, files []objects.Want) iter.Seq[*closure.Package] {
+	is := map[digest.Digest]bool{}
+	for _, w := range files {
+		is[w.BLAKE3] = true
+	}
+	return func(yield func(*closure.Package) bool) {
 		for i := range packages {
-			if slices.ContainsFunc(packages[i].Files, func(f closure.File) bool { return lacks[f.BLAKE3] }) {
-				lacking[&packages[i]] = err
+			p := &packages[i]
+			if slices.ContainsFunc(p.Files, func(f closure.File) bool { return is[f.BLAKE3] }) && !yield(p) {
+				return
 			}
 		}
 	}
-	return lacking, nil
 }
 
 // take takes those files that the root's own package manager has brought, and returns the others.
@@ -221,7 +273,7 @@ func (a *applier) fetchable(packages []closure.Package, lacking map[*closure.Pac
 		p := &packages[i]
 		err := lacking[p]
 		switch {
-		case err == nil:
+		case err == nil, errors.Is(err, errCached):
 		case p.Part != "":
 			return fmt.Errorf("install %s: a part of %s comes file by file only: %w", a.Name, p.Spec(), err)
 		case len(p.From.URLs) == 0 || p.From.Digest == "":
