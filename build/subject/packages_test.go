@@ -214,6 +214,44 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
+// TestSamePath reads packages that have different things at one path: each file has its own symbols.
+func TestSamePath(t *testing.T) {
+	var contents []string
+	for _, name := range []string{"/usr/bin/env", "/usr/bin/ls"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		contents = append(contents, string(b))
+	}
+	o := subject.Options{Root: newRoot(t, nil)}
+	dir := t.TempDir()
+	for i, files := range [][]testdeb.File{
+		{testdeb.Exec("usr/bin/q", contents[0]), testdeb.Symlink("usr/bin/p", "q")},
+		{testdeb.Exec("usr/bin/p", contents[1])},
+	} {
+		at := filepath.Join(dir, string(rune('0'+i)))
+		if err := os.WriteFile(at, testdeb.Deb(t, testdeb.Package{Files: files}), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o.Names = append(o.Names, at)
+	}
+	read, err := subject.Read(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.World.Close()
+	for i, s := range read.Subjects {
+		want, err := audit.SymbolsOf([]byte(contents[i]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := read.World.Symbols(s.Files[0].Object); got == nil || !slices.Equal(got.Imports, want.Imports) {
+			t.Errorf("%s has the symbols of another file", s.Files[0].Path)
+		}
+	}
+}
+
 // TestWritable looks at search paths with directories that a package lets others write to.
 func TestWritable(t *testing.T) {
 	for _, test := range []struct {

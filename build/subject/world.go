@@ -301,6 +301,12 @@ func (w *World) Symbols(o *ldso.Object) *audit.Symbols {
 
 func (w *World) readSymbols(o *ldso.Object) (s *audit.Symbols) {
 	e, at := w.lookup(o.Path)
+	place := layout.MergeUsr(strings.TrimPrefix(o.Path, "/"))
+	for _, l := range w.layers { // another package may have something else at that path
+		if of := l.files[place]; of != nil && of.object != nil && of.object.ID == o.ID {
+			e, at = of, "/"+place
+		}
+	}
 	if e != nil && e.symbols != nil {
 		return e.symbols
 	}
