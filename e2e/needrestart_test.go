@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashpkg/hashpkg/internal/testdeb"
 	"github.com/hashpkg/hashpkg/internal/testroot"
 )
 
@@ -32,6 +33,9 @@ kill $pinned $other`)
 	if !strings.Contains(out, "#other uses deleted /usr/lib/x86_64-linux-gnu/libtinfo.so.6") && !strings.Contains(out, "#other uses deleted /lib/x86_64-linux-gnu/libtinfo.so.6") || strings.Contains(out, "#pinned") {
 		t.Errorf("needrestart says %s", out)
 	}
+	// A generation more, so that the one with the older library is not what the active one was made from.
+	root.WriteFile("/root/tool.deb", string(testdeb.Deb(t, testdeb.Package{Name: "tool", Files: []testdeb.File{{Path: "usr/share/tool/x", Content: "x"}}})), 0o644)
+	root.Run("hashpkg", "install", "-q", "/root/tool.deb")
 	root.Run("hashpkg", "gc", "--keep", "1", "--keep-versions", "0")
 	root.Run("hashpkg", "gc", "--keep", "1", "--keep-versions", "0") // the first one may still see who has just ended
 	tree := "/var/sys/libtinfo6/" + old + "/"
