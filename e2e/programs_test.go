@@ -648,6 +648,10 @@ func TestSystemPrograms(t *testing.T) {
 // that bring it.
 var adoptNote = regexp.MustCompile(`(?m)^note: ([^ =]+)\S* may need (?:configuration that /etc lacks|what only scripts compute), such as \S+: (hashpkg .+?) (?:copies|computes)`)
 
+// toolNote is what an install says once of what scripts of several packages call: the command that
+// brings it.
+var toolNote = regexp.MustCompile(`(?m)^note: scripts need what is not installed: (hashpkg .+) brings it, for those below$`)
+
 // accountNote is what an install says of users and directories that nobody has made: the
 // commands that make these.
 var accountNote = regexp.MustCompile(`(?m)^note: \S+: what would be made for it is not there: [^;]*(?:; (\S+add .*) makes the accounts)?(?:; (hashpkg .+) makes the directories)?$`)
@@ -680,6 +684,7 @@ func installedOn(t *testing.T, name string, root *testroot.Root, proxy string, c
 		}
 		return out.Bytes(), nil
 	}
+	tools := map[string][]string{}  // those that bring what scripts call, by release
 	adopt := map[string][]string{}  // the commands that installs name, by release and package
 	unmade := map[string][]string{} // those that make users and directories, by release
 	install := func(what, release string, cases []*programCase) error {
@@ -692,6 +697,9 @@ func installedOn(t *testing.T, name string, root *testroot.Root, proxy string, c
 		_, err := run(slices.Concat([]string{"install", "--signature", "warn"}, options, from, packages)...)
 		for _, m := range adoptNote.FindAllStringSubmatch(said.String(), -1) {
 			adopt[release+" "+m[1]] = append(adopt[release+" "+m[1]], strings.Split(m[2], ", then ")...)
+		}
+		for _, m := range toolNote.FindAllStringSubmatch(said.String(), -1) {
+			tools[release] = append(tools[release], m[1])
 		}
 		for _, m := range accountNote.FindAllStringSubmatch(said.String(), -1) {
 			unmade[release] = append(unmade[release], strings.Split(m[1], " && ")...)
@@ -780,7 +788,17 @@ func installedOn(t *testing.T, name string, root *testroot.Root, proxy string, c
 			commands[c] = "; users and directories"
 		}
 		for p := range strings.FieldsSeq(c.packages) {
-			for _, command := range adopt[c.release+" "+p] {
+			of := adopt[c.release+" "+p]
+			if slices.ContainsFunc(of, func(command string) bool { return strings.HasPrefix(command, "hashpkg configure ") }) {
+				for _, command := range tools[c.release] {
+					if _, err := run(strings.Fields(command)[1:]...); err != nil {
+						t.Error(err)
+					}
+					commands[c] += "; " + command
+				}
+				tools[c.release] = nil
+			}
+			for _, command := range of {
 				start := time.Now()
 				if _, err := run(strings.Fields(command)[1:]...); err != nil {
 					t.Error(err)

@@ -231,6 +231,8 @@ func makeELF(ts *testscript.TestScript, neg bool, args []string) {
 			f.Interpreter = value
 		case "soname":
 			f.Soname = value
+		case "runpath":
+			f.RunPath = value
 		case "needed":
 			f.Needed = append(f.Needed, value)
 		case "osabi":

@@ -306,6 +306,28 @@ func (r *Root) SetServices(s *record.Services) error {
 	return r.writeJSON(record.ServicesPath, s)
 }
 
+// Kept returns the record of programs whose trees stay; an empty one when there is none.
+func (r *Root) Kept() (*record.Kept, error) {
+	k := &record.Kept{Layout: layout.FormatVersion}
+	b, err := r.store.Dir().ReadFile(record.KeptPath, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, nil
+	}
+	if err == nil {
+		err = record.DecodeSystemRecord(b, k)
+	}
+	if err != nil {
+		return nil, advice.Errorf("read which programs are kept %s: %w; move it away, and name them anew with hashpkg keep", r.store.Path(record.KeptPath), err)
+	}
+	return k, nil
+}
+
+// SetKept records which programs keep their trees, and has made that durable when it returns.
+func (r *Root) SetKept(k *record.Kept) error {
+	slices.SortFunc(k.List, func(a, b record.KeptFile) int { return strings.Compare(a.Path, b.Path) })
+	return r.writeJSON(record.KeptPath, k)
+}
+
 // Failure returns what kept the last sync from its end; "" when nothing did.
 func (r *Root) Failure() (string, error) {
 	b, err := r.store.Dir().ReadFile(failureFile, maxRecord)

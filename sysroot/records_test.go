@@ -37,6 +37,7 @@ func TestRecords(t *testing.T) {
 	conf := &record.Conf{Layout: layout.FormatVersion, Dirs: []string{"/etc/jq"}, Files: []record.ConfFile{
 		{Path: "/etc/jq/conf", Package: "jq", Version: "1.6", Is: []string{"-> x"}, Beside: []string{"y"}, Pending: true},
 	}}
+	kept := &record.Kept{Layout: layout.FormatVersion, List: []record.KeptFile{{Path: "/usr/local", Trees: []string{"jq/1"}}}}
 	pins := []record.Pin{{Program: "/usr/bin/jq", Library: "libjq1", Version: "1.6", Tree: "1.6", Force: true}}
 	for _, tt := range []struct {
 		name       string
@@ -54,6 +55,10 @@ func TestRecords(t *testing.T) {
 			&record.Conf{Layout: layout.FormatVersion}, conf, record.ConfPath,
 		},
 		{"pins", func() (any, error) { return r.Pins() }, func() error { return r.SetPins(pins) }, []record.Pin(nil), pins, PinsFile},
+		{
+			"kept", func() (any, error) { return r.Kept() }, func() error { return r.SetKept(kept) },
+			&record.Kept{Layout: layout.FormatVersion}, kept, record.KeptPath,
+		},
 		{
 			"failure", func() (any, error) { return r.Failure() }, func() error { return r.SetFailure("the disk is full") },
 			"", "the disk is full", failureFile,
@@ -104,6 +109,7 @@ func TestDamagedRecords(t *testing.T) {
 	put(t, r.store.Path(record.EditsPath(debKey("jq"))), "")
 	pins := func() error { _, err := r.Pins(); return err }
 	conf := func() error { _, err := r.Conf(); return err }
+	kept := func() error { _, err := r.Kept(); return err }
 	edits := func() error { _, err := r.Edits(debKey("jq")); return err }
 	for _, tt := range []struct {
 		file, content string
@@ -117,6 +123,9 @@ func TestDamagedRecords(t *testing.T) {
 		{PinsFile, `{"layout":99}`, pins, "layout"},
 		{PinsFile, `{"layout":1,"pins":[{"program":"/usr/bin/jq","library":"../x","version":"1","tree":"1"}]}`, pins, "read pins "},
 		{PinsFile, `{"layout":1}`, pins, ""},
+		{record.KeptPath, "{", kept, "read which programs are kept "},
+		{record.KeptPath, `{"layout":1,"kept":[{"path":"usr/local"}]}`, kept, "is no absolute path"},
+		{record.KeptPath, `{"layout":1}`, kept, ""},
 		{record.ConfPath, "{", conf, "read the record of configuration files "},
 		{record.ConfPath, `{"layout":1,"files":[{"path":"/usr/x","package":"jq","version":"1","is":["x"]}]}`, conf, "is not a path below /etc"},
 		{record.ConfPath, `{"layout":1,"files":[{"path":"/etc/../usr/x","package":"jq","version":"1","is":["x"]}]}`, conf, "is not a path below /etc"},

@@ -189,6 +189,104 @@ func TestPackages(t *testing.T) {
 	}
 }
 
+// TestReplaced looks at a package over a root that has another version of it, whose files go: one that stands
+// where the loader looks first, and one that the new version needs.
+func TestReplaced(t *testing.T) {
+	const libs = "usr/lib/x86_64-linux-gnu/"
+	files := map[string]string{
+		libs + "libfoo.so.1.0": library("libfoo.so.1", "libancient.so.1"), libs + "libfoo.so.1": "-> libfoo.so.1.0", libs + "libgone.so.1": library("libgone.so.1"), "etc/foo": "text",
+		"var/lib/dpkg/status": "Package: foo\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\nMaintainer: m\nDescription: d\n",
+		"var/lib/dpkg/info/foo.list": "/.\n/lib\n/lib/x86_64-linux-gnu\n/lib/x86_64-linux-gnu/libfoo.so.1.0\n/lib/x86_64-linux-gnu/libfoo.so.1\n/usr\n/usr/lib\n/usr/lib/x86_64-linux-gnu\n" +
+			"/usr/lib/x86_64-linux-gnu/libgone.so.1\n/etc\n/etc/foo\n",
+	}
+	for name, want := range map[string][]string{
+		"foo":   {"missing-library /usr/bin/p: there is no libgone.so.1 where the loader searches"},
+		"other": {"missing-library /usr/bin/p: there is no libancient.so.1, which /lib/x86_64-linux-gnu/libfoo.so.1 needs, where the loader searches"},
+	} {
+		file := filepath.Join(t.TempDir(), "p.deb")
+		b := testdeb.Deb(t, testdeb.Package{Name: name, Version: "2", Files: []testdeb.File{testdeb.Exec("usr/bin/p", program("", "libfoo.so.1", "libgone.so.1")), testdeb.Exec("usr/lib/libfoo.so.1", library("libfoo.so.1"))}})
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := errorsOf(auditOf(t, subject.Options{Root: newRoot(t, files), Names: []string{file}})); !slices.Equal(got, want) {
+			t.Errorf("%s: found %q, expected %q", name, got, want)
+		}
+	}
+}
+
+// TestSamePath reads packages that have different things at one path: each file has its own symbols.
+func TestSamePath(t *testing.T) {
+	var contents []string
+	for _, name := range []string{"/usr/bin/env", "/usr/bin/ls"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		contents = append(contents, string(b))
+	}
+	o := subject.Options{Root: newRoot(t, nil)}
+	dir := t.TempDir()
+	for i, files := range [][]testdeb.File{
+		{testdeb.Exec("usr/bin/q", contents[0]), testdeb.Symlink("usr/bin/p", "q")},
+		{testdeb.Exec("usr/bin/p", contents[1])},
+	} {
+		at := filepath.Join(dir, string(rune('0'+i)))
+		if err := os.WriteFile(at, testdeb.Deb(t, testdeb.Package{Files: files}), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o.Names = append(o.Names, at)
+	}
+	read, err := subject.Read(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.World.Close()
+	for i, s := range read.Subjects {
+		want, err := audit.SymbolsOf([]byte(contents[i]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := read.World.Symbols(s.Files[0].Object); got == nil || !slices.Equal(got.Imports, want.Imports) {
+			t.Errorf("%s has the symbols of another file", s.Files[0].Path)
+		}
+	}
+}
+
+// TestWritable looks at search paths with directories that a package lets others write to.
+func TestWritable(t *testing.T) {
+	for _, test := range []struct {
+		dir  testdeb.File
+		want string
+	}{
+		{testdeb.File{Mode: 0o755}, ""},
+		{testdeb.File{Mode: 0o775}, ""}, // the group is root
+		{testdeb.File{Mode: 0o777}, "everybody"},
+		{testdeb.File{Mode: 0o1777}, "everybody"},
+		{testdeb.File{Mode: 0o2775, GID: 50, Group: "staff"}, "the group staff"},
+		{testdeb.File{Mode: 0o755, GID: 50, Group: "staff"}, ""},
+		{testdeb.File{Mode: 0o755, UID: 33, Owner: "www-data"}, "the user www-data"},
+	} {
+		for _, search := range []string{"/usr/lib/mine/sub", "$ORIGIN/../lib/mine/sub"} {
+			dir := test.dir
+			dir.Path = "usr/lib/mine/"
+			file := filepath.Join(t.TempDir(), "p.deb")
+			b := testdeb.Deb(t, testdeb.Package{Files: []testdeb.File{testdeb.Exec("usr/bin/p", program(search)), dir, testdeb.Exec("usr/lib/mine/sub/x", "text")}})
+			if err := os.WriteFile(file, b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, f := range auditOf(t, subject.Options{Root: newRoot(t, nil), Names: []string{file}}) {
+				if f.ID == "runpath-writable" {
+					got = f.What
+				}
+			}
+			if (got != "") != (test.want != "") || !strings.Contains(got, "in which "+test.want) && test.want != "" {
+				t.Errorf("%s of %+v: found %q, expected %q", search, dir, got, test.want)
+			}
+		}
+	}
+}
+
 // TestHostileDirectory reads a directory in which links lead out of it, and what is no file would hold up who opens it.
 func TestHostileDirectory(t *testing.T) {
 	outside := t.TempDir()

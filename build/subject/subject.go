@@ -7,6 +7,7 @@
 package subject
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -299,7 +301,12 @@ func (r *reader) walk(ctx context.Context, dir *beneath.Dir, top string, s *audi
 			}
 		case fs.ModeDir:
 			if to != nil {
-				to.dirs[place[1:]] = true
+				st, err := at.Lstat(base)
+				if err != nil {
+					return err
+				}
+				// Groups and owners are those of who builds, and become others in the package.
+				to.dirs[place[1:]] = writers(st.Mode&^0o020, 0, "", "")
 			}
 		}
 		return nil
@@ -455,7 +462,7 @@ func (r *reader) addPackage(ctx context.Context, name string, f *os.File, format
 		s.Places["/"+place] = true
 		switch e.Type {
 		case pkginfo.Directory:
-			to.dirs[place] = true
+			to.dirs[place] = writers(e.Mode, e.GID, e.Group, e.Owner)
 		case pkginfo.Symlink:
 			to.files[place] = &entry{isLink: true, link: e.Link}
 		case pkginfo.HardLink:
@@ -479,6 +486,46 @@ func (r *reader) addPackage(ctx context.Context, name string, f *os.File, format
 	if audited {
 		r.subjects = append(r.subjects, s)
 	}
+	return r.replace(ctx, in.Package(), to)
+}
+
+// writers says who else than root can put something into a directory of a package; "" for nobody. The
+// owner or group of a package may have a name, or only a number.
+func writers(mode uint32, gid int, group, owner string) string {
+	switch {
+	case mode&0o002 != 0:
+		return "everybody"
+	case mode&0o020 != 0 && group != "root" && (group != "" || gid != 0):
+		return "the group " + cmp.Or(group, strconv.Itoa(gid))
+	case mode&0o200 != 0 && owner != "root" && owner != "":
+		return "the user " + owner
+	}
+	return ""
+}
+
+// replace notes which files of the root go when a package is installed: those that an installed version of
+// it has, and it has not. Files of configuration stay.
+func (r *reader) replace(ctx context.Context, p *pkginfo.Package, to *layer) error {
+	packages, err := r.installed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, was := range packages {
+		if was.Name != p.Name || was.Architecture != p.Architecture {
+			continue
+		}
+		entries, err := was.Files()
+		if err != nil {
+			return fmt.Errorf("read the files of %s: %w", was.Name, err)
+		}
+		for _, e := range entries {
+			place := layout.MergeUsr(e.Path)
+			_, isDir := to.dirs[place]
+			if to.files[place] == nil && !isDir && !slices.Contains(e.Flags, "config") && !slices.Contains(e.Flags, "ghost") {
+				r.world.replaced[place] = true
+			}
+		}
+	}
 	return nil
 }
 
@@ -487,6 +534,31 @@ const maxEntry = 8 << 30
 
 // maxPackageConf bounds a file of a package that configures the loader, in bytes.
 const maxPackageConf = 1 << 20
+
+// copySparse copies bytes to where a file is, and leaves blocks of zeros out: what is compressed to nothing
+// takes no room on the disk either.
+func copySparse(f *os.File, in io.Reader) error {
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	block := make([]byte, 64<<10)
+	for {
+		n, err := io.ReadFull(in, block)
+		if isZero := bytes.Count(block[:n], []byte{0}) == n; !isZero {
+			if _, err := f.WriteAt(block[:n], at); err != nil {
+				return err
+			}
+		}
+		at += int64(n)
+		switch {
+		case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF):
+			return f.Truncate(at)
+		case err != nil:
+			return err
+		}
+	}
+}
 
 func (r *reader) addEntry(in io.Reader, e *pkginfo.Entry, place string, spool *os.File, s *audit.Subject, to *layer) error {
 	known := &entry{}
@@ -514,7 +586,7 @@ func (r *reader) addEntry(in io.Reader, e *pkginfo.Entry, place string, spool *o
 	if _, err := spool.Write(head); err != nil {
 		return err
 	}
-	if _, err := io.Copy(spool, in); err != nil {
+	if err := copySparse(spool, in); err != nil {
 		return err
 	}
 	file := audit.File{Path: "/" + place, Executable: e.Mode&0o111 != 0, Secure: e.Mode&0o6000 != 0 || e.Xattrs["security.capability"] != ""}
@@ -585,15 +657,12 @@ func (r *reader) addTree(ctx context.Context, t *record.Tree) error {
 
 // addSystem reads the files of a package of the root's package manager; false when it has none of that name.
 func (r *reader) addSystem(ctx context.Context, spec query.Spec) (bool, error) {
-	if r.packages == nil {
-		packages, err := system.Packages(ctx, r.Root)
-		if err != nil {
-			return false, err
-		}
-		r.packages = append(make([]*backends.Installed, 0, len(packages)), packages...)
+	packages, err := r.installed(ctx)
+	if err != nil {
+		return false, err
 	}
 	some := false
-	for _, p := range r.packages {
+	for _, p := range packages {
 		if p.Name != spec.Name || spec.Version != "" && spec.Version != p.Version {
 			continue
 		}
@@ -614,6 +683,18 @@ func (r *reader) addSystem(ctx context.Context, spec query.Spec) (bool, error) {
 		r.subjects = append(r.subjects, s)
 	}
 	return some, nil
+}
+
+// installed returns the packages of the root's package manager; none where there is none.
+func (r *reader) installed(ctx context.Context) ([]*backends.Installed, error) {
+	if r.packages == nil {
+		packages, err := system.Packages(ctx, r.Root)
+		if err != nil && !errors.Is(err, backends.ErrNoDatabase) {
+			return nil, err
+		}
+		r.packages = append(make([]*backends.Installed, 0, len(packages)), packages...)
+	}
+	return r.packages, nil
 }
 
 // addPlace reads a file that a package manager has put in its place.

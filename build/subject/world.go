@@ -30,6 +30,9 @@ type World struct {
 
 	libraryDirs []string // searched before the root's configured directories
 	required    []string // names of packages that what was read requires
+	// replaced are files of the root that go when what was read is installed, as they are named with the
+	// merged /usr.
+	replaced map[string]bool
 
 	mu        sync.Mutex
 	inspected map[string]inspected
@@ -50,7 +53,7 @@ type inspected struct {
 type layer struct {
 	dir   *beneath.Dir // nil for a package
 	files map[string]*entry
-	dirs  map[string]bool
+	dirs  map[string]string // who else than root can put something into one; "" for nobody
 }
 
 // entry is a file or link of a layer.
@@ -67,7 +70,7 @@ type entry struct {
 func newWorld(root *sysroot.Root) *World {
 	return &World{
 		root: root, inspected: map[string]inspected{}, symbols: map[string]*audit.Symbols{},
-		finals: map[string]string{}, dirs: map[string][]string{},
+		finals: map[string]string{}, dirs: map[string][]string{}, replaced: map[string]bool{},
 	}
 }
 
@@ -82,7 +85,7 @@ func (w *World) Close() {
 
 // addLayer returns a new layer, which has the handle from now on.
 func (w *World) addLayer(dir *beneath.Dir) *layer {
-	l := &layer{dir: dir, files: map[string]*entry{}, dirs: map[string]bool{}}
+	l := &layer{dir: dir, files: map[string]*entry{}, dirs: map[string]string{}}
 	w.layers = append(w.layers, l)
 	return l
 }
@@ -180,6 +183,8 @@ func (w *World) Inspect(name string) (*ldso.Object, error) {
 func (w *World) inspect(name string) (*ldso.Object, error) {
 	e, at := w.lookup(name)
 	switch {
+	case e == nil && w.isReplaced(at):
+		return nil, fmt.Errorf("inspect %s: %w", name, fs.ErrNotExist)
 	case e == nil:
 		o, err := w.root.Inspect(at)
 		if err == nil && at != name {
@@ -194,6 +199,15 @@ func (w *World) inspect(name string) (*ldso.Object, error) {
 	o := *e.object
 	o.Path = name
 	return &o, nil
+}
+
+// isReplaced reports whether a file of the root, or what it leads to, goes.
+func (w *World) isReplaced(at string) bool {
+	if len(w.replaced) == 0 {
+		return false
+	}
+	merged := func(name string) string { return layout.MergeUsr(strings.TrimPrefix(name, "/")) }
+	return w.replaced[merged(path.Join(w.final(path.Dir(at)), path.Base(at)))] || w.replaced[merged(w.final(at))]
 }
 
 // maxConfig bounds the files of the loader's configuration, in bytes.
@@ -231,7 +245,7 @@ func (w *World) Finder(abi *elfedit.Info) (ldso.Finder, error) {
 func (w *World) layoutOf(abi *elfedit.Info) ldso.Layout {
 	if t := ldso.Triplet(abi); t != "" {
 		for _, l := range w.layers {
-			if l.dirs["usr/lib/"+t] {
+			if _, has := l.dirs["usr/lib/"+t]; has {
 				return ldso.MultiarchLayout(abi)
 			}
 		}
@@ -287,6 +301,12 @@ func (w *World) Symbols(o *ldso.Object) *audit.Symbols {
 
 func (w *World) readSymbols(o *ldso.Object) (s *audit.Symbols) {
 	e, at := w.lookup(o.Path)
+	place := layout.MergeUsr(strings.TrimPrefix(o.Path, "/"))
+	for _, l := range w.layers { // another package may have something else at that path
+		if of := l.files[place]; of != nil && of.object != nil && of.object.ID == o.ID {
+			e, at = of, "/"+place
+		}
+	}
 	if e != nil && e.symbols != nil {
 		return e.symbols
 	}
@@ -379,12 +399,12 @@ func (w *World) Exists(name string) bool {
 	name = path.Clean(name)
 	merged := layout.MergeUsr(strings.TrimPrefix(name, "/"))
 	for _, l := range w.layers {
-		if l.files[merged] != nil || l.dirs[merged] {
+		if _, isDir := l.dirs[merged]; isDir || l.files[merged] != nil {
 			return true
 		}
 	}
 	_, at := w.lookup(name)
-	return w.root.HasFile(at)
+	return w.root.HasFile(at) && !w.isReplaced(at)
 }
 
 // Owned implements [audit.World].
@@ -397,6 +417,12 @@ func (w *World) Owned(name string) string {
 	at := "/"
 	for element := range strings.SplitSeq(strings.Trim(path.Clean(name), "/"), "/") {
 		at = path.Join(at, element)
+		if who, brought := w.writers(at); brought {
+			if who != "" {
+				return who
+			}
+			continue
+		}
 		info, err := w.root.Stat(at)
 		if err != nil {
 			return "" // who can write to what is above it can make it, and nobody else
@@ -412,6 +438,16 @@ func (w *World) Owned(name string) string {
 		}
 	}
 	return ""
+}
+
+// writers says who else than root can put something into a directory that was read; false for none.
+func (w *World) writers(at string) (who string, brought bool) {
+	for _, l := range w.layers {
+		if who, brought = l.dirs[layout.MergeUsr(at[1:])]; brought {
+			return who, true
+		}
+	}
+	return "", false
 }
 
 func ownerOf(info fs.FileInfo) uint32 {
@@ -484,7 +520,7 @@ func (w *World) walkElsewhere(dir string) {
 	}
 	defer handle.Close()
 	_ = handle.WalkPast(".", func(name string, _ *beneath.Dir, _ string, kind fs.FileMode) error {
-		if !kind.IsDir() {
+		if !kind.IsDir() && !w.replaced[layout.MergeUsr(strings.TrimPrefix(path.Join(dir, name), "/"))] {
 			w.noteElsewhere(path.Join(dir, name))
 		}
 		return nil

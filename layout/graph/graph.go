@@ -49,6 +49,16 @@ func OfEdits(e *record.PackageEdits, known func(tree string) bool) []string {
 	return sorted(found)
 }
 
+// OfPaths returns the paths of the trees, of those that are known, that lists of paths, separated
+// by colons, lead through. They are sorted.
+func OfPaths(lists []string, known func(tree string) bool) []string {
+	found := map[string]bool{}
+	for _, list := range lists {
+		noteTrees(list, known, found)
+	}
+	return sorted(found)
+}
+
 // Prefixes returns where the trees stand that files of m's tree load, as the edits of these
 // files have it: what comes before the first known tree in a path. They are sorted. It is
 // where the store was when m's tree was made.

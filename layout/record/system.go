@@ -214,7 +214,7 @@ func (s *SystemState) check() error { return nil }
 
 // systemRecord is one of the records of the system.
 type systemRecord interface {
-	*SystemState | *PackageEdits | *Pins | *Conf | *Services | *PinHistory | *PinChange
+	*SystemState | *PackageEdits | *Pins | *Conf | *Services | *PinHistory | *PinChange | *Kept
 	check() error
 }
 

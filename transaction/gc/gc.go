@@ -22,6 +22,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/kept"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -38,8 +39,10 @@ type Options struct {
 	DryRun   bool
 	Generate bool // as in [transaction.InstallOptions]
 	Progress func(transaction.Progress)
-	// Warn is called, before anything is removed, for each of the result's Last; nil for nobody.
-	Warn func(TreeReplaced)
+	// Warn is called, before anything is removed, for each of the result's Last, and WarnLinked for
+	// each of its Linked; nil for nobody.
+	Warn       func(TreeReplaced)
+	WarnLinked func(TreeName)
 }
 
 // Result says what was removed, or with DryRun would be.
@@ -53,6 +56,11 @@ type Result struct {
 	// Last are those of Trees that the last upgrade replaced, and with which the last version to
 	// go back to goes.
 	Last []TreeReplaced `json:"last"`
+	// Linked are those of Trees whose libraries programs can have been linked with, by the stubs of
+	// packages with headers, and that none leads to which somebody has kept.
+	Linked []TreeName `json:"linked"`
+	// Gone are paths that somebody has kept and that are not there: what they led to stays.
+	Gone []string `json:"gone"`
 }
 
 // Changes reports whether there is anything to be removed.
@@ -86,7 +94,8 @@ type TreeInUse struct {
 // Collect takes out of the active generation what was brought to be run once, and whose
 // time has come; then it removes old generations, the trees that nothing uses any more,
 // and objects that no tree has. What is used: the trees of the generations that stay,
-// those that a library is pinned to or that a program of the system loads from,
+// those that a library is pinned to or that a program of the system loads from, or one that
+// somebody has kept,
 // those that the policy keeps, those that a running process has files of; and what
 // programs and libraries of these are bound to.
 func Collect(ctx context.Context, o Options) (result *Result, err error) {
@@ -98,6 +107,9 @@ func Collect(ctx context.Context, o Options) (result *Result, err error) {
 	}
 	if o.Warn == nil {
 		o.Warn = func(TreeReplaced) {}
+	}
+	if o.WarnLinked == nil {
+		o.WarnLinked = func(TreeName) {}
 	}
 	c := newCollector(o)
 	if ok, err := o.Root.Exists(); err != nil || !ok {
@@ -145,7 +157,7 @@ type collector struct {
 
 func newCollector(o Options) *collector {
 	return &collector{Options: o, store: o.Root.Store(), ranOnce: map[string]bool{}, result: &Result{
-		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{}, Kept: []TreeKept{}, Last: []TreeReplaced{},
+		Generations: []int{}, Trees: []TreeName{}, InUse: []TreeInUse{}, Kept: []TreeKept{}, Last: []TreeReplaced{}, Linked: []TreeName{}, Gone: []string{},
 	}}
 }
 
@@ -157,6 +169,7 @@ type treeRecord struct {
 	identity     digest.Digest
 	objects      []digest.Digest
 	leads        []string
+	stubs        []string // trees for whose libraries it has stubs
 }
 
 // noteRanOnce notes which trees nobody wants to go back to: no generation has them but to
@@ -225,6 +238,9 @@ func (c *collector) find(ctx context.Context, active *record.Generation) (trees 
 	if err := c.addRecords(); err != nil {
 		return nil, err
 	}
+	if err := c.addKept(ctx); err != nil {
+		return nil, err
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -236,6 +252,7 @@ func (c *collector) find(ctx context.Context, active *record.Generation) (trees 
 	}
 	trees = c.unreached(append(running, c.roots...))
 	c.noteLast(trees)
+	c.noteLinked(trees)
 	return trees, nil
 }
 
@@ -275,11 +292,17 @@ func (c *collector) readTree(t *treeRecord) error {
 	}
 	t.Version, t.architecture, t.origin, t.identity = m.Version, m.Architecture, m.Origin, m.Identity
 	t.leads = graph.OfManifest(m, c.known)
+	var stubs []string
 	for i := range m.Files {
-		if f := &m.Files[i]; f.Type == record.TypeFile {
+		f := &m.Files[i]
+		if f.Type == record.TypeFile {
 			t.objects = append(t.objects, f.Object)
 		}
+		if f.Stub != "" {
+			stubs = append(stubs, f.Stub)
+		}
 	}
+	t.stubs = graph.OfPaths(stubs, c.known)
 	return nil
 }
 
@@ -332,6 +355,21 @@ func (c *collector) addRecords() error {
 			return err
 		}
 		c.roots = append(c.roots, graph.OfEdits(edits, c.known)...)
+	}
+	return nil
+}
+
+// addKept adds the trees to the roots that somebody keeps for programs outside of packages.
+func (c *collector) addKept(ctx context.Context) error {
+	list, err := kept.All(ctx, c.Root, c.known)
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		c.roots = append(c.roots, p.Trees...)
+		if p.Gone {
+			c.result.Gone = append(c.result.Gone, p.Path)
+		}
 	}
 	return nil
 }
@@ -414,6 +452,23 @@ func (c *collector) noteLast(goes []string) {
 		last := TreeReplaced{c.trees[d.path].TreeName, d.by}
 		c.result.Last = append(c.result.Last, last)
 		c.Warn(last)
+	}
+}
+
+// noteLinked notes in the result which of the trees that go have libraries that programs can have
+// been linked with, and warns of them: nobody knows of these programs.
+func (c *collector) noteLinked(goes []string) {
+	linked := map[string]bool{}
+	for _, t := range c.trees {
+		for _, of := range t.stubs {
+			linked[of] = linked[of] || of != layout.TreePath(t.Name, t.Tree)
+		}
+	}
+	for _, path := range goes {
+		if linked[path] {
+			c.result.Linked = append(c.result.Linked, c.trees[path].TreeName)
+			c.WarnLinked(c.trees[path].TreeName)
+		}
 	}
 }
 

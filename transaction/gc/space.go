@@ -84,7 +84,7 @@ func Measure(ctx context.Context, o SpaceOptions) (*Space, error) {
 	if err != nil && !errors.Is(err, sysroot.ErrNoActive) {
 		return nil, err
 	}
-	c := newCollector(Options{Root: o.Root, Keep: o.Keep, Policy: o.Policy, Now: o.Now, Progress: func(transaction.Progress) {}, Warn: func(TreeReplaced) {}})
+	c := newCollector(Options{Root: o.Root, Keep: o.Keep, Policy: o.Policy, Now: o.Now, Progress: func(transaction.Progress) {}, Warn: func(TreeReplaced) {}, WarnLinked: func(TreeName) {}})
 	reclaimable := map[string]bool{}
 	if err != nil { // nothing is collected until one is active again
 		err = c.readTrees()

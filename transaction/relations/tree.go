@@ -145,5 +145,8 @@ func (r *Relations) uses(ctx context.Context, wanted map[string]bool) (*uses, er
 	if err := r.addRecords(u); err != nil {
 		return nil, fmt.Errorf("find out what is pinned and run: %w", err)
 	}
+	if err := r.addKept(ctx, u); err != nil {
+		return nil, fmt.Errorf("find out what is kept: %w", err)
+	}
 	return u, nil
 }

@@ -19,8 +19,9 @@ const (
 	UseLinks      = "links" // a link or a search path leads into it
 	UsePinned     = "pinned to"
 	UseFrozen     = "frozen to"
-	UseRuns       = "runs" // a service
-	UseHas        = "has"  // a generation
+	UseRuns       = "runs"   // a service
+	UseKept       = "loaded" // a program outside of packages, when somebody kept it
+	UseHas        = "has"    // a generation
 )
 
 // Use is one step of a chain: how something uses what comes after it.

@@ -10,6 +10,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/sysroot/kept"
 )
 
 // The kinds of nodes that are no trees, as they begin.
@@ -18,6 +19,7 @@ const (
 	nodePin        = "pin "
 	nodeFreeze     = "freeze "
 	nodeService    = "service "
+	nodeKept       = "kept "
 	nodeGeneration = "generation "
 )
 
@@ -30,6 +32,7 @@ const (
 	RootPin        = "pin"        // somebody pinned a program to it
 	RootFreeze     = "freeze"     // somebody froze a program to files of it
 	RootService    = "service"    // a unit that hashpkg service has written
+	RootKept       = "kept"       // a program outside of packages, or a directory of them, that somebody keeps
 	RootGeneration = "generation" // an older generation, to which one can roll back
 )
 
@@ -140,7 +143,7 @@ func (r *Relations) kept(u *uses, h *record.Holding, limit int) Kept {
 
 // rootOf says why a node is kept of itself; "" when it is not.
 func (r *Relations) rootOf(node string) string {
-	for prefix, root := range map[string]string{nodeProgram: RootProgram, nodePin: RootPin, nodeFreeze: RootFreeze, nodeService: RootService, nodeGeneration: RootGeneration} {
+	for prefix, root := range map[string]string{nodeProgram: RootProgram, nodePin: RootPin, nodeFreeze: RootFreeze, nodeService: RootService, nodeKept: RootKept, nodeGeneration: RootGeneration} {
 		if strings.HasPrefix(node, prefix) {
 			return root
 		}
@@ -157,6 +160,29 @@ func (r *Relations) rootOf(node string) string {
 		return RootAsked
 	}
 	return ""
+}
+
+// addKept adds the programs outside of packages that somebody keeps.
+func (r *Relations) addKept(ctx context.Context, u *uses) error {
+	list, err := kept.All(ctx, r.root, func(tree string) bool { return r.byPath[tree] != nil })
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		now := map[string]bool{}
+		for _, f := range p.Files {
+			for _, tree := range f.Trees {
+				now[tree] = true
+				u.add(nodeKept+f.Path, tree, Use{UseLoads, "", ""})
+			}
+		}
+		for _, tree := range p.Trees {
+			if !now[tree] {
+				u.add(nodeKept+p.Path, tree, Use{UseKept, "", ""})
+			}
+		}
+	}
+	return nil
 }
 
 // addRecords adds pins and services.

@@ -225,6 +225,16 @@ func (r *repairer) findUsers() error {
 			r.users[tree] = append(r.users[tree], p.Program)
 		}
 	}
+	programs, err := r.Root.Kept()
+	if err != nil {
+		r.note("%v", err)
+		return nil
+	}
+	for _, k := range programs.List {
+		for _, tree := range k.Trees {
+			r.users[tree] = append(r.users[tree], k.Path)
+		}
+	}
 	return nil
 }
 

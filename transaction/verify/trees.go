@@ -17,6 +17,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
 	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/sysroot/kept"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
 
@@ -55,7 +56,7 @@ func Trees(ctx context.Context, root *sysroot.Root, o Options) (*Report, error) 
 	case len(o.Specs) > 0:
 		err = r.addNamed(g, o.Specs)
 	default:
-		err = r.addUsed(g, o.All)
+		err = r.addUsed(ctx, g, o.All)
 	}
 	if err != nil {
 		return nil, err
@@ -141,7 +142,7 @@ func (r *reader) addNamed(g *record.Generation, specs []query.Spec) error {
 
 // addUsed adds the trees that are used, or with all every one in the store and in
 // the record of a generation.
-func (r *reader) addUsed(g *record.Generation, all bool) error {
+func (r *reader) addUsed(ctx context.Context, g *record.Generation, all bool) error {
 	if g.ID != 0 {
 		if err := r.addFarm(r.root, g); err != nil {
 			return err
@@ -154,7 +155,7 @@ func (r *reader) addUsed(g *record.Generation, all bool) error {
 	if err != nil {
 		return err
 	}
-	if err := r.addRecords(stored); err != nil {
+	if err := r.addRecords(ctx, stored); err != nil {
 		return err
 	}
 	if all {
@@ -195,8 +196,8 @@ func (r *reader) stored() (map[string]bool, error) {
 }
 
 // addRecords adds the trees that pins lead to, and those that edited programs load
-// from.
-func (r *reader) addRecords(stored map[string]bool) error {
+// from, or programs that somebody has kept.
+func (r *reader) addRecords(ctx context.Context, stored map[string]bool) error {
 	pins, err := r.root.Pins()
 	if err != nil { // what programs have of them is in the records of their edits
 		r.Damaged = append(r.Damaged, store.Damage{Kind: store.DamageRecord, Path: r.store.Path(sysroot.PinsFile), What: err.Error()})
@@ -214,6 +215,15 @@ func (r *reader) addRecords(stored map[string]bool) error {
 			return err
 		}
 		for _, t := range graph.OfEdits(edits, func(tree string) bool { return stored[tree] }) {
+			r.addByPath(t)
+		}
+	}
+	list, err := kept.All(ctx, r.root, func(tree string) bool { return stored[tree] })
+	if err != nil {
+		r.Damaged = append(r.Damaged, store.Damage{Kind: store.DamageRecord, Path: r.store.Path(record.KeptPath), What: err.Error()})
+	}
+	for _, p := range list {
+		for _, t := range p.Trees {
 			r.addByPath(t)
 		}
 	}

@@ -207,7 +207,7 @@ func TestJSONOfEmptyRoot(t *testing.T) {
 		"list":          `{"missing":[],"packages":[]}`,
 		"generations":   `{"generations":[]}`,
 		"verify":        `{"checked":0,"damaged":[],"copies":0,"copied_bytes":0,"unread":[]}`,
-		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[],"last":[]}`,
+		"gc":            `{"generations":[],"trees":[],"objects":0,"bytes":0,"in_use":[],"kept":[],"last":[],"linked":[],"gone":[]}`,
 		"check":         `{"at_work":[],"problems":[],"notes":[],"packages":0,"programs":0,"frozen":0,"pins":[]}`,
 		"pins":          `{"frozen":[],"pins":[]}`,
 		"restore --all": `{"restored":[],"left":[],"edited":[]}`,

@@ -13,7 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/shells"
+	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction/buildenv"
 	"github.com/hashpkg/hashpkg/transaction/query"
 )
@@ -41,11 +43,14 @@ Without --for, everything is set that changes no default of a tool; what is set
 already stays in force behind it. The lines are for eval of the shell.
 
 gcc by itself reads neither CPPFLAGS nor LDFLAGS: they belong on its command line.
-docs/env.md has an example of each tool, and says how long what was built keeps its
-libraries: hashpkg does not know of it.`,
+docs/env.md has an example of each tool. Of what was built hashpkg knows when hashpkg keep
+is told: else the library may go one day, by remove or upgrade and then gc, and the
+program does not start.`,
 		Example: `  # Get an older zlib, and build with it
   hashpkg install --from bookworm zlib1g-dev
   hashpkg env zlib1g-dev -- make
+  # Let nobody remove the library that it loads
+  hashpkg keep ./hello
   # Two versions: name one
   hashpkg env zlib1g-dev=1:1.2.13.dfsg-1 -- sh -c 'cmake -B build && cmake --build build'
   # A compiler by itself
@@ -133,6 +138,9 @@ func runEnv(a *app, o envOptions, given []string) error {
 	for _, n := range found.Notes {
 		a.notice("note: %s\n", n)
 	}
+	if len(found.Libraries) > 0 {
+		a.notice("note: what is built loads files of %s: hashpkg keep FILE has gc leave them\n", strings.Join(firstOf(owners(root, found.Libraries)), ", "))
+	}
 	if len(o.command) > 0 {
 		return execWith(variables, o.command)
 	}
@@ -142,6 +150,16 @@ func runEnv(a *app, o envOptions, given []string) error {
 		}
 	}
 	return nil
+}
+
+// owners returns the packages that libraries are of, "NAME VERSION", sorted.
+func owners(root *sysroot.Root, list []buildenv.Library) (names []string) {
+	for _, l := range list {
+		parts := strings.Split(strings.TrimPrefix(l.Path, root.Prefix()+"/"), "/")
+		names = append(names, parts[0]+" "+layout.VersionText(parts[1]))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // reason returns what is behind an error of [exec.LookPath].

@@ -120,9 +120,10 @@ files that no tree has.
 
 Kept are the active generation, the one that it was made from, and the newest
 ones, as many as --keep says. A tree is used by a generation that is kept, by a
-pin, by an edited program of the system, by a running process, and by what is
-bound to it of the trees that are used. Programs that were edited by hand, with
-hashpkg elf, do not count, and neither do processes that /proc does not show:
+pin, by an edited program of the system, by what hashpkg keep names, by a running process, and by what is
+bound to it of the trees that are used. Programs outside of packages, built with
+hashpkg env or edited with hashpkg elf, count if hashpkg keep knows them; before libraries
+go that such programs may load, a warning names them. What does not count are processes that /proc does not show:
 without root these are all processes of others, in a container those outside. A
 process uses what it executes, has mapped or open, its directory, and the files
 that its arguments name, as of a script.
@@ -212,6 +213,18 @@ func runGC(ctx context.Context, a *app, o gcOptions) error {
 			a.notice("warning: %s %s goes, which %s has replaced in the last upgrade: no other version stays to go back to; --keep-versions 1 keeps it\n",
 				t.Name, layout.VersionText(t.Tree), t.By)
 		},
+		WarnLinked: func(t gc.TreeName) {
+			if a.json { // the result has it
+				return
+			}
+			progress.end()
+			goes := "goes"
+			if o.dryRun {
+				goes = "would go"
+			}
+			a.notice("warning: %s %s %s: programs that were built with it (hashpkg env), and that hashpkg keep does not know, do not start without it\n",
+				t.Name, layout.VersionText(t.Tree), goes)
+		},
 	})
 	progress.end()
 	if err != nil {
@@ -231,6 +244,9 @@ func (o gcOptions) policy() gc.Policy {
 func (a *app) printCollected(r *gc.Result, dryRun bool) error {
 	for _, t := range r.InUse {
 		a.notice("note: %s %s stays: process %d uses it\n", t.Name, layout.VersionText(t.Tree), t.PID)
+	}
+	for _, name := range r.Gone {
+		a.notice("note: %s is not there, and what it loaded stays: hashpkg keep --drop lets it go\n", name)
 	}
 	if dryRun || a.verbose {
 		for _, t := range r.Kept {

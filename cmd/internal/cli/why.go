@@ -20,7 +20,7 @@ func newWhyCommand(a *app) *cobra.Command {
 		Long: `Say what keeps a package, as chains that lead to it, the shortest first. A chain
 begins with what is kept of itself: a package that somebody asked for or whose file
 somebody installed, one that the system's package manager has installed, a program of
-the system, a pin, a service, or, for what the active generation has not any more, an older
+the system, a pin, a service, what hashpkg keep keeps, or, for what the active generation has not any more, an older
 generation. Each element loads, requires or sees the next one. A chain ends at the first
 of these: who is kept by what is kept anyway is not shown once more.
 

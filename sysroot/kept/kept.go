@@ -1,0 +1,164 @@
+// Package kept finds the trees of programs that no package has, and that somebody has named so that
+// these trees stay: what was built in the environment of hashpkg env, or edited by hand. It reads the
+// record of them, and the files that they are now.
+package kept
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/ldso"
+	"github.com/hashpkg/hashpkg/sysroot"
+)
+
+// Path is a file or directory that somebody has named.
+type Path struct {
+	Path string `json:"path"` // absolute in the root
+	// Trees are the paths of those that stay for it, sorted: those that its files lead to now, and
+	// those that they led to when it was named.
+	Trees []string `json:"trees"`
+	Files []File   `json:"files"` // that lead to trees, sorted by path
+	// Gone says that it is not there, and Unread that not all of it may be read.
+	Gone   bool `json:"gone"`
+	Unread bool `json:"unread"`
+}
+
+// File is a program, library or link that leads to trees.
+type File struct {
+	Path  string   `json:"path"`
+	Trees []string `json:"trees"`
+}
+
+// All returns what the record of the root has, as it is now. known says which trees there are,
+// by their paths.
+func All(ctx context.Context, root *sysroot.Root, known func(tree string) bool) ([]Path, error) {
+	recorded, err := root.Kept()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Path, 0, len(recorded.List))
+	for _, r := range recorded.List {
+		p, err := Look(ctx, root, r.Path, known)
+		if err != nil {
+			return nil, err
+		}
+		for _, tree := range r.Trees {
+			if known(tree) {
+				p.note(tree)
+			}
+		}
+		list = append(list, *p)
+	}
+	return list, nil
+}
+
+// Look finds the trees that a file leads to, or the files of a directory. Links are followed where
+// the path has some, and looked at where a directory has them.
+func Look(ctx context.Context, root *sysroot.Root, name string, known func(tree string) bool) (*Path, error) {
+	p := &Path{Path: name, Trees: []string{}, Files: []File{}}
+	l := &look{ctx: ctx, root: root, known: known, path: p}
+	final, err := root.Final(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		p.Gone = true
+		return p, nil
+	}
+	if err == nil {
+		err = l.at(final)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look which trees %s leads to: %w", name, err)
+	}
+	slices.SortFunc(p.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	return p, nil
+}
+
+func (p *Path) note(trees ...string) {
+	p.Trees = append(p.Trees, trees...)
+	slices.Sort(p.Trees)
+	p.Trees = slices.Compact(p.Trees)
+}
+
+// look is one search for files that lead to trees.
+type look struct {
+	ctx   context.Context
+	root  *sysroot.Root
+	known func(tree string) bool
+	path  *Path
+}
+
+func (l *look) at(name string) error {
+	if name == "/" || isWithin(name, l.root.Prefix()) {
+		return fmt.Errorf("%s has the trees themselves", name)
+	}
+	parent, base, err := l.root.At(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.path.Gone = true
+		return nil
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		l.path.Unread = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	if !parent.Exists(base) {
+		l.path.Gone = true
+		return nil
+	}
+	return parent.WalkPast(base, func(below string, dir *beneath.Dir, base string, kind fs.FileMode) error {
+		if err := l.ctx.Err(); err != nil {
+			return err
+		}
+		place := path.Join(path.Dir(name), below)
+		switch kind.Type() {
+		case fs.ModeDir:
+			if isWithin(place, l.root.Prefix()) {
+				return fs.SkipDir
+			}
+		case fs.ModeSymlink:
+			target, err := dir.Readlink(base)
+			if err != nil {
+				return err
+			}
+			l.add(place, target)
+		case 0:
+			return l.file(place)
+		}
+		return nil
+	}, func(string) { l.path.Unread = true })
+}
+
+func isWithin(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
+
+// file looks at a regular file. What is no ELF file, or has gone, leads nowhere.
+func (l *look) file(place string) error {
+	o, err := l.root.Inspect(place)
+	switch {
+	case errors.Is(err, ldso.ErrNotLoadable), errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		l.path.Unread = true
+		return nil
+	case err != nil:
+		return err
+	}
+	l.add(place, slices.Concat(o.Info.Needed, o.Info.Filter, []string{o.Info.Interpreter, o.Info.RunPath, o.Info.RPath})...)
+	return nil
+}
+
+// add notes a file if it leads to trees by one of these lists of paths.
+func (l *look) add(place string, lists ...string) {
+	if trees := graph.OfPaths(lists, l.known); len(trees) > 0 {
+		l.path.Files = append(l.path.Files, File{place, trees})
+		l.path.note(trees...)
+	}
+}
