@@ -18,6 +18,9 @@ import (
 // noteSuffix is that of the file which signs a manifest, beside it.
 const noteSuffix = ".note"
 
+// maxNote is how many bytes a note may have.
+const maxNote = 1 << 20
+
 // Manifests are the closure manifests of a directory, by file name and by digest. The directory may change,
 // come and go.
 type Manifests struct {
@@ -64,17 +67,19 @@ func (m *Manifests) Read(name string) (b []byte, immutable bool, err error) {
 	if base != filepath.Base(base) || strings.HasPrefix(base, ".") {
 		return nil, false, fmt.Errorf("%q is no name of a manifest: %w", name, fs.ErrNotExist)
 	}
-	if isNote {
-		b, err = dir.ReadFile(base+noteSuffix, closure.MaxSize)
-		return b, immutable, err
-	}
-	b, err = dir.ReadFile(base, closure.MaxSize)
-	if err != nil {
-		return nil, false, err
+	if !isNote {
+		if b, err = dir.ReadFile(base, closure.MaxSize); err != nil {
+			return nil, false, err
+		}
 	}
 	f, err := m.look(dir, base, b)
-	if err == nil && !f.isManifest {
-		err = fmt.Errorf("%s is no closure manifest: %w", base, fs.ErrNotExist)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case !f.isManifest:
+		return nil, false, fmt.Errorf("%s is no closure manifest: %w", base, fs.ErrNotExist)
+	case isNote:
+		b, err = dir.ReadFile(base+noteSuffix, maxNote)
 	}
 	return b, immutable, err
 }
