@@ -106,18 +106,19 @@ func showTemplate(template string) string {
 
 // mirrorsOf returns the mirrors that may have files, in the order in which to ask them.
 func (s *Mirrors) mirrorsOf(wants []Want) []*mirror {
-	templates := slices.Clone(s.Templates)
+	var templates []string
 	seen := map[string]bool{}
-	for _, t := range templates {
-		seen[t] = true
-	}
-	for _, w := range wants {
-		for _, t := range w.From {
+	add := func(all []string) {
+		for _, t := range all {
 			if !seen[t] {
 				seen[t] = true
 				templates = append(templates, t)
 			}
 		}
+	}
+	add(s.Templates)
+	for _, w := range wants {
+		add(w.From)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
