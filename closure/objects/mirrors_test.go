@@ -215,7 +215,7 @@ var bad = map[string]struct {
 	"a bomb": {answer: func(t *testing.T, _ stock, w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
-		_, err := io.CopyN(z, zeros{}, 64<<20)
+		_, err := io.CopyN(z, zeros{}, 8<<20)
 		if err := errors.Join(err, z.Close()); err != nil && r.Context().Err() == nil {
 			t.Log(err) // who asked has seen enough
 		}
@@ -296,10 +296,18 @@ var bad = map[string]struct {
 		}
 		_, err = z.Write(make([]byte, 1<<20))
 		_ = errors.Join(err, z.Flush())
-	}, alone: "window"},
+	}, alone: "window", lies: true},
 	"a batch that is no archive": {answer: func(_ *testing.T, _ stock, w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "<html>welcome to this hotel</html>")
-	}, alone: "magic"},
+	}, alone: "magic", lies: true},
+	"a page for people": {answer: func(_ *testing.T, s stock, w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.WriteString(w, "<html>welcome to this hotel</html>")
+			return
+		}
+		s.get(w, r)
+	}},
 	"a batch that is broken off, each time a bit later": {answer: func(t *testing.T, s stock, w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			s.get(w, r)
@@ -340,6 +348,9 @@ func TestBadMirrors(t *testing.T) {
 			handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				requests.Add(1)
 				since.Add(1)
+				if r.Method == http.MethodPost {
+					w.Header().Set("Content-Type", objects.BatchType)
+				}
 				c.answer(t, s, w, r)
 			})
 			server := httptest.NewUnstartedServer(handler)
@@ -431,6 +442,7 @@ func TestResume(t *testing.T) {
 					s.get(w, r)
 					return
 				}
+				w.Header().Set("Content-Type", objects.BatchType)
 				_, _ = w.Write(s.batchOf(t, asked(t, r)))
 			}))
 			defer server.Close()
@@ -462,6 +474,7 @@ func TestBrokenOffIsKept(t *testing.T) {
 			http.Error(w, "", http.StatusForbidden)
 			return
 		}
+		w.Header().Set("Content-Type", objects.BatchType)
 		b := s.batchOf(t, asked(t, r))
 		_, _ = w.Write(b[:len(b)/2])
 		panic(http.ErrAbortHandler)

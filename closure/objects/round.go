@@ -66,15 +66,17 @@ func (r *round) take(w Want, body io.Reader) error {
 
 // arriving counts what comes.
 type arriving struct {
-	r  io.Reader
-	of *round
-	n  int64
+	r   io.Reader
+	of  *round
+	err error // of reading
 }
 
 func (a *arriving) Read(b []byte) (int, error) {
 	n, err := a.r.Read(b)
-	a.n += int64(n)
 	a.of.came.Add(int64(n))
+	if err != nil && !errors.Is(err, io.EOF) {
+		a.err = err
+	}
 	return n, err
 }
 
@@ -156,12 +158,12 @@ func (r *round) batch(ctx context.Context, m *mirror, wants []Want) error {
 			return ctx.Err()
 		}
 		wants = r.stillPending(wants)
-		n, err := r.once(ctx, m, wants)
+		err := r.once(ctx, m, wants)
 		var local *LocalError
 		if err == nil || errors.Is(err, errNoLists) || errors.Is(err, ErrWrong) || errors.As(err, &local) {
 			return err
 		}
-		if failures++; n > 0 {
+		if failures++; len(r.stillPending(wants)) < len(wants) {
 			failures = 1
 		}
 		wait := pauseBetween
@@ -192,9 +194,8 @@ func isTransient(code int) bool {
 	return false
 }
 
-// once sends one list, of the files of which no part is there, and continues the others. It returns how many
-// bytes came.
-func (r *round) once(ctx context.Context, m *mirror, wants []Want) (n int64, err error) {
+// once sends one list, of the files of which no part is there, and continues the others.
+func (r *round) once(ctx context.Context, m *mirror, wants []Want) (err error) {
 	var list []Want
 	for _, w := range wants {
 		if !r.Dir.hasPartial(w) {
@@ -202,25 +203,31 @@ func (r *round) once(ctx context.Context, m *mirror, wants []Want) (n int64, err
 			continue
 		}
 		if err := r.single(ctx, m, w); err != nil {
-			return n, err
+			return err
 		}
-		n += w.Size
 	}
 	if len(list) == 0 {
-		return n, nil
+		return nil
 	}
-	body, err := r.client.Post(ctx, m.lists, ListType, EncodeList(list))
+	body, answerType, err := r.client.Post(ctx, m.lists, ListType, EncodeList(list))
 	var status *fetch.StatusError
 	if errors.As(err, &status) && !isTransient(status.Code) && status.Code != http.StatusUnauthorized && status.Code != http.StatusForbidden {
-		return n, errNoLists
+		return errNoLists
 	}
 	if err != nil {
-		return n, err
+		return err
 	}
-	defer body.Close()
+	defer func() { err = errors.Join(err, body.Close()) }()
+	if answerType != BatchType {
+		return errNoLists // a page for people, say
+	}
 	in := &arriving{r: body, of: r}
 	err = readBatch(in, list, r.takeResumable)
-	return n + in.n, err
+	var local *LocalError
+	if err == nil || in.err != nil || errors.Is(err, ErrWrong) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &local) {
+		return err
+	}
+	return fmt.Errorf("its answer is no archive: %v: %w", err, ErrWrong)
 }
 
 // takeResumable is take, and what comes of a large file is kept where the rest does not come.

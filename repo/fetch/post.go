@@ -19,23 +19,23 @@ type StatusError struct {
 func (e *StatusError) Error() string { return statusText(e.Code) }
 
 // Post sends a body of some type to an address of http or https, and returns what the answer has, which
-// the caller closes: reading it fails when the server has sent nothing for the time of [Options].Stall.
+// the caller closes, and the type that the server says it is of: reading it fails when the server has sent nothing for the time of [Options].Stall.
 // Redirects are not followed. Nothing of the answer is decoded or verified.
-func (c *Client) Post(ctx context.Context, address, contentType string, b []byte) (io.ReadCloser, error) {
+func (c *Client) Post(ctx context.Context, address, contentType string, b []byte) (body io.ReadCloser, answerType string, err error) {
 	m, err := newMirror(address)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if m.url.Scheme != "http" && m.url.Scheme != "https" {
-		return nil, fmt.Errorf("%s: it is no address of http or https", m.name)
+		return nil, "", fmt.Errorf("%s: it is no address of http or https", m.name)
 	}
 	peer, err := c.peer(m.url)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	release, err := c.acquire(ctx, peer)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	header := http.Header{"User-Agent": {c.UserAgent}, "Accept-Encoding": {"identity"}, "Content-Type": {contentType}}
 	w := newWatch(ctx, c.Stall)
@@ -46,7 +46,7 @@ func (c *Client) Post(ctx context.Context, address, contentType string, b []byte
 	req, err := http.NewRequestWithContext(w.ctx, http.MethodPost, m.url.String(), bytes.NewReader(b))
 	if err != nil {
 		end()
-		return nil, err
+		return nil, "", err
 	}
 	req.Header = header
 	if user, password, ok := c.credentials(m); ok {
@@ -58,16 +58,16 @@ func (c *Client) Post(ctx context.Context, address, contentType string, b []byte
 	if err != nil {
 		end()
 		if w.stalled() {
-			return nil, c.stalledError()
+			return nil, "", c.stalledError()
 		}
-		return nil, explainTransport(err)
+		return nil, "", explainTransport(err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		discard(w, resp)
 		end()
-		return nil, &StatusError{resp.StatusCode, retryAfter(resp.Header)}
+		return nil, "", &StatusError{resp.StatusCode, retryAfter(resp.Header)}
 	}
-	return &watched{resp.Body, w, c, end}, nil
+	return &watched{resp.Body, w, c, end}, resp.Header.Get("Content-Type"), nil
 }
 
 func (c *Client) stalledError() error { return fmt.Errorf("it sent nothing for %v", c.Stall) }
