@@ -200,7 +200,7 @@ var bad = map[string]struct {
 		w.Header().Set("Content-Length", fmt.Sprint(len(b)))
 		_, _ = w.Write(b[:len(b)/2])
 		panic(http.ErrAbortHandler)
-	}, alone: "broken off"},
+	}, alone: "EOF"},
 	"an endless body": {answer: func(_ *testing.T, _ stock, w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			http.NotFound(w, r)
