@@ -49,7 +49,7 @@ for page in docs/man/*.[1-8]; do
 	gzip -9n <"$page" >"$share/man/man${page##*.}/$(basename "$page").gz"
 done
 cp -R hooks/files/mmdebstrap-hooks "$share/hashpkg/"
-cp packaging/systemd/* "$stage/usr/lib/systemd/system/"
+cp packaging/systemd/* closure/serve/hashpkg-serve.socket closure/serve/hashpkg-serve.service "$stage/usr/lib/systemd/system/"
 cp packaging/apparmor/* "$share/hashpkg/apparmor/"
 cp packaging/logrotate/hashpkg "$stage/etc/logrotate.d/"
 cp README.md "$share/doc/hashpkg/"

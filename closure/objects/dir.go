@@ -75,6 +75,7 @@ func (d *Dir) put(w Want, r io.Reader, progress Progress) (err error) {
 	if err != nil {
 		return &LocalError{err}
 	}
+	var n int64
 	defer func() {
 		if e := f.Close(); e != nil {
 			err = errors.Join(err, &LocalError{e})
@@ -85,19 +86,19 @@ func (d *Dir) put(w Want, r io.Reader, progress Progress) (err error) {
 			}
 		}
 		if err != nil {
+			progress(-n)
 			err = errors.Join(err, d.dir.RemoveIfThere(temp))
 		}
 	}()
 	h := digest.New()
 	to := &local{w: f}
-	n, err := io.Copy(io.MultiWriter(to, h), io.LimitReader(&counted{r, progress}, w.Size+1))
+	n, err = io.Copy(io.MultiWriter(to, h), io.LimitReader(&counted{r, progress}, w.Size+1))
 	switch {
 	case to.err != nil:
 		return &LocalError{to.err}
 	case err != nil:
 		return err
 	case n != w.Size || digest.Sum(h) != w.BLAKE3:
-		progress(-n)
 		return fmt.Errorf("%s of %s: %w", w.Path, w.Package.Spec(), ErrWrong)
 	}
 	return nil

@@ -3,6 +3,7 @@ package fetch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -22,8 +23,13 @@ type target struct {
 	progress func(int64)
 }
 
+// ErrLocal is what an error is (by errors.Is) of this machine's, such as a full disk.
+var ErrLocal = errors.New("it is this machine's")
+
 // localError is one of this machine: no other mirror can mend it.
 type localError struct{ error }
+
+func (localError) Is(target error) bool { return target == ErrLocal }
 
 func (e localError) Unwrap() error { return e.error }
 

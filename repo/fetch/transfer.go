@@ -72,6 +72,9 @@ var errStartOver = errors.New("the file has to be fetched from its start")
 // ErrFetch is what an error is (by errors.Is) that says that no mirror has given a file.
 var ErrFetch = errors.New("it could not be fetched")
 
+// ErrWrong is what an error is (by errors.Is) of a mirror that has another file than the one that is wanted.
+var ErrWrong = errors.New("it is another file")
+
 // fetchError is that all mirrors failed. It is an [ErrFetch].
 type fetchError struct {
 	name    string
@@ -94,8 +97,15 @@ func (e *fetchError) Error() string {
 	return s.String()
 }
 
-// Is reports whether the target is [ErrFetch], or fs.ErrNotExist and no mirror has the file.
+// Is reports whether the target is [ErrFetch], fs.ErrNotExist and no mirror has the file, or [ErrWrong]
+// and one has another.
 func (e *fetchError) Is(target error) bool {
+	if target == ErrWrong {
+		return slices.ContainsFunc(e.mirrors, func(m *mirror) bool {
+			var wrong mirrorError
+			return errors.As(m.err, &wrong) && wrong.lie
+		})
+	}
 	return target == ErrFetch || target == fs.ErrNotExist && !slices.ContainsFunc(e.mirrors, func(m *mirror) bool { return !errors.Is(m.err, fs.ErrNotExist) })
 }
 
@@ -267,7 +277,7 @@ func (t *transfer) explain(w *watch, m *mirror, err error) error {
 	if errors.As(err, &local) || !w.stalled() {
 		return err
 	}
-	return fmt.Errorf("it sent nothing for %v", t.client.Stall)
+	return t.client.stalledError()
 }
 
 // canContinue reports whether a mirror may be asked for the rest.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
+	"github.com/hashpkg/hashpkg/repo/fetch"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -127,13 +129,18 @@ func runFetch(ctx context.Context, a *app, o fetchOptions, given []string) error
 	if err != nil {
 		return err
 	}
+	sources, closeSources, err := a.sources(ctx, r, m, o)
+	if err != nil {
+		return err
+	}
+	defer closeSources()
 	progress := a.newProgress()
 	options := apply.Options{
 		InstallOptions: repo.InstallOptions{InstallOptions: transaction.InstallOptions{
 			Root: root, DryRun: o.dryRun, Choice: record.DefaultHighest, Signature: policy, Lock: o.lock(), Now: now, Generate: a.Generate,
 			Progress: progress.show, Begins: limitMemory(root),
 		}},
-		Repo: r, Manifest: m, Name: given[0], Proof: proof, Sources: a.sources(m, o), NoInstall: o.then == thenNothing,
+		Repo: r, Manifest: m, Name: given[0], Proof: proof, Sources: sources, NoInstall: o.then == thenNothing,
 	}
 	if o.then == thenRun {
 		options.Choice, options.Until, options.Run = record.DefaultKeep, now.Add(repo.RunFor), transaction.RunOnce
@@ -215,8 +222,24 @@ func isAddress(name string) bool {
 	return strings.HasPrefix(name, "https://") || strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "file://")
 }
 
-// sources returns where files are asked for, in this order.
-func (a *app) sources(*closure.Manifest, fetchOptions) []objects.Source { return nil }
+// sources returns where files are asked for, in this order. The caller closes them.
+func (a *app) sources(ctx context.Context, r *repo.Repo, m *closure.Manifest, o fetchOptions) (sources []objects.Source, end func(), err error) {
+	if o.offline {
+		return nil, func() {}, nil
+	}
+	dir, err := r.ObjectsDir(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	mirrors := objects.NewMirrors(objects.MirrorOptions{
+		Dir: objects.NewDir(dir), Templates: slices.Concat(o.mirrors, m.Mirrors),
+		Fetch: fetch.Options{Getenv: a.Getenv, Home: a.Getenv("HOME"), UserAgent: r.UserAgent, Warn: r.Warn},
+	})
+	return []objects.Source{mirrors}, func() {
+		mirrors.Close()
+		_ = dir.Close() // nothing was written by it
+	}, nil
+}
 
 // runOf runs a program of what a manifest was made of first.
 func (a *app) runOf(root *sysroot.Root, m *closure.Manifest, program string, given []string) error {
