@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/internal/archive"
 	"github.com/hashpkg/hashpkg/internal/testneed"
@@ -33,7 +34,7 @@ type realSpec struct {
 	vendor bool     // it is for Go, whose modules are a second source
 
 	bound     []string // programs that are bound
-	deps      string   // Debian's packages of the libraries that it needs
+	deps      string   // Debian's packages of what it needs besides those of the root
 	work, say string   // what its program does, and what that says among others
 	loads     []string // sonames that a program finds in hashpkg's trees
 }
@@ -42,7 +43,7 @@ var realSpecs = []realSpec{
 	{
 		name: "socat", source: "socat", spec: "socat.spec", edit: withCheck("./socat -V"),
 		bound: []string{"/usr/bin/socat"}, // procan and filan need the C library alone
-		deps:  "libssl3 libreadline8 libwrap0",
+		deps:  "libwrap0 libnsl2 libtirpc3",
 		work: `echo hello | socat - EXEC:cat
 socat UNIX-LISTEN:s,fork EXEC:'tr a-z A-Z' & sleep 1; echo hello | socat -t 5 - UNIX-CONNECT:s; kill $!`,
 		say: "HELLO", loads: []string{"libssl.so.3", "libcrypto.so.3"},
@@ -50,7 +51,7 @@ socat UNIX-LISTEN:s,fork EXEC:'tr a-z A-Z' & sleep 1; echo hello | socat -t 5 - 
 	{
 		name: "rsync", source: "rsync", spec: "packaging/lsb/rsync.spec", edit: withCheck("make check"),
 		bound: []string{"/usr/bin/rsync"},
-		deps:  "libacl1 libpopt0 libssl3 libxxhash0 liblz4-1 libzstd1 zlib1g",
+		deps:  "libpopt0 libxxhash0 liblz4-1",
 		work: `rsync -az --zc=zstd --cc=xxh128 -v /usr/share/doc/ to | grep -c /
 diff -r /usr/share/doc to && echo the same`,
 		say: "the same", loads: []string{"libpopt.so.0", "libzstd.so.1", "libxxhash.so.0", "libacl.so.1"},
@@ -58,7 +59,7 @@ diff -r /usr/share/doc to && echo the same`,
 	{
 		name: "xmlsec1", source: "xmlsec1", spec: "xmlsec1.spec", edit: withCheck("make check-crypto-openssl || make check"),
 		bound: []string{"/usr/bin/xmlsec1"},
-		deps:  "libxml2 libxslt1.1 libssl3 libltdl7",
+		deps:  "libxml2 libicu72 libxslt1.1 libltdl7",
 		work: `export LD_LIBRARY_PATH=
 printf 12345678 >key
 cat >a.xml <<'X'
@@ -74,14 +75,14 @@ cat b.xml`,
 			spec = strings.Replace(spec, "%setup\n", "%setup -q -n jq-jq-1.6\nautoreconf -fi\n", 1)
 			return withCheck("make check")(spec)
 		},
-		bound: []string{"/usr/bin/jq"}, deps: "libonig5",
-		work: `echo '{"a":["x1","y2"]}' | jq -c '.a | map(test("[xy]\\d"))'`,
-		say:  "[true,true]", loads: []string{"libonig.so.5", "libjq.so.1"},
+		bound: []string{"/usr/bin/jq"},
+		work:  `echo '{"a":["x1","y2"]}' | jq -c '.a | map(test("[xy]\\d"))'`,
+		say:   "[true,true]", loads: []string{"libonig.so.5", "libjq.so.1"},
 	},
 	{
 		name: "stunnel", source: "stunnel4", spec: "tools/stunnel.spec", edit: withCheck("./src/stunnel -version"),
 		args:  []string{"--define", "fedora 37", "--define", "_unitdir /usr/lib/systemd/system"},
-		bound: []string{"/usr/bin/stunnel"}, deps: "libssl3 libsystemd0 libwrap0",
+		bound: []string{"/usr/bin/stunnel"}, deps: "libsystemd0 libgcrypt20 libgpg-error0 libcap2 liblz4-1 libwrap0",
 		work: `stunnel -version 2>&1 | grep -i compiled; ls /usr/lib64/stunnel`,
 		say:  "Compiled", loads: []string{"libssl.so.3"},
 	},
@@ -96,7 +97,7 @@ cat b.xml`,
 		say:  "\327\222\327\221\327\220", loads: []string{"libfribidi.so.0"},
 	},
 	{
-		name: "lighttpd", source: "lighttpd", bound: []string{"/usr/sbin/lighttpd"}, deps: "libpcre2-8-0 libssl3 zlib1g libcrypt1",
+		name: "lighttpd", source: "lighttpd", bound: []string{"/usr/sbin/lighttpd"},
 		work: `mkdir www; seq 9999 >www/a.txt
 cat >c <<X
 server.document-root = "$PWD/www"
@@ -113,14 +114,14 @@ grep -i content-encoding headers; kill %1`,
 		say: "the same", loads: []string{"libpcre2-8.so.0"},
 	},
 	{
-		name: "python3-markupsafe", source: "markupsafe", deps: "python3",
-		work: `python3 -c 'import markupsafe, markupsafe._speedups as s; print(s.__file__, markupsafe.escape("<a>"))'`,
+		name: "python3-markupsafe", source: "markupsafe", deps: "python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libexpat1",
+		work: `python3.11 -c 'import markupsafe, markupsafe._speedups as s; print(s.__file__, markupsafe.escape("<a>"))'`,
 		say:  "_speedups.cpython",
 	},
 	{
 		name: "git-lfs", source: "git-lfs", vendor: true, // it needs the C library alone
-		work: `seq 99 >a; git-lfs pointer --file=a; git-lfs version`,
-		say:  "oid sha256:", deps: "git",
+		work: `git-lfs version`,
+		say:  "git-lfs/3.3.0",
 	},
 }
 
@@ -141,6 +142,18 @@ func sources(t *testing.T, packages ...string) string {
 	}
 	dir := filepath.Join(filepath.Dir(release.Dir), "source")
 	mustRun(t, "mkdir", "-p", dir+"/.apt/lists/partial", dir+"/.apt/archives/partial")
+	lock, err := os.OpenFile(dir+"/.lock", os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close() // which gives it up
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	packages = slices.DeleteFunc(packages, func(name string) bool { return orig(t, dir, name) != "" })
+	if len(packages) == 0 {
+		return dir
+	}
 	source := strings.Replace(release.Source, "deb ", "deb-src ", 1)
 	conf := fmt.Sprintf("Dir::Etc::sourcelist %q;\nDir::Etc::sourceparts \"/dev/null\";\nDir::State::lists %q;\nDir::Cache %q;\nAPT::Sandbox::User \"root\";\n",
 		dir+"/.apt/sources.list", dir+"/.apt/lists", dir+"/.apt")
@@ -160,7 +173,7 @@ func sources(t *testing.T, packages ...string) string {
 	return dir
 }
 
-// orig returns the path of the upstream source of a package.
+// orig returns the path of the upstream source of a package, or "".
 func orig(t *testing.T, dir, source string) string {
 	t.Helper()
 	found, err := filepath.Glob(dir + "/*_*.orig.tar.*")
@@ -172,7 +185,6 @@ func orig(t *testing.T, dir, source string) string {
 			return file
 		}
 	}
-	t.Fatalf("no source of %s in %q", source, found)
 	return ""
 }
 
@@ -305,8 +317,11 @@ func TestSystemRPMSpecs(t *testing.T) {
 		}
 	})
 	t.Run("install", func(t *testing.T) {
-		slices.Sort(deps)
-		without, with := testroot.RPM(t, slices.Compact(deps)...), testroot.RPM(t, slices.Compact(deps)...)
+		without, with := testroot.RPM(t), testroot.RPM(t)
+		libraries := repacked(t, deps)
+		for _, root := range []*testroot.RPMRoot{without, with} {
+			root.RPM(append([]string{"-U", "--oldpackage", "--nodeps", "--replacefiles", "--replacepkgs"}, libraries...)...)
+		}
 		with.RPM(append([]string{"-i"}, buildPackages(t, "rpm", "1.0")[:2]...)...)
 		for _, s := range realSpecs {
 			t.Run(s.name, func(t *testing.T) {
@@ -321,9 +336,34 @@ func TestSystemRPMSpecs(t *testing.T) {
 		inForce(t, with.Root, "in the end")
 		with.Run("hashpkg", "restore", "--all")
 		for _, s := range realSpecs {
-			s.verifies(t, with)
+			if bound[s.name] != nil {
+				s.verifies(t, with)
+			}
 		}
 	})
+}
+
+// repacked returns packages of Debian as rpms.
+func repacked(t *testing.T, packages []string) (rpms []string) {
+	t.Helper()
+	slices.Sort(packages)
+	packages = slices.Compact(packages)
+	debs, err := archive.Fetch(t.Context(), archive.Options{Suite: "bookworm", Packages: packages})
+	if err != nil {
+		testneed.Unmet(t, err)
+	}
+	dir := t.TempDir()
+	for i, deb := range debs {
+		b, err := repackDeb(packages[i], deb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rpms = append(rpms, filepath.Join(dir, packages[i]+".rpm"))
+		if err := os.WriteFile(rpms[i], b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return rpms
 }
 
 func sameRPMs(t *testing.T, what string, a, b map[string]string) {
