@@ -285,7 +285,11 @@ func repackDeb(name, deb string) ([]byte, error) {
 		return nil, err
 	}
 	p := testrpm.Package{Name: name, Arch: "x86_64", Compression: testdeb.Gzip}
-	p.Version, p.Release, _ = strings.Cut(string(version), "-")
+	full := string(version)
+	if epoch, rest, has := strings.Cut(full, ":"); has {
+		p.Epoch, full = epoch, rest
+	}
+	p.Version, p.Release, _ = strings.Cut(full, "-")
 	content, err := exec.Command("dpkg-deb", "--fsys-tarfile", deb).Output()
 	if err != nil {
 		return nil, err
