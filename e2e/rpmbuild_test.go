@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -102,14 +103,49 @@ func newRPMBuilder(t *testing.T, devel bool) *rpmBuilder {
 	return &rpmBuilder{t, env}
 }
 
+// vendor writes the macros of the vendor, which are read last but those of who builds.
+func (b *rpmBuilder) vendor(macros string) {
+	b.t.Helper()
+	for _, v := range b.env {
+		if conf, ok := strings.CutPrefix(v, "RPM_CONFIGDIR="); ok {
+			mustRun(b.t, "mkdir", "-p", conf+"/debian")
+			if err := os.WriteFile(conf+"/debian/macros", []byte(macros), 0o644); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// everywhere returns arguments that have rpmbuild bind all packages.
+func (b *rpmBuilder) everywhere() []string {
+	b.t.Helper()
+	cmd := exec.Command("rpm", "--eval", "%hashpkg_bind_all")
+	cmd.Env = b.env
+	macros, err := cmd.Output()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	file := filepath.Join(b.t.TempDir(), "macros")
+	if err := os.WriteFile(file, macros, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+	return []string{"--load", file}
+}
+
 // try builds a spec, and returns its packages by their names.
 func (b *rpmBuilder) try(s spec, args ...string) (map[string]string, string, error) {
+	b.t.Helper()
+	return b.tryText(s.name, s.text(), args...)
+}
+
+// tryText builds a spec, and returns its packages by their names.
+func (b *rpmBuilder) tryText(name, text string, args ...string) (map[string]string, string, error) {
 	b.t.Helper()
 	// The directory is in no package, but is the same for all, as debugging information has its length.
 	top := filepath.Join(b.t.TempDir(), "top")
 	out := b.t.TempDir()
-	file := filepath.Join(b.t.TempDir(), s.name+".spec")
-	if err := os.WriteFile(file, []byte(s.text()), 0o644); err != nil {
+	file := filepath.Join(b.t.TempDir(), name+".spec")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
 	cmd := exec.Command("rpmbuild", append([]string{
@@ -182,6 +218,8 @@ func TestRPMBuild(t *testing.T) {
 	if err := os.WriteFile(leave, []byte("leave usr/bin/greet\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	line := regexp.MustCompile(`(?m)^%hashpkg_bind.*\n`)
+	everywhere := devel.everywhere()
 	tests := []struct {
 		spec
 		args    []string
@@ -191,24 +229,25 @@ func TestRPMBuild(t *testing.T) {
 		{spec{name: "unasked-debug", debug: true}, nil, ""},
 		{spec{name: "asked", install: bind}, nil, farmFromBin},
 		{spec{name: "asked-debug", install: bind, debug: true}, nil, farmFromBin},
-		{spec{name: "before-install", top: bind}, nil, farmFromBin},
-		{spec{name: "everywhere", debug: true}, []string{"--define", "__spec_install_post %{hashpkg_install_post}"}, farmFromBin},
-		{spec{name: "everywhere-but-here", top: "%global _hashpkg_bind 0\n"}, []string{"--define", "__spec_install_post %{hashpkg_install_post}"}, ""},
+		{spec{name: "in-a-comment", top: "# %hashpkg_bind\n", install: "# " + bind}, nil, ""},
+		{spec{name: "not-this-time", install: bind}, []string{"--define", "_hashpkg_bind 0"}, ""},
+		{spec{name: "everywhere", debug: true}, everywhere, farmFromBin},
+		{spec{name: "everywhere-but-here", top: "%global _hashpkg_bind 0\n"}, everywhere, ""},
+		{spec{name: "everywhere-and-asked", install: "%hashpkg_bind --rules " + leave + "\n"}, everywhere, ""},
 		{spec{name: "rules", install: "%hashpkg_bind --rules " + leave + "\n"}, nil, ""},
 		{spec{name: "own-path", install: bind, flags: `-Wl,-rpath,'$ORIGIN/../lib64/own'`}, nil, "$ORIGIN/../lib64/own:" + farmFromBin},
 		{spec{name: "setgid", install: "chmod 2755 %{buildroot}/usr/bin/greet\n" + bind}, nil, ""},
 		{spec{name: "stripped", install: "strip %{buildroot}/usr/bin/greet\n" + bind}, nil, farmFromBin},
 		{spec{name: "old-hash", install: bind, flags: "-Wl,--hash-style=sysv -no-pie"}, nil, farmFromBin},
 		{spec{name: "pure-data", noarch: true, install: bind}, nil, ""},
-		{spec{name: "pure-data-everywhere", noarch: true}, []string{"--define", "__spec_install_post %{hashpkg_install_post}"}, ""},
+		{spec{name: "pure-data-everywhere", noarch: true}, everywhere, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			plain, devel := &rpmBuilder{t, plain.env}, &rpmBuilder{t, devel.env}
 			rpms := devel.build(test.spec, test.args...)
 			unbound := test.spec
-			unbound.install, unbound.top = strings.ReplaceAll(unbound.install, bind, ""), strings.ReplaceAll(unbound.top, bind, "")
-			unbound.install = strings.ReplaceAll(unbound.install, "%hashpkg_bind --rules "+leave+"\n", "")
+			unbound.install = line.ReplaceAllString(unbound.install, "")
 			before := plain.build(unbound)
 			if len(before) != len(rpms) {
 				t.Fatalf("built %v, and without hashpkg %v", rpms, before)
@@ -246,8 +285,43 @@ func TestRPMBuild(t *testing.T) {
 			isInstalled(t, test.name, rpms)
 		})
 	}
-	if _, said, err := devel.try(spec{name: "wrong", install: "%hashpkg_bind --rules /nowhere\n"}); err == nil || !strings.Contains(said, "/nowhere") {
-		t.Errorf("with rules that are not there it says: %v: %s", err, said)
+	wrong := []struct{ section, line, says string }{
+		{"%install", "%hashpkg_bind --rules /nowhere", "/nowhere"},
+		{"%install", "%hashpkg_bind\nfalse", "%install"}, // and rpm's own message
+		{"%build", "%hashpkg_bind", "%hashpkg_bind is for %install"},
+		{"%prep", "%hashpkg_bind", "%hashpkg_bind is for %install"},
+		{"License: MIT", "%hashpkg_bind", "hashpkg_bind()"}, // rpm knows no such tag
+	}
+	for _, w := range wrong {
+		s := spec{name: "wrong"}
+		text := strings.Replace(s.text(), w.section+"\n", w.section+"\n"+w.line+"\n", 1)
+		if _, said, err := devel.tryText(s.name, text); err == nil || !strings.Contains(said, w.says) {
+			t.Errorf("with %q in %s it says: %v: %s", w.line, w.section, err, said)
+		}
+	}
+}
+
+// TestRPMBuildVendor builds where the vendor has steps of its own after %install.
+func TestRPMBuildVendor(t *testing.T) {
+	vendors := newRPMBuilder(t, true)
+	vendors.vendor("%__spec_install_post \\\n%{__os_install_post}\\\necho vendor >%{buildroot}/usr/share/%{name}/vendor\\\n%{nil}\n")
+	for name, test := range map[string]struct {
+		install string
+		args    []string
+	}{
+		"line":       {"%hashpkg_bind\n", nil},
+		"everywhere": {"", vendors.everywhere()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &rpmBuilder{t, vendors.env}
+			rpms := b.build(spec{name: "asked", install: test.install}, test.args...)
+			if got := runPathOf(t, unpack(t, rpms["asked"])+"/usr/bin/greet"); got != farmFromBin {
+				t.Errorf("the RUNPATH is %q", got)
+			}
+			if _, err := os.Stat(unpack(t, rpms["asked-data"]) + "/usr/share/asked/vendor"); err != nil {
+				t.Errorf("the vendor's step: %v", err)
+			}
+		})
 	}
 }
 

@@ -275,35 +275,58 @@ func repack(ts *testscript.TestScript, neg bool, args []string) {
 	if len(debs) != 1 {
 		ts.Fatalf("repack: %s are %d files", deb, len(debs))
 	}
-	version, err := exec.Command("dpkg-deb", "--showformat", "${Version}", "-W", debs[0]).Output()
+	b, err := repackDeb(name, debs[0])
 	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(rpm), b, 0o644))
+}
+
+// repackDeb returns the files of a deb as an rpm of that name.
+func repackDeb(name, deb string) ([]byte, error) {
+	version, err := exec.Command("dpkg-deb", "--showformat", "${Version}", "-W", deb).Output()
+	if err != nil {
+		return nil, err
+	}
 	p := testrpm.Package{Name: name, Arch: "x86_64", Compression: testdeb.Gzip}
-	p.Version, p.Release, _ = strings.Cut(string(version), "-")
-	content, err := exec.Command("dpkg-deb", "--fsys-tarfile", debs[0]).Output()
-	ts.Check(err)
+	full := string(version)
+	if epoch, rest, has := strings.Cut(full, ":"); has {
+		p.Epoch, full = epoch, rest
+	}
+	p.Version, p.Release, _ = strings.Cut(full, "-")
+	content, err := exec.Command("dpkg-deb", "--fsys-tarfile", deb).Output()
+	if err != nil {
+		return nil, err
+	}
 	requires, provides := map[string]bool{}, map[string]bool{} // as rpmbuild finds them
 	for archive := tar.NewReader(bytes.NewReader(content)); ; {
 		h, err := archive.Next()
 		if err == io.EOF {
 			break
 		}
-		ts.Check(err)
+		if err != nil {
+			return nil, err
+		}
 		file := testrpm.File{Path: filepath.Join("/", h.Name), Mode: uint32(h.Mode)}
 		switch h.Typeflag {
 		case tar.TypeSymlink:
 			file = testrpm.Symlink(file.Path, h.Linkname)
 		case tar.TypeReg:
 			b, err := io.ReadAll(archive)
-			ts.Check(err)
+			if err != nil {
+				return nil, err
+			}
 			file.Content = string(b)
 			if f, err := elf.NewFile(bytes.NewReader(b)); err == nil {
 				libraries, err := f.ImportedLibraries()
-				ts.Check(err)
+				if err != nil {
+					return nil, err
+				}
 				for _, l := range libraries {
 					requires[l+"()(64bit)"] = true
 				}
 				names, err := f.DynString(elf.DT_SONAME)
-				ts.Check(err)
+				if err != nil {
+					return nil, err
+				}
 				for _, name := range names {
 					provides[name+"()(64bit)"] = true
 				}
@@ -315,9 +338,7 @@ func repack(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	p.Provides = slices.Sorted(maps.Keys(provides))
 	p.Requires = slices.Sorted(maps.Keys(requires))
-	b, err := p.Build()
-	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(rpm), b, 0o644))
+	return p.Build()
 }
 
 func damage(ts *testscript.TestScript, neg bool, args []string) {
