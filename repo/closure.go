@@ -107,6 +107,9 @@ func (r *Repo) ObjectsDir(ctx context.Context) (*beneath.Dir, error) {
 	if err := dir.MkdirAll(objectsDir, 0o755); err != nil {
 		return nil, sysroot.Hint(fmt.Errorf("open the cache: %w", err))
 	}
+	if err := dir.SweepTemp(objectsDir, beneath.AbandonedAfter); err != nil { // of killed runs
+		return nil, err
+	}
 	return dir.OpenDir(objectsDir)
 }
 

@@ -102,7 +102,10 @@ func Install(ctx context.Context, o Options) (*Result, error) {
 		}
 		return &transaction.Unpacked{Draft: p.Draft(), Proof: o.Proof, Open: a.open}
 	})
-	if err == nil && result.InstallResult != nil && !o.DryRun {
+	switch {
+	case errors.Is(err, digest.ErrMismatch): // the disk, or somebody, changed it since it came
+		err = errors.Join(advice.Errorf("%w; what had come was removed: run this again", err), a.clear(packages))
+	case err == nil && result.InstallResult != nil && !o.DryRun:
 		err = a.clear(packages)
 	}
 	return result, err
@@ -127,29 +130,19 @@ type applier struct {
 // each with why.
 func (a *applier) bring(ctx context.Context, wants []objects.Want, result *Result) (map[*closure.Package]error, error) {
 	var missing []objects.Want
-	var size int64
 	for _, w := range wants {
 		result.Files++
 		result.Bytes += w.Size
 		if !a.there.Has(w.BLAKE3) {
 			missing = append(missing, w)
-			size += w.Size
 		}
 	}
-	if len(missing) == 0 {
-		return nil, nil
+	missing, err := a.take(ctx, missing)
+	if err != nil || len(missing) == 0 {
+		return nil, err
 	}
-	watcher := a.Repo.Watch([]int64{size})
-	defer watcher.End()
-	show := watcher.Progress(0)
-	var came atomic.Int64
-	err := objects.Fetch(ctx, a.dir, missing, slices.Concat([]objects.Source{rootFiles{a.Root}}, a.Sources), func(n int64) {
-		if n := came.Add(n); show != nil {
-			show(n)
-		}
-	})
-	result.Fetched = came.Load()
 	var nowhere *objects.MissingError
+	err = a.fetch(ctx, missing, result)
 	if !errors.As(err, &nowhere) {
 		return nil, err
 	}
@@ -166,6 +159,38 @@ func (a *applier) bring(ctx context.Context, wants []objects.Want, result *Resul
 		}
 	}
 	return lacking, nil
+}
+
+// take takes those files that the root's own package manager has brought, and returns the others.
+func (a *applier) take(ctx context.Context, wants []objects.Want) ([]objects.Want, error) {
+	err := objects.Fetch(ctx, a.dir, wants, []objects.Source{rootFiles{a.Root}}, nil)
+	var nowhere *objects.MissingError
+	if errors.As(err, &nowhere) {
+		return nowhere.Files, nil
+	}
+	return nil, err
+}
+
+// fetch fetches files, and shows how far that has come.
+func (a *applier) fetch(ctx context.Context, wants []objects.Want, result *Result) error {
+	if len(a.Sources) == 0 {
+		return objects.Fetch(ctx, a.dir, wants, nil, nil)
+	}
+	var size int64
+	for _, w := range wants {
+		size += w.Size
+	}
+	watcher := a.Repo.Watch([]int64{size})
+	defer watcher.End()
+	show := watcher.Progress(0)
+	var came atomic.Int64
+	err := objects.Fetch(ctx, a.dir, wants, a.Sources, func(n int64) {
+		if n := came.Add(n); show != nil {
+			show(n)
+		}
+	})
+	result.Fetched = came.Load()
+	return err
 }
 
 // fetchable returns an error for packages that lack files and that no distributor has whole.
