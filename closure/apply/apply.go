@@ -21,7 +21,6 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
-	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
 
@@ -69,7 +68,7 @@ func Install(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	there, err := installed(o.Root)
+	there, err := transaction.InstalledFiles(o.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -126,27 +125,6 @@ type applier struct {
 	Options
 	dir   *objects.Dir
 	there *transaction.Packaged
-}
-
-// installed returns the packaged bytes of the private trees that a root has.
-func installed(root *sysroot.Root) (*transaction.Packaged, error) {
-	there := transaction.NewPackaged(root.Store())
-	g, err := root.Active()
-	if err != nil {
-		return nil, err
-	}
-	for i := range g.Trees {
-		t := &g.Trees[i]
-		if t.Origin != record.OriginPrivate {
-			continue
-		}
-		m, err := root.Store().Manifest(t.Name, t.Dir)
-		if err != nil {
-			continue // what it has is fetched
-		}
-		there.Learn(m)
-	}
-	return there, nil
 }
 
 // bring brings what the root does not have, and returns the packages of which files come from nowhere but the

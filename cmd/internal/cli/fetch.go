@@ -71,17 +71,22 @@ run, as by hashpkg run; what stands behind the manifest is for the program.`,
 		RunE: func(c *cobra.Command, given []string) error { return runFetch(c.Context(), a, o, given) },
 	}
 	cmd.ValidArgsFunction = a.complete(nothing, orFiles)
+	o.add(a, cmd, thenNothing)
+	cmd.Flags().BoolVar(&o.offline, "offline", false, "fetch nothing: use what is there")
+	cmd.Flags().StringArrayVar(&o.mirrors, "mirror", nil, "fetch from the mirror with this `ADDRESS` of a file first, with {blake3} or {sha256} in it (may be repeated)")
+	return cmd
+}
+
+// add adds the flags that say what becomes of a closure.
+func (o *fetchOptions) add(a *app, cmd *cobra.Command, then string) {
 	f := cmd.Flags()
-	f.StringVar(&o.then, "then", thenNothing, "do `WHAT` with it: nothing, install or run")
+	f.StringVar(&o.then, "then", then, "do `WHAT` with it: nothing, install or run")
 	f.StringVar(&o.program, "program", "", "run the program `NAME` of the package (default: the one that is called like it)")
-	f.StringArrayVar(&o.mirrors, "mirror", nil, "fetch from the mirror with this `ADDRESS` of a file first, with {blake3} or {sha256} in it (may be repeated)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off")
-	f.BoolVar(&o.offline, "offline", false, "fetch nothing: use what is there")
 	f.BoolVar(&o.dryRun, "dry-run", false, "with --then install: fetch, print the plan and change nothing else")
 	a.completeFlag(cmd, "then", func(*sysroot.Root, []string, string) []string { return []string{thenNothing, thenInstall, thenRun} }, noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
 	o.lock = a.waitFlag(cmd, false)
-	return cmd
 }
 
 // fetchOutput is what fetch prints with --json.
@@ -94,17 +99,49 @@ type fetchOutput struct {
 }
 
 func runFetch(ctx context.Context, a *app, o fetchOptions, given []string) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	return a.fetchClosure(ctx, o, given[1:], func(r *repo.Repo) (*fetchedManifest, error) {
+		m, proof, err := readManifest(ctx, r, given[0])
+		if err != nil {
+			return nil, err
+		}
+		sources, end, err := a.sources(ctx, r, m, o)
+		return &fetchedManifest{m, given[0], proof, sources, end}, err
+	})
+}
+
+// check returns an error for options that are wrong.
+func (o *fetchOptions) check() error {
 	if o.then != thenNothing && o.then != thenInstall && o.then != thenRun {
 		return usageError{fmt.Errorf("--then %s: expected %s, %s or %s", o.then, thenNothing, thenInstall, thenRun)}
 	}
-	policy, err := trust.ParsePolicy(o.signature)
-	if err != nil {
+	if _, err := trust.ParsePolicy(o.signature); err != nil {
 		return usageError{fmt.Errorf("--signature: %w", err)}
 	}
 	for _, t := range o.mirrors {
 		if err := closure.CheckTemplate(t); err != nil {
 			return usageError{fmt.Errorf("--mirror: %w", err)}
 		}
+	}
+	return nil
+}
+
+// fetchedManifest is a closure manifest that was read, and where its files are asked for.
+type fetchedManifest struct {
+	*closure.Manifest
+	name    string
+	proof   pkginfo.Signature
+	sources []objects.Source
+	close   func() error // of the sources
+}
+
+// fetchClosure brings the files of a closure, and installs or runs it.
+func (a *app) fetchClosure(ctx context.Context, o fetchOptions, given []string, read func(*repo.Repo) (*fetchedManifest, error)) (err error) {
+	policy, err := trust.ParsePolicy(o.signature)
+	if err != nil {
+		return usageError{fmt.Errorf("--signature: %w", err)}
 	}
 	root, err := a.openRoot()
 	if err != nil {
@@ -125,22 +162,18 @@ func runFetch(ctx context.Context, a *app, o fetchOptions, given []string) error
 		return err
 	}
 	defer r.Close()
-	m, proof, err := readManifest(ctx, r, given[0])
+	m, err := read(r)
 	if err != nil {
 		return err
 	}
-	sources, closeSources, err := a.sources(ctx, r, m, o)
-	if err != nil {
-		return err
-	}
-	defer closeSources()
+	defer func() { err = errors.Join(err, m.close()) }()
 	progress := a.newProgress()
 	options := apply.Options{
 		InstallOptions: repo.InstallOptions{InstallOptions: transaction.InstallOptions{
 			Root: root, DryRun: o.dryRun, Choice: record.DefaultHighest, Signature: policy, Lock: o.lock(), Now: now, Generate: a.Generate,
 			Progress: progress.show, Begins: limitMemory(root),
 		}},
-		Repo: r, Manifest: m, Name: given[0], Proof: proof, Sources: sources, NoInstall: o.then == thenNothing,
+		Repo: r, Manifest: m.Manifest, Name: m.name, Proof: m.proof, Sources: m.sources, NoInstall: o.then == thenNothing,
 	}
 	if o.then == thenRun {
 		options.Choice, options.Until, options.Run = record.DefaultKeep, now.Add(repo.RunFor), transaction.RunOnce
@@ -155,7 +188,7 @@ func runFetch(ctx context.Context, a *app, o fetchOptions, given []string) error
 	}
 	switch o.then {
 	case thenRun:
-		return a.runOf(root, m, o.program, given[1:])
+		return a.runOf(root, m.Manifest, o.program, given)
 	case thenInstall:
 		return a.finishFetch(ctx, root, result, o, options)
 	}
@@ -223,9 +256,9 @@ func isAddress(name string) bool {
 }
 
 // sources returns where files are asked for, in this order. The caller closes them.
-func (a *app) sources(ctx context.Context, r *repo.Repo, m *closure.Manifest, o fetchOptions) (sources []objects.Source, end func(), err error) {
+func (a *app) sources(ctx context.Context, r *repo.Repo, m *closure.Manifest, o fetchOptions) (sources []objects.Source, end func() error, err error) {
 	if o.offline {
-		return nil, func() {}, nil
+		return nil, func() error { return nil }, nil
 	}
 	dir, err := r.ObjectsDir(ctx)
 	if err != nil {
@@ -235,9 +268,9 @@ func (a *app) sources(ctx context.Context, r *repo.Repo, m *closure.Manifest, o 
 		Dir: objects.NewDir(dir), Templates: slices.Concat(o.mirrors, m.Mirrors),
 		Fetch: fetch.Options{Getenv: a.Getenv, Home: a.Getenv("HOME"), UserAgent: r.UserAgent, Warn: r.Warn},
 	})
-	return []objects.Source{mirrors}, func() {
+	return []objects.Source{mirrors}, func() error {
 		mirrors.Close()
-		_ = dir.Close() // nothing was written by it
+		return dir.Close()
 	}, nil
 }
 

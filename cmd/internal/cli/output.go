@@ -34,8 +34,20 @@ func (o output) check(name, how string) error {
 
 // write writes a file, which takes its name when it is whole.
 func (o output) write(name, how string, text []byte) error {
+	return o.writeBy(name, how, func(f *os.File) error {
+		_, err := f.Write(text)
+		return err
+	})
+}
+
+// writeBy has fill write a file, which takes its name when it is whole.
+func (o output) writeBy(name, how string, fill func(*os.File) error) error {
 	if isDevice(name) {
-		return o.fault(name, how, os.WriteFile(name, text, 0o644))
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
+		if err == nil {
+			err = errors.Join(fill(f), f.Close())
+		}
+		return o.fault(name, how, err)
 	}
 	if real, err := filepath.EvalSymlinks(name); err == nil {
 		name = real
@@ -44,7 +56,7 @@ func (o output) write(name, how string, text []byte) error {
 	if err != nil {
 		return o.fault(name, how, err)
 	}
-	_, err = temp.File.Write(text)
+	err = fill(temp.File)
 	if err == nil {
 		err = temp.File.Chmod(0o644)
 	}

@@ -1,0 +1,75 @@
+package oci
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/hashpkg/hashpkg/closure"
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/layout/record"
+)
+
+// ownBlob is how many bytes a file may have, and not be a blob of its own.
+const ownBlob = 64 << 10
+
+// group is the files of one blob, which are not compressed there each by itself.
+type group struct {
+	key   digest.Digest // what the blob is found by
+	files []member
+	size  int64 // bytes of all files
+	pack  bool  // of a package's small files
+}
+
+// member is a file of a group.
+type member struct {
+	path   string // one of those that it has, for people
+	blake3 digest.Digest
+	size   int64
+}
+
+// groupsOf returns what the blobs of a closure have, each once.
+func groupsOf(m *closure.Manifest) []group {
+	var groups []group
+	seen := map[digest.Digest]bool{}
+	add := func(g group) {
+		if !seen[g.key] {
+			seen[g.key] = true
+			groups = append(groups, g)
+		}
+	}
+	for _, architecture := range m.ArchitectureNames() {
+		packages := m.Architectures[architecture]
+		for i := range packages {
+			small := group{pack: true}
+			h := digest.New()
+			packed := map[digest.Digest]bool{}
+			for _, f := range members(&packages[i]) {
+				switch {
+				case f.size > ownBlob:
+					add(group{key: f.blake3, files: []member{f}, size: f.size})
+				case !packed[f.blake3]:
+					packed[f.blake3] = true
+					small.files = append(small.files, f)
+					small.size += f.size
+					h.Write(f.blake3[:]) //nolint:errcheck // a hash takes all
+				}
+			}
+			if small.key = digest.Sum(h); len(small.files) > 0 {
+				add(small)
+			}
+		}
+	}
+	return groups
+}
+
+// members returns the regular files of a package in the order of their paths.
+func members(p *closure.Package) []member {
+	var files []member
+	for i := range p.Files {
+		if f := &p.Files[i]; f.Type == record.TypeFile {
+			files = append(files, member{f.Path, f.BLAKE3, f.Size})
+		}
+	}
+	slices.SortFunc(files, func(a, b member) int { return cmp.Compare(a.path, b.path) })
+	return files
+}
