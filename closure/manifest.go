@@ -43,8 +43,8 @@ type Manifest struct {
 	Mirrors []string `json:"mirrors,omitempty"`
 	// See says who picks the versions of what this manifest does not have itself.
 	See []See `json:"see,omitempty"`
-	// Architectures are the closures, by the architecture of the root that they are for, in the word
-	// of its package manager. Packages are sorted by name, version, architecture and tree.
+	// Architectures are the closures, by the architecture of the root that they are for, as a
+	// multi-arch triplet: "x86_64-linux-gnu". Packages are sorted by name, version, architecture and tree.
 	Architectures map[string][]Package `json:"architectures"`
 }
 

@@ -82,6 +82,14 @@ func (r *Repo) install(ctx context.Context, o InstallOptions, chosen []*Selected
 			packages = append(packages, p)
 			continue
 		}
+		if s.Unpacked != nil {
+			p.Proof = s.Unpacked.Proof
+			p.Get = func(context.Context) (transaction.Arrived, error) {
+				return transaction.Arrived{Unpacked: s.Unpacked}, nil
+			}
+			packages = append(packages, p)
+			continue
+		}
 		format, err := r.formatOf(s.Source)
 		if err != nil {
 			return nil, err

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -48,7 +47,7 @@ type Locked struct {
 	Digest       string         `json:"digest"` // of the package file: "sha256:HEX"
 	Signer       string         `json:"signer,omitempty"`
 	Tree         string         `json:"tree"`
-	Identity     digest.Digest  `json:"identity"` // of the tree, see [plan.Portable]
+	Identity     digest.Digest  `json:"identity"` // of the tree, see [plan.Portable]; zero of a part of a package, of which it is not compared
 	Binding      record.Binding `json:"binding,omitzero"`
 }
 
@@ -163,46 +162,6 @@ func locked(p *Pool, t *record.Tree, m *record.Manifest, packages *packagesOf) (
 	return l, nil
 }
 
-// Trees returns trees of the active generation as a lock file has them. Of those that came from a file,
-// or of which their release has the version no more, there is no address.
-func (r *Repo) Trees(ctx context.Context, trees []*record.Tree) ([]Locked, error) {
-	g, err := r.Root.Active()
-	if err != nil {
-		return nil, err
-	}
-	packages := newPackagesOf(r.Root, g)
-	byRelease := map[string][]int{}
-	for i, t := range trees {
-		byRelease[t.Release] = append(byRelease[t.Release], i)
-	}
-	all := make([]Locked, len(trees))
-	add := func(release string, p *Pool) error {
-		for _, i := range byRelease[release] {
-			m, err := r.Root.Store().Manifest(trees[i].Name, trees[i].Dir)
-			if err != nil {
-				return err
-			}
-			l, err := locked(p, trees[i], m, packages)
-			if err != nil {
-				return err
-			}
-			all[i] = *l
-		}
-		return nil
-	}
-	for _, release := range slices.Sorted(maps.Keys(byRelease)) {
-		if release == "" {
-			err = add(release, nil)
-		} else {
-			err = r.withRelease(ctx, release, func(p *Pool) error { return add(release, p) })
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return all, packages.fault
-}
-
 // plainURLs returns addresses without user and password, which are not for who gets a
 // lock file.
 func plainURLs(urls []string) []string {
@@ -241,25 +200,38 @@ func ReadLockFile(name string, text []byte) (*LockFile, error) {
 
 // InstallLocked installs what a lock file has: the same trees, or it is an error.
 func (r *Repo) InstallLocked(ctx context.Context, o InstallOptions, name string, lock *LockFile) (*transaction.InstallResult, error) {
-	if lock.Prefix != r.Root.Prefix() {
-		return nil, fmt.Errorf("install %s: its trees stand in %s, and those of this root in %s", name, lock.Prefix, r.Root.Prefix())
-	}
 	chosen := make([]*Selected, len(lock.Packages))
 	for i := range lock.Packages {
-		l := &lock.Packages[i]
-		chosen[i] = &Selected{
-			Available: &Available{
-				Listed: &pkginfo.Listed{
-					Package: pkginfo.Package{Format: l.Kind, Name: l.Name, Version: l.Version, Architecture: l.Architecture},
-					Path:    l.URLs[0], Size: l.Size, Digest: l.Digest,
-				},
-				Source: &backends.Source{Format: l.Kind, Name: l.Release, Release: l.Release},
-				State: &State{Signature: pkginfo.Signature{
-					Verdict: pkginfo.Good, Signer: l.Signer, Reason: "by its digest in " + name,
-				}},
+		chosen[i] = lock.Packages[i].selected(name)
+	}
+	return r.installTheVery(ctx, o, name, lock, chosen)
+}
+
+// selected returns a package of the lock file name as one that was selected.
+func (l *Locked) selected(name string) *Selected {
+	s := &Selected{
+		Available: &Available{
+			Listed: &pkginfo.Listed{
+				Package: pkginfo.Package{Format: l.Kind, Name: l.Name, Version: l.Version, Architecture: l.Architecture},
+				Size:    l.Size, Digest: l.Digest,
 			},
-			Asked: l.Asked, OnHold: l.OnHold, URLs: l.URLs, Binding: &l.Binding, Tree: l.Tree,
-		}
+			Source: &backends.Source{Format: l.Kind, Name: l.Release, Release: l.Release},
+			State: &State{Signature: pkginfo.Signature{
+				Verdict: pkginfo.Good, Signer: l.Signer, Reason: "by its digest in " + name,
+			}},
+		},
+		Asked: l.Asked, OnHold: l.OnHold, URLs: l.URLs, Binding: &l.Binding, Tree: l.Tree,
+	}
+	if len(l.URLs) > 0 {
+		s.Path = l.URLs[0]
+	}
+	return s
+}
+
+// installTheVery installs what was chosen by a lock file, if it becomes the trees that this has.
+func (r *Repo) installTheVery(ctx context.Context, o InstallOptions, name string, lock *LockFile, chosen []*Selected) (*transaction.InstallResult, error) {
+	if lock.Prefix != r.Root.Prefix() {
+		return nil, fmt.Errorf("install %s: its trees stand in %s, and those of this root in %s", name, lock.Prefix, r.Root.Prefix())
 	}
 	o.CheckPlan = func(p *plan.Plan) error {
 		g, err := r.Root.Active()
@@ -283,7 +255,7 @@ func (r *Repo) InstallLocked(ctx context.Context, o InstallOptions, name string,
 // no fewer. identities are those of the trees, see [plan.Portable].
 func (lock *LockFile) check(name string, trees []plan.PlannedTree, identities []digest.Digest) error {
 	is := func(l Locked, i int) bool {
-		return l.Name == trees[i].Name && l.Version == trees[i].Version && l.Architecture == trees[i].Architecture && l.Identity == identities[i]
+		return l.Name == trees[i].Name && l.Version == trees[i].Version && l.Architecture == trees[i].Architecture && (l.Identity == identities[i] || l.Identity.IsZero())
 	}
 	for _, l := range lock.Packages {
 		planned := false

@@ -50,7 +50,7 @@ func (r *Repo) Program(ctx context.Context, o InstallOptions, q Request, name st
 			return "", fmt.Errorf("run %s: it was installed, and another process has removed it", q)
 		}
 	}
-	return program(t, r.Root.Prefix(), name)
+	return ProgramOf(t, r.Root.Prefix(), name)
 }
 
 // installedTree returns the highest private version that a request fits, of a release if
@@ -66,8 +66,8 @@ func (r *Repo) installedTree(g *record.Generation, q Request, release string) *r
 	return found
 }
 
-// program returns the path of a program of a tree.
-func program(t *record.Tree, prefix, name string) (string, error) {
+// ProgramOf returns the path in the root of a program of a tree: see [Repo.Program].
+func ProgramOf(t *record.Tree, prefix, name string) (string, error) {
 	var programs []string
 	for _, l := range t.Links {
 		if dir := path.Dir(l); dir == "bin" || dir == "sbin" {

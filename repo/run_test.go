@@ -21,7 +21,7 @@ func TestProgramOfATree(t *testing.T) {
 		{[]string{"bin/tool", "bin/nano"}, "", "/var/sys/tool/1/bin/tool"},
 		{[]string{"lib64/libx.so.1"}, "", ""},
 	} {
-		got, err := program(&record.Tree{Name: "tool", Version: "1", Dir: "1", Links: test.links, Offers: offer}, "/var/sys", test.name)
+		got, err := ProgramOf(&record.Tree{Name: "tool", Version: "1", Dir: "1", Links: test.links, Offers: offer}, "/var/sys", test.name)
 		if got != test.want || (err == nil) != (test.want != "") {
 			t.Errorf("of %q %q is %q, %v", test.links, test.name, got, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo/choose"
 	"github.com/hashpkg/hashpkg/sysroot/system"
+	"github.com/hashpkg/hashpkg/transaction"
 )
 
 // ErrUnresolved is returned (wrapped) where the release, or the directory, lacks what a package needs.
@@ -34,6 +35,8 @@ type Selected struct {
 	// one that was asked for; of several chains the first that was found.
 	For  []string
 	URLs []string // of its file, if not those of its source
+	// Unpacked, if not nil, is what there is in place of its file.
+	Unpacked *transaction.Unpacked
 	// Binding, if not nil, is what its tree is to have: see [transaction.Package].
 	Binding *record.Binding
 	// Tree is what its tree is to be called; "" for what follows from the version.

@@ -241,3 +241,13 @@ func copyFile(from *beneath.Dir, name string, to *beneath.Dir, newName string) e
 	}
 	return err
 }
+
+// HasObject reports whether the store has an object.
+func (s *Store) HasObject(d digest.Digest) bool { return s.dir.Exists(layout.ObjectPath(d)) }
+
+// OpenObject returns an object of the store, which was not compared with its digest, open for
+// reading. The error wraps [fs.ErrNotExist] where there is none.
+func (s *Store) OpenObject(d digest.Digest) (*os.File, error) {
+	f, _, err := s.dir.OpenRegular(layout.ObjectPath(d))
+	return f, err
+}

@@ -46,6 +46,26 @@ func NewPackaged(s *store.Store) *Packaged { return &Packaged{newPackagedFiles(s
 // Learn is told of a manifest whose files are going to be asked for.
 func (p *Packaged) Learn(m *record.Manifest) { p.learn(m) }
 
+// Has reports whether the store has an object, as packaged or in an edited copy. Whether that is whole is
+// found when it is read.
+func (p *Packaged) Has(d digest.Digest) bool {
+	return p.store.HasObject(d) || slices.ContainsFunc(p.edited[d], func(f *record.File) bool { return p.store.HasObject(f.Object) })
+}
+
+// Open returns bytes that the store has. Those of an object that is there as packaged are not compared
+// with their digest.
+func (p *Packaged) Open(d digest.Digest) (io.ReadCloser, error) {
+	if p.store.HasObject(d) {
+		return p.store.OpenObject(d)
+	}
+	var b []byte
+	err := p.Map(d, func(packaged []byte) error {
+		b = bytes.Clone(packaged)
+		return nil
+	})
+	return io.NopCloser(bytes.NewReader(b)), err
+}
+
 // know returns what reads manifests as read does, whose files are known from then on.
 func (p *packagedFiles) know(read func(*record.Tree) (*record.Manifest, error)) func(*record.Tree) (*record.Manifest, error) {
 	return func(t *record.Tree) (*record.Manifest, error) {

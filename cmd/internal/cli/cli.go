@@ -158,7 +158,7 @@ command cleans up.`,
 		newSyncCommand(a), newRestoreCommand(a), newPinCommand(a), newUnpinCommand(a), newPinsCommand(a), newFreezeCommand(a), newThawCommand(a),
 		newHooksCommand(a), newCheckCommand(a), newHookCommand(a), newElfCommand(a), newBindCommand(a), newConvertCommand(a), newVersionCommand(a),
 		newUpdateCommand(a), newSourcesCommand(a), newSearchCommand(a), newDownloadCommand(a), newRunCommand(a), newViewCommand(a), newEnterCommand(a), newEnvCommand(a),
-		newOutdatedCommand(a), newUpgradeCommand(a), newRebindCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newCleanCommand(a), newAlternativesCommand(a),
+		newOutdatedCommand(a), newUpgradeCommand(a), newRebindCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newManifestCommand(a), newFetchCommand(a), newCleanCommand(a), newAlternativesCommand(a),
 		newConfCommand(a), newConfigureCommand(a), newServiceCommand(a), newDepsCommand(a), newTreeCommand(a), newWhyCommand(a), newOwnerCommand(a), newUsersCommand(a), newGraphCommand(a), newSBOMCommand(a), newAuditCommand(a),
 		newImageCommand(a), newSetupPathCommand(a), newSettingsTopic(),
 	)

@@ -206,7 +206,7 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 		return usageError{errors.New("a lock file is for one architecture; make the images of several one after another")}
 	}
 	if o.lock != "" {
-		if err := checkLockFile(o.lock, "--lock"); err != nil {
+		if err := lockFile.check(o.lock, "--lock"); err != nil {
 			return err
 		}
 	}

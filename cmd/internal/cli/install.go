@@ -276,9 +276,14 @@ func runInstall(ctx context.Context, a *app, o installOptions, given []string) e
 // finishInstall follows what was installed, and says what it is: first the packages, then
 // all that there is to be noted of them, so that neither hides the other.
 func (a *app) finishInstall(ctx context.Context, root *sysroot.Root, result *transaction.InstallResult, o installOptions, now time.Time) error {
+	return a.finishInstallAs(ctx, root, result, o, now, installOutput{result.Plan, result.Generation, result.Changed})
+}
+
+// finishInstallAs is finishInstall for a command that prints another value with --json.
+func (a *app) finishInstallAs(ctx context.Context, root *sysroot.Root, result *transaction.InstallResult, o installOptions, now time.Time, value any) error {
 	var errs []error // what is installed is followed all the same
 	if a.json {
-		errs = append(errs, a.printJSON(installOutput{result.Plan, result.Generation, result.Changed}))
+		errs = append(errs, a.printJSON(value))
 	} else {
 		errs = append(errs, a.printInstall(result, false))
 	}

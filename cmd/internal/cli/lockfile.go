@@ -3,19 +3,11 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/hashpkg/hashpkg/backends/trust"
-	"github.com/hashpkg/hashpkg/internal/advice"
-	"github.com/hashpkg/hashpkg/internal/scratch"
 	"github.com/hashpkg/hashpkg/repo"
 )
 
@@ -48,7 +40,7 @@ type lockOutput struct {
 
 func runLock(ctx context.Context, a *app, o sourceFlags, output string) error {
 	if output != "" {
-		if err := checkLockFile(output, "hashpkg lock -o"); err != nil {
+		if err := lockFile.check(output, "hashpkg lock -o"); err != nil {
 			return err
 		}
 	}
@@ -96,62 +88,12 @@ func lockText(lock *repo.LockFile) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// checkLockFile returns an error for a lock file that cannot be written, before the work that it is of. How is what
-// names one on the command line.
-func checkLockFile(name, how string) error {
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return advice.Errorf("write lock file: %s is a directory; name a file: %s %s", name, how, filepath.Join(name, "hashpkg.lock"))
-	}
-	if isDevice(name) {
-		return nil
-	}
-	return lockError(name, how, unix.Access(filepath.Dir(name), unix.W_OK|unix.X_OK))
-}
+var lockFile = output{"lock file", "hashpkg.lock"}
 
-// writeLockFile writes a lock file, which takes its name when it is whole.
 func writeLockFile(name, how string, lock *repo.LockFile) error {
 	text, err := lockText(lock)
 	if err != nil {
 		return err
 	}
-	if isDevice(name) {
-		return lockError(name, how, os.WriteFile(name, text, 0o644))
-	}
-	if real, err := filepath.EvalSymlinks(name); err == nil {
-		name = real
-	}
-	temp, err := scratch.File(filepath.Dir(name), ".hashpkg-lock-")
-	if err != nil {
-		return lockError(name, how, err)
-	}
-	_, err = temp.File.Write(text)
-	if err == nil {
-		err = temp.File.Chmod(0o644)
-	}
-	if err == nil {
-		err = os.Rename(temp.Path, name)
-	}
-	return lockError(name, how, errors.Join(err, temp.Close()))
-}
-
-// isDevice reports whether a file is there that is written to, and not replaced: /dev/stdout, or a pipe.
-func isDevice(name string) bool {
-	info, err := os.Stat(name)
-	return err == nil && !info.Mode().IsRegular()
-}
-
-// lockError returns what is said of a lock file that cannot be written.
-func lockError(name, how string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) { // of a file beside it, whose name says nothing
-		err = &fs.PathError{Op: "open", Path: name, Err: errno}
-	}
-	err = fmt.Errorf("write lock file: %w", err)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
-		err = advice.Errorf("%w; name a file that you may write: %s ~/hashpkg.lock", err, how)
-	}
-	return err
+	return lockFile.write(name, how, text)
 }

@@ -1,0 +1,232 @@
+// Package apply installs what closure manifests name: [Install]. What a root has of their files already is
+// used where it is, what it lacks comes from sources of objects, and what those lack from the packages of
+// the distributors.
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/hashpkg/hashpkg/closure"
+	"github.com/hashpkg/hashpkg/closure/objects"
+	"github.com/hashpkg/hashpkg/digest"
+	"github.com/hashpkg/hashpkg/internal/advice"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/repo"
+	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+// Options say what to install, and where its files may come from.
+type Options struct {
+	repo.InstallOptions
+	Repo     *repo.Repo
+	Manifest *closure.Manifest
+	Name     string // of the manifest, for people
+	// Proof says why the manifest is believed; its verdict is pkginfo.Unsigned for one that nobody has signed.
+	Proof pkginfo.Signature
+	// Sources are asked in their order for what the root does not have.
+	Sources []objects.Source
+	// NoInstall brings the files, and does no more.
+	NoInstall bool
+}
+
+// Result is what came of it.
+type Result struct {
+	Files   int   // regular files of the closure, those of equal bytes once
+	Bytes   int64 // of these
+	Fetched int64 // bytes of those that the root did not have, but for those in packages
+	// Packages are those, NAME=VERSION, whose files come from the package of the distributor.
+	Packages []string
+	// InstallResult is nil with NoInstall.
+	*transaction.InstallResult
+}
+
+// Install brings the files of a closure and installs its packages, in one generation: the very trees that
+// the manifest has, or it is an error. Earlier versions of its packages go, as in an upgrade.
+func Install(ctx context.Context, o Options) (*Result, error) {
+	architecture, err := o.Root.Architecture()
+	if err != nil {
+		return nil, err
+	}
+	packages, ok := o.Manifest.Architectures[architecture]
+	if !ok {
+		return nil, fmt.Errorf("install %s: it is for %s, and not for %s", o.Name, strings.Join(o.Manifest.ArchitectureNames(), ", "), architecture)
+	}
+	if o.Manifest.Prefix != o.Root.Prefix() {
+		return nil, fmt.Errorf("install %s: its trees stand in %s, and those of this root in %s", o.Name, o.Manifest.Prefix, o.Root.Prefix())
+	}
+	dir, err := o.Repo.ObjectsDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	there, err := installed(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	a := &applier{Options: o, dir: objects.NewDir(dir), there: there}
+	result := &Result{}
+	lacking, err := a.bring(ctx, objects.Wants(o.Manifest, architecture), result)
+	if err != nil {
+		return nil, err
+	}
+	lock := &repo.LockFile{Prefix: o.Manifest.Prefix, Packages: make([]repo.Locked, len(packages))}
+	parts := map[string]*closure.Package{} // by tree
+	var whole []repo.Locked
+	for i := range packages {
+		p := &packages[i]
+		lock.Packages[i] = locked(p)
+		parts[layout.TreePath(p.Name, p.Tree)] = p
+		if lacking[p] != nil {
+			whole = append(whole, lock.Packages[i])
+			result.Packages = append(result.Packages, p.Spec())
+		}
+	}
+	if err := a.fetchable(packages, lacking); err != nil {
+		return nil, err
+	}
+	if o.NoInstall {
+		return result, o.Repo.FetchLocked(ctx, whole)
+	}
+	result.InstallResult, err = o.Repo.InstallUnpacked(ctx, o.InstallOptions, o.Name, lock, func(l *repo.Locked) *transaction.Unpacked {
+		p := parts[layout.TreePath(l.Name, l.Tree)]
+		if lacking[p] != nil {
+			return nil
+		}
+		return &transaction.Unpacked{Draft: p.Draft(), Proof: o.Proof, Open: a.open}
+	})
+	if err == nil && result.InstallResult != nil && !o.DryRun {
+		err = a.clear(packages)
+	}
+	return result, err
+}
+
+// locked returns a package as a lock file has it.
+func locked(p *closure.Package) repo.Locked {
+	return repo.Locked{
+		Name: p.Name, Version: p.Version, Architecture: p.Architecture, Kind: p.Kind, Release: p.Release,
+		Asked: p.Asked, OnHold: p.OnHold, Default: p.Default, Chosen: p.Chosen,
+		URLs: p.From.URLs, Size: p.From.Size, Digest: p.From.Digest, Signer: p.From.Signer, Tree: p.Tree, Identity: p.Identity, Binding: p.Binding,
+	}
+}
+
+type applier struct {
+	Options
+	dir   *objects.Dir
+	there *transaction.Packaged
+}
+
+// installed returns the packaged bytes of the private trees that a root has.
+func installed(root *sysroot.Root) (*transaction.Packaged, error) {
+	there := transaction.NewPackaged(root.Store())
+	g, err := root.Active()
+	if err != nil {
+		return nil, err
+	}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		if t.Origin != record.OriginPrivate {
+			continue
+		}
+		m, err := root.Store().Manifest(t.Name, t.Dir)
+		if err != nil {
+			continue // what it has is fetched
+		}
+		there.Learn(m)
+	}
+	return there, nil
+}
+
+// bring brings what the root does not have, and returns the packages of which files could be had nowhere,
+// each with why.
+func (a *applier) bring(ctx context.Context, wants []objects.Want, result *Result) (map[*closure.Package]error, error) {
+	var missing []objects.Want
+	var size int64
+	for _, w := range wants {
+		result.Files++
+		result.Bytes += w.Size
+		if !a.there.Has(w.BLAKE3) {
+			missing = append(missing, w)
+			size += w.Size
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	watcher := a.Repo.Watch([]int64{size})
+	defer watcher.End()
+	show := watcher.Progress(0)
+	var came atomic.Int64
+	err := objects.Fetch(ctx, a.dir, missing, slices.Concat([]objects.Source{rootFiles{a.Root}}, a.Sources), func(n int64) {
+		if n := came.Add(n); show != nil {
+			show(n)
+		}
+	})
+	result.Fetched = came.Load()
+	var nowhere *objects.MissingError
+	if !errors.As(err, &nowhere) {
+		return nil, err
+	}
+	lacks := map[digest.Digest]bool{}
+	for _, w := range nowhere.Files {
+		lacks[w.BLAKE3] = true
+	}
+	lacking := map[*closure.Package]error{}
+	for _, packages := range a.Manifest.Architectures {
+		for i := range packages {
+			if slices.ContainsFunc(packages[i].Files, func(f closure.File) bool { return lacks[f.BLAKE3] }) {
+				lacking[&packages[i]] = err
+			}
+		}
+	}
+	return lacking, nil
+}
+
+// fetchable returns an error for packages that lack files and that no distributor has whole.
+func (a *applier) fetchable(packages []closure.Package, lacking map[*closure.Package]error) error {
+	for i := range packages {
+		p := &packages[i]
+		err := lacking[p]
+		switch {
+		case err == nil:
+		case p.Part != "":
+			return fmt.Errorf("install %s: a part of %s comes file by file only: %w", a.Name, p.Spec(), err)
+		case len(p.From.URLs) == 0 || p.From.Digest == "":
+			return advice.Errorf("install %s: %w; name a mirror that has it with --mirror", a.Name, err)
+		}
+	}
+	return nil
+}
+
+// open returns the bytes of a file: what came, or what the root has.
+func (a *applier) open(f *record.File) (io.ReadCloser, error) {
+	if a.there.Has(f.Source) {
+		return a.there.Open(f.Source)
+	}
+	return a.dir.Open(f.Source)
+}
+
+// clear removes what has come and is in the store now.
+func (a *applier) clear(packages []closure.Package) error {
+	came := map[digest.Digest]bool{}
+	for i := range packages {
+		for j := range packages[i].Files {
+			if f := &packages[i].Files[j]; f.Type == record.TypeFile {
+				came[f.BLAKE3] = true
+			}
+		}
+	}
+	var errs []error
+	for d := range came {
+		errs = append(errs, a.dir.Remove(d))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,246 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/closure"
+	"github.com/hashpkg/hashpkg/closure/apply"
+	"github.com/hashpkg/hashpkg/closure/objects"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
+	"github.com/hashpkg/hashpkg/repo"
+	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+type fetchOptions struct {
+	sourceFlags
+	then, signature, program string
+	mirrors                  []string
+	dryRun                   bool
+	lock                     func() sysroot.LockOptions
+}
+
+// What fetch does with what it has fetched.
+const (
+	thenNothing = "nothing"
+	thenInstall = "install"
+	thenRun     = "run"
+)
+
+func newFetchCommand(a *app) *cobra.Command {
+	var o fetchOptions
+	cmd := &cobra.Command{
+		Use:   "fetch FILE|URL [--then install|run [ARGUMENT]...]",
+		Short: "Fetch the files that a closure manifest names, and install or run it",
+		Long: `Fetch all files that a closure manifest names (hashpkg manifest), at once, and compare
+each with its digest. What the root has already is not fetched: files of its trees, and
+packages that apt or hashpkg have fetched. Other files come from the mirrors of --mirror
+and of the manifest, in turn, and what none of them has from the packages of the
+distributor. What was fetched is there when it is fetched again, after a kill as well.
+
+With --then install the packages are installed, in one generation: the very trees of the
+machine that the manifest was made on, or nothing. Earlier versions of them, of the same
+releases, go: to upgrade is to fetch a newer manifest. With --then run a program of it is
+run, as by hashpkg run; what stands behind the manifest is for the program.`,
+		Example: `  # Fetch and install
+  hashpkg fetch jq.closure --then install
+  # From a mirror on the local network
+  hashpkg fetch jq.closure --mirror 'http://mirror.lan/objects/{blake3}' --then install
+  # Run it, and keep it for a day
+  hashpkg fetch --then run jq.closure --version
+  # On a machine without a network, when all was fetched before
+  hashpkg fetch --offline jq.closure --then install`,
+		Args: args(func(c *cobra.Command, given []string) error {
+			if o.then == thenRun {
+				return cobra.MinimumNArgs(1)(c, given)
+			}
+			return cobra.ExactArgs(1)(c, given)
+		}),
+		RunE: func(c *cobra.Command, given []string) error { return runFetch(c.Context(), a, o, given) },
+	}
+	cmd.ValidArgsFunction = a.complete(nothing, orFiles)
+	f := cmd.Flags()
+	f.StringVar(&o.then, "then", thenNothing, "do `WHAT` with it: nothing, install or run")
+	f.StringVar(&o.program, "program", "", "run the program `NAME` of the package (default: the one that is called like it)")
+	f.StringArrayVar(&o.mirrors, "mirror", nil, "fetch from the mirror with this `ADDRESS` of a file first, with {blake3} or {sha256} in it (may be repeated)")
+	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off")
+	f.BoolVar(&o.offline, "offline", false, "fetch nothing: use what is there")
+	f.BoolVar(&o.dryRun, "dry-run", false, "with --then install: fetch, print the plan and change nothing else")
+	a.completeFlag(cmd, "then", func(*sysroot.Root, []string, string) []string { return []string{thenNothing, thenInstall, thenRun} }, noFiles)
+	a.completeFlag(cmd, "signature", policies, noFiles)
+	o.lock = a.waitFlag(cmd, false)
+	return cmd
+}
+
+// fetchOutput is what fetch prints with --json.
+type fetchOutput struct {
+	Files    int      `json:"files"`
+	Bytes    int64    `json:"bytes"`
+	Fetched  int64    `json:"fetched"`  // bytes that came file by file
+	Packages []string `json:"packages"` // NAME=VERSION, of which the distributor's package was fetched
+	*installOutput
+}
+
+func runFetch(ctx context.Context, a *app, o fetchOptions, given []string) error {
+	if o.then != thenNothing && o.then != thenInstall && o.then != thenRun {
+		return usageError{fmt.Errorf("--then %s: expected %s, %s or %s", o.then, thenNothing, thenInstall, thenRun)}
+	}
+	policy, err := trust.ParsePolicy(o.signature)
+	if err != nil {
+		return usageError{fmt.Errorf("--signature: %w", err)}
+	}
+	for _, t := range o.mirrors {
+		if err := closure.CheckTemplate(t); err != nil {
+			return usageError{fmt.Errorf("--mirror: %w", err)}
+		}
+	}
+	root, err := a.openRoot()
+	if err != nil {
+		return err
+	}
+	if o.then == thenRun && !root.IsHost() {
+		return usageError{errors.New("--then run starts programs of this machine: it cannot be given --root")}
+	}
+	now, err := a.now()
+	if err != nil {
+		return err
+	}
+	if o.then == thenRun && a.terminal() == nil { // the program's output is its own
+		a.quiet = true
+	}
+	r, err := a.openRepo(root, o.sourceFlags, policy)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	m, proof, err := readManifest(ctx, r, given[0])
+	if err != nil {
+		return err
+	}
+	progress := a.newProgress()
+	options := apply.Options{
+		InstallOptions: repo.InstallOptions{InstallOptions: transaction.InstallOptions{
+			Root: root, DryRun: o.dryRun, Choice: record.DefaultHighest, Signature: policy, Lock: o.lock(), Now: now, Generate: a.Generate,
+			Progress: progress.show, Begins: limitMemory(root),
+		}},
+		Repo: r, Manifest: m, Name: given[0], Proof: proof, Sources: a.sources(m, o), NoInstall: o.then == thenNothing,
+	}
+	if o.then == thenRun {
+		options.Choice, options.Until, options.Run = record.DefaultKeep, now.Add(repo.RunFor), transaction.RunOnce
+	}
+	result, err := apply.Install(ctx, options)
+	progress.end()
+	if err != nil {
+		if result != nil && result.InstallResult != nil && isProblem(err) {
+			a.warnOf(result.Plan)
+		}
+		return err
+	}
+	switch o.then {
+	case thenRun:
+		return a.runOf(root, m, o.program, given[1:])
+	case thenInstall:
+		return a.finishFetch(ctx, root, result, o, options)
+	}
+	if a.json {
+		return a.printJSON(fetched(result, nil))
+	}
+	if a.quiet {
+		return nil
+	}
+	return a.printFetched(result)
+}
+
+func fetched(result *apply.Result, installed *installOutput) fetchOutput {
+	return fetchOutput{result.Files, result.Bytes, result.Fetched, append([]string{}, result.Packages...), installed}
+}
+
+func (a *app) printFetched(result *apply.Result) error {
+	text := fmt.Sprintf("%s (%s): %s fetched", count(result.Files, "file"), humanSize(result.Bytes), humanSize(result.Fetched))
+	if n := len(result.Packages); n > 0 {
+		text += fmt.Sprintf(", and %s of the distributor", count(n, "package"))
+	}
+	return a.printf("%s\n", text)
+}
+
+// finishFetch says what was installed, as install does.
+func (a *app) finishFetch(ctx context.Context, root *sysroot.Root, result *apply.Result, o fetchOptions, options apply.Options) error {
+	if a.json && o.dryRun {
+		return a.printJSON(fetched(result, &installOutput{result.Plan, result.Generation, result.Changed}))
+	}
+	if o.dryRun {
+		return errors.Join(a.printInstall(result.InstallResult, true), nil)
+	}
+	if a.json {
+		out := fetched(result, &installOutput{result.Plan, result.Generation, result.Changed})
+		return a.finishInstallAs(ctx, root, result.InstallResult, installOptions{lock: o.lock}, options.Now, out)
+	}
+	var err error
+	if !a.quiet {
+		err = a.printFetched(result)
+	}
+	return errors.Join(err, a.finishInstall(ctx, root, result.InstallResult, installOptions{lock: o.lock}, options.Now))
+}
+
+// readManifest reads a closure manifest, from a file or an address.
+func readManifest(ctx context.Context, r *repo.Repo, name string) (*closure.Manifest, pkginfo.Signature, error) {
+	var text []byte
+	var err error
+	if isAddress(name) {
+		text, err = r.Get(ctx, name, closure.MaxSize)
+	} else {
+		text, err = os.ReadFile(name)
+	}
+	if err != nil {
+		return nil, pkginfo.Signature{}, fmt.Errorf("read closure manifest: %w", err)
+	}
+	m, err := closure.Decode(text)
+	if err != nil {
+		return nil, pkginfo.Signature{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return m, pkginfo.Signature{Verdict: pkginfo.Unsigned, Reason: "of a closure manifest that nobody has signed"}, nil
+}
+
+func isAddress(name string) bool {
+	return strings.HasPrefix(name, "https://") || strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "file://")
+}
+
+// sources returns where files are asked for, in this order.
+func (a *app) sources(*closure.Manifest, fetchOptions) []objects.Source { return nil }
+
+// runOf runs a program of what a manifest was made of first.
+func (a *app) runOf(root *sysroot.Root, m *closure.Manifest, program string, given []string) error {
+	g, err := root.Active()
+	if err != nil {
+		return err
+	}
+	architecture, err := root.Architecture()
+	if err != nil {
+		return err
+	}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		for _, p := range m.Architectures[architecture] {
+			if !p.Asked || t.Name != p.Name || t.Version != p.Version || t.Origin != record.OriginPrivate {
+				continue
+			}
+			file, err := repo.ProgramOf(t, root.Prefix(), program)
+			if err != nil {
+				return err
+			}
+			err = unix.Exec(file, append([]string{path.Base(file)}, given...), os.Environ())
+			return fmt.Errorf("run %s: %w", file, err)
+		}
+	}
+	return fmt.Errorf("run: nothing of %s was asked for by name", strings.Join(m.Names, ", "))
+}

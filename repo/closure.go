@@ -1,0 +1,126 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/internal/beneath"
+	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/repo/fetch"
+	"github.com/hashpkg/hashpkg/sysroot"
+	"github.com/hashpkg/hashpkg/transaction"
+)
+
+// Trees returns trees of the active generation as a lock file has them. Of those that came from a file,
+// or of which their release has the version no more, there is no address.
+func (r *Repo) Trees(ctx context.Context, trees []*record.Tree) ([]Locked, error) {
+	g, err := r.Root.Active()
+	if err != nil {
+		return nil, err
+	}
+	packages := newPackagesOf(r.Root, g)
+	byRelease := map[string][]int{}
+	for i, t := range trees {
+		byRelease[t.Release] = append(byRelease[t.Release], i)
+	}
+	all := make([]Locked, len(trees))
+	add := func(release string, p *Pool) error {
+		for _, i := range byRelease[release] {
+			m, err := r.Root.Store().Manifest(trees[i].Name, trees[i].Dir)
+			if err != nil {
+				return err
+			}
+			l, err := locked(p, trees[i], m, packages)
+			if err != nil {
+				return err
+			}
+			all[i] = *l
+		}
+		return nil
+	}
+	for _, release := range slices.Sorted(maps.Keys(byRelease)) {
+		if release == "" {
+			err = add(release, nil)
+		} else {
+			err = r.withRelease(ctx, release, func(p *Pool) error { return add(release, p) })
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, packages.fault
+}
+
+// InstallUnpacked is InstallLocked for packages of which the files of some have come each by itself:
+// unpacked returns these, and nil for those that are fetched whole. Earlier versions of the packages, from their
+// releases, are not in the generation any more, unless something that stays needs them, or they are on hold.
+func (r *Repo) InstallUnpacked(ctx context.Context, o InstallOptions, name string, lock *LockFile, unpacked func(*Locked) *transaction.Unpacked) (*transaction.InstallResult, error) {
+	chosen := make([]*Selected, len(lock.Packages))
+	named := map[[2]string]bool{}
+	for i := range lock.Packages {
+		l := &lock.Packages[i]
+		chosen[i] = l.selected(name)
+		chosen[i].Unpacked = unpacked(l)
+		named[[2]string{l.Name, l.Architecture}] = true
+	}
+	g, err := r.Root.Active()
+	if err != nil {
+		return nil, err
+	}
+	remain := map[string]bool{}
+	for i := range g.Trees {
+		t := &g.Trees[i]
+		if t.Release == "" || !named[[2]string{t.Name, t.Architecture}] {
+			remain[t.Path()] = true
+		}
+	}
+	gone, err := r.gone(g, chosen, remain)
+	if err != nil {
+		return nil, err
+	}
+	o.Gone = func(t *record.Tree) bool { return gone[t.Path()] }
+	return r.installTheVery(ctx, o, name, lock, chosen)
+}
+
+// Get returns a small file from an address.
+func (r *Repo) Get(ctx context.Context, address string, limit int64) ([]byte, error) {
+	if r.Offline {
+		return nil, fmt.Errorf("fetch %s: %w", backends.PlainURL(address), ErrOffline)
+	}
+	return r.client.Get(ctx, fetch.Request{URLs: []string{address}, Name: backends.PlainURL(address), Size: -1, Limit: limit})
+}
+
+// objectsDir is the directory of the cache for files of packages.
+const objectsDir = layout.CacheDir + "/objects"
+
+// ObjectsDir opens the directory of the cache for files of packages that come each by itself, and makes
+// it if it is not there. The caller closes it.
+func (r *Repo) ObjectsDir(ctx context.Context) (*beneath.Dir, error) {
+	if err := r.makeDirs(ctx); err != nil {
+		return nil, err
+	}
+	dir := r.Root.Store().Dir()
+	if err := dir.MkdirAll(objectsDir, 0o755); err != nil {
+		return nil, sysroot.Hint(fmt.Errorf("open the cache: %w", err))
+	}
+	return dir.OpenDir(objectsDir)
+}
+
+// FetchLocked brings package files of a lock file into the cache.
+func (r *Repo) FetchLocked(ctx context.Context, locked []Locked) error {
+	if len(locked) == 0 {
+		return nil
+	}
+	if err := r.makeDirs(ctx); err != nil {
+		return err
+	}
+	items := make([]item, len(locked))
+	for i := range locked {
+		items[i] = locked[i].selected("").item()
+	}
+	return r.fetchAll(ctx, items, func(int, string) {})
+}
