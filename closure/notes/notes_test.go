@@ -91,7 +91,7 @@ func TestNote(t *testing.T) {
 func TestVerify(t *testing.T) {
 	ann, bob, eve := key(t, "ann"), key(t, "bob"), key(t, "eve")
 	impostor := key(t, "ann") // another key of the same name
-	m, other := manifest(t, "jq"), manifest(t, "vim")
+	m, other := manifest(t, "jq"), manifest(t, "vi")
 	signed := sign(t, m, nil, start, ann)
 	edit := func(n []byte, old, new string) []byte {
 		out := bytes.Replace(n, []byte(old), []byte(new), 1)
@@ -116,6 +116,7 @@ func TestVerify(t *testing.T) {
 		"name added":          {edit(signed, "name jq\n", "name jq\nname vim\n"), trusting(t, 1, ann), notes.ErrBad, "ann"},
 		"title":               {edit(signed, "hashpkg closure", "another closure"), trusting(t, 1, eve), nil, "no note of a closure manifest"},
 		"line twice":          {edit(signed, "size ", "size 1\nsize "), trusting(t, 1, eve), nil, "no note of a closure manifest"},
+		"another number":      {edit(signed, "size ", "size 0"), trusting(t, 1, eve), nil, "canonical form"},
 		"no signature":        {signed[:bytes.Index(signed, []byte("\n\n"))+2], trusting(t, 1, ann), nil, "no note of a closure manifest"},
 		"empty":               {[]byte{}, trusting(t, 1, ann), nil, "no note of a closure manifest"},
 		"large":               {bytes.Repeat([]byte{'a'}, notes.MaxSize+1), trusting(t, 1, ann), nil, "may have"},
