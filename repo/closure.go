@@ -107,7 +107,31 @@ func (r *Repo) ObjectsDir(ctx context.Context) (*beneath.Dir, error) {
 	if err := dir.MkdirAll(objectsDir, 0o755); err != nil {
 		return nil, sysroot.Hint(fmt.Errorf("open the cache: %w", err))
 	}
+	if err := dir.SweepTemp(objectsDir, beneath.AbandonedAfter); err != nil { // of killed runs
+		return nil, err
+	}
 	return dir.OpenDir(objectsDir)
+}
+
+// Cached reports of packages of a lock file which of them are in the cache, or are now, since apt had them.
+func (r *Repo) Cached(ctx context.Context, locked []Locked) ([]bool, error) {
+	dir, err := r.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	there := make([]bool, len(locked))
+	for i := range locked {
+		it := locked[i].selected("").item()
+		name, err := cacheName(it.digest)
+		if err != nil {
+			continue // nothing that can be fetched
+		}
+		if there[i], err = r.inCache(ctx, dir, name, &it); err != nil {
+			return nil, err
+		}
+	}
+	return there, nil
 }
 
 // FetchLocked brings package files of a lock file into the cache.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -74,7 +75,7 @@ func Install(ctx context.Context, o Options) (*Result, error) {
 	}
 	a := &applier{Options: o, dir: objects.NewDir(dir), there: there}
 	result := &Result{}
-	lacking, err := a.bring(ctx, objects.Wants(o.Manifest, architecture), result)
+	lacking, err := a.bring(ctx, architecture, result)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +104,10 @@ func Install(ctx context.Context, o Options) (*Result, error) {
 		}
 		return &transaction.Unpacked{Draft: p.Draft(), Proof: o.Proof, Open: a.open}
 	})
-	if err == nil && result.InstallResult != nil && !o.DryRun {
+	switch {
+	case errors.Is(err, digest.ErrMismatch): // the disk, or somebody, changed it since it came
+		err = errors.Join(advice.Errorf("%w; what had come was removed: run this again", err), a.clear(packages))
+	case err == nil && result.InstallResult != nil && !o.DryRun:
 		err = a.clear(packages)
 	}
 	return result, err
@@ -145,49 +149,122 @@ func installed(root *sysroot.Root) (*transaction.Packaged, error) {
 	return there, nil
 }
 
-// bring brings what the root does not have, and returns the packages of which files could be had nowhere,
-// each with why.
-func (a *applier) bring(ctx context.Context, wants []objects.Want, result *Result) (map[*closure.Package]error, error) {
+// bring brings what the root does not have, and returns the packages of which files come from nowhere but the
+// package's own file, with why.
+func (a *applier) bring(ctx context.Context, architecture string, result *Result) (map[*closure.Package]error, error) {
 	var missing []objects.Want
-	var size int64
-	for _, w := range wants {
+	for _, w := range objects.Wants(a.Manifest, architecture) {
 		result.Files++
 		result.Bytes += w.Size
 		if !a.there.Has(w.BLAKE3) {
 			missing = append(missing, w)
-			size += w.Size
 		}
 	}
-	if len(missing) == 0 {
-		return nil, nil
+	missing, err := a.take(ctx, missing)
+	if err != nil || len(missing) == 0 {
+		return nil, err
+	}
+	packages := a.Manifest.Architectures[architecture]
+	lacking := map[*closure.Package]error{}
+	if missing, err = a.leaveCached(ctx, packages, missing, lacking); err != nil {
+		return nil, err
+	}
+	err = a.fetch(ctx, missing, result)
+	var nowhere *objects.MissingError
+	if !errors.As(err, &nowhere) {
+		return lacking, err
+	}
+	for p := range having(packages, nowhere.Files) {
+		lacking[p] = err
+	}
+	return lacking, nil
+}
+
+// errCached is why a package's own file is used that is in the cache.
+var errCached = errors.New("its package is in the cache")
+
+// leaveCached takes out of missing what packages in the cache have, and adds these to lacking.
+func (a *applier) leaveCached(ctx context.Context, packages []closure.Package, missing []objects.Want, lacking map[*closure.Package]error) ([]objects.Want, error) {
+	var of []*closure.Package
+	var lock []repo.Locked
+	for p := range having(packages, missing) {
+		if p.Part == "" {
+			of, lock = append(of, p), append(lock, locked(p))
+		}
+	}
+	cached, err := a.Repo.Cached(ctx, lock)
+	if err != nil {
+		return nil, err
+	}
+	in := map[digest.Digest]bool{}
+	for i, p := range of {
+		if !cached[i] {
+			continue
+		}
+		lacking[p] = errCached
+		for j := range p.Files {
+			in[p.Files[j].BLAKE3] = true
+		}
+	}
+	// What another package has as well comes for that one.
+	other := map[digest.Digest]bool{}
+	for p := range having(packages, missing) {
+		if lacking[p] != nil {
+			continue
+		}
+		for j := range p.Files {
+			other[p.Files[j].BLAKE3] = true
+		}
+	}
+	return slices.DeleteFunc(missing, func(w objects.Want) bool { return in[w.BLAKE3] && !other[w.BLAKE3] }), nil
+}
+
+// having yields the packages that have some of these files.
+func having(packages []closure.Package, files []objects.Want) iter.Seq[*closure.Package] {
+	is := map[digest.Digest]bool{}
+	for _, w := range files {
+		is[w.BLAKE3] = true
+	}
+	return func(yield func(*closure.Package) bool) {
+		for i := range packages {
+			p := &packages[i]
+			if slices.ContainsFunc(p.Files, func(f closure.File) bool { return is[f.BLAKE3] }) && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// take takes those files that the root's own package manager has brought, and returns the others.
+func (a *applier) take(ctx context.Context, wants []objects.Want) ([]objects.Want, error) {
+	err := objects.Fetch(ctx, a.dir, wants, []objects.Source{rootFiles{a.Root}}, nil)
+	var nowhere *objects.MissingError
+	if errors.As(err, &nowhere) {
+		return nowhere.Files, nil
+	}
+	return nil, err
+}
+
+// fetch fetches files, and shows how far that has come.
+func (a *applier) fetch(ctx context.Context, wants []objects.Want, result *Result) error {
+	if len(a.Sources) == 0 {
+		return objects.Fetch(ctx, a.dir, wants, nil, nil)
+	}
+	var size int64
+	for _, w := range wants {
+		size += w.Size
 	}
 	watcher := a.Repo.Watch([]int64{size})
 	defer watcher.End()
 	show := watcher.Progress(0)
 	var came atomic.Int64
-	err := objects.Fetch(ctx, a.dir, missing, slices.Concat([]objects.Source{rootFiles{a.Root}}, a.Sources), func(n int64) {
+	err := objects.Fetch(ctx, a.dir, wants, a.Sources, func(n int64) {
 		if n := came.Add(n); show != nil {
 			show(n)
 		}
 	})
 	result.Fetched = came.Load()
-	var nowhere *objects.MissingError
-	if !errors.As(err, &nowhere) {
-		return nil, err
-	}
-	lacks := map[digest.Digest]bool{}
-	for _, w := range nowhere.Files {
-		lacks[w.BLAKE3] = true
-	}
-	lacking := map[*closure.Package]error{}
-	for _, packages := range a.Manifest.Architectures {
-		for i := range packages {
-			if slices.ContainsFunc(packages[i].Files, func(f closure.File) bool { return lacks[f.BLAKE3] }) {
-				lacking[&packages[i]] = err
-			}
-		}
-	}
-	return lacking, nil
+	return err
 }
 
 // fetchable returns an error for packages that lack files and that no distributor has whole.
@@ -196,7 +273,7 @@ func (a *applier) fetchable(packages []closure.Package, lacking map[*closure.Pac
 		p := &packages[i]
 		err := lacking[p]
 		switch {
-		case err == nil:
+		case err == nil, errors.Is(err, errCached):
 		case p.Part != "":
 			return fmt.Errorf("install %s: a part of %s comes file by file only: %w", a.Name, p.Spec(), err)
 		case len(p.From.URLs) == 0 || p.From.Digest == "":

@@ -70,7 +70,7 @@ func (d *Dir) put(w Want, r io.Reader, progress Progress) (err error) {
 	if err := d.dir.MkdirAll(final[:2], 0o755); err != nil {
 		return &LocalError{err}
 	}
-	temp := final[:3] + beneath.TempName()
+	temp := beneath.TempName()
 	f, err := d.dir.OpenFile(temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644)
 	if err != nil {
 		return &LocalError{err}
