@@ -90,6 +90,9 @@ func (a *app) takeManifest(ctx context.Context, r *repo.Repo, rules notes.Rules,
 	if err != nil {
 		return fail(fmt.Errorf("%s: %w", name, err))
 	}
+	if len(m.See) > 0 { // what it leaves to others would be lacking
+		return fail(fmt.Errorf("%s: it leaves the choice of %s to the manifest at %s, which this hashpkg cannot take part of", name, m.See[0].Name, m.See[0].URL))
+	}
 	if len(v.Signers) == 0 || v.Warning != "" {
 		return m, pkginfo.Signature{Verdict: pkginfo.Unsigned, Reason: "of a closure manifest that nobody has signed who is trusted"}, nil
 	}
