@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -139,7 +140,7 @@ func TestInterrupted(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	c := start(t, time.Hour, nil, "read -r q; exec sleep 60")
 	time.AfterFunc(50*time.Millisecond, stop)
-	if _, _, err := c.Ask(ctx, question); err != context.Canceled {
+	if _, _, err := c.Ask(ctx, question); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
 	}
 }
