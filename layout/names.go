@@ -38,6 +38,7 @@ const (
 	LeftFile       = Private + "/left.json" // when trees left the active generation
 	SystemDir      = Private + "/system"    // what is known of the root's own packages
 	SourcesDir     = Private + "/sources"   // what is known of repositories: a directory each
+	TakenDir       = Private + "/taken"     // what was said of closure manifests that were taken
 	CacheDir       = Private + "/cache"     // package files that were fetched, by their digests
 	ViewsDir       = Private + "/views"     // merged trees, by their identities
 	IndexDir       = Private + "/index"     // derived from records, for questions about them

@@ -160,7 +160,7 @@ command cleans up.`,
 		newUpdateCommand(a), newSourcesCommand(a), newSearchCommand(a), newDownloadCommand(a), newRunCommand(a), newViewCommand(a), newEnterCommand(a), newEnvCommand(a),
 		newOutdatedCommand(a), newUpgradeCommand(a), newRebindCommand(a), newHoldCommand(a), newUnholdCommand(a), newLockCommand(a), newManifestCommand(a), newFetchCommand(a), newCleanCommand(a), newAlternativesCommand(a), newKeepCommand(a), newPushCommand(a), newPullCommand(a), newExportCommand(a), newImportCommand(a),
 		newConfCommand(a), newConfigureCommand(a), newServiceCommand(a), newDepsCommand(a), newTreeCommand(a), newWhyCommand(a), newOwnerCommand(a), newUsersCommand(a), newGraphCommand(a), newSBOMCommand(a), newAuditCommand(a),
-		newImageCommand(a), newServeCommand(a), newSetupPathCommand(a), newSettingsTopic(),
+		newImageCommand(a), newServeCommand(a), newSetupPathCommand(a), newSettingsTopic(), newKeyCommand(a),
 	)
 	for _, c := range cmd.Commands() {
 		c.Aliases = aliasesOf(c.Name())

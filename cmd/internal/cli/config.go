@@ -14,6 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/backends/trust"
 	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/programs"
@@ -35,6 +36,15 @@ type config struct {
 	Log     logConfig     `toml:"log"`
 	// Mirrors are addresses of mirrors by release; "default" for all others.
 	Mirrors map[string]string `toml:"mirrors"`
+	// Manifests says whose closure manifests are taken.
+	Manifests manifestsConfig `toml:"manifests"`
+}
+
+// manifestsConfig is who may sign closure manifests.
+type manifestsConfig struct {
+	Keys      []string     `toml:"keys"`      // public keys, see package notes
+	Threshold int          `toml:"threshold"` // how many of them have to sign; 0 for 1
+	Signature trust.Policy `toml:"signature"` // "" for [trust.ByKeys]
 }
 
 // limitsConfig is how much of a package is too much.
@@ -91,6 +101,12 @@ and what package managers call heeds neither variable.
 
   [mirrors]                   # of releases that no file of sources names
   trixie = "http://mirror.example.org/debian"
+
+  [manifests]                 # that hashpkg fetch takes
+  keys = ["NAME+HASH+KEY"]    # who may sign them: see hashpkg help key
+  threshold = 1               # of how many of these a signature is needed
+  signature = "require"       # "warn" takes others as well, and says so; "off"
+                              # takes all. Without keys it is "warn"
 
 A change takes effect at the next hashpkg sync. Before prefix is changed, run
 hashpkg restore --all: edited programs would go on searching the old one.
@@ -179,6 +195,9 @@ func (c *config) decode(file string, b []byte) error {
 	}
 	if err := c.Log.check(file); err != nil {
 		return err
+	}
+	if _, err := c.Manifests.rules(); err != nil {
+		return fmt.Errorf("%s: [manifests] %w", file, err)
 	}
 	return c.Rewrite.check(file)
 }

@@ -13,6 +13,7 @@ import (
 
 type exportOptions struct {
 	sourceFlags
+	keys   []string
 	output string
 	noData bool
 }
@@ -41,6 +42,7 @@ skopeo copy takes it to one. The same closure gives the same bytes.`,
 	cmd.ValidArgsFunction = a.complete(installedNames(isPrivate), noFiles)
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "write `FILE`")
+	signingFlag(f, &o.keys)
 	f.BoolVar(&o.noData, "no-data", false, "write programs and libraries only")
 	f.BoolVar(&o.offline, "offline", false, "fetch no indexes: use what was fetched before")
 	return cmd
@@ -54,7 +56,7 @@ func runExport(ctx context.Context, a *app, o exportOptions, given []string) err
 	if err := closureArchive.check(o.output, how); err != nil {
 		return err
 	}
-	c, err := a.closureOf(ctx, o.sourceFlags, given, o.noData)
+	c, err := a.closureOf(ctx, o.sourceFlags, given, o.noData, o.keys)
 	if err != nil {
 		return err
 	}
@@ -102,11 +104,11 @@ func runImport(ctx context.Context, a *app, o fetchOptions, given []string) erro
 		return err
 	}
 	o.offline = true
-	return a.fetchClosure(ctx, o, given[1:], func(*repo.Repo) (*fetchedManifest, error) {
+	return a.fetchClosure(ctx, o, given[1:], func(r *repo.Repo) (*fetchedManifest, error) {
 		archive, err := oci.OpenArchive(ctx, given[0])
 		if err != nil {
 			return nil, err
 		}
-		return fetchedFrom(archive.Artifact, given[0], archive.Close), nil
+		return a.fetchedFrom(ctx, r, o, archive.Artifact, given[0], archive.Close)
 	})
 }

@@ -27,8 +27,8 @@ import (
 type fetchOptions struct {
 	sourceFlags
 	then, signature, program string
-	mirrors                  []string
-	dryRun                   bool
+	mirrors, keys            []string
+	dryRun, allowOlder       bool
 	lock                     func() sysroot.LockOptions
 }
 
@@ -49,6 +49,10 @@ each with its digest. What the root has already is not fetched: files of its tre
 packages that apt or hashpkg have fetched. Other files come from the mirrors of --mirror
 and of the manifest, in turn, and what none of them has from the packages of the
 distributor. What was fetched is there when it is fetched again, after a kill as well.
+
+A manifest has a note beside it, FILE.note, which says who has signed it. With keys in the
+settings, or --key, one without their signatures is refused before anything of it is
+looked at, and so is one that is older than what was taken from there before.
 
 With --then install the packages are installed, in one generation: the very trees of the
 machine that the manifest was made on, or nothing. Earlier versions of them, of the same
@@ -82,7 +86,9 @@ func (o *fetchOptions) add(a *app, cmd *cobra.Command, then string) {
 	f := cmd.Flags()
 	f.StringVar(&o.then, "then", then, "do `WHAT` with it: nothing, install or run")
 	f.StringVar(&o.program, "program", "", "run the program `NAME` of the package (default: the one that is called like it)")
-	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off")
+	f.StringArrayVar(&o.keys, "key", nil, "take a manifest that this public `KEY` has signed, in place of those of the settings (may be repeated: one of them has to sign)")
+	f.StringVar(&o.signature, "signature", "", "`POLICY` for manifests and packages without a good signature: require, warn or off (default of manifests: require with keys, else warn)")
+	f.BoolVar(&o.allowOlder, "allow-older", false, "take a manifest that is older than the one that was taken from there before")
 	f.BoolVar(&o.dryRun, "dry-run", false, "with --then install: fetch, print the plan and change nothing else")
 	a.completeFlag(cmd, "then", func(*sysroot.Root, []string, string) []string { return []string{thenNothing, thenInstall, thenRun} }, noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
@@ -103,7 +109,11 @@ func runFetch(ctx context.Context, a *app, o fetchOptions, given []string) error
 		return err
 	}
 	return a.fetchClosure(ctx, o, given[1:], func(r *repo.Repo) (*fetchedManifest, error) {
-		m, proof, err := readManifest(ctx, r, given[0])
+		rules, err := a.manifestRules(o)
+		if err != nil {
+			return nil, err
+		}
+		m, proof, err := a.takeManifest(ctx, r, rules, given[0], o.allowOlder)
 		if err != nil {
 			return nil, err
 		}
@@ -230,25 +240,6 @@ func (a *app) finishFetch(ctx context.Context, root *sysroot.Root, result *apply
 		err = a.printFetched(result)
 	}
 	return errors.Join(err, a.finishInstall(ctx, root, result.InstallResult, installOptions{lock: o.lock}, options.Now))
-}
-
-// readManifest reads a closure manifest, from a file or an address.
-func readManifest(ctx context.Context, r *repo.Repo, name string) (*closure.Manifest, pkginfo.Signature, error) {
-	var text []byte
-	var err error
-	if isAddress(name) {
-		text, err = r.Get(ctx, name, closure.MaxSize)
-	} else {
-		text, err = os.ReadFile(name)
-	}
-	if err != nil {
-		return nil, pkginfo.Signature{}, fmt.Errorf("read closure manifest: %w", err)
-	}
-	m, err := closure.Decode(text)
-	if err != nil {
-		return nil, pkginfo.Signature{}, fmt.Errorf("%s: %w", name, err)
-	}
-	return m, pkginfo.Signature{Verdict: pkginfo.Unsigned, Reason: "of a closure manifest that nobody has signed"}, nil
 }
 
 func isAddress(name string) bool {

@@ -53,6 +53,7 @@ With --with the architectures of another manifest are in this one as well.`,
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error { return runManifest(c.Context(), a, o, given) },
 	}
+	cmd.AddCommand(newManifestSignCommand(a))
 	cmd.ValidArgsFunction = a.complete(installedNames(isPrivate), noFiles)
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "write `FILE` (default: standard output)")

@@ -2,9 +2,12 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/backends/trust"
+	"github.com/hashpkg/hashpkg/closure"
 	"github.com/hashpkg/hashpkg/closure/objects"
 	"github.com/hashpkg/hashpkg/closure/oci"
 	"github.com/hashpkg/hashpkg/images"
@@ -59,17 +62,37 @@ func runPull(ctx context.Context, a *app, o pullOptions, given []string) error {
 	if err != nil {
 		return err
 	}
-	return a.fetchClosure(ctx, o.fetchOptions, given[1:], func(*repo.Repo) (*fetchedManifest, error) {
+	return a.fetchClosure(ctx, o.fetchOptions, given[1:], func(r *repo.Repo) (*fetchedManifest, error) {
 		artifact, err := oci.Pull(ctx, from)
 		if err != nil {
 			return nil, err
 		}
-		return fetchedFrom(artifact, from.Place.String(), func() error { return nil }), nil
+		return a.fetchedFrom(ctx, r, o.fetchOptions, artifact, from.Place.String(), func() error { return nil })
 	})
 }
 
-// fetchedFrom returns the manifest of an artifact, which has the files.
-func fetchedFrom(artifact *oci.Artifact, name string, end func() error) *fetchedManifest {
-	proof := pkginfo.Signature{Verdict: pkginfo.Unsigned, Reason: "of a closure manifest that nobody has signed"}
-	return &fetchedManifest{artifact.Manifest, name, proof, []objects.Source{artifact}, end}
+// fetchedFrom returns the manifest of an artifact, which has the files, if its signatures allow that. It closes what
+// the artifact is in if they do not.
+func (a *app) fetchedFrom(ctx context.Context, r *repo.Repo, o fetchOptions, artifact *oci.Artifact, name string, end func() error) (*fetchedManifest, error) {
+	m, proof, err := a.judgeArtifact(ctx, r, o, artifact, name)
+	if err != nil {
+		return nil, errors.Join(err, end())
+	}
+	return &fetchedManifest{m, name, proof, []objects.Source{artifact}, end}, nil
+}
+
+func (a *app) judgeArtifact(ctx context.Context, r *repo.Repo, o fetchOptions, artifact *oci.Artifact, name string) (*closure.Manifest, pkginfo.Signature, error) {
+	rules, err := a.manifestRules(o)
+	if err != nil {
+		return nil, pkginfo.Signature{}, err
+	}
+	signatures, err := artifact.Notes(ctx)
+	if err != nil && rules.Policy != trust.Off {
+		return nil, pkginfo.Signature{}, err
+	}
+	text, err := artifact.Manifest.Encode()
+	if err != nil {
+		return nil, pkginfo.Signature{}, err
+	}
+	return a.judgeManifest(ctx, r, rules, manifestAt{name, name, o.allowOlder}, text, signatures)
 }

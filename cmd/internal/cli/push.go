@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/closure"
 	"github.com/hashpkg/hashpkg/closure/collect"
+	"github.com/hashpkg/hashpkg/closure/notes"
 	"github.com/hashpkg/hashpkg/closure/oci"
 	"github.com/hashpkg/hashpkg/images"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -18,6 +19,7 @@ import (
 
 type pushOptions struct {
 	sourceFlags
+	keys      []string
 	near      []string
 	noData    bool
 	plainHTTP bool
@@ -49,6 +51,7 @@ spoken to by TLS, but for one on this machine and with --plain-http.`,
 	cmd.ValidArgsFunction = a.complete(installedNames(isPrivate), noFiles)
 	f := cmd.Flags()
 	f.StringArrayVar(&o.near, "near", nil, "take what the closure at `REGISTRY/REPOSITORY[:TAG]` has from there (may be repeated)")
+	signingFlag(f, &o.keys)
 	f.BoolVar(&o.noData, "no-data", false, "put programs and libraries there only")
 	f.BoolVar(&o.plainHTTP, "plain-http", false, "speak to the registry without TLS")
 	f.BoolVar(&o.offline, "offline", false, "fetch no indexes: use what was fetched before")
@@ -79,7 +82,7 @@ func runPush(ctx context.Context, a *app, o pushOptions, given []string) error {
 		}
 		to.Near = append(to.Near, near.Place)
 	}
-	c, err := a.closureOf(ctx, o.sourceFlags, given[1:], o.noData)
+	c, err := a.closureOf(ctx, o.sourceFlags, given[1:], o.noData, o.keys)
 	if err != nil {
 		return err
 	}
@@ -105,7 +108,11 @@ func registryOf(name string, access images.Access) (oci.Registry, error) {
 }
 
 // closureOf returns the closure of names, with its files.
-func (a *app) closureOf(ctx context.Context, flags sourceFlags, names []string, noData bool) (*oci.Closure, error) {
+func (a *app) closureOf(ctx context.Context, flags sourceFlags, names []string, noData bool, keyFiles []string) (*oci.Closure, error) {
+	keys, err := readKeys(keyFiles)
+	if err != nil {
+		return nil, err
+	}
 	m, err := a.collect(ctx, flags, names, collect.Options{NoData: noData})
 	if err != nil {
 		return nil, err
@@ -118,7 +125,21 @@ func (a *app) closureOf(ctx context.Context, flags sourceFlags, names []string, 
 	if err != nil {
 		return nil, err
 	}
-	return &oci.Closure{Manifest: m, Open: files.Open, Temp: os.TempDir()}, nil
+	c := &oci.Closure{Manifest: m, Open: files.Open, Temp: os.TempDir()}
+	if len(keys) == 0 {
+		return c, nil
+	}
+	text, err := m.Encode()
+	if err != nil {
+		return nil, err
+	}
+	now, err := a.now()
+	if err != nil {
+		return nil, err
+	}
+	note, err := notes.Sign(text, nil, now, keys...)
+	c.Notes = [][]byte{note}
+	return c, err
 }
 
 func (a *app) printPushed(to string, m *closure.Manifest, w *oci.Written, sent *int64) error {
