@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"maps"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/hashpkg/hashpkg/internal/archive"
@@ -45,6 +48,7 @@ import (
 //	                                       makes a signed repository and DIR/SUITE.sources, which
 //	                                       names it; DATE is such as 2023-11-01
 //	damage FILE                            changes one byte in the middle of a file
+//	registry                               starts a registry of containers' images, and sets REGISTRY to its address
 //
 // The directory R is there and empty: the root that most of them change. There are
 // also the conditions needs:root, needs:archive (Debian's) and needs:PROGRAM, which a
@@ -81,7 +85,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"hashpkg": runHashpkg, "status": runStatus, "deb": buildDeb, "fetch": fetch, "repack": repack, "damage": damage,
+			"hashpkg": runHashpkg, "status": runStatus, "deb": buildDeb, "fetch": fetch, "repack": repack, "damage": damage, "registry": startRegistry,
 			"repository": repository, "elf": makeELF,
 		},
 		Condition: func(cond string) (bool, error) {
@@ -339,6 +343,15 @@ func repackDeb(name, deb string) ([]byte, error) {
 	p.Provides = slices.Sorted(maps.Keys(provides))
 	p.Requires = slices.Sorted(maps.Keys(requires))
 	return p.Build()
+}
+
+func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: registry")
+	}
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	ts.Defer(s.Close)
+	ts.Setenv("REGISTRY", strings.TrimPrefix(s.URL, "http://"))
 }
 
 func damage(ts *testscript.TestScript, neg bool, args []string) {

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,7 @@ import (
 )
 
 // Trees returns trees of the active generation as a lock file has them. Of those that came from a file,
-// or of which their release has the version no more, there is no address.
+// or of which their release has the version no more or the root no source, there is no address.
 func (r *Repo) Trees(ctx context.Context, trees []*record.Tree) ([]Locked, error) {
 	g, err := r.Root.Active()
 	if err != nil {
@@ -47,6 +48,9 @@ func (r *Repo) Trees(ctx context.Context, trees []*record.Tree) ([]Locked, error
 			err = add(release, nil)
 		} else {
 			err = r.withRelease(ctx, release, func(p *Pool) error { return add(release, p) })
+			if errors.Is(err, ErrNoSource) { // what came from another machine does not bring its sources
+				err = add(release, nil)
+			}
 		}
 		if err != nil {
 			return nil, err

@@ -305,3 +305,10 @@ func TestTooMany(t *testing.T) {
 		t.Errorf("%v, %d bytes sent", err, to.Access.Sent.Load())
 	}
 }
+
+func writeFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
