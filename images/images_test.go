@@ -543,7 +543,7 @@ func TestGuarded(t *testing.T) {
 	for url, want := range map[string]bool{"http://192.168.1.1/v2/": false, "http://example.org/v2/": false, "http://127.0.0.1:5000/v2/": true, "http://localhost/v2/": true, "http://[::1]/": true, "https://example.org/": true} {
 		for _, plain := range []bool{false, true} {
 			sent := false
-			g := &guarded{roundTrip(func() { sent = true }), Access{PlainHTTP: plain}}
+			g := &guarded{RoundTripper: roundTrip(func() { sent = true }), access: Access{PlainHTTP: plain}}
 			r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
 			if err != nil {
 				t.Fatal(err)

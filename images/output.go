@@ -117,6 +117,8 @@ type Access struct {
 	UserAgent string
 	// Sent, if not nil, counts the bytes that were sent as contents.
 	Sent *atomic.Int64
+	// Layers, if not nil, remember which repositories have got them, for a registry to take them from there.
+	Layers *Layers
 }
 
 // Write puts an image there, or several for different platforms as one index, and returns the digest of what has the
@@ -136,7 +138,7 @@ func (p Place) Write(ctx context.Context, all []v1.Image, access Access) (v1.Has
 	}
 	switch p.Kind {
 	case KindRegistry:
-		err = p.push(ctx, top, access)
+		err = p.push(ctx, all, access)
 	case KindOCI:
 		err = p.replaceDir(func(temp string) error { return p.writeLayout(temp, top) })
 	case KindDir:
