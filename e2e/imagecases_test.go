@@ -65,7 +65,7 @@ cmake -G Ninja -B b . >/dev/null && ninja -C b >/dev/null && b/x; g++ -static -o
 	{"gawk", `gawk '@load "filefuncs"; BEGIN { stat("/", s); print s["type"] }'`, "directory\n"},
 	{"gs, pdftotext, tesseract", `gs -q -dSAFER -dBATCH -dNOPAUSE -sDEVICE=pdfwrite -sOutputFile=x.pdf -c '/Helvetica findfont 20 scalefont setfont 72 72 moveto (forty two) show showpage'
 pdftotext x.pdf - | head -n 1; pdftoppm -png -r 100 x.pdf p; tesseract p-1.png - 2>/dev/null | head -n 1`, "forty two\nforty two\n"},
-	{"gpg", `gpg -q --batch --passphrase '' --quick-gen-key a@b 2>/dev/null; echo hi >x; gpg -q --batch -s x; gpg -q -d x.gpg 2>/dev/null; gpgconf --kill all`, "hi\n"},
+	{"gpg", `gpg -q --batch --passphrase '' --quick-gen-key a@b 2>/dev/null; echo hi >x; gpg -q --batch --passphrase '' -s x; gpg -q -d x.gpg 2>/dev/null; gpgconf --kill all`, "hi\n"},
 	{"groff", `printf '.TH A 1\n.SH NAME\na \\- b\n' | groff -Tutf8 -man | grep -c NAME; echo hello | groff -Tps | head -n 1`, "1\n%!PS-Adobe-3.0\n"},
 	{"imagemagick", `magick -size 20x10 gradient:red-blue x.png && magick x.png -resize 200% y.webp && magick identify -format '%m %wx%h\n' y.webp`, "WEBP 40x20\n"},
 	{"java", `cat >A.java <<'X'
@@ -113,7 +113,7 @@ redis-cli -s s incrby x 42; redis-cli -s s eval 'return 6*7' 0; redis-cli -s s s
 openssl s_server -key k -cert c -accept 8443 -www -quiet & p=$!
 curl -s --retry 20 --retry-delay 1 --retry-connrefused --cacert c https://localhost:8443/ -o /dev/null -w '%{http_code}\n'; curl -s https://localhost:8443/ || echo $?
 gnutls-cli --x509cafile c -p 8443 localhost </dev/null | grep -o 'The certificate is trusted'; kill $p`, "200\n60\nThe certificate is trusted\n"},
-	{"tmux", `export TERM=xterm; tmux -S /tmp/s new-session -d 'echo done >/tmp/o; tmux -S /tmp/s wait-for -S over'; tmux -S /tmp/s wait-for over; cat o`, "done\n"},
+	{"tmux", `export TERM=xterm; tmux -S /tmp/s new-session -d 'tmux -S /tmp/s display-message -p "#{session_windows} window" >/tmp/o; sleep 60'; for i in $(seq 50); do [ -s o ] && break; sleep 0.1; done; cat o; tmux -S /tmp/s kill-server`, "1 window\n"},
 	{"xmllint, xsltproc", `echo '<a><b>42</b></a>' >x.xml; xmllint --xpath 'string(//b)' x.xml; cat >x.xsl <<'X'
 <xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform"><xsl:output method="text"/><xsl:template match="/"><xsl:value-of select="//b"/></xsl:template></xsl:stylesheet>
 X
@@ -132,7 +132,7 @@ func TestSystemImagePrograms(t *testing.T) {
 	}
 	b := m.unpack("programs:latest", made)
 	for _, c := range imageCases {
-		if out, err := b.container(65534, "bash", "-ec", "export HOME=/tmp; rm -rf /tmp/*; cd /tmp; "+c.script); err != nil || out != c.want {
+		if out, err := b.container(65534, "bash", "-ec", "export HOME=/tmp; rm -rf /tmp/* /tmp/.[!.]*; cd /tmp; "+c.script); err != nil || out != c.want {
 			t.Errorf("%s: %v: %q, want %q", c.name, err, out, c.want)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -110,15 +111,19 @@ func TestSystemImageRegistries(t *testing.T) {
 // layers returns the layers of an image in a registry, with their sizes.
 func (m *imageMaker) layers(repository, host string) map[string]int64 {
 	m.t.Helper()
-	out := m.exec("skopeo", "inspect", "--cert-dir", filepath.Join(m.dir, "config/containers/certs.d", host), "--creds", registryUser+":"+registryPassword, "--format", `{{range .LayersData}}{{.Digest}} {{.Size}}
-{{end}}`, "docker://"+host+"/"+repository)
-	all := map[string]int64{}
-	for line := range strings.Lines(out) {
-		var digest string
-		var size int64
-		if _, err := fmt.Sscan(line, &digest, &size); err == nil {
-			all[digest] = size
+	out := m.exec("skopeo", "inspect", "--raw", "--cert-dir", filepath.Join(m.dir, "config/containers/certs.d", host), "--creds", registryUser+":"+registryPassword, "docker://"+host+"/"+repository)
+	var manifest struct {
+		Layers []struct {
+			Digest string
+			Size   int64
 		}
+	}
+	if err := json.Unmarshal([]byte(out), &manifest); err != nil {
+		m.t.Fatal(err)
+	}
+	all := map[string]int64{}
+	for _, l := range manifest.Layers {
+		all[l.Digest] = l.Size
 	}
 	if len(all) == 0 {
 		m.t.Fatalf("no layers: %s", out)

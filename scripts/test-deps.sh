@@ -91,6 +91,10 @@ mkosi                   mkosi
 rsync                   rsync
 docker-registry         docker-registry
 qemu-system-x86_64      qemu-system-x86
+newuidmap               uidmap
+podman                  podman
+buildah                 buildah
+crun                    crun
 runc                    runc
 skopeo                  skopeo
 umoci                   umoci

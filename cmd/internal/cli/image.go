@@ -58,8 +58,8 @@ hashpkg install, and comes from the release that --from names, or from the machi
 
 The image is written to a PLACE, by the names that containers' tools have for them:
 
-  oci:DIR[:TAG]                         an OCI image layout
-  oci-archive:FILE[:TAG]                the same as one file
+  oci:DIR[:NAME]                        an OCI image layout
+  oci-archive:FILE[:NAME]               the same as one file
   docker-archive:FILE[:NAME:TAG]        what docker load reads
   dir:DIR                               manifest and layers, as skopeo has them
   docker://REGISTRY/REPOSITORY[:TAG]    a registry, with the login of podman or docker
