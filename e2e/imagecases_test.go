@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -140,5 +142,48 @@ func TestSystemImagePrograms(t *testing.T) {
 	out := m.exec("chroot", filepath.Join(b.path, "rootfs"), "sh", "-c", "find /bin /lib /sbin /usr/bin /usr/sbin /var/sys -xtype l ! -path '*/share/*' ! -path '/usr/lib/*'")
 	if out != "" {
 		t.Errorf("links lead nowhere:\n%s", out)
+	}
+}
+
+// TestSystemImageRPMs has programs of real rpms do their work in a container without a shell, with data at a path that is compiled in.
+func TestSystemImageRPMs(t *testing.T) {
+	m := newImageMaker(t)
+	m.write("machine/etc/hashpkg/sources.d/centos.repo", "["+centos+"]\nname=CentOS 7\nbaseurl=file://"+centosRepository(t)+"\ngpgcheck=0\nrepo_gpgcheck=0\n")
+	make1 := func(args ...string) imageMade {
+		t.Helper()
+		return m.made(m.command("cache", append([]string{"--root", "machine", "--from", centos}, args...)...))
+	}
+	made := make1("bison", "flex", "m4", "-o", "oci:rpms")
+	if again := make1("m4", "flex", "bison", "-o", "oci:again"); again.Digest != made.Digest {
+		t.Errorf("%s and %s", made.Digest, again.Digest)
+	}
+	b := m.unpack("rpms:latest", made)
+	for name, text := range map[string]string{"x.y": "%token A\n%%\ns: A | s A;\n", "x.l": "%%\na return 1;\n", "x.m4": "define(`f', `eval($1 * 7)')f(6)\n"} {
+		if err := os.WriteFile(filepath.Join(b.path, "rootfs", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		args []string
+		made string // what is written
+		want string // in it, or printed
+	}{
+		{[]string{"/usr/bin/m4", "/x.m4"}, "", "42\n"},
+		{[]string{"/usr/bin/bison", "--output=/tmp/x.tab.c", "/x.y"}, "tmp/x.tab.c", "yyparse"},
+		{[]string{"/usr/bin/flex", "--outfile=/tmp/x.yy.c", "/x.l"}, "tmp/x.yy.c", "yylex"},
+	} {
+		out, err := b.container(65534, c.args...)
+		if err == nil && c.made != "" {
+			var text []byte
+			text, err = os.ReadFile(filepath.Join(b.path, "rootfs", c.made))
+			out += string(text)
+		}
+		if err != nil || !strings.Contains(out, c.want) {
+			t.Errorf("%q: %v: %.1000s", c.args, err, out)
+		}
+	}
+	status, err := filepath.Glob(filepath.Join(b.path, "rootfs/var/lib/dpkg/*"))
+	if err != nil || len(status) > 0 {
+		t.Errorf("%v, %v", status, err)
 	}
 }
