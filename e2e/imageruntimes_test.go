@@ -47,13 +47,21 @@ func TestSystemImageEngines(t *testing.T) {
 	}
 	for user, become := range map[string]string{"root": "", "nobody": m.userWithIDs()} {
 		t.Run(user, func(t *testing.T) {
+			dir, err := os.MkdirTemp("", "img-") // podman wants short names
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := os.RemoveAll(dir); err != nil {
+					t.Error(err)
+				}
+			})
 			sh := func(script string) string {
 				t.Helper()
-				dir := filepath.Join(m.dir, user)
 				prelude := fmt.Sprintf("cd %s; mkdir -p %s/run; chmod 700 %[2]s/run; export HOME=%[2]s XDG_RUNTIME_DIR=%[2]s/run; storage='--root %[2]s/storage --runroot %[2]s/run/storage --storage-driver vfs'\n", m.dir, dir)
-				c := exec.CommandContext(t.Context(), "sh", "-ec", prelude+script)
+				c := exec.Command("sh", "-ec", prelude+script) // for a cleanup, too
 				if become != "" {
-					c = exec.CommandContext(t.Context(), "sh", "-c", fmt.Sprintf(`mkdir -p %s && chown %s %[1]s && exec setpriv --reuid=%[2]s --regid=%[2]s --clear-groups sh -ec "$0"`, dir, become), prelude+script)
+					c = exec.Command("sh", "-c", fmt.Sprintf(`chown %s %s && exec setpriv --reuid=%[1]s --regid=%[1]s --clear-groups sh -ec "$0"`, become, dir), prelude+script)
 				}
 				out, err := c.CombinedOutput()
 				if err != nil {
@@ -97,7 +105,11 @@ func TestSystemImageEngines(t *testing.T) {
 func (m *imageMaker) userWithIDs() string {
 	const name = "hashpkg-image-test"
 	m.exec("useradd", "--no-create-home", name)
-	m.t.Cleanup(func() { m.exec("userdel", name) })
+	m.t.Cleanup(func() {
+		if out, err := exec.Command("userdel", name).CombinedOutput(); err != nil {
+			m.t.Errorf("userdel: %v: %s", err, out)
+		}
+	})
 	return strings.TrimSpace(m.exec("id", "-u", name))
 }
 
