@@ -786,3 +786,53 @@ func TestReadIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestForget removes layers of which no image was made for long, and makes them again.
+func TestForget(t *testing.T) {
+	objects := contents{}
+	in := input(t, objects, manifest("a", "1", objects.file("usr/bin/a", "a")), manifest("b", "1", objects.file("usr/bin/b", "b")))
+	want, err := make1(t, in).Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := in.Layers.dir.Name()
+	names := func() []string {
+		found, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	reopen := func() {
+		l, err := OpenLayers(dir)
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := names()
+	age := func() {
+		for _, name := range all {
+			long := time.Now().Add(-layerLife - time.Hour)
+			if err := os.Chtimes(name, long, long); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	age()
+	make1(t, in) // uses them
+	reopen()
+	if left := names(); len(all) != 6 || !slices.Equal(left, all) {
+		t.Errorf("of %q are left %q", all, left)
+	}
+	age()
+	reopen()
+	if left := names(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	if got, err := make1(t, in).Digest(); err != nil || got != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+}
