@@ -69,7 +69,8 @@ func TestSystemImageEngines(t *testing.T) {
 				}
 				return string(out)
 			}
-			t.Cleanup(func() { sh("podman $storage rmi --all --force") })
+			// A user's podman leaves a process that keeps the user's namespace, until it is told to end it.
+			t.Cleanup(func() { sh("podman $storage rmi --all --force; podman $storage system migrate") })
 			sh("podman $storage load -q -i jq.tar; podman $storage load -q -i jq-docker.tar; podman $storage pull -q --tls-verify=false " + strings.TrimPrefix(pushed, "docker://"))
 			var inspected []struct {
 				Digest string
