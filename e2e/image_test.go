@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashpkg/hashpkg/internal/testneed"
 )
@@ -36,6 +34,7 @@ func newImageMaker(t *testing.T) *imageMaker {
 type imageMade struct {
 	Digest string
 	Layers int
+	Size   int64
 	Sent   int64
 }
 
@@ -139,42 +138,6 @@ func (b *imageBundle) uid(name string) int {
 	return 0
 }
 
-// imageCases are programs that do their work in a container of one image. Each prints want.
-var imageCases = []struct{ name, script, want string }{
-	{"jq", `echo '{"a":[1,41]}' | jq '.a|add'`, "42\n"},
-	{"sqlite3", `sqlite3 :memory: 'create table t(a); insert into t values(1),(41); select sum(a) from t'`, "42\n"},
-	{"python3", `python3 -c 'import ssl, sqlite3, ctypes, zlib, lzma, hashlib, json, zoneinfo, subprocess
-print(zoneinfo.ZoneInfo("Europe/Berlin").key, len(ssl.create_default_context().get_ca_certs()) > 100)
-print(json.loads(subprocess.check_output("echo [42] | sed s/x/y/", shell=True))[0], sqlite3.connect(":memory:").execute("select 1").fetchone())'`, "Europe/Berlin True\n42 (1,)\n"},
-	{"python3-yaml", `python3 -c 'import yaml; print(yaml.safe_load("a: [1, 2]"), yaml.CSafeLoader is not None)'`, "{'a': [1, 2]} True\n"},
-	{"perl", `perl -MPOSIX -MJSON::PP -MDigest::SHA=sha1_hex -e 'print encode_json([floor(42.5)]), sha1_hex("x"), "\n"'`, "[42]11f6ad8ec52a2984abaafd7c3b516503785c2072\n"},
-	{"git", `cd /tmp && git init -q r && cd r && git config user.name a && git config user.email b@c && echo x >f && git add f && git commit -qm m && git clone -q --no-local . ../s && git -C ../s log --format=%s && git submodule status`, "m\n"},
-	{"curl", `cd /tmp && echo it works >x && curl -s file:///tmp/x && curl --version | grep -c OpenSSL`, "it works\n1\n"},
-	{"vim", `cd /tmp && printf 'b\na\n' >x && vim --not-a-term -es -u NONE -c 'sort' -c 'python3 import vim; vim.current.buffer.append(str(6*7))' -c 'perl $curbuf->Append(3, "p")' -c 'wq' x; cat x; vim --not-a-term -es -c 'redir! >/tmp/help' -c 'silent help' -c 'silent echo expand("%")' -c 'qa!'; grep -q help.txt /tmp/help && echo help`, "a\nb\n42\np\nhelp\n"},
-	{"users", `id -un && cd /tmp && touch x && ls -l x | awk '{print $3, $4}'`, "nobody\nnobody nogroup\n"},
-}
-
-// TestSystemImagePrograms has programs do their work in containers of an image, as a user without rights; without the
-// image's /usr none would.
-func TestSystemImagePrograms(t *testing.T) {
-	m := newImageMaker(t)
-	made := m.made(m.command("cache", "--from", "trixie", "jq", "sqlite3", "python3", "python3-yaml", "perl", "git", "curl", "vim-nox", "--with", "ca-certificates,tzdata,utilities", "-o", "oci:programs"))
-	if made.Layers > 100 {
-		t.Errorf("%d layers", made.Layers)
-	}
-	b := m.unpack("programs:latest", made)
-	for _, c := range imageCases {
-		if out, err := b.container(65534, "sh", "-ec", "export HOME=/tmp; rm -rf /tmp/*; "+c.script); err != nil || out != c.want {
-			t.Errorf("%s: %v: %q, want %q", c.name, err, out, c.want)
-		}
-	}
-	// The root is complete: no link of it leads nowhere that leads into a tree or /usr.
-	out := m.exec("chroot", filepath.Join(b.path, "rootfs"), "sh", "-c", "find /bin /lib /sbin /usr/bin /usr/sbin /var/sys -xtype l ! -path '*/share/*' ! -path '/usr/lib/*'")
-	if out != "" {
-		t.Errorf("links lead nowhere:\n%s", out)
-	}
-}
-
 // TestSystemImagePostgres has a database, with a user of its own, a module and its scripts.
 func TestSystemImagePostgres(t *testing.T) {
 	m := newImageMaker(t)
@@ -249,92 +212,4 @@ func TestSystemImageSame(t *testing.T) {
 	if len(some) != single.Layers || len(missing) != 1 { // the last one
 		t.Errorf("of %d layers %d are not in the larger image", len(some), len(missing))
 	}
-}
-
-// TestSystemImageRegistry has a registry server take images, and give them back, and counts what is sent.
-func TestSystemImageRegistry(t *testing.T) {
-	m := newImageMaker(t)
-	testneed.Programs(t, "docker-registry")
-	host := m.registry()
-	place := func(tag string) string { return "docker://" + host + "/some/repository:" + tag }
-	first := m.made(m.command("cache", "--from", "trixie", "jq", "-o", place("jq")))
-	again := m.made(m.command("cache", "--from", "trixie", "jq", "-o", place("jq")))
-	more := m.made(m.command("cache", "--from", "trixie", "jq", "sqlite3", "-o", place("more")))
-	if first.Sent < 4<<20 || again.Sent > 10<<10 || more.Sent > 2<<20 || more.Sent < 500<<10 {
-		t.Errorf("sent at first %d, again %d, with another program %d bytes", first.Sent, again.Sent, more.Sent)
-	}
-	m.exec("skopeo", "copy", "-q", "--src-tls-verify=false", place("more"), "oci:back:latest")
-	b := m.unpack("back:latest", more)
-	if out, err := b.container(65534, "/usr/bin/sqlite3", ":memory:", "select 6*7"); err != nil || out != "42\n" {
-		t.Errorf("%v: %s", err, out)
-	}
-	if out := m.run(m.command("cache", "--diff", place("jq"), "oci:back")); !strings.Contains(out, `{"name":"sqlite3","architecture":"amd64","what":"added"`) {
-		t.Error(out)
-	}
-	// One that is killed while it sends leaves no image, and the next one goes on.
-	killed := m.command("cache", "--from", "trixie", "curl", "-o", place("curl"))
-	if err := killed.Start(); err != nil {
-		t.Fatal(err)
-	}
-	blobs := filepath.Join(m.dir, "registry/docker/registry/v2/blobs/sha256")
-	count := func() int {
-		found, err := filepath.Glob(filepath.Join(blobs, "*/*/data"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(found)
-	}
-	before := count()
-	for end := time.Now().Add(2 * time.Minute); count() < before+3 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
-	if err := killed.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if err := killed.Wait(); err == nil {
-		t.Fatal("it ended before it was killed")
-	}
-	if out, err := exec.Command("skopeo", "inspect", "--tls-verify=false", place("curl")).CombinedOutput(); err == nil {
-		t.Errorf("a killed push has left an image: %s", out)
-	}
-	m.made(m.command("cache", "--from", "trixie", "curl", "-o", place("curl")))
-	m.exec("skopeo", "copy", "-q", "--src-tls-verify=false", place("curl"), "oci:curl:latest")
-}
-
-// registry starts a registry server, and returns its address.
-func (m *imageMaker) registry() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	host := l.Addr().String()
-	if err := l.Close(); err != nil {
-		m.t.Fatal(err)
-	}
-	config := filepath.Join(m.dir, "registry.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", filepath.Join(m.dir, "registry"), host)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		m.t.Fatal(err)
-	}
-	server := exec.Command("docker-registry", "serve", config)
-	if err := server.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	m.t.Cleanup(func() {
-		if err := server.Process.Kill(); err != nil {
-			m.t.Error(err)
-		}
-		_ = server.Wait() // it says that it was killed
-	})
-	for range 200 {
-		if c, err := net.Dial("tcp", host); err == nil {
-			if err := c.Close(); err != nil {
-				m.t.Error(err)
-			}
-			return host
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	m.t.Fatal("the registry does not answer")
-	return ""
 }

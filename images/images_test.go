@@ -454,7 +454,9 @@ func TestParsePlace(t *testing.T) {
 		"docker://example.org/a/b:tag": "docker://example.org/a/b:tag",
 		"oci":                          "",
 		"oci:":                         "",
-		"oci:a:b/c":                    "",
+		"oci:a:b/c:1.0":                "oci:a:b/c:1.0",
+		"oci:a:b/":                     "",
+		"oci:a:b c":                    "",
 		"docker:example.org/a":         "",
 		"docker://EXAMPLE/A b":         "",
 		"containers-storage:x":         "",
@@ -543,7 +545,7 @@ func TestGuarded(t *testing.T) {
 	for url, want := range map[string]bool{"http://192.168.1.1/v2/": false, "http://example.org/v2/": false, "http://127.0.0.1:5000/v2/": true, "http://localhost/v2/": true, "http://[::1]/": true, "https://example.org/": true} {
 		for _, plain := range []bool{false, true} {
 			sent := false
-			g := &guarded{roundTrip(func() { sent = true }), Access{PlainHTTP: plain}}
+			g := &guarded{RoundTripper: roundTrip(func() { sent = true }), access: Access{PlainHTTP: plain}}
 			r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -723,5 +725,114 @@ func TestReadVerifies(t *testing.T) {
 		if err := os.WriteFile(name, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestReadIsBounded reads no manifest and no configuration that is larger than any is: the files are sparse.
+func TestReadIsBounded(t *testing.T) {
+	objects := contents{}
+	image := make1(t, input(t, objects, manifest("a", "1", objects.file("usr/bin/a", "a"))))
+	const large = 1 << 40
+	enlarge := func(name string) {
+		t.Helper()
+		if err := os.Truncate(name, large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"index.json", "blobs/sha256/" + d.Hex, "blobs/sha256/" + config.Hex} {
+		p := Place{Kind: KindOCI, Path: filepath.Join(t.TempDir(), "x")}
+		if _, err := p.Write(t.Context(), []v1.Image{image}, Access{}); err != nil {
+			t.Fatal(err)
+		}
+		enlarge(filepath.Join(p.Path, file))
+		if _, err := p.Read(t.Context(), Access{}); err == nil || !strings.Contains(err.Error(), "has more than 16 MiB") {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	for _, c := range []struct{ name, manifest, large string }{
+		{"manifest", "", "manifest.json"},
+		{"configuration", `[{"Config":"config","Layers":[]}]`, "config"},
+	} {
+		p := Place{Kind: KindDockerArchive, Path: filepath.Join(t.TempDir(), "x.tar")}
+		f, err := os.Create(p.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := tar.NewWriter(f)
+		if c.manifest != "" {
+			err = w.WriteHeader(&tar.Header{Name: "manifest.json", Size: int64(len(c.manifest))})
+			if err == nil {
+				_, err = w.Write([]byte(c.manifest))
+			}
+		}
+		if err = errors.Join(err, w.WriteHeader(&tar.Header{Name: c.large, Size: large}), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		enlarge(p.Path)
+		// What follows is a file as large as it says, which is zeros.
+		if err := os.Truncate(p.Path, large+4096); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Read(t.Context(), Access{}); err == nil || !strings.Contains(err.Error(), "has more than 16 MiB") {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestForget removes layers of which no image was made for long, and makes them again.
+func TestForget(t *testing.T) {
+	objects := contents{}
+	in := input(t, objects, manifest("a", "1", objects.file("usr/bin/a", "a")), manifest("b", "1", objects.file("usr/bin/b", "b")))
+	want, err := make1(t, in).Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := in.Layers.dir.Name()
+	names := func() []string {
+		found, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	reopen := func() {
+		l, err := OpenLayers(dir)
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := names()
+	age := func() {
+		for _, name := range all {
+			long := time.Now().Add(-layerLife - time.Hour)
+			if err := os.Chtimes(name, long, long); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	age()
+	make1(t, in) // uses them
+	reopen()
+	if left := names(); len(all) != 6 || !slices.Equal(left, all) {
+		t.Errorf("of %q are left %q", all, left)
+	}
+	age()
+	reopen()
+	if left := names(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	if got, err := make1(t, in).Digest(); err != nil || got != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
 	}
 }

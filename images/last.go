@@ -195,9 +195,11 @@ func modeOf(text string) record.Mode {
 	return record.Mode(n)
 }
 
-// addPolicy adds what the C library asks for names of users and hosts (nsswitch.conf(5)).
+// addPolicy adds what the C library asks for names of users and hosts (nsswitch.conf(5), hosts(5)).
 func (b *lastLayer) addPolicy() {
 	b.add(text("etc/nsswitch.conf", []byte("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n")))
+	// Engines show one of their own in its place; not all runtimes do.
+	b.add(text("etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")))
 }
 
 // addCertificates adds what ca-certificates' script computes: one file with all certificates, and a link

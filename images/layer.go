@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -28,6 +29,9 @@ const compressor = "klauspost gzip 5"
 
 // maxLayerRecord bounds the record of a layer in the cache.
 const maxLayerRecord = 1 << 12
+
+// layerLife is how long a layer is kept of which no image is made.
+const layerLife = 90 * 24 * time.Hour
 
 // Layers keeps layers that were made, by what they are made from, in a directory.
 type Layers struct{ dir *beneath.Dir }
@@ -48,7 +52,38 @@ func OpenLayers(dir string) (*Layers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the cache of layers: %w", err)
 	}
-	return &Layers{d}, nil
+	l := &Layers{d}
+	if err := l.forget(time.Now().Add(-layerLife)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the cache of layers: %w", err), d.Close())
+	}
+	return l, nil
+}
+
+// forget removes what was not used since then: layers, their records, and what a run that was killed has left.
+func (l *Layers) forget(since time.Time) error {
+	entries, err := l.dir.ReadDir(".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		st, err := l.dir.Lstat(e.Name())
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || time.Unix(st.Mtim.Unix()).After(since)) {
+			continue
+		}
+		if err == nil {
+			err = l.dir.RemoveIfThere(e.Name())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// use notes that a file is used today.
+func (l *Layers) use(name string) error {
+	now := unix.NsecToTimespec(time.Now().UnixNano())
+	return l.dir.SetTimes(name, [2]unix.Timespec{now, now})
 }
 
 // checkOwn returns an error for a directory that others may write to.
@@ -179,7 +214,10 @@ func (l *Layers) find(name string) (*layer, bool) {
 		return nil, false // it is made again
 	}
 	st, err := l.dir.Lstat(have.name)
-	return have, err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == have.layerRecord.Size
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != have.layerRecord.Size {
+		return nil, false
+	}
+	return have, l.use(name+".json") == nil && l.use(have.name) == nil
 }
 
 // write writes a layer to w.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -68,7 +69,11 @@ type PlaceError struct {
 
 func (e *PlaceError) Error() string { return fmt.Sprintf("%s: %s", e.Text, e.Reason) }
 
-// ParsePlace reads "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:REFERENCE]", "dir:DIR", "erofs:FILE" or
+// isLayoutName matches what an image may be called in a layout: a tag, or the whole name that it is loaded by (OCI image
+// specification, "annotations").
+var isLayoutName = regexp.MustCompile(`^[A-Za-z0-9]+((--|[-._:@+])[A-Za-z0-9]+)*(/[A-Za-z0-9]+((--|[-._:@+])[A-Za-z0-9]+)*)*$`)
+
+// ParsePlace reads "oci:DIR[:NAME]", "oci-archive:FILE[:NAME]", "docker-archive:FILE[:REFERENCE]", "dir:DIR", "erofs:FILE" or
 // "docker://REGISTRY/REPOSITORY[:TAG]". The error is a *[PlaceError].
 func ParsePlace(text string) (Place, error) {
 	kind, rest, ok := strings.Cut(text, ":")
@@ -91,8 +96,8 @@ func ParsePlace(text string) (Place, error) {
 	p.Path = rest
 	if p.Kind != KindDir && p.Kind != KindErofs {
 		if file, tag, hasTag := strings.Cut(rest, ":"); hasTag {
-			if file == "" || tag == "" || p.Kind != KindDockerArchive && strings.ContainsAny(tag, "/:") {
-				return p, &PlaceError{text, "expected " + kind + ":PATH:TAG"}
+			if file == "" || tag == "" || p.Kind != KindDockerArchive && !isLayoutName.MatchString(tag) {
+				return p, &PlaceError{text, "expected " + kind + ":PATH:NAME"}
 			}
 			p.Path, p.Tag = file, tag
 		}
@@ -117,6 +122,8 @@ type Access struct {
 	UserAgent string
 	// Sent, if not nil, counts the bytes that were sent as contents.
 	Sent *atomic.Int64
+	// Layers, if not nil, remember which repositories have got them, for a registry to take them from there.
+	Layers *Layers
 }
 
 // Write puts an image there, or several for different platforms as one index, and returns the digest of what has the
@@ -136,7 +143,7 @@ func (p Place) Write(ctx context.Context, all []v1.Image, access Access) (v1.Has
 	}
 	switch p.Kind {
 	case KindRegistry:
-		err = p.push(ctx, top, access)
+		err = p.push(ctx, all, access)
 	case KindOCI:
 		err = p.replaceDir(func(temp string) error { return p.writeLayout(temp, top) })
 	case KindDir:

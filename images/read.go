@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -49,8 +50,23 @@ func (p Place) Read(ctx context.Context, access Access) (*Contents, error) {
 	return c, nil
 }
 
-// verify returns an error if the manifest or the configuration of an image are not those of their digests.
-func verify(image v1.Image, manifest v1.Hash) error {
+// maxMetadata bounds a manifest, an index and a configuration, in bytes. Registries take manifests of 4 MiB.
+const maxMetadata = 16 << 20
+
+// errTooLarge returns the error for more than that.
+func errTooLarge(what any) error {
+	return fmt.Errorf("%v has more than %d MiB, and should be a manifest or a configuration", what, maxMetadata>>20)
+}
+
+// verify returns an error if the manifest or the configuration of an image are not those of their digests, or too
+// large. check, if not nil, is called with their digests before they are read.
+func verify(image v1.Image, manifest v1.Hash, check func(v1.Hash) error) error {
+	if check == nil {
+		check = func(v1.Hash) error { return nil }
+	}
+	if err := check(manifest); err != nil {
+		return err
+	}
 	b, err := image.RawManifest()
 	if err != nil {
 		return err
@@ -60,6 +76,12 @@ func verify(image v1.Image, manifest v1.Hash) error {
 	}
 	m, err := image.Manifest()
 	if err != nil {
+		return err
+	}
+	if m.Config.Size > maxMetadata {
+		return errTooLarge(m.Config.Digest)
+	}
+	if err := check(m.Config.Digest); err != nil {
 		return err
 	}
 	config, err := image.RawConfigFile()
@@ -110,14 +132,20 @@ func (p Place) open(ctx context.Context, access Access) ([]v1.Image, v1.Hash, er
 			if err != nil {
 				return nil, got.Digest, err
 			}
-			all, err := imagesOf(index)
+			all, err := imagesOf(index, nil)
 			return all, got.Digest, err
 		}
 		image, err := got.Image()
+		if err == nil {
+			err = verify(image, got.Digest, nil)
+		}
 		return []v1.Image{image}, got.Digest, err
 	case KindOCI:
 		return p.readLayout()
 	case KindDockerArchive:
+		if err := checkDockerArchive(p.Path); err != nil {
+			return nil, v1.Hash{}, err
+		}
 		image, err := tarball.ImageFromPath(p.Path, nil)
 		if err != nil {
 			return nil, v1.Hash{}, err
@@ -131,8 +159,8 @@ func (p Place) open(ctx context.Context, access Access) ([]v1.Image, v1.Hash, er
 // maxIndexed bounds how many entries of an index are read.
 const maxIndexed = 1000
 
-// imagesOf returns the images of an index.
-func imagesOf(index v1.ImageIndex) ([]v1.Image, error) {
+// imagesOf returns the images of an index. For check see [verify].
+func imagesOf(index v1.ImageIndex, check func(v1.Hash) error) ([]v1.Image, error) {
 	m, err := index.IndexManifest()
 	if err != nil {
 		return nil, err
@@ -147,7 +175,7 @@ func imagesOf(index v1.ImageIndex) ([]v1.Image, error) {
 		}
 		image, err := index.Image(d.Digest)
 		if err == nil {
-			err = verify(image, d.Digest)
+			err = verify(image, d.Digest, check)
 		}
 		if err != nil {
 			return nil, err
@@ -162,6 +190,10 @@ func (p Place) readLayout() ([]v1.Image, v1.Hash, error) {
 	if !isLayout(p.Path) {
 		return nil, v1.Hash{}, fmt.Errorf("it is no OCI image layout: %w", fs.ErrNotExist)
 	}
+	if err := checkFile(filepath.Join(p.Path, "index.json")); err != nil {
+		return nil, v1.Hash{}, err
+	}
+	check := func(h v1.Hash) error { return checkFile(filepath.Join(p.Path, "blobs", h.Algorithm, h.Hex)) }
 	index, err := ocilayout.ImageIndexFromPath(p.Path)
 	if err != nil {
 		return nil, v1.Hash{}, err
@@ -173,6 +205,9 @@ func (p Place) readLayout() ([]v1.Image, v1.Hash, error) {
 	for _, d := range m.Manifests {
 		if p.Tag != "" && d.Annotations[annotationRef] != p.Tag {
 			continue
+		}
+		if err := check(d.Digest); err != nil {
+			return nil, d.Digest, err
 		}
 		if d.MediaType.IsIndex() {
 			below, err := index.ImageIndex(d.Digest)
@@ -186,12 +221,12 @@ func (p Place) readLayout() ([]v1.Image, v1.Hash, error) {
 			if err != nil {
 				return nil, d.Digest, err
 			}
-			all, err := imagesOf(below)
+			all, err := imagesOf(below, check)
 			return all, d.Digest, err
 		}
 		image, err := index.Image(d.Digest)
 		if err == nil {
-			err = verify(image, d.Digest)
+			err = verify(image, d.Digest, check)
 		}
 		return []v1.Image{image}, d.Digest, err
 	}
@@ -201,8 +236,56 @@ func (p Place) readLayout() ([]v1.Image, v1.Hash, error) {
 	return nil, v1.Hash{}, fmt.Errorf("it has no image with the tag %q", p.Tag)
 }
 
-// maxUnpacked bounds a file of an archive that is unpacked to be read: manifests and configurations, not layers.
-const maxUnpacked = 16 << 20
+// checkFile returns an error for a file that is too large to be read at once.
+func checkFile(name string) error {
+	info, err := os.Stat(name)
+	if err == nil && info.Size() > maxMetadata {
+		err = errTooLarge(name)
+	}
+	return err
+}
+
+// maxArchived bounds how many files an archive of an image has.
+const maxArchived = 10_000
+
+// checkDockerArchive returns an error if the manifest or the configuration of an archive are too large to be read.
+func checkDockerArchive(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sizes := map[string]int64{}
+	var manifest tarball.Manifest
+	for t := tar.NewReader(f); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("it is no tar archive: %w", err)
+		}
+		if len(sizes) == maxArchived {
+			return fmt.Errorf("it has more than %d files", maxArchived)
+		}
+		sizes[h.Name] = h.Size
+		if h.Name != "manifest.json" {
+			continue
+		}
+		if h.Size > maxMetadata {
+			return errTooLarge(h.Name)
+		}
+		if err := json.NewDecoder(t).Decode(&manifest); err != nil {
+			return fmt.Errorf("read manifest.json: %w", err)
+		}
+	}
+	for _, d := range manifest {
+		if sizes[d.Config] > maxMetadata {
+			return errTooLarge(d.Config)
+		}
+	}
+	return nil
+}
 
 // unpack unpacks an OCI image layout that is a tar archive into a directory of its own, which the caller removes: what is small of
 // it, without layers.
@@ -224,7 +307,7 @@ func (p Place) unpack() (dir string, err error) {
 
 // unpackSmall unpacks the regular files of a tar archive that are small and no layers.
 func unpackSmall(f io.Reader, dir string) error {
-	left := int64(4 * maxUnpacked)
+	left := int64(4 * maxMetadata)
 	for t := tar.NewReader(f); ; {
 		h, err := t.Next()
 		if err == io.EOF {
@@ -233,7 +316,7 @@ func unpackSmall(f io.Reader, dir string) error {
 		if err != nil {
 			return fmt.Errorf("it is no tar archive: %w", err)
 		}
-		if h.Typeflag != tar.TypeReg || h.Size > maxUnpacked {
+		if h.Typeflag != tar.TypeReg || h.Size > maxMetadata {
 			continue
 		}
 		b := make([]byte, min(h.Size, 512))

@@ -2,25 +2,33 @@ package images
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-
-	"github.com/hashpkg/hashpkg/internal/advice"
 )
 
-// push sends an image or index to a registry.
-func (p Place) push(ctx context.Context, top item, access Access) error {
+// push sends an image, or several as an index, to a registry.
+func (p Place) push(ctx context.Context, all []v1.Image, access Access) error {
 	ref, options, err := p.remote(ctx, access)
+	if err != nil {
+		return err
+	}
+	if access.Layers != nil {
+		sent := make([]v1.Image, len(all))
+		for i, image := range all {
+			sent[i] = &mountable{image, ref.Context(), access.Layers}
+		}
+		all = sent
+	}
+	top, err := p.top(all)
 	if err != nil {
 		return err
 	}
@@ -30,7 +38,13 @@ func (p Place) push(ctx context.Context, top item, access Access) error {
 	case v1.ImageIndex:
 		err = remote.WriteIndex(ref, top, options...)
 	}
-	return registryError(ref, err)
+	if err != nil {
+		return registryError(ref, err)
+	}
+	if access.Layers != nil {
+		return access.Layers.noteSent(ref.Context(), all)
+	}
+	return nil
 }
 
 // remote returns how a registry is reached.
@@ -43,9 +57,13 @@ func (p Place) remote(ctx context.Context, access Access) (name.Reference, []rem
 	if err != nil {
 		return nil, nil, err
 	}
-	t := &guarded{remote.DefaultTransport, access}
+	transport, err := transportTo(certificateDirs(ref.Context().RegistryStr()))
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &guarded{RoundTripper: transport, access: access}
 	return ref, []remote.Option{
-		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(t), remote.WithUserAgent(access.UserAgent), remote.WithJobs(4),
+		remote.WithContext(ctx), remote.WithAuthFromKeychain(logins{}), remote.WithTransport(t), remote.WithUserAgent(access.UserAgent), remote.WithJobs(4),
 	}, nil
 }
 
@@ -56,6 +74,8 @@ var errPlain = errors.New("it does not answer by TLS; with --plain-http it is sp
 type guarded struct {
 	http.RoundTripper
 	access Access
+
+	untrusted sync.Map // by host: the error of a certificate, after which nothing is sent there without TLS either
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -63,11 +83,19 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme == "http" && !g.access.PlainHTTP && !isLoopback(r.URL.Hostname()) {
 		return nil, errPlain
 	}
+	if err, ok := g.untrusted.Load(r.URL.Host); ok && r.URL.Scheme == "http" {
+		return nil, err.(error)
+	}
 	if g.access.Sent != nil && r.Body != nil && r.Method != http.MethodGet {
 		r = r.Clone(r.Context())
 		r.Body = &counted{r.Body, g.access.Sent}
 	}
-	return g.RoundTripper.RoundTrip(r)
+	response, err := g.RoundTripper.RoundTrip(r)
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		g.untrusted.Store(r.URL.Host, err)
+	}
+	return response, err
 }
 
 func isLoopback(host string) bool {
@@ -85,20 +113,4 @@ func (c *counted) Read(b []byte) (int, error) {
 	n, err := c.ReadCloser.Read(b)
 	c.n.Add(int64(n))
 	return n, err
-}
-
-// registryError says what to do about what a registry answers.
-func registryError(ref name.Reference, err error) error {
-	var answer *transport.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, errPlain):
-		return fmt.Errorf("%s: %w", ref.Context().RegistryStr(), errPlain)
-	case errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
-		return advice.Errorf("%s does not allow it (HTTP status %d); log in with docker login or skopeo login --compat-auth-file ~/.docker/config.json", ref.Context().RegistryStr(), answer.StatusCode)
-	case errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("%s has no %s (HTTP status 404)", ref.Context().RegistryStr(), ref.Context().RepositoryStr())
-	}
-	return err
 }

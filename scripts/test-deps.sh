@@ -115,6 +115,10 @@ pytest-3                python3-pytest
 /usr/include/zstd.h     libzstd-dev
 /usr/lib/python3/dist-packages/setuptools  python3-setuptools
 qemu-system-x86_64      qemu-system-x86
+newuidmap               uidmap
+podman                  podman
+buildah                 buildah
+crun                    crun
 runc                    runc
 skopeo                  skopeo
 umoci                   umoci

@@ -58,17 +58,17 @@ hashpkg install, and comes from the release that --from names, or from the machi
 
 The image is written to a PLACE, by the names that containers' tools have for them:
 
-  oci:DIR[:TAG]                         an OCI image layout
-  oci-archive:FILE[:TAG]                the same as one file
+  oci:DIR[:NAME]                        an OCI image layout
+  oci-archive:FILE[:NAME]               the same as one file
   docker-archive:FILE[:NAME:TAG]        what docker load reads
   dir:DIR                               manifest and layers, as skopeo has them
-  docker://REGISTRY/REPOSITORY[:TAG]    a registry, with the login of docker login
+  docker://REGISTRY/REPOSITORY[:TAG]    a registry, with the login of podman or docker
   erofs:FILE                            a file system to mount, made by mkfs.erofs
 
 The same packages give the same image, byte by byte, on every machine. The time of the
 image is SOURCE_DATE_EPOCH, else 1970. Each package is a layer, which is the same in
 every image that has it; beyond 99, the smallest share one. A registry gets the layers
-that the repository has not.
+that it has not.
 
 A directory is replaced only if it has an image of the same form and tag, and nothing
 else. The cache may not be one that others can write to.
@@ -240,7 +240,7 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 	}
 	var sent atomic.Int64
 	end := progress.during("writing")
-	d, err := place.Write(ctx, all, images.Access{PlainHTTP: o.plainHTTP, UserAgent: "hashpkg/" + Version, Sent: &sent})
+	d, err := place.Write(ctx, all, images.Access{PlainHTTP: o.plainHTTP, UserAgent: "hashpkg/" + Version, Sent: &sent, Layers: layers})
 	end()
 	progress.end()
 	if err != nil {
