@@ -35,14 +35,19 @@ func TestSystemDebianSources(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			b := newSourceBuilder(t, s, proxy)
-			plain := b.build("plain", packaging{check: true, umask: "022"})
+			here := packaging{dir: "here", umask: "022", check: true}
+			plain := b.build("plain", here)
 			b.root.Run("dpkg", "-i", b.bring(packages[0]), b.bring(packages[2]))
-			bound := b.build("bound", packaging{addon: true, check: true, umask: "022"})
+			bound := b.build("bound", packaging{addon: true, dir: here.dir, umask: here.umask, check: true})
 			if !s.once {
-				if beside := b.build("beside", packaging{umask: "022"}); !maps.Equal(digests(t, plain.debs), digests(t, beside.debs)) {
+				if beside := b.build("beside", packaging{dir: here.dir, umask: here.umask}); !maps.Equal(digests(t, plain.debs), digests(t, beside.debs)) {
 					t.Errorf("without asking for the addon, where it is, the packages are others: %s", differing(t, plain.debs, beside.debs))
 				}
-				elsewhere := b.build("elsewhere/and/deeper", packaging{addon: true, umask: "002", env: []string{"TZ=Asia/Tokyo", "HOME=/nonexistent", "LANG=C.UTF-8", "LC_ALL=C.UTF-8"}})
+				there := packaging{addon: true, dir: "elsewhere/and/deeper", umask: "002", env: []string{"TZ=Asia/Tokyo", "HOME=/nonexistent", "LC_ALL=C.UTF-8"}}
+				if s.buildPath {
+					there.dir = here.dir
+				}
+				elsewhere := b.build("elsewhere", there)
 				if !maps.Equal(digests(t, bound.debs), digests(t, elsewhere.debs)) {
 					t.Errorf("two builds differ: %s", differing(t, bound.debs, elsewhere.debs))
 				}
@@ -69,8 +74,9 @@ func TestSystemDebianSources(t *testing.T) {
 
 // packaging says how a source is built once.
 type packaging struct {
-	addon bool // the source asks for it
-	check bool // the package's own tests run
+	addon bool   // the source asks for it
+	dir   string // below /build
+	check bool   // the package's own tests run
 	umask string
 	env   []string
 }
@@ -135,10 +141,10 @@ func (b *sourceBuilder) bring(file string) string {
 	return to
 }
 
-// build builds the source in a directory of its own below /build, as somebody without privileges and without a network.
+// build builds the source as somebody without privileges, and without a network. What comes of it is in a directory of /build.
 func (b *sourceBuilder) build(name string, p packaging) built {
 	b.t.Helper()
-	dir := b.unpack(name, p)
+	dir := b.unpack(p)
 	start := time.Now()
 	options := "parallel=2 " + b.options
 	if !p.check {
@@ -147,25 +153,28 @@ func (b *sourceBuilder) build(name string, p packaging) built {
 	log := b.asBuilder(slices.Concat([]string{"DEB_BUILD_OPTIONS=" + options, b.env}, p.env),
 		`umask "$1"; cd "$2/source"; exec dpkg-buildpackage --no-sign --build="$3"`, p.umask, dir, cmp.Or(b.parts, "binary"))
 	b.t.Logf("%s: built in %v", name, time.Since(start).Round(time.Second))
-	keep(b.t, "source-"+b.name+"-"+strings.ReplaceAll(name, "/", "-")+".log", func(w io.Writer) error {
+	keep(b.t, "source-"+b.name+"-"+name+".log", func(w io.Writer) error {
 		_, err := io.WriteString(w, log)
 		return err
 	})
-	debs := debsIn(b.t, b.root.Path(dir))
+	b.root.Run("mv", dir, "/build/"+name)
+	debs := debsIn(b.t, b.root.Path("/build/"+name))
 	if len(debs) == 0 {
 		b.t.Fatalf("no packages were built: %s", tailBytes(log, 4000))
 	}
 	made := built{debs: debs}
 	if b.passed != "" {
-		made.tests = strings.Join(regexp.MustCompile(b.passed).FindAllString(log, -1), "\n")
+		tests := regexp.MustCompile(b.passed).FindAllString(log, -1)
+		slices.Sort(tests) // several run at a time
+		made.tests = strings.Join(tests, "\n")
 	}
 	return made
 }
 
 // unpack unpacks the source into a directory "source", and returns the one that it is in.
-func (b *sourceBuilder) unpack(name string, p packaging) (dir string) {
+func (b *sourceBuilder) unpack(p packaging) (dir string) {
 	b.t.Helper()
-	dir = "/build/" + name
+	dir = "/build/" + p.dir
 	b.asBuilder(nil, `umask "$1"; mkdir -p "$2"; cd "$2"; dpkg-source --no-check -x "$3" source`, p.umask, dir, b.dsc)
 	if p.addon {
 		b.edit(dir+"/source/debian/control", regexp.MustCompile(`(?m)^Build-Depends:`), "Build-Depends: dh-sequence-hashpkg, ")
@@ -312,7 +321,7 @@ func changedFiles(t *testing.T, a, b string) []string {
 func (b *sourceBuilder) reprotest() {
 	b.t.Helper()
 	b.apt(b.root, "install", "reprotest", "faketime", "locales-all")
-	dir := b.unpack("reprotest", packaging{addon: true, umask: "022"})
+	dir := b.unpack(packaging{addon: true, dir: "reprotest", umask: "022"})
 	out := b.asBuilder([]string{"DEB_BUILD_OPTIONS=nocheck"}, `exec reprotest --no-diffoscope --variations="$2" --source-root "$1/source" --build-command "dpkg-buildpackage --no-sign --build=binary" "../*deb"`,
 		dir, "+all,-user_group,-fileordering,-domain_host")
 	if !strings.Contains(out, "Reproduction successful") {
