@@ -157,6 +157,9 @@ func (b *sourceBuilder) build(name string, p packaging) built {
 		_, err := io.WriteString(w, log)
 		return err
 	})
+	if p.addon != strings.Contains(log, "dh_hashpkg") {
+		b.t.Fatalf("%s: the addon runs: %v, want %v", name, !p.addon, p.addon)
+	}
 	b.root.Run("mv", dir, "/build/"+name)
 	debs := debsIn(b.t, b.root.Path("/build/"+name))
 	if len(debs) == 0 {
@@ -177,7 +180,13 @@ func (b *sourceBuilder) unpack(p packaging) (dir string) {
 	dir = "/build/" + p.dir
 	b.asBuilder(nil, `umask "$1"; mkdir -p "$2"; cd "$2"; dpkg-source --no-check -x "$3" source`, p.umask, dir, b.dsc)
 	if p.addon {
-		b.edit(dir+"/source/debian/control", regexp.MustCompile(`(?m)^Build-Depends:`), "Build-Depends: dh-sequence-hashpkg, ")
+		controls, err := filepath.Glob(b.root.Path(dir) + "/source/debian/control*") // debian/clean may make it from control.in
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, file := range controls {
+			b.edit(dir+"/source/debian/"+filepath.Base(file), regexp.MustCompile(`(?m)^Build-Depends:`), "Build-Depends: dh-sequence-hashpkg, ")
+		}
 		if b.noSequence {
 			b.edit(dir+"/source/debian/rules", regexp.MustCompile(`(?m)^\tdh_shlibdeps.*\n`), "$0\tdh_hashpkg -a\n")
 		}

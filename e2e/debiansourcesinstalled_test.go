@@ -6,6 +6,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,8 +41,13 @@ func (b *sourceBuilder) install(plain, bound map[string]string, packages []strin
 	s.loadsSame("where hashpkg is not", before)
 	installDebs(s.root, s.of(plain)...)
 
-	// Another version of it beside the one that dpkg has, and then a later one.
+	// Beside the one that dpkg has, that of Debian with what it needs, and then two later ones.
 	installDebs(s.root, packages[0])
+	byName := exec.Command(hashpkg(b.t), slices.Concat([]string{"--root", s.root.Dir, "install", "-q", "--signature", "warn", "--from", "bookworm"}, b.installed)...)
+	byName.Env = append(os.Environ(), "http_proxy="+b.proxy)
+	if out, err := byName.CombinedOutput(); err != nil {
+		b.t.Fatalf("hashpkg install: %v: %s", err, out)
+	}
 	for _, suffix := range []string{"+beside1", "+beside2"} {
 		debs := testroot.Rebuild(b.t, testroot.Change{Suffix: suffix}, s.of(bound)...)
 		args := []string{"hashpkg", "install", "-q"}
@@ -56,6 +62,7 @@ func (b *sourceBuilder) install(plain, bound map[string]string, packages []strin
 	}
 	s.root.Run("hashpkg", "verify", "--all")
 	s.root.Run(slices.Concat([]string{"hashpkg", "remove", "-q"}, b.installed)...)
+	s.root.Run("hashpkg", "autoremove", "-q")
 
 	// Followed.
 	installDebs(s.root, packages[1])
