@@ -142,16 +142,22 @@ func (d *debhelper) build(dir string, s source, args ...string) (debs map[string
 	if err != nil {
 		d.t.Fatalf("dpkg-buildpackage: %v: %s", err, said)
 	}
+	return debsIn(d.t, dir), said
+}
+
+// debsIn returns the packages and udebs in a directory, by their names.
+func debsIn(t *testing.T, dir string) map[string]string {
+	t.Helper()
 	found, err := filepath.Glob(filepath.Join(dir, "*.*deb"))
 	if err != nil {
-		d.t.Fatal(err)
+		t.Fatal(err)
 	}
-	debs = map[string]string{}
+	debs := map[string]string{}
 	for _, file := range found {
 		name, _, _ := strings.Cut(filepath.Base(file), "_")
 		debs[name] = file
 	}
-	return debs, said
+	return debs
 }
 
 // digests returns the digests of packages, by their names.
@@ -278,21 +284,24 @@ func checkBound(t *testing.T, plain string, bound map[string]string, machine elf
 			t.Errorf("the two names are of two files: %v: %s", err, out)
 		}
 	}
-	list := func(deb string) string {
-		out, err := exec.Command("sh", "-c", "dpkg-deb --fsys-tarfile \"$1\" | tar -tv --numeric-owner --full-time", "sh", deb).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var lines strings.Builder
-		for line := range strings.Lines(string(out)) {
-			fields := strings.Fields(line)
-			fmt.Fprintln(&lines, append(fields[:2:2], fields[3:]...)) // without the size
-		}
-		return lines.String()
-	}
-	if a, b := list(plain), list(bound["hello"]); a != b {
+	if a, b := listing(t, plain), listing(t, bound["hello"]); a != b {
 		t.Errorf("the package has\n%s\nand with the addon\n%s", a, b)
 	}
+}
+
+// listing lists the files of a package, but for their sizes.
+func listing(t *testing.T, deb string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", "dpkg-deb --fsys-tarfile \"$1\" | tar -tv --numeric-owner --full-time", "sh", deb).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines strings.Builder
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		fmt.Fprintln(&lines, append(fields[:2:2], fields[3:]...))
+	}
+	return lines.String()
 }
 
 // TestDebhelperInstalled installs packages that the addon made into a system, with hashpkg-follow and without:

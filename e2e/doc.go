@@ -21,7 +21,8 @@
 // made for views. image_test.go runs programs in containers of images that hashpkg has made, and sends
 // these to a registry. firstminute_test.go is somebody without
 // privileges.
-// debhelper_test.go builds Debian packages with the addon of debhelper.
+// debhelper_test.go builds Debian packages with the addon of debhelper, and debiansources_test.go those of a dozen
+// sources of Debian, which debiansourcecases_test.go names; debiansourcesinstalled_test.go installs them.
 // repository_test.go makes the repositories of scripts. published_test.go makes those of hashpkg's own
 // packages, and has apt and dnf use them. personas_test.go
 // has people type at terminals of tmux, by the files in personas, which have the screens that they see.

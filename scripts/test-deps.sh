@@ -88,6 +88,7 @@ if [ "${1-}" = system ]; then
 debos                   debos
 kiwi-ng                 kiwi
 mkosi                   mkosi
+piuparts                piuparts
 rsync                   rsync
 autoreconf              autoconf
 automake                automake
