@@ -343,8 +343,10 @@ func (b *sourceBuilder) piuparts(debs map[string]string) {
 	b.t.Helper()
 	testneed.Programs(b.t, "piuparts", "unshare")
 	base := testroot.Debian(b.t, "bookworm", "")
-	args := []string{"--mount-proc", "--pid", "--fork", "--kill-child", "piuparts", "--existing-chroot", base.Dir, "--tmpdir", b.t.TempDir(),
-		"--distribution", "bookworm", "--mirror", "http://deb.debian.org/debian main", "--proxy", b.proxy, "--log-level", "info"}
+	args := []string{
+		"--mount-proc", "--pid", "--fork", "--kill-child", "piuparts", "--existing-chroot", base.Dir, "--tmpdir", b.t.TempDir(),
+		"--distribution", "bookworm", "--mirror", "http://deb.debian.org/debian main", "--proxy", b.proxy, "--log-level", "info",
+	}
 	for _, name := range b.installed {
 		args = append(args, debs[name])
 	}

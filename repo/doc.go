@@ -90,8 +90,9 @@ type Options struct {
 // Repo is what a root knows of repositories.
 type Repo struct {
 	Options
-	client  *fetch.Client
-	sources []backends.Source // nil until they were read
+	fetching fetch.Options
+	client   *fetch.Client
+	sources  []backends.Source // nil until they were read
 }
 
 // New returns what a root knows of repositories. It reads nothing yet. The caller closes
@@ -107,9 +108,12 @@ func New(o Options) *Repo {
 	if o.Getenv != nil {
 		home = o.Getenv("HOME")
 	}
-	client := fetch.New(fetch.Options{Getenv: o.Getenv, Home: home, UserAgent: o.UserAgent, Warn: o.Warn})
-	return &Repo{Options: o, client: client}
+	options := fetch.Options{Getenv: o.Getenv, Home: home, UserAgent: o.UserAgent, Warn: o.Warn}
+	return &Repo{Options: o, fetching: options, client: fetch.New(options)}
 }
+
+// Fetching returns how servers are asked.
+func (r *Repo) Fetching() fetch.Options { return r.fetching }
 
 // sourcesRoot returns the root whose files name sources.
 func (r *Repo) sourcesRoot() *sysroot.Root { return cmp.Or(r.Options.Sources, r.Root) }

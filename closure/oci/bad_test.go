@@ -42,7 +42,7 @@ func (l *lying) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	w.Write(body) //nolint:errcheck // the client may have gone
+	w.Write(body)
 }
 
 func packed(t *testing.T, b []byte) []byte {
@@ -188,7 +188,7 @@ func TestSecretStays(t *testing.T) {
 	s := server(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
 		w.WriteHeader(http.StatusUnauthorized)
-		io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"expired"}]}`) //nolint:errcheck // the client may have gone
+		io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"expired"}]}`)
 	}))
 	config := t.TempDir()
 	t.Setenv("DOCKER_CONFIG", config)

@@ -51,7 +51,7 @@ func groupsOf(m *closure.Manifest) []group {
 					packed[f.blake3] = true
 					small.files = append(small.files, f)
 					small.size += f.size
-					h.Write(f.blake3[:]) //nolint:errcheck // a hash takes all
+					h.Write(f.blake3[:])
 				}
 			}
 			if small.key = digest.Sum(h); len(small.files) > 0 {

@@ -80,8 +80,8 @@ type Manifest struct {
 // Part says what of its package a tree has.
 type Part string
 
-// The parts. A tree that says nothing has all of its package.
-const PartCode Part = "code" // its programs and libraries, without data
+// PartCode is a package's programs and libraries, without its data. A tree that says nothing has all.
+const PartCode Part = "code"
 
 // Control is what dpkg or rpm would configure a package by, beside what else is in the manifest.
 type Control struct {

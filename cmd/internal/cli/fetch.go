@@ -19,7 +19,6 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
-	"github.com/hashpkg/hashpkg/repo/fetch"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
 )
@@ -257,7 +256,7 @@ func (a *app) sources(ctx context.Context, r *repo.Repo, m *closure.Manifest, o 
 	}
 	mirrors := objects.NewMirrors(objects.MirrorOptions{
 		Dir: objects.NewDir(dir), Templates: slices.Concat(o.mirrors, m.Mirrors),
-		Fetch: fetch.Options{Getenv: a.Getenv, Home: a.Getenv("HOME"), UserAgent: r.UserAgent, Warn: r.Warn},
+		Fetch: r.Fetching(),
 	})
 	return []objects.Source{mirrors}, func() error {
 		mirrors.Close()
