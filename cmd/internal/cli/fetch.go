@@ -62,7 +62,7 @@ run, as by hashpkg run; what stands behind the manifest is for the program.`,
   # From a mirror on the local network
   hashpkg fetch jq.closure --mirror 'http://mirror.lan/objects/{blake3}' --then install
   # Run it, and keep it for a day
-  hashpkg fetch --then run jq.closure --version
+  hashpkg fetch --then run jq.closure -- --version
   # On a machine without a network, when all was fetched before
   hashpkg fetch --offline jq.closure --then install`,
 		Args: args(func(c *cobra.Command, given []string) error {

@@ -59,10 +59,10 @@ func TestManualLint(t *testing.T) {
 	testneed.Programs(t, "mandoc", "man")
 	for _, file := range manual(t) {
 		// Which pages there are on this machine is no matter; TestManualReferences
-		// knows those of hashpkg.
-		out, _ := exec.Command("mandoc", "-T", "lint", file).CombinedOutput()
+		// knows those of hashpkg. Standard error tells of the index of the machine's pages, in the middle of lines.
+		out, _ := exec.Command("mandoc", "-T", "lint", file).Output()
 		for line := range strings.Lines(string(out)) {
-			if !strings.Contains(line, "referenced manual not found: Xr") && !strings.Contains(line, "outdated mandoc.db") {
+			if !strings.Contains(line, "referenced manual not found: Xr") {
 				t.Error(line)
 			}
 		}
