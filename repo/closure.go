@@ -48,7 +48,7 @@ func (r *Repo) Trees(ctx context.Context, trees []*record.Tree) ([]Locked, error
 			err = add(release, nil)
 		} else {
 			err = r.withRelease(ctx, release, func(p *Pool) error { return add(release, p) })
-			if errors.Is(err, ErrNoSource) { // what came from another machine does not bring its sources
+			if errors.Is(err, ErrNoSource) || errors.Is(err, ErrOffline) { // what came from another machine does not bring its sources
 				err = add(release, nil)
 			}
 		}

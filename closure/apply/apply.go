@@ -152,6 +152,9 @@ func (a *applier) bring(ctx context.Context, architecture string, result *Result
 	if !errors.As(err, &nowhere) {
 		return lacking, err
 	}
+	for _, fault := range nowhere.Faults {
+		a.Repo.Warn(fault.Error())
+	}
 	for p := range having(packages, nowhere.Files) {
 		lacking[p] = err
 	}
