@@ -265,6 +265,8 @@ func TestWritable(t *testing.T) {
 		{testdeb.File{Mode: 0o2775, GID: 50, Group: "staff"}, "the group staff"},
 		{testdeb.File{Mode: 0o755, GID: 50, Group: "staff"}, ""},
 		{testdeb.File{Mode: 0o755, UID: 33, Owner: "www-data"}, "the user www-data"},
+		{testdeb.File{Mode: 0o775, GID: 50}, "the group 50"},
+		{testdeb.File{Mode: 0o755, UID: 33}, "the user 33"}, // tar --numeric-owner
 	} {
 		for _, search := range []string{"/usr/lib/mine/sub", "$ORIGIN/../lib/mine/sub"} {
 			dir := test.dir

@@ -306,7 +306,7 @@ func (r *reader) walk(ctx context.Context, dir *beneath.Dir, top string, s *audi
 					return err
 				}
 				// Groups and owners are those of who builds, and become others in the package.
-				to.dirs[place[1:]] = writers(st.Mode&^0o020, 0, "", "")
+				to.dirs[place[1:]] = writers(&pkginfo.Entry{Mode: st.Mode &^ 0o020})
 			}
 		}
 		return nil
@@ -462,7 +462,7 @@ func (r *reader) addPackage(ctx context.Context, name string, f *os.File, format
 		s.Places["/"+place] = true
 		switch e.Type {
 		case pkginfo.Directory:
-			to.dirs[place] = writers(e.Mode, e.GID, e.Group, e.Owner)
+			to.dirs[place] = writers(e)
 		case pkginfo.Symlink:
 			to.files[place] = &entry{isLink: true, link: e.Link}
 		case pkginfo.HardLink:
@@ -491,14 +491,14 @@ func (r *reader) addPackage(ctx context.Context, name string, f *os.File, format
 
 // writers says who else than root can put something into a directory of a package; "" for nobody. The
 // owner or group of a package may have a name, or only a number.
-func writers(mode uint32, gid int, group, owner string) string {
+func writers(e *pkginfo.Entry) string {
 	switch {
-	case mode&0o002 != 0:
+	case e.Mode&0o002 != 0:
 		return "everybody"
-	case mode&0o020 != 0 && group != "root" && (group != "" || gid != 0):
-		return "the group " + cmp.Or(group, strconv.Itoa(gid))
-	case mode&0o200 != 0 && owner != "root" && owner != "":
-		return "the user " + owner
+	case e.Mode&0o020 != 0 && e.Group != "root" && (e.Group != "" || e.GID != 0):
+		return "the group " + cmp.Or(e.Group, strconv.Itoa(e.GID))
+	case e.Mode&0o200 != 0 && e.Owner != "root" && (e.Owner != "" || e.UID != 0):
+		return "the user " + cmp.Or(e.Owner, strconv.Itoa(e.UID))
 	}
 	return ""
 }

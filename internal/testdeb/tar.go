@@ -18,7 +18,7 @@ type File struct {
 	HardLink string // the earlier file, as the archive is to name it
 
 	UID, GID     int
-	Owner, Group string // "root" when empty
+	Owner, Group string // where empty, "root" for 0, and none for other numbers
 	Unix         int64  // time, seconds since 1970
 	Type         byte   // tar's type letter, when the fields above do not say it
 	Major, Minor int
@@ -107,8 +107,8 @@ func appendFile(b *bytes.Buffer, f File) error {
 	block[156] = kind
 	copy(block[157:257], link)
 	copy(block[257:265], "ustar  \x00")
-	copy(block[265:297], orElse(f.Owner, "root"))
-	copy(block[297:329], orElse(f.Group, "root"))
+	copy(block[265:297], nameOf(f.UID, f.Owner))
+	copy(block[297:329], nameOf(f.GID, f.Group))
 	if kind == '3' || kind == '4' {
 		octal(block[329:337], int64(f.Major))
 		octal(block[337:345], int64(f.Minor))
@@ -174,4 +174,12 @@ func checksum(block []byte) {
 		sum += int(c)
 	}
 	copy(block[148:156], fmt.Sprintf("%06o\x00 ", sum))
+}
+
+// nameOf returns the name that a file has for the number of its owner or group.
+func nameOf(id int, name string) string {
+	if name == "" && id == 0 {
+		return "root"
+	}
+	return name
 }
