@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -252,6 +254,9 @@ func (m *imageMaker) registry(program []string, isClosed bool) string {
 	}
 	m.write("registry.yml", text)
 	server := exec.Command(program[0], append(program[1:len(program):len(program)], filepath.Join(m.dir, "registry.yml"))...)
+	var said bytes.Buffer // read once it has ended
+	server.Stdout, server.Stderr = &said, &said
+	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := server.Start(); err != nil {
 		m.t.Fatal(err)
 	}
@@ -260,6 +265,9 @@ func (m *imageMaker) registry(program []string, isClosed bool) string {
 			m.t.Error(err)
 		}
 		_ = server.Wait() // it says that it was killed
+		if m.t.Failed() {
+			m.t.Logf("the registry's log: %s", &said)
+		}
 	})
 	for range 200 {
 		if c, err := net.Dial("tcp", host); err == nil {

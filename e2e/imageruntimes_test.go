@@ -102,9 +102,10 @@ func TestSystemImageEngines(t *testing.T) {
 	}
 }
 
-// userWithIDs returns the number of a user without rights who may map other users (subuid(5)), and makes one if there is none.
+// userWithIDs returns the number of a user without rights who may map other users (subuid(5)), which it makes: with a name that no
+// other run has.
 func (m *imageMaker) userWithIDs() string {
-	const name = "hashpkg-image-test"
+	name := fmt.Sprintf("hashpkg-image-test-%d", os.Getpid())
 	m.exec("useradd", "--no-create-home", name)
 	m.t.Cleanup(func() {
 		if out, err := exec.Command("userdel", name).CombinedOutput(); err != nil {
