@@ -787,6 +787,48 @@ func TestReadIsBounded(t *testing.T) {
 	}
 }
 
+// TestReadChecksWhatIsOpened refuses archives in which another file than the checked one may be opened.
+func TestReadChecksWhatIsOpened(t *testing.T) {
+	const manifest = `[{"Config":"config.json","Layers":[]}]`
+	const config = `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`
+	type file struct{ name, text, link string }
+	for name, c := range map[string]struct {
+		files []file
+		want  string
+	}{
+		"usual":               {[]file{{"config.json", config, ""}, {"manifest.json", manifest, ""}, {"layer", "a", ""}, {"layer", "b", ""}}, ""},
+		"two manifests":       {[]file{{"manifest.json", manifest, ""}, {"config.json", config, ""}, {"./manifest.json", manifest, ""}}, "it has manifest.json twice"},
+		"two configurations":  {[]file{{"config.json", config, ""}, {"./config.json", config, ""}, {"manifest.json", manifest, ""}}, "it has config.json twice"},
+		"link, manifest":      {[]file{{"other", manifest, ""}, {"config.json", config, ""}, {"manifest.json", "", "other"}}, "its manifest.json is a link"},
+		"link, configuration": {[]file{{"other", config, ""}, {"config.json", "", "other"}, {"manifest.json", manifest, ""}}, "its config.json is a link"},
+	} {
+		p := Place{Kind: KindDockerArchive, Path: filepath.Join(t.TempDir(), "x.tar")}
+		f, err := os.Create(p.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := tar.NewWriter(f)
+		for _, e := range c.files {
+			h := &tar.Header{Name: e.name, Size: int64(len(e.text)), Typeflag: tar.TypeReg}
+			if e.link != "" {
+				h.Linkname, h.Typeflag = e.link, tar.TypeSymlink
+			}
+			if err := w.WriteHeader(h); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(w, e.text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(w.Close(), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.open(t.Context(), Access{}); c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
 // TestForget removes layers of which no image was made for long, and makes them again.
 func TestForget(t *testing.T) {
 	objects := contents{}

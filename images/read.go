@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -248,14 +249,19 @@ func checkFile(name string) error {
 // maxArchived bounds how many files an archive of an image has.
 const maxArchived = 10_000
 
-// checkDockerArchive returns an error if the manifest or the configuration of an archive are too large to be read.
+// dockerManifest is the file of an archive that says which its images are.
+const dockerManifest = "manifest.json"
+
+// checkDockerArchive returns an error if the manifest or the configuration of an archive are too large to be read, or
+// others than these may be opened by their names.
 func checkDockerArchive(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	sizes := map[string]int64{}
+	found := map[string]*tar.Header{}
+	twice := map[string]bool{}
 	var manifest tarball.Manifest
 	for t := tar.NewReader(f); ; {
 		h, err := t.Next()
@@ -265,24 +271,42 @@ func checkDockerArchive(name string) error {
 		if err != nil {
 			return fmt.Errorf("it is no tar archive: %w", err)
 		}
-		if len(sizes) == maxArchived {
+		if len(found) == maxArchived {
 			return fmt.Errorf("it has more than %d files", maxArchived)
 		}
-		sizes[h.Name] = h.Size
-		if h.Name != "manifest.json" {
+		name := path.Clean(h.Name)
+		twice[name] = twice[name] || found[name] != nil
+		found[name] = h
+		if name != dockerManifest {
 			continue
 		}
-		if h.Size > maxMetadata {
-			return errTooLarge(h.Name)
+		if err := checkArchived(name, h, twice[name]); err != nil {
+			return err
 		}
 		if err := json.NewDecoder(t).Decode(&manifest); err != nil {
-			return fmt.Errorf("read manifest.json: %w", err)
+			return fmt.Errorf("read %s: %w", name, err)
 		}
 	}
 	for _, d := range manifest {
-		if sizes[d.Config] > maxMetadata {
-			return errTooLarge(d.Config)
+		name := path.Clean(d.Config)
+		if err := checkArchived(name, found[name], twice[name]); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// checkArchived returns an error for a file of an archive that is not to be read at once. h is nil where there is none.
+func checkArchived(name string, h *tar.Header, isTwice bool) error {
+	switch {
+	case h == nil:
+		return fmt.Errorf("it has no %s", name)
+	case isTwice:
+		return fmt.Errorf("it has %s twice", name)
+	case h.Typeflag == tar.TypeSymlink || h.Typeflag == tar.TypeLink:
+		return fmt.Errorf("its %s is a link", name)
+	case h.Size > maxMetadata:
+		return errTooLarge(name)
 	}
 	return nil
 }
