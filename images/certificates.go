@@ -11,20 +11,31 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // certificateDirs returns the directories in which containers' tools look for the certificates of a registry, such as
 // "registry.example.org:5000" (containers-certs.d(5)).
 func certificateDirs(registry string) (dirs []string) {
+	registry = certificateName(registry)
 	if config, err := os.UserConfigDir(); err == nil {
 		dirs = append(dirs, filepath.Join(config, "containers/certs.d", registry))
 	}
 	return append(dirs, filepath.Join("/etc/containers/certs.d", registry), filepath.Join("/etc/docker/certs.d", registry))
 }
 
+// certificateName returns the name that a registry has there.
+func certificateName(registry string) string {
+	if registry == name.DefaultRegistry {
+		return "docker.io"
+	}
+	return registry
+}
+
 // transportTo returns what speaks to a registry: its certificate may be of an authority that the machine trusts, or of one
 // in dirs, the files *.crt there. Of *.cert and *.key it has a certificate of its own.
+// What the user may not read is passed over: less is trusted then.
 func transportTo(dirs []string) (*http.Transport, error) {
 	t, ok := remote.DefaultTransport.(*http.Transport)
 	if !ok {
@@ -34,14 +45,14 @@ func transportTo(dirs []string) (*http.Transport, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	for _, dir := range dirs {
 		entries, err := os.ReadDir(dir)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read certificates: %w", err)
 		}
 		for _, e := range entries {
-			if err := addCertificate(config, filepath.Join(dir, e.Name())); err != nil {
+			if err := addCertificate(config, filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrPermission) {
 				return nil, fmt.Errorf("read certificates: %w", err)
 			}
 		}

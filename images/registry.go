@@ -21,30 +21,38 @@ func (p Place) push(ctx context.Context, all []v1.Image, access Access) error {
 	if err != nil {
 		return err
 	}
+	sent, isMountable := all, false
 	if access.Layers != nil {
-		sent := make([]v1.Image, len(all))
-		for i, image := range all {
-			sent[i] = &mountable{image, ref.Context(), access.Layers}
+		if sent, isMountable, err = access.Layers.mountables(ref.Context(), all); err != nil {
+			return err
 		}
-		all = sent
 	}
+	err = p.send(ref, sent, options)
+	if isMountable && isRefused(err) { // it may be the other repository that the login may not read
+		err = p.send(ref, all, options)
+	}
+	if err != nil {
+		return registryError(ref, err)
+	}
+	if access.Layers != nil {
+		_ = access.Layers.noteSent(ref.Context(), all) // the image is there; without the note another repository is sent the layers, too
+	}
+	return nil
+}
+
+// send sends an image, or several as an index.
+func (p Place) send(ref name.Reference, all []v1.Image, options []remote.Option) error {
 	top, err := p.top(all)
 	if err != nil {
 		return err
 	}
 	switch top := top.(type) {
 	case v1.Image:
-		err = remote.Write(ref, top, options...)
+		return remote.Write(ref, top, options...)
 	case v1.ImageIndex:
-		err = remote.WriteIndex(ref, top, options...)
+		return remote.WriteIndex(ref, top, options...)
 	}
-	if err != nil {
-		return registryError(ref, err)
-	}
-	if access.Layers != nil {
-		return access.Layers.noteSent(ref.Context(), all)
-	}
-	return nil
+	return errors.New("neither an image nor an index")
 }
 
 // remote returns how a registry is reached.

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 )
 
 // repository is a place in a registry of a test.
@@ -90,6 +93,142 @@ func TestMounts(t *testing.T) {
 	isLost = true
 	if lost := push("s:1", one); lost < size {
 		t.Errorf("%d bytes sent of %d", lost, size)
+	}
+}
+
+// TestMountRefused sends a layer after all where the login may not read the repository that has it.
+func TestMountRefused(t *testing.T) {
+	for _, isIndex := range []bool{false, true} {
+		objects := contents{}
+		in := input(t, objects, manifest("a", "1", objects.file("usr/bin/a", "a")))
+		all := []v1.Image{make1(t, in)}
+		if isIndex {
+			in.Platform.Architecture = "arm64"
+			all = append(all, make1(t, in))
+		}
+		var refused atomic.Int32
+		next := registryServer(new([]string))
+		mux := http.NewServeMux()
+		server := httptest.NewServer(mux)
+		defer server.Close()
+		mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
+			if slices.Contains(r.URL.Query()["scope"], "repository:x/y:pull") {
+				refused.Add(1)
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			fmt.Fprint(w, `{"token":"test"}`)
+		})
+		mux.HandleFunc("/v2/", func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Header.Get("Authorization") != "Bearer test":
+				w.Header().Set("WWW-Authenticate", `Bearer realm="`+server.URL+`/token",service="test"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			case r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/"): // its blobs are those of all repositories
+				w.WriteHeader(http.StatusNotFound)
+			default:
+				next.ServeHTTP(w, r)
+			}
+		})
+		for _, name := range []string{"x/y:1", "v/w:1"} {
+			if _, err := repository(t, server, name).Write(t.Context(), all, Access{Layers: in.Layers}); err != nil {
+				t.Errorf("%s of %d images: %v", name, len(all), err)
+			}
+		}
+		if refused.Load() == 0 {
+			t.Error("no layer was to be taken from x/y")
+		}
+	}
+}
+
+// TestUnnoted sends an image where nothing can be noted about its layers.
+func TestUnnoted(t *testing.T) {
+	server := httptest.NewServer(registryServer(new([]string)))
+	defer server.Close()
+	in := input(t, contents{}, manifest("a", "1"))
+	image := make1(t, in)
+	p := repository(t, server, "x:1")
+	m, err := image.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range m.Layers {
+		if err := in.Layers.dir.Mkdir(sentName(p.Ref.Context().RegistryStr(), d.Digest), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Write(t.Context(), []v1.Image{image}, Access{Layers: in.Layers}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCertificateDirs has Docker Hub by the name that containers' tools have for it.
+func TestCertificateDirs(t *testing.T) {
+	for registry, want := range map[string]string{"index.docker.io": "docker.io", "example.org:5000": "example.org:5000"} {
+		dirs := certificateDirs(registry)
+		for _, dir := range dirs {
+			if filepath.Base(dir) != want {
+				t.Errorf("%s: %s", registry, dir)
+			}
+		}
+		if len(dirs) < 2 {
+			t.Errorf("%s: %q", registry, dirs)
+		}
+	}
+}
+
+// TestUnreadableCertificates passes over certificates that the user may not read.
+func TestUnreadableCertificates(t *testing.T) {
+	top := t.TempDir()
+	closed, file := filepath.Join(top, "closed"), filepath.Join(top, "open/ca.crt")
+	err := errors.Join(os.Chmod(filepath.Dir(top), 0o755), os.MkdirAll(filepath.Join(closed, "registry"), 0o755), os.Mkdir(filepath.Dir(file), 0o755),
+		os.WriteFile(file, []byte("text"), 0o000), os.Chmod(closed, 0o000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Chmod(closed, 0o755); err != nil { // for it to be removed
+			t.Error(err)
+		}
+	})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread() // the thread ends with it, and nobody else gets its user
+		if os.Geteuid() == 0 {
+			if err := unix.Setfsuid(65534); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		if _, err := os.ReadFile(file); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s can be read: %v", file, err)
+		}
+		for _, dir := range []string{filepath.Join(closed, "registry"), filepath.Dir(file)} {
+			if _, err := os.Stat(dir); dir == filepath.Dir(file) && err != nil {
+				t.Error(err)
+			}
+			if _, err := transportTo([]string{dir}); err != nil {
+				t.Errorf("%s: %v", dir, err)
+			}
+		}
+	}()
+	<-ended
+}
+
+// TestUnknownTag says which tag there is not.
+func TestUnknownTag(t *testing.T) {
+	server := httptest.NewServer(registryServer(new([]string)))
+	defer server.Close()
+	image := make1(t, input(t, contents{}, manifest("a", "1")))
+	if _, err := repository(t, server, "x/y:1").Write(t.Context(), []v1.Image{image}, Access{}); err != nil {
+		t.Fatal(err)
+	}
+	d := strings.Repeat("0", 64)
+	for _, name := range []string{"x/y:2", "x/y@sha256:" + d} {
+		if _, err := repository(t, server, name).Read(t.Context(), Access{}); err == nil || !strings.Contains(err.Error(), "has no "+name+" (HTTP status 404") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

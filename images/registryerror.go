@@ -28,7 +28,7 @@ func registryError(ref name.Reference, err error) error {
 	case errors.As(err, &answer):
 		return answerError(ref, answer)
 	case errors.As(err, &certificate):
-		return advice.Errorf("the certificate of %s is not to be trusted: %w; if it is of an authority of your own, put that one's certificate into /etc/containers/certs.d/%s/ca.crt", host, certificate.Err, host)
+		return advice.Errorf("the certificate of %s is not to be trusted: %w; if it is of an authority of your own, put that one's certificate into /etc/containers/certs.d/%s/ca.crt", host, certificate.Err, certificateName(host))
 	case errors.As(err, &lookup):
 		return advice.Errorf("there is no machine %s: %w; look at the name of the registry", lookup.Name, lookup)
 	case errors.As(err, &dial) && dial.Op == "dial":
@@ -48,7 +48,7 @@ func answerError(ref name.Reference, answer *transport.Error) error {
 		}
 		return advice.Errorf("%s does not allow it without a login (%s); log in with docker login, podman login or skopeo login", host, said)
 	case http.StatusNotFound:
-		return fmt.Errorf("%s has no %s (%s)", host, ref.Context().RepositoryStr(), said)
+		return fmt.Errorf("%s has no %s (%s)", host, strings.TrimPrefix(ref.Name(), host+"/"), said)
 	case http.StatusMethodNotAllowed:
 		return advice.Errorf("%s takes no images (%s): it may be read only, or a mirror of another one; name one that does", host, said)
 	case http.StatusRequestEntityTooLarge:

@@ -3,12 +3,16 @@ package images
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // maxRepository bounds the record of where a layer is.
@@ -50,30 +54,41 @@ func (l *Layers) sentTo(registry name.Registry, layer v1.Hash) (name.Repository,
 	return r, err == nil
 }
 
-// mountable is an image whose layers a registry takes from another of its repositories, where
-// one is known to have them: a layer that it does not find there is sent.
+// mountable is an image of whose layers a registry takes some from another of its repositories: a layer that it does not
+// find there is sent.
 type mountable struct {
 	v1.Image
-	to     name.Repository
-	layers *Layers
+	layers []v1.Layer
 }
 
 // Layers implements [v1.Image].
-func (m *mountable) Layers() ([]v1.Layer, error) {
-	all, err := m.Image.Layers()
-	if err != nil {
-		return nil, err
-	}
-	out := make([]v1.Layer, len(all))
-	for i, l := range all {
-		d, err := l.Digest()
+func (m *mountable) Layers() ([]v1.Layer, error) { return m.layers, nil }
+
+// mountables returns images for a repository as [mountable] where another one is known to have layers, and
+// whether it has any.
+func (l *Layers) mountables(to name.Repository, all []v1.Image) (out []v1.Image, found bool, err error) {
+	for _, image := range all {
+		layers, err := image.Layers()
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		out[i] = l
-		if from, ok := m.layers.sentTo(m.to.Registry, d); ok && from.RepositoryStr() != m.to.RepositoryStr() {
-			out[i] = &remote.MountableLayer{Layer: l, Reference: from.Tag(defaultTag)}
+		m := &mountable{image, slices.Clone(layers)}
+		for i, layer := range m.layers {
+			d, err := layer.Digest()
+			if err != nil {
+				return nil, false, err
+			}
+			if from, ok := l.sentTo(to.Registry, d); ok && from.RepositoryStr() != to.RepositoryStr() {
+				m.layers[i], found = &remote.MountableLayer{Layer: layer, Reference: from.Tag(defaultTag)}, true
+			}
 		}
+		out = append(out, m)
 	}
-	return out, nil
+	return out, found, nil
+}
+
+// isRefused reports whether a registry, or who gives logins for it, does not allow something.
+func isRefused(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
 }

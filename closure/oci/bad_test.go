@@ -152,6 +152,16 @@ func TestBadRegistries(t *testing.T) {
 	}
 }
 
+// TestUnknownTag says which tag a registry has not.
+func TestUnknownTag(t *testing.T) {
+	f := files{}
+	s := server(t, newRegistry())
+	push(t, f.made(t, f.pkg("one", 1)), at(t, s, "r:tag"))
+	if _, err := oci.Pull(t.Context(), at(t, s, "r:other")); err == nil || !strings.Contains(err.Error(), "has no r:other (HTTP status 404") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestManifestBomb has a closure manifest that unpacks to more than one may have, under its own right digest.
 func TestManifestBomb(t *testing.T) {
 	bomb := packed(t, make([]byte, closure.MaxSize+1))
