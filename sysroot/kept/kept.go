@@ -21,14 +21,20 @@ import (
 // Path is a file or directory that somebody has named.
 type Path struct {
 	Path string `json:"path"` // absolute in the root
-	// Trees are the paths of those that stay for it, sorted: those that its files lead to now, and
-	// those that they led to when it was named.
+	// Trees are the paths of those that stay for it, sorted: those that its files lead to now and, where
+	// that is not all that there is to know ([Path.Complete]), those that they were last seen to lead to.
 	Trees []string `json:"trees"`
 	Files []File   `json:"files"` // that lead to trees, sorted by path
-	// Gone says that it is not there, and Unread that not all of it may be read.
-	Gone   bool `json:"gone"`
-	Unread bool `json:"unread"`
+	// Gone says that it is not there, and Unread that not all of it can be read; Why is what hinders that,
+	// if it is more than what the caller may do.
+	Gone   bool   `json:"gone"`
+	Unread bool   `json:"unread"`
+	Why    string `json:"why,omitempty"`
 }
+
+// Complete reports whether what files lead to now is all that stays for the path: of what is not there, cannot
+// be read or leads nowhere, as a directory that nothing is mounted at, it is not.
+func (p *Path) Complete() bool { return !p.Gone && !p.Unread && len(p.Files) > 0 }
 
 // File is a program, library or link that leads to trees.
 type File struct {
@@ -37,7 +43,7 @@ type File struct {
 }
 
 // All returns what the record of the root has, as it is now. known says which trees there are,
-// by their paths.
+// by their paths. What is wrong with one path is said of it, and is no error.
 func All(ctx context.Context, root *sysroot.Root, known func(tree string) bool) ([]Path, error) {
 	recorded, err := root.Kept()
 	if err != nil {
@@ -46,11 +52,14 @@ func All(ctx context.Context, root *sysroot.Root, known func(tree string) bool) 
 	list := make([]Path, 0, len(recorded.List))
 	for _, r := range recorded.List {
 		p, err := Look(ctx, root, r.Path, known)
+		if cause := ctx.Err(); cause != nil {
+			return nil, cause
+		}
 		if err != nil {
-			return nil, err
+			p = &Path{Path: r.Path, Trees: []string{}, Files: []File{}, Unread: true, Why: err.Error()}
 		}
 		for _, tree := range r.Trees {
-			if known(tree) {
+			if !p.Complete() && known(tree) {
 				p.note(tree)
 			}
 		}
@@ -61,16 +70,13 @@ func All(ctx context.Context, root *sysroot.Root, known func(tree string) bool) 
 
 // Look finds the trees that a file leads to, or the files of a directory. Links are followed where
 // the path has some, and looked at where a directory has them.
-func Look(ctx context.Context, root *sysroot.Root, name string, known func(tree string) bool) (*Path, error) {
-	p := &Path{Path: name, Trees: []string{}, Files: []File{}}
-	l := &look{ctx: ctx, root: root, known: known, path: p}
-	final, err := root.Final(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		p.Gone = true
-		return p, nil
-	}
-	if err == nil {
-		err = l.at(final)
+func Look(ctx context.Context, root *sysroot.Root, name string, known func(tree string) bool) (p *Path, err error) {
+	for range attempts {
+		p = &Path{Path: name, Trees: []string{}, Files: []File{}}
+		l := &look{ctx: ctx, root: root, known: known, path: p}
+		if err = l.from(name); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look which trees %s leads to: %w", name, err)
@@ -91,6 +97,25 @@ type look struct {
 	root  *sysroot.Root
 	known func(tree string) bool
 	path  *Path
+}
+
+// attempts is how often a path is looked at from which files come and go meanwhile.
+const attempts = 4
+
+func (l *look) from(name string) error {
+	final, err := l.root.Final(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		l.path.Gone = true
+		return nil
+	case err != nil:
+		return err
+	case isWithin(final, l.root.Prefix()) && !isWithin(name, l.root.Prefix()): // a link into a tree
+		if l.add(name, final); len(l.path.Files) > 0 {
+			return nil
+		}
+	}
+	return l.at(final)
 }
 
 func (l *look) at(name string) error {

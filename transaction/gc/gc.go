@@ -371,7 +371,28 @@ func (c *collector) addKept(ctx context.Context) error {
 			c.result.Gone = append(c.result.Gone, p.Path)
 		}
 	}
-	return nil
+	if c.DryRun {
+		return nil
+	}
+	return c.noteSeen(list)
+}
+
+// noteSeen records which trees kept files lead to now, for the time when they cannot be looked at.
+func (c *collector) noteSeen(list []kept.Path) error {
+	k, err := c.Root.Kept()
+	if err != nil {
+		return err
+	}
+	changed := false
+	for i, p := range list {
+		if r := &k.List[i]; p.Complete() && !slices.Equal(r.Trees, p.Trees) {
+			r.Trees, changed = p.Trees, true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return c.Root.SetKept(k)
 }
 
 // keep adds what the policy keeps to the roots, and notes in the result what would go

@@ -155,7 +155,7 @@ type lostManifest struct {
 // repairManifests makes manifests again that are lost.
 func (r *repairer) repairManifests(ctx context.Context) error {
 	r.findTrees()
-	if err := r.findUsers(); err != nil {
+	if err := r.findUsers(ctx); err != nil {
 		return err
 	}
 	for _, spec := range r.Specs {

@@ -17,6 +17,7 @@ import (
 	"github.com/hashpkg/hashpkg/layout/graph"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/store"
+	"github.com/hashpkg/hashpkg/sysroot/kept"
 	"github.com/hashpkg/hashpkg/transaction/verify"
 )
 
@@ -196,7 +197,7 @@ func (r *repairer) hint(m *record.Manifest, d store.Damage) string {
 }
 
 // findUsers finds the programs of the system that lead to trees.
-func (r *repairer) findUsers() error {
+func (r *repairer) findUsers(ctx context.Context) error {
 	r.users = map[string][]string{}
 	keys, err := r.Root.EditedPackages()
 	if err != nil {
@@ -225,12 +226,15 @@ func (r *repairer) findUsers() error {
 			r.users[tree] = append(r.users[tree], p.Program)
 		}
 	}
-	programs, err := r.Root.Kept()
+	programs, err := kept.All(ctx, r.Root, func(t string) bool { return r.Root.Store().Dir().Exists(layout.ManifestPath(layout.SplitTreePath(t))) })
+	if cause := ctx.Err(); cause != nil {
+		return cause
+	}
 	if err != nil {
 		r.note("%v", err)
 		return nil
 	}
-	for _, k := range programs.List {
+	for _, k := range programs {
 		for _, tree := range k.Trees {
 			r.users[tree] = append(r.users[tree], k.Path)
 		}

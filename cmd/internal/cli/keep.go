@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hashpkg/hashpkg/internal/visible"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/sysroot/kept"
@@ -121,8 +122,12 @@ func (a *app) printKeptPath(p *kept.Path) error {
 	switch {
 	case p.Gone:
 		text += " (it is not there)"
+	case p.Why != "":
+		text += " (it cannot be looked at: " + visible.Line(p.Why) + ")"
 	case p.Unread:
 		text += " (not all of it may be read by you)"
+	case len(p.Files) == 0 && len(p.Trees) > 0:
+		text += " (nothing there leads to it any more)"
 	}
 	return a.printf("%s: keeps %s\n", p.Path, text)
 }
