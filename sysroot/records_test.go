@@ -37,7 +37,7 @@ func TestRecords(t *testing.T) {
 	conf := &record.Conf{Layout: layout.FormatVersion, Dirs: []string{"/etc/jq"}, Files: []record.ConfFile{
 		{Path: "/etc/jq/conf", Package: "jq", Version: "1.6", Is: []string{"-> x"}, Beside: []string{"y"}, Pending: true},
 	}}
-	kept := &record.Kept{Layout: layout.FormatVersion, List: []record.KeptFile{{Path: "/usr/local", Trees: []string{"jq/1"}}}}
+	kept := &record.Kept{Layout: layout.FormatVersion, List: []record.KeptFile{{Path: "/usr/local", Files: []record.KeptLead{{Path: "/usr/local/bin/x", Trees: []string{"jq/1"}}}}}}
 	pins := []record.Pin{{Program: "/usr/bin/jq", Library: "libjq1", Version: "1.6", Tree: "1.6", Force: true}}
 	for _, tt := range []struct {
 		name       string

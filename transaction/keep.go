@@ -41,7 +41,7 @@ func Keep(ctx context.Context, o KeepOptions) (list []kept.Path, err error) {
 				return advice.Errorf("keep %s: %w: it leads to no tree below %s", name, ErrKeep, o.Root.Prefix())
 			}
 			k.List = slices.DeleteFunc(k.List, func(f record.KeptFile) bool { return f.Path == name })
-			k.List = append(k.List, record.KeptFile{Path: name, Trees: p.Trees})
+			k.List = append(k.List, record.KeptFile{Path: name, Files: p.Files})
 			list = append(list, *p)
 		}
 		return nil

@@ -20,9 +20,15 @@ type Kept struct {
 // KeptFile is one of them, or a directory of them.
 type KeptFile struct {
 	Path string `json:"path"` // absolute in the root
-	// Trees are those that it led to when somebody named it: they stay where it cannot be looked
+	// Files are those that were last seen to lead to trees: these stay where the files cannot be looked
 	// at any more.
-	Trees []string `json:"trees"`
+	Files []KeptLead `json:"files"`
+}
+
+// KeptLead is a file that leads to trees.
+type KeptLead struct {
+	Path  string   `json:"path"`
+	Trees []string `json:"trees"` // NAME/TREE, sorted
 }
 
 func (k *Kept) check() error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout/graph"
+	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/ldso"
 	"github.com/hashpkg/hashpkg/sysroot"
 )
@@ -21,10 +22,12 @@ import (
 // Path is a file or directory that somebody has named.
 type Path struct {
 	Path string `json:"path"` // absolute in the root
-	// Trees are the paths of those that stay for it, sorted: those that its files lead to now and, where
-	// that is not all that there is to know ([Path.Complete]), those that they were last seen to lead to.
-	Trees []string `json:"trees"`
-	Files []File   `json:"files"` // that lead to trees, sorted by path
+	// Trees are the paths of those that stay for it, sorted: those that Files and Lost lead to.
+	Trees []string          `json:"trees"`
+	Files []record.KeptLead `json:"files"` // that lead to trees, sorted by path
+	// Lost are files that were seen to lead to trees, and that are not there now, or cannot be looked at: on a disk that is not
+	// mounted, for instance.
+	Lost []record.KeptLead `json:"lost"`
 	// Gone says that it is not there, and Unread that not all of it can be read; Why is what hinders that,
 	// if it is more than what the caller may do.
 	Gone   bool   `json:"gone"`
@@ -32,14 +35,9 @@ type Path struct {
 	Why    string `json:"why,omitempty"`
 }
 
-// Complete reports whether what files lead to now is all that stays for the path: of what is not there, cannot
-// be read or leads nowhere, as a directory that nothing is mounted at, it is not.
-func (p *Path) Complete() bool { return !p.Gone && !p.Unread && len(p.Files) > 0 }
-
-// File is a program, library or link that leads to trees.
-type File struct {
-	Path  string   `json:"path"`
-	Trees []string `json:"trees"`
+// Leads are the files that the record is to have: those that lead to trees, and those that did.
+func (p *Path) Leads() []record.KeptLead {
+	return slices.SortedFunc(slices.Values(slices.Concat(p.Files, p.Lost)), func(a, b record.KeptLead) int { return strings.Compare(a.Path, b.Path) })
 }
 
 // All returns what the record of the root has, as it is now. known says which trees there are,
@@ -56,33 +54,44 @@ func All(ctx context.Context, root *sysroot.Root, known func(tree string) bool) 
 			return nil, cause
 		}
 		if err != nil {
-			p = &Path{Path: r.Path, Trees: []string{}, Files: []File{}, Unread: true, Why: err.Error()}
+			p.Unread, p.Why = true, err.Error()
 		}
-		for _, tree := range r.Trees {
-			if !p.Complete() && known(tree) {
-				p.note(tree)
-			}
-		}
+		p.remember(root, r.Files, known)
 		list = append(list, *p)
 	}
 	return list, nil
 }
 
 // Look finds the trees that a file leads to, or the files of a directory. Links are followed where
-// the path has some, and looked at where a directory has them.
+// the path has some, and looked at where a directory has them. With an error it returns what was found until
+// then.
 func Look(ctx context.Context, root *sysroot.Root, name string, known func(tree string) bool) (p *Path, err error) {
 	for range attempts {
-		p = &Path{Path: name, Trees: []string{}, Files: []File{}}
+		p = &Path{Path: name, Trees: []string{}, Files: []record.KeptLead{}, Lost: []record.KeptLead{}}
 		l := &look{ctx: ctx, root: root, known: known, path: p}
 		if err = l.from(name); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look which trees %s leads to: %w", name, err)
+		err = fmt.Errorf("look which trees %s leads to: %w", name, err)
 	}
-	slices.SortFunc(p.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	return p, nil
+	slices.SortFunc(p.Files, func(a, b record.KeptLead) int { return strings.Compare(a.Path, b.Path) })
+	return p, err
+}
+
+// remember adds those files that were seen before and are not now. One that is there, and leads nowhere any more,
+// is another file.
+func (p *Path) remember(root *sysroot.Root, before []record.KeptLead, known func(tree string) bool) {
+	for _, f := range before {
+		isSeen := slices.ContainsFunc(p.Files, func(o record.KeptLead) bool { return o.Path == f.Path })
+		f.Trees = slices.DeleteFunc(slices.Clone(f.Trees), func(tree string) bool { return !known(tree) })
+		if isSeen || len(f.Trees) == 0 || !p.Unread && root.HasFile(f.Path) {
+			continue
+		}
+		p.Lost = append(p.Lost, f)
+		p.note(f.Trees...)
+	}
 }
 
 func (p *Path) note(trees ...string) {
@@ -183,7 +192,7 @@ func (l *look) file(place string) error {
 // add notes a file if it leads to trees by one of these lists of paths.
 func (l *look) add(place string, lists ...string) {
 	if trees := graph.OfPaths(lists, l.known); len(trees) > 0 {
-		l.path.Files = append(l.path.Files, File{place, trees})
+		l.path.Files = append(l.path.Files, record.KeptLead{Path: place, Trees: trees})
 		l.path.note(trees...)
 	}
 }

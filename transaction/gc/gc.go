@@ -385,8 +385,10 @@ func (c *collector) noteSeen(list []kept.Path) error {
 	}
 	changed := false
 	for i, p := range list {
-		if r := &k.List[i]; p.Complete() && !slices.Equal(r.Trees, p.Trees) {
-			r.Trees, changed = p.Trees, true
+		leads := p.Leads()
+		isSame := func(a, b record.KeptLead) bool { return a.Path == b.Path && slices.Equal(a.Trees, b.Trees) }
+		if r := &k.List[i]; !slices.EqualFunc(r.Files, leads, isSame) {
+			r.Files, changed = leads, true
 		}
 	}
 	if !changed {

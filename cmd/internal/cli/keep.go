@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"path/filepath"
 	"strings"
@@ -126,8 +127,8 @@ func (a *app) printKeptPath(p *kept.Path) error {
 		text += " (it cannot be looked at: " + visible.Line(p.Why) + ")"
 	case p.Unread:
 		text += " (not all of it may be read by you)"
-	case len(p.Files) == 0 && len(p.Trees) > 0:
-		text += " (nothing there leads to it any more)"
+	case len(p.Lost) > 0:
+		text += fmt.Sprintf(" (also for what is not there any more, such as %s)", p.Lost[0].Path)
 	}
 	return a.printf("%s: keeps %s\n", p.Path, text)
 }
