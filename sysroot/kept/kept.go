@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout/graph"
@@ -173,11 +175,13 @@ func (l *look) at(name string) error {
 
 func isWithin(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
 
-// file looks at a regular file. What is no ELF file, or has gone, leads nowhere.
+// file looks at a regular file. What is neither an ELF file nor a script, or has gone, leads nowhere.
 func (l *look) file(place string) error {
 	o, err := l.root.Inspect(place)
 	switch {
-	case errors.Is(err, ldso.ErrNotLoadable), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, ldso.ErrNotLoadable):
+		return l.script(place)
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, fs.ErrPermission):
 		l.path.Unread = true
@@ -187,6 +191,42 @@ func (l *look) file(place string) error {
 	}
 	l.add(place, slices.Concat(o.Info.Needed, o.Info.Filter, []string{o.Info.Interpreter, o.Info.RunPath, o.Info.RPath})...)
 	return nil
+}
+
+// maxScript is how many bytes of a script are read for the paths in it.
+const maxScript = 64 << 10
+
+// script looks at a file that may be a script: the paths in it, of its interpreter and of what it runs, lead
+// where they name.
+func (l *look) script(place string) (err error) {
+	f, err := l.root.Open(place)
+	switch {
+	case errors.Is(err, beneath.ErrNotRegular), errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	text := io.NewSectionReader(f, 0, maxScript)
+	var start [2]byte
+	if n, err := text.ReadAt(start[:], 0); string(start[:n]) != "#!" {
+		return notEnd(err)
+	}
+	head, err := io.ReadAll(text)
+	l.add(place, strings.FieldsFunc(string(head), isBetweenWords)...)
+	return err
+}
+
+func notEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// isBetweenWords reports whether a character of a script ends a path as shells write them.
+func isBetweenWords(c rune) bool {
+	return unicode.IsSpace(c) || strings.ContainsRune("\"'`=(){};|&<>#!", c)
 }
 
 // add notes a file if it leads to trees by one of these lists of paths.
