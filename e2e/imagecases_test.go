@@ -14,6 +14,7 @@ var imagePackages = []string{
 	"jq", "sqlite3", "python3", "python3-yaml", "perl", "git", "curl", "vim-nox",
 	"7zip", "apache2-bin", "bison", "cmake", "ffmpeg", "file", "fish", "g++", "gawk", "ghostscript", "gnupg", "gnutls-bin", "groff", "imagemagick", "libc-bin",
 	"libnss-myhostname", "librsvg2-bin", "libxml2-utils", "locales-all", "lua5.4", "make", "nginx", "ninja-build", "nodejs", "openjdk-21-jre-headless", "openssh-client",
+	"aspell", "aspell-en", "graphviz", "gsettings-desktop-schemas", "libglib2.0-bin", "php8.4-cli", "php8.4-mbstring", "php8.4-xml",
 	"openssl", "poppler-utils", "redis-server", "restic", "ripgrep", "rsync", "ruby", "tcl", "tesseract-ocr", "tmux", "xsltproc", "xz-utils", "zstd",
 }
 
@@ -80,6 +81,11 @@ public class A {
 X
 java A.java`, "499500 +02:00\n32 0\n"},
 	{"locales", `LC_ALL=de_DE.UTF-8 date -d @0 +%A; LC_ALL=de_DE.UTF-8 printf '%.1f\n' 1,5; LC_ALL=tr_TR.UTF-8 perl -Mlocale -MPOSIX -e 'print setlocale(LC_ALL, ""), "\n"'`, "Donnerstag\n1,5\ntr_TR.UTF-8\n"},
+	// Indexes and settings that scripts would make.
+	{"dot", `echo 'digraph { a -> b }' | dot -Tsvg | grep -c '<polygon'; echo 'graph { a -- b }' | neato -Tpng | file -b - | cut -d, -f1`, "2\nPNG image data\n"},
+	{"aspell", `echo helo world | aspell list`, "helo\n"},
+	{"gsettings", `GSETTINGS_BACKEND=memory gsettings get org.gnome.desktop.interface clock-format`, "'24h'\n"},
+	{"php", `php -r '$d = new DOMDocument; $d->loadXML("<a>é</a>"); echo mb_strlen($d->documentElement->textContent), ini_get("expose_php"), "\n";'`, "1Off\n"},
 	{"lua", `lua5.4 -e 'print(utf8.len("äö"), #string.rep("x", 42))'`, "2\t42\n"},
 	{"make", `printf 'x: y\n\t@cat y >x\ny:\n\t@echo 42 >y\n' >Makefile; make -j2; cat x`, "42\n"},
 	{"nginx", `mkdir w; echo served >w/x.css; cat >c <<'X'

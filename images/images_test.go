@@ -358,6 +358,50 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// TestGenerated has files that follow from others in the place of links and empty files of packages, and of nothing else.
+func TestGenerated(t *testing.T) {
+	objects := contents{}
+	in := input(t, objects,
+		manifest("words", "1", symlink("usr/lib/words/en", "/var/lib/words/en"), objects.file("usr/share/words/en.list", "en"), objects.file("usr/share/file", "file")),
+		manifest("words", "2", objects.file("usr/share/words/other", "other")))
+	in.Generate = func(_ context.Context, trees []*record.Manifest) (map[string][]byte, error) {
+		if len(trees) != 1 || trees[0].Version != "1" {
+			t.Errorf("of %d trees", len(trees))
+		}
+		return map[string][]byte{"usr/lib/words/en": []byte("made"), "usr/share/words/index": []byte("made"), "usr/share/words": []byte("bad"), "usr/share/file/below": []byte("bad")}, nil
+	}
+	got := files(t, make1(t, in))
+	want := map[string]string{"usr/lib/words/en": "made", "usr/share/words/index": "made", "usr/share/words": "dir", "usr/share/file": "file", "usr/share/file/below": ""}
+	for name, text := range want {
+		if got[name] != text {
+			t.Errorf("%s is %q, want %q", name, got[name], text)
+		}
+	}
+	in.Generate = func(context.Context, []*record.Manifest) (map[string][]byte, error) { return nil, io.ErrUnexpectedEOF }
+	if _, err := Make(t.Context(), in); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+}
+
+// TestPHP has all modules of each interface loaded, in their order, of its version alone.
+func TestPHP(t *testing.T) {
+	objects := contents{}
+	m := manifest("php", "1",
+		objects.file("usr/lib/php/8.4/sapi/cli", ""), objects.file("usr/lib/php/8.4/sapi/fpm", " "), objects.file("usr/lib/php/8.4/php.ini-production", "all"), objects.file("usr/lib/php/8.4/php.ini-production.cli", "cli"),
+		objects.file("usr/share/php8.4-xml/xml/xml.ini", "; priority=15\nextension=xml.so\n"), objects.file("usr/share/php8.4-x/x/x.ini", "extension=x.so\n"), objects.file("usr/share/php8.3-y/y/y.ini", "extension=y.so\n"))
+	got := files(t, make1(t, input(t, objects, m)))
+	want := map[string]string{
+		"etc/php/8.4/cli/php.ini": "cli", "etc/php/8.4/fpm/php.ini": "all", "etc/php/8.4/mods-available/xml.ini": "; priority=15\nextension=xml.so\n",
+		"etc/php/8.4/cli/conf.d/15-xml.ini": "-> /etc/php/8.4/mods-available/xml.ini", "etc/php/8.4/fpm/conf.d/20-x.ini": "-> /etc/php/8.4/mods-available/x.ini",
+		"etc/php/8.4/cli/conf.d/20-y.ini": "", "etc/php/8.3": "",
+	}
+	for name, text := range want {
+		if got[name] != text {
+			t.Errorf("%s is %q, want %q", name, got[name], text)
+		}
+	}
+}
+
 // TestDiff says what became of packages.
 func TestDiff(t *testing.T) {
 	layer := func(hex string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: hex} }

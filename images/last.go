@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -24,7 +25,7 @@ const SBOMFile = "/var/lib/db/sbom/image.spdx.json"
 const bundle = "etc/ssl/certs/ca-certificates.crt"
 
 // last returns the entries of the last layer, complete: what follows from all trees.
-func (p *placed) last(in *Input) ([]entry, error) {
+func (p *placed) last(in *Input, generated map[string][]byte) ([]entry, error) {
 	accounts, err := accountsOf(p.trees)
 	if err != nil {
 		return nil, err
@@ -47,6 +48,12 @@ func (p *placed) last(in *Input) ([]entry, error) {
 	b.addAlternatives(in.Generation.Alternatives)
 	b.addFarm(in.Generation)
 	b.addMade()
+	if err := b.addPHP(in.Objects); err != nil {
+		return nil, err
+	}
+	for _, path := range slices.Sorted(maps.Keys(generated)) {
+		b.replace(text(path, generated[path]))
+	}
 	b.addPolicy()
 	if in.Certificates {
 		if err := b.addCertificates(in.Objects); err != nil {
@@ -71,6 +78,17 @@ func (b *lastLayer) add(e entry) {
 	if b.has[e.path] || b.p.isTaken(&e) || b.p.files[e.path] != nil {
 		return
 	}
+	b.put(e)
+}
+
+// replace adds a file, also where a package has one or a link: a later layer is over an earlier one.
+func (b *lastLayer) replace(e entry) {
+	if !b.has[e.path] && !b.p.dirs[e.path] && !b.p.isInside(e.path) {
+		b.put(e)
+	}
+}
+
+func (b *lastLayer) put(e entry) {
 	if b.has == nil {
 		b.has = map[string]bool{}
 	}
@@ -101,13 +119,7 @@ func (b *lastLayer) addAlone() {
 
 // addAlternatives adds the names that several packages offer files for.
 func (b *lastLayer) addAlternatives(chosen map[string]string) {
-	var manifests []*record.Manifest
-	for _, t := range b.p.trees {
-		if !t.alone {
-			manifests = append(manifests, t.Manifest)
-		}
-	}
-	for _, l := range alternatives.Links(manifests, chosen) {
+	for _, l := range alternatives.Links(b.p.standing(), chosen) {
 		if b.p.keep.keeps(l.Path) {
 			b.add(link(l.Path, l.Target))
 		}
@@ -156,8 +168,7 @@ func (b *lastLayer) addMade() {
 			to := layout.MergeUsr(strings.TrimPrefix(path.Clean(c.To), "/"))
 			if f != nil && f.Type == record.TypeFile && layout.CheckPayloadPath(to) == nil {
 				e := entryOf(f)
-				e.path, e.xattrs = to, nil
-				b.add(e)
+				b.addCopy(&e, to)
 			}
 		}
 	}

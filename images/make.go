@@ -92,6 +92,9 @@ type Input struct {
 	Certificates bool   // of authorities, as the package ca-certificates has them
 	SBOM         []byte // nil for none
 	Config       Config
+	// Generate, if not nil, returns the bytes of files that follow from those of trees, by their paths relative to the root.
+	// The files of these trees stand at the paths of their packages.
+	Generate func(context.Context, []*record.Manifest) (map[string][]byte, error)
 	// Progress, if not nil, is called with how many layers are done of how many.
 	Progress func(done, total int)
 }
@@ -106,7 +109,14 @@ func Make(ctx context.Context, in Input) (v1.Image, error) {
 	p := place(in.Prefix, in.Keep, trees)
 	groups := shareLayers(trees, maxLayers-1)
 	layers := make([]*layer, len(groups)+1)
-	last, err := p.last(&in)
+	var generated map[string][]byte
+	if in.Generate != nil {
+		var err error
+		if generated, err = in.Generate(ctx, p.standing()); err != nil {
+			return nil, err
+		}
+	}
+	last, err := p.last(&in, generated)
 	if err != nil {
 		return nil, err
 	}

@@ -89,6 +89,17 @@ func place(prefix string, keep Keep, trees []*tree) *placed {
 	return p
 }
 
+// standing returns the trees whose files stand at the paths of their packages.
+func (p *placed) standing() []*record.Manifest {
+	var all []*record.Manifest
+	for _, t := range p.trees {
+		if !t.alone {
+			all = append(all, t.Manifest)
+		}
+	}
+	return all
+}
+
 // dirOf returns a directory with the owner and mode that it has in all layers: as dpkg has it, the first package
 // decides.
 func (p *placed) dirOf(name string) entry {
@@ -103,10 +114,13 @@ func (p *placed) isTaken(e *entry) bool {
 	if e.kind == record.TypeDirectory {
 		return p.files[e.path] != nil
 	}
-	if have := p.files[e.path]; have != nil && !have.same(e) || p.dirs[e.path] {
-		return true
-	}
-	for d := path.Dir(e.path); d != "."; d = path.Dir(d) {
+	have := p.files[e.path]
+	return have != nil && !have.same(e) || p.dirs[e.path] || p.isInside(e.path)
+}
+
+// isInside reports whether something that is no directory stands on the way to a path.
+func (p *placed) isInside(name string) bool {
+	for d := path.Dir(name); d != "."; d = path.Dir(d) {
 		if p.files[d] != nil {
 			return true
 		}

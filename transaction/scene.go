@@ -21,10 +21,14 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 )
 
+var errNothingMade = errors.New("nothing was made")
+
 // scene is a view that files are made for, as the programs that make them see it.
 type scene struct {
 	*generating
 	view *record.Manifest
+	// whole: what is seen is all of /usr, and nothing of the root's own.
+	whole bool
 
 	box    *sandbox.Box // nil until a program is to be run
 	opened []*beneath.Dir
@@ -40,7 +44,7 @@ func (s *scene) close() {
 func (s *scene) make(ctx context.Context, t *generate.Task) result {
 	files, err := s.files(ctx, t)
 	if err == nil && len(files) == 0 {
-		err = errors.New("nothing was made")
+		err = errNothingMade
 	}
 	return result{files, err}
 }
@@ -178,6 +182,7 @@ func (s *scene) newBox() (*sandbox.Box, error) {
 	s.opened = append(s.opened, usr)
 	box.Usr = append(box.Usr, usr)
 	switch own, err := s.root.Find("/usr/bin"); {
+	case s.whole:
 	case err == nil:
 		s.opened = append(s.opened, own.Dir)
 		box.Usr = append(box.Usr, own.Dir)
@@ -203,6 +208,10 @@ func (s *scene) newBox() (*sandbox.Box, error) {
 // as directories.
 func (s *scene) topDirs(box *sandbox.Box) error {
 	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
+		if s.whole {
+			box.Links["/"+name] = "usr/" + name
+			continue
+		}
 		top, err := s.root.Find("/" + name)
 		if err != nil {
 			return err

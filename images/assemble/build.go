@@ -50,6 +50,7 @@ type Options struct {
 	With      With
 	Created   time.Time // of the image
 	Prelocate bool
+	NoIndexes bool // that programs of packages make
 	Signature trust.Policy
 	MaxSize   int64
 	Tool      string // the version of hashpkg
@@ -75,6 +76,8 @@ type Result struct {
 	// Lacking are interpreters that scripts of the image's packages name and the image has not, with the
 	// packages.
 	Lacking map[string][]string
+	// Faults say which indexes could not be made, and why.
+	Faults []string
 }
 
 // Image makes an image for one platform. The layers are in the cache afterwards, and the image reads them
@@ -122,6 +125,15 @@ func Image(ctx context.Context, o Options, layers *images.Layers) (result *Resul
 	if o.WriteLock {
 		if result.Lock, err = r.Lock(ctx); err != nil {
 			return nil, err
+		}
+	}
+	if !o.NoIndexes {
+		in.Generate = func(ctx context.Context, trees []*record.Manifest) (files map[string][]byte, err error) {
+			files, result.Faults, err = transaction.Indexes(ctx, s.root, o.Lock, trees)
+			if err != nil {
+				err = advice.Errorf("%w; --no-indexes makes the image without", err)
+			}
+			return files, err
 		}
 	}
 	result.Image, err = images.Make(ctx, in)

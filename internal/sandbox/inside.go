@@ -30,7 +30,7 @@ func Main() {
 	runtime.LockOSThread()
 	err := inside()
 	fmt.Fprintln(os.Stderr, err)
-	os.Exit(126)
+	os.Exit(notRun)
 }
 
 // inside does not return unless something fails.

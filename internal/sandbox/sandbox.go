@@ -111,6 +111,16 @@ func (e *Error) Error() string {
 // Unwrap returns what went wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
+// HasFailed reports whether the program has run and ended by itself, with a status of failure: on another
+// machine it would, too.
+func (e *Error) HasFailed() bool {
+	var exit *exec.ExitError
+	return errors.As(e.Err, &exit) && exit.Exited() && exit.ExitCode() != notRun
+}
+
+// notRun is the status of a box that could not be made, or whose program could not be executed.
+const notRun = 126
+
 // name is what the program that makes the root is called, by which Main knows it.
 const name = "hashpkg-sandbox"
 

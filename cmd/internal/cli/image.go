@@ -35,6 +35,7 @@ type imageOptions struct {
 	user, workdir               string
 	signature, maxSize          string
 	diff, plainHTTP, prelocate  bool
+	noIndexes                   bool
 }
 
 // The words of --with.
@@ -134,6 +135,7 @@ an image say what is in it.`,
 	f.StringVar(&o.locked, "locked", "", "make it of what the lock `FILE` has")
 	f.StringVar(&o.cache, "cache", "", "keep packages, indexes and layers in `DIR` (default: hashpkg/images in the user's cache)")
 	f.BoolVar(&o.prelocate, "prelocate", false, "bind what packages have and ask for themselves for good, so that programs start faster; a layer may differ from image to image then")
+	f.BoolVar(&o.noIndexes, "no-indexes", false, "run no program of a package to make the indexes that others look for")
 	f.BoolVar(&o.plainHTTP, "plain-http", false, "speak to registries without TLS, which this machine's own always may")
 	f.BoolVar(&o.diff, "diff", false, "say what changed from one image to another, by package")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for packages without a good signature: require, warn or off (default: warn)")
@@ -144,7 +146,7 @@ an image say what is in it.`,
 	a.completeFlag(cmd, "with", words(withCertificates, withDocumentation, withShell, withTranslations, withUtilities, withZones), noFiles)
 	a.completeFlag(cmd, "arch", words("amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x", "loong64"), noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
-	for _, name := range []string{"from", "with", "arch", "lock", "locked", "output", "cmd", "entrypoint", "env", "label", "port", "user", "workdir", "prelocate"} {
+	for _, name := range []string{"from", "with", "arch", "lock", "locked", "output", "cmd", "entrypoint", "env", "label", "port", "user", "workdir", "prelocate", "no-indexes"} {
 		cmd.MarkFlagsMutuallyExclusive("diff", name)
 	}
 	cmd.MarkFlagsMutuallyExclusive("locked", "lock")
@@ -162,6 +164,7 @@ type imageOutput struct {
 	Sent    int64       `json:"sent"`             // to a registry, in bytes
 	Verity  string      `json:"verity,omitempty"` // of a file system: what fs-verity measures of it
 	Lacking []lacking   `json:"lacking"`
+	Faults  []string    `json:"faults"` // indexes that could not be made, and why
 }
 
 type imageMade struct {
@@ -218,7 +221,7 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 	progress := a.newProgress()
 	options.Progress = progress.show
 	defer progress.end()
-	out := imageOutput{Output: place.String(), Images: []imageMade{}, Lacking: []lacking{}}
+	out := imageOutput{Output: place.String(), Images: []imageMade{}, Lacking: []lacking{}, Faults: []string{}}
 	var all []v1.Image
 	var lock *repo.LockFile
 	for _, options.Platform = range platforms {
@@ -237,6 +240,11 @@ func runImage(ctx context.Context, a *app, o imageOptions, given []string) error
 		all, lock = append(all, result.Image), result.Lock
 		out.Images = append(out.Images, imageMade{options.Platform.Architecture, d.String(), result.Packages})
 		out.addLacking(result.Lacking)
+		for _, f := range result.Faults {
+			if !slices.Contains(out.Faults, f) {
+				out.Faults = append(out.Faults, f)
+			}
+		}
 	}
 	var sent atomic.Int64
 	end := progress.during("writing")
@@ -292,6 +300,9 @@ func (a *app) printImage(place images.Place, out *imageOutput) error {
 			err = a.printf("fs-verity %s\n", out.Verity)
 		}
 	}
+	for _, f := range out.Faults {
+		a.notice("note: %s\n", f)
+	}
 	for _, l := range out.Lacking {
 		what := "add a package that has it"
 		if l.Interpreter == "/bin/sh" || l.Interpreter == "/usr/bin/sh" {
@@ -313,7 +324,7 @@ func someOf(names []string) string {
 
 // build returns what the flags say of an image.
 func (o *imageOptions) build(a *app) (assemble.Options, error) {
-	b := assemble.Options{From: o.from, Prelocate: o.prelocate, WriteLock: o.lock != "", Formats: a.Formats, Tool: version(), Lock: sysroot.LockOptions{Command: "hashpkg image", Cause: record.Cause{Command: "hashpkg image"}}}
+	b := assemble.Options{From: o.from, Prelocate: o.prelocate, NoIndexes: o.noIndexes || !a.Generate, WriteLock: o.lock != "", Formats: a.Formats, Tool: version(), Lock: sysroot.LockOptions{Command: "hashpkg image", Cause: record.Cause{Command: "hashpkg image"}}}
 	machine, err := a.openRoot()
 	if err != nil {
 		return b, err
