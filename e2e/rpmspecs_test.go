@@ -91,7 +91,10 @@ cat b.xml`,
 			spec = strings.Replace(spec, `rename ".${lang}" "" `, `rename.ul ".${lang}" "" `, 1)
 			return withCheck("./src/stunnel -version")(spec)
 		},
-		args:  []string{"--define", "fedora 37", "--define", "_unitdir /usr/lib/systemd/system"},
+		args: []string{
+			"--define", "fedora 37", "--define", "_unitdir /usr/lib/systemd/system", // and there is no systemd in the root
+			"--define", "systemd_post() :", "--define", "systemd_preun() :", "--define", "systemd_postun_with_restart() :",
+		},
 		bound: []string{"/usr/bin/stunnel"}, deps: "libsystemd0 libgcrypt20 libgpg-error0 libcap2 liblz4-1 libwrap0",
 		work: `stunnel -version 2>&1 | grep -i compiled; ls ` + libdir + `/stunnel`,
 		say:  "Compiled", loads: []string{"libssl.so.3"},
@@ -610,7 +613,7 @@ func (s realSpec) working(root *testroot.RPMRoot) string {
 // know: without hashpkg, with hashpkg-devel, and bound.
 func TestSystemRPMBuildSystem(t *testing.T) {
 	testneed.Root(t)
-	root := testroot.Debian(t, "trixie", "", "rpm", "gcc", "make")
+	root := testroot.Debian(t, "trixie", "", "rpm", "gcc", "libc6-dev", "make")
 	const spec = `%global debug_package %{nil}
 Name: greet
 Version: 1.0
@@ -674,8 +677,8 @@ X
 		}
 	}
 	root.Run("rpm", "-K", "--nosignature", "/build/bound/greet.rpm")
-	root.Run("rpm", "-i", "--nodeps", "--force-debian", "/build/bound/greet.rpm")
-	if out := root.Run("rpm", "-V", "greet"); out != "" {
+	root.Run("rpm", "-i", "--nodeps", "/build/bound/greet.rpm")
+	if out := root.Run("rpm", "-V", "--nodeps", "greet"); out != "" {
 		t.Errorf("rpm -V: %s", out)
 	}
 	if out := root.Run("env", "LD_LIBRARY_PATH=/usr/lib64", "greet"); out != "hello\n" {
