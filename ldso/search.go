@@ -1,6 +1,7 @@
 package ldso
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -124,6 +125,9 @@ func (r *Root) Search(name string, chain []*Object) (*Object, Rule, error) {
 		return r.searchMusl(name, chain)
 	}
 	requester := chain[len(chain)-1]
+	if len(chain) == 1 && name == requester.Info.Interpreter {
+		return r.interpreter(name)
+	}
 	if strings.Contains(name, "/") {
 		file := expand(name, r.tokens(requester))
 		if hasToken(file) || !strings.HasPrefix(file, "/") {
@@ -132,6 +136,22 @@ func (r *Root) Search(name string, chain []*Object) (*Object, Rule, error) {
 		return r.first(name, []candidate{{file, RulePath}})
 	}
 	return r.first(name, r.candidates(name, chain))
+}
+
+// interpreter returns what the kernel starts a program by. It is loaded as a library is, but may stand at fixed
+// addresses as well, as klibc's does, and then needs nothing more (Linux, fs/binfmt_elf.c, load_elf_binary).
+func (r *Root) interpreter(name string) (*Object, Rule, error) {
+	o, err := r.open(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%s: %w", name, ErrNotFound)
+	case errors.Is(err, ErrNotFound):
+		fixed, fault := r.files.Inspect(name)
+		if fault == nil && fixed.Info.Type == elf.ET_EXEC && sameMachine(fixed.Info, r.program) {
+			return fixed, RulePath, nil
+		}
+	}
+	return o, RulePath, err
 }
 
 // candidate is a path that the loader tries.

@@ -256,14 +256,14 @@ func (a *auditor) loading() error {
 		}
 		switch elsewhere := ""; {
 		case m.Name == program.Info.Interpreter && m.From == program:
-			if path.IsAbs(m.Name) {
+			if path.IsAbs(m.Name) && a.file.Executable {
 				a.add(missingInterpreter, "there is no %s, by which the kernel starts it%s", m.Name, blocked)
 			}
 		case strings.Contains(m.Name, "/") && !path.IsAbs(m.Name) && !strings.HasPrefix(m.Name, "$"):
 			// relativeNeeded says it, of the file that has the name
 		default:
 			if !isProgram {
-				elsewhere = a.world.Elsewhere(m.Name)
+				elsewhere = cmp.Or(a.world.Elsewhere(m.Name), a.beside(m.Name, ""))
 			}
 			if elsewhere != "" {
 				a.add(libraryElsewhere, "%s%s is not where the loader searches, but %s", m.Name, by, elsewhere)
@@ -273,11 +273,16 @@ func (a *auditor) loading() error {
 		}
 	}
 	for _, v := range closure.Versions {
-		by := ""
+		by, elsewhere := "", ""
 		if v.From != program {
 			by = ", which " + v.From.Path + " needs"
 		}
+		if !isProgram && v.Fatal {
+			elsewhere = a.beside(v.File, v.Version)
+		}
 		switch {
+		case elsewhere != "":
+			a.add(libraryElsewhere, "the %s that has the symbol version %s is not where the loader searches, but %s%s", v.File, v.Version, elsewhere, by)
 		case v.Provider == nil:
 			a.add(missingVersion, "no library that is loaded is known as %s, of which the version %s is wanted%s", v.File, v.Version, by)
 		case v.Fatal:
@@ -293,6 +298,20 @@ func (a *auditor) loading() error {
 		}
 	}
 	return a.secure(closure, finder)
+}
+
+// beside returns a library of the subject that is known by a name and, unless it is "", defines a symbol
+// version; "" for none. What opens a library of the same package may have opened that one before.
+func (a *auditor) beside(name, version string) string {
+	for _, f := range a.subject.Files {
+		if f.Object == nil || f.Object == a.file.Object || f.Object.Info.IsProgram() || f.Object.Info.Soname != name && base(f.Path) != name {
+			continue
+		}
+		if version == "" || slices.ContainsFunc(f.Object.Info.VersionDefs, func(d elfedit.VersionDef) bool { return d.Name == version }) {
+			return f.Path
+		}
+	}
+	return ""
 }
 
 // twice says which libraries would be loaded twice, as two files.

@@ -48,6 +48,9 @@ func TestFindings(t *testing.T) {
 		{"library of the wrong architecture", `lib libx.so.1 'int f(void) { return 1; }' -Wl,-soname,libx.so.1; prog 'f()' -Wl,-rpath,'$ORIGIN' ./libx.so.1
 			printf '\267' | dd of=libx.so.1 bs=1 seek=18 conv=notrunc status=none`, false, "missing-library /prog", "fails"},
 		{"missing-interpreter", `prog 0 -Wl,--dynamic-linker,/nowhere/ld.so`, false, "missing-interpreter /prog, foreign-interpreter /prog", "fails"},
+		{"missing-interpreter of what nobody may start", `prog 0 -Wl,--dynamic-linker,/nowhere/ld.so; chmod 644 prog`, false, "foreign-interpreter /prog", ""},
+		{"an interpreter at fixed addresses", `gcc -nostdlib -static -no-pie -Wl,-Ttext-segment=0x10000000 -x c -o $outside/ld.so - <<< 'void _start(void) { __asm__("mov $60, %eax; xor %edi, %edi; syscall"); }'
+			prog 0 -Wl,--dynamic-linker,$outside/ld.so`, false, "foreign-interpreter /prog", "runs"},
 		{"relative-interpreter", `prog 0 -Wl,--dynamic-linker,ld.so`, false, "relative-interpreter /prog", "fails"},
 		{"relative-needed", `mkdir sub; lib sub/libx.so 'int f(void) { return 1; }'; prog 'f()' sub/libx.so`, false, "relative-needed /prog", "fails"},
 		{"missing-version", `versions A B; lib libx.so.1 'int fA(void) { return 1; } int fB(void) { return 1; }' -Wl,-soname,libx.so.1 -Wl,--version-script,map
@@ -65,6 +68,14 @@ func TestFindings(t *testing.T) {
 		{"setuid-origin", `lib libx.so.1 'int f(void) { return 1; }' -Wl,-soname,libx.so.1; prog 'f()' -Wl,-rpath,'$ORIGIN' ./libx.so.1; chmod u+s prog`, false, "setuid-origin /prog", "fails"},
 		{"library-elsewhere", `mkdir a b; lib b/liby.so.1 'int g(void) { return 1; }' -Wl,-soname,libverymuchelsewhere.so.1; mv b/liby.so.1 b/libverymuchelsewhere.so.1
 			mkdir usr; lib a/libx.so 'int g(void); int f(void) { return g(); }' b/libverymuchelsewhere.so.1`, true, "library-elsewhere /a/libx.so", ""},
+		{"library-elsewhere by its soname", `mkdir -p usr/lib/p/q; lib usr/lib/p/_y.cpython.so 'int g(void) { return 1; }' -Wl,-soname,_y.so
+			lib usr/lib/p/q/x.so 'int g(void); int f(void) { return g(); }' usr/lib/p/_y.cpython.so`, true, "library-elsewhere /usr/lib/p/q/x.so", ""},
+		{"library-elsewhere with the version", `mkdir -p usr a b; versions A B; lib b/libv.so.1 'int fA(void) { return 1; } int fB(void) { return 1; }' -Wl,-soname,libv.so.1 -Wl,--version-script,map
+			lib a/x.so 'int fB(void); int f(void) { return fB(); }' -Wl,-rpath,'$ORIGIN' b/libv.so.1
+			versions A; lib a/libv.so.1 'int fA(void) { return 1; }' -Wl,-soname,libv.so.1 -Wl,--version-script,map`, true, "library-elsewhere /a/x.so", ""},
+		{"missing-version of a library", `mkdir -p usr a; versions A B; lib a/libv.so.1 'int fA(void) { return 1; } int fB(void) { return 1; }' -Wl,-soname,libv.so.1 -Wl,--version-script,map
+			lib a/x.so 'int fB(void); int f(void) { return fB(); }' -Wl,-rpath,'$ORIGIN' a/libv.so.1
+			versions A; lib a/libv.so.1 'int fA(void) { return 1; }' -Wl,-soname,libv.so.1 -Wl,--version-script,map`, true, "missing-version /a/x.so", ""},
 		{"loaded-twice", `mkdir two; lib libx.so.1 'int f(void) { return 1; }' -Wl,-soname,libx.so.1; lib two/libx.so 'int g(void) { return 1; }'
 			prog 'f() + g()' -Wl,-rpath,'$ORIGIN' ./libx.so.1 $PWD/two/libx.so
 			lib two/libx.so 'int g(void) { return 1; }' -Wl,-soname,libx.so.1`, false, "loaded-twice /prog", "runs"},
