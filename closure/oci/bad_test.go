@@ -109,13 +109,15 @@ func TestBadRegistries(t *testing.T) {
 		"an image":                      {rewritten(func(m *v1.Manifest) { m.ArtifactType = "" }), false, false, "no closure"},
 		"no JSON":                       {func(string, []byte) (int, []byte) { return 200, []byte("<html>") }, false, false, "no closure"},
 		"a long manifest":               {func(_ string, b []byte) (int, []byte) { return 200, append(b, make([]byte, 5<<20)...) }, false, false, "may have"},
+		"no size of blobs":              {rewritten(func(m *v1.Manifest) { m.Annotations = nil }), false, false, "is no number"},
 		"a size of its own":             {rewritten(func(m *v1.Manifest) { m.Layers[0].Size = 1 << 50 }), false, false, "may have"},
 		"a negative size":               {rewritten(func(m *v1.Manifest) { m.Layers[1].Size = -1 }), false, true, "is said to have"},
 		"a large blob":                  {rewritten(func(m *v1.Manifest) { m.Layers[1].Size = 1 << 40 }), false, true, "is said to have"},
 		"layers in each other's place": {rewritten(func(m *v1.Manifest) {
 			m.Layers[1].Annotations, m.Layers[2].Annotations = m.Layers[2].Annotations, m.Layers[1].Annotations
 		}), false, true, "not those that were asked for"},
-		"a layer left out": {rewritten(func(m *v1.Manifest) { m.Layers = m.Layers[:2] }), false, true, "lacks the blob"},
+		"another size of blobs": {rewritten(func(m *v1.Manifest) { m.Annotations["org.hashpkg.own-blob"] = "-1" }), false, true, "lacks the blob"},
+		"a layer left out":      {rewritten(func(m *v1.Manifest) { m.Layers = m.Layers[:2] }), false, true, "lacks the blob"},
 		"another closure manifest": {func(p string, b []byte) (int, []byte) {
 			return 200, map[bool][]byte{true: b, false: other}[manifest(p)]
 		}, false, false, "closure manifest"},
