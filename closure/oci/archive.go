@@ -24,10 +24,11 @@ const maxEntries = 1 << 16
 // Write writes a closure as a tar archive that is an OCI image layout. The same closure gives the same bytes.
 func Write(ctx context.Context, c *Closure, to io.Writer) (*Written, error) {
 	a := &archive{tar.NewWriter(to), map[v1.Hash]bool{}}
-	groups := groupsOf(c.Manifest)
-	if err := checkNumber(groups); err != nil {
+	grouped, err := c.group()
+	if err != nil {
 		return nil, err
 	}
+	groups := grouped.groups
 	if err := a.begin(); err != nil {
 		return nil, err
 	}
@@ -51,7 +52,7 @@ func Write(ctx context.Context, c *Closure, to io.Writer) (*Written, error) {
 			return nil, err
 		}
 	}
-	manifest, err := encodeManifest(ArtifactType, layers, nil)
+	manifest, err := grouped.manifest(layers)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +182,7 @@ func openArchive(ctx context.Context, f *os.File) (*Archive, error) {
 	}
 	var found []byte
 	for _, b := range l.manifests {
-		if _, _, err := decodeManifest(b); err != nil {
+		if _, err := decodeManifest(b); err != nil {
 			continue
 		}
 		if found != nil {

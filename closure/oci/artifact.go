@@ -27,10 +27,11 @@ const (
 	emptyType = "application/vnd.oci.empty.v1+json" // OCI image specification 1.1, "guidance for an empty descriptor"
 )
 
-// Annotations of layers, see the package's documentation.
+// Annotations of layers, and of the manifest, see the package's documentation.
 const (
 	annotationKey  = "org.hashpkg.blake3"
 	annotationSize = "org.hashpkg.size"
+	annotationOwn  = "org.hashpkg.own-blob"
 )
 
 // emptyConfig is the configuration of what has none.
@@ -55,48 +56,63 @@ func (g *group) annotated(d v1.Descriptor) v1.Descriptor {
 	return d
 }
 
-// encodeManifest returns the manifest of an artifact.
-func encodeManifest(artifactType string, layers []v1.Descriptor, subject *v1.Descriptor) ([]byte, error) {
+// encodeManifest returns a manifest.
+func encodeManifest(m *v1.Manifest) ([]byte, error) {
 	config, err := describe(emptyConfig, emptyType)
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(&v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: artifactType, Config: config, Layers: layers, Subject: subject,
-	})
+	m.SchemaVersion, m.MediaType, m.Config = 2, types.OCIManifestSchema1, config
+	b, err := json.Marshal(m)
 	if err == nil && len(b) > maxManifest {
-		err = advice.Errorf("its manifest has %d bytes for %d blobs, and registries take %d; put fewer programs into one closure", len(b), len(layers), maxManifest)
+		err = advice.Errorf("its manifest has %d bytes for %d blobs, and registries take %d; put fewer programs into one closure", len(b), len(m.Layers), maxManifest)
 	}
 	return b, err
 }
 
-// checkNumber returns an error for a closure of more files than an artifact may have.
-func checkNumber(groups []group) error {
-	layers := make([]v1.Descriptor, 1, len(groups)+1)
-	for i := range groups {
-		layers = append(layers, groups[i].annotated(v1.Descriptor{Digest: v1.Hash{Algorithm: "sha256", Hex: groups[i].key.String()}, Size: groups[i].size}))
+// manifest returns the manifest of an artifact with the layers of a closure.
+func (g *grouped) manifest(layers []v1.Descriptor) ([]byte, error) {
+	return encodeManifest(&v1.Manifest{ArtifactType: ArtifactType, Layers: layers, Annotations: map[string]string{annotationOwn: strconv.FormatInt(g.own, 10)}})
+}
+
+// checkNumber returns an error for more blobs than an artifact may have.
+func (g *grouped) checkNumber() error {
+	layers := make([]v1.Descriptor, 1, len(g.groups)+1)
+	for i := range g.groups {
+		of := &g.groups[i]
+		layers = append(layers, of.annotated(v1.Descriptor{Digest: v1.Hash{Algorithm: "sha256", Hex: of.key.String()}, Size: of.size}))
 	}
-	_, err := encodeManifest(ArtifactType, layers, nil)
+	_, err := g.manifest(layers)
 	return err
 }
 
 // errOther is what is at a place that has no closure.
 var errOther = errors.New("it is no closure that hashpkg push or hashpkg export has put there")
 
-// decodeManifest reads the manifest of a closure. It returns the descriptors of the closure manifest, and of
-// the other blobs by their keys.
-func decodeManifest(b []byte) (first v1.Descriptor, blobs map[digest.Digest]v1.Descriptor, err error) {
+// decoded is what the manifest of a closure says.
+type decoded struct {
+	first v1.Descriptor                   // of the closure manifest
+	blobs map[digest.Digest]v1.Descriptor // the others, by their keys
+	own   int64                           // a file of more bytes is a blob of its own
+}
+
+// decodeManifest reads the manifest of a closure.
+func decodeManifest(b []byte) (*decoded, error) {
 	if len(b) > maxManifest {
-		return first, nil, fmt.Errorf("its manifest has %d bytes, and may have %d", len(b), maxManifest)
+		return nil, fmt.Errorf("its manifest has %d bytes, and may have %d", len(b), maxManifest)
 	}
 	var m v1.Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
-		return first, nil, fmt.Errorf("%w: %w", errOther, err)
+		return nil, fmt.Errorf("%w: %w", errOther, err)
 	}
 	if m.ArtifactType != ArtifactType || len(m.Layers) == 0 || m.Layers[0].MediaType != ManifestType {
-		return first, nil, errOther
+		return nil, errOther
 	}
-	blobs = make(map[digest.Digest]v1.Descriptor, len(m.Layers))
+	own, err := strconv.ParseInt(m.Annotations[annotationOwn], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: its annotation %s is no number", errOther, annotationOwn)
+	}
+	blobs := make(map[digest.Digest]v1.Descriptor, len(m.Layers))
 	for _, d := range m.Layers[1:] {
 		key, err := digest.Parse(d.Annotations[annotationKey])
 		if err != nil || d.MediaType != ObjectType && d.MediaType != PackType {
@@ -104,5 +120,5 @@ func decodeManifest(b []byte) (first v1.Descriptor, blobs map[digest.Digest]v1.D
 		}
 		blobs[key] = d
 	}
-	return m.Layers[0], blobs, nil
+	return &decoded{m.Layers[0], blobs, own}, nil
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -109,13 +111,15 @@ func TestBadRegistries(t *testing.T) {
 		"an image":                      {rewritten(func(m *v1.Manifest) { m.ArtifactType = "" }), false, false, "no closure"},
 		"no JSON":                       {func(string, []byte) (int, []byte) { return 200, []byte("<html>") }, false, false, "no closure"},
 		"a long manifest":               {func(_ string, b []byte) (int, []byte) { return 200, append(b, make([]byte, 5<<20)...) }, false, false, "may have"},
+		"no size of blobs":              {rewritten(func(m *v1.Manifest) { m.Annotations = nil }), false, false, "is no number"},
 		"a size of its own":             {rewritten(func(m *v1.Manifest) { m.Layers[0].Size = 1 << 50 }), false, false, "may have"},
 		"a negative size":               {rewritten(func(m *v1.Manifest) { m.Layers[1].Size = -1 }), false, true, "is said to have"},
 		"a large blob":                  {rewritten(func(m *v1.Manifest) { m.Layers[1].Size = 1 << 40 }), false, true, "is said to have"},
 		"layers in each other's place": {rewritten(func(m *v1.Manifest) {
 			m.Layers[1].Annotations, m.Layers[2].Annotations = m.Layers[2].Annotations, m.Layers[1].Annotations
 		}), false, true, "not those that were asked for"},
-		"a layer left out": {rewritten(func(m *v1.Manifest) { m.Layers = m.Layers[:2] }), false, true, "lacks the blob"},
+		"another size of blobs": {rewritten(func(m *v1.Manifest) { m.Annotations["org.hashpkg.own-blob"] = "-1" }), false, true, "lacks the blob"},
+		"a layer left out":      {rewritten(func(m *v1.Manifest) { m.Layers = m.Layers[:2] }), false, true, "lacks the blob"},
 		"another closure manifest": {func(p string, b []byte) (int, []byte) {
 			return 200, map[bool][]byte{true: b, false: other}[manifest(p)]
 		}, false, false, "closure manifest"},
@@ -149,6 +153,45 @@ func TestBadRegistries(t *testing.T) {
 				t.Errorf("error %v, want one about %q", err, l.want)
 			}
 		})
+	}
+}
+
+// TestBadOnce has each blob broken off when it is asked for first, in the middle or before it is one at all. All files come.
+func TestBadOnce(t *testing.T) {
+	f := files{}
+	var packages []closure.Package
+	for i := range 20 {
+		packages = append(packages, f.pkg(fmt.Sprintf("p%d", i), uint64(100*i)))
+	}
+	real := newRegistry()
+	push(t, f.made(t, packages...), at(t, server(t, real), "r:tag"))
+	var mu sync.Mutex
+	asked := map[string]bool{}
+	s := server(t, &lying{real, func(path string, b []byte) (int, []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		if asked[path] || !asked["closure"] || !strings.Contains(path, "/blobs/") {
+			return 200, b
+		}
+		asked[path] = true
+		if len(asked)%3 == 0 {
+			return 200, []byte("<html>")
+		}
+		return 200, b[:len(b)/2]
+	}})
+	a, err := oci.Pull(context.Background(), at(t, s, "r:tag"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	asked["closure"] = true // it has come
+	mu.Unlock()
+	d, path := dir(t)
+	if err := fetch(a, d); err != nil {
+		t.Fatal(err)
+	}
+	if n := check(t, path); n != len(f) || len(asked) != 61 {
+		t.Errorf("%d of %d files came of %d blobs", n, len(f), len(asked)-1)
 	}
 }
 

@@ -9,8 +9,9 @@ import (
 	"github.com/hashpkg/hashpkg/layout/record"
 )
 
-// ownBlob is how many bytes a file may have, and not be a blob of its own.
-const ownBlob = 64 << 10
+// ownBlob is how many bytes a file may have, and not be a blob of its own. Each blob is a request, which costs more
+// than so many bytes.
+const ownBlob = 1024 << 10
 
 // group is the files of one blob, which are not compressed there each by itself.
 type group struct {
@@ -27,8 +28,25 @@ type member struct {
 	size   int64
 }
 
-// groupsOf returns what the blobs of a closure have, each once.
-func groupsOf(m *closure.Manifest) []group {
+// grouped is what the blobs of a closure have, each once.
+type grouped struct {
+	groups []group
+	own    int64 // a file of more bytes is a blob of its own
+}
+
+// group returns what is in which blob: fewer files have one of their own where the artifact's manifest would get too large.
+func (c *Closure) group() (grouped, error) {
+	for own := cmp.Or(c.own, ownBlob); ; own *= 2 {
+		g := grouped{groupsOf(c.Manifest, own), own}
+		err := g.checkNumber()
+		if err == nil || !slices.ContainsFunc(g.groups, func(g group) bool { return !g.pack }) {
+			return g, err
+		}
+	}
+}
+
+// groupsOf returns what the blobs of a closure have when a file of more than own bytes is one of its own.
+func groupsOf(m *closure.Manifest, own int64) []group {
 	var groups []group
 	seen := map[digest.Digest]bool{}
 	add := func(g group) {
@@ -45,7 +63,7 @@ func groupsOf(m *closure.Manifest) []group {
 			packed := map[digest.Digest]bool{}
 			for _, f := range members(&packages[i]) {
 				switch {
-				case f.size > ownBlob:
+				case f.size > own:
 					add(group{key: f.blake3, files: []member{f}, size: f.size})
 				case !packed[f.blake3]:
 					packed[f.blake3] = true
@@ -72,4 +90,10 @@ func members(p *closure.Package) []member {
 	}
 	slices.SortFunc(files, func(a, b member) int { return cmp.Compare(a.path, b.path) })
 	return files
+}
+
+// largestFirst is so that none is left over in the end that comes by itself.
+func largestFirst(groups []group) []group {
+	slices.SortStableFunc(groups, func(a, b group) int { return cmp.Compare(b.size, a.size) })
+	return groups
 }

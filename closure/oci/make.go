@@ -28,6 +28,8 @@ type Closure struct {
 	Notes [][]byte
 	// Temp is a directory for blobs on their way.
 	Temp string
+
+	own int64 // in place of ownBlob, if not 0
 }
 
 // level is how well blobs are packed. What it gives is what registries know blobs by: another one would have
@@ -128,7 +130,7 @@ func signature(note []byte, subject v1.Descriptor) ([]byte, v1.Descriptor, error
 		return nil, v1.Descriptor{}, err
 	}
 	subject.Annotations = nil
-	b, err := encodeManifest(SignatureType, []v1.Descriptor{layer}, &subject)
+	b, err := encodeManifest(&v1.Manifest{ArtifactType: SignatureType, Layers: []v1.Descriptor{layer}, Subject: &subject})
 	if err != nil {
 		return nil, v1.Descriptor{}, err
 	}

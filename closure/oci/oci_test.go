@@ -77,10 +77,12 @@ func withFiles(p closure.Package, more ...closure.File) closure.Package {
 // made returns a closure of packages.
 func (f files) made(t *testing.T, packages ...closure.Package) *oci.Closure {
 	t.Helper()
-	return &oci.Closure{
+	c := &oci.Closure{
 		Manifest: &closure.Manifest{Format: closure.Format, Names: []string{packages[0].Name}, Prefix: "/var/sys", Architectures: map[string][]closure.Package{architecture: packages}},
 		Open:     f.open, Temp: t.TempDir(),
 	}
+	c.OwnBlobs(64 << 10)
+	return c
 }
 
 // at returns a place of a registry server.
@@ -230,7 +232,7 @@ func TestOneForm(t *testing.T) {
 	if !bytes.Equal(b, write()) {
 		t.Error("two writes give different bytes")
 	}
-	const want = "1d3ffee47bc27a40d172cade6e8be16c113a95342fad5f685476e4b645d79793"
+	const want = "74d064ffc646ffb626a65a3dde6eab2e679dfd6475faee413aaf9b2abd947527"
 	if got := digest.Of(b).String(); got != want {
 		t.Errorf("the archive has the digest %s, and had %s: all machines would send all again", got, want)
 	}
@@ -289,19 +291,45 @@ func TestArchive(t *testing.T) {
 	}
 }
 
-// TestTooMany has a closure of more blobs than a manifest can name refused before anything is sent.
-func TestTooMany(t *testing.T) {
+// TestMany has a closure of more files than a manifest can name blobs there and back: fewer of them have one of
+// their own then.
+func TestMany(t *testing.T) {
 	f := files{}
 	p := f.pkg("one", 1)
-	large := p.Files[len(p.Files)-1]
 	for i := range 20_000 {
-		large.Path = fmt.Sprintf("usr/lib/%d", i)
-		large.BLAKE3 = digest.Of([]byte(large.Path))
-		p.Files = append(p.Files, large)
+		p.Files = append(p.Files, f.file(fmt.Sprintf("usr/lib/%d", i), uint64(i), 300+i/0xffff))
+	}
+	large := f.file("usr/lib/large", 0, 1000)
+	c := f.made(t, withFiles(p, large))
+	c.OwnBlobs(200)
+	s := server(t, newRegistry())
+	w, _ := push(t, c, at(t, s, "r:many"))
+	if w.Blobs != 4 { // 100 KiB, 70 KiB, 1000 bytes, and the others
+		t.Errorf("%d blobs", w.Blobs)
+	}
+	a, err := oci.Pull(context.Background(), at(t, s, "r:many"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, path := dir(t)
+	if err := fetch(a, d); err != nil {
+		t.Fatal(err)
+	}
+	if n := check(t, path); n != len(f) {
+		t.Errorf("%d of %d files came", n, len(f))
+	}
+}
+
+// TestTooMany has a closure of more packages than a manifest can name blobs refused before anything is sent.
+func TestTooMany(t *testing.T) {
+	f := files{}
+	packages := make([]closure.Package, 16_000)
+	for i := range packages {
+		packages[i] = withFiles(closure.Package{Name: fmt.Sprintf("p%d", i)}, closure.File{Path: "f", Type: record.TypeFile, BLAKE3: digest.Of([]byte{byte(i), byte(i >> 8)}), Size: 2})
 	}
 	s := server(t, newRegistry())
 	to := at(t, s, "r:many")
-	if _, err := oci.Push(context.Background(), f.made(t, p), to); err == nil || !strings.Contains(err.Error(), "fewer programs") || to.Access.Sent.Load() > 0 {
+	if _, err := oci.Push(context.Background(), f.made(t, packages...), to); err == nil || !strings.Contains(err.Error(), "fewer programs") || to.Access.Sent.Load() > 0 {
 		t.Errorf("%v, %d bytes sent", err, to.Access.Sent.Load())
 	}
 }

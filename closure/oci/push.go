@@ -86,21 +86,22 @@ func (p *pushing) lookAt(ctx context.Context, place images.Place, access images.
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", place, images.RegistryError(ref, err))
 	}
-	_, blobs, err := decodeManifest(got.Manifest)
+	other, err := decodeManifest(got.Manifest)
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", place, err)
 	}
-	for _, d := range blobs {
+	for _, d := range other.blobs {
 		p.near[d.Digest] = ref
 	}
 	return nil
 }
 
 func (p *pushing) push(ctx context.Context, ref name.Reference) (*Written, error) {
-	groups := groupsOf(p.Manifest)
-	if err := checkNumber(groups); err != nil {
+	grouped, err := p.group()
+	if err != nil {
 		return nil, err
 	}
+	groups := grouped.groups
 	layers := make([]v1.Descriptor, len(groups)+1)
 	tasks, running := errgroup.WithContext(ctx)
 	tasks.SetLimit(jobs)
@@ -131,7 +132,7 @@ func (p *pushing) push(ctx context.Context, ref name.Reference) (*Written, error
 			return nil, err
 		}
 	}
-	manifest, err := encodeManifest(ArtifactType, layers, nil)
+	manifest, err := grouped.manifest(layers)
 	if err != nil {
 		return nil, err
 	}

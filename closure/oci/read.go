@@ -12,10 +12,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/hashpkg/hashpkg/closure"
-	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/images"
 )
 
@@ -31,7 +31,7 @@ type Artifact struct {
 	Digest   v1.Hash // of the artifact's manifest
 	Manifest *closure.Manifest
 	name     string
-	blobs    map[digest.Digest]v1.Descriptor // by their keys
+	said     *decoded
 	at       place
 }
 
@@ -71,17 +71,17 @@ func Pull(ctx context.Context, from Registry) (*Artifact, error) {
 
 // open reads the manifests of a closure.
 func open(ctx context.Context, name string, manifest []byte, at place) (*Artifact, error) {
-	first, blobs, err := decodeManifest(manifest)
+	said, err := decodeManifest(manifest)
 	if err != nil {
 		return nil, err
 	}
-	a := &Artifact{name: name, blobs: blobs, at: at}
-	d, err := describe(manifest, first.MediaType)
+	a := &Artifact{name: name, said: said, at: at}
+	d, err := describe(manifest, types.OCIManifestSchema1)
 	if err != nil {
 		return nil, err
 	}
 	a.Digest = d.Digest
-	packed, err := whole(ctx, at, first, closure.MaxSize)
+	packed, err := whole(ctx, at, said.first, closure.MaxSize)
 	if err != nil {
 		return nil, fmt.Errorf("read its closure manifest: %w", err)
 	}

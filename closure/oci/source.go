@@ -7,14 +7,17 @@ import (
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpkg/hashpkg/closure/objects"
 	"github.com/hashpkg/hashpkg/digest"
 )
 
-// attempts is how often a blob is asked for that does not come whole.
-const attempts = 3
+const (
+	attempts = 3  // that is how often a blob is asked for that does not come whole
+	reading  = 16 // that many blobs are asked for at a time: until a registry answers, nothing comes
+)
 
 // Name implements [objects.Source].
 func (a *Artifact) Name() string { return a.name }
@@ -26,9 +29,10 @@ func (a *Artifact) Fetch(ctx context.Context, wants []objects.Want, got func(obj
 		wanted[w.BLAKE3] = w
 	}
 	tasks, running := errgroup.WithContext(ctx)
-	tasks.SetLimit(jobs)
+	tasks.SetLimit(reading)
+	decoders := make(decoders, reading)
 	var lacking error
-	for _, g := range groupsOf(a.Manifest) {
+	for _, g := range largestFirst(groupsOf(a.Manifest, a.said.own)) {
 		of := map[digest.Digest]objects.Want{} // of this blob, each from one blob only
 		for _, f := range g.files {
 			if w, ok := wanted[f.blake3]; ok && w.Size == f.size {
@@ -39,23 +43,23 @@ func (a *Artifact) Fetch(ctx context.Context, wants []objects.Want, got func(obj
 		if len(of) == 0 {
 			continue
 		}
-		d, ok := a.blobs[g.key]
+		d, ok := a.said.blobs[g.key]
 		if !ok {
 			lacking = fmt.Errorf("it lacks the blob that has %s", g.files[0].path)
 			continue
 		}
-		tasks.Go(func() error { return a.fetch(running, &g, d, of, got) })
+		tasks.Go(func() error { return a.fetch(running, decoders, &g, d, of, got) })
 	}
 	return errors.Join(lacking, tasks.Wait())
 }
 
 // fetch brings files of one blob.
-func (a *Artifact) fetch(ctx context.Context, g *group, d v1.Descriptor, wants map[digest.Digest]objects.Want, got func(objects.Want, io.Reader) error) (err error) {
+func (a *Artifact) fetch(ctx context.Context, with decoders, g *group, d v1.Descriptor, wants map[digest.Digest]objects.Want, got func(objects.Want, io.Reader) error) (err error) {
 	if d.Size < 0 || d.Size > g.size+g.size/64+1<<20 {
 		return fmt.Errorf("the blob %s is said to have %d bytes for %d", d.Digest, d.Size, g.size)
 	}
 	for range attempts {
-		err = a.read(ctx, g, d, wants, got)
+		err = a.read(ctx, with, g, d, wants, got)
 		var local *objects.LocalError
 		if err == nil || ctx.Err() != nil || errors.As(err, &local) || errors.Is(err, objects.ErrWrong) {
 			break
@@ -68,7 +72,7 @@ func (a *Artifact) fetch(ctx context.Context, g *group, d v1.Descriptor, wants m
 }
 
 // read goes through a blob once. What has come is no longer wanted.
-func (a *Artifact) read(ctx context.Context, g *group, d v1.Descriptor, wants map[digest.Digest]objects.Want, got func(objects.Want, io.Reader) error) error {
+func (a *Artifact) read(ctx context.Context, with decoders, g *group, d v1.Descriptor, wants map[digest.Digest]objects.Want, got func(objects.Want, io.Reader) error) error {
 	w, end := watch(ctx)
 	defer end()
 	body, err := a.at.blob(w.ctx, d)
@@ -77,11 +81,11 @@ func (a *Artifact) read(ctx context.Context, g *group, d v1.Descriptor, wants ma
 	}
 	defer body.Close()
 	packed := io.LimitReader(w.of(body), d.Size)
-	z, err := unpacked(packed)
+	z, err := with.of(packed)
 	if err != nil {
 		return w.explain(err)
 	}
-	defer z.Close()
+	defer with.put(z)
 	var wrong error
 	for _, f := range g.files {
 		if len(wants) == 0 {
@@ -107,4 +111,25 @@ func (a *Artifact) read(ctx context.Context, g *group, d v1.Descriptor, wants ma
 		return w.explain(err)
 	}
 	return wrong
+}
+
+// decoders are those that have done their work: the memory of each serves again.
+type decoders chan *zstd.Decoder
+
+// of returns one that decompresses r.
+func (d decoders) of(r io.Reader) (*zstd.Decoder, error) {
+	select {
+	case z := <-d:
+		return z, z.Reset(r)
+	default:
+		return unpacked(r)
+	}
+}
+
+func (d decoders) put(z *zstd.Decoder) {
+	select {
+	case d <- z:
+	default:
+		z.Close()
+	}
 }

@@ -64,6 +64,7 @@ var sections = []section{
 	{"face", benchFace},
 	{"repo", benchRepo},
 	{"image", benchImage},
+	{"distribute", benchDistribute},
 	{"view", benchView},
 	{"startup", benchStartup},
 }

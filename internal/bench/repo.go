@@ -70,18 +70,21 @@ func benchRepo(h *harness) error {
 // mirror serves what a part of Debian's mirrors has, on loopback.
 type mirror struct {
 	server *http.Server
+	suite  string
 	url    string
 	dir    string // with dists as a mirror has it, and the files of all packages in pool
 }
 
-// newMirror fetches the signed index of main from a mirror of Debian and serves it.
-func (h *harness) newMirror() (*mirror, error) {
+// newMirror fetches the signed index of main of the release of most sections from a mirror of Debian and serves it.
+func (h *harness) newMirror() (*mirror, error) { return h.newMirrorOf(repoSuite) }
+
+func (h *harness) newMirrorOf(suite string) (*mirror, error) {
 	dir, err := h.fresh("mirror")
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"InRelease", "main/binary-amd64/Packages.xz"} {
-		at := "dists/" + repoSuite + "/" + name
+		at := "dists/" + suite + "/" + name
 		if err := h.download(cmp.Or(os.Getenv("HASHPKG_MIRROR"), archive.DefaultMirror)+"/"+at, filepath.Join(dir, at)); err != nil {
 			return nil, err
 		}
@@ -90,7 +93,7 @@ func (h *harness) newMirror() (*mirror, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mirror{dir: dir, url: "http://" + listener.Addr().String()}
+	m := &mirror{suite: suite, dir: dir, url: "http://" + listener.Addr().String()}
 	m.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Path
 		switch {
@@ -139,8 +142,8 @@ func (h *harness) repoRoot(m *mirror) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: apt-get install debian-archive-keyring", err)
 	}
-	source := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n", m.url, repoSuite, repoKeyring)
-	for name, text := range map[string][]byte{repoKeyring: keys, "etc/hashpkg/sources.d/" + repoSuite + ".sources": []byte(source)} {
+	source := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n", m.url, m.suite, repoKeyring)
+	for name, text := range map[string][]byte{repoKeyring: keys, "etc/hashpkg/sources.d/" + m.suite + ".sources": []byte(source)} {
 		if err := writeBelow(root, name, text); err != nil {
 			return "", err
 		}
@@ -303,7 +306,7 @@ func (m *mirror) put(deb string) error {
 // fillPool puts a package, and those that it needs, into the mirror. It returns them as
 // NAME=VERSION, and the size of their files.
 func (h *harness) fillPool(m *mirror, root, name string) (specs []string, size int64, err error) {
-	list := exec.CommandContext(h.ctx, h.hashpkg, "--root", root, "--json", "install", "--dry-run", "--from", repoSuite, name)
+	list := exec.CommandContext(h.ctx, h.hashpkg, "--root", root, "--json", "install", "--dry-run", "--from", m.suite, name)
 	list.Stderr = os.Stderr
 	text, err := list.Output()
 	if err != nil {
@@ -321,7 +324,7 @@ func (h *harness) fillPool(m *mirror, root, name string) (specs []string, size i
 	for _, p := range chosen.Packages {
 		specs, size = append(specs, p.Name+"="+p.Version), size+p.Size
 	}
-	debs, err := archive.Fetch(h.ctx, archive.Options{Suite: repoSuite, Arch: "amd64", Packages: specs, Log: os.Stderr})
+	debs, err := archive.Fetch(h.ctx, archive.Options{Suite: m.suite, Arch: "amd64", Packages: specs, Log: os.Stderr})
 	if err != nil {
 		return nil, 0, err
 	}
