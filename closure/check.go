@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
 )
@@ -43,13 +45,10 @@ func (f *File) Address(template string) (string, error) {
 
 // CheckTemplate returns an error for what is no template of addresses.
 func CheckTemplate(template string) error {
-	u, err := url.Parse(strings.NewReplacer("{blake3}", "0", "{sha256}", "0").Replace(template))
-	switch {
-	case err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme):
-		return fmt.Errorf("%q is no address of http, https or file", template)
-	case u.User != nil:
-		return errors.New("an address of a mirror has a user or password in it, which is not for who gets the manifest")
-	case !strings.Contains(template, "{blake3}") && !strings.Contains(template, "{sha256}"):
+	if err := checkAddress(strings.NewReplacer("{blake3}", "0", "{sha256}", "0").Replace(template)); err != nil {
+		return err
+	}
+	if !strings.Contains(template, "{blake3}") && !strings.Contains(template, "{sha256}") {
 		return fmt.Errorf("%q has neither {blake3} nor {sha256} in it", template)
 	}
 	return nil
@@ -67,6 +66,9 @@ func (m *Manifest) check() error {
 			return err
 		}
 	}
+	if err := CheckSee(m.See); err != nil {
+		return err
+	}
 	for architecture, packages := range m.Architectures {
 		if _, err := layout.EscapeVersion(architecture); err != nil {
 			return err
@@ -79,7 +81,7 @@ func (m *Manifest) check() error {
 				return fmt.Errorf("%s: the tree %s is in it twice", architecture, tree)
 			}
 			trees[tree] = true
-			if err := p.check(); err != nil {
+			if err := p.check(len(m.See) > 0); err != nil {
 				return fmt.Errorf("%s for %s: %w", p.Spec(), p.Architecture, err)
 			}
 		}
@@ -87,7 +89,62 @@ func (m *Manifest) check() error {
 	return nil
 }
 
-func (p *Package) check() error {
+// CheckSee returns an error for what cannot be in a manifest to say who picks what.
+func CheckSee(list []See) error {
+	names := map[string]bool{}
+	for i := range list {
+		s := &list[i]
+		if err := s.check(); err != nil {
+			return err
+		}
+		if names[s.Name] {
+			return fmt.Errorf("the choice of %s is left to two", s.Name)
+		}
+		names[s.Name] = true
+	}
+	return nil
+}
+
+// check returns an error for what says of nobody which package is meant. The C library is not left to others:
+// every file of a closure is linked with it.
+func (s *See) check() error {
+	fail := func(err error) error { return fmt.Errorf("who picks %q: %w", s.Name, err) }
+	if s.IsSoname() {
+		if strings.Contains(s.Name, "/") {
+			return fail(errors.New("it is no soname"))
+		}
+	} else if err := layout.CheckName(s.Name); err != nil {
+		return fail(err)
+	}
+	if layout.IsCLibrary(s.Name) {
+		return fail(errors.New("the C library is not left to others"))
+	}
+	if err := checkPicker(s.Picker()); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+func checkPicker(p record.Picker) error {
+	if _, err := note.NewVerifier(p.Signer); err != nil {
+		return fmt.Errorf("%q is no key that verifies closure manifests: expected NAME+HASH+KEY, as hashpkg key show prints it", p.Signer)
+	}
+	return checkAddress(p.URL)
+}
+
+// checkAddress returns an error for what is no address that is for whoever gets a manifest.
+func checkAddress(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme):
+		return fmt.Errorf("%q is no address of http, https or file", text)
+	case u.User != nil:
+		return errors.New("an address has a user or password in it, which is not for who gets the manifest")
+	}
+	return nil
+}
+
+func (p *Package) check(hasSee bool) error {
 	if err := layout.CheckName(p.Name); err != nil {
 		return err
 	}
@@ -105,8 +162,16 @@ func (p *Package) check() error {
 	if p.Part != "" && p.Part != record.PartCode {
 		return fmt.Errorf("%q is no part of a package", p.Part)
 	}
-	if (p.Part == "") == p.Identity.IsZero() {
+	if p.Part != "" && !p.Identity.IsZero() || p.Part == "" && p.Identity.IsZero() && !hasSee {
 		return errors.New("a whole package has the identity of its tree, and a part has none")
+	}
+	if !p.By.IsZero() {
+		if hasSee {
+			return errors.New("others have picked it already, and more is left to others")
+		}
+		if err := checkPicker(p.By); err != nil {
+			return err
+		}
 	}
 	if p.From.BLAKE3.IsZero() || p.From.Size < 0 || path.Base(p.From.File) != p.From.File {
 		return errors.New("nothing says which package file it is of")

@@ -20,6 +20,11 @@ func file(path, text string) closure.File {
 	}
 }
 
+// seeing returns an entry of a third party.
+func seeing(name string) closure.See {
+	return closure.See{Name: name, URL: "https://example.org/x", Signer: "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"}
+}
+
 func sample() *closure.Manifest {
 	return &closure.Manifest{
 		Format: closure.Format, Names: []string{"tool"}, Prefix: "/var/sys", Mirrors: []string{"https://example.org/objects/{blake3}"},
@@ -88,7 +93,29 @@ func TestRefused(t *testing.T) {
 		"size":           {func(m *closure.Manifest) { first(m).Files[1].Size = -1 }, "negative"},
 		"device":         {func(m *closure.Manifest) { first(m).Files[0].Type = "device" }, "type"},
 		"no identity":    {func(m *closure.Manifest) { first(m).Identity = digest.Digest{} }, "identity"},
-		"unmerged":       {func(m *closure.Manifest) { first(m).Files[1].Path = "bin/a" }, "merged"},
+		"seen twice":     {func(m *closure.Manifest) { m.See = []closure.See{seeing("libx.so.1"), seeing("libx.so.1")} }, "left to two"},
+		"seen C library": {func(m *closure.Manifest) { m.See = []closure.See{seeing("libc.so.6")} }, "C library"},
+		"seen musl":      {func(m *closure.Manifest) { m.See = []closure.See{seeing("libc.musl-x86_64.so.1")} }, "C library"},
+		"seen nothing":   {func(m *closure.Manifest) { m.See = []closure.See{seeing("")} }, "empty"},
+		"seen path":      {func(m *closure.Manifest) { m.See = []closure.See{seeing("../x.so")} }, "no soname"},
+		"seen by nobody": {func(m *closure.Manifest) { s := seeing("libx.so.1"); s.Signer = "x"; m.See = []closure.See{s} }, "no key"},
+		"seen nowhere": {func(m *closure.Manifest) {
+			s := seeing("libx.so.1")
+			s.URL = "ftp://example.org/x"
+			m.See = []closure.See{s}
+		}, "http, https or file"},
+		"seen secretly": {func(m *closure.Manifest) {
+			s := seeing("libx.so.1")
+			s.URL = "https://me:x@example.org/x"
+			m.See = []closure.See{s}
+		}, "password"},
+		"picked already": {func(m *closure.Manifest) {
+			s := seeing("libx.so.1")
+			m.See = []closure.See{s}
+			first(m).By = s.Picker()
+		}, "picked it already"},
+		"picked by nobody": {func(m *closure.Manifest) { first(m).By.URL = "https://example.org/x" }, "no key"},
+		"unmerged":         {func(m *closure.Manifest) { first(m).Files[1].Path = "bin/a" }, "merged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := sample()
@@ -147,5 +174,23 @@ func TestLeaveOutData(t *testing.T) {
 	}
 	if _, err := closure.Decode(b); err != nil {
 		t.Error(errors.Unwrap(err))
+	}
+}
+
+// TestSeeIsCanonical: entries are sorted, and what needs what is left to others has no identity.
+func TestSeeIsCanonical(t *testing.T) {
+	m := sample()
+	m.See = []closure.See{seeing("libx.so.1"), seeing("liba.so.1")}
+	m.Architectures["amd64"][0].Identity = digest.Digest{}
+	b, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := closure.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read.See[0].Name != "liba.so.1" || read.See[1].Name != "libx.so.1" {
+		t.Errorf("it has %v", read.See)
 	}
 }

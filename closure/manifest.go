@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -41,7 +42,7 @@ type Manifest struct {
 	Prefix string `json:"prefix"`
 	// Mirrors are templates of addresses at which each file may be had: see [Address].
 	Mirrors []string `json:"mirrors,omitempty"`
-	// See says who picks the versions of what this manifest does not have itself.
+	// See says who picks the versions of what this manifest does not have itself; sorted by name.
 	See []See `json:"see,omitempty"`
 	// Architectures are the closures, by the architecture of the root that they are for, as a
 	// multi-arch triplet: "x86_64-linux-gnu". Packages are sorted by name, version, architecture and tree.
@@ -51,10 +52,18 @@ type Manifest struct {
 // See leaves the choice of a version to somebody else: the manifest at URL, signed by Signer, says which
 // package has Name, and no more.
 type See struct {
-	Name   string `json:"name"` // a soname, or the name of a package
+	Name   string `json:"name"` // a soname, see [See.IsSoname], or the name of a package
 	URL    string `json:"url"`
-	Signer string `json:"signer"` // the key of a note, see package notes
+	Signer string `json:"signer"` // the public key of a note, see package notes
 }
+
+// IsSoname reports whether the name is that of a library: it ends with ".so" or has ".so." in it.
+func (s *See) IsSoname() bool {
+	return strings.HasSuffix(s.Name, ".so") || strings.Contains(s.Name, ".so.")
+}
+
+// Picker returns who picks.
+func (s *See) Picker() record.Picker { return record.Picker{URL: s.URL, Signer: s.Signer} }
 
 // Package is one tree of a closure: a package as it is distributed, and how it is installed.
 type Package struct {
@@ -68,10 +77,13 @@ type Package struct {
 	Default      bool           `json:"default,omitempty"`
 	Chosen       bool           `json:"chosen,omitempty"`
 	Binding      record.Binding `json:"binding,omitzero"`
+	// By is who picked the version, where that was not whoever made the manifest.
+	By record.Picker `json:"by,omitzero"`
 	// Tree is what its tree is called where nothing else has the name.
 	Tree string `json:"tree"`
 	// Identity is that of the tree wherever it stands: see [plan.Portable]. It is zero of a part of a
-	// package, for what such is bound to does not follow from the whole.
+	// package, for what such is bound to does not follow from the whole, and of what needs something that
+	// another manifest picks.
 	Identity digest.Digest `json:"identity,omitzero"`
 	// Part is [PartCode] where the package's data was left out; "" for the whole package.
 	Part record.Part `json:"part,omitempty"`
@@ -148,6 +160,7 @@ type File struct {
 // members in the order of this package's types, and a line feed at the end. It sorts what is sorted.
 func (m *Manifest) Encode() ([]byte, error) {
 	slices.Sort(m.Names)
+	slices.SortFunc(m.See, func(a, b See) int { return cmp.Compare(a.Name, b.Name) })
 	for _, packages := range m.Architectures {
 		slices.SortFunc(packages, func(a, b Package) int {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Architecture, b.Architecture), cmp.Compare(a.Tree, b.Tree))

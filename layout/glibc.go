@@ -36,5 +36,11 @@ func IsGlibcLibrary(name string) bool {
 	return glibcSonames[name] || strings.HasPrefix(name, "ld-linux") || strings.HasPrefix(name, "ld64.so.") || name == "ld.so.1"
 }
 
+// IsCLibrary reports whether a file's name or soname is one that a loader, a C library or what is built with it
+// has, of glibc or musl.
+func IsCLibrary(name string) bool {
+	return IsGlibcLibrary(name) || name == "libc.so" || strings.HasPrefix(name, "libc.so.") || strings.HasPrefix(name, "ld-musl-") || strings.HasPrefix(name, "libc.musl-")
+}
+
 // IsGlibcLoader reports whether a program's interpreter is glibc's.
 func IsGlibcLoader(interpreter string) bool { return IsGlibcLibrary(path.Base(interpreter)) }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/hashpkg/hashpkg/backends"
+	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
@@ -61,15 +62,19 @@ func (r *Repo) Trees(ctx context.Context, trees []*record.Tree) ([]Locked, error
 
 // InstallUnpacked is InstallLocked for packages of which the files of some have come each by itself:
 // unpacked returns these, and nil for those that are fetched whole. Earlier versions of the packages, from their
-// releases, are not in the generation any more, unless something that stays needs them, or they are on hold.
+// releases or of a picker, are not in the generation any more, nor are trees of the same packages that come to be
+// bound otherwise, unless something that stays needs them, or they are on hold. The lock file gets the identities that it
+// does not have.
 func (r *Repo) InstallUnpacked(ctx context.Context, o InstallOptions, name string, lock *LockFile, unpacked func(*Locked) *transaction.Unpacked) (*transaction.InstallResult, error) {
 	chosen := make([]*Selected, len(lock.Packages))
 	named := map[[2]string]bool{}
+	builds := map[[4]string]digest.Digest{}
 	for i := range lock.Packages {
 		l := &lock.Packages[i]
 		chosen[i] = l.selected(name)
 		chosen[i].Unpacked = unpacked(l)
 		named[[2]string{l.Name, l.Architecture}] = true
+		builds[[4]string{l.Release, l.Name, l.Version, l.Architecture}] = l.BLAKE3
 	}
 	g, err := r.Root.Active()
 	if err != nil {
@@ -78,11 +83,19 @@ func (r *Repo) InstallUnpacked(ctx context.Context, o InstallOptions, name strin
 	remain := map[string]bool{}
 	for i := range g.Trees {
 		t := &g.Trees[i]
-		if t.Release == "" || !named[[2]string{t.Name, t.Architecture}] {
+		build, isAgain := builds[[4]string{t.Release, t.Name, t.Version, t.Architecture}]
+		switch {
+		case t.Origin != record.OriginPrivate, !named[[2]string{t.Name, t.Architecture}], t.Release == "" && t.By.IsZero() && !isAgain:
 			remain[t.Path()] = true
+		case isAgain && t.By.IsZero():
+			m, err := r.Root.Store().Manifest(t.Name, t.Dir)
+			if err != nil {
+				return nil, err
+			}
+			remain[t.Path()] = m.Package.Digest != build
 		}
 	}
-	gone, err := r.gone(g, chosen, remain)
+	gone, err := r.gone(g, chosen, remain, true)
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func (r *Repo) install(ctx context.Context, o InstallOptions, chosen []*Selected
 	defer stop(nil)
 	var there []chan string // of items
 	for _, s := range chosen {
-		p := transaction.Package{Expected: s.Listed, Named: record.Named{Release: s.release(), Asked: s.Asked, OnHold: s.OnHold, Until: o.Until}, Binding: s.Binding, Tree: s.Tree}
+		p := transaction.Package{Expected: s.Listed, Named: record.Named{Release: s.release(), Asked: s.Asked, OnHold: s.OnHold, Until: o.Until, By: s.By}, Binding: s.Binding, Tree: s.Tree}
 		if s.File != "" {
 			p.Path, p.Expected = s.File, nil
 			packages = append(packages, p)

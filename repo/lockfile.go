@@ -47,8 +47,10 @@ type Locked struct {
 	Digest       string         `json:"digest"` // of the package file: "sha256:HEX"
 	Signer       string         `json:"signer,omitempty"`
 	Tree         string         `json:"tree"`
-	Identity     digest.Digest  `json:"identity"` // of the tree, see [plan.Portable]; zero of a part of a package, of which it is not compared
+	Identity     digest.Digest  `json:"identity"` // of the tree, see [plan.Portable]; zero where it is not compared: of a part of a package, and of what is bound to what others pick
 	Binding      record.Binding `json:"binding,omitzero"`
+	By           record.Picker  `json:"by,omitzero"` // see [record.Named]
+	BLAKE3       digest.Digest  `json:"-"`           // of the package file; zero where nobody knows it
 }
 
 // Lock returns what it takes to install again what was installed by name.
@@ -144,7 +146,7 @@ func locked(p *Pool, t *record.Tree, m *record.Manifest, packages *packagesOf) (
 	l := &Locked{
 		Name: t.Name, Version: t.Version, Architecture: t.Architecture, Kind: t.Format, Release: t.Release,
 		Asked: t.Asked, OnHold: t.OnHold, Default: t.Default, Chosen: t.Chosen,
-		Size: m.Package.Size, Signer: m.Package.Signer, Tree: t.Dir, Identity: plan.Portable(m, packages.find), Binding: m.Binding,
+		Size: m.Package.Size, Signer: m.Package.Signer, Tree: t.Dir, Identity: plan.Portable(m, packages.find), Binding: m.Binding, By: t.By,
 	}
 	if p == nil {
 		return l, nil
@@ -220,7 +222,7 @@ func (l *Locked) selected(name string) *Selected {
 				Verdict: pkginfo.Good, Signer: l.Signer, Reason: "by its digest in " + name,
 			}},
 		},
-		Asked: l.Asked, OnHold: l.OnHold, URLs: l.URLs, Binding: &l.Binding, Tree: l.Tree,
+		Asked: l.Asked, OnHold: l.OnHold, URLs: l.URLs, Binding: &l.Binding, Tree: l.Tree, By: l.By,
 	}
 	if len(l.URLs) > 0 {
 		s.Path = l.URLs[0]
@@ -228,11 +230,13 @@ func (l *Locked) selected(name string) *Selected {
 	return s
 }
 
-// installTheVery installs what was chosen by a lock file, if it becomes the trees that this has.
+// installTheVery installs what was chosen by a lock file, if it becomes the trees that this has. It adds to the
+// lock file the identities that it does not have.
 func (r *Repo) installTheVery(ctx context.Context, o InstallOptions, name string, lock *LockFile, chosen []*Selected) (*transaction.InstallResult, error) {
 	if lock.Prefix != r.Root.Prefix() {
 		return nil, fmt.Errorf("install %s: its trees stand in %s, and those of this root in %s", name, lock.Prefix, r.Root.Prefix())
 	}
+	also := o.CheckPlan
 	o.CheckPlan = func(p *plan.Plan) error {
 		g, err := r.Root.Active()
 		if err != nil {
@@ -246,7 +250,14 @@ func (r *Repo) installTheVery(ctx context.Context, o InstallOptions, name string
 		for i, t := range p.Trees {
 			identities[i] = plan.Portable(t.Manifest, packages.find)
 		}
-		return cmp.Or(packages.fault, lock.check(name, p.Trees, identities))
+		if err := cmp.Or(packages.fault, lock.check(name, p.Trees, identities)); err != nil {
+			return err
+		}
+		lock.complete(p.Trees, identities)
+		if also != nil {
+			return also(p)
+		}
+		return nil
 	}
 	return r.install(ctx, o, chosen)
 }
@@ -255,7 +266,7 @@ func (r *Repo) installTheVery(ctx context.Context, o InstallOptions, name string
 // no fewer. identities are those of the trees, see [plan.Portable].
 func (lock *LockFile) check(name string, trees []plan.PlannedTree, identities []digest.Digest) error {
 	is := func(l Locked, i int) bool {
-		return l.Name == trees[i].Name && l.Version == trees[i].Version && l.Architecture == trees[i].Architecture && (l.Identity == identities[i] || l.Identity.IsZero())
+		return l.isOf(&trees[i]) && (l.Identity == identities[i] || l.Identity.IsZero())
 	}
 	for _, l := range lock.Packages {
 		planned := false
@@ -282,4 +293,21 @@ func (lock *LockFile) check(name string, trees []plan.PlannedTree, identities []
 		}
 	}
 	return nil
+}
+
+// isOf reports whether a planned tree is of the package.
+func (l *Locked) isOf(t *plan.PlannedTree) bool {
+	return l.Name == t.Name && l.Version == t.Version && l.Architecture == t.Architecture
+}
+
+// complete adds the identities of planned trees where there are none.
+func (lock *LockFile) complete(trees []plan.PlannedTree, identities []digest.Digest) {
+	for i := range lock.Packages {
+		l := &lock.Packages[i]
+		for j := range trees {
+			if l.Identity.IsZero() && l.isOf(&trees[j]) {
+				l.Identity = identities[j]
+			}
+		}
+	}
 }

@@ -41,6 +41,7 @@ type Selected struct {
 	Binding *record.Binding
 	// Tree is what its tree is to be called; "" for what follows from the version.
 	Tree string
+	By   record.Picker // see [record.Named]
 }
 
 // askedBy returns the package that somebody asked for, and that it is there for.

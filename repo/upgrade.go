@@ -151,7 +151,7 @@ func (r *Repo) Upgrade(ctx context.Context, o InstallOptions, names []string) (*
 		result.Selections = append(result.Selections, s)
 		chosen = append(chosen, s.Packages...)
 	}
-	gone, err := r.gone(g, chosen, remain)
+	gone, err := r.gone(g, chosen, remain, false)
 	if err != nil {
 		return nil, err
 	}
@@ -217,8 +217,8 @@ func checkNames(trees map[string][]*record.Tree, names []string) error {
 
 // gone returns the trees, by their paths, that are not in the generation after an
 // upgrade: those of the same releases that are not chosen again, and that nothing which
-// stays is bound to.
-func (r *Repo) gone(g *record.Generation, chosen []*Selected, remain map[string]bool) (map[string]bool, error) {
+// stays is bound to. With anew those that are chosen again go as well, where they are bound otherwise then.
+func (r *Repo) gone(g *record.Generation, chosen []*Selected, remain map[string]bool, anew bool) (map[string]bool, error) {
 	released := map[string]bool{}
 	again := map[[4]string]bool{}
 	for _, s := range chosen {
@@ -226,7 +226,7 @@ func (r *Repo) gone(g *record.Generation, chosen []*Selected, remain map[string]
 		again[[4]string{s.release(), s.Name, s.Version, s.Architecture}] = true
 	}
 	isAgain := func(t *record.Tree) bool {
-		return isOf(t, func(release string) bool { return again[[4]string{release, t.Name, t.Version, t.Architecture}] })
+		return !anew && isOf(t, func(release string) bool { return again[[4]string{release, t.Name, t.Version, t.Architecture}] })
 	}
 	isReleased := func(t *record.Tree) bool { // by each of its releases
 		return !isOf(t, func(release string) bool { return !released[release] })

@@ -15,9 +15,11 @@ import (
 
 	"github.com/hashpkg/hashpkg/closure"
 	"github.com/hashpkg/hashpkg/closure/objects"
+	"github.com/hashpkg/hashpkg/closure/see"
 	"github.com/hashpkg/hashpkg/digest"
 	"github.com/hashpkg/hashpkg/internal/advice"
 	"github.com/hashpkg/hashpkg/layout"
+	"github.com/hashpkg/hashpkg/layout/plan"
 	"github.com/hashpkg/hashpkg/layout/record"
 	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo"
@@ -32,6 +34,10 @@ type Options struct {
 	Name     string // of the manifest, for people
 	// Proof says why the manifest is believed; its verdict is pkginfo.Unsigned for one that nobody has signed.
 	Proof pkginfo.Signature
+	// See are the entries of the manifest that [see.Resolve] has answered, and Picked says why those are believed
+	// who did.
+	See    []closure.See
+	Picked map[record.Picker]pkginfo.Signature
 	// Sources are asked in their order for what the root does not have.
 	Sources []objects.Source
 	// NoInstall brings the files, and does no more.
@@ -45,6 +51,8 @@ type Result struct {
 	Fetched int64 // bytes of those that the root did not have, but for those in packages
 	// Packages are those, NAME=VERSION, whose files come from the package of the distributor.
 	Packages []string
+	// Locked is the manifest for this architecture with the identities of all trees; nil with NoInstall.
+	Locked *closure.Manifest
 	// InstallResult is nil with NoInstall.
 	*transaction.InstallResult
 }
@@ -96,13 +104,21 @@ func Install(ctx context.Context, o Options) (*Result, error) {
 	if o.NoInstall {
 		return result, o.Repo.FetchLocked(ctx, whole)
 	}
+	o.CheckPlan = a.checkPicked
 	result.InstallResult, err = o.Repo.InstallUnpacked(ctx, o.InstallOptions, o.Name, lock, func(l *repo.Locked) *transaction.Unpacked {
 		p := parts[layout.TreePath(l.Name, l.Tree)]
 		if lacking[p] != nil {
 			return nil
 		}
-		return &transaction.Unpacked{Draft: p.Draft(), Proof: o.Proof, Open: a.open}
+		proof := o.Proof
+		if by, is := o.Picked[p.By]; is {
+			proof = by
+		}
+		return &transaction.Unpacked{Draft: p.Draft(), Proof: proof, Open: a.open}
 	})
+	if err == nil {
+		result.Locked = a.locked(architecture, packages, lock)
+	}
 	switch {
 	case errors.Is(err, digest.ErrMismatch): // the disk, or somebody, changed it since it came
 		err = errors.Join(advice.Errorf("%w; what had come was removed: run this again", err), a.clear(packages))
@@ -117,8 +133,39 @@ func locked(p *closure.Package) repo.Locked {
 	return repo.Locked{
 		Name: p.Name, Version: p.Version, Architecture: p.Architecture, Kind: p.Kind, Release: p.Release,
 		Asked: p.Asked, OnHold: p.OnHold, Default: p.Default, Chosen: p.Chosen,
-		URLs: p.From.URLs, Size: p.From.Size, Digest: p.From.Digest, Signer: p.From.Signer, Tree: p.Tree, Identity: p.Identity, Binding: p.Binding,
+		URLs: p.From.URLs, Size: p.From.Size, Digest: p.From.Digest, Signer: p.From.Signer, Tree: p.Tree, Identity: p.Identity, Binding: p.Binding, By: p.By, BLAKE3: p.From.BLAKE3,
 	}
+}
+
+// locked returns the manifest with the identities that a lock file has. They are not in it of parts.
+func (a *applier) locked(architecture string, packages []closure.Package, lock *repo.LockFile) *closure.Manifest {
+	m := *a.Manifest
+	m.See, packages = nil, slices.Clone(packages)
+	for i := range packages {
+		if p := &packages[i]; p.Part == "" {
+			p.Identity = lock.Packages[i].Identity
+		}
+	}
+	m.Architectures = map[string][]closure.Package{architecture: packages}
+	return &m
+}
+
+// checkPicked refuses what third parties picked where it is not what their manifests say.
+func (a *applier) checkPicked(p *plan.Plan) error {
+	if len(a.See) == 0 {
+		return nil
+	}
+	var own []*record.Manifest
+	picked := map[record.Picker][]*record.Manifest{}
+	for i := range p.Trees {
+		m := p.Trees[i].Manifest
+		if _, is := a.Picked[m.Named.By]; is {
+			picked[m.Named.By] = append(picked[m.Named.By], m)
+		} else {
+			own = append(own, m)
+		}
+	}
+	return see.Check(a.See, own, picked)
 }
 
 type applier struct {

@@ -11,6 +11,13 @@ import (
 type Rules struct {
 	Policy trust.Policy // see [trust.Policy]; [trust.ByKeys] requires signatures where anybody is trusted, and else warns
 	Trust  *Trust
+	Fixed  bool // nobody who installs can give other keys
+}
+
+// RulesOf returns those for a manifest that another one names with the public key which has to sign it.
+func RulesOf(key string) (Rules, error) {
+	t, err := NewTrust([]string{key}, 1)
+	return Rules{Policy: trust.Require, Trust: t, Fixed: true}, err
 }
 
 // Verdict is what became of a manifest's signatures.

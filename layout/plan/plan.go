@@ -278,6 +278,23 @@ func (p *planner) makeRebound(plan *Plan) (again *Input, err error) {
 	return nil, nil
 }
 
+// replaced returns the tree of the generation that goes and that a package of the command, which is bound
+// otherwise, takes the place of; nil for none. named are the trees of the command.
+func (p *planner) replaced(c *candidate, named map[string]record.Named) *record.Tree {
+	if p.in.Gone == nil {
+		return nil
+	}
+	var found *record.Tree
+	for i := range p.in.Generation.Trees {
+		t := &p.in.Generation.Trees[i]
+		_, isOurs := named[t.Path()]
+		if !isOurs && t.Origin == record.OriginPrivate && t.Name == c.m.Name && t.Version == c.m.Version && t.Architecture == c.m.Architecture && p.in.Gone(t) && (found == nil || t.Default) {
+			found = t
+		}
+	}
+	return found
+}
+
 // planGeneration adds the trees to the generation and says what its farm makes
 // of them.
 func (p *planner) planGeneration(plan *Plan) {
@@ -294,13 +311,26 @@ func (p *planner) planGeneration(plan *Plan) {
 	}
 	var added, beside []record.Tree
 	named := map[string]record.Named{}
+	for _, c := range p.command {
+		named[layout.TreePath(c.m.Name, c.m.Tree)] = c.m.Named
+	}
 	for i, c := range p.command {
 		tree := layout.TreePath(c.m.Name, c.m.Tree)
-		named[tree] = c.m.Named
+		former := p.replaced(c, named)
 		switch {
 		case have[tree] == c.m.Identity:
 			plan.Trees[i].Active = true
-		case c.m.Anew: // what is installed again is bound to what it was bound to
+		case former != nil: // what was said of it holds for the new one
+			t := generationTree(c.m)
+			n := former.Named
+			n.Merge(c.m.Named)
+			t.Chosen, named[tree] = former.Chosen, n
+			if former.Held {
+				beside = append(beside, t)
+			} else {
+				added = append(added, t)
+			}
+		case c.m.Anew, !c.m.Named.By.IsZero(): // what is installed again is bound to what it was bound to, and who picks for others gives no defaults
 			beside = append(beside, generationTree(c.m))
 		default:
 			added = append(added, generationTree(c.m))

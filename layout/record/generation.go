@@ -135,6 +135,24 @@ type Named struct {
 	OnHold bool `json:"on_hold,omitempty"`
 	// Until is when it may go: of what was brought to be run once.
 	Until time.Time `json:"until,omitzero"`
+	// By is who picked its version; zero where that was whoever installed it.
+	By Picker `json:"by,omitzero"`
+}
+
+// Picker is a third party that picks versions for the closure manifests of others. The zero value is
+// nobody.
+type Picker struct {
+	URL    string `json:"url"`    // of its manifest
+	Signer string `json:"signer"` // the public key of the manifest's note: "NAME+HASH+KEY"
+}
+
+// IsZero reports whether it is nobody.
+func (p Picker) IsZero() bool { return p == Picker{} }
+
+// Name returns what people know the picker's key by.
+func (p Picker) Name() string {
+	name, _, _ := strings.Cut(p.Signer, "+")
+	return name
 }
 
 // Expired reports whether it may go.
@@ -152,6 +170,9 @@ func (n *Named) Merge(o Named) bool {
 	n.OnHold = n.OnHold || o.OnHold
 	if o.Until.IsZero() || n.Until.Before(o.Until) && !n.Until.IsZero() {
 		n.Until = o.Until
+	}
+	if !n.By.IsZero() { // else somebody has named it for this root
+		n.By = o.By
 	}
 	return *n != before
 }

@@ -82,7 +82,7 @@ func TestDefaults(t *testing.T) {
 func indexed(t testing.TB) (*Generation, []byte, []byte) {
 	a, b := tree("jq", "1.6", "bin/jq"), tree("libjq1", "1.6", "lib64/libjq.so.1")
 	a.Named = Named{Release: "trixie", Others: "sid bookworm", Asked: true}
-	b.Named = Named{OnHold: true, Until: time.Unix(1700000000, 0).UTC()}
+	b.Named = Named{OnHold: true, Until: time.Unix(1700000000, 0).UTC(), By: Picker{URL: "https://example.org/x", Signer: "a+1+b"}}
 	a.Chosen, b.AskWhere, b.Inner, b.Provides = true, []string{"lib64/libasks.so.1"}, []string{"libinner.so"}, []pkginfo.Capability{{Name: "x", Version: "1"}, {Name: "y"}}
 	a.Offers = []Offer{{Name: "query", Link: "bin/query", Path: "/usr/bin/jq", Target: "usr/bin/jq", Priority: -5}, {Name: "q", Link: "sbin/q", Path: "/usr/bin/jq", Target: "bin/jq", Priority: 1711}}
 	g := newGeneration(a, b, tree("held", "1"))
@@ -103,6 +103,19 @@ func encoded(t testing.TB, g *Generation) (record, index []byte) {
 		t.Fatal(err)
 	}
 	return record, g.EncodeIndex(record)
+}
+
+// TestPickers: a tree is a picker's while nobody else has named it.
+func TestPickers(t *testing.T) {
+	a, b := Picker{URL: "https://a", Signer: "a+1+x"}, Picker{URL: "https://b", Signer: "b+1+x"}
+	for _, c := range []struct{ was, comes, want Picker }{
+		{a, a, a}, {a, b, b}, {a, Picker{}, Picker{}}, {Picker{}, a, Picker{}},
+	} {
+		n := Named{By: c.was}
+		if changed := n.Merge(Named{By: c.comes}); n.By != c.want || changed != (c.was != c.want) {
+			t.Errorf("what %q picked and %q picks is of %q (changed: %v), want %q", c.was.Name(), c.comes.Name(), n.By.Name(), changed, c.want.Name())
+		}
+	}
 }
 
 func TestReleases(t *testing.T) {

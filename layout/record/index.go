@@ -54,11 +54,15 @@ func (g *Generation) EncodeIndex(record []byte) []byte {
 		w.text(t.Dir)
 		w.Write(t.Identity[:])
 		w.number(int64(t.Since))
-		w.number(flags(t.Default, t.Chosen, t.Held, t.Asked, t.OnHold, !t.Until.IsZero(), t.Prelocated, t.Dev))
+		w.number(flags(t.Default, t.Chosen, t.Held, t.Asked, t.OnHold, !t.Until.IsZero(), t.Prelocated, t.Dev, !t.By.IsZero()))
 		w.text(t.Release)
 		w.text(t.Others)
 		if !t.Until.IsZero() {
 			w.number(t.Until.Unix())
+		}
+		if !t.By.IsZero() {
+			w.text(t.By.URL)
+			w.text(t.By.Signer)
 		}
 		w.texts(t.Links)
 		w.number(int64(len(t.Offers)))
@@ -143,6 +147,9 @@ func decodeIndex(index []byte) (g *Generation, of digest.Digest, err error) {
 		t.Others = r.text()
 		if f&32 != 0 {
 			t.Until = time.Unix(r.number(), 0).UTC()
+		}
+		if f&256 != 0 {
+			t.By = Picker{URL: r.text(), Signer: r.text()}
 		}
 		t.Links = r.texts()
 		if n := r.count(); n > 0 {

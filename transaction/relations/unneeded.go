@@ -66,7 +66,7 @@ func Unneeded(ctx context.Context, root *sysroot.Root, g *record.Generation) ([]
 // isOnlyNeeded reports whether a package came because others needed it, and nobody has said
 // anything about it since.
 func isOnlyNeeded(g *record.Generation, t *record.Tree) bool {
-	return t.Origin == record.OriginPrivate && t.Release != "" && !t.Asked && !t.OnHold && !t.Chosen && t.Until.IsZero() &&
+	return t.Origin == record.OriginPrivate && (t.Release != "" || !t.By.IsZero()) && !t.Asked && !t.OnHold && !t.Chosen && t.Until.IsZero() &&
 		!slices.ContainsFunc(t.Offers, func(o record.Offer) bool { return g.IsChosen(t, &o) })
 }
 

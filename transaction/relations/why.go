@@ -39,9 +39,11 @@ const (
 // Kept is a tree, and the chains that keep it.
 type Kept struct {
 	Belongs
-	Active bool    `json:"active"` // the active generation has it
-	Chains []Chain `json:"chains"`
-	More   int     `json:"more"` // chains that are not among Chains
+	Active bool `json:"active"` // the active generation has it
+	// By is who picked its version for a closure manifest, if the active generation has it.
+	By     record.Picker `json:"by,omitzero"`
+	Chains []Chain       `json:"chains"`
+	More   int           `json:"more"` // chains that are not among Chains
 	// Complete is false where there are more than that.
 	Complete bool `json:"complete"`
 	// Prelocated are those of the files that were asked for, else of its programs and libraries, of
@@ -124,6 +126,9 @@ func (t *Target) prelocated(h *record.Holding) []Prelocated {
 
 func (r *Relations) kept(u *uses, h *record.Holding, limit int) Kept {
 	k := Kept{Belongs: belongs(File{Tree: h}), Active: r.active[h.Path()] != nil, Chains: []Chain{}}
+	if k.Active {
+		k.By = r.active[h.Path()].By
+	}
 	var chains [][]string
 	chains, k.More, k.Complete = graph.Chains(h.Path(), func(n string) []string { return u.users[n] }, func(n string) bool { return r.rootOf(n) != "" }, limit)
 	for _, nodes := range chains {
@@ -154,7 +159,7 @@ func (r *Relations) rootOf(node string) string {
 		return ""
 	case t.Origin == record.OriginSystem:
 		return RootSystem
-	case t.Release == "":
+	case t.Release == "" && t.By.IsZero():
 		return RootFile
 	case t.Asked:
 		return RootAsked

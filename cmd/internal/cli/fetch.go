@@ -26,6 +26,7 @@ import (
 type fetchOptions struct {
 	sourceFlags
 	then, signature, program string
+	lockTo                   string
 	mirrors, keys            []string
 	dryRun, allowOlder       bool
 	lock                     func() sysroot.LockOptions
@@ -52,6 +53,11 @@ distributor. What was fetched is there when it is fetched again, after a kill as
 A manifest has a note beside it, FILE.note, which says who has signed it. With keys in the
 settings, or --key, one without their signatures is refused before anything of it is
 looked at, and so is one that is older than what was taken from there before.
+
+A manifest may leave the choice of some libraries to the manifests of others, which it
+names with their keys (hashpkg manifest --see). These are fetched as well, have to be
+signed by those keys, and say which packages have these libraries, and no more. With
+--lock all that was picked is written down, for fetching the very same again.
 
 With --then install the packages are installed, in one generation: the very trees of the
 machine that the manifest was made on, or nothing. Earlier versions of them, of the same
@@ -88,6 +94,7 @@ func (o *fetchOptions) add(a *app, cmd *cobra.Command, then string) {
 	f.StringArrayVar(&o.keys, "key", nil, "take a manifest that this public `KEY` has signed, in place of those of the settings (may be repeated: one of them has to sign)")
 	f.StringVar(&o.signature, "signature", "", "`POLICY` for manifests and packages without a good signature: require, warn or off (default of manifests: require with keys, else warn)")
 	f.BoolVar(&o.allowOlder, "allow-older", false, "take a manifest that is older than the one that was taken from there before")
+	f.StringVar(&o.lockTo, "lock", "", "write a manifest to `FILE` that has all packages itself, for the very same trees")
 	f.BoolVar(&o.dryRun, "dry-run", false, "with --then install: fetch, print the plan and change nothing else")
 	a.completeFlag(cmd, "then", func(*sysroot.Root, []string, string) []string { return []string{thenNothing, thenInstall, thenRun} }, noFiles)
 	a.completeFlag(cmd, "signature", policies, noFiles)
@@ -134,7 +141,13 @@ func (o *fetchOptions) check() error {
 			return usageError{fmt.Errorf("--mirror: %w", err)}
 		}
 	}
-	return nil
+	if o.lockTo == "" {
+		return nil
+	}
+	if o.then == thenNothing {
+		return usageError{errors.New("--lock has the trees that are installed: it goes with --then install or run")}
+	}
+	return closureManifest.check(o.lockTo, "hashpkg fetch --lock")
 }
 
 // fetchedManifest is a closure manifest that was read, and where its files are asked for.
@@ -176,13 +189,18 @@ func (a *app) fetchClosure(ctx context.Context, o fetchOptions, given []string, 
 		return err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
+	whole, err := a.seeOthers(ctx, r, m.Manifest, o.allowOlder)
+	if err != nil {
+		return err
+	}
 	progress := a.newProgress()
 	options := apply.Options{
 		InstallOptions: repo.InstallOptions{InstallOptions: transaction.InstallOptions{
 			Root: root, DryRun: o.dryRun, Choice: record.DefaultHighest, Signature: policy, Lock: o.lock(), Now: now, Generate: a.Generate,
 			Progress: progress.show, Begins: limitMemory(root),
 		}},
-		Repo: r, Manifest: m.Manifest, Name: m.name, Proof: m.proof, Sources: m.sources, NoInstall: o.then == thenNothing,
+		Repo: r, Manifest: whole.Manifest, Name: m.name, Proof: m.proof, Sources: m.sources, NoInstall: o.then == thenNothing,
+		See: m.See, Picked: whole.picked,
 	}
 	if o.then == thenRun {
 		options.Choice, options.Until, options.Run = record.DefaultKeep, now.Add(repo.RunFor), transaction.RunOnce
@@ -194,6 +212,11 @@ func (a *app) fetchClosure(ctx context.Context, o fetchOptions, given []string, 
 			a.warnOf(result.Plan)
 		}
 		return err
+	}
+	if o.lockTo != "" {
+		if err := writeLock(o.lockTo, result.Locked); err != nil {
+			return err
+		}
 	}
 	switch o.then {
 	case thenRun:

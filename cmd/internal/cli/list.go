@@ -97,13 +97,14 @@ type packageOutput struct {
 	Release      string         `json:"release"` // "" for what was not installed by name
 	Asked        bool           `json:"asked"`   // by name, and not only needed
 	OnHold       bool           `json:"on_hold"`
+	By           record.Picker  `json:"by,omitzero"` // who picked its version for a closure manifest
 }
 
 func newPackageOutput(root *sysroot.Root, t *record.Tree) packageOutput {
 	return packageOutput{
 		Name: t.Name, Version: t.Version, Architecture: t.Architecture, Format: t.Format, Origin: t.Origin,
 		Tree: root.Prefix() + "/" + t.Path(), Default: t.Default, Since: t.Since,
-		Release: t.Release, Asked: t.Asked, OnHold: t.OnHold,
+		Release: t.Release, Asked: t.Asked, OnHold: t.OnHold, By: t.By,
 	}
 }
 

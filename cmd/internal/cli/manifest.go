@@ -22,7 +22,7 @@ import (
 type manifestOptions struct {
 	sourceFlags
 	output, with string
-	mirrors      []string
+	mirrors, see []string
 	noData       bool
 }
 
@@ -43,11 +43,20 @@ NAME is a package, NAME=VERSION, or a program. What nothing of them needs is lef
 With --no-data only programs and libraries are named, of packages whose data the other
 machine has no need of; trees of such are not the same as those of whole packages.
 
+With --see somebody else picks who has NAME, a soname such as libssl.so.3 or the name of a
+package: the manifest at URL, which KEY has to sign (hashpkg key show). The package that
+has it here, and what only that needs, are left out. Whoever fetches the manifest takes from
+that one the package with the name, in the version that it has by then, and what this
+requires and is not there; and may take nothing else. So a newer build of a library comes
+to all who see it, without another manifest of each program.
+
 With --with the architectures of another manifest are in this one as well.`,
 		Example: `  # Of jq, to be fetched from its distributor
   hashpkg manifest jq -o jq.closure
   # From a mirror as well
   hashpkg manifest jq --mirror 'https://example.org/objects/{blake3}' -o jq.closure
+  # With libssl.so.3 as another manifest picks it
+  hashpkg manifest curl --see 'libssl.so.3=https://libs.example.org/ssl.closure#libs.example.org+c74f20a3+AQ...' -o curl.closure
   # For two architectures
   hashpkg manifest --root arm64 jq --with jq.closure -o both.closure`,
 		Args: args(cobra.MinimumNArgs(1)),
@@ -58,6 +67,7 @@ With --with the architectures of another manifest are in this one as well.`,
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "write `FILE` (default: standard output)")
 	f.StringArrayVar(&o.mirrors, "mirror", nil, "name the mirror with this `ADDRESS` of a file, with {blake3} or {sha256} in it (may be repeated)")
+	f.StringArrayVar(&o.see, "see", nil, "leave the choice of a library or package to another manifest, `NAME=URL#KEY` (may be repeated)")
 	f.BoolVar(&o.noData, "no-data", false, "name programs and libraries only")
 	f.StringVar(&o.with, "with", "", "have the architectures of the manifest `FILE` in it as well")
 	f.BoolVar(&o.offline, "offline", false, "fetch nothing: use what was fetched before")
@@ -79,12 +89,16 @@ func runManifest(ctx context.Context, a *app, o manifestOptions, given []string)
 			return usageError{fmt.Errorf("--mirror: %w", err)}
 		}
 	}
+	others, err := parseSee(o.see)
+	if err != nil {
+		return usageError{fmt.Errorf("--see: %w", err)}
+	}
 	if o.output != "" {
 		if err := closureManifest.check(o.output, "hashpkg manifest -o"); err != nil {
 			return err
 		}
 	}
-	m, err := a.collect(ctx, o.sourceFlags, given, collect.Options{Mirrors: o.mirrors, NoData: o.noData})
+	m, err := a.collect(ctx, o.sourceFlags, given, collect.Options{Mirrors: o.mirrors, NoData: o.noData, See: others})
 	if err != nil {
 		return err
 	}
@@ -184,6 +198,9 @@ func addArchitectures(m *closure.Manifest, file string) error {
 	other, err := closure.Decode(text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
+	}
+	if !slices.Equal(other.See, m.See) {
+		return fmt.Errorf("%s: it does not leave the same to others", file)
 	}
 	if other.Prefix != m.Prefix {
 		return fmt.Errorf("%s: its trees stand in %s, and those of this root in %s", file, other.Prefix, m.Prefix)

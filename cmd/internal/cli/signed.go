@@ -105,7 +105,7 @@ func (a *app) judgeManifest(ctx context.Context, r *repo.Repo, rules notes.Rules
 		}
 	}
 	if err != nil {
-		return fail(hintOfNote(err, at.name))
+		return fail(hintOfNote(err, at.name, rules))
 	}
 	if v.Warning != "" {
 		a.notice("warning: %s\n", visible.Line(v.Warning))
@@ -113,9 +113,6 @@ func (a *app) judgeManifest(ctx context.Context, r *repo.Repo, rules notes.Rules
 	m, err := closure.Decode(text)
 	if err != nil {
 		return fail(fmt.Errorf("%s: %w", at.name, err))
-	}
-	if len(m.See) > 0 { // what it leaves to others would be lacking
-		return fail(fmt.Errorf("%s: it leaves the choice of %s to the manifest at %s, which this hashpkg cannot take part of", at.name, m.See[0].Name, m.See[0].URL))
 	}
 	if len(v.Signers) == 0 || v.Warning != "" {
 		return m, pkginfo.Signature{Verdict: pkginfo.Unsigned, Reason: "of a closure manifest that nobody has signed who is trusted"}, nil
@@ -165,12 +162,13 @@ func readUpTo(name string, limit int64) ([]byte, error) {
 }
 
 // hintOfNote says to an error of a manifest's signatures what to do.
-func hintOfNote(err error, name string) error {
+func hintOfNote(err error, name string, rules notes.Rules) error {
 	switch {
 	case errors.Is(err, notes.ErrReplayed):
 		return advice.Errorf("%w; if it is wanted all the same, add --allow-older", err)
 	case errors.Is(err, notes.ErrOther), errors.Is(err, notes.ErrBad):
 		return advice.Errorf("%w; fetch %s and %s%s again from where they are made", err, name, name, notes.Suffix)
+	case rules.Fixed: // by another manifest
 	case errors.Is(err, notes.ErrNone), errors.Is(err, notes.ErrUnknown):
 		return advice.Errorf("%w; give the public key of who made it with --key, or [manifests] keys in %s", err, configFile)
 	}

@@ -100,6 +100,11 @@ func (a *app) printKept(k *relations.Kept) error {
 	if err := a.printf("%s  (%s)%s\n", k.Spec(), k.Tree, where); err != nil {
 		return err
 	}
+	if !k.By.IsZero() {
+		if err := a.printf("  picked by %s, %s\n", visible.Line(k.By.Name()), visible.Line(k.By.URL)); err != nil {
+			return err
+		}
+	}
 	for _, p := range k.Prelocated {
 		if err := a.printf("  prelocated %s: %s\n", visible.Line(p.Path), prelocatedText(&p.SelfBound, true)); err != nil {
 			return err
