@@ -81,14 +81,16 @@ func (d *Dir) put(w Want, r io.Reader, progress Progress) (err error) {
 			err = errors.Join(err, &LocalError{e})
 		}
 		if err == nil {
-			if e := d.dir.Rename(d.dir, temp, final); e != nil {
+			e := d.dir.RenameNew(d.dir, temp, final)
+			if e == nil {
+				return
+			}
+			if !errors.Is(e, fs.ErrExist) { // else another source was first
 				err = &LocalError{e}
 			}
 		}
-		if err != nil {
-			progress(-n)
-			err = errors.Join(err, d.dir.RemoveIfThere(temp))
-		}
+		progress(-n)
+		err = errors.Join(err, d.dir.RemoveIfThere(temp))
 	}()
 	h := digest.New()
 	to := &local{w: f}

@@ -115,6 +115,19 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+// TestTwice has a file come twice, as from two mirrors that are asked for it at a time: it counts once.
+func TestTwice(t *testing.T) {
+	dir, path := newDir(t)
+	twice := fetchFunc(func(_ context.Context, w []objects.Want, got func(objects.Want, io.Reader) error) error {
+		return errors.Join(got(w[0], strings.NewReader("bb")), got(w[0], strings.NewReader("bb")))
+	})
+	var came int64
+	err := objects.Fetch(t.Context(), dir, wants("bb"), []objects.Source{twice}, func(n int64) { came += n })
+	if n := files(t, path); err != nil || came != 2 || n != 1 {
+		t.Errorf("%v: %d bytes came, want 2; %d files are left, want 1", err, came, n)
+	}
+}
+
 // TestMissing: what is nowhere is named, with what is wrong with the sources.
 func TestMissing(t *testing.T) {
 	dir, path := newDir(t)
