@@ -85,7 +85,7 @@ java A.java`, "499500 +02:00\n32 0\n"},
 	{"dot", `echo 'digraph { a -> b }' | dot -Tsvg | grep -c '<polygon'; echo 'graph { a -- b }' | neato -Tpng | file -b - | cut -d, -f1`, "2\nPNG image data\n"},
 	{"aspell", `echo helo world | aspell list`, "helo\n"},
 	{"gsettings", `GSETTINGS_BACKEND=memory gsettings get org.gnome.desktop.interface clock-format`, "'24h'\n"},
-	{"php", `php -r '$d = new DOMDocument; $d->loadXML("<a>é</a>"); echo mb_strlen($d->documentElement->textContent), ini_get("expose_php"), "\n";'`, "1Off\n"},
+	{"php", `php -r '$d = new DOMDocument; $d->loadXML("<a>é</a>"); echo mb_strlen($d->documentElement->textContent), ini_get("memory_limit"), "\n";'`, "1-1\n"},
 	{"lua", `lua5.4 -e 'print(utf8.len("äö"), #string.rep("x", 42))'`, "2\t42\n"},
 	{"make", `printf 'x: y\n\t@cat y >x\ny:\n\t@echo 42 >y\n' >Makefile; make -j2; cat x`, "42\n"},
 	{"nginx", `mkdir w; echo served >w/x.css; cat >c <<'X'

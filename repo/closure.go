@@ -12,6 +12,7 @@ import (
 	"github.com/hashpkg/hashpkg/internal/beneath"
 	"github.com/hashpkg/hashpkg/layout"
 	"github.com/hashpkg/hashpkg/layout/record"
+	"github.com/hashpkg/hashpkg/pkginfo"
 	"github.com/hashpkg/hashpkg/repo/fetch"
 	"github.com/hashpkg/hashpkg/sysroot"
 	"github.com/hashpkg/hashpkg/transaction"
@@ -64,14 +65,17 @@ func (r *Repo) Trees(ctx context.Context, trees []*record.Tree) ([]Locked, error
 // unpacked returns these, and nil for those that are fetched whole. Earlier versions of the packages, from their
 // releases or of a picker, are not in the generation any more, nor are trees of the same packages that come to be
 // bound otherwise, unless something that stays needs them, or they are on hold. The lock file gets the identities that it
-// does not have.
-func (r *Repo) InstallUnpacked(ctx context.Context, o InstallOptions, name string, lock *LockFile, unpacked func(*Locked) *transaction.Unpacked) (*transaction.InstallResult, error) {
+// does not have. proof says why the lock file is believed: what it says of the signers of packages is worth no more.
+func (r *Repo) InstallUnpacked(ctx context.Context, o InstallOptions, name string, lock *LockFile, proof pkginfo.Signature, unpacked func(*Locked) *transaction.Unpacked) (*transaction.InstallResult, error) {
 	chosen := make([]*Selected, len(lock.Packages))
 	named := map[[2]string]bool{}
 	builds := map[[4]string]digest.Digest{}
 	for i := range lock.Packages {
 		l := &lock.Packages[i]
 		chosen[i] = l.selected(name)
+		if proof.Verdict != pkginfo.Good {
+			chosen[i].State.Signature = proof
+		}
 		chosen[i].Unpacked = unpacked(l)
 		named[[2]string{l.Name, l.Architecture}] = true
 		builds[[4]string{l.Release, l.Name, l.Version, l.Architecture}] = l.BLAKE3

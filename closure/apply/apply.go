@@ -105,7 +105,7 @@ func Install(ctx context.Context, o Options) (*Result, error) {
 		return result, o.Repo.FetchLocked(ctx, whole)
 	}
 	o.CheckPlan = a.checkPicked
-	result.InstallResult, err = o.Repo.InstallUnpacked(ctx, o.InstallOptions, o.Name, lock, func(l *repo.Locked) *transaction.Unpacked {
+	result.InstallResult, err = o.Repo.InstallUnpacked(ctx, o.InstallOptions, o.Name, lock, o.Proof, func(l *repo.Locked) *transaction.Unpacked {
 		p := parts[layout.TreePath(l.Name, l.Tree)]
 		if lacking[p] != nil {
 			return nil

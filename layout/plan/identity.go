@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -71,7 +72,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 			if there == nil {
 				there = p.earlier(c)
 			}
-			if there == nil || there.Identity == c.m.Identity {
+			if there == nil || there.Identity == c.m.Identity && (c.m.OtherFile(there) == "" || p.isActive(there)) {
 				continue
 			}
 			if tried[c] == nil {
@@ -89,6 +90,8 @@ func (p *planner) nameTrees(plan *Plan) error {
 		there := manifestAt(p.occupied[c], c.m.Tree)
 		if there == nil {
 			p.reportEdits(c, plan)
+		} else if err := checkFiles(c, there); err != nil {
+			return err
 		}
 		c.addShelves(p.shelves) // before there are more files
 		if err := p.addClosures(c); err != nil {
@@ -125,6 +128,21 @@ func (p *planner) nameTrees(plan *Plan) error {
 	return nil
 }
 
+// isActive reports whether a tree is in the generation.
+func (p *planner) isActive(m *record.Manifest) bool {
+	return p.trees[layout.TreePath(m.Name, m.Tree)] != nil
+}
+
+// checkFiles returns an error if a tree of the generation was made of other files than the package has: its identity has the
+// package's digest, and not every tree came out of the package.
+func checkFiles(c *candidate, there *record.Manifest) error {
+	if other := c.m.OtherFile(there); other != "" {
+		return fmt.Errorf("the tree %s that is there has another /%s than this package (%s); remove %s and install it again",
+			layout.TreePath(there.Name, there.Tree), other, cmp.Or(there.Package.Signature.Reason, string(there.Package.Signature.Verdict)), c.m.Spec())
+	}
+	return nil
+}
+
 // identify sets the identity of a package, and what it follows from last: what programs are
 // built with. One that is bare has nothing of that.
 func (p *planner) identify(c *candidate, bare bool) {
@@ -138,7 +156,7 @@ func (p *planner) identify(c *candidate, bare bool) {
 // there, but for the dev that an earlier hashpkg did not make, and then leaves it so. Packages
 // that are bound anew get theirs.
 func (p *planner) staysBare(c *candidate, there *record.Manifest) bool {
-	if c.was != nil || !c.getsDev() || p.trees[layout.TreePath(there.Name, there.Tree)] == nil {
+	if c.was != nil || !c.getsDev() || !p.isActive(there) {
 		return false
 	}
 	p.identify(c, true)

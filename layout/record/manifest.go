@@ -428,6 +428,29 @@ func (f *File) packageTarget() string {
 	return f.Target
 }
 
+// OtherFile returns the path of a file or link that two trees do not both have from one and the same package: one lacks it, or
+// has another one. It is "" where both have the same. What hashpkg makes for trees does not count.
+func (m *Manifest) OtherFile(o *Manifest) string {
+	for _, pair := range [2][2]*Manifest{{m, o}, {o, m}} {
+		for i := range pair[0].Files {
+			f := &pair[0].Files[i]
+			if f.isPayload() && !f.isPackagedAs(pair[1].Lookup(f.Path)) {
+				return f.Path
+			}
+		}
+	}
+	return ""
+}
+
+// isPayload reports whether a file or link is the package's.
+func (f *File) isPayload() bool {
+	return (f.Type == TypeFile || f.Type == TypeSymlink) && !f.IsMade() && f.Launches == "" && f.Generated == nil
+}
+
+func (f *File) isPackagedAs(o *File) bool {
+	return o != nil && f.Type == o.Type && f.Source == o.Source && f.packageTarget() == o.packageTarget()
+}
+
 // Destination returns where a link of a payload leads, as a path of the root without the
 // slash in front.
 func (f *File) Destination() string {
