@@ -72,7 +72,7 @@ func (p *planner) nameTrees(plan *Plan) error {
 			if there == nil {
 				there = p.earlier(c)
 			}
-			if there == nil || there.Identity == c.m.Identity && (c.m.OtherFile(there) == "" || p.isActive(there)) {
+			if there == nil || there.Identity == c.m.Identity && (otherFile(c, there) == "" || p.isActive(there)) {
 				continue
 			}
 			if tried[c] == nil {
@@ -133,10 +133,19 @@ func (p *planner) isActive(m *record.Manifest) bool {
 	return p.trees[layout.TreePath(m.Name, m.Tree)] != nil
 }
 
-// checkFiles returns an error if a tree of the generation was made of other files than the package has: its identity has the
-// package's digest, and not every tree came out of the package.
+// otherFile returns the path of a file that a package has otherwise than a tree of its identity; "" for none. The identity has the
+// package's digest, and who lists the files of a package can list others: they are compared where one of the two is only
+// said to be what it is.
+func otherFile(c *candidate, there *record.Manifest) string {
+	if there.Package.Signature.Verdict == pkginfo.Good && c.m.Package.Signature.Verdict == pkginfo.Good {
+		return ""
+	}
+	return c.m.OtherFile(there)
+}
+
+// checkFiles returns an error if a tree of the generation was made of other files than the package has.
 func checkFiles(c *candidate, there *record.Manifest) error {
-	if other := c.m.OtherFile(there); other != "" {
+	if other := otherFile(c, there); other != "" {
 		return fmt.Errorf("the tree %s that is there has another /%s than this package (%s); remove %s and install it again",
 			layout.TreePath(there.Name, there.Tree), other, cmp.Or(there.Package.Signature.Reason, string(there.Package.Signature.Verdict)), c.m.Spec())
 	}
